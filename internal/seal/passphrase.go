@@ -1,0 +1,161 @@
+package seal
+
+import (
+	"crypto/cipher"
+	jsonv1 "encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/go-json-experiment/json"
+	"golang.org/x/crypto/argon2"
+	"golang.org/x/crypto/chacha20poly1305"
+)
+
+const (
+	typeArgon2id = "argon2id"
+	saltSize     = 16
+	adKey        = "tomo-project/backup 1.0 key"
+)
+
+// cost is what one try of a passphrase takes.
+type cost struct{ time, memory, threads uint64 } // memory in KiB
+
+var (
+	usualCost = cost{time: 3, memory: 64 << 10, threads: 4} // RFC 9106, section 4, second choice
+	leastCost = cost{time: 1, memory: 8 << 10, threads: 1}
+	mostCost  = cost{time: 16, memory: 1 << 20, threads: 16}
+)
+
+// passphraseKey is a wrapped key in a snapshot. A nil member is absent.
+type passphraseKey struct {
+	Type    *string `json:"type"`
+	Salt    *string `json:"salt"`
+	Time    *uint64 `json:"time"`
+	Memory  *uint64 `json:"memory"`
+	Threads *uint64 `json:"threads"`
+	Wrapped *string `json:"wrapped"`
+}
+
+// keyType is what wrapped keys of all types have in common.
+type keyType struct {
+	Type *string `json:"type"`
+}
+
+// WrapPassphrase returns key, which is one that NewKey makes, wrapped so that
+// the passphrase gives it back.
+func WrapPassphrase(passphrase, key []byte) (jsonv1.RawMessage, error) {
+	return wrapPassphrase(passphrase, key, usualCost)
+}
+
+func wrapPassphrase(passphrase, key []byte, c cost) (jsonv1.RawMessage, error) {
+	if len(key) != keySize {
+		return nil, fmt.Errorf("%w: the key of the snapshot has %d bytes and not %d", ErrMalformed, len(key), keySize)
+	}
+	salt := random(saltSize)
+	aead, err := c.aead(passphrase, salt)
+	if err != nil {
+		return nil, err
+	}
+	nonce := random(aead.NonceSize())
+	return json.Marshal(passphraseKey{
+		Type:    new(typeArgon2id),
+		Salt:    new(strict.EncodeToString(salt)),
+		Time:    &c.time,
+		Memory:  &c.memory,
+		Threads: &c.threads,
+		Wrapped: new(strict.EncodeToString(aead.Seal(nonce, nonce, key, []byte(adKey)))),
+	})
+}
+
+// UnwrapPassphrase returns the key that WrapPassphrase was given. The error is
+// ErrOtherType if something else than a passphrase opens wrapped, ErrWrongKey,
+// ErrLimits or ErrMalformed. All but ErrWrongKey come before any costly work.
+func UnwrapPassphrase(passphrase []byte, wrapped jsonv1.RawMessage) ([]byte, error) {
+	c, salt, sealed, err := parsePassphrase(wrapped)
+	if err != nil {
+		return nil, err
+	}
+	aead, err := c.aead(passphrase, salt)
+	if err != nil {
+		return nil, err
+	}
+	n := aead.NonceSize()
+	key, err := aead.Open(nil, sealed[:n], sealed[n:], []byte(adKey))
+	if err != nil {
+		return nil, ErrWrongKey
+	}
+	return key, nil
+}
+
+func parsePassphrase(wrapped []byte) (c cost, salt, sealed []byte, err error) {
+	fail := func(err error) (cost, []byte, []byte, error) {
+		return cost{}, nil, nil, fmt.Errorf("wrapped key: %w", err)
+	}
+	// A JSON error may quote a name that fills the whole of a hostile header.
+	const because = "%w: %.200s"
+	// The members of another type are its own, so the type is read first.
+	var head keyType
+	if err := json.Unmarshal(wrapped, &head); err != nil {
+		return fail(fmt.Errorf(because, ErrMalformed, err))
+	}
+	if head.Type == nil {
+		return fail(fmt.Errorf(`%w: no "type"`, ErrMalformed))
+	}
+	if *head.Type != typeArgon2id {
+		return fail(ErrOtherType)
+	}
+	var k passphraseKey
+	if err := json.Unmarshal(wrapped, &k, json.RejectUnknownMembers(true)); err != nil {
+		if errors.Is(err, strconv.ErrRange) { // a number beyond 64 bits
+			return fail(fmt.Errorf(because, ErrLimits, err))
+		}
+		return fail(fmt.Errorf(because, ErrMalformed, err))
+	}
+	if k.Salt == nil || k.Time == nil || k.Memory == nil || k.Threads == nil || k.Wrapped == nil {
+		return fail(fmt.Errorf(`%w: "salt", "time", "memory", "threads" and "wrapped" are required`, ErrMalformed))
+	}
+	if salt, err = decode(nil, []byte(*k.Salt)); err != nil {
+		return fail(fmt.Errorf("salt: %w", err))
+	}
+	if len(salt) != saltSize {
+		return fail(fmt.Errorf("%w: salt of %d bytes and not %d", ErrMalformed, len(salt), saltSize))
+	}
+	if sealed, err = decode(nil, []byte(*k.Wrapped)); err != nil {
+		return fail(fmt.Errorf("wrapped: %w", err))
+	}
+	const size = chacha20poly1305.NonceSizeX + keySize + chacha20poly1305.Overhead
+	if len(sealed) != size {
+		return fail(fmt.Errorf("%w: wrapped has %d bytes and not %d", ErrMalformed, len(sealed), size))
+	}
+	c = cost{*k.Time, *k.Memory, *k.Threads}
+	if err := c.check(); err != nil {
+		return fail(err)
+	}
+	return c, salt, sealed, nil
+}
+
+// check returns ErrLimits if deriving a key would take too much of the machine,
+// or so little that the passphrase is easily guessed.
+func (c cost) check() error {
+	for _, p := range []struct {
+		name            string
+		is, least, most uint64
+	}{
+		{"time", c.time, leastCost.time, mostCost.time},
+		{"memory", c.memory, leastCost.memory, mostCost.memory},
+		{"threads", c.threads, leastCost.threads, mostCost.threads},
+	} {
+		if p.is < p.least || p.is > p.most {
+			return fmt.Errorf("%w: argon2id %s is %d, not in %d to %d", ErrLimits, p.name, p.is, p.least, p.most)
+		}
+	}
+	return nil
+}
+
+// aead derives the key that wraps. c has passed check, so the conversions are
+// exact.
+func (c cost) aead(passphrase, salt []byte) (cipher.AEAD, error) {
+	key := argon2.IDKey(passphrase, salt, uint32(c.time), uint32(c.memory), uint8(c.threads), keySize)
+	return chacha20poly1305.NewX(key)
+}

@@ -1,0 +1,217 @@
+// Package seal encrypts the secret fields of a snapshot and wraps the key that
+// opens them. It is the one place that knows golang.org/x/crypto. Every byte
+// layout here is normative, FORMAT.md "Sealing"; testdata/vectors.py computes
+// the same bytes in another language.
+//
+// Each snapshot has a random key of its own. Two keys are derived from it: one
+// seals the values, each bound to the place where it stands, the other
+// authenticates the part of the header that says what is sealed. The key of the
+// snapshot is stored wrapped, once for every recipient.
+package seal
+
+import (
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+
+	"golang.org/x/crypto/chacha20poly1305"
+)
+
+// The kinds of failure. No message holds a key, a passphrase or a value.
+var (
+	// ErrMalformed: the text does not have the form that was specified.
+	ErrMalformed = errors.New("malformed")
+
+	// ErrAltered: a sealed value or the header is not what was sealed with this
+	// key, or a value does not stand where it was sealed.
+	ErrAltered = errors.New("altered after it was sealed")
+
+	// ErrOtherType: the wrapped key is for another type of identity.
+	ErrOtherType = errors.New("key of another type")
+
+	// ErrWrongKey: the passphrase does not open the wrapped key. A wrapped key
+	// that was altered looks the same.
+	ErrWrongKey = errors.New("passphrase does not match")
+
+	// ErrLimits: the wrapped key asks for more work than is allowed, or for
+	// less than is safe.
+	ErrLimits = errors.New("cost out of bounds")
+)
+
+const (
+	keySize = chacha20poly1305.KeySize // of every key here
+	idSize  = 16
+
+	infoValues = "tomo-project/backup 1.0 values"
+	infoHeader = "tomo-project/backup 1.0 header"
+	adValue    = "tomo-project/backup 1.0"
+)
+
+// NewKey returns a new random key for one snapshot.
+func NewKey() []byte { return random(keySize) }
+
+// NewID returns a new random id for one snapshot, as base64 text.
+func NewID() string { return strict.EncodeToString(random(idSize)) }
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b) // never returns an error
+	return b
+}
+
+// A Box seals and opens the values of one snapshot. It is safe for concurrent
+// use.
+type Box struct {
+	id        string
+	values    cipher.AEAD
+	headerKey []byte
+	scratch   sync.Pool // of *scratch
+}
+
+type scratch struct{ raw, ad []byte } // holds nothing secret: ciphertext and additional data
+
+// NewBox returns the Box of the snapshot that has this key and id. It returns
+// ErrMalformed if one of them is not what NewKey and NewID make.
+func NewBox(key []byte, id string) (*Box, error) {
+	if len(key) != keySize {
+		return nil, fmt.Errorf("%w: the key of the snapshot has %d bytes and not %d", ErrMalformed, len(key), keySize)
+	}
+	salt, err := decode(nil, []byte(id))
+	if err != nil {
+		return nil, fmt.Errorf("id: %w", err)
+	}
+	if len(salt) != idSize {
+		return nil, fmt.Errorf("%w: the id has %d bytes and not %d", ErrMalformed, len(salt), idSize)
+	}
+	valueKey, err := hkdf.Key(sha256.New, key, salt, infoValues, keySize)
+	if err != nil {
+		return nil, fmt.Errorf("derive the key of the values: %w", err)
+	}
+	headerKey, err := hkdf.Key(sha256.New, key, salt, infoHeader, keySize)
+	if err != nil {
+		return nil, fmt.Errorf("derive the key of the header: %w", err)
+	}
+	values, err := chacha20poly1305.NewX(valueKey)
+	if err != nil {
+		return nil, fmt.Errorf("key of the values: %w", err)
+	}
+	return &Box{
+		id:        id,
+		values:    values,
+		headerKey: headerKey,
+		scratch:   sync.Pool{New: func() any { return new(scratch) }},
+	}, nil
+}
+
+// Seal appends to dst the sealed text of plain, which is the JSON of the value
+// at pointer in a record, and returns the result. The text is base64 and needs
+// no escaping in JSON. Every call gives another text.
+func (b *Box) Seal(dst, plain []byte, collection, recordKey, pointer string) []byte {
+	s := b.scratch.Get().(*scratch)
+	defer b.scratch.Put(s)
+	s.ad = b.appendPlace(s.ad[:0], collection, recordKey, pointer)
+	s.raw = slices.Grow(s.raw[:0], b.values.NonceSize()+len(plain)+b.values.Overhead())
+	nonce := s.raw[:b.values.NonceSize()]
+	rand.Read(nonce)
+	s.raw = b.values.Seal(nonce, nonce, plain, s.ad)
+	return strict.AppendEncode(dst, s.raw)
+}
+
+// Open appends to dst what Seal was given and returns the result. The error is
+// ErrMalformed or ErrAltered.
+func (b *Box) Open(dst, text []byte, collection, recordKey, pointer string) ([]byte, error) {
+	s := b.scratch.Get().(*scratch)
+	defer b.scratch.Put(s)
+	raw, err := decode(s.raw[:0], text)
+	if err != nil {
+		return nil, fmt.Errorf("sealed value: %w", err)
+	}
+	s.raw = raw
+	n := b.values.NonceSize()
+	if len(raw) < n+b.values.Overhead() {
+		return nil, fmt.Errorf("%w: sealed value of %d bytes is too short", ErrMalformed, len(raw))
+	}
+	s.ad = b.appendPlace(s.ad[:0], collection, recordKey, pointer)
+	plain, err := b.values.Open(dst, raw[:n], raw[n:], s.ad)
+	if err != nil {
+		return nil, fmt.Errorf("sealed value: %w", ErrAltered)
+	}
+	return plain, nil
+}
+
+func (b *Box) appendPlace(dst []byte, collection, recordKey, pointer string) []byte {
+	return appendFrame(dst, adValue, b.id, collection, recordKey, pointer)
+}
+
+// Fields says what is sealed in a collection, as in the header of a snapshot.
+type Fields struct {
+	Key     string   `json:"key,omitempty"` // JSON Pointer of the identity; empty for a map
+	Secrets []string `json:"secrets"`       // JSON Pointers, as declared
+}
+
+// Check returns the text that authenticates what the header says of the
+// application and of the sealed fields: without it a field could be taken off
+// the list and a sealed value would pass for data.
+func (b *Box) Check(application string, schemaVersion int, fields map[string]Fields) string {
+	return strict.EncodeToString(b.mac(application, schemaVersion, fields))
+}
+
+// VerifyCheck compares check with what Check returns, in constant time. The
+// error is ErrMalformed or ErrAltered.
+func (b *Box) VerifyCheck(check, application string, schemaVersion int, fields map[string]Fields) error {
+	sum, err := decode(nil, []byte(check))
+	if err != nil {
+		return fmt.Errorf("check of the header: %w", err)
+	}
+	if !hmac.Equal(sum, b.mac(application, schemaVersion, fields)) {
+		return fmt.Errorf("header: %w", ErrAltered)
+	}
+	return nil
+}
+
+func (b *Box) mac(application string, schemaVersion int, fields map[string]Fields) []byte {
+	frame := appendFrame(nil, application, strconv.Itoa(schemaVersion))
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		f := fields[name]
+		frame = appendFrame(frame, name, f.Key, strconv.Itoa(len(f.Secrets)))
+		frame = appendFrame(frame, f.Secrets...)
+	}
+	h := hmac.New(sha256.New, b.headerKey)
+	h.Write(frame)
+	return h.Sum(nil)
+}
+
+// appendFrame appends each part behind its length, so that no two lists of
+// parts give the same bytes.
+func appendFrame(dst []byte, parts ...string) []byte {
+	for _, p := range parts {
+		dst = binary.BigEndian.AppendUint32(dst, uint32(len(p)))
+		dst = append(dst, p...)
+	}
+	return dst
+}
+
+var strict = base64.StdEncoding.Strict()
+
+// decode appends the bytes of a base64 text to dst. It accepts the one text
+// that encoding them gives; the decoder alone would skip line breaks.
+func decode(dst, text []byte) ([]byte, error) {
+	out, err := strict.AppendDecode(dst, text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if strict.EncodedLen(len(out)-len(dst)) != len(text) {
+		return nil, fmt.Errorf("%w: line break in base64", ErrMalformed)
+	}
+	return out, nil
+}
