@@ -1,0 +1,295 @@
+package backup
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/semver"
+
+	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/validate"
+)
+
+// An App declares a host application to the library: what it is, which
+// collections it has, and how older data becomes data of today. It is a plain
+// value without state, safe for concurrent use as long as it is not changed.
+type App struct {
+	// Name identifies the application in snapshots and begins the names of its
+	// backups: lower-case letters, digits and dashes, "tomo". A snapshot of
+	// another application is refused.
+	Name string
+
+	// Version is the semantic version of this build, "2.1.0". A snapshot made
+	// by a newer one is refused unless that is allowed.
+	Version string
+
+	// SchemaVersion is the version of the shape of the data, from 1. It goes up
+	// by one whenever stored data must be migrated to be read.
+	SchemaVersion int
+
+	// Collections are written to a snapshot in this order. The order of a
+	// restore is derived from Refs: what is referred to comes first.
+	Collections []Collection
+
+	// Migrators hold one step for each schema version before SchemaVersion, in
+	// any order.
+	Migrators []Migrator
+}
+
+// A Collection is one category of the host's data.
+//
+// In a Map collection Schema, Refs and Secrets see each record as an object
+// with one member, {Key: Value}: so the schema of settings lists the settings
+// under "properties", and the secret "/smtp_password" is the value of that
+// setting.
+type Collection struct {
+	// Name is the member of "data" in a snapshot that holds the collection:
+	// lower-case letters, digits and underscores, beginning with a letter.
+	Name string
+
+	// Shape tells how the records stand in a snapshot. The zero value is List.
+	Shape Shape
+
+	// Key is the JSON Pointer of the identity in a record of a List collection,
+	// "/id". The identity is a non-empty string or an integer. It is empty for
+	// a Map collection.
+	Key string
+
+	// Schema is the JSON Schema (draft 2020-12) of one record at the current
+	// schema version, with formats asserted. It must stand alone: references
+	// out of it are refused. Empty means that any JSON value is allowed (in a
+	// List any object).
+	Schema []byte
+
+	// Refs are the references to other collections, or to this one.
+	Refs []Ref
+
+	// Secrets are the JSON Pointers of the fields that are sealed in a
+	// snapshot. The token "*" stands for any element or member: "/env/*".
+	// A Secret must not contain the Key or a Ref.
+	Secrets []string
+
+	// Optional collections are left out of a backup unless they are named.
+	Optional bool
+
+	// Merge says what the Merge strategy makes of a record that exists on both
+	// sides and differs. Nil means: objects are merged member by member, and
+	// elsewhere the snapshot wins. It must be a pure function, keep the key,
+	// and return a record that satisfies Schema.
+	Merge func(existing, incoming Record) (Record, error)
+}
+
+// Shape is the JSON shape of a collection.
+type Shape int
+
+const (
+	List Shape = iota // an array of objects
+	Map               // an object: one record a member
+)
+
+// A Ref says that a field of a collection holds the key of a record in another.
+type Ref struct {
+	// Pointer is the JSON Pointer of the field, "/server_id"; the token "*"
+	// stands for any element or member. A field that is absent or null refers
+	// to nothing and is fine.
+	Pointer string
+
+	// Collection is the name of the collection referred to.
+	Collection string
+}
+
+// Validate reports everything that is wrong with the declaration, so that a
+// test of the host finds it rather than the day of the restore: names, schemas
+// that do not compile, pointers, references to collections that are not
+// declared, secrets that contain a key, and gaps in the chain of migrators.
+// The other methods of App check the same first.
+func (a *App) Validate() error {
+	_, err := a.compile()
+	return err
+}
+
+// A compiled App has its schemas and pointers ready for use.
+type compiled struct {
+	*App
+	collections []*collection // as declared
+	byName      map[string]*collection
+	order       []*collection // what is referred to comes first
+	steps       []Migrator    // steps[i] takes data of schema version i+1
+}
+
+type collection struct {
+	Collection
+	key     codec.Pointer // into the view, as are the others
+	refs    []ref
+	secrets []codec.Pointer
+	schema  *validate.Schema // nil: anything goes
+}
+
+type ref struct {
+	pointers []codec.Pointer // just one
+	target   string
+}
+
+var (
+	validAppName        = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
+	validCollectionName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
+)
+
+func (a *App) compile() (*compiled, error) {
+	c := &compiled{App: a, byName: make(map[string]*collection)}
+	var errs []error
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+
+	if !validAppName.MatchString(a.Name) {
+		fail("Name %q: want lower-case letters, digits and dashes", a.Name)
+	}
+	if !semver.IsValid("v" + a.Version) {
+		fail("Version %q: want a semantic version such as 2.1.0", a.Version)
+	}
+	if a.SchemaVersion < 1 {
+		fail("SchemaVersion %d: want 1 or more", a.SchemaVersion)
+	}
+	for _, declared := range a.Collections {
+		col, err := declared.compile()
+		if err != nil {
+			fail("collection %q: %w", declared.Name, err)
+		}
+		if c.byName[col.Name] != nil {
+			fail("collection %q is declared twice", col.Name)
+		}
+		c.collections = append(c.collections, col)
+		c.byName[col.Name] = col
+	}
+	for _, col := range c.collections {
+		for _, r := range col.Refs {
+			if c.byName[r.Collection] == nil {
+				fail("collection %q: Ref %s to %q, which is not declared", col.Name, r.Pointer, r.Collection)
+			}
+		}
+	}
+	if err := c.chain(); err != nil {
+		errs = append(errs, err)
+	}
+	if len(errs) > 0 {
+		return nil, fmt.Errorf("app %q: %w", a.Name, errors.Join(errs...))
+	}
+	c.sort()
+	return c, nil
+}
+
+func (d Collection) compile() (*collection, error) {
+	col := &collection{Collection: d}
+	var errs []error
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	pointer := func(field, s string) codec.Pointer {
+		p, err := codec.ParsePointer(s)
+		if err != nil {
+			fail("%s: %w", field, err)
+		} else if len(p) == 0 {
+			fail("%s is empty: want a JSON Pointer such as /id", field)
+		}
+		return p
+	}
+
+	if !validCollectionName.MatchString(d.Name) {
+		fail("want a name of lower-case letters, digits and underscores")
+	}
+	switch d.Shape {
+	case List:
+		col.key = pointer("Key", d.Key)
+		if slices.Contains(col.key, codec.Any) {
+			fail("Key %s has a wildcard", d.Key)
+		}
+	case Map:
+		if d.Key != "" {
+			fail("Key %s: a record of a Map is identified by its member name", d.Key)
+		}
+	default:
+		fail("Shape %d is neither List nor Map", d.Shape)
+	}
+	for _, r := range d.Refs {
+		col.refs = append(col.refs, ref{[]codec.Pointer{pointer("Ref", r.Pointer)}, r.Collection})
+	}
+	for _, s := range d.Secrets {
+		secret := pointer("Secret", s)
+		if d.Shape == List && secret.Overlaps(col.key) {
+			fail("Secret %s contains the Key %s", s, d.Key)
+		}
+		for i, r := range col.refs {
+			if secret.Overlaps(r.pointers[0]) {
+				fail("Secret %s contains the Ref %s", s, d.Refs[i].Pointer)
+			}
+		}
+		for i, other := range col.secrets {
+			if secret.Overlaps(other) {
+				fail("Secrets %s and %s overlap", d.Secrets[i], s)
+			}
+		}
+		col.secrets = append(col.secrets, secret)
+	}
+	if len(d.Schema) > 0 {
+		var err error
+		if col.schema, err = validate.Compile(d.Name, d.Schema); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return col, errors.Join(errs...)
+}
+
+// sort derives the order of restore from the references. Where they go round in
+// a circle, the order of declaration decides.
+func (c *compiled) sort() {
+	done := make(map[string]bool)
+	var visit func(col *collection)
+	visit = func(col *collection) {
+		if done[col.Name] {
+			return
+		}
+		done[col.Name] = true
+		for _, r := range col.refs {
+			visit(c.byName[r.target])
+		}
+		c.order = append(c.order, col)
+	}
+	for _, col := range c.collections {
+		visit(col)
+	}
+}
+
+// names lists the collections for a message.
+func (c *compiled) names() string {
+	var names []string
+	for _, col := range c.collections {
+		names = append(names, col.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// view returns what Schema, Refs and Secrets see of a record, with room in buf.
+func (col *collection) view(key string, value []byte, buf []byte) []byte {
+	if col.Shape == List {
+		return value
+	}
+	return viewMember(key, value, buf)
+}
+
+func viewMember(key string, value []byte, buf []byte) []byte {
+	buf = append(append(buf[:0], '{'), codec.Quote(key)...)
+	buf = append(append(buf, ':'), value...)
+	return append(buf, '}')
+}
+
+// unview takes the value out of the view again.
+func (col *collection) unview(key string, view []byte) []byte {
+	if col.Shape == List {
+		return view
+	}
+	return unviewMember(key, view)
+}
+
+func unviewMember(key string, view []byte) []byte {
+	return view[len(codec.Quote(key))+2 : len(view)-1]
+}

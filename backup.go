@@ -1,0 +1,308 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/seal"
+)
+
+// BackupOptions say what goes into a backup. The zero value takes every
+// collection that is not Optional, without a key.
+type BackupOptions struct {
+	// Only names the collections to take, optional ones too. Nil takes every
+	// collection that is not Optional.
+	Only []string
+
+	// Include names Optional collections to take beside the others.
+	Include []string
+
+	// Recipients are those who can open the secrets, each on its own. An App
+	// with secret fields needs at least one, whatever the collections taken.
+	Recipients []Recipient
+
+	// CreatedAt is the time to write in the snapshot, to the second. Zero means
+	// now.
+	CreatedAt time.Time
+
+	// Metadata is written to the snapshot as it is, in clear:
+	// {"trigger":"manual"}.
+	Metadata map[string]string
+
+	// LeaveOutInvalid leaves out a record that does not satisfy its schema, has
+	// no key or shares one, instead of failing, and lets references to nothing
+	// pass: Manifest.LeftOut and Manifest.Dangling name them, and the snapshot
+	// says how many records are missing.
+	LeaveOutInvalid bool
+
+	// Limits bound what is written, so that it can be read again. The zero
+	// value has the defaults.
+	Limits Limits
+
+	// Progress, if not nil, is called now and then.
+	Progress func(Progress)
+}
+
+// Backup writes a snapshot of the data of src to w. Records are read at one
+// point in time, validated, sealed and written as they come, so that the
+// memory needed depends on the number of keys and not on the size of the data.
+//
+// After an error what was written is worthless, and the caller must throw it
+// away; a backup is good if and only if Backup returned nil and what w stands
+// for was closed and synced without an error.
+//
+// It returns ErrNoKey, ErrInvalid, ErrDangling or ErrLimit, or the error of
+// src, w or ctx. Errors about records are gathered, the first hundred of
+// them; each is a *RecordError.
+func (a *App) Backup(ctx context.Context, w io.Writer, src DataSource, opts BackupOptions) (Manifest, error) {
+	m, err := a.backup(ctx, w, src, opts)
+	if err != nil {
+		return Manifest{}, fmt.Errorf("backup of %s: %w", a.Name, err)
+	}
+	return m, nil
+}
+
+func (a *App) backup(ctx context.Context, w io.Writer, src DataSource, opts BackupOptions) (Manifest, error) {
+	c, err := a.compile()
+	if err != nil {
+		return Manifest{}, err
+	}
+	collections, err := c.choose(opts)
+	if err != nil {
+		return Manifest{}, err
+	}
+	if len(opts.Recipients) == 0 && slices.ContainsFunc(c.collections, func(col *collection) bool { return len(col.secrets) > 0 }) {
+		return Manifest{}, fmt.Errorf("%w: %s has secret fields, which are never written in clear: give a passphrase or another recipient", ErrNoKey, a.Name)
+	}
+	b := &backup{
+		compiled: c,
+		ctx:      ctx,
+		opts:     opts,
+		limits:   opts.Limits.codec(),
+		problems: problems{tolerate: opts.LeaveOutInvalid},
+		seen:     newSeen(collections),
+		manifest: Manifest{
+			Version:            FormatVersion,
+			CreatedAt:          opts.CreatedAt.UTC().Truncate(time.Second),
+			Application:        a.Name,
+			ApplicationVersion: a.Version,
+			SchemaVersion:      a.SchemaVersion,
+			Metadata:           maps.Clone(opts.Metadata),
+			Records:            make(map[string]int64),
+		},
+	}
+	if opts.CreatedAt.IsZero() {
+		b.manifest.CreatedAt = time.Now().UTC().Truncate(time.Second)
+	}
+	if b.encryption, b.box, err = c.seal(collections, opts.Recipients); err != nil {
+		return Manifest{}, err
+	}
+	b.manifest.Sealed = b.box != nil
+
+	b.out = codec.NewWriter(w)
+	if err := b.header(); err != nil {
+		return Manifest{}, err
+	}
+	read := false
+	err = src.View(ctx, func(r Reader) error {
+		read = true
+		for _, col := range collections {
+			if err := b.collection(r, col); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, errTooMany) {
+		err = b.problems.err(ErrInvalid)
+	}
+	if err == nil && !read {
+		err = errors.New("the DataSource showed no data: its View returned without calling read")
+	}
+	if err != nil {
+		return Manifest{}, err
+	}
+	return b.end()
+}
+
+// choose returns the collections that the options name.
+func (c *compiled) choose(opts BackupOptions) ([]*collection, error) {
+	for _, name := range slices.Concat(opts.Only, opts.Include) {
+		if c.byName[name] == nil {
+			return nil, fmt.Errorf("%w: %s has no collection %q, only %s", ErrInvalid, c.Name, name, c.names())
+		}
+	}
+	var chosen []*collection
+	for _, col := range c.collections {
+		wanted := !col.Optional
+		if opts.Only != nil {
+			wanted = slices.Contains(opts.Only, col.Name)
+		}
+		if wanted || slices.Contains(opts.Include, col.Name) {
+			chosen = append(chosen, col)
+		}
+	}
+	return chosen, nil
+}
+
+// A backup is one run of App.Backup.
+type backup struct {
+	*compiled
+	ctx        context.Context
+	opts       BackupOptions
+	limits     codec.Limits
+	encryption *encryption
+	box        *seal.Box // nil: nothing to seal
+	out        *codec.Writer
+	problems   problems
+	seen       *seen
+	manifest   Manifest
+	records    int64
+}
+
+func (b *backup) header() error {
+	m := &b.manifest
+	members := []struct {
+		name  string
+		value any
+		omit  bool
+	}{
+		{"version", m.Version, false},
+		{"created_at", m.CreatedAt.Format(time.RFC3339), false},
+		{"application", m.Application, false},
+		{"application_version", m.ApplicationVersion, false},
+		{"schema_version", m.SchemaVersion, false},
+		{"metadata", m.Metadata, len(m.Metadata) == 0},
+		{"encryption", b.encryption, b.encryption == nil},
+	}
+	for _, member := range members {
+		if member.omit {
+			continue
+		}
+		value, err := codec.Marshal(member.value)
+		if err != nil {
+			return fmt.Errorf("member %q: %w", member.name, err)
+		}
+		if len(value) > codec.HeaderBytes {
+			return fmt.Errorf("%w: member %q has %d bytes, the most is %d", ErrLimit, member.name, len(value), codec.HeaderBytes)
+		}
+		if err := b.out.Member(member.name, value); err != nil {
+			return advise(fmt.Errorf("write: %w", err))
+		}
+	}
+	return advise(b.out.BeginData())
+}
+
+// collection takes the records of one collection through the stages.
+func (b *backup) collection(r Reader, col *collection) error {
+	if err := b.out.BeginCollection(col.Name, col.Shape == Map); err != nil {
+		return advise(fmt.Errorf("write: %w", err))
+	}
+	b.manifest.Records[col.Name] = 0
+	var batch batch
+	flush := func() error {
+		if err := b.ctx.Err(); err != nil {
+			return err
+		}
+		if err := b.check(col, &batch); err != nil {
+			return err
+		}
+		if err := b.write(col, &batch); err != nil {
+			return err
+		}
+		batch.reset()
+		if b.opts.Progress != nil {
+			b.opts.Progress(Progress{Phase: "backup", Collection: col.Name, Records: b.records, Bytes: b.out.Bytes()})
+		}
+		return nil
+	}
+	for rec, err := range r.Records(b.ctx, col.Name) {
+		if err != nil {
+			return fmt.Errorf("read %s: %w", col.Name, err)
+		}
+		if err := batch.add(rec, b.limits); err != nil {
+			if err := b.problems.add(&RecordError{Collection: col.Name, Key: rec.Key, Offset: -1, Err: err}); err != nil {
+				return err
+			}
+			continue
+		}
+		if batch.full() {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := flush(); err != nil {
+		return err
+	}
+	return advise(b.out.EndCollection())
+}
+
+// check drops the records from the batch that must not be written.
+func (b *backup) check(col *collection, batch *batch) error {
+	return batch.keep(func(r *item) (bool, error) {
+		found := col.inspect(r, b.seen)
+		return len(found) == 0, b.problems.add(found...)
+	})
+}
+
+// write seals and writes a batch.
+func (b *backup) write(col *collection, batch *batch) error {
+	if b.problems.fatal() {
+		return nil // what is written does not count any more
+	}
+	for i := range batch.items {
+		r := &batch.items[i]
+		value := r.value
+		if b.box != nil && len(col.secrets) > 0 {
+			view, err := col.sealRecord(b.box, r.key, col.view(r.key, value, nil))
+			if err != nil {
+				return err
+			}
+			value = col.unview(r.key, view)
+			if len(value) > b.limits.RecordBytes {
+				return &RecordError{Collection: col.Name, Key: r.key, Offset: -1, Err: fmt.Errorf("%w: with its secrets sealed the record has %d bytes, the limit is %d", ErrLimit, len(value), b.limits.RecordBytes)}
+			}
+		}
+		if err := b.out.Record(r.key, value); err != nil {
+			return advise(fmt.Errorf("write: %w", err))
+		}
+	}
+	n := int64(len(batch.items))
+	b.manifest.Records[col.Name] += n
+	if b.records += n; b.records > b.limits.Records {
+		return fmt.Errorf("%w: more than %d records", ErrLimit, b.limits.Records)
+	}
+	if b.out.Bytes() > b.limits.TotalBytes {
+		return fmt.Errorf("%w: more than %d bytes", ErrLimit, b.limits.TotalBytes)
+	}
+	return nil
+}
+
+// end writes what is known only now.
+func (b *backup) end() (Manifest, error) {
+	m := b.manifest
+	dangling := b.seen.dangling(b.opts.LeaveOutInvalid)
+	if err := errors.Join(b.problems.err(ErrInvalid), dangling.err(ErrDangling)); err != nil {
+		return Manifest{}, fmt.Errorf("%w\ncorrect this in %s, or have invalid records left out", err, b.Name)
+	}
+	m.LeftOut, m.Missing, m.Dangling = b.problems.list, b.problems.count, dangling.list
+	sum := integrity{Records: m.Records, LeftOut: m.Missing}
+	var err error
+	m.SHA256, err = b.out.End(func(sha256 string) []byte {
+		sum.SHA256 = sha256
+		line, _ := codec.Marshal(sum)
+		return line
+	})
+	if err != nil {
+		return Manifest{}, advise(fmt.Errorf("write: %w", err))
+	}
+	m.Bytes = b.out.Bytes()
+	return m, nil
+}

@@ -1,0 +1,105 @@
+package backup
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+
+	"github.com/tomo-project/backup/internal/codec"
+)
+
+// The kinds of failure that a caller may want to tell apart, to be tested with
+// [errors.Is]. Standard errors keep their meaning: fs.ErrNotExist, fs.ErrExist,
+// context.Canceled. The message of each error says what happened, where, and
+// what to do next; no message holds a secret or the value of a record.
+var (
+	// ErrDamaged: the snapshot is not what was written: truncated, altered, not
+	// JSON, or with a digest that does not match.
+	ErrDamaged = errors.New("snapshot is damaged")
+
+	// ErrFormat: the document is not a snapshot of a format that this library
+	// reads.
+	ErrFormat = errors.New("not a snapshot of format " + FormatVersion)
+
+	// ErrForeign: the snapshot belongs to another application.
+	ErrForeign = errors.New("snapshot of another application")
+
+	// ErrTooNew: the snapshot was made by a newer format, schema version or
+	// application version than this one.
+	ErrTooNew = errors.New("snapshot is too new")
+
+	// ErrNoKey: there are secrets, and no key was given to seal or open them.
+	ErrNoKey = errors.New("no key for the secrets")
+
+	// ErrWrongKey: none of the given keys opens the snapshot.
+	ErrWrongKey = errors.New("wrong key")
+
+	// ErrInvalid: records do not satisfy their schema, lack a key, share one,
+	// or belong to a collection that the App does not declare.
+	ErrInvalid = errors.New("invalid data")
+
+	// ErrDangling: a reference would point to a record that does not exist.
+	ErrDangling = errors.New("dangling reference")
+
+	// ErrLimit: a limit on depth, size or count was exceeded.
+	ErrLimit = codec.ErrLimit
+
+	// ErrStale: the host has changed since the plan was made.
+	ErrStale = errors.New("plan is stale")
+)
+
+// A RecordError says which record is the matter.
+type RecordError struct {
+	Collection string
+	Key        string // empty if the record has none or it is not known
+	Pointer    string // JSON Pointer inside the record; empty for the record as a whole
+	Offset     int64  // byte offset of the record in the snapshot, -1 if it does not come from one
+	Err        error  // what is wrong
+}
+
+// Error returns "servers "a1" /port (byte 1234): …".
+func (e *RecordError) Error() string {
+	var b strings.Builder
+	b.WriteString(e.Collection)
+	if e.Key != "" {
+		fmt.Fprintf(&b, " %q", e.Key)
+	}
+	if e.Pointer != "" {
+		b.WriteString(" " + e.Pointer)
+	}
+	if e.Offset >= 0 {
+		fmt.Fprintf(&b, " (byte %d)", e.Offset)
+	}
+	b.WriteString(": " + e.Err.Error())
+	return b.String()
+}
+
+// Unwrap returns what is wrong with the record.
+func (e *RecordError) Unwrap() error { return e.Err }
+
+// fromCodec gives an error of the codec the kind that callers know.
+func fromCodec(err error) error {
+	var kind error
+	switch {
+	case errors.Is(err, codec.ErrSyntax):
+		kind = ErrDamaged
+	case errors.Is(err, codec.ErrLayout):
+		kind = ErrFormat
+	default:
+		return err
+	}
+	return fmt.Errorf("%w: %w", kind, err)
+}
+
+// advise adds what to do next to an error of the file system.
+func advise(err error) error {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("%w; check disk space", err)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("%w; check write permissions", err)
+	}
+	return err
+}

@@ -1,0 +1,56 @@
+// Package codec reads and writes snapshots as JSON text: the document as a
+// whole (writer.go, reader.go) and the values of single records (value.go,
+// pointer.go). It is the only package that knows jsontext. It knows the layout
+// of FORMAT.md but not what the members mean.
+package codec
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// The kinds of error of this package, for errors.Is. Any other error is one of
+// the reader or writer underneath.
+var (
+	ErrSyntax = errors.New("not well-formed JSON") // the text is not strict JSON, or it ends early
+	ErrLayout = errors.New("not the layout of a snapshot")
+	ErrLimit  = errors.New("limit exceeded")
+)
+
+// An Error says at which byte of the document something is wrong.
+type Error struct {
+	Kind       error // ErrSyntax, ErrLayout or ErrLimit
+	Offset     int64
+	Collection string // empty outside of the records
+	Err        error
+}
+
+func (e *Error) Error() string {
+	where := fmt.Sprintf("at byte %d", e.Offset)
+	if e.Collection != "" {
+		where += " in " + e.Collection
+	}
+	return where + ": " + e.Err.Error()
+}
+
+func (e *Error) Unwrap() []error { return []error{e.Kind, e.Err} }
+
+// Limits bound what is read.
+type Limits struct {
+	Depth       int
+	RecordBytes int
+	Records     int64
+	TotalBytes  int64
+}
+
+// HeaderBytes is the most that one member outside of "data" may take.
+const HeaderBytes = 1 << 20
+
+// strict are the options for text that comes from outside: jsontext's defaults
+// refuse duplicate names and invalid UTF-8.
+var strict []jsontext.Options
+
+// trusted are the options for text that has passed strict before.
+var trusted = []jsontext.Options{jsontext.AllowDuplicateNames(true)}

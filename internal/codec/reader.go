@@ -1,0 +1,372 @@
+package codec
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/maphash"
+	"io"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// A Document is what Scan found in a snapshot.
+type Document struct {
+	Members     map[string][]byte // the top-level members but for "data", compact
+	Collections []Section         // in the order of the text
+	Bytes       int64
+	SHA256      string // of what stands before the integrity line; empty if there is none
+}
+
+// A Section is the place of a collection in a snapshot.
+type Section struct {
+	Name       string
+	IsMap      bool
+	Start, End int64 // byte offsets of its value
+	Count      int64
+
+	compact bool
+	seed    maphash.Seed
+	sum     uint64 // of the bytes, to notice that the file was changed since
+}
+
+// Hooks let the caller of Scan take part in it.
+type Hooks struct {
+	// Version is given the first member before anything else is read.
+	Version func(value []byte) error
+
+	// Progress is called now and then; it returns an error to stop.
+	Progress func(collection string, records, bytes int64) error
+}
+
+// Scan reads a whole snapshot and checks all that can be told without knowing
+// its application: that it is strict JSON in the layout of the format, within
+// limits. The digest is computed and not compared.
+func Scan(r io.Reader, l Limits, hooks Hooks) (*Document, error) {
+	s := &scanner{limits: l, hooks: hooks, doc: &Document{Members: map[string][]byte{}}}
+	s.in = &tap{r: r, max: l.TotalBytes, whole: sha256.New()}
+	s.dec = jsontext.NewDecoder(s.in, strict...)
+	if err := s.document(); err != nil {
+		return nil, s.wrap(err)
+	}
+	return s.doc, nil
+}
+
+type scanner struct {
+	limits     Limits
+	hooks      Hooks
+	in         *tap
+	dec        *jsontext.Decoder
+	doc        *Document
+	collection string
+	records    int64
+}
+
+// wrap gives an error its kind and place.
+func (s *scanner) wrap(err error) error {
+	if s.in.err != nil && !errors.Is(s.in.err, ErrLimit) {
+		return s.in.err
+	}
+	e := &Error{Kind: ErrSyntax, Offset: s.dec.InputOffset(), Collection: s.collection, Err: err}
+	if syntactic, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		e.Offset, e.Err = syntactic.ByteOffset, syntactic.Err
+	}
+	switch {
+	case s.in.err != nil:
+		e.Kind, e.Err = ErrLimit, s.in.err
+	case errors.Is(err, ErrLimit), e.Err.Error() == "exceeded max depth":
+		e.Kind = ErrLimit
+	case errors.Is(err, ErrLayout):
+		e.Kind = ErrLayout
+	case errors.Is(err, errHook):
+		return errors.Unwrap(err)
+	case e.Err == io.EOF, errors.Is(e.Err, io.ErrUnexpectedEOF):
+		e.Err = fmt.Errorf("the document ends too early: %w", io.ErrUnexpectedEOF)
+		if s.in.n == 0 {
+			e.Err = fmt.Errorf("the file is empty: %w", io.ErrUnexpectedEOF)
+		}
+		e.Offset = s.in.n
+	}
+	return e
+}
+
+var errHook = errors.New("stopped by the caller")
+
+type hookError struct{ err error }
+
+func (e hookError) Error() string        { return e.err.Error() }
+func (e hookError) Is(target error) bool { return target == errHook }
+func (e hookError) Unwrap() error        { return e.err }
+
+// A layoutError is an error of kind ErrLayout that speaks for itself.
+type layoutError string
+
+func (e layoutError) Error() string        { return string(e) }
+func (e layoutError) Is(target error) bool { return target == ErrLayout }
+
+func (s *scanner) document() error {
+	s.in.allow(HeaderBytes)
+	if kind := s.dec.PeekKind(); kind != '{' && kind != 0 {
+		return layoutError("the document is not an object")
+	}
+	if _, err := s.dec.ReadToken(); err != nil {
+		return err
+	}
+	for first := true; s.dec.PeekKind() == '"'; first = false {
+		s.in.allow(s.dec.InputOffset() + HeaderBytes)
+		token, err := s.dec.ReadToken()
+		if err != nil {
+			return err
+		}
+		name := token.String()
+		if first != (name == "version") {
+			return layoutError(`its first member is not "version"`)
+		}
+		if s.doc.Members["integrity"] != nil {
+			return layoutError(`a member follows "integrity", which must be the last`)
+		}
+		if name == "data" {
+			if err := s.data(); err != nil {
+				return err
+			}
+			continue
+		}
+		if name == "integrity" {
+			s.in.advance(s.dec.InputOffset() - int64(len(`"integrity"`)))
+			s.doc.SHA256 = hex.EncodeToString(s.in.whole.Sum(nil))
+		}
+		value, err := s.value(HeaderBytes)
+		if err != nil {
+			return err
+		}
+		if first {
+			if err := s.hooks.Version(value); err != nil {
+				return hookError{err}
+			}
+		}
+		s.doc.Members[name] = value
+		s.in.advance(s.dec.InputOffset())
+	}
+	if _, err := s.dec.ReadToken(); err != nil {
+		return err
+	}
+	return s.end()
+}
+
+// end checks that nothing follows the document. Behind an integrity line, whose
+// document is kept to the byte, there is just one way to end.
+func (s *scanner) end() error {
+	s.in.allow(s.dec.InputOffset() + HeaderBytes)
+	end := s.dec.InputOffset()
+	if _, err := s.dec.ReadToken(); err == nil || err != io.EOF {
+		if s.in.err != nil {
+			return err
+		}
+		return &jsontext.SyntacticError{ByteOffset: end, Err: errors.New("something follows the end of the document")}
+	}
+	if s.doc.SHA256 != "" && string(s.in.pending) != "\n}\n" {
+		return &jsontext.SyntacticError{ByteOffset: end, Err: errors.New("the line of \"integrity\" and the line \"}\" behind it are not as they were written")}
+	}
+	s.doc.Bytes = s.in.n
+	return nil
+}
+
+// value reads a value of at most max bytes and returns it compact.
+func (s *scanner) value(max int) ([]byte, error) {
+	v, err := s.dec.ReadValue()
+	if err != nil {
+		return nil, err
+	}
+	if len(v) > max {
+		return nil, tooLong(max)
+	}
+	v = v.Clone()
+	compact, err := checkValue(v, s.limits.Depth)
+	if err == nil && !compact {
+		err = v.Compact()
+	}
+	return v, err
+}
+
+func tooLong(max int) error {
+	return fmt.Errorf("%w: a value of more than %d bytes", ErrLimit, max)
+}
+
+func (s *scanner) data() error {
+	if kind := s.dec.PeekKind(); kind != '{' && kind != 0 {
+		return layoutError(`"data" is not an object`)
+	}
+	if _, err := s.dec.ReadToken(); err != nil {
+		return err
+	}
+	s.doc.Members["data"] = []byte{}
+	for s.dec.PeekKind() == '"' {
+		s.in.allow(s.dec.InputOffset() + HeaderBytes)
+		token, err := s.dec.ReadToken()
+		if err != nil {
+			return err
+		}
+		if err := s.section(token.String()); err != nil {
+			return err
+		}
+	}
+	s.collection = ""
+	_, err := s.dec.ReadToken()
+	return err
+}
+
+func (s *scanner) section(name string) error {
+	s.collection = name
+	kind := s.dec.PeekKind()
+	if kind != '{' && kind != '[' && kind != 0 {
+		return layoutError("the collection is neither an array nor an object")
+	}
+	if _, err := s.dec.ReadToken(); err != nil {
+		return err
+	}
+	sec := Section{Name: name, IsMap: kind == '{', Start: s.dec.InputOffset() - 1, compact: true, seed: maphash.MakeSeed()}
+	var sum maphash.Hash
+	sum.SetSeed(sec.seed)
+	s.in.advance(sec.Start)
+	s.in.part = &sum
+	for more := s.dec.PeekKind(); more != '}' && more != ']'; more = s.dec.PeekKind() {
+		s.in.allow(s.dec.InputOffset() + int64(s.limits.RecordBytes) + HeaderBytes)
+		if sec.IsMap {
+			if _, err := s.dec.ReadToken(); err != nil {
+				return err
+			}
+		} else if more != '{' && more != 0 {
+			return layoutError("a record is not an object")
+		}
+		v, err := s.dec.ReadValue()
+		if err != nil {
+			return err
+		}
+		if len(v) > s.limits.RecordBytes {
+			return tooLong(s.limits.RecordBytes)
+		}
+		compact, err := checkValue(v, s.limits.Depth)
+		if err != nil {
+			return err
+		}
+		sec.compact = sec.compact && compact
+		sec.Count++
+		if s.records++; s.records > s.limits.Records {
+			return fmt.Errorf("%w: more than %d records", ErrLimit, s.limits.Records)
+		}
+		if len(s.in.pending) >= 64<<10 {
+			s.in.advance(s.dec.InputOffset())
+			if err := s.hooks.Progress(name, s.records, s.dec.InputOffset()); err != nil {
+				return hookError{err}
+			}
+		}
+	}
+	if _, err := s.dec.ReadToken(); err != nil {
+		return err
+	}
+	sec.End = s.dec.InputOffset()
+	s.in.advance(sec.End)
+	s.in.part = nil
+	sec.sum = sum.Sum64()
+	s.doc.Collections = append(s.doc.Collections, sec)
+	return nil
+}
+
+// A tap stands between the input and the decoder. The decoder reads ahead, so
+// the tap keeps what it has delivered until advance says that it was parsed,
+// and only then takes the digests: of stored bytes, up to an exact place. It
+// also ends the input where a single value would become too large.
+type tap struct {
+	r       io.Reader
+	n       int64 // bytes delivered
+	max     int64 // of the whole document
+	limit   int64 // for now
+	err     error // the first error of r, or that a limit was reached
+	pending []byte
+	whole   hash.Hash
+	part    *maphash.Hash // of the current collection
+}
+
+// allow lets the decoder read up to the offset, and what it reads ahead.
+func (t *tap) allow(offset int64) { t.limit = min(offset, t.max) }
+
+func (t *tap) Read(p []byte) (int, error) {
+	if t.n >= t.limit {
+		t.err = fmt.Errorf("%w: a value of the document, or all of it, is too large", ErrLimit)
+		// A document of just the size that is allowed still has to end.
+		if n, err := t.r.Read(p[:1]); n == 0 && err == io.EOF {
+			t.err = nil
+			return 0, io.EOF
+		}
+		return 0, t.err
+	}
+	n, err := t.r.Read(p[:min(int64(len(p)), t.limit-t.n)])
+	t.n += int64(n)
+	t.pending = append(t.pending, p[:n]...)
+	if err != nil && err != io.EOF {
+		t.err = err
+	}
+	return n, err
+}
+
+// advance takes what stands before the offset into the digests.
+func (t *tap) advance(offset int64) {
+	k := len(t.pending) - int(t.n-offset)
+	t.whole.Write(t.pending[:k])
+	if t.part != nil {
+		t.part.Write(t.pending[:k])
+	}
+	t.pending = append(t.pending[:0], t.pending[k:]...)
+}
+
+// Records calls f for the records of a section of a document that was scanned:
+// the name in a map, the compact value and the offset of the value; both are
+// valid until f returns. If the section is not what was scanned it returns an
+// error in the end, so what f was given counts only when Records returns nil.
+func (sec *Section) Records(r io.ReaderAt, f func(name string, value []byte, offset int64) error) error {
+	in := io.NewSectionReader(r, sec.Start, sec.End-sec.Start)
+	var sum maphash.Hash
+	sum.SetSeed(sec.seed)
+	dec := jsontext.NewDecoder(bufio.NewReaderSize(io.TeeReader(in, &sum), 64<<10), trusted...)
+	changed := func(err error) error {
+		return &Error{Kind: ErrSyntax, Offset: sec.Start, Collection: sec.Name, Err: fmt.Errorf("the file was changed while it was read: %w", err)}
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return changed(err)
+	}
+	var spare []byte
+	for kind := dec.PeekKind(); kind != '}' && kind != ']'; kind = dec.PeekKind() {
+		var name string
+		if sec.IsMap {
+			token, err := dec.ReadToken()
+			if err != nil {
+				return changed(err)
+			}
+			name = token.String()
+		}
+		v, err := dec.ReadValue()
+		if err != nil {
+			return changed(err)
+		}
+		offset := sec.Start + dec.InputOffset() - int64(len(v))
+		if !sec.compact {
+			if spare, err = jsontext.AppendFormat(spare[:0], v); err != nil {
+				return changed(err)
+			}
+			v = spare
+		}
+		if err := f(name, v, offset); err != nil {
+			return err
+		}
+	}
+	if _, err := io.Copy(io.Discard, io.TeeReader(in, &sum)); err != nil {
+		return err
+	}
+	if sum.Sum64() != sec.sum {
+		return changed(errors.New("its bytes differ"))
+	}
+	return nil
+}

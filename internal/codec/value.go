@@ -1,0 +1,428 @@
+package codec
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Compact appends the JSON value src without insignificant white space to dst
+// and checks it: strict JSON within limits. The bytes of numbers and strings
+// are kept.
+func Compact(dst, src []byte, l Limits) ([]byte, error) {
+	if len(src) > l.RecordBytes {
+		return dst, fmt.Errorf("%w: the record has %d bytes, the limit is %d", ErrLimit, len(src), l.RecordBytes)
+	}
+	n := len(dst)
+	dst, err := jsontext.AppendFormat(dst, src)
+	if err != nil {
+		return dst[:n], fmt.Errorf("%w: %w", ErrSyntax, plain(err))
+	}
+	_, err = checkValue(dst[n:], l.Depth)
+	return dst, err
+}
+
+// plain takes the offset and the prefix off an error of jsontext, whose offsets
+// count from wherever it began to read.
+func plain(err error) error {
+	if s, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		return s.Err
+	}
+	return err
+}
+
+// A number token may be this long, and its exponent have this many digits:
+// enough for any IEEE 754 number, and too little to make arithmetic slow.
+const (
+	maxNumber   = 1024
+	maxExponent = 4
+)
+
+// checkValue holds a well-formed value against the limits on depth and numbers,
+// and tells whether it is compact.
+func checkValue(b []byte, maxDepth int) (compact bool, err error) {
+	depth := 0
+	compact = true
+	for i := 0; i < len(b); {
+		switch c := b[i]; {
+		case c == '"':
+			i = skipString(b, i)
+			continue
+		case c == '{' || c == '[':
+			if depth++; depth > maxDepth {
+				return false, fmt.Errorf("%w: nested deeper than %d levels", ErrLimit, maxDepth)
+			}
+		case c == '}' || c == ']':
+			depth--
+		case c == '-' || '0' <= c && c <= '9':
+			end := skipScalar(b, i)
+			if err := checkNumber(b[i:end]); err != nil {
+				return false, err
+			}
+			i = end
+			continue
+		case c == ' ' || c == '\n' || c == '\t' || c == '\r':
+			compact = false
+		}
+		i++
+	}
+	return compact, nil
+}
+
+func checkNumber(b []byte) error {
+	if len(b) > maxNumber {
+		return fmt.Errorf("%w: a number of %d characters", ErrLimit, len(b))
+	}
+	if len(b) <= maxExponent {
+		return nil
+	}
+	if e := bytes.IndexAny(b, "eE"); e >= 0 {
+		if len(bytes.TrimLeft(b[e+1:], "+-0")) > maxExponent {
+			return fmt.Errorf("%w: a number with an exponent of more than %d digits", ErrLimit, maxExponent)
+		}
+	}
+	return nil
+}
+
+// The functions below walk over values that are known to be well-formed.
+
+// skipString returns the index behind the string that begins at b[i].
+func skipString(b []byte, i int) int {
+	for i++; ; i++ {
+		switch b[i] {
+		case '"':
+			return i + 1
+		case '\\':
+			i++
+		}
+	}
+}
+
+// skipScalar returns the index behind the number or literal that begins at b[i].
+func skipScalar(b []byte, i int) int {
+	for ; i < len(b); i++ {
+		switch b[i] {
+		case ',', '}', ']', ' ', '\t', '\n', '\r', ':':
+			return i
+		}
+	}
+	return i
+}
+
+// skipValue returns the index behind the value that begins at b[i].
+func skipValue(b []byte, i int) int {
+	switch b[i] {
+	case '"':
+		return skipString(b, i)
+	case '{', '[':
+		for depth := 0; ; {
+			switch b[i] {
+			case '"':
+				i = skipString(b, i)
+				continue
+			case '{', '[':
+				depth++
+			case '}', ']':
+				if depth--; depth == 0 {
+					return i + 1
+				}
+			}
+			i++
+		}
+	default:
+		return skipScalar(b, i)
+	}
+}
+
+// eachMember calls f for the members of the compact object b until it returns
+// false. name is unquoted; it and the value are parts of b where possible.
+func eachMember(b []byte, f func(name []byte, start, end int) bool) {
+	for i := 1; b[i] != '}'; {
+		nameEnd := skipString(b, i)
+		name := unquote(b[i:nameEnd])
+		start := nameEnd + 1
+		end := skipValue(b, start)
+		if !f(name, start, end) {
+			return
+		}
+		if i = end; b[i] == ',' {
+			i++
+		}
+	}
+}
+
+// eachElement calls f for the elements of the compact array b.
+func eachElement(b []byte, f func(index, start, end int) bool) {
+	for i, n := 1, 0; b[i] != ']'; n++ {
+		end := skipValue(b, i)
+		if !f(n, i, end) {
+			return
+		}
+		if i = end; b[i] == ',' {
+			i++
+		}
+	}
+}
+
+// unquote returns the text of a well-formed string literal.
+func unquote(lit []byte) []byte {
+	if inner := lit[1 : len(lit)-1]; bytes.IndexByte(inner, '\\') < 0 {
+		return inner
+	}
+	s, _ := jsontext.AppendUnquote(nil, lit)
+	return s
+}
+
+// Quote returns s as a JSON string.
+func Quote(s string) []byte {
+	b, _ := jsontext.AppendQuote(nil, s)
+	return b
+}
+
+// OnlyMember returns the text of the string that is the only member, called
+// name, of the compact object v.
+func OnlyMember(v []byte, name string) (text []byte, ok bool) {
+	if v[0] != '{' {
+		return nil, false
+	}
+	n := 0
+	eachMember(v, func(member []byte, start, end int) bool {
+		if n++; string(member) == name && v[start] == '"' {
+			text, ok = unquote(v[start:end]), true
+		}
+		return true
+	})
+	return text, ok && n == 1
+}
+
+// Unmarshal decodes a value of the header into v: names are matched to the
+// letter, unknown ones and null refused.
+func Unmarshal(value []byte, v any) error {
+	if string(value) == "null" {
+		return errors.New("it is null")
+	}
+	return jsonv2.Unmarshal(value, v, jsonv2.RejectUnknownMembers(true))
+}
+
+// Marshal encodes a value of the header, with the members of maps in order.
+func Marshal(v any) ([]byte, error) {
+	return jsonv2.Marshal(v, jsonv2.Deterministic(true))
+}
+
+// Identity returns the identity that the compact value v stands for: the text
+// of a non-empty string, or of an integer.
+func Identity(v []byte) (string, error) {
+	switch {
+	case len(v) == 0:
+		return "", errors.New("the key is missing")
+	case v[0] == '"':
+		if len(v) == 2 {
+			return "", errors.New("the key is empty")
+		}
+		return string(unquote(v)), nil
+	case v[0] == '-' || '0' <= v[0] && v[0] <= '9':
+		if !bytes.ContainsAny(v, ".eE") {
+			return string(v), nil
+		}
+	}
+	return "", errors.New("the key is neither a string nor an integer")
+}
+
+// Decode returns the compact value b as maps, slices, strings, bools, nil and
+// json.Number.
+func Decode(b []byte) any {
+	v, _ := decode(b, 0)
+	return v
+}
+
+func decode(b []byte, i int) (any, int) {
+	switch b[i] {
+	case '{':
+		m := make(map[string]any)
+		for i++; b[i] != '}'; {
+			nameEnd := skipString(b, i)
+			name := string(unquote(b[i:nameEnd]))
+			m[name], i = decode(b, nameEnd+1)
+			if b[i] == ',' {
+				i++
+			}
+		}
+		return m, i + 1
+	case '[':
+		a := []any{}
+		for i++; b[i] != ']'; {
+			var v any
+			v, i = decode(b, i)
+			a = append(a, v)
+			if b[i] == ',' {
+				i++
+			}
+		}
+		return a, i + 1
+	case '"':
+		end := skipString(b, i)
+		return string(unquote(b[i:end])), end
+	case 't':
+		return true, i + 4
+	case 'f':
+		return false, i + 5
+	case 'n':
+		return nil, i + 4
+	default:
+		end := skipScalar(b, i)
+		return json.Number(b[i:end]), end
+	}
+}
+
+// Equal tells whether two compact values are the same: the order of members
+// does not matter, numbers are compared by value and exactly.
+func Equal(a, b []byte) bool {
+	return bytes.Equal(a, b) || equal(Decode(a), Decode(b))
+}
+
+func equal(a, b any) bool {
+	switch a := a.(type) {
+	case map[string]any:
+		b, ok := b.(map[string]any)
+		if !ok || len(a) != len(b) {
+			return false
+		}
+		for name, v := range a {
+			if w, ok := b[name]; !ok || !equal(v, w) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		b, ok := b.([]any)
+		if !ok || len(a) != len(b) {
+			return false
+		}
+		for i := range a {
+			if !equal(a[i], b[i]) {
+				return false
+			}
+		}
+		return true
+	case json.Number:
+		b, ok := b.(json.Number)
+		return ok && equalNumber(string(a), string(b))
+	default:
+		return a == b
+	}
+}
+
+func equalNumber(a, b string) bool {
+	if a == b {
+		return true
+	}
+	x, ok := new(big.Rat).SetString(a)
+	y, ok2 := new(big.Rat).SetString(b)
+	return ok && ok2 && x.Cmp(y) == 0
+}
+
+type member struct {
+	name  string
+	value []byte
+}
+
+func members(b []byte) []member {
+	var ms []member
+	eachMember(b, func(name []byte, start, end int) bool {
+		ms = append(ms, member{string(name), b[start:end]})
+		return true
+	})
+	return ms
+}
+
+// Merge merges the compact value incoming into existing: objects member by
+// member, recursively; elsewhere incoming wins. Members of existing keep their
+// order and stay where incoming lacks them; new ones follow.
+func Merge(existing, incoming []byte) []byte {
+	if existing[0] != '{' || incoming[0] != '{' {
+		return incoming
+	}
+	add := members(incoming)
+	from := make(map[string][]byte, len(add))
+	for _, m := range add {
+		from[m.name] = m.value
+	}
+	out := []byte{'{'}
+	put := func(name string, value []byte) {
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		out = append(append(append(out, Quote(name)...), ':'), value...)
+	}
+	for _, m := range members(existing) {
+		value := m.value
+		if v, ok := from[m.name]; ok {
+			value = Merge(value, v)
+			delete(from, m.name)
+		}
+		put(m.name, value)
+	}
+	for _, m := range add {
+		if v, ok := from[m.name]; ok {
+			put(m.name, v)
+		}
+	}
+	return append(out, '}')
+}
+
+// Diff calls f for every place in which two compact values differ: members of
+// objects are compared one by one, anything else as a whole. before or after is
+// nil where the member is absent. What lies at hidden is given as mask, but
+// still reported where it differs.
+func Diff(before, after []byte, hidden []Pointer, mask []byte, f func(pointer string, before, after []byte)) {
+	diff("", before, after, hidden, mask, f)
+}
+
+func diff(at string, before, after []byte, hidden []Pointer, mask []byte, f func(pointer string, before, after []byte)) {
+	if before != nil && after != nil && Equal(before, after) {
+		return
+	}
+	for _, h := range hidden {
+		if len(h) > 0 {
+			continue
+		}
+		hide := func(v []byte) []byte {
+			if v == nil {
+				return nil
+			}
+			return mask
+		}
+		f(at, hide(before), hide(after))
+		return
+	}
+	if len(before) == 0 || len(after) == 0 || before[0] != '{' || after[0] != '{' {
+		hide := func(v []byte) []byte {
+			if v == nil || len(hidden) == 0 {
+				return v
+			}
+			v, _ = Rewrite(v, hidden, func(string, []byte) ([]byte, error) { return mask, nil })
+			return v
+		}
+		f(at, hide(before), hide(after))
+		return
+	}
+	olds, news := members(before), members(after)
+	byName := make(map[string][]byte, len(news))
+	for _, m := range news {
+		byName[m.name] = m.value
+	}
+	for _, m := range olds {
+		diff(at+"/"+Escape(m.name), m.value, byName[m.name], descend(hidden, m.name), mask, f)
+		delete(byName, m.name)
+	}
+	for _, m := range news {
+		if v, ok := byName[m.name]; ok {
+			diff(at+"/"+Escape(m.name), nil, v, descend(hidden, m.name), mask, f)
+		}
+	}
+}

@@ -1,0 +1,92 @@
+// Package validate holds records against JSON Schemas. It is the only package
+// that knows jsonschema.
+package validate
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/santhosh-tekuri/jsonschema/v5"
+)
+
+// A Schema is a compiled JSON Schema. It is safe for concurrent use.
+type Schema struct{ schema *jsonschema.Schema }
+
+// Compile compiles a JSON Schema of draft 2020-12 with formats asserted.
+// References out of the schema are refused.
+func Compile(name string, schema []byte) (*Schema, error) {
+	c := jsonschema.NewCompiler()
+	c.Draft = jsonschema.Draft2020
+	c.AssertFormat = true
+	c.LoadURL = func(url string) (io.ReadCloser, error) {
+		return nil, fmt.Errorf("%s is outside of the schema, which must stand alone", url)
+	}
+	// The name is the base of relative references. It cannot be read from anywhere.
+	url := "schema:///" + name
+	if err := c.AddResource(url, bytes.NewReader(schema)); err != nil {
+		return nil, fmt.Errorf("schema of %s: %w", name, err)
+	}
+	s, err := c.Compile(url)
+	if err != nil {
+		return nil, fmt.Errorf("schema of %s: %w", name, err)
+	}
+	return &Schema{s}, nil
+}
+
+// A Problem says where a value does not satisfy its schema, and why. It does
+// not hold the value.
+type Problem struct {
+	Pointer string
+	Message string
+}
+
+// Validate returns the problems of a value as codec.Decode gives it. The order
+// is that of the schema's keywords.
+func (s *Schema) Validate(v any) (problems []Problem) {
+	// The validator computes with numbers and patterns from outside.
+	defer func() {
+		if r := recover(); r != nil {
+			problems = []Problem{{Message: "cannot be held against the schema"}}
+		}
+	}()
+	err := s.schema.Validate(v)
+	if err == nil {
+		return nil
+	}
+	ve, ok := errors.AsType[*jsonschema.ValidationError](err)
+	if !ok {
+		return []Problem{{Message: "cannot be held against the schema: the schema does not come to an end"}}
+	}
+	return leaves(nil, ve)
+}
+
+func leaves(ps []Problem, ve *jsonschema.ValidationError) []Problem {
+	if len(ve.Causes) == 0 {
+		return append(ps, Problem{Pointer: ve.InstanceLocation, Message: message(ve)})
+	}
+	for _, cause := range ve.Causes {
+		ps = leaves(ps, cause)
+	}
+	return ps
+}
+
+// message returns what the validator says without the value, which may be a
+// secret: a few of its messages quote it.
+func message(ve *jsonschema.ValidationError) string {
+	keyword := ve.KeywordLocation[strings.LastIndexByte(ve.KeywordLocation, '/')+1:]
+	m := ve.Message
+	switch keyword {
+	case "format":
+		return m[strings.LastIndex(m, "is not valid "):]
+	case "multipleOf":
+		return m[strings.LastIndex(m, "not multipleOf "):]
+	case "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum":
+		m, _, _ = strings.Cut(m, " but found ")
+	case "minLength", "maxLength":
+		m, _, _ = strings.Cut(m, ", but got ")
+	}
+	return m
+}

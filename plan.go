@@ -1,0 +1,544 @@
+package backup
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"iter"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tomo-project/backup/internal/codec"
+)
+
+// A Plan is what a restore would do to the host as it is now. It holds on to
+// its Snapshot and Sink and takes no memory for the single changes.
+type Plan struct {
+	in     *incoming
+	dst    Sink
+	report Report
+	digest [sha256.Size]byte // of all changes, with the values before and after
+}
+
+// Plan compares a snapshot with the host and says what Restore would do, without
+// doing it. Its errors are those of Restore: what cannot be restored has no
+// plan.
+func (a *App) Plan(ctx context.Context, s *Snapshot, dst Sink, opts RestoreOptions) (*Plan, error) {
+	start := time.Now()
+	in, err := a.prepare(ctx, s, opts)
+	if err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	p := &Plan{in: in, dst: dst}
+	p.report, err = in.run(ctx, dst, func(w Writer) *comparison {
+		return &comparison{incoming: in, host: w, digest: sha256.New(), finish: p.keepDigest}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	p.report.Duration = time.Since(start)
+	return p, nil
+}
+
+func (p *Plan) keepDigest(c *comparison) error {
+	c.digest.Sum(p.digest[:0])
+	return nil
+}
+
+// Report says what Apply would do. Its Duration is how long planning took.
+func (p *Plan) Report() Report { return p.report }
+
+// A Change is what happens to one record.
+type Change struct {
+	Collection string `json:"collection"`
+	Key        string `json:"key"`
+	Action     Action `json:"action"`
+
+	// Fields are the places in which the two sides differ, for Update and Skip.
+	Fields []FieldChange `json:"fields,omitempty"`
+}
+
+// A FieldChange is a place in which a record of the host differs from what it
+// would become (of a Skip: from the one in the snapshot). Secrets are masked:
+// one reads "(secret)" on both sides and has changed nevertheless.
+type FieldChange struct {
+	Pointer string          `json:"pointer"`          // JSON Pointer; empty for the whole record
+	Before  json.RawMessage `json:"before,omitempty"` // nil: the host has no such member
+	After   json.RawMessage `json:"after,omitempty"`  // nil: it goes away
+}
+
+// Action is what happens to a record. Records that stay as they are have none.
+type Action int
+
+const (
+	Add    Action = iota // only the snapshot has it
+	Update               // both have it, and the host's changes
+	Skip                 // both have it, they differ, and the host's stays
+	Delete               // only the host has it
+)
+
+var actions = [...]string{"add", "update", "skip", "delete"}
+
+// String returns "add", "update", "skip" or "delete".
+func (a Action) String() string {
+	if a < 0 || int(a) >= len(actions) {
+		return fmt.Sprintf("Action(%d)", int(a))
+	}
+	return actions[a]
+}
+
+// MarshalText returns the name of the action.
+func (a Action) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// Changes yields the changes of the plan, what is deleted first. It compares
+// anew and ends with ErrStale if the host has changed since the plan was made.
+// The Sink is in a transaction while the sequence is iterated.
+func (p *Plan) Changes(ctx context.Context) iter.Seq2[Change, error] {
+	return func(yield func(Change, error) bool) {
+		_, err := p.in.run(ctx, p.dst, func(w Writer) *comparison {
+			return &comparison{incoming: p.in, host: w, digest: sha256.New(), finish: p.sameDigest, each: func(c Change) error {
+				if !yield(c, nil) {
+					return errStop
+				}
+				return nil
+			}}
+		})
+		if err != nil && !errors.Is(err, errStop) {
+			yield(Change{}, fmt.Errorf("plan: %w", err))
+		}
+	}
+}
+
+// Apply does exactly what the plan says, or returns ErrStale and does nothing
+// if the host has changed since the plan was made where that matters. Its other
+// errors are those of Restore.
+func (p *Plan) Apply(ctx context.Context) (Report, error) {
+	start := time.Now()
+	report, err := p.in.run(ctx, p.dst, func(w Writer) *comparison {
+		return &comparison{incoming: p.in, host: w, write: true, digest: sha256.New(), finish: p.sameDigest}
+	})
+	if err != nil {
+		return Report{}, fmt.Errorf("restore: %w", err)
+	}
+	report.Duration = time.Since(start)
+	return report, nil
+}
+
+func (p *Plan) sameDigest(c *comparison) error {
+	if [sha256.Size]byte(c.digest.Sum(nil)) != p.digest {
+		return fmt.Errorf("%w: the host has changed since; nothing was changed, make a new plan", ErrStale)
+	}
+	return nil
+}
+
+// errLook rolls a transaction back that was only for looking.
+var errLook = errors.New("only looking")
+
+// run makes a comparison inside a transaction of dst, which is committed if it
+// writes and all goes well.
+func (in *incoming) run(ctx context.Context, dst Sink, start func(Writer) *comparison) (Report, error) {
+	var report Report
+	var inside error
+	ran := false
+	err := dst.Update(ctx, func(w Writer) error {
+		ran = true
+		c := start(w)
+		c.ctx, c.report = ctx, in.report()
+		inside = c.run()
+		if inside == nil && !c.write {
+			inside = errLook
+		}
+		report = c.report
+		return inside
+	})
+	switch {
+	case inside == errLook:
+		return report, nil
+	case inside != nil:
+		return Report{}, inside
+	case err != nil:
+		return Report{}, advise(fmt.Errorf("the host did not take the changes, and is as it was: %w", err))
+	case !ran:
+		return Report{}, errors.New("the Sink did nothing: its Update returned without calling write")
+	}
+	return report, nil
+}
+
+// A comparison goes once through all records of both sides and says, or does,
+// what becomes of each. What is deleted goes first, children before parents, so
+// that what comes can take its place; then the snapshot's records follow,
+// parents before children.
+type comparison struct {
+	*incoming
+	ctx    context.Context
+	host   Writer
+	write  bool                    // make the changes
+	digest hash.Hash               // takes in all changes, if not nil
+	each   func(Change) error      // is told of all changes, if not nil
+	finish func(*comparison) error // has the last word, if not nil
+	report Report
+
+	deleted map[string]map[string]bool // collection → keys
+	empty   map[string]bool            // collection → the host has no records
+	done    int64                      // records, for Progress
+}
+
+func (c *comparison) run() error {
+	c.deleted = make(map[string]map[string]bool)
+	c.empty = make(map[string]bool)
+	for _, col := range c.collections {
+		if err := c.surplus(col); err != nil {
+			return err
+		}
+	}
+	if err := c.checkLeftBehind(); err != nil {
+		return err
+	}
+	reports := make(map[string]*CollectionReport)
+	for i := len(c.collections) - 1; i >= 0; i-- {
+		col := c.collections[i]
+		r := &CollectionReport{Name: col.Name, Strategy: c.strategy(col)}
+		reports[col.Name] = r
+		if err := c.delete(col, r); err != nil {
+			return err
+		}
+	}
+	for _, col := range c.collections {
+		r := reports[col.Name]
+		if err := c.records(c.ctx, col, func(b *batch) error { return c.batch(col, b, r) }); err != nil {
+			return err
+		}
+		c.report.Collections = append(c.report.Collections, *r)
+	}
+	if c.finish != nil {
+		if err := c.finish(c); err != nil {
+			return err
+		}
+	}
+	return c.ctx.Err()
+}
+
+// surplus finds out which records only the host has.
+func (c *comparison) surplus(col *collection) error {
+	c.empty[col.Name] = true
+	replace := c.strategy(col) == Replace
+	for key, err := range c.host.Keys(c.ctx, col.Name) {
+		if err != nil {
+			return fmt.Errorf("read the keys of %s from the host: %w", col.Name, err)
+		}
+		c.empty[col.Name] = false
+		if !replace {
+			break
+		}
+		if !c.seen.keys[col.Name].Has(key) && !c.spared[col.Name][key] {
+			if c.deleted[col.Name] == nil {
+				c.deleted[col.Name] = make(map[string]bool)
+			}
+			c.deleted[col.Name][key] = true
+		}
+	}
+	return nil
+}
+
+// checkLeftBehind refuses to delete records that others, which stay as they
+// are, refer to.
+func (c *comparison) checkLeftBehind() error {
+	dangling := &problems{tolerate: c.opts.AllowDangling}
+	for _, col := range c.compiled.collections {
+		concerned := false
+		for _, r := range col.refs {
+			concerned = concerned || len(c.deleted[r.target]) > 0
+		}
+		if !concerned {
+			continue
+		}
+		var staying []string
+		for key, err := range c.host.Keys(c.ctx, col.Name) {
+			if err != nil {
+				return fmt.Errorf("read the keys of %s from the host: %w", col.Name, err)
+			}
+			// What the snapshot overwrites is checked when it does.
+			overwritten := c.seen.keys[col.Name] != nil && c.strategy(col) != SkipDuplicates && c.seen.keys[col.Name].Has(key)
+			if !overwritten && !c.deleted[col.Name][key] {
+				staying = append(staying, key)
+			}
+		}
+		for len(staying) > 0 {
+			n := min(batchSize, len(staying))
+			found, err := c.lookup(col, staying[:n])
+			if err != nil {
+				return err
+			}
+			for _, key := range staying[:n] {
+				value, ok := found[key]
+				if !ok {
+					continue
+				}
+				err := col.eachRef(col.view(key, value, nil), func(target, ref, pointer string) error {
+					if !c.deleted[target][ref] {
+						return nil
+					}
+					return dangling.add(&RecordError{Collection: col.Name, Key: key, Pointer: pointer, Offset: -1,
+						Err: fmt.Errorf("refers to %q of %s, which is not in the snapshot and would be deleted", ref, target)})
+				})
+				if errors.Is(err, errTooMany) {
+					return dangling.err(ErrDangling)
+				}
+			}
+			staying = staying[n:]
+		}
+	}
+	return c.settle(dangling)
+}
+
+// settle returns the dangling references as an error, or as warnings.
+func (c *comparison) settle(dangling *problems) error {
+	if err := dangling.err(ErrDangling); err != nil {
+		return fmt.Errorf("%w\nnothing was changed; restore the collections referred to as well, or allow dangling references", err)
+	}
+	for _, r := range dangling.list {
+		if len(c.report.Warnings) < maxProblems {
+			c.report.Warnings = append(c.report.Warnings, r.Error())
+		}
+	}
+	return nil
+}
+
+// lookup returns the compact values of the host's records.
+func (c *comparison) lookup(col *collection, keys []string) (map[string][]byte, error) {
+	if c.empty[col.Name] {
+		return nil, nil
+	}
+	records, err := c.host.Lookup(c.ctx, col.Name, keys)
+	if err != nil {
+		return nil, fmt.Errorf("look up %d records of %s in the host: %w", len(keys), col.Name, err)
+	}
+	found := make(map[string][]byte, len(records))
+	for _, r := range records {
+		value, err := codec.Compact(nil, r.Value, hostLimits)
+		if err != nil {
+			return nil, &RecordError{Collection: col.Name, Key: r.Key, Offset: -1, Err: fmt.Errorf("the host's record: %w", err)}
+		}
+		found[r.Key] = value
+	}
+	return found, nil
+}
+
+// hostLimits are for the host's own records, which it may do with as it likes.
+var hostLimits = codec.Limits{Depth: 10_000, RecordBytes: 1 << 30}
+
+// delete removes the surplus of a collection.
+func (c *comparison) delete(col *collection, report *CollectionReport) error {
+	keys := slices.Sorted(maps.Keys(c.deleted[col.Name]))
+	for len(keys) > 0 {
+		n := min(batchSize, len(keys))
+		found := map[string][]byte(nil)
+		if c.digest != nil {
+			var err error
+			if found, err = c.lookup(col, keys[:n]); err != nil {
+				return err
+			}
+		}
+		for _, key := range keys[:n] {
+			if err := c.note(col, key, Delete, found[key], nil); err != nil {
+				return err
+			}
+		}
+		if c.write {
+			if err := c.host.Delete(c.ctx, col.Name, keys[:n]); err != nil {
+				return advise(fmt.Errorf("delete %d records of %s from the host: %w", n, col.Name, err))
+			}
+		}
+		report.Deleted += int64(n)
+		keys = keys[n:]
+	}
+	return nil
+}
+
+// batch compares some records of the snapshot with the host's.
+func (c *comparison) batch(col *collection, b *batch, report *CollectionReport) error {
+	if err := c.ctx.Err(); err != nil {
+		return err
+	}
+	keys := make([]string, len(b.items))
+	for i, r := range b.items {
+		keys[i] = r.key
+	}
+	existing, err := c.lookup(col, keys)
+	if err != nil {
+		return err
+	}
+	var puts []Record
+	for i := range b.items {
+		r := &b.items[i]
+		report.Records++
+		put, err := c.record(col, r, existing[r.key], report)
+		if err != nil {
+			return err
+		}
+		if put != nil {
+			puts = append(puts, Record{r.key, put})
+		}
+	}
+	if err := c.checkRefs(col, puts); err != nil {
+		return err
+	}
+	if c.write && len(puts) > 0 {
+		if err := c.host.Put(c.ctx, col.Name, puts); err != nil {
+			return advise(fmt.Errorf("put %d records of %s into the host: %w", len(puts), col.Name, err))
+		}
+	}
+	if c.done += int64(len(b.items)); c.opts.Progress != nil {
+		p := Progress{Phase: "compare", Collection: col.Name, Records: c.done, Bytes: b.items[len(b.items)-1].offset, Total: c.snapshot.manifest.Bytes}
+		if c.write {
+			p.Phase = "restore"
+		}
+		c.opts.Progress(p)
+	}
+	return nil
+}
+
+// record decides about one record that the snapshot has, and returns the value
+// to put, nil if none.
+func (c *comparison) record(col *collection, r *item, existing []byte, report *CollectionReport) ([]byte, error) {
+	if existing == nil {
+		report.Added++
+		return r.value, c.note(col, r.key, Add, nil, r.value)
+	}
+	if codec.Equal(existing, r.value) {
+		report.Unchanged++
+		return nil, nil
+	}
+	value := r.value
+	switch c.strategy(col) {
+	case SkipDuplicates:
+		if report.Skipped++; len(report.Conflicts) < 100 {
+			report.Conflicts = append(report.Conflicts, r.key)
+		}
+		return nil, c.note(col, r.key, Skip, existing, r.value)
+	case Merge:
+		var err error
+		if value, err = col.merge(r, existing, c.snapshot.limits); err != nil {
+			return nil, err
+		}
+		if codec.Equal(existing, value) {
+			report.Unchanged++
+			return nil, nil
+		}
+	}
+	report.Updated++
+	return value, c.note(col, r.key, Update, existing, value)
+}
+
+// merge makes one record of two, and holds it against the declaration.
+func (col *collection) merge(r *item, existing []byte, l codec.Limits) ([]byte, error) {
+	fail := func(pointer string, err error) error {
+		return &RecordError{Collection: col.Name, Key: r.key, Pointer: pointer, Offset: r.offset, Err: fmt.Errorf("%w after merging: %w", ErrInvalid, err)}
+	}
+	merged := Record{Key: r.key}
+	if col.Merge == nil {
+		merged.Value = codec.Merge(existing, r.value)
+	} else {
+		out, err := col.Merge(Record{r.key, existing}, Record{r.key, r.value})
+		if err != nil {
+			return nil, fail("", err)
+		}
+		if merged.Value, err = codec.Compact(nil, out.Value, l); err != nil {
+			return nil, fail("", err)
+		}
+		if col.Shape == Map {
+			merged.Key = out.Key
+		}
+	}
+	key, err := col.identity(&item{merged.Key, merged.Value, -1})
+	if err == nil && key != r.key {
+		err = errors.New("the key has changed")
+	}
+	if err != nil {
+		return nil, fail(col.Key, err)
+	}
+	if problems := col.check(col.view(key, merged.Value, nil)); len(problems) > 0 {
+		return nil, fail(problems[0].Pointer, errors.New(problems[0].Message))
+	}
+	return merged.Value, nil
+}
+
+// checkRefs refuses records whose references would point to nothing when the
+// restore is done.
+func (c *comparison) checkRefs(col *collection, puts []Record) error {
+	if len(col.refs) == 0 {
+		return nil
+	}
+	type place struct{ key, pointer, target, ref string }
+	var open []place
+	wanted := make(map[string]map[string]bool) // target → keys to look up in the host
+	for _, r := range puts {
+		err := col.eachRef(col.view(r.Key, r.Value, nil), func(target, ref, pointer string) error {
+			if keys := c.seen.keys[target]; keys != nil && keys.Has(ref) {
+				return nil
+			}
+			open = append(open, place{r.Key, pointer, target, ref})
+			if !c.deleted[target][ref] {
+				if wanted[target] == nil {
+					wanted[target] = make(map[string]bool)
+				}
+				wanted[target][ref] = true
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	exists := make(map[string]map[string][]byte)
+	for target, keys := range wanted {
+		found, err := c.lookup(c.byName[target], slices.Sorted(maps.Keys(keys)))
+		if err != nil {
+			return err
+		}
+		exists[target] = found
+	}
+	dangling := &problems{tolerate: c.opts.AllowDangling}
+	for _, p := range open {
+		if exists[p.target][p.ref] != nil {
+			continue
+		}
+		err := dangling.add(&RecordError{Collection: col.Name, Key: p.key, Pointer: p.pointer, Offset: -1,
+			Err: fmt.Errorf("refers to %q of %s, which would not exist", p.ref, p.target)})
+		if err != nil {
+			break
+		}
+	}
+	return c.settle(dangling)
+}
+
+// note takes a change into the digest and tells of it.
+func (c *comparison) note(col *collection, key string, action Action, before, after []byte) error {
+	if c.digest != nil {
+		var frame []byte
+		for _, part := range [][]byte{[]byte(col.Name), []byte(key), {byte(action)}, before, after} {
+			frame = binary.AppendUvarint(frame, uint64(len(part)))
+			frame = append(frame, part...)
+		}
+		c.digest.Write(frame)
+	}
+	if c.each == nil {
+		return nil
+	}
+	change := Change{Collection: col.Name, Key: key, Action: action}
+	if action == Update || action == Skip {
+		view := func(value []byte) []byte { return col.view(key, value, nil) }
+		codec.Diff(view(before), view(after), col.secrets, []byte(`"(secret)"`), func(pointer string, before, after []byte) {
+			if col.Shape == Map {
+				pointer = pointer[len("/"+codec.Escape(key)):]
+			}
+			change.Fields = append(change.Fields, FieldChange{pointer, before, after})
+		})
+	}
+	return c.each(change)
+}

@@ -1,0 +1,280 @@
+package backup
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/keyset"
+	"github.com/tomo-project/backup/internal/validate"
+)
+
+// What backup and restore do with records on their way: items in batches, held
+// against the declaration.
+
+// An item is a record on its way through the library.
+type item struct {
+	key    string
+	value  []byte // compact
+	offset int64  // in the snapshot, or -1
+}
+
+// A batch is a number of items whose values share one buffer.
+type batch struct {
+	items []item
+	buf   []byte
+}
+
+// batchSize is how many records go through the stages together, and batchBytes
+// how many bytes, unless a single record is larger.
+const (
+	batchSize  = 256
+	batchBytes = 1 << 20
+)
+
+// add copies a record that comes from outside, compact and checked.
+func (b *batch) add(r Record, l codec.Limits) error {
+	start := len(b.buf)
+	buf, err := codec.Compact(b.buf, r.Value, l)
+	if err != nil {
+		return err
+	}
+	b.buf = buf
+	b.items = append(b.items, item{r.Key, buf[start:len(buf):len(buf)], -1})
+	return nil
+}
+
+// addItem copies an item that the library has checked before.
+func (b *batch) addItem(r item) {
+	start := len(b.buf)
+	b.buf = append(b.buf, r.value...)
+	b.items = append(b.items, item{r.key, b.buf[start:len(b.buf):len(b.buf)], r.offset})
+}
+
+func (b *batch) full() bool { return len(b.items) >= batchSize || len(b.buf) >= batchBytes }
+
+func (b *batch) reset() {
+	b.items = b.items[:0]
+	if b.buf = b.buf[:0]; cap(b.buf) > 4*batchBytes {
+		b.buf = nil
+	}
+}
+
+// keep drops the items for which f returns false.
+func (b *batch) keep(f func(*item) (bool, error)) error {
+	kept := b.items[:0]
+	for _, r := range b.items {
+		ok, err := f(&r)
+		if err != nil {
+			return err
+		}
+		if ok {
+			kept = append(kept, r)
+		}
+	}
+	b.items = kept
+	return nil
+}
+
+// identity derives the key of a record; in a Map it is the one that it came with.
+func (col *collection) identity(r *item) (string, error) {
+	switch {
+	case col.Shape == List && r.value[0] != '{':
+		return "", errors.New("the record is not an object")
+	case col.Shape == List:
+		return codec.Identity(codec.Get(r.value, col.key))
+	case r.key == "":
+		return "", errors.New("the key is empty")
+	case !utf8.ValidString(r.key):
+		return "", errors.New("the key is not UTF-8")
+	}
+	return r.key, nil
+}
+
+// inspect holds a record against the declaration of its collection and sets its
+// key. If all is well it takes note of the record in seen.
+func (col *collection) inspect(r *item, seen *seen) []*RecordError {
+	problem := func(pointer string, err error) *RecordError {
+		return &RecordError{Collection: col.Name, Key: r.key, Pointer: pointer, Offset: r.offset, Err: err}
+	}
+	key, err := col.identity(r)
+	if err != nil {
+		return []*RecordError{problem(col.Key, err)}
+	}
+	r.key = key
+	view := col.view(r.key, r.value, nil)
+	var found []*RecordError
+	for _, p := range col.check(view) {
+		found = append(found, problem(p.Pointer, errors.New(p.Message)))
+	}
+	if err := col.eachRef(view, func(string, string, string) error { return nil }); err != nil {
+		found = append(found, problem("", err))
+	}
+	if len(found) > 0 {
+		return found
+	}
+	if !seen.keys[col.Name].Add(r.key) {
+		return []*RecordError{problem("", errors.New("another record has the same key"))}
+	}
+	seen.refer(col, r, view)
+	return nil
+}
+
+// check holds the view of a record against the schema.
+func (col *collection) check(view []byte) []validate.Problem {
+	if col.schema == nil {
+		return nil
+	}
+	return col.schema.Validate(codec.Decode(view))
+}
+
+// eachRef calls f for every reference of a record to another.
+func (col *collection) eachRef(view []byte, f func(target, key, pointer string) error) error {
+	for _, r := range col.refs {
+		err := codec.Find(view, r.pointers, func(pointer string, start, end int) error {
+			if string(view[start:end]) == "null" {
+				return nil
+			}
+			key, err := codec.Identity(view[start:end])
+			if err != nil {
+				return fmt.Errorf("%s: reference to %s: %w", pointer, r.target, err)
+			}
+			return f(r.target, key, pointer)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// seen knows the keys of the records that went by, and the references that had
+// nothing to point to when they did.
+type seen struct {
+	keys map[string]*keyset.Set // of the collections that take part
+	open []openRef
+}
+
+type openRef struct {
+	from        *collection
+	key         string
+	offset      int64
+	pointer     string
+	target, ref string
+}
+
+func newSeen(collections []*collection) *seen {
+	s := &seen{keys: make(map[string]*keyset.Set)}
+	for _, col := range collections {
+		s.keys[col.Name] = keyset.New()
+	}
+	return s
+}
+
+// refer takes note of the references of a record. Those to collections that do
+// not take part are no concern of it.
+func (s *seen) refer(col *collection, r *item, view []byte) {
+	col.eachRef(view, func(target, ref, pointer string) error {
+		if keys := s.keys[target]; keys != nil && !keys.Has(ref) {
+			s.open = append(s.open, openRef{col, r.key, r.offset, pointer, target, ref})
+		}
+		return nil
+	})
+}
+
+// dangling returns the references that still point to nothing.
+func (s *seen) dangling(tolerate bool) *problems {
+	p := &problems{tolerate: tolerate}
+	for _, o := range s.open {
+		if keys := s.keys[o.target]; keys == nil || keys.Has(o.ref) {
+			continue
+		}
+		if p.add(o.problem()) != nil {
+			break
+		}
+	}
+	return p
+}
+
+func (o openRef) problem() *RecordError {
+	return &RecordError{Collection: o.from.Name, Key: o.key, Pointer: o.pointer, Offset: o.offset,
+		Err: fmt.Errorf("there is no %q in %s", o.ref, o.target)}
+}
+
+// problems gathers what is wrong with records.
+type problems struct {
+	tolerate bool             // they are reported and do not fail the whole
+	list     []*RecordError   // the first maxProblems
+	total    int              // all of them
+	count    map[string]int64 // records concerned, by collection
+}
+
+// maxProblems is how many problems are named. If they are not tolerated, the
+// run stops there.
+const maxProblems = 1000
+
+// add takes the problems of one record. Its error says that there is no use in
+// going on.
+func (p *problems) add(found ...*RecordError) error {
+	if len(found) == 0 {
+		return nil
+	}
+	if p.count == nil {
+		p.count = make(map[string]int64)
+	}
+	p.count[found[0].Collection]++
+	p.total += len(found)
+	p.list = append(p.list, found[:min(len(found), maxProblems-len(p.list))]...)
+	if !p.tolerate && len(p.list) == maxProblems {
+		return errTooMany
+	}
+	return nil
+}
+
+// errTooMany stops a run; what is reported are the problems.
+var errTooMany = errors.New("too many problems")
+
+func (p *problems) fatal() bool { return p.total > 0 && !p.tolerate }
+
+// err returns the problems as an error of a kind, nil if there are none or they
+// are tolerated.
+func (p *problems) err(kind error) error {
+	if !p.fatal() {
+		return nil
+	}
+	return &recordErrors{kind, p.list, p.total}
+}
+
+// recordErrors is an error about several records.
+type recordErrors struct {
+	kind  error
+	list  []*RecordError
+	total int
+}
+
+func (e *recordErrors) Error() string {
+	const shown = 20
+	var b strings.Builder
+	b.WriteString(e.kind.Error() + ":")
+	for i, r := range e.list {
+		if i == shown {
+			fmt.Fprintf(&b, "\n  and %d more", e.total-shown)
+			if e.total == maxProblems {
+				b.WriteString(" or more")
+			}
+			break
+		}
+		b.WriteString("\n  " + r.Error())
+	}
+	return b.String()
+}
+
+func (e *recordErrors) Unwrap() []error {
+	errs := []error{e.kind}
+	for _, r := range e.list {
+		errs = append(errs, r)
+	}
+	return errs
+}

@@ -1,0 +1,496 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/semver"
+
+	"github.com/tomo-project/backup/internal/codec"
+)
+
+// RestoreOptions say what a restore takes from a snapshot and how it treats
+// what the host has. The zero value adds what is missing and changes nothing
+// that is there.
+type RestoreOptions struct {
+	// Only names the collections to restore (guide, "Selective Restore"), as
+	// the App declares them, after migration. Nil means all that the snapshot
+	// has.
+	Only []string
+
+	// Strategy is used for the collections that Strategies does not name. A
+	// full restore of the guide is Replace and Only nil.
+	Strategy   Strategy
+	Strategies map[string]Strategy
+
+	// AllowNewerApp accepts a snapshot of a newer version of the application
+	// whose schema version is not newer.
+	AllowNewerApp bool
+
+	// AllowUnknown leaves out collections that the App does not declare, with a
+	// warning, instead of refusing the snapshot.
+	AllowUnknown bool
+
+	// AllowDangling lets references point to nothing, with a warning.
+	AllowDangling bool
+
+	// LeaveOutInvalid leaves out records that are not valid, instead of
+	// refusing the snapshot, and names them in Report.LeftOut. The record that
+	// the host has under such a key stays, with any strategy.
+	LeaveOutInvalid bool
+
+	// Progress, if not nil, is called now and then.
+	Progress func(Progress)
+}
+
+// Strategy is what happens to records that exist on both sides (guide, "Restore
+// Options"). Records that only the snapshot has are always added.
+type Strategy int
+
+const (
+	// SkipDuplicates keeps the host's record, and reports a conflict where it
+	// differs.
+	SkipDuplicates Strategy = iota
+
+	// Merge merges objects member by member, recursively; elsewhere the
+	// snapshot wins. A member that only the host has stays.
+	Merge
+
+	// Replace takes the snapshot's record, and deletes what only the host has,
+	// in the collections that are restored.
+	Replace
+)
+
+var strategies = [...]string{"skip-duplicates", "merge", "replace"}
+
+// ParseStrategy returns the strategy called "skip-duplicates", "merge" or
+// "replace".
+func ParseStrategy(name string) (Strategy, error) {
+	if i := slices.Index(strategies[:], name); i >= 0 {
+		return Strategy(i), nil
+	}
+	return 0, fmt.Errorf("unknown strategy %q: want %s", name, strings.Join(strategies[:], ", "))
+}
+
+// String returns the name of the strategy.
+func (s Strategy) String() string {
+	if s < 0 || int(s) >= len(strategies) {
+		return fmt.Sprintf("Strategy(%d)", int(s))
+	}
+	return strategies[s]
+}
+
+// MarshalText returns the name of the strategy.
+func (s Strategy) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText is the reverse of MarshalText.
+func (s *Strategy) UnmarshalText(text []byte) (err error) {
+	*s, err = ParseStrategy(string(text))
+	return err
+}
+
+// A Report says what a restore did, or would do.
+type Report struct {
+	CreatedAt          time.Time          `json:"created_at"` // of the snapshot, as the next two
+	ApplicationVersion string             `json:"application_version"`
+	SchemaVersion      int                `json:"schema_version"`
+	Collections        []CollectionReport `json:"collections"` // in the order of restore
+	LeftOut            []*RecordError     `json:"left_out,omitempty"`
+	Warnings           []string           `json:"warnings,omitempty"`
+	Duration           time.Duration      `json:"duration_ns"`
+
+	// UndoneBy names the snapshot of what was there before. Whoever keeps one
+	// sets it.
+	UndoneBy string `json:"undone_by,omitempty"`
+}
+
+// A CollectionReport counts the records of one collection.
+type CollectionReport struct {
+	Name      string   `json:"name"`
+	Strategy  Strategy `json:"strategy"`
+	Records   int64    `json:"records"` // in the snapshot, after migration: the sum of the next four
+	Added     int64    `json:"added"`
+	Updated   int64    `json:"updated"`
+	Unchanged int64    `json:"unchanged"`
+	Skipped   int64    `json:"skipped"`             // the host's was kept, and it differs
+	Deleted   int64    `json:"deleted"`             // of the host
+	Conflicts []string `json:"conflicts,omitempty"` // the keys of the skipped, the first hundred
+}
+
+// Verify checks all of a snapshot that a restore checks before it looks at the
+// host: that it is of this App and not too new, that it can be migrated, that
+// its secrets open, and that every record satisfies its schema and has a key of
+// its own. It also checks that no reference inside of the snapshot points to
+// nothing. The Report has the counts.
+//
+// The errors are those of Restore.
+func (a *App) Verify(ctx context.Context, s *Snapshot, opts RestoreOptions) (Report, error) {
+	start := time.Now()
+	in, err := a.prepare(ctx, s, opts)
+	if err == nil {
+		dangling := in.seen.dangling(opts.AllowDangling)
+		err = dangling.err(ErrDangling)
+		in.warnDangling(dangling)
+	}
+	if err != nil {
+		return Report{}, fmt.Errorf("verify: %w", err)
+	}
+	report := in.report()
+	for _, col := range in.collections {
+		report.Collections = append(report.Collections, CollectionReport{Name: col.Name, Strategy: in.strategy(col), Records: int64(in.seen.keys[col.Name].Len())})
+	}
+	report.Duration = time.Since(start)
+	return report, nil
+}
+
+// Restore reads the whole snapshot, migrates, opens and validates all of it,
+// and only then changes the host, in one transaction of dst: it restores all or
+// nothing. What a restore would do can be seen before with Plan.
+//
+// It returns ErrForeign, ErrTooNew, ErrNoKey, ErrInvalid, ErrDangling,
+// ErrDamaged or ErrLimit, or the error of a migrator, of dst or of ctx. Whatever
+// it returns, after an error the host is as it was.
+func (a *App) Restore(ctx context.Context, s *Snapshot, dst Sink, opts RestoreOptions) (Report, error) {
+	start := time.Now()
+	in, err := a.prepare(ctx, s, opts)
+	if err != nil {
+		return Report{}, fmt.Errorf("restore: %w", err)
+	}
+	report, err := in.run(ctx, dst, func(w Writer) *comparison {
+		return &comparison{incoming: in, host: w, write: true}
+	})
+	if err != nil {
+		return Report{}, fmt.Errorf("restore: %w", err)
+	}
+	report.Duration = time.Since(start)
+	return report, nil
+}
+
+// incoming is a snapshot that was found fit to be restored: all of it was read,
+// migrated, opened and validated once. It is read again while it is restored.
+type incoming struct {
+	*compiled
+	snapshot    *Snapshot
+	opts        RestoreOptions
+	collections []*collection // that are restored, in the order of restore
+	seen        *seen
+	from        map[string][]string        // collection → sections of the snapshot that records of it come from
+	invalid     map[string]map[int64]bool  // collection → ordinals of the records that are left out
+	spared      map[string]map[string]bool // collection → their keys: the host's records stay
+	leftOut     problems
+	warnings    []string
+}
+
+func (a *App) prepare(ctx context.Context, s *Snapshot, opts RestoreOptions) (*incoming, error) {
+	c, err := a.compile()
+	if err != nil {
+		return nil, err
+	}
+	in := &incoming{
+		compiled: c,
+		snapshot: s,
+		opts:     opts,
+		from:     make(map[string][]string),
+		invalid:  make(map[string]map[int64]bool),
+		spared:   make(map[string]map[string]bool),
+		leftOut:  problems{tolerate: opts.LeaveOutInvalid},
+	}
+	if err := in.checkOrigin(); err != nil {
+		return nil, err
+	}
+	if err := in.checkNames(); err != nil {
+		return nil, err
+	}
+	if err := in.readAll(ctx); err != nil {
+		return nil, err
+	}
+	return in, nil
+}
+
+// checkOrigin refuses snapshots that this App must not restore.
+func (in *incoming) checkOrigin() error {
+	m := in.snapshot.manifest
+	if m.Application == "" {
+		in.warn("the snapshot does not say which application it is of")
+	} else if m.Application != in.Name {
+		return fmt.Errorf("%w: it is of %s, this is %s", ErrForeign, codec.Quote(m.Application), in.Name)
+	}
+	if m.SHA256 == "" {
+		in.warn("the snapshot has no integrity information: damage cannot be noticed")
+	}
+	for name, n := range m.Missing {
+		in.warn(fmt.Sprintf("%d records of %s were not valid when the snapshot was made and are missing from it", n, name))
+	}
+	if m.SchemaVersion > in.SchemaVersion {
+		return fmt.Errorf("%w: it has schema version %d, %s %s has %d; install %s or newer to restore it",
+			ErrTooNew, m.SchemaVersion, in.Name, in.Version, in.SchemaVersion, m.ApplicationVersion)
+	}
+	if semver.Compare("v"+m.ApplicationVersion, "v"+in.Version) > 0 {
+		if !in.opts.AllowNewerApp {
+			return fmt.Errorf("%w: it was made by %s %s, this is %s; install %[3]s or newer, or allow it explicitly",
+				ErrTooNew, in.Name, m.ApplicationVersion, in.Version)
+		}
+		in.warn(fmt.Sprintf("the snapshot was made by %s, which is newer than %s", m.ApplicationVersion, in.Version))
+	}
+	return nil
+}
+
+func (in *incoming) warn(text string) { in.warnings = append(in.warnings, text) }
+
+func (in *incoming) warnDangling(p *problems) {
+	for _, r := range p.list {
+		in.warn(r.Error())
+	}
+}
+
+// checkNames refuses options that name collections which do not exist.
+func (in *incoming) checkNames() error {
+	for _, name := range in.opts.Only {
+		if in.byName[name] == nil {
+			return fmt.Errorf("%w: %s has no collection %q, only %s", ErrInvalid, in.Name, name, in.names())
+		}
+	}
+	for name, s := range in.opts.Strategies {
+		if in.byName[name] == nil {
+			return fmt.Errorf("%w: a strategy for %q: %s has only %s", ErrInvalid, name, in.Name, in.names())
+		}
+		if s < SkipDuplicates || s > Replace {
+			return fmt.Errorf("%w: unknown strategy %v for %s", ErrInvalid, s, name)
+		}
+	}
+	if s := in.opts.Strategy; s < SkipDuplicates || s > Replace {
+		return fmt.Errorf("%w: unknown strategy %v", ErrInvalid, s)
+	}
+	return nil
+}
+
+func (in *incoming) wants(name string) bool {
+	return in.opts.Only == nil || slices.Contains(in.opts.Only, name)
+}
+
+func (in *incoming) strategy(col *collection) Strategy {
+	if s, ok := in.opts.Strategies[col.Name]; ok {
+		return s
+	}
+	return in.opts.Strategy
+}
+
+// readAll reads the snapshot, all of it, and checks what comes out.
+func (in *incoming) readAll(ctx context.Context) error {
+	in.seen = newSeen(in.expected())
+	batches := make(map[string]*batch)
+	ordinals := make(map[string]int64)
+	var records, read int64
+	flush := func(col *collection, b *batch) error {
+		err := b.keep(func(r *item) (bool, error) {
+			n := ordinals[col.Name]
+			ordinals[col.Name]++
+			found := col.inspect(r, in.seen)
+			if len(found) > 0 {
+				in.leaveOut(col.Name, n, r.key)
+			}
+			return len(found) == 0, in.leftOut.add(found...)
+		})
+		records += int64(len(b.items))
+		b.reset()
+		if err == nil && in.opts.Progress != nil {
+			in.opts.Progress(Progress{"check", col.Name, records, read, in.snapshot.manifest.Bytes})
+		}
+		return err
+	}
+	err := func() error {
+		for i := range in.snapshot.sections {
+			sec := &in.snapshot.sections[i]
+			if in.byName[sec.Name] != nil && in.wants(sec.Name) {
+				in.addSource(sec.Name, sec.Name)
+			}
+			err := in.produce(ctx, sec, func(col *collection, r item) error {
+				in.addSource(col.Name, sec.Name)
+				b := batches[col.Name]
+				if b == nil {
+					b = new(batch)
+					batches[col.Name] = b
+				}
+				b.addItem(r)
+				read = max(read, r.offset)
+				if b.full() {
+					return flush(col, b)
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			for _, col := range in.compiled.collections {
+				if b := batches[col.Name]; b != nil {
+					if err := flush(col, b); err != nil {
+						return err
+					}
+				}
+			}
+		}
+		return ctx.Err()
+	}()
+	if err != nil && !errors.Is(err, errTooMany) {
+		return err
+	}
+	if err := in.leftOut.err(ErrInvalid); err != nil {
+		return fmt.Errorf("%w\nnothing was changed; try an older backup, or leave the invalid records out", err)
+	}
+	for _, col := range in.order {
+		if in.from[col.Name] != nil {
+			in.collections = append(in.collections, col)
+		}
+	}
+	for _, name := range in.opts.Only {
+		if in.from[name] == nil {
+			return fmt.Errorf("%w: the snapshot has no collection %q, only %s", ErrInvalid, name, strings.Join(in.snapshot.Collections(), ", "))
+		}
+	}
+	for name := range in.seen.keys {
+		if in.from[name] == nil {
+			delete(in.seen.keys, name)
+		}
+	}
+	return nil
+}
+
+// expected returns the collections that the snapshot may have records of. Only
+// migration can tell which those of an older one are.
+func (in *incoming) expected() []*collection {
+	var cols []*collection
+	for _, col := range in.compiled.collections {
+		if in.wants(col.Name) && (in.snapshot.section(col.Name) != nil || in.snapshot.manifest.SchemaVersion < in.SchemaVersion) {
+			cols = append(cols, col)
+		}
+	}
+	return cols
+}
+
+func (in *incoming) addSource(collection, section string) {
+	if !slices.Contains(in.from[collection], section) {
+		in.from[collection] = append(in.from[collection], section)
+	}
+}
+
+func (in *incoming) leaveOut(collection string, ordinal int64, key string) {
+	if in.invalid[collection] == nil {
+		in.invalid[collection] = make(map[int64]bool)
+		in.spared[collection] = make(map[string]bool)
+	}
+	in.invalid[collection][ordinal] = true
+	in.spared[collection][key] = true
+}
+
+// produce reads a section of the snapshot and calls f for each record that
+// becomes of it, open and migrated, in the collections that are wanted. The
+// value of r is valid until f returns.
+func (in *incoming) produce(ctx context.Context, sec *codec.Section, f func(col *collection, r item) error) error {
+	if in.snapshot.locked(sec) && (in.wants(sec.Name) || in.snapshot.manifest.SchemaVersion < in.SchemaVersion) {
+		return fmt.Errorf("%w: the secrets of %s are sealed; give the passphrase or key that the snapshot was made with, or leave %[2]s out", ErrNoKey, sec.Name)
+	}
+	declared := in.byName[sec.Name]
+	version := in.snapshot.manifest.SchemaVersion
+	if version == in.SchemaVersion {
+		if in.opts.Only != nil && !in.wants(sec.Name) {
+			return nil
+		}
+		if declared == nil {
+			return in.unknown(sec.Name, 0)
+		}
+	}
+	return in.snapshot.records(ctx, sec, func(r item) error {
+		if version == in.SchemaVersion {
+			if sec.IsMap != (declared.Shape == Map) {
+				return in.wrongShape(sec.Name)
+			}
+			return f(declared, r)
+		}
+		if declared != nil && declared.Shape == List && r.value[0] == '{' {
+			r.key, _ = codec.Identity(codec.Get(r.value, declared.key))
+		}
+		err := in.migrate(ctx, version, sec.Name, Record{r.key, r.value}, func(name string, out Record) error {
+			if !in.wants(name) {
+				return nil
+			}
+			col := in.byName[name]
+			if col == nil {
+				return in.unknown(name, r.offset)
+			}
+			value, err := codec.Compact(nil, out.Value, in.snapshot.limits)
+			if err != nil {
+				return fmt.Errorf("after migration: %w", err)
+			}
+			return f(col, item{out.Key, value, r.offset})
+		})
+		if err != nil {
+			return &RecordError{Collection: sec.Name, Key: r.key, Offset: r.offset, Err: fmt.Errorf("migrate from schema version %d: %w", version, err)}
+		}
+		return nil
+	})
+}
+
+func (in *incoming) wrongShape(name string) error {
+	return fmt.Errorf("%w: %s has another shape in the snapshot than in %s", ErrInvalid, name, in.Name)
+}
+
+// unknown refuses a collection that is not declared, or passes over it.
+func (in *incoming) unknown(name string, offset int64) error {
+	text := fmt.Sprintf("the snapshot has a collection %s, which %s %s does not know", codec.Quote(name), in.Name, in.Version)
+	if !in.opts.AllowUnknown {
+		return fmt.Errorf("%w: %s; leave it out, or allow unknown collections", ErrInvalid, text)
+	}
+	if text += "; it was left out"; !slices.Contains(in.warnings, text) {
+		in.warn(text)
+	}
+	return nil
+}
+
+// records calls f for the records of a collection, batch by batch.
+func (in *incoming) records(ctx context.Context, col *collection, f func(*batch) error) error {
+	var b batch
+	var n int64
+	invalid := in.invalid[col.Name]
+	for _, name := range in.from[col.Name] {
+		err := in.produce(ctx, in.snapshot.section(name), func(target *collection, r item) error {
+			if target != col {
+				return nil
+			}
+			if n++; invalid[n-1] {
+				return nil
+			}
+			var err error
+			if r.key, err = col.identity(&r); err != nil {
+				return err // it had one when it was checked
+			}
+			if b.addItem(r); b.full() {
+				err = f(&b)
+				b.reset()
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if len(b.items) == 0 {
+		return nil
+	}
+	return f(&b)
+}
+
+// report returns a Report with all but the counts.
+func (in *incoming) report() Report {
+	m := in.snapshot.manifest
+	return Report{
+		CreatedAt:          m.CreatedAt,
+		ApplicationVersion: m.ApplicationVersion,
+		SchemaVersion:      m.SchemaVersion,
+		LeftOut:            in.leftOut.list,
+		Warnings:           slices.Clone(in.warnings),
+	}
+}

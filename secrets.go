@@ -1,0 +1,181 @@
+package backup
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/seal"
+)
+
+// encryption is the member of that name (FORMAT.md, "Sealing"): where the
+// secrets are, and their key, wrapped for each recipient.
+type encryption struct {
+	Cipher string                 `json:"cipher"`
+	ID     string                 `json:"id"`
+	Fields map[string]seal.Fields `json:"fields"`
+	Keys   []json.RawMessage      `json:"keys"`
+	Check  string                 `json:"check"`
+}
+
+// maxKeys is how many wrapped keys a snapshot may have: each costs the reader a
+// key derivation.
+const maxKeys = 16
+
+// What the format calls the cipher, and a sealed value.
+const (
+	cipherName   = "xchacha20-poly1305"
+	sealedMember = "$sealed"
+)
+
+// seal makes the member "encryption" for some collections, and the box that
+// seals their secrets. Without secrets there is neither.
+func (c *compiled) seal(collections []*collection, recipients []Recipient) (*encryption, *seal.Box, error) {
+	fields := make(map[string]seal.Fields)
+	for _, col := range collections {
+		if len(col.secrets) > 0 {
+			fields[col.Name] = seal.Fields{Key: col.Key, Secrets: col.Secrets}
+		}
+	}
+	if len(fields) == 0 {
+		return nil, nil, nil
+	}
+	if len(recipients) > maxKeys {
+		return nil, nil, fmt.Errorf("%w: %d recipients, the most is %d", ErrLimit, len(recipients), maxKeys)
+	}
+	key := seal.NewKey()
+	e := &encryption{Cipher: cipherName, ID: seal.NewID(), Fields: fields}
+	for _, r := range recipients {
+		wrapped, err := r.Wrap(key)
+		if err != nil {
+			return nil, nil, fmt.Errorf("wrap the key of the snapshot: %w", err)
+		}
+		e.Keys = append(e.Keys, wrapped)
+	}
+	box, err := seal.NewBox(key, e.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	e.Check = box.Check(c.Name, c.SchemaVersion, fields)
+	return e, box, nil
+}
+
+// sealRecord returns the view of a record with its secrets sealed.
+func (col *collection) sealRecord(box *seal.Box, key string, view []byte) ([]byte, error) {
+	return codec.Rewrite(view, col.secrets, func(pointer string, value []byte) ([]byte, error) {
+		out := []byte(`{"` + sealedMember + `":"`)
+		out = box.Seal(out, value, col.Name, key, pointer)
+		return append(out, `"}`...), nil
+	})
+}
+
+// unlock opens the member "encryption" with the first identity that fits.
+func (s *Snapshot) unlock(identities []Identity) error {
+	e := s.encryption
+	if e == nil {
+		return nil
+	}
+	if e.Cipher != cipherName {
+		return fmt.Errorf("%w: its secrets are sealed with the cipher %s, this build knows %s", ErrFormat, codec.Quote(e.Cipher), cipherName)
+	}
+	if len(e.Keys) > maxKeys {
+		return fmt.Errorf("%w: %d wrapped keys, the most is %d", ErrLimit, len(e.Keys), maxKeys)
+	}
+	if len(identities) == 0 {
+		return nil
+	}
+	key, err := unwrap(e.Keys, identities)
+	if err != nil {
+		return err
+	}
+	box, err := seal.NewBox(key, e.ID)
+	if err != nil {
+		return fmt.Errorf(`%w: member "encryption": %w`, ErrDamaged, err)
+	}
+	if err := box.VerifyCheck(e.Check, s.manifest.Application, s.manifest.SchemaVersion, e.Fields); err != nil {
+		return fmt.Errorf("%w: the key fits, but what is said about the secrets has been altered: %w", ErrDamaged, err)
+	}
+	s.box = box
+	return nil
+}
+
+func unwrap(keys []json.RawMessage, identities []Identity) ([]byte, error) {
+	for _, id := range identities {
+		for _, wrapped := range keys {
+			key, err := id.Unwrap(wrapped)
+			if err == nil {
+				return key, nil
+			}
+			if !errors.Is(err, ErrWrongKey) {
+				return nil, err
+			}
+		}
+	}
+	return nil, fmt.Errorf("%w: the passphrase or key does not open this snapshot; nothing was changed, try the one that was in use when it was made", ErrWrongKey)
+}
+
+// locked tells whether the section has secrets that cannot be opened.
+func (s *Snapshot) locked(sec *codec.Section) bool {
+	if s.encryption == nil || s.box != nil {
+		return false
+	}
+	_, ok := s.encryption.Fields[sec.Name]
+	return ok
+}
+
+// opener returns what opens the records of a section, nil if there is nothing
+// to open or no key for it.
+func (s *Snapshot) opener(sec *codec.Section) (func(item) (item, error), error) {
+	if s.box == nil {
+		return nil, nil
+	}
+	fields, ok := s.encryption.Fields[sec.Name]
+	if !ok {
+		return nil, nil
+	}
+	keyPointer, err := codec.ParsePointer(fields.Key)
+	var secrets []codec.Pointer
+	for _, p := range fields.Secrets {
+		secret, err2 := codec.ParsePointer(p)
+		secrets, err = append(secrets, secret), errors.Join(err, err2)
+	}
+	if err != nil {
+		return nil, fmt.Errorf(`%w: member "encryption": %w`, ErrFormat, err)
+	}
+	return func(r item) (item, error) {
+		fail := func(pointer string, err error) error {
+			return &RecordError{Collection: sec.Name, Key: r.key, Pointer: pointer, Offset: r.offset, Err: fmt.Errorf("%w: %w", ErrDamaged, err)}
+		}
+		view := r.value
+		if sec.IsMap {
+			view = viewMember(r.key, r.value, nil)
+		} else {
+			var err error
+			if r.key, err = codec.Identity(codec.Get(r.value, keyPointer)); err != nil {
+				return r, fail("", err)
+			}
+		}
+		view, err := codec.Rewrite(view, secrets, func(pointer string, value []byte) ([]byte, error) {
+			text, ok := codec.OnlyMember(value, sealedMember)
+			if !ok {
+				return nil, fail(pointer, errors.New("the secret is not sealed"))
+			}
+			plain, err := s.box.Open(nil, text, sec.Name, r.key, pointer)
+			if err != nil {
+				return nil, fail(pointer, fmt.Errorf("the sealed secret does not open: %w", err))
+			}
+			if plain, err = codec.Compact(nil, plain, s.limits); err != nil {
+				return nil, fail(pointer, fmt.Errorf("what was sealed is not JSON: %w", err))
+			}
+			return plain, nil
+		})
+		if err != nil {
+			return r, err
+		}
+		if r.value = view; sec.IsMap {
+			r.value = unviewMember(r.key, view)
+		}
+		return r, nil
+	}, nil
+}

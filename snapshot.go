@@ -1,0 +1,375 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/mod/semver"
+
+	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/seal"
+)
+
+// FormatVersion is the version of the snapshot format, the one that is written
+// and the only one that is read.
+const FormatVersion = "1.0"
+
+// Limits bound what is accepted from a snapshot and put into one. Zero means
+// the default (FORMAT.md, "Limits").
+type Limits struct {
+	Depth       int   // nesting inside a record; default 100
+	RecordBytes int   // one record; default 16 MiB
+	Records     int64 // all records together; default 10 million
+	TotalBytes  int64 // the whole snapshot; default 16 GiB
+}
+
+func (l Limits) codec() codec.Limits {
+	d := codec.Limits{Depth: 100, RecordBytes: 16 << 20, Records: 10_000_000, TotalBytes: 16 << 30}
+	if l.Depth > 0 {
+		d.Depth = l.Depth
+	}
+	if l.RecordBytes > 0 {
+		d.RecordBytes = l.RecordBytes
+	}
+	if l.Records > 0 {
+		d.Records = l.Records
+	}
+	if l.TotalBytes > 0 {
+		d.TotalBytes = l.TotalBytes
+	}
+	return d
+}
+
+// A Manifest says what a snapshot holds. It can be had without a key and
+// without the App that made it.
+type Manifest struct {
+	Version            string            `json:"version"` // of the format, "1.0"
+	CreatedAt          time.Time         `json:"created_at"`
+	Application        string            `json:"application,omitempty"` // empty: the snapshot does not say
+	ApplicationVersion string            `json:"application_version"`
+	SchemaVersion      int               `json:"schema_version"` // 1 where the snapshot does not say
+	Metadata           map[string]string `json:"metadata,omitempty"`
+	Records            map[string]int64  `json:"records"` // by collection
+	Bytes              int64             `json:"bytes"`
+	SHA256             string            `json:"sha256,omitempty"`   // empty: the snapshot has no integrity information
+	Sealed             bool              `json:"sealed"`             // it has secrets, and they are sealed
+	Missing            map[string]int64  `json:"missing,omitempty"`  // records left out as invalid, by collection
+	LeftOut            []*RecordError    `json:"left_out,omitempty"` // these records, from [App.Backup] only
+	Dangling           []*RecordError    `json:"dangling,omitempty"` // references to nothing, from [App.Backup] only
+}
+
+// Progress tells how far a long operation is.
+type Progress struct {
+	Phase      string // "backup", "read", "check", "compare" or "restore"
+	Collection string // what is being worked on; empty between collections
+	Records    int64  // done in this phase so far, all collections together
+	Bytes      int64  // bytes of the snapshot written or read in this phase so far; 0 where it is not known
+	Total      int64  // bytes of the snapshot; 0 where it is not known
+}
+
+// OpenOptions say how a snapshot is opened. The zero value will do for one
+// without secrets.
+type OpenOptions struct {
+	// Identities are tried in turn to open the secrets. Without any, a snapshot
+	// with secrets can be looked at, and what has no secrets be restored.
+	Identities []Identity
+
+	// Limits bound what is accepted. The zero value has the defaults.
+	Limits Limits
+
+	// TempDir is where input that cannot seek is kept until Close. Empty means
+	// os.TempDir.
+	TempDir string
+
+	// Progress, if not nil, is called now and then.
+	Progress func(Progress)
+}
+
+// A Snapshot is one that has been read to its end and found whole. It is a
+// [DataSource] of the records as they stand in it, not migrated and not
+// validated; its secrets are open if an Identity was given, and stay sealed
+// otherwise. It may be used by several goroutines.
+type Snapshot struct {
+	manifest   Manifest
+	sections   []codec.Section
+	limits     codec.Limits
+	encryption *encryption
+	box        *seal.Box // nil: no secrets, or no Identity for them
+
+	r    io.ReaderAt
+	temp *os.File // r, if it is ours
+}
+
+// OpenSnapshot reads a snapshot to its end and checks all that can be told
+// without its App: the version of the format, strict JSON, limits, the digest,
+// the counts and that one of the Identities opens the secrets.
+//
+// What r cannot seek in is copied to a private temporary file first. A file is
+// read where it is, from its current position, and must stay open and unchanged
+// until Close; a change is noticed and refused.
+//
+// It returns ErrFormat, ErrTooNew, ErrDamaged, ErrLimit or ErrWrongKey, or the
+// error of r.
+func OpenSnapshot(ctx context.Context, r io.Reader, opts OpenOptions) (*Snapshot, error) {
+	s := &Snapshot{limits: opts.Limits.codec()}
+	if err := s.open(ctx, r, opts); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("open snapshot: %w", err)
+	}
+	return s, nil
+}
+
+func (s *Snapshot) open(ctx context.Context, r io.Reader, opts OpenOptions) error {
+	size, err := s.source(ctx, r, opts.TempDir)
+	if err != nil {
+		return err
+	}
+	doc, err := codec.Scan(io.NewSectionReader(s.r, 0, size), s.limits, codec.Hooks{
+		Version: checkFormat,
+		Progress: func(collection string, records, bytes int64) error {
+			if opts.Progress != nil {
+				opts.Progress(Progress{"read", collection, records, bytes, size})
+			}
+			return ctx.Err()
+		},
+	})
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return fromCodec(err)
+	}
+	s.sections = doc.Collections
+	if err := s.header(doc); err != nil {
+		return err
+	}
+	return s.unlock(opts.Identities)
+}
+
+// source makes r something to read at any place, and returns its size.
+func (s *Snapshot) source(ctx context.Context, r io.Reader, tempDir string) (int64, error) {
+	if at, ok := r.(interface {
+		io.ReaderAt
+		io.Seeker
+	}); ok {
+		if start, err := at.Seek(0, io.SeekCurrent); err == nil {
+			end, err := at.Seek(0, io.SeekEnd)
+			if err != nil {
+				return 0, err
+			}
+			s.r = io.NewSectionReader(at, start, end-start)
+			return end - start, nil
+		}
+	}
+	temp, err := os.CreateTemp(tempDir, "backup-snapshot-*")
+	if err != nil {
+		return 0, advise(fmt.Errorf("make a temporary copy: %w", err))
+	}
+	s.r, s.temp = temp, temp
+	// Where a file can go on without its name, a killed process leaves nothing.
+	os.Remove(temp.Name())
+	n, err := io.Copy(temp, io.LimitReader(ctxReader{ctx, r}, s.limits.TotalBytes+1))
+	if err != nil {
+		return 0, advise(fmt.Errorf("make a temporary copy: %w", err))
+	}
+	return n, nil
+}
+
+type ctxReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r ctxReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}
+
+// checkFormat refuses any version of the format but the one.
+func checkFormat(value []byte) error {
+	var version string
+	if err := codec.Unmarshal(value, &version); err != nil {
+		return fmt.Errorf("%w: its version is not a string", ErrFormat)
+	}
+	if version == FormatVersion {
+		return nil
+	}
+	err := fmt.Errorf("%w: it has format %s, this build reads format %s", ErrFormat, codec.Quote(version), FormatVersion)
+	if v := "v" + version; semver.IsValid(v) && semver.Compare(v, "v"+FormatVersion) > 0 {
+		err = fmt.Errorf("%w: %w; use a newer build of the application", ErrTooNew, err)
+	}
+	return err
+}
+
+// integrity is the last member of a snapshot.
+type integrity struct {
+	SHA256  string           `json:"sha256"`
+	Records map[string]int64 `json:"records"`
+	LeftOut map[string]int64 `json:"left_out,omitempty"`
+}
+
+// header reads the members around the data into the manifest.
+func (s *Snapshot) header(doc *codec.Document) error {
+	m := Manifest{Version: FormatVersion, SchemaVersion: 1, Bytes: doc.Bytes, Records: make(map[string]int64)}
+	for _, sec := range doc.Collections {
+		m.Records[sec.Name] = sec.Count
+	}
+	var created string
+	var sum integrity
+	known := []struct {
+		name     string
+		required bool
+		value    any // nil: read elsewhere
+	}{
+		{"version", true, nil},
+		{"created_at", true, &created},
+		{"application", false, &m.Application},
+		{"application_version", true, &m.ApplicationVersion},
+		{"schema_version", false, &m.SchemaVersion},
+		{"metadata", false, &m.Metadata},
+		{"encryption", false, &s.encryption},
+		{"data", true, nil},
+		{"integrity", false, &sum},
+	}
+	var errs []error
+	unknown := maps.Clone(doc.Members)
+	for _, member := range known {
+		value, found := doc.Members[member.name]
+		delete(unknown, member.name)
+		switch {
+		case !found && member.required:
+			errs = append(errs, fmt.Errorf("%w: member %q is missing", ErrFormat, member.name))
+		case found && member.value != nil:
+			if err := codec.Unmarshal(value, member.value); err != nil {
+				errs = append(errs, fmt.Errorf("%w: member %q: %w", ErrFormat, member.name, err))
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(unknown)) {
+		errs = append(errs, fmt.Errorf("%w: unknown member %s", ErrFormat, codec.Quote(name)))
+	}
+	if doc.SHA256 != "" && sum.SHA256 != doc.SHA256 {
+		// Whatever else is wrong comes from the damage.
+		return fmt.Errorf("%w: its SHA-256 is %s, and it says %q; try another copy or an older backup", ErrDamaged, doc.SHA256, sum.SHA256)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if doc.SHA256 != "" && !maps.Equal(sum.Records, m.Records) {
+		return fmt.Errorf("%w: it says that it has records %v, and has %v; try another copy or an older backup", ErrDamaged, sum.Records, m.Records)
+	}
+	t, err := time.Parse(time.RFC3339, created)
+	if err != nil {
+		return fmt.Errorf(`%w: member "created_at" is not a time of RFC 3339`, ErrFormat)
+	}
+	if m.SchemaVersion < 1 {
+		return fmt.Errorf(`%w: member "schema_version" is %d, the first is 1`, ErrFormat, m.SchemaVersion)
+	}
+	if !semver.IsValid("v" + m.ApplicationVersion) {
+		return fmt.Errorf(`%w: member "application_version" is %q, which is not a semantic version`, ErrFormat, m.ApplicationVersion)
+	}
+	m.CreatedAt = t.UTC()
+	m.SHA256 = sum.SHA256
+	m.Missing = sum.LeftOut
+	m.Sealed = s.encryption != nil
+	s.manifest = m
+	return nil
+}
+
+// Manifest returns what the snapshot says of itself.
+func (s *Snapshot) Manifest() Manifest {
+	m := s.manifest
+	m.Metadata, m.Records, m.Missing = maps.Clone(m.Metadata), maps.Clone(m.Records), maps.Clone(m.Missing)
+	return m
+}
+
+// Collections returns the names of the collections in the order of the snapshot.
+func (s *Snapshot) Collections() []string {
+	var names []string
+	for _, sec := range s.sections {
+		names = append(names, sec.Name)
+	}
+	return names
+}
+
+// Close removes the temporary copy, if there is one. It does not close the
+// reader that was given to OpenSnapshot.
+func (s *Snapshot) Close() error {
+	if s.temp == nil {
+		return nil
+	}
+	err := s.temp.Close()
+	os.Remove(s.temp.Name())
+	return err
+}
+
+// View calls read with a Reader on the records of the snapshot.
+func (s *Snapshot) View(ctx context.Context, read func(Reader) error) error {
+	return read(snapshotReader{s})
+}
+
+type snapshotReader struct{ *Snapshot }
+
+func (s snapshotReader) Records(ctx context.Context, name string) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		sec := s.section(name)
+		if sec == nil {
+			yield(Record{}, fmt.Errorf("the snapshot has no collection %q", name))
+			return
+		}
+		err := s.records(ctx, sec, func(r item) error {
+			if !yield(Record{Key: r.key, Value: r.value}, nil) {
+				return errStop
+			}
+			return nil
+		})
+		if err != nil && err != errStop {
+			yield(Record{}, err)
+		}
+	}
+}
+
+// errStop ends a sequence early; it is never seen outside.
+var errStop = errors.New("stop")
+
+func (s *Snapshot) section(name string) *codec.Section {
+	for i := range s.sections {
+		if s.sections[i].Name == name {
+			return &s.sections[i]
+		}
+	}
+	return nil
+}
+
+// records calls f for the records of a section, opened if there is a key. In an
+// array a record has a key only if it has secrets.
+func (s *Snapshot) records(ctx context.Context, sec *codec.Section, f func(item) error) error {
+	open, err := s.opener(sec)
+	if err != nil {
+		return err
+	}
+	n := 0
+	err = sec.Records(s.r, func(name string, value []byte, offset int64) error {
+		if n++; n%256 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		r := item{name, value, offset}
+		if open != nil {
+			var err error
+			if r, err = open(r); err != nil {
+				return err
+			}
+		}
+		return f(r)
+	})
+	return fromCodec(err)
+}
