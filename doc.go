@@ -1,0 +1,53 @@
+// Package backup is the backup and restore of the application that embeds it.
+//
+// The host declares what it has in an [App]: its collections, the JSON Schema of
+// their records, what refers to what, which fields are secret, and the
+// [Migrator] steps that make today's data of older data. It plugs in how its
+// data is read, a [DataSource], and how it is changed, a [Sink]; package
+// sqlstore has both for tables in a database. The library does the rest:
+//
+//	              Backup                       OpenSnapshot          Plan, Restore
+//	DataSource ────────────▶ snapshot (JSON) ────────────▶ Snapshot ──────────────▶ Sink
+//	 one point   validate        a record        digest      open      migrate        one
+//	  in time      seal           a line       strict JSON   keys     validate    transaction
+//
+// A snapshot is one JSON document that any JSON tool reads, with a record a
+// line and a digest that a person can check; schema/FORMAT.md defines it.
+//
+// # What can be relied on
+//
+// [App.Backup] sees one point in time and validates every record: a backup that
+// it returns can be restored. Secret fields are never written in clear; without
+// a [Recipient] to seal them for there is no backup.
+//
+// [App.Restore] changes nothing before the whole snapshot has been read, its
+// digest compared, its secrets opened, its data migrated and validated. Then it
+// makes all changes in one transaction, or none. What it would do can be looked
+// at with [App.Plan] before, and [Plan.Apply] does exactly that.
+//
+// Input is hostile: depth, sizes and counts are bounded by [Limits], and what is
+// damaged, foreign, newer or sealed with another key is refused with an error
+// that says so ([ErrDamaged] and the other kinds).
+//
+// Memory depends on the number of keys, not on the size of the data.
+//
+// The package keeps no state, starts no goroutines and logs nothing. Time is
+// read where a snapshot is dated and a duration measured, and can be given in
+// [BackupOptions]; randomness comes from crypto/rand.
+//
+// # Where to read on
+//
+// The files in the order in which they make sense: app.go, store.go, backup.go,
+// snapshot.go, restore.go, plan.go, migrate.go; then seal.go and secrets.go for
+// keys, record.go for what backup and restore share, retention.go for which
+// backups to keep.
+//
+// Package backuptest has a reference store and the conformance suite that every
+// DataSource and Sink should pass, and package tomo is the declaration of a
+// whole application.
+//
+// # Compatibility
+//
+// Snapshots that any release has written are read by all later ones: frozen
+// files in backuptest and tomo see to it. The API may change until 1.0.
+package backup
