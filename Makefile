@@ -1,0 +1,27 @@
+# What a person does daily, one command each. CONTRIBUTING.md says more.
+.PHONY: test lint fuzz bench golden demo tidy
+
+test:
+	go test work
+
+# go tool builds staticcheck in its own module and prints where it lies.
+lint:
+	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
+	go vet work
+	"$$(cd tools && GOWORK=off go tool -n staticcheck)" work
+
+FUZZTIME ?= 30s
+fuzz:
+	tools/fuzz $(FUZZTIME)
+
+bench:
+	go test -run '^$$' -bench . -benchmem work
+
+golden:
+	go test $$(grep -rl --include='*_test.go' 'flag.Bool("update"' . | xargs -n1 dirname | sort -u) -update
+
+demo:
+	go run ./examples/tomo demo
+
+tidy:
+	for m in . examples internal/integration tools; do (cd $$m && go mod tidy) || exit 1; done
