@@ -66,6 +66,10 @@ type Sink interface {
 // sees its own changes. It is used by one goroutine at a time and not after
 // write has returned. Its methods are never called while a sequence from Keys
 // is being iterated.
+//
+// Keys are exact text: "a", "A" and "a " are three records. The batches of
+// Lookup, Put and Delete may be empty. A collection that the store does not know
+// is an error.
 type Writer interface {
 	// Keys yields the key of every record of the collection, each once, in any
 	// order. After an error the sequence ends.

@@ -1,0 +1,127 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"iter"
+
+	"github.com/tomo-project/backup"
+)
+
+// A view reads the tables in a transaction.
+type view struct {
+	dialect Dialect
+	conn    *sql.Conn
+	tx      transaction
+	tables  map[string]*table
+}
+
+func (v *view) table(collection string) (*table, error) {
+	t := v.tables[collection]
+	if t == nil {
+		return nil, fmt.Errorf("sqlstore: collection %q: %w", collection, errUnknown)
+	}
+	return t, nil
+}
+
+// Records implements [backup.Reader]: the rows in the order of their keys.
+func (v *view) Records(ctx context.Context, collection string) iter.Seq2[backup.Record, error] {
+	return func(yield func(backup.Record, error) bool) {
+		more := true
+		err := v.records(ctx, collection, func(r backup.Record) bool {
+			more = yield(r, nil)
+			return more
+		})
+		if err != nil && more {
+			yield(backup.Record{}, err)
+		}
+	}
+}
+
+func (v *view) records(ctx context.Context, collection string, yield func(backup.Record) bool) error {
+	t, err := v.table(collection)
+	if err != nil {
+		return err
+	}
+	rows, err := v.conn.QueryContext(ctx, "SELECT "+t.selected+" FROM "+t.name+" ORDER BY "+t.keyColumn().quoted)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", collection, contextError(ctx, err))
+	}
+	defer rows.Close()
+	row := newRow(t)
+	var buf []byte
+	for rows.Next() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		var key string
+		if key, buf, err = row.scan(v.dialect, rows, buf[:0]); err != nil {
+			return err
+		}
+		if !yield(backup.Record{Key: key, Value: buf}) {
+			return nil
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read %s: %w", collection, contextError(ctx, err))
+	}
+	return ctx.Err()
+}
+
+// A row is where the values of a row are scanned to.
+type row struct {
+	t     *table
+	cells []any
+	dest  []any
+}
+
+func newRow(t *table) *row {
+	r := &row{t: t, cells: make([]any, len(t.columns)), dest: make([]any, len(t.columns))}
+	for i := range r.cells {
+		r.dest[i] = &r.cells[i]
+	}
+	return r
+}
+
+// scan appends the record of the current row to buf.
+func (r *row) scan(d Dialect, rows *sql.Rows, buf []byte) (key string, _ []byte, err error) {
+	t := r.t
+	if err := rows.Scan(r.dest...); err != nil {
+		return "", buf, fmt.Errorf("read %s: %w", t.collection, err)
+	}
+	key, err = d.keyText(t.keyColumn(), r.cells[t.key])
+	if err != nil {
+		return "", buf, t.fail("", t.keyColumn(), err)
+	}
+	if t.value >= 0 {
+		c := t.columns[t.value]
+		if buf, err = d.append(buf, c, r.cells[t.value]); err != nil {
+			return "", buf, t.fail(key, c, err)
+		}
+		return key, buf, nil
+	}
+	buf = append(buf, '{')
+	for i, c := range t.columns {
+		if r.cells[i] == nil && c.OmitNull {
+			continue
+		}
+		if buf[len(buf)-1] != '{' {
+			buf = append(buf, ',')
+		}
+		buf = append(buf, c.prefix...)
+		if buf, err = d.append(buf, c, r.cells[i]); err != nil {
+			return "", buf, t.fail(key, c, err)
+		}
+	}
+	return key, append(buf, '}'), nil
+}
+
+// contextError prefers the error of a context that is done to what the database
+// says about it.
+func contextError(ctx context.Context, err error) error {
+	if c := ctx.Err(); c != nil {
+		return c
+	}
+	return err
+}

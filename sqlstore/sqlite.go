@@ -1,0 +1,703 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/sqljson"
+)
+
+// SQLite is the dialect of SQLite from 3.37 on, tested with modernc.org/sqlite.
+var SQLite Dialect = sqlite{}
+
+type sqlite struct{}
+
+// SQLITE_MAX_VARIABLE_NUMBER is 32766 from 3.32 on.
+func (sqlite) maxArgs() int { return 32766 }
+
+func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+// sqliteTx is a transaction that was begun with a statement, since database/sql
+// cannot ask for BEGIN IMMEDIATE.
+type sqliteTx struct {
+	conn     *sql.Conn
+	enforced bool // the connection had foreign keys on
+	write    bool
+	before   map[violation]int // what dangled when the first change was made
+}
+
+// A violation is a row that refers to nothing. The row has a number, but in a
+// table WITHOUT ROWID.
+type violation struct {
+	table  string
+	row    sql.NullInt64
+	parent string
+	fk     int
+}
+
+func (sqlite) begin(ctx context.Context, conn *sql.Conn, write bool) (_ transaction, err error) {
+	tx := &sqliteTx{conn: conn, write: write, enforced: true}
+	if write {
+		// It has no effect inside a transaction.
+		if err := conn.QueryRowContext(ctx, "PRAGMA foreign_keys").Scan(&tx.enforced); err != nil {
+			return nil, fmt.Errorf("sqlstore: read PRAGMA foreign_keys: %w", contextError(ctx, err))
+		}
+		if !tx.enforced {
+			if _, err := conn.ExecContext(ctx, "PRAGMA foreign_keys=ON"); err != nil {
+				return nil, fmt.Errorf("sqlstore: switch foreign keys on: %w", contextError(ctx, err))
+			}
+		}
+	}
+	begin, first := "BEGIN", "SELECT count(*) FROM sqlite_schema"
+	if write {
+		begin, first = "BEGIN IMMEDIATE", "PRAGMA defer_foreign_keys=ON"
+	}
+	for _, s := range []string{begin, first} {
+		// The first read pins the state that a deferred transaction sees.
+		rows, err := conn.QueryContext(ctx, s)
+		if err == nil {
+			for rows.Next() {
+			}
+			err = errors.Join(rows.Err(), rows.Close())
+		}
+		if err != nil {
+			tx.rollback()
+			return nil, fmt.Errorf("sqlstore: begin a transaction: %w", busy(contextError(ctx, err)))
+		}
+	}
+	return tx, nil
+}
+
+// busy says what to do about a locked database.
+func busy(err error) error {
+	if strings.Contains(err.Error(), "database is locked") {
+		return fmt.Errorf("another connection is writing; try again, or set PRAGMA busy_timeout on the connections of the store: %w", err)
+	}
+	return err
+}
+
+func (tx *sqliteTx) rollback() {
+	_, err := tx.conn.ExecContext(context.Background(), "ROLLBACK")
+	// SQLite ends a transaction itself where a statement was interrupted.
+	if err != nil && !strings.Contains(err.Error(), "no transaction is active") {
+		tx.discard()
+		return
+	}
+	tx.release()
+}
+
+// release leaves the connection as it was before the transaction.
+func (tx *sqliteTx) release() {
+	if tx.enforced {
+		return
+	}
+	if _, err := tx.conn.ExecContext(context.Background(), "PRAGMA foreign_keys=OFF"); err != nil {
+		tx.discard()
+	}
+}
+
+// discard keeps the connection from being used again.
+func (tx *sqliteTx) discard() {
+	_ = tx.conn.Raw(func(any) error { return driver.ErrBadConn })
+}
+
+// touch notes the references that are dangling already. Without any, the count
+// that SQLite keeps of violations is exact; with some, one that is mended could
+// make up for a new one.
+func (tx *sqliteTx) touch(ctx context.Context) (err error) {
+	if tx.before, err = tx.violations(ctx); err != nil {
+		return fmt.Errorf("sqlstore: check foreign keys: %w", contextError(ctx, err))
+	}
+	return nil
+}
+
+func (tx *sqliteTx) violations(ctx context.Context) (map[violation]int, error) {
+	rows, err := tx.conn.QueryContext(ctx, `SELECT "table", rowid, parent, fkid FROM pragma_foreign_key_check`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	found := map[violation]int{}
+	for rows.Next() {
+		var v violation
+		if err := rows.Scan(&v.table, &v.row, &v.parent, &v.fk); err != nil {
+			return nil, err
+		}
+		found[v]++
+	}
+	return found, rows.Err()
+}
+
+func (tx *sqliteTx) commit(ctx context.Context, tables []*table) error {
+	if len(tx.before) > 0 {
+		if err := tx.dangling(ctx, tables); err != nil {
+			tx.rollback()
+			return err
+		}
+	}
+	// A context that is done from here on does not matter: a driver could report
+	// it for a commit that has happened.
+	_, err := tx.conn.ExecContext(context.WithoutCancel(ctx), "COMMIT")
+	if err == nil {
+		tx.release()
+		return nil
+	}
+	if strings.Contains(err.Error(), "FOREIGN KEY") {
+		if named := tx.dangling(ctx, tables); named != nil {
+			err = named
+		}
+	}
+	tx.rollback()
+	return fmt.Errorf("sqlstore: commit: %w", busy(err))
+}
+
+// dangling returns an error that names the references that the transaction has
+// made dangling, if any.
+func (tx *sqliteTx) dangling(ctx context.Context, tables []*table) error {
+	after, err := tx.violations(ctx)
+	if err != nil {
+		return fmt.Errorf("sqlstore: check foreign keys: %w", contextError(ctx, err))
+	}
+	var news []violation
+	for v, n := range after {
+		if n > tx.before[v] {
+			news = append(news, v)
+		}
+	}
+	if len(news) == 0 {
+		return nil
+	}
+	slices.SortFunc(news, func(a, b violation) int {
+		return cmp.Or(strings.Compare(a.table, b.table), cmp.Compare(a.row.Int64, b.row.Int64), cmp.Compare(a.fk, b.fk))
+	})
+	const shown = 10
+	var named []string
+	for _, v := range news[:min(shown, len(news))] {
+		named = append(named, tx.describe(ctx, v, tables))
+	}
+	if len(news) > shown {
+		named = append(named, fmt.Sprintf("and %d more", len(news)-shown))
+	}
+	return fmt.Errorf("%w: %s", backup.ErrDangling, strings.Join(named, "; "))
+}
+
+// describe says in words which row v is about, as well as it can be found out.
+func (tx *sqliteTx) describe(ctx context.Context, v violation, tables []*table) string {
+	row := "a row"
+	if v.row.Valid {
+		row = fmt.Sprintf("row %d", v.row.Int64)
+	}
+	for _, t := range tables {
+		var key string
+		if !v.row.Valid || !strings.EqualFold(t.plain, v.table) {
+			continue
+		}
+		err := tx.conn.QueryRowContext(ctx, "SELECT CAST("+t.keyColumn().quoted+" AS TEXT) FROM "+t.name+" WHERE rowid = ?", v.row.Int64).Scan(&key)
+		if err == nil {
+			row = strconv.Quote(key)
+		}
+	}
+	column := "a foreign key"
+	rows, err := tx.conn.QueryContext(ctx, `SELECT group_concat("from", ', ') FROM pragma_foreign_key_list(?) WHERE id = ?`, v.table, v.fk)
+	if err == nil {
+		defer rows.Close()
+		if rows.Next() {
+			_ = rows.Scan(&column)
+		}
+	}
+	return fmt.Sprintf("table %q: %s refers by %s to nothing in %q", v.table, row, column, v.parent)
+}
+
+// affinity is the type that a column of SQLite turns values into where it can.
+type affinity int
+
+const (
+	none affinity = iota
+	text
+	numeric // INTEGER is the same to us
+	real
+)
+
+// affinityOf follows section 3.1 of https://sqlite.org/datatype3.html.
+func affinityOf(declared string, strict bool) affinity {
+	has := func(parts ...string) bool {
+		return slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(declared, p) })
+	}
+	switch {
+	case strict && declared == "ANY":
+		return none
+	case has("INT"):
+		return numeric
+	case has("CHAR", "CLOB", "TEXT"):
+		return text
+	case declared == "" || has("BLOB"):
+		return none
+	case has("REAL", "FLOA", "DOUB"):
+		return real
+	default:
+		return numeric
+	}
+}
+
+func (d sqlite) describe(ctx context.Context, conn *sql.Conn, declared Table) (*table, error) {
+	t := &table{collection: declared.Collection}
+	var strict bool
+	err := conn.QueryRowContext(ctx, `SELECT name, strict FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE`, declared.Name).Scan(&t.plain, &strict)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, errors.New("there is no such table")
+	}
+	if err != nil {
+		return nil, contextError(ctx, err)
+	}
+	t.name = quote(t.plain)
+	columns, primary, err := d.columns(ctx, conn, t.plain, strict)
+	if err != nil {
+		return nil, contextError(ctx, err)
+	}
+	if declared.Key == "" {
+		if len(primary) != 1 {
+			return nil, fmt.Errorf("the primary key has %d columns: name the one that is unique in Table.Key", len(primary))
+		}
+		declared.Key = primary[0]
+	}
+	if err := t.declare(declared, columns); err != nil {
+		return nil, err
+	}
+	for i, c := range t.columns {
+		if err := d.kind(c, i == t.key); err != nil {
+			return nil, fmt.Errorf("column %q: %w", c.Name, err)
+		}
+	}
+	if err := d.unique(ctx, conn, t, primary); err != nil {
+		return nil, contextError(ctx, err)
+	}
+	return t, nil
+}
+
+// columns returns the columns of a table, without generated ones, and the names
+// of those in the primary key.
+func (sqlite) columns(ctx context.Context, conn *sql.Conn, name string, strict bool) (columns []*column, primary []string, err error) {
+	rows, err := conn.QueryContext(ctx, `SELECT name, upper(type), coalesce(dflt_value, ''), pk, hidden FROM pragma_table_xinfo(?) ORDER BY cid`, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		c := &column{}
+		var pk, hidden int
+		if err := rows.Scan(&c.Name, &c.declared, &c.def, &pk, &hidden); err != nil {
+			return nil, nil, err
+		}
+		if hidden != 0 {
+			continue
+		}
+		if pk > 0 {
+			primary = append(primary, c.Name)
+		}
+		if strings.EqualFold(c.def, "NULL") {
+			c.def = ""
+		}
+		c.Field = c.Name
+		c.quoted = quote(c.Name)
+		c.affinity = affinityOf(c.declared, strict)
+		columns = append(columns, c)
+	}
+	return columns, primary, rows.Err()
+}
+
+// kind settles what a column holds.
+func (sqlite) kind(c *column, key bool) error {
+	if key {
+		switch {
+		case c.Kind != Auto && c.Kind != Text && c.Kind != Integer:
+			return fmt.Errorf("a key cannot be %v", c.Kind)
+		case c.affinity == real:
+			return errors.New("a key cannot be REAL")
+		case c.affinity == text && c.Kind == Integer:
+			return errors.New("a key of text cannot be Integer")
+		case c.OmitNull:
+			return errors.New("a key cannot be left out")
+		case c.Kind == Auto && strings.Contains(c.declared, "INT"):
+			c.Kind = Integer
+		case c.Kind == Auto && c.affinity != numeric:
+			c.Kind = Text
+		}
+		return nil
+	}
+	if c.Kind == Auto {
+		switch {
+		case c.declared == "BOOL" || c.declared == "BOOLEAN":
+			c.Kind = Bool
+		case strings.Contains(c.declared, "JSON"):
+			c.Kind = JSON
+		case strings.Contains(c.declared, "BLOB"):
+			c.Kind = Blob
+		}
+	}
+	switch {
+	case c.Kind < Auto || c.Kind > Blob:
+		return fmt.Errorf("there is no %v", c.Kind)
+	case c.affinity == text && (c.Kind == Integer || c.Kind == Real || c.Kind == Bool),
+		c.affinity == real && (c.Kind == Bool || c.Kind == JSON):
+		return fmt.Errorf("declared %s it cannot be %v", c.declared, c.Kind)
+	}
+	if c.Kind == JSON || c.Kind == JSONBytes {
+		c.OmitNull = !c.lone
+	}
+	return nil
+}
+
+// unique makes sure that the key finds one row, and that keys are compared byte
+// by byte.
+func (sqlite) unique(ctx context.Context, conn *sql.Conn, t *table, primary []string) error {
+	key := t.keyColumn()
+	rows, err := conn.QueryContext(ctx, `SELECT l.origin, min(x.name), min(x.coll), count(*) FROM pragma_index_list(?) l, pragma_index_xinfo(l.name) x
+		WHERE l."unique" AND NOT l.partial AND x.key GROUP BY l.name`, t.plain)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	// A rowid that is the primary key has no index.
+	rowid := len(primary) == 1 && primary[0] == key.Name
+	collated := false
+	for rows.Next() {
+		var origin, collation string
+		var name sql.NullString // none in an index on an expression
+		var columns int
+		if err := rows.Scan(&origin, &name, &collation, &columns); err != nil {
+			return err
+		}
+		if origin == "pk" {
+			rowid = false
+		}
+		if columns == 1 && name.String == key.Name {
+			if collation == "BINARY" {
+				return nil
+			}
+			collated = true
+		}
+	}
+	switch {
+	case rows.Err() != nil:
+		return rows.Err()
+	case rowid:
+		return nil
+	case collated:
+		return fmt.Errorf("the key column %q has a collation: different keys may be the same to it", key.Name)
+	}
+	return fmt.Errorf("the key column %q is not unique by itself: it needs a unique index", key.Name)
+}
+
+// tagged says that text is read with a letter before it. Some drivers make times
+// of text in columns of these types, or of no type, and what was stored is lost.
+func (c *column) tagged() bool {
+	switch c.declared {
+	case "DATE", "DATETIME", "TIMESTAMP", "":
+		return true
+	}
+	return false
+}
+
+func (sqlite) column(c *column) string {
+	switch {
+	case c.tagged():
+		return "CASE typeof(" + c.quoted + ") WHEN 'text' THEN 'T'||" + c.quoted + " ELSE " + c.quoted + " END"
+	case c.Kind == Bool:
+		return "+" + c.quoted // without the declared type: some drivers make booleans of it
+	}
+	return c.quoted
+}
+
+func (sqlite) upsert(t *table, set []*column, rows int) string {
+	var b strings.Builder
+	names, values := []string{}, "("
+	var update []string
+	isSet := map[*column]bool{}
+	for i, c := range set {
+		isSet[c] = true
+		names = append(names, c.quoted)
+		if i > 0 {
+			values += ","
+		}
+		values += "?"
+	}
+	values += ")"
+	for i, c := range t.columns {
+		switch {
+		case i == t.key:
+		case isSet[c]:
+			update = append(update, c.quoted+"=excluded."+c.quoted)
+		default:
+			update = append(update, c.quoted+"=("+c.def+")")
+		}
+	}
+	b.WriteString("INSERT INTO " + t.name + " (" + strings.Join(names, ",") + ") VALUES " + values)
+	b.WriteString(strings.Repeat(","+values, rows-1))
+	b.WriteString(" ON CONFLICT (" + t.keyColumn().quoted + ") DO ")
+	if len(update) == 0 {
+		b.WriteString("NOTHING")
+	} else {
+		b.WriteString("UPDATE SET " + strings.Join(update, ","))
+	}
+	return b.String()
+}
+
+func (sqlite) append(dst []byte, c *column, v any) ([]byte, error) {
+	switch v := v.(type) {
+	case nil:
+		if c.lone && (c.Kind == JSON || c.Kind == JSONBytes) {
+			return dst, errors.New("the column holds NULL, which is not the JSON null: make it NOT NULL")
+		}
+		return append(dst, "null"...), nil
+	case int64:
+		switch c.Kind {
+		case Bool:
+			if v == 0 || v == 1 {
+				return strconv.AppendBool(dst, v == 1), nil
+			}
+		case JSON:
+			if c.affinity != numeric {
+				return dst, holds("an integer", c)
+			}
+		case Text, JSONBytes, Blob:
+			return dst, holds("an integer", c)
+		}
+		return strconv.AppendInt(dst, v, 10), nil
+	case float64:
+		switch {
+		case math.IsNaN(v) || math.IsInf(v, 0):
+			return dst, errors.New("the column holds a number that JSON does not have (infinite, or not a number)")
+		case c.Kind == JSON && c.affinity != numeric, c.Kind == Text, c.Kind == Integer, c.Kind == JSONBytes, c.Kind == Blob:
+			return dst, holds("a real", c)
+		}
+		return appendReal(dst, v, c.affinity != real), nil
+	case string:
+		if c.tagged() {
+			v = v[1:]
+		}
+		switch c.Kind {
+		case Integer, Real, JSONBytes, Blob:
+			return dst, holds("text", c)
+		case JSON:
+			return sqljson.AppendCompact(dst, []byte(v))
+		}
+		return sqljson.AppendString(dst, v)
+	case []byte:
+		switch c.Kind {
+		case Blob:
+			dst = append(dst, '"')
+			dst = base64.StdEncoding.AppendEncode(dst, v)
+			return append(dst, '"'), nil
+		case JSONBytes:
+			return sqljson.AppendCompact(dst, v)
+		}
+		return dst, holds("a blob", c)
+	default:
+		return dst, fmt.Errorf("the driver makes a %T of what is stored: open the database for the store without such conversions", v)
+	}
+}
+
+// holds says that a column holds what its kind does not.
+func holds(what string, c *column) error {
+	if c.Kind == Auto {
+		return fmt.Errorf("the column holds %s: say what it is in Table.Columns", what)
+	}
+	return fmt.Errorf("the column holds %s and is taken for %v: say what it is in Table.Columns", what, c.Kind)
+}
+
+// appendReal appends the shortest number that is read as v again. Marked, it is
+// told from an integer by a point or an exponent.
+func appendReal(dst []byte, v float64, marked bool) []byte {
+	format := byte('f')
+	if abs := math.Abs(v); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
+		format = 'e'
+	}
+	dst = strconv.AppendFloat(dst, v, format, -1, 64)
+	if marked && format == 'f' && v == math.Trunc(v) {
+		dst = append(dst, ".0"...)
+	}
+	return dst
+}
+
+var errChanged = fmt.Errorf("%w: the column would change the value", backup.ErrInvalid)
+
+func (sqlite) bind(c *column, json string) (any, error) {
+	number := json[0] == '-' || '0' <= json[0] && json[0] <= '9'
+	switch {
+	case c.Kind == JSONBytes:
+		return []byte(json), nil
+	case c.Kind == JSON && number && c.affinity == numeric:
+		return bindNumber(c, json)
+	case c.Kind == JSON:
+		return json, nil
+	case number:
+		if c.Kind == Text || c.Kind == Blob || c.affinity == text || c.Kind == Bool && (json == "0" || json == "1") {
+			return nil, cannot("a number", c)
+		}
+		return bindNumber(c, json)
+	}
+	switch {
+	case json == "null":
+		return nil, nil
+	case json == "true" || json == "false":
+		if c.Kind != Bool {
+			return nil, cannot("a boolean", c)
+		}
+		if json == "true" {
+			return int64(1), nil
+		}
+		return int64(0), nil
+	case json[0] == '"':
+		s, err := sqljson.Unquote(json)
+		switch {
+		case err != nil:
+			return nil, err
+		case c.Kind == Blob:
+			b, err := base64.StdEncoding.Strict().DecodeString(s)
+			if err != nil || strings.ContainsAny(s, "\r\n") {
+				return nil, fmt.Errorf("%w: the text is not base64", backup.ErrInvalid)
+			}
+			return b, nil
+		case c.Kind == Integer || c.Kind == Real:
+			return nil, cannot("text", c)
+		case c.affinity >= numeric && looksNumeric(s):
+			return nil, errChanged
+		}
+		return s, nil
+	default:
+		return nil, cannot("an array or object", c)
+	}
+}
+
+func cannot(what string, c *column) error {
+	declared := c.declared
+	if declared == "" {
+		declared = "without a type"
+	}
+	return fmt.Errorf("%w: the value is %s, and the column cannot hold that (it is declared %s)", backup.ErrInvalid, what, declared)
+}
+
+func bindNumber(c *column, json string) (any, error) {
+	if c.affinity == real || c.Kind != Integer && strings.ContainsAny(json, ".eE") {
+		v, err := strconv.ParseFloat(json, 64)
+		if err != nil || !exact(json, v) {
+			return nil, errChanged
+		}
+		return v, nil
+	}
+	v, err := strconv.ParseInt(json, 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the column cannot hold this number: it is no integer of 64 bits", backup.ErrInvalid)
+	}
+	return v, nil
+}
+
+// exact tells whether the number json is what is written for v.
+func exact(json string, v float64) bool {
+	var buf [32]byte
+	written := string(appendReal(buf[:0], v, false))
+	if json == written {
+		return true
+	}
+	d1, e1 := decimal(json)
+	d2, e2 := decimal(written)
+	return d1 == d2 && (e1 == e2 || d1 == "")
+}
+
+// decimal returns the digits of a number without zeros at either end, and the
+// power of ten that belongs to a point before them.
+func decimal(json string) (digits string, exponent int) {
+	json = strings.TrimPrefix(json, "-")
+	mantissa, e, _ := strings.Cut(strings.ToLower(json), "e")
+	if e != "" {
+		exponent, _ = strconv.Atoi(e)
+	}
+	whole, fraction, _ := strings.Cut(mantissa, ".")
+	digits = whole + fraction
+	exponent += len(whole)
+	trimmed := strings.TrimLeft(digits, "0")
+	exponent -= len(digits) - len(trimmed)
+	return strings.TrimRight(trimmed, "0"), exponent
+}
+
+// looksNumeric tells whether a numeric column would make a number of a text.
+func looksNumeric(s string) bool {
+	s = strings.Trim(s, " \t\n\v\f\r")
+	if s != "" && (s[0] == '+' || s[0] == '-') {
+		s = s[1:]
+	}
+	whole := digits(s)
+	s = s[whole:]
+	fraction := 0
+	if s != "" && s[0] == '.' {
+		fraction = digits(s[1:])
+		s = s[1+fraction:]
+	}
+	if whole+fraction == 0 {
+		return false
+	}
+	if s != "" && (s[0] == 'e' || s[0] == 'E') {
+		if s = s[1:]; s != "" && (s[0] == '+' || s[0] == '-') {
+			s = s[1:]
+		}
+		n := digits(s)
+		return n > 0 && n == len(s)
+	}
+	return s == ""
+}
+
+// digits counts the digits that s begins with.
+func digits(s string) int {
+	n := 0
+	for n < len(s) && '0' <= s[n] && s[n] <= '9' {
+		n++
+	}
+	return n
+}
+
+func (sqlite) keyText(c *column, v any) (string, error) {
+	switch v := v.(type) {
+	case int64:
+		if c.Kind != Text {
+			return strconv.FormatInt(v, 10), nil
+		}
+		return "", holds("an integer", c)
+	case string:
+		if c.tagged() {
+			v = v[1:]
+		}
+		if !utf8.ValidString(v) {
+			return "", sqljson.ErrUTF8
+		}
+		if c.Kind != Integer {
+			return v, nil
+		}
+		return "", holds("text", c)
+	default:
+		return "", errors.New("a key is neither text nor an integer")
+	}
+}
+
+func (sqlite) keyArg(c *column, key string) (any, bool) {
+	if c.Kind != Text {
+		v, err := strconv.ParseInt(key, 10, 64)
+		if err == nil && strconv.FormatInt(v, 10) == key {
+			return v, true
+		}
+		if c.Kind == Integer {
+			return nil, false
+		}
+	}
+	return key, c.affinity < numeric || !looksNumeric(key)
+}

@@ -1,0 +1,274 @@
+// Package sqlstore backs up and restores collections that a host keeps in the
+// tables of an SQL database. A [Store] is a declaration: which collection is in
+// which table. What it does not say is read from the database.
+//
+//	store := sqlstore.Store{
+//		DB:      db,
+//		Dialect: sqlstore.SQLite,
+//		Tables: []sqlstore.Table{
+//			{Collection: "servers"},
+//			{Collection: "settings", Key: "name", Value: "value"},
+//			{Collection: "users", Exclude: []string{"last_seen"}},
+//		},
+//	}
+//
+// # Rows and records
+//
+// A row of a table is a record of a List collection: an object with one member
+// for each column, in the order of the table. A column that is added to the
+// table later is in the next backup without a change here. Generated columns
+// are left out, and so are those in [Table.Exclude].
+//
+// What is read goes back as it was, or not at all. A value that JSON cannot hold
+// (text that is not UTF-8, an infinite number, a blob in a column that does not
+// say [Blob]) is an error that names the record, and so is a member that has no
+// column, or a value that its column would change.
+//
+// A record that is put overwrites the whole of its row, but for the excluded
+// columns: they keep what they hold, and in a new row get their default. A member
+// that the record lacks gets the default of its column, or NULL.
+//
+// # What else the database does
+//
+// Foreign keys are enforced, whatever the connection says, but not before the
+// commit: the order of changes does not matter. Triggers and the actions of
+// foreign keys (ON DELETE CASCADE) run as for any other writer. So deleting a
+// record deletes the rows that hang on it in tables that are not declared. For
+// each deleted row the database looks for others that refer to it: give the
+// referring columns an index.
+//
+// # SQLite
+//
+// Use WAL mode, PRAGMA journal_mode=WAL: in any other a backup and a writer wait
+// for each other. How long a connection waits for a lock is the host's matter
+// (PRAGMA busy_timeout); without a timeout a locked database is an error at once.
+//
+// Values are kept by what is stored, since a column of SQLite holds values of
+// any type: text is a string, an integer or real is a number. A real is written
+// so that it is read again as the same one; outside of REAL columns it has a
+// point or an exponent, which tells it from an integer. Dates and times are what
+// the host has stored, text or number.
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/tomo-project/backup"
+)
+
+// A Store is a [backup.DataSource] and a [backup.Sink] over the tables of a
+// database. It has no state of its own: tables are looked up in the database at
+// each View and Update, so that a store outlives a change of the schema. It is
+// safe for concurrent use.
+//
+// View and Update take a connection of DB for as long as they run, and one more
+// is needed by whatever the host does meanwhile: a pool of one connection stands
+// still.
+type Store struct {
+	DB      *sql.DB
+	Dialect Dialect // SQLite
+	Tables  []Table
+}
+
+// A Table says which table holds a collection, and how.
+type Table struct {
+	// Collection is the name of the collection.
+	Collection string
+
+	// Name is the name of the table. Empty means that of the collection.
+	Name string
+
+	// Key is the column with the identity of a record. It must be unique in the
+	// table by itself and compare byte by byte. Empty means the primary key.
+	// In a List collection the record has it as a member too.
+	Key string
+
+	// Value, if not empty, makes the table a Map collection: Key is the name of
+	// the member and Value the column with its value. Any other column of the
+	// table belongs to the host, as if it were in Exclude.
+	Value string
+
+	// Columns say how columns are stored, where the declared types do not tell.
+	// A column that is not here is taken as it is declared.
+	Columns []Column
+
+	// Exclude names columns that are the host's own. They are not in a backup,
+	// and a restore leaves them alone.
+	Exclude []string
+}
+
+// A Column says how a column is stored.
+type Column struct {
+	// Name is the name of the column.
+	Name string
+
+	// Field is the name of the member. Empty means that of the column.
+	Field string
+
+	// Kind is what the column holds. The zero value goes by its declared type.
+	Kind Kind
+
+	// OmitNull leaves out the member where the column is NULL, and stores NULL
+	// where the record lacks the member, whatever the default is. Without it
+	// NULL is null. JSON columns in a List always do it: there null is the JSON
+	// text null, which is not NULL.
+	OmitNull bool
+}
+
+// Kind is what a column holds.
+type Kind int
+
+const (
+	// Auto is [Bool] for a column declared BOOL or BOOLEAN, [JSON] for JSON,
+	// [Blob] for BLOB; in any other, values are text or numbers, as stored.
+	Auto Kind = iota
+
+	Text      // text, and nothing else
+	Integer   // integers of 64 bits, and nothing else
+	Real      // numbers, and nothing else
+	Bool      // 0 and 1 are false and true; anything else is as in Auto
+	JSON      // JSON in text, embedded in the record as it is but for white space
+	JSONBytes // as JSON, stored as bytes: what database/sql makes of a []byte
+	Blob      // bytes: base64 in a string
+)
+
+// String returns the name of the constant.
+func (k Kind) String() string {
+	names := [...]string{"Auto", "Text", "Integer", "Real", "Bool", "JSON", "JSONBytes", "Blob"}
+	if k < 0 || int(k) >= len(names) {
+		return fmt.Sprintf("Kind(%d)", int(k))
+	}
+	return names[k]
+}
+
+// A Dialect is what is particular to a database.
+type Dialect interface {
+	// begin starts a transaction on conn that sees one point in time from now
+	// on. One that writes keeps other writers out.
+	begin(ctx context.Context, conn *sql.Conn, write bool) (transaction, error)
+
+	// describe looks a table up in the database.
+	describe(ctx context.Context, conn *sql.Conn, t Table) (*table, error)
+
+	// column returns the expression that reads c exactly as it is stored.
+	column(c *column) string
+
+	// upsert returns the statement that inserts rows with the columns set, or
+	// overwrites the whole of those that exist.
+	upsert(t *table, set []*column, rows int) string
+
+	// maxArgs is the largest number of arguments of a statement.
+	maxArgs() int
+
+	// append appends the JSON of a value that was read, and bind returns what is
+	// to be stored for a JSON value. They fail rather than change a value. The
+	// column of a Map is lone: it has no way to leave a value out.
+	append(dst []byte, c *column, v any) ([]byte, error)
+	bind(c *column, json string) (any, error)
+
+	// keyText is the identity of a row with the key v, and keyArg what is stored
+	// for an identity: false if no row can have it.
+	keyText(c *column, v any) (string, error)
+	keyArg(c *column, key string) (any, bool)
+}
+
+// A transaction ends exactly once, by commit or by rollback. If commit fails,
+// nothing has been changed.
+type transaction interface {
+	// touch is called before the first change.
+	touch(ctx context.Context) error
+	commit(ctx context.Context, tables []*table) error
+	rollback()
+}
+
+var (
+	_ backup.DataSource = Store{}
+	_ backup.Sink       = Store{}
+)
+
+// View calls read with a Reader on one read transaction, which shows the database
+// as it was when View was called.
+func (s Store) View(ctx context.Context, read func(backup.Reader) error) error {
+	return s.run(ctx, false, func(v *view) error { return read(v) })
+}
+
+// Update calls write once, with a Writer on one transaction that keeps other
+// writers out from the beginning. A reference that would be dangling after the
+// commit is a [backup.ErrDangling] that names table and rows; those that were
+// dangling before do not matter.
+func (s Store) Update(ctx context.Context, write func(backup.Writer) error) error {
+	return s.run(ctx, true, func(v *view) error {
+		w := &writer{view: v}
+		defer w.close()
+		if err := write(w); err != nil {
+			return err
+		}
+		// What has failed may have been done in part.
+		return w.failed
+	})
+}
+
+func (s Store) run(ctx context.Context, write bool, f func(*view) error) error {
+	if s.DB == nil || s.Dialect == nil {
+		return errors.New("sqlstore: a Store needs DB and Dialect")
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	conn, err := s.DB.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("sqlstore: connect to the database: %w", err)
+	}
+	defer conn.Close()
+	tx, err := s.Dialect.begin(ctx, conn, write)
+	if err != nil {
+		return err
+	}
+	over := false
+	defer func() {
+		if !over {
+			tx.rollback()
+		}
+	}()
+	v := &view{dialect: s.Dialect, conn: conn, tx: tx, tables: map[string]*table{}}
+	var all []*table
+	for _, declared := range s.Tables {
+		t, err := s.describe(ctx, conn, declared)
+		if err != nil {
+			return err
+		}
+		if v.tables[t.collection] != nil {
+			return fmt.Errorf("sqlstore: two tables of the collection %q", t.collection)
+		}
+		v.tables[t.collection] = t
+		all = append(all, t)
+	}
+	if err := f(v); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if write {
+		over = true
+		return tx.commit(ctx, all)
+	}
+	return nil
+}
+
+func (s Store) describe(ctx context.Context, conn *sql.Conn, declared Table) (*table, error) {
+	if declared.Collection == "" {
+		return nil, errors.New("sqlstore: a Table without Collection")
+	}
+	if declared.Name == "" {
+		declared.Name = declared.Collection
+	}
+	t, err := s.Dialect.describe(ctx, conn, declared)
+	if err != nil {
+		return nil, fmt.Errorf("sqlstore: collection %q in table %q: %w", declared.Collection, declared.Name, err)
+	}
+	return t, t.prepare(s.Dialect)
+}

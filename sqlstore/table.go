@@ -1,0 +1,132 @@
+package sqlstore
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/sqljson"
+)
+
+// A table is a declared one after a look at the database.
+type table struct {
+	collection string
+	name       string    // quoted
+	plain      string    // as it is in the database
+	columns    []*column // those of a record, in the order of the table
+	key        int       // index in columns
+	value      int       // index of the value of a Map, -1 for a List
+
+	selected string         // the columns to read: "a", "b"
+	index    map[string]int // columns by the name of their member
+	defaults int            // how many columns have one
+}
+
+type column struct {
+	Column
+	quoted   string
+	declared string // type, in capitals
+	affinity affinity
+	def      string // the SQL of its default, empty for NULL
+	lone     bool   // the value of a Map
+
+	prefix      []byte // "name": with quotes and colon
+	name        string // the name with its quotes
+	defaultSlot int    // numbers the columns with a default, -1 for one without
+}
+
+func (t *table) keyColumn() *column { return t.columns[t.key] }
+
+// prepare works out what is needed again and again.
+func (t *table) prepare(d Dialect) error {
+	t.index = map[string]int{}
+	var exprs []string
+	for i, c := range t.columns {
+		exprs = append(exprs, d.column(c))
+		c.defaultSlot = -1
+		if c.def != "" && !c.OmitNull && i != t.key {
+			c.defaultSlot = t.defaults
+			t.defaults++
+		}
+		var err error
+		if c.prefix, err = sqljson.AppendString(nil, c.Field); err != nil {
+			return fmt.Errorf("sqlstore: table %q: name of the column %q: %w", t.plain, c.Name, err)
+		}
+		c.name = string(c.prefix)
+		c.prefix = append(c.prefix, ':')
+		if _, ok := t.index[c.Field]; ok {
+			return fmt.Errorf("sqlstore: table %q: two columns with the member %q", t.plain, c.Field)
+		}
+		t.index[c.Field] = i
+	}
+	t.selected = strings.Join(exprs, ", ")
+	return nil
+}
+
+// declare applies what the host says about the columns of the table, which come
+// as the database has them.
+func (t *table) declare(d Table, columns []*column) error {
+	find := func(name string) int {
+		return slices.IndexFunc(columns, func(c *column) bool { return strings.EqualFold(c.Name, name) })
+	}
+	for _, given := range d.Columns {
+		i := find(given.Name)
+		if i < 0 {
+			return fmt.Errorf("there is no column %q", given.Name)
+		}
+		c := columns[i]
+		c.Kind, c.OmitNull = given.Kind, given.OmitNull
+		if given.Field != "" {
+			c.Field = given.Field
+		}
+	}
+	excluded := map[int]bool{}
+	for _, name := range d.Exclude {
+		i := find(name)
+		if i < 0 {
+			return fmt.Errorf("there is no column %q to exclude", name)
+		}
+		excluded[i] = true
+	}
+	key, value := find(d.Key), -1
+	if key < 0 {
+		return fmt.Errorf("there is no key column %q", d.Key)
+	}
+	if excluded[key] {
+		return fmt.Errorf("the key column %q is excluded", d.Key)
+	}
+	if d.Value != "" {
+		if value = find(d.Value); value < 0 || value == key {
+			return fmt.Errorf("there is no value column %q", d.Value)
+		}
+		columns[value].lone = true
+		columns[value].OmitNull = false
+	}
+	t.value = -1
+	for i, c := range columns {
+		if excluded[i] && i != value || value >= 0 && i != key && i != value {
+			continue
+		}
+		switch i {
+		case key:
+			t.key = len(t.columns)
+		case value:
+			t.value = len(t.columns)
+		}
+		t.columns = append(t.columns, c)
+	}
+	return nil
+}
+
+// fail says which record of the table err is about.
+func (t *table) fail(key string, c *column, err error) error {
+	pointer := ""
+	if c != nil && t.value < 0 {
+		pointer = "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(c.Field)
+	}
+	return &backup.RecordError{Collection: t.collection, Key: key, Pointer: pointer, Offset: -1, Err: err}
+}
+
+var errUnknown = errors.New("the store has no such collection: declare its table in Store.Tables")
