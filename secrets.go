@@ -1,9 +1,11 @@
 package backup
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tomo-project/backup/internal/codec"
 	"github.com/tomo-project/backup/internal/seal"
@@ -71,7 +73,7 @@ func (col *collection) sealRecord(box *seal.Box, key string, view []byte) ([]byt
 }
 
 // unlock opens the member "encryption" with the first identity that fits.
-func (s *Snapshot) unlock(identities []Identity) error {
+func (s *Snapshot) unlock(ctx context.Context, identities []Identity) error {
 	e := s.encryption
 	if e == nil {
 		return nil
@@ -85,7 +87,7 @@ func (s *Snapshot) unlock(identities []Identity) error {
 	if len(identities) == 0 {
 		return nil
 	}
-	key, err := unwrap(e.Keys, identities)
+	key, err := unwrap(ctx, e.Keys, identities)
 	if err != nil {
 		return err
 	}
@@ -100,9 +102,12 @@ func (s *Snapshot) unlock(identities []Identity) error {
 	return nil
 }
 
-func unwrap(keys []json.RawMessage, identities []Identity) ([]byte, error) {
+func unwrap(ctx context.Context, keys []json.RawMessage, identities []Identity) ([]byte, error) {
 	for _, id := range identities {
 		for _, wrapped := range keys {
+			if err := ctx.Err(); err != nil {
+				return nil, err // each may take seconds
+			}
 			key, err := id.Unwrap(wrapped)
 			if err == nil {
 				return key, nil
@@ -134,17 +139,15 @@ func (s *Snapshot) opener(sec *codec.Section) (func(item) (item, error), error) 
 	if !ok {
 		return nil, nil
 	}
-	keyPointer, err := codec.ParsePointer(fields.Key)
-	var secrets []codec.Pointer
-	for _, p := range fields.Secrets {
-		secret, err2 := codec.ParsePointer(p)
-		secrets, err = append(secrets, secret), errors.Join(err, err2)
-	}
+	keyPointer, secrets, err := places(fields, sec.IsMap)
 	if err != nil {
-		return nil, fmt.Errorf(`%w: member "encryption": %w`, ErrFormat, err)
+		return nil, fmt.Errorf(`%w: member "encryption", %s: %w`, ErrFormat, codec.Quote(sec.Name), err)
 	}
 	return func(r item) (item, error) {
 		fail := func(pointer string, err error) error {
+			if sec.IsMap {
+				pointer = insideMember(r.key, pointer)
+			}
 			return &RecordError{Collection: sec.Name, Key: r.key, Pointer: pointer, Offset: r.offset, Err: fmt.Errorf("%w: %w", ErrDamaged, err)}
 		}
 		view := r.value
@@ -178,4 +181,27 @@ func (s *Snapshot) opener(sec *codec.Section) (func(item) (item, error), error) 
 		}
 		return r, nil
 	}, nil
+}
+
+// places returns the pointers of fields. They must be such as an App may
+// declare: a record is still an object with its key when they are opened.
+func places(fields seal.Fields, isMap bool) (key codec.Pointer, secrets []codec.Pointer, err error) {
+	if key, err = codec.ParsePointer(fields.Key); err != nil {
+		return nil, nil, err
+	}
+	if isMap != (len(key) == 0) {
+		return nil, nil, errors.New("a list has a key, and a map none")
+	}
+	for _, text := range fields.Secrets {
+		p, err := codec.ParsePointer(text)
+		if err != nil {
+			return nil, nil, err
+		}
+		overlaps := func(q codec.Pointer) bool { return p.Overlaps(q) }
+		if len(p) == 0 || !isMap && overlaps(key) || slices.ContainsFunc(secrets, overlaps) {
+			return nil, nil, errors.New("a secret is a whole record, or contains the key or another secret")
+		}
+		secrets = append(secrets, p)
+	}
+	return key, secrets, nil
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"time"
@@ -24,25 +25,26 @@ const FormatVersion = "1.0"
 // Limits bound what is accepted from a snapshot and put into one. Zero means
 // the default (FORMAT.md, "Limits").
 type Limits struct {
-	Depth       int   // nesting inside a record; default 100
-	RecordBytes int   // one record; default 16 MiB
+	Depth       int   // nesting inside a record; default 100, at most 9,000
+	RecordBytes int   // one record; default 16 MiB, at most 2 GiB
 	Records     int64 // all records together; default 10 million
 	TotalBytes  int64 // the whole snapshot; default 16 GiB
 }
 
 func (l Limits) codec() codec.Limits {
 	d := codec.Limits{Depth: 100, RecordBytes: 16 << 20, Records: 10_000_000, TotalBytes: 16 << 30}
+	// The most that can be set is what the codec can do, and does not overflow.
 	if l.Depth > 0 {
-		d.Depth = l.Depth
+		d.Depth = min(l.Depth, codec.MaxDepth)
 	}
 	if l.RecordBytes > 0 {
-		d.RecordBytes = l.RecordBytes
+		d.RecordBytes = min(l.RecordBytes, math.MaxInt32)
 	}
 	if l.Records > 0 {
 		d.Records = l.Records
 	}
 	if l.TotalBytes > 0 {
-		d.TotalBytes = l.TotalBytes
+		d.TotalBytes = min(l.TotalBytes, 1<<60)
 	}
 	return d
 }
@@ -127,11 +129,11 @@ func OpenSnapshot(ctx context.Context, r io.Reader, opts OpenOptions) (*Snapshot
 }
 
 func (s *Snapshot) open(ctx context.Context, r io.Reader, opts OpenOptions) error {
-	size, err := s.source(ctx, r, opts.TempDir)
+	in, size, err := s.source(ctx, r, opts.TempDir)
 	if err != nil {
 		return err
 	}
-	doc, err := codec.Scan(io.NewSectionReader(s.r, 0, size), s.limits, codec.Hooks{
+	doc, err := codec.Scan(in, s.limits, codec.Hooks{
 		Version: checkFormat,
 		Progress: func(collection string, records, bytes int64) error {
 			if opts.Progress != nil {
@@ -150,11 +152,12 @@ func (s *Snapshot) open(ctx context.Context, r io.Reader, opts OpenOptions) erro
 	if err := s.header(doc); err != nil {
 		return err
 	}
-	return s.unlock(opts.Identities)
+	return s.unlock(ctx, opts.Identities)
 }
 
-// source makes r something to read at any place, and returns its size.
-func (s *Snapshot) source(ctx context.Context, r io.Reader, tempDir string) (int64, error) {
+// source makes s.r something to read at any place. It returns what has to be
+// read to its end first, and its size, 0 if that is not known.
+func (s *Snapshot) source(ctx context.Context, r io.Reader, tempDir string) (io.Reader, int64, error) {
 	if at, ok := r.(interface {
 		io.ReaderAt
 		io.Seeker
@@ -162,24 +165,33 @@ func (s *Snapshot) source(ctx context.Context, r io.Reader, tempDir string) (int
 		if start, err := at.Seek(0, io.SeekCurrent); err == nil {
 			end, err := at.Seek(0, io.SeekEnd)
 			if err != nil {
-				return 0, err
+				return nil, 0, err
 			}
-			s.r = io.NewSectionReader(at, start, end-start)
-			return end - start, nil
+			size := max(0, end-start)
+			s.r = io.NewSectionReader(at, start, size)
+			return ctxReader{ctx, io.NewSectionReader(s.r, 0, size)}, size, nil
 		}
 	}
 	temp, err := os.CreateTemp(tempDir, "backup-snapshot-*")
 	if err != nil {
-		return 0, advise(fmt.Errorf("make a temporary copy: %w", err))
+		return nil, 0, advise(fmt.Errorf("make a temporary copy: %w", err))
 	}
 	s.r, s.temp = temp, temp
 	// Where a file can go on without its name, a killed process leaves nothing.
 	os.Remove(temp.Name())
-	n, err := io.Copy(temp, io.LimitReader(ctxReader{ctx, r}, s.limits.TotalBytes+1))
+	// What is refused is refused before all of it has been copied.
+	return io.TeeReader(ctxReader{ctx, r}, spool{temp}), 0, nil
+}
+
+// A spool is a temporary copy being written.
+type spool struct{ *os.File }
+
+func (s spool) Write(p []byte) (int, error) {
+	n, err := s.File.Write(p)
 	if err != nil {
-		return 0, advise(fmt.Errorf("make a temporary copy: %w", err))
+		err = advise(fmt.Errorf("make a temporary copy: %w", err))
 	}
-	return n, nil
+	return n, err
 }
 
 type ctxReader struct {
@@ -257,7 +269,7 @@ func (s *Snapshot) header(doc *codec.Document) error {
 	for _, name := range slices.Sorted(maps.Keys(unknown)) {
 		errs = append(errs, fmt.Errorf("%w: unknown member %s", ErrFormat, codec.Quote(name)))
 	}
-	if doc.SHA256 != "" && sum.SHA256 != doc.SHA256 {
+	if doc.SHA256 != "" && sum.SHA256 != doc.SHA256 && string(doc.Members["integrity"]) != "null" {
 		// Whatever else is wrong comes from the damage.
 		return fmt.Errorf("%w: its SHA-256 is %s, and it says %q; try another copy or an older backup", ErrDamaged, doc.SHA256, sum.SHA256)
 	}
@@ -270,6 +282,9 @@ func (s *Snapshot) header(doc *codec.Document) error {
 	t, err := time.Parse(time.RFC3339, created)
 	if err != nil {
 		return fmt.Errorf(`%w: member "created_at" is not a time of RFC 3339`, ErrFormat)
+	}
+	if _, found := doc.Members["application"]; found && m.Application == "" {
+		return fmt.Errorf(`%w: member "application" is empty`, ErrFormat)
 	}
 	if m.SchemaVersion < 1 {
 		return fmt.Errorf(`%w: member "schema_version" is %d, the first is 1`, ErrFormat, m.SchemaVersion)
@@ -357,7 +372,11 @@ func (s *Snapshot) records(ctx context.Context, sec *codec.Section, f func(item)
 	if err != nil {
 		return err
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	n := 0
+	var stopped error // by f: whatever it wraps, it says nothing about the snapshot
 	err = sec.Records(s.r, func(name string, value []byte, offset int64) error {
 		if n++; n%256 == 0 && ctx.Err() != nil {
 			return ctx.Err()
@@ -369,7 +388,11 @@ func (s *Snapshot) records(ctx context.Context, sec *codec.Section, f func(item)
 				return err
 			}
 		}
-		return f(r)
+		stopped = f(r)
+		return stopped
 	})
+	if stopped != nil {
+		return stopped
+	}
 	return fromCodec(err)
 }

@@ -30,7 +30,7 @@ type Error struct {
 func (e *Error) Error() string {
 	where := fmt.Sprintf("at byte %d", e.Offset)
 	if e.Collection != "" {
-		where += " in " + e.Collection
+		where += fmt.Sprintf(" in %q", e.Collection)
 	}
 	return where + ": " + e.Err.Error()
 }
@@ -45,12 +45,16 @@ type Limits struct {
 	TotalBytes  int64
 }
 
+// MaxDepth is the most that Limits.Depth can be: jsontext stops at a depth of
+// 10,000, which counts from the beginning of the document.
+const MaxDepth = 9_000
+
 // HeaderBytes is the most that one member outside of "data" may take.
 const HeaderBytes = 1 << 20
 
 // strict are the options for text that comes from outside: jsontext's defaults
-// refuse duplicate names and invalid UTF-8.
-var strict []jsontext.Options
+// refuse duplicate names and invalid UTF-8. Strings keep their bytes.
+var strict = []jsontext.Options{jsontext.PreserveRawStrings(true)}
 
 // trusted are the options for text that has passed strict before.
-var trusted = []jsontext.Options{jsontext.AllowDuplicateNames(true)}
+var trusted = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.PreserveRawStrings(true)}

@@ -9,6 +9,7 @@ import (
 	"hash"
 	"hash/maphash"
 	"io"
+	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -30,8 +31,18 @@ type Section struct {
 
 	compact bool
 	seed    maphash.Seed
-	sum     uint64 // of the bytes, to notice that the file was changed since
+	parts   []part
 }
+
+// A part of a section is what Records reads at once: some records, with what
+// stands between them. Its sum tells whether the file was changed since.
+type part struct {
+	end int64 // it begins where the one before ends
+	sum uint64
+}
+
+// partBytes is about how large a part is, if it holds more than one record.
+const partBytes = 64 << 10
 
 // Hooks let the caller of Scan take part in it.
 type Hooks struct {
@@ -47,7 +58,7 @@ type Hooks struct {
 // limits. The digest is computed and not compared.
 func Scan(r io.Reader, l Limits, hooks Hooks) (*Document, error) {
 	s := &scanner{limits: l, hooks: hooks, doc: &Document{Members: map[string][]byte{}}}
-	s.in = &tap{r: r, max: l.TotalBytes, whole: sha256.New()}
+	s.in = &tap{r: bufio.NewReaderSize(r, 256<<10), max: l.TotalBytes, whole: sha256.New()}
 	s.dec = jsontext.NewDecoder(s.in, strict...)
 	if err := s.document(); err != nil {
 		return nil, s.wrap(err)
@@ -77,7 +88,7 @@ func (s *scanner) wrap(err error) error {
 	switch {
 	case s.in.err != nil:
 		e.Kind, e.Err = ErrLimit, s.in.err
-	case errors.Is(err, ErrLimit), e.Err.Error() == "exceeded max depth":
+	case errors.Is(err, ErrLimit), isTooDeep(e.Err):
 		e.Kind = ErrLimit
 	case errors.Is(err, ErrLayout):
 		e.Kind = ErrLayout
@@ -116,17 +127,18 @@ func (s *scanner) document() error {
 		return err
 	}
 	for first := true; s.dec.PeekKind() == '"'; first = false {
-		s.in.allow(s.dec.InputOffset() + HeaderBytes)
-		token, err := s.dec.ReadToken()
+		name, err := s.name()
 		if err != nil {
 			return err
 		}
-		name := token.String()
 		if first != (name == "version") {
 			return layoutError(`its first member is not "version"`)
 		}
 		if s.doc.Members["integrity"] != nil {
 			return layoutError(`a member follows "integrity", which must be the last`)
+		}
+		if len(s.doc.Members) == maxMembers {
+			return layoutError("it has more members than any snapshot")
 		}
 		if name == "data" {
 			if err := s.data(); err != nil {
@@ -174,6 +186,30 @@ func (s *scanner) end() error {
 	return nil
 }
 
+// A document of this many members or collections is none of ours. Names are kept
+// in memory, so they must not be many, nor long.
+const (
+	maxMembers     = 16
+	maxCollections = 1000
+	maxName        = 256
+)
+
+// name reads the name of a member outside of the records.
+func (s *scanner) name() (string, error) {
+	s.in.allow(s.dec.InputOffset() + HeaderBytes)
+	token, err := s.dec.ReadToken()
+	if err != nil {
+		return "", err
+	}
+	name := token.String()
+	if len(name) > maxName {
+		return "", tooLong(maxName)
+	}
+	// The value may come behind white space of its own.
+	s.in.allow(s.dec.InputOffset() + 2*HeaderBytes)
+	return name, nil
+}
+
 // value reads a value of at most max bytes and returns it compact.
 func (s *scanner) value(max int) ([]byte, error) {
 	v, err := s.dec.ReadValue()
@@ -204,12 +240,14 @@ func (s *scanner) data() error {
 	}
 	s.doc.Members["data"] = []byte{}
 	for s.dec.PeekKind() == '"' {
-		s.in.allow(s.dec.InputOffset() + HeaderBytes)
-		token, err := s.dec.ReadToken()
+		name, err := s.name()
 		if err != nil {
 			return err
 		}
-		if err := s.section(token.String()); err != nil {
+		if len(s.doc.Collections) == maxCollections {
+			return fmt.Errorf("%w: more than %d collections", ErrLimit, maxCollections)
+		}
+		if err := s.section(name); err != nil {
 			return err
 		}
 	}
@@ -232,6 +270,12 @@ func (s *scanner) section(name string) error {
 	sum.SetSeed(sec.seed)
 	s.in.advance(sec.Start)
 	s.in.part = &sum
+	endPart := func() {
+		end := s.dec.InputOffset()
+		s.in.advance(end)
+		sec.parts = append(sec.parts, part{end, sum.Sum64()})
+		sum.Reset()
+	}
 	for more := s.dec.PeekKind(); more != '}' && more != ']'; more = s.dec.PeekKind() {
 		s.in.allow(s.dec.InputOffset() + int64(s.limits.RecordBytes) + HeaderBytes)
 		if sec.IsMap {
@@ -257,8 +301,8 @@ func (s *scanner) section(name string) error {
 		if s.records++; s.records > s.limits.Records {
 			return fmt.Errorf("%w: more than %d records", ErrLimit, s.limits.Records)
 		}
-		if len(s.in.pending) >= 64<<10 {
-			s.in.advance(s.dec.InputOffset())
+		if len(s.in.pending) >= partBytes {
+			endPart()
 			if err := s.hooks.Progress(name, s.records, s.dec.InputOffset()); err != nil {
 				return hookError{err}
 			}
@@ -268,9 +312,8 @@ func (s *scanner) section(name string) error {
 		return err
 	}
 	sec.End = s.dec.InputOffset()
-	s.in.advance(sec.End)
+	endPart()
 	s.in.part = nil
-	sec.sum = sum.Sum64()
 	s.doc.Collections = append(s.doc.Collections, sec)
 	return nil
 }
@@ -324,49 +367,56 @@ func (t *tap) advance(offset int64) {
 
 // Records calls f for the records of a section of a document that was scanned:
 // the name in a map, the compact value and the offset of the value; both are
-// valid until f returns. If the section is not what was scanned it returns an
-// error in the end, so what f was given counts only when Records returns nil.
+// valid until f returns. Nothing is given to f that is not what was scanned: the
+// text is held against its sum first, and is then known to be well-formed.
 func (sec *Section) Records(r io.ReaderAt, f func(name string, value []byte, offset int64) error) error {
-	in := io.NewSectionReader(r, sec.Start, sec.End-sec.Start)
-	var sum maphash.Hash
-	sum.SetSeed(sec.seed)
-	dec := jsontext.NewDecoder(bufio.NewReaderSize(io.TeeReader(in, &sum), 64<<10), trusted...)
-	changed := func(err error) error {
-		return &Error{Kind: ErrSyntax, Offset: sec.Start, Collection: sec.Name, Err: fmt.Errorf("the file was changed while it was read: %w", err)}
-	}
-	if _, err := dec.ReadToken(); err != nil {
-		return changed(err)
-	}
-	var spare []byte
-	for kind := dec.PeekKind(); kind != '}' && kind != ']'; kind = dec.PeekKind() {
-		var name string
-		if sec.IsMap {
-			token, err := dec.ReadToken()
-			if err != nil {
-				return changed(err)
-			}
-			name = token.String()
-		}
-		v, err := dec.ReadValue()
-		if err != nil {
-			return changed(err)
-		}
-		offset := sec.Start + dec.InputOffset() - int64(len(v))
-		if !sec.compact {
-			if spare, err = jsontext.AppendFormat(spare[:0], v); err != nil {
-				return changed(err)
-			}
-			v = spare
-		}
-		if err := f(name, v, offset); err != nil {
+	var buf, spare []byte
+	start := sec.Start
+	for _, part := range sec.parts {
+		buf = slices.Grow(buf[:0], int(part.end-start))[:part.end-start]
+		if n, err := r.ReadAt(buf, start); n < len(buf) && err != io.EOF {
 			return err
+		} else if n < len(buf) || maphash.Bytes(sec.seed, buf) != part.sum {
+			return &Error{Kind: ErrSyntax, Offset: start, Collection: sec.Name, Err: errors.New("the file was changed while it was read")}
 		}
-	}
-	if _, err := io.Copy(io.Discard, io.TeeReader(in, &sum)); err != nil {
-		return err
-	}
-	if sum.Sum64() != sec.sum {
-		return changed(errors.New("its bytes differ"))
+		i := 0
+		if start == sec.Start {
+			i = 1 // behind the bracket
+		}
+		for {
+			if i = skipBetween(buf, i); i == len(buf) || buf[i] == ']' || buf[i] == '}' {
+				break
+			}
+			var name string
+			if sec.IsMap {
+				end := skipString(buf, i)
+				name = string(unquote(buf[i:end]))
+				i = skipBetween(buf, end)
+			}
+			end := skipValue(buf, i)
+			v := buf[i:end:end]
+			if !sec.compact {
+				var err error
+				if spare, err = jsontext.AppendFormat(spare[:0], v, trusted...); err != nil {
+					return err
+				}
+				v = spare
+			}
+			if err := f(name, v, start+int64(i)); err != nil {
+				return err
+			}
+			i = end
+		}
+		start = part.end
 	}
 	return nil
+}
+
+// skipBetween returns the index behind the white space and punctuation between
+// two items.
+func skipBetween(b []byte, i int) int {
+	for i < len(b) && (b[i] == ',' || b[i] == ':' || b[i] == ' ' || b[i] == '\n' || b[i] == '\t' || b[i] == '\r') {
+		i++
+	}
+	return i
 }

@@ -19,13 +19,20 @@ func Compact(dst, src []byte, l Limits) ([]byte, error) {
 		return dst, fmt.Errorf("%w: the record has %d bytes, the limit is %d", ErrLimit, len(src), l.RecordBytes)
 	}
 	n := len(dst)
-	dst, err := jsontext.AppendFormat(dst, src)
+	dst, err := jsontext.AppendFormat(dst, src, strict...)
 	if err != nil {
-		return dst[:n], fmt.Errorf("%w: %w", ErrSyntax, plain(err))
+		kind := ErrSyntax
+		if isTooDeep(plain(err)) {
+			kind = ErrLimit
+		}
+		return dst[:n], fmt.Errorf("%w: %w", kind, plain(err))
 	}
 	_, err = checkValue(dst[n:], l.Depth)
 	return dst, err
 }
+
+// isTooDeep tells whether jsontext has reached the depth that it stops at.
+func isTooDeep(err error) bool { return err.Error() == "exceeded max depth" }
 
 // plain takes the offset and the prefix off an error of jsontext, whose offsets
 // count from wherever it began to read.
@@ -203,11 +210,17 @@ func OnlyMember(v []byte, name string) (text []byte, ok bool) {
 // Unmarshal decodes a value of the header into v: names are matched to the
 // letter, unknown ones and null refused.
 func Unmarshal(value []byte, v any) error {
-	if string(value) == "null" {
+	return jsonv2.Unmarshal(value, v, jsonv2.RejectUnknownMembers(true), noNull)
+}
+
+// noNull refuses null, which would else pass for an empty value, wherever a
+// value is decoded.
+var noNull = jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(func(dec *jsontext.Decoder, _ any) error {
+	if dec.PeekKind() == 'n' {
 		return errors.New("it is null")
 	}
-	return jsonv2.Unmarshal(value, v, jsonv2.RejectUnknownMembers(true))
-}
+	return errors.ErrUnsupported
+}))
 
 // Marshal encodes a value of the header, with the members of maps in order.
 func Marshal(v any) ([]byte, error) {
