@@ -293,3 +293,16 @@ func (col *collection) unview(key string, view []byte) []byte {
 func unviewMember(key string, view []byte) []byte {
 	return view[len(codec.Quote(key))+2 : len(view)-1]
 }
+
+// inside takes the key off a pointer into the view of a record, so that it
+// points into the value.
+func (col *collection) inside(key, pointer string) string {
+	if col.Shape == List {
+		return pointer
+	}
+	return insideMember(key, pointer)
+}
+
+func insideMember(key, pointer string) string {
+	return strings.TrimPrefix(pointer, "/"+codec.Escape(key))
+}

@@ -58,8 +58,8 @@ type BackupOptions struct {
 // for was closed and synced without an error.
 //
 // It returns ErrNoKey, ErrInvalid, ErrDangling or ErrLimit, or the error of
-// src, w or ctx. Errors about records are gathered, the first hundred of
-// them; each is a *RecordError.
+// src, w or ctx. Errors about records are gathered, the first thousand
+// of them; each is a *RecordError.
 func (a *App) Backup(ctx context.Context, w io.Writer, src DataSource, opts BackupOptions) (Manifest, error) {
 	m, err := a.backup(ctx, w, src, opts)
 	if err != nil {
@@ -79,6 +79,10 @@ func (a *App) backup(ctx context.Context, w io.Writer, src DataSource, opts Back
 	}
 	if len(opts.Recipients) == 0 && slices.ContainsFunc(c.collections, func(col *collection) bool { return len(col.secrets) > 0 }) {
 		return Manifest{}, fmt.Errorf("%w: %s has secret fields, which are never written in clear: give a passphrase or another recipient", ErrNoKey, a.Name)
+	}
+	if s, ok := src.(*Snapshot); ok && s.encryption != nil && s.box == nil {
+		// Sealed once more, its secrets would look like secrets and be none.
+		return Manifest{}, fmt.Errorf("%w: the snapshot to back up was opened without its key; open it with one of its identities", ErrNoKey)
 	}
 	b := &backup{
 		compiled: c,
@@ -100,6 +104,12 @@ func (a *App) backup(ctx context.Context, w io.Writer, src DataSource, opts Back
 	if opts.CreatedAt.IsZero() {
 		b.manifest.CreatedAt = time.Now().UTC().Truncate(time.Second)
 	}
+	if year := b.manifest.CreatedAt.Year(); year < 0 || year > 9999 {
+		return Manifest{}, fmt.Errorf("%w: CreatedAt is in the year %d, which a snapshot cannot say", ErrInvalid, year)
+	}
+	if err := checkDepth(collections, b.limits.Depth); err != nil {
+		return Manifest{}, err
+	}
 	if b.encryption, b.box, err = c.seal(collections, opts.Recipients); err != nil {
 		return Manifest{}, err
 	}
@@ -109,24 +119,29 @@ func (a *App) backup(ctx context.Context, w io.Writer, src DataSource, opts Back
 	if err := b.header(); err != nil {
 		return Manifest{}, err
 	}
-	read := false
+	reads := 0
+	var inside error // whatever View makes of it
 	err = src.View(ctx, func(r Reader) error {
-		read = true
+		if reads++; reads > 1 {
+			inside = errors.New("the DataSource showed its data twice: its View called read again")
+			return inside
+		}
 		for _, col := range collections {
-			if err := b.collection(r, col); err != nil {
-				return err
+			if inside = b.collection(r, col); inside != nil {
+				break
 			}
 		}
-		return nil
+		return inside
 	})
-	if errors.Is(err, errTooMany) {
-		err = b.problems.err(ErrInvalid)
-	}
-	if err == nil && !read {
-		err = errors.New("the DataSource showed no data: its View returned without calling read")
-	}
-	if err != nil {
-		return Manifest{}, err
+	switch {
+	case errors.Is(inside, errTooMany):
+		return Manifest{}, b.problems.err(ErrInvalid)
+	case inside != nil:
+		return Manifest{}, inside
+	case err != nil:
+		return Manifest{}, fmt.Errorf("the host gave no view of its data: %w", err)
+	case reads == 0:
+		return Manifest{}, errors.New("the DataSource showed no data: its View returned without calling read")
 	}
 	return b.end()
 }
@@ -149,6 +164,23 @@ func (c *compiled) choose(opts BackupOptions) ([]*collection, error) {
 		}
 	}
 	return chosen, nil
+}
+
+// checkDepth refuses secrets that would not fit within the limit on depth: a
+// sealed value is an object where there was a string.
+func checkDepth(collections []*collection, limit int) error {
+	for _, col := range collections {
+		for i, secret := range col.secrets {
+			depth := len(secret)
+			if col.Shape == List {
+				depth++
+			}
+			if depth > limit {
+				return fmt.Errorf("%w: the Secret %s of %s is nested deeper than %d levels when it is sealed", ErrLimit, col.Secrets[i], col.Name, limit)
+			}
+		}
+	}
+	return nil
 }
 
 // A backup is one run of App.Backup.
@@ -185,18 +217,23 @@ func (b *backup) header() error {
 		if member.omit {
 			continue
 		}
-		value, err := codec.Marshal(member.value)
-		if err != nil {
-			return fmt.Errorf("member %q: %w", member.name, err)
-		}
-		if len(value) > codec.HeaderBytes {
-			return fmt.Errorf("%w: member %q has %d bytes, the most is %d", ErrLimit, member.name, len(value), codec.HeaderBytes)
-		}
-		if err := b.out.Member(member.name, value); err != nil {
-			return advise(fmt.Errorf("write: %w", err))
+		if err := b.member(member.name, member.value); err != nil {
+			return err
 		}
 	}
 	return advise(b.out.BeginData())
+}
+
+// member writes a member outside of the data.
+func (b *backup) member(name string, v any) error {
+	value, err := codec.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("member %q: %w", name, err)
+	}
+	if len(value) > codec.HeaderBytes {
+		return fmt.Errorf("%w: member %q has %d bytes, the most is %d", ErrLimit, name, len(value), codec.HeaderBytes)
+	}
+	return advise(b.out.Member(name, value))
 }
 
 // collection takes the records of one collection through the stages.
@@ -224,7 +261,7 @@ func (b *backup) collection(r Reader, col *collection) error {
 	}
 	for rec, err := range r.Records(b.ctx, col.Name) {
 		if err != nil {
-			return fmt.Errorf("read %s: %w", col.Name, err)
+			return fmt.Errorf("read %s from the host: %w", col.Name, err)
 		}
 		if err := batch.add(rec, b.limits); err != nil {
 			if err := b.problems.add(&RecordError{Collection: col.Name, Key: rec.Key, Offset: -1, Err: err}); err != nil {
@@ -248,6 +285,9 @@ func (b *backup) collection(r Reader, col *collection) error {
 func (b *backup) check(col *collection, batch *batch) error {
 	return batch.keep(func(r *item) (bool, error) {
 		found := col.inspect(r, b.seen)
+		if len(found) > 0 && !b.opts.LeaveOutInvalid {
+			b.seen.keys[col.Name].Add(r.key) // so that references to it are no problem of their own
+		}
 		return len(found) == 0, b.problems.add(found...)
 	})
 }
@@ -260,6 +300,9 @@ func (b *backup) write(col *collection, batch *batch) error {
 	for i := range batch.items {
 		r := &batch.items[i]
 		value := r.value
+		if col.Shape == Map && len(r.key) > codec.MaxKey {
+			return fmt.Errorf("%w: a key of %s has %d bytes, the most is %d", ErrLimit, col.Name, len(r.key), codec.MaxKey)
+		}
 		if b.box != nil && len(col.secrets) > 0 {
 			view, err := col.sealRecord(b.box, r.key, col.view(r.key, value, nil))
 			if err != nil {
@@ -287,13 +330,24 @@ func (b *backup) write(col *collection, batch *batch) error {
 
 // end writes what is known only now.
 func (b *backup) end() (Manifest, error) {
+	if err := b.ctx.Err(); err != nil {
+		return Manifest{}, err
+	}
 	m := b.manifest
 	dangling := b.seen.dangling(b.opts.LeaveOutInvalid)
 	if err := errors.Join(b.problems.err(ErrInvalid), dangling.err(ErrDangling)); err != nil {
 		return Manifest{}, fmt.Errorf("%w\ncorrect this in %s, or have invalid records left out", err, b.Name)
 	}
 	m.LeftOut, m.Missing, m.Dangling = b.problems.list, b.problems.count, dangling.list
-	sum := integrity{Records: m.Records, LeftOut: m.Missing}
+	if err := b.out.EndData(); err != nil {
+		return Manifest{}, advise(fmt.Errorf("write: %w", err))
+	}
+	if len(m.Missing) > 0 {
+		if err := b.member("left_out", m.Missing); err != nil {
+			return Manifest{}, err
+		}
+	}
+	sum := integrity{Records: m.Records}
 	var err error
 	m.SHA256, err = b.out.End(func(sha256 string) []byte {
 		sum.SHA256 = sha256
@@ -303,6 +357,8 @@ func (b *backup) end() (Manifest, error) {
 	if err != nil {
 		return Manifest{}, advise(fmt.Errorf("write: %w", err))
 	}
-	m.Bytes = b.out.Bytes()
+	if m.Bytes = b.out.Bytes(); m.Bytes > b.limits.TotalBytes {
+		return Manifest{}, fmt.Errorf("%w: more than %d bytes", ErrLimit, b.limits.TotalBytes)
+	}
 	return m, nil
 }

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -76,6 +77,22 @@ func (e *RecordError) Error() string {
 	return b.String()
 }
 
+// MarshalJSON returns the members collection, key, pointer, offset and error, the
+// text of Err; what is empty or not known is absent.
+func (e *RecordError) MarshalJSON() ([]byte, error) {
+	out := struct {
+		Collection string `json:"collection"`
+		Key        string `json:"key,omitempty"`
+		Pointer    string `json:"pointer,omitempty"`
+		Offset     *int64 `json:"offset,omitempty"`
+		Error      string `json:"error"`
+	}{Collection: e.Collection, Key: e.Key, Pointer: e.Pointer, Error: e.Err.Error()}
+	if e.Offset >= 0 {
+		out.Offset = &e.Offset
+	}
+	return json.Marshal(out)
+}
+
 // Unwrap returns what is wrong with the record.
 func (e *RecordError) Unwrap() error { return e.Err }
 
@@ -96,7 +113,7 @@ func fromCodec(err error) error {
 // advise adds what to do next to an error of the file system.
 func advise(err error) error {
 	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
 		return fmt.Errorf("%w; check disk space", err)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return fmt.Errorf("%w; check write permissions", err)

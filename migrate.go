@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -48,6 +49,9 @@ func (c *compiled) chain() error {
 	}
 	c.steps = make([]Migrator, c.SchemaVersion-1)
 	for _, m := range c.Migrators {
+		if m == nil {
+			return errors.New("a migrator is nil")
+		}
 		from := m.From()
 		if from < 1 || from >= c.SchemaVersion {
 			return fmt.Errorf("migrator from schema version %d: want 1 to %d, one less than SchemaVersion", from, c.SchemaVersion-1)
@@ -65,13 +69,22 @@ func (c *compiled) chain() error {
 	return nil
 }
 
-// migrate takes a record of schema version from through all later steps.
-func (c *compiled) migrate(ctx context.Context, from int, name string, r Record, emit func(collection string, r Record) error) error {
+// migrate takes a record of schema version from through all later steps. Its
+// errors are those of emit as they are, and those of a migrator with the record
+// and the step at which it failed.
+func (c *compiled) migrate(ctx context.Context, from int, name string, r Record, offset int64, emit func(collection string, r Record) error) error {
 	if from == c.SchemaVersion {
 		return emit(name, r)
 	}
+	var later error // it stays, also when the migrator goes on
 	err := c.steps[from-1].Migrate(ctx, name, r, func(name string, r Record) error {
-		return c.migrate(ctx, from+1, name, r, emit)
+		if later == nil {
+			later = c.migrate(ctx, from+1, name, r, offset, emit)
+		}
+		return later
 	})
-	return err
+	if later != nil || err == nil {
+		return later
+	}
+	return &RecordError{Collection: name, Key: r.Key, Offset: offset, Err: fmt.Errorf("migrate from schema version %d to %d: %w", from, from+1, err)}
 }

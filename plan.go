@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -100,15 +101,21 @@ func (a Action) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 // The Sink is in a transaction while the sequence is iterated.
 func (p *Plan) Changes(ctx context.Context) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
+		yielded, stopped := 0, false
 		_, err := p.in.run(ctx, p.dst, func(w Writer) *comparison {
+			n := 0
 			return &comparison{incoming: p.in, host: w, digest: sha256.New(), finish: p.sameDigest, each: func(c Change) error {
-				if !yield(c, nil) {
+				// A Sink that starts over gets to the same changes again.
+				if n++; n > yielded && !stopped {
+					yielded, stopped = n, !yield(c, nil)
+				}
+				if stopped {
 					return errStop
 				}
 				return nil
 			}}
 		})
-		if err != nil && !errors.Is(err, errStop) {
+		if err != nil && !stopped {
 			yield(Change{}, fmt.Errorf("plan: %w", err))
 		}
 	}
@@ -183,14 +190,37 @@ type comparison struct {
 	finish func(*comparison) error // has the last word, if not nil
 	report Report
 
-	deleted map[string]map[string]bool // collection → keys
-	empty   map[string]bool            // collection → the host has no records
-	done    int64                      // records, for Progress
+	deleted  map[string]map[string]bool // collection → keys
+	empty    map[string]bool            // collection → the host has no records
+	unfit    problems                   // records that are invalid after merging
+	dangling problems
+	done     int64 // records, for Progress
+	bytes    int64 // of their values
 }
 
 func (c *comparison) run() error {
 	c.deleted = make(map[string]map[string]bool)
 	c.empty = make(map[string]bool)
+	c.dangling.tolerate = c.opts.AllowDangling
+	if err := c.compare(); err != nil && !errors.Is(err, errTooMany) {
+		return err
+	}
+	if err := c.settle(); err != nil {
+		return err
+	}
+	if c.finish != nil {
+		if err := c.finish(c); err != nil {
+			return err
+		}
+	}
+	return c.ctx.Err()
+}
+
+// refused tells whether it is known that the restore will fail. It goes on only
+// to name all the reasons.
+func (c *comparison) refused() bool { return c.unfit.fatal() || c.dangling.fatal() }
+
+func (c *comparison) compare() error {
 	for _, col := range c.collections {
 		if err := c.surplus(col); err != nil {
 			return err
@@ -215,12 +245,7 @@ func (c *comparison) run() error {
 		}
 		c.report.Collections = append(c.report.Collections, *r)
 	}
-	if c.finish != nil {
-		if err := c.finish(c); err != nil {
-			return err
-		}
-	}
-	return c.ctx.Err()
+	return nil
 }
 
 // surplus finds out which records only the host has.
@@ -245,10 +270,9 @@ func (c *comparison) surplus(col *collection) error {
 	return nil
 }
 
-// checkLeftBehind refuses to delete records that others, which stay as they
-// are, refer to.
+// checkLeftBehind looks for records that only the host has, that stay, and that
+// refer to what is deleted.
 func (c *comparison) checkLeftBehind() error {
-	dangling := &problems{tolerate: c.opts.AllowDangling}
 	for _, col := range c.compiled.collections {
 		concerned := false
 		for _, r := range col.refs {
@@ -262,69 +286,69 @@ func (c *comparison) checkLeftBehind() error {
 			if err != nil {
 				return fmt.Errorf("read the keys of %s from the host: %w", col.Name, err)
 			}
-			// What the snapshot overwrites is checked when it does.
-			overwritten := c.seen.keys[col.Name] != nil && c.strategy(col) != SkipDuplicates && c.seen.keys[col.Name].Has(key)
-			if !overwritten && !c.deleted[col.Name][key] {
+			// What the snapshot has too is checked when its turn comes.
+			incoming := c.seen.keys[col.Name] != nil && c.seen.keys[col.Name].Has(key)
+			if !incoming && !c.deleted[col.Name][key] {
 				staying = append(staying, key)
 			}
 		}
-		for len(staying) > 0 {
-			n := min(batchSize, len(staying))
-			found, err := c.lookup(col, staying[:n])
+		slices.Sort(staying)
+		for keys := range slices.Chunk(staying, batchSize) {
+			found, err := c.lookup(col, keys)
 			if err != nil {
 				return err
 			}
-			for _, key := range staying[:n] {
-				value, ok := found[key]
-				if !ok {
-					continue
-				}
-				err := col.eachRef(col.view(key, value, nil), func(target, ref, pointer string) error {
-					if !c.deleted[target][ref] {
-						return nil
-					}
-					return dangling.add(&RecordError{Collection: col.Name, Key: key, Pointer: pointer, Offset: -1,
-						Err: fmt.Errorf("refers to %q of %s, which is not in the snapshot and would be deleted", ref, target)})
-				})
-				if errors.Is(err, errTooMany) {
-					return dangling.err(ErrDangling)
+			var after []outcome
+			for _, key := range keys {
+				if found[key] != nil {
+					after = append(after, outcome{key: key, value: found[key], offset: -1})
 				}
 			}
-			staying = staying[n:]
-		}
-	}
-	return c.settle(dangling)
-}
-
-// settle returns the dangling references as an error, or as warnings.
-func (c *comparison) settle(dangling *problems) error {
-	if err := dangling.err(ErrDangling); err != nil {
-		return fmt.Errorf("%w\nnothing was changed; restore the collections referred to as well, or allow dangling references", err)
-	}
-	for _, r := range dangling.list {
-		if len(c.report.Warnings) < maxProblems {
-			c.report.Warnings = append(c.report.Warnings, r.Error())
+			if err := c.checkRefs(col, after); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// lookup returns the compact values of the host's records.
+// settle returns what speaks against the restore as an error, or as warnings.
+func (c *comparison) settle() error {
+	if err := c.unfit.err(ErrInvalid); err != nil {
+		return fmt.Errorf("%w\nnothing was changed; correct these records in %s, or restore with another strategy", err, c.Name)
+	}
+	if err := c.dangling.err(ErrDangling); err != nil {
+		return fmt.Errorf("%w\nnothing was changed; restore the collections referred to as well, or allow dangling references", err)
+	}
+	c.report.Warnings = append(c.report.Warnings, c.dangling.warnings()...)
+	return nil
+}
+
+// lookup returns the compact values of the host's records, nil where there is
+// none.
 func (c *comparison) lookup(col *collection, keys []string) (map[string][]byte, error) {
 	if c.empty[col.Name] {
 		return nil, nil
 	}
-	records, err := c.host.Lookup(c.ctx, col.Name, keys)
-	if err != nil {
-		return nil, fmt.Errorf("look up %d records of %s in the host: %w", len(keys), col.Name, err)
+	found := make(map[string][]byte, len(keys))
+	for _, key := range keys {
+		found[key] = nil
 	}
-	found := make(map[string][]byte, len(records))
-	for _, r := range records {
-		value, err := codec.Compact(nil, r.Value, hostLimits)
+	for keys := range slices.Chunk(keys, batchSize) {
+		records, err := c.host.Lookup(c.ctx, col.Name, keys)
 		if err != nil {
-			return nil, &RecordError{Collection: col.Name, Key: r.Key, Offset: -1, Err: fmt.Errorf("the host's record: %w", err)}
+			return nil, fmt.Errorf("look up %d records of %s in the host: %w", len(keys), col.Name, err)
 		}
-		found[r.Key] = value
+		for _, r := range records {
+			if _, asked := found[r.Key]; !asked {
+				return nil, fmt.Errorf("look up %d records of %s in the host: it returned %q, which was not asked for", len(keys), col.Name, r.Key)
+			}
+			value, err := codec.Compact(nil, r.Value, hostLimits)
+			if err != nil {
+				return nil, &RecordError{Collection: col.Name, Key: r.Key, Offset: -1, Err: fmt.Errorf("the host's record: %w", err)}
+			}
+			found[r.Key] = value
+		}
 	}
 	return found, nil
 }
@@ -349,7 +373,7 @@ func (c *comparison) delete(col *collection, report *CollectionReport) error {
 				return err
 			}
 		}
-		if c.write {
+		if c.write && !c.refused() {
 			if err := c.host.Delete(c.ctx, col.Name, keys[:n]); err != nil {
 				return advise(fmt.Errorf("delete %d records of %s from the host: %w", n, col.Name, err))
 			}
@@ -373,28 +397,29 @@ func (c *comparison) batch(col *collection, b *batch, report *CollectionReport) 
 	if err != nil {
 		return err
 	}
+	after := make([]outcome, len(b.items))
 	var puts []Record
 	for i := range b.items {
 		r := &b.items[i]
 		report.Records++
-		put, err := c.record(col, r, existing[r.key], report)
-		if err != nil {
+		c.bytes += int64(len(r.value))
+		if after[i], err = c.record(col, r, existing[r.key], report); err != nil {
 			return err
 		}
-		if put != nil {
-			puts = append(puts, Record{r.key, put})
+		if after[i].put {
+			puts = append(puts, Record{r.key, after[i].value})
 		}
 	}
-	if err := c.checkRefs(col, puts); err != nil {
+	if err := c.checkRefs(col, after); err != nil {
 		return err
 	}
-	if c.write && len(puts) > 0 {
+	if c.write && !c.refused() && len(puts) > 0 {
 		if err := c.host.Put(c.ctx, col.Name, puts); err != nil {
 			return advise(fmt.Errorf("put %d records of %s into the host: %w", len(puts), col.Name, err))
 		}
 	}
 	if c.done += int64(len(b.items)); c.opts.Progress != nil {
-		p := Progress{Phase: "compare", Collection: col.Name, Records: c.done, Bytes: b.items[len(b.items)-1].offset, Total: c.snapshot.manifest.Bytes}
+		p := Progress{Phase: "compare", Collection: col.Name, Records: c.done, Bytes: min(c.bytes, c.snapshot.manifest.Bytes), Total: c.snapshot.manifest.Bytes}
 		if c.write {
 			p.Phase = "restore"
 		}
@@ -403,97 +428,104 @@ func (c *comparison) batch(col *collection, b *batch, report *CollectionReport) 
 	return nil
 }
 
-// record decides about one record that the snapshot has, and returns the value
-// to put, nil if none.
-func (c *comparison) record(col *collection, r *item, existing []byte, report *CollectionReport) ([]byte, error) {
+// An outcome is what a record of the host will be.
+type outcome struct {
+	key    string
+	value  []byte
+	offset int64 // in the snapshot, or -1
+	put    bool  // and is not yet
+}
+
+// record decides about one record that the snapshot has.
+func (c *comparison) record(col *collection, r *item, existing []byte, report *CollectionReport) (outcome, error) {
+	stays := outcome{key: r.key, value: existing, offset: -1}
+	put := outcome{key: r.key, value: r.value, offset: r.offset, put: true}
 	if existing == nil {
 		report.Added++
-		return r.value, c.note(col, r.key, Add, nil, r.value)
+		return put, c.note(col, r.key, Add, nil, r.value)
 	}
 	if codec.Equal(existing, r.value) {
 		report.Unchanged++
-		return nil, nil
+		return stays, nil
 	}
-	value := r.value
 	switch c.strategy(col) {
 	case SkipDuplicates:
 		if report.Skipped++; len(report.Conflicts) < 100 {
 			report.Conflicts = append(report.Conflicts, r.key)
 		}
-		return nil, c.note(col, r.key, Skip, existing, r.value)
+		return stays, c.note(col, r.key, Skip, existing, r.value)
 	case Merge:
-		var err error
-		if value, err = col.merge(r, existing, c.snapshot.limits); err != nil {
-			return nil, err
+		var found []*RecordError
+		if put.value, found = col.merge(r, existing, c.snapshot.limits); len(found) > 0 {
+			return stays, c.unfit.add(found...)
 		}
-		if codec.Equal(existing, value) {
+		if codec.Equal(existing, put.value) {
 			report.Unchanged++
-			return nil, nil
+			return stays, nil
 		}
 	}
 	report.Updated++
-	return value, c.note(col, r.key, Update, existing, value)
+	return put, c.note(col, r.key, Update, existing, put.value)
 }
 
 // merge makes one record of two, and holds it against the declaration.
-func (col *collection) merge(r *item, existing []byte, l codec.Limits) ([]byte, error) {
-	fail := func(pointer string, err error) error {
-		return &RecordError{Collection: col.Name, Key: r.key, Pointer: pointer, Offset: r.offset, Err: fmt.Errorf("%w after merging: %w", ErrInvalid, err)}
+func (col *collection) merge(r *item, existing []byte, l codec.Limits) ([]byte, []*RecordError) {
+	fail := func(err error) []*RecordError {
+		return []*RecordError{{Collection: col.Name, Key: r.key, Offset: r.offset, Err: fmt.Errorf("merge: %w", err)}}
 	}
-	merged := Record{Key: r.key}
+	merged := item{r.key, nil, r.offset}
 	if col.Merge == nil {
-		merged.Value = codec.Merge(existing, r.value)
+		merged.value = codec.Merge(existing, r.value)
 	} else {
 		out, err := col.Merge(Record{r.key, existing}, Record{r.key, r.value})
 		if err != nil {
-			return nil, fail("", err)
+			return nil, fail(err)
 		}
-		if merged.Value, err = codec.Compact(nil, out.Value, l); err != nil {
-			return nil, fail("", err)
+		if merged.value, err = codec.Compact(nil, out.Value, l); err != nil {
+			return nil, fail(err)
 		}
-		if col.Shape == Map {
-			merged.Key = out.Key
-		}
+		merged.key = out.Key
 	}
-	key, err := col.identity(&item{merged.Key, merged.Value, -1})
-	if err == nil && key != r.key {
-		err = errors.New("the key has changed")
+	found := col.examine(&merged)
+	if len(found) == 0 && merged.key != r.key {
+		return nil, fail(fmt.Errorf("the key has become %q", merged.key))
 	}
-	if err != nil {
-		return nil, fail(col.Key, err)
+	for _, p := range found {
+		p.Key, p.Err = r.key, fmt.Errorf("after merging: %w", p.Err)
 	}
-	if problems := col.check(col.view(key, merged.Value, nil)); len(problems) > 0 {
-		return nil, fail(problems[0].Pointer, errors.New(problems[0].Message))
-	}
-	return merged.Value, nil
+	return merged.value, found
 }
 
-// checkRefs refuses records whose references would point to nothing when the
-// restore is done.
-func (c *comparison) checkRefs(col *collection, puts []Record) error {
+// checkRefs looks for references that will point to nothing when the restore is
+// done. Those of records that stay count only if they point to something now.
+func (c *comparison) checkRefs(col *collection, after []outcome) error {
 	if len(col.refs) == 0 {
 		return nil
 	}
-	type place struct{ key, pointer, target, ref string }
+	type place struct {
+		outcome
+		pointer, target, ref string
+	}
 	var open []place
 	wanted := make(map[string]map[string]bool) // target → keys to look up in the host
-	for _, r := range puts {
-		err := col.eachRef(col.view(r.Key, r.Value, nil), func(target, ref, pointer string) error {
-			if keys := c.seen.keys[target]; keys != nil && keys.Has(ref) {
-				return nil
+	for _, r := range after {
+		if !r.put && len(c.deleted) == 0 {
+			continue
+		}
+		col.eachRef(col.view(r.key, r.value, nil), func(target, ref, pointer string, err error) {
+			gone := c.deleted[target][ref]
+			known := c.seen.keys[target] != nil && c.seen.keys[target].Has(ref)
+			if err != nil || !gone && (known || !r.put) {
+				return
 			}
-			open = append(open, place{r.Key, pointer, target, ref})
-			if !c.deleted[target][ref] {
+			open = append(open, place{r, col.inside(r.key, pointer), target, ref})
+			if !gone {
 				if wanted[target] == nil {
 					wanted[target] = make(map[string]bool)
 				}
 				wanted[target][ref] = true
 			}
-			return nil
 		})
-		if err != nil {
-			return err
-		}
 	}
 	exists := make(map[string]map[string][]byte)
 	for target, keys := range wanted {
@@ -503,18 +535,19 @@ func (c *comparison) checkRefs(col *collection, puts []Record) error {
 		}
 		exists[target] = found
 	}
-	dangling := &problems{tolerate: c.opts.AllowDangling}
 	for _, p := range open {
 		if exists[p.target][p.ref] != nil {
 			continue
 		}
-		err := dangling.add(&RecordError{Collection: col.Name, Key: p.key, Pointer: p.pointer, Offset: -1,
-			Err: fmt.Errorf("refers to %q of %s, which would not exist", p.ref, p.target)})
-		if err != nil {
-			break
+		err := fmt.Errorf("refers to %q of %s, which would not exist", p.ref, p.target)
+		if c.deleted[p.target][p.ref] {
+			err = fmt.Errorf("refers to %q of %s, which is not in the snapshot and would be deleted", p.ref, p.target)
+		}
+		if err := c.dangling.add(&RecordError{Collection: col.Name, Key: p.key, Pointer: p.pointer, Offset: p.offset, Err: err}); err != nil {
+			return err
 		}
 	}
-	return c.settle(dangling)
+	return nil
 }
 
 // note takes a change into the digest and tells of it.
@@ -534,10 +567,8 @@ func (c *comparison) note(col *collection, key string, action Action, before, af
 	if action == Update || action == Skip {
 		view := func(value []byte) []byte { return col.view(key, value, nil) }
 		codec.Diff(view(before), view(after), col.secrets, []byte(`"(secret)"`), func(pointer string, before, after []byte) {
-			if col.Shape == Map {
-				pointer = pointer[len("/"+codec.Escape(key)):]
-			}
-			change.Fields = append(change.Fields, FieldChange{pointer, before, after})
+			// The values share memory that is used again.
+			change.Fields = append(change.Fields, FieldChange{col.inside(key, pointer), bytes.Clone(before), bytes.Clone(after)})
 		})
 	}
 	return c.each(change)

@@ -8,7 +8,6 @@ import (
 
 	"github.com/tomo-project/backup/internal/codec"
 	"github.com/tomo-project/backup/internal/keyset"
-	"github.com/tomo-project/backup/internal/validate"
 )
 
 // What backup and restore do with records on their way: items in batches, held
@@ -93,61 +92,62 @@ func (col *collection) identity(r *item) (string, error) {
 	return r.key, nil
 }
 
-// inspect holds a record against the declaration of its collection and sets its
-// key. If all is well it takes note of the record in seen.
+// inspect examines a record, and if all is well takes note of it in seen.
 func (col *collection) inspect(r *item, seen *seen) []*RecordError {
-	problem := func(pointer string, err error) *RecordError {
-		return &RecordError{Collection: col.Name, Key: r.key, Pointer: pointer, Offset: r.offset, Err: err}
+	if found := col.examine(r); len(found) > 0 {
+		return found
 	}
+	if !seen.keys[col.Name].Add(r.key) {
+		return []*RecordError{col.problem(r, "", errors.New("another record has the same key"))}
+	}
+	seen.refer(col, r)
+	return nil
+}
+
+// examine holds a record against the declaration of its collection and sets its
+// key.
+func (col *collection) examine(r *item) []*RecordError {
 	key, err := col.identity(r)
 	if err != nil {
-		return []*RecordError{problem(col.Key, err)}
+		return []*RecordError{col.problem(r, col.Key, err)}
 	}
 	r.key = key
 	view := col.view(r.key, r.value, nil)
 	var found []*RecordError
-	for _, p := range col.check(view) {
-		found = append(found, problem(p.Pointer, errors.New(p.Message)))
+	if col.schema != nil {
+		for _, p := range col.schema.Validate(codec.Decode(view)) {
+			found = append(found, col.problem(r, p.Pointer, errors.New(p.Message)))
+		}
 	}
-	if err := col.eachRef(view, func(string, string, string) error { return nil }); err != nil {
-		found = append(found, problem("", err))
-	}
-	if len(found) > 0 {
-		return found
-	}
-	if !seen.keys[col.Name].Add(r.key) {
-		return []*RecordError{problem("", errors.New("another record has the same key"))}
-	}
-	seen.refer(col, r, view)
-	return nil
+	col.eachRef(view, func(_, _, pointer string, err error) {
+		if err != nil {
+			found = append(found, col.problem(r, pointer, err))
+		}
+	})
+	return found
 }
 
-// check holds the view of a record against the schema.
-func (col *collection) check(view []byte) []validate.Problem {
-	if col.schema == nil {
-		return nil
-	}
-	return col.schema.Validate(codec.Decode(view))
+// problem says what is wrong at a pointer into the view of a record.
+func (col *collection) problem(r *item, pointer string, err error) *RecordError {
+	return &RecordError{Collection: col.Name, Key: r.key, Pointer: col.inside(r.key, pointer), Offset: r.offset, Err: err}
 }
 
-// eachRef calls f for every reference of a record to another.
-func (col *collection) eachRef(view []byte, f func(target, key, pointer string) error) error {
+// eachRef calls f for every reference of a record to another, with an error if
+// what stands there is no key.
+func (col *collection) eachRef(view []byte, f func(target, key, pointer string, err error)) {
 	for _, r := range col.refs {
-		err := codec.Find(view, r.pointers, func(pointer string, start, end int) error {
+		codec.Find(view, r.pointers, func(pointer string, start, end int) error {
 			if string(view[start:end]) == "null" {
 				return nil
 			}
 			key, err := codec.Identity(view[start:end])
 			if err != nil {
-				return fmt.Errorf("%s: reference to %s: %w", pointer, r.target, err)
+				err = fmt.Errorf("reference to %s: %w", r.target, err)
 			}
-			return f(r.target, key, pointer)
+			f(r.target, key, pointer, err)
+			return nil
 		})
-		if err != nil {
-			return err
-		}
 	}
-	return nil
 }
 
 // seen knows the keys of the records that went by, and the references that had
@@ -175,12 +175,12 @@ func newSeen(collections []*collection) *seen {
 
 // refer takes note of the references of a record. Those to collections that do
 // not take part are no concern of it.
-func (s *seen) refer(col *collection, r *item, view []byte) {
-	col.eachRef(view, func(target, ref, pointer string) error {
-		if keys := s.keys[target]; keys != nil && !keys.Has(ref) {
-			s.open = append(s.open, openRef{col, r.key, r.offset, pointer, target, ref})
+func (s *seen) refer(col *collection, r *item) {
+	view := col.view(r.key, r.value, nil)
+	col.eachRef(view, func(target, ref, pointer string, err error) {
+		if keys := s.keys[target]; err == nil && keys != nil && !keys.Has(ref) {
+			s.open = append(s.open, openRef{col, r.key, r.offset, col.inside(r.key, pointer), target, ref})
 		}
-		return nil
 	})
 }
 
@@ -236,6 +236,18 @@ func (p *problems) add(found ...*RecordError) error {
 // errTooMany stops a run; what is reported are the problems.
 var errTooMany = errors.New("too many problems")
 
+// warnings returns the problems that are tolerated, and how many are not named.
+func (p *problems) warnings() []string {
+	var texts []string
+	for _, r := range p.list {
+		texts = append(texts, r.Error())
+	}
+	if n := p.total - len(p.list); n > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more", n))
+	}
+	return texts
+}
+
 func (p *problems) fatal() bool { return p.total > 0 && !p.tolerate }
 
 // err returns the problems as an error of a kind, nil if there are none or they
@@ -260,10 +272,11 @@ func (e *recordErrors) Error() string {
 	b.WriteString(e.kind.Error() + ":")
 	for i, r := range e.list {
 		if i == shown {
-			fmt.Fprintf(&b, "\n  and %d more", e.total-shown)
-			if e.total == maxProblems {
-				b.WriteString(" or more")
+			more := "and"
+			if e.total >= maxProblems {
+				more = "and at least"
 			}
+			fmt.Fprintf(&b, "\n  %s %d more", more, e.total-shown)
 			break
 		}
 		b.WriteString("\n  " + r.Error())

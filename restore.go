@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -134,7 +135,7 @@ func (a *App) Verify(ctx context.Context, s *Snapshot, opts RestoreOptions) (Rep
 	if err == nil {
 		dangling := in.seen.dangling(opts.AllowDangling)
 		err = dangling.err(ErrDangling)
-		in.warnDangling(dangling)
+		in.warnings = append(in.warnings, dangling.warnings()...)
 	}
 	if err != nil {
 		return Report{}, fmt.Errorf("verify: %w", err)
@@ -222,8 +223,8 @@ func (in *incoming) checkOrigin() error {
 	if m.SHA256 == "" {
 		in.warn("the snapshot has no integrity information: damage cannot be noticed")
 	}
-	for name, n := range m.Missing {
-		in.warn(fmt.Sprintf("%d records of %s were not valid when the snapshot was made and are missing from it", n, name))
+	for _, name := range slices.Sorted(maps.Keys(m.Missing)) {
+		in.warn(fmt.Sprintf("%s is incomplete in the snapshot: invalid records left out of it: %d", name, m.Missing[name]))
 	}
 	if m.SchemaVersion > in.SchemaVersion {
 		return fmt.Errorf("%w: it has schema version %d, %s %s has %d; install %s or newer to restore it",
@@ -240,12 +241,6 @@ func (in *incoming) checkOrigin() error {
 }
 
 func (in *incoming) warn(text string) { in.warnings = append(in.warnings, text) }
-
-func (in *incoming) warnDangling(p *problems) {
-	for _, r := range p.list {
-		in.warn(r.Error())
-	}
-}
 
 // checkNames refuses options that name collections which do not exist.
 func (in *incoming) checkNames() error {
@@ -341,6 +336,11 @@ func (in *incoming) readAll(ctx context.Context) error {
 	if err := in.leftOut.err(ErrInvalid); err != nil {
 		return fmt.Errorf("%w\nnothing was changed; try an older backup, or leave the invalid records out", err)
 	}
+	if in.leftOut.total > len(in.leftOut.list) {
+		for _, name := range slices.Sorted(maps.Keys(in.leftOut.count)) {
+			in.warn(fmt.Sprintf("%d records of %s are not valid and were left out; not all are named", in.leftOut.count[name], name))
+		}
+	}
 	for _, col := range in.order {
 		if in.from[col.Name] != nil {
 			in.collections = append(in.collections, col)
@@ -390,56 +390,47 @@ func (in *incoming) leaveOut(collection string, ordinal int64, key string) {
 // becomes of it, open and migrated, in the collections that are wanted. The
 // value of r is valid until f returns.
 func (in *incoming) produce(ctx context.Context, sec *codec.Section, f func(col *collection, r item) error) error {
-	if in.snapshot.locked(sec) && (in.wants(sec.Name) || in.snapshot.manifest.SchemaVersion < in.SchemaVersion) {
-		return fmt.Errorf("%w: the secrets of %s are sealed; give the passphrase or key that the snapshot was made with, or leave %[2]s out", ErrNoKey, sec.Name)
-	}
 	declared := in.byName[sec.Name]
 	version := in.snapshot.manifest.SchemaVersion
 	if version == in.SchemaVersion {
-		if in.opts.Only != nil && !in.wants(sec.Name) {
+		switch {
+		case !in.wants(sec.Name):
 			return nil
+		case declared == nil:
+			return in.unknown(sec.Name)
+		case sec.IsMap != (declared.Shape == Map):
+			return fmt.Errorf("%w: %s has another shape in the snapshot than in %s", ErrInvalid, sec.Name, in.Name)
 		}
-		if declared == nil {
-			return in.unknown(sec.Name, 0)
-		}
+	}
+	if in.snapshot.locked(sec) {
+		return fmt.Errorf("%w: the secrets of %s are sealed; give the passphrase or key that the snapshot was made with", ErrNoKey, sec.Name)
 	}
 	return in.snapshot.records(ctx, sec, func(r item) error {
 		if version == in.SchemaVersion {
-			if sec.IsMap != (declared.Shape == Map) {
-				return in.wrongShape(sec.Name)
-			}
 			return f(declared, r)
 		}
-		if declared != nil && declared.Shape == List && r.value[0] == '{' {
+		if !sec.IsMap && declared != nil && declared.Shape == List {
 			r.key, _ = codec.Identity(codec.Get(r.value, declared.key))
 		}
-		err := in.migrate(ctx, version, sec.Name, Record{r.key, r.value}, func(name string, out Record) error {
+		return in.migrate(ctx, version, sec.Name, Record{r.key, r.value}, r.offset, func(name string, out Record) error {
 			if !in.wants(name) {
 				return nil
 			}
 			col := in.byName[name]
 			if col == nil {
-				return in.unknown(name, r.offset)
+				return in.unknown(name)
 			}
 			value, err := codec.Compact(nil, out.Value, in.snapshot.limits)
 			if err != nil {
-				return fmt.Errorf("after migration: %w", err)
+				return &RecordError{Collection: name, Key: out.Key, Offset: r.offset, Err: fmt.Errorf("%w after migration: %w", ErrInvalid, err)}
 			}
 			return f(col, item{out.Key, value, r.offset})
 		})
-		if err != nil {
-			return &RecordError{Collection: sec.Name, Key: r.key, Offset: r.offset, Err: fmt.Errorf("migrate from schema version %d: %w", version, err)}
-		}
-		return nil
 	})
 }
 
-func (in *incoming) wrongShape(name string) error {
-	return fmt.Errorf("%w: %s has another shape in the snapshot than in %s", ErrInvalid, name, in.Name)
-}
-
 // unknown refuses a collection that is not declared, or passes over it.
-func (in *incoming) unknown(name string, offset int64) error {
+func (in *incoming) unknown(name string) error {
 	text := fmt.Sprintf("the snapshot has a collection %s, which %s %s does not know", codec.Quote(name), in.Name, in.Version)
 	if !in.opts.AllowUnknown {
 		return fmt.Errorf("%w: %s; leave it out, or allow unknown collections", ErrInvalid, text)

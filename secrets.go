@@ -84,6 +84,9 @@ func (s *Snapshot) unlock(ctx context.Context, identities []Identity) error {
 	if len(e.Keys) > maxKeys {
 		return fmt.Errorf("%w: %d wrapped keys, the most is %d", ErrLimit, len(e.Keys), maxKeys)
 	}
+	if e.ID == "" || e.Check == "" || len(e.Fields) == 0 {
+		return fmt.Errorf(`%w: member "encryption" lacks a part`, ErrFormat)
+	}
 	if len(identities) == 0 {
 		return nil
 	}

@@ -226,7 +226,6 @@ func checkFormat(value []byte) error {
 type integrity struct {
 	SHA256  string           `json:"sha256"`
 	Records map[string]int64 `json:"records"`
-	LeftOut map[string]int64 `json:"left_out,omitempty"`
 }
 
 // header reads the members around the data into the manifest.
@@ -250,6 +249,7 @@ func (s *Snapshot) header(doc *codec.Document) error {
 		{"metadata", false, &m.Metadata},
 		{"encryption", false, &s.encryption},
 		{"data", true, nil},
+		{"left_out", false, &m.Missing},
 		{"integrity", false, &sum},
 	}
 	var errs []error
@@ -294,7 +294,6 @@ func (s *Snapshot) header(doc *codec.Document) error {
 	}
 	m.CreatedAt = t.UTC()
 	m.SHA256 = sum.SHA256
-	m.Missing = sum.LeftOut
 	m.Sealed = s.encryption != nil
 	s.manifest = m
 	return nil
@@ -305,6 +304,15 @@ func (s *Snapshot) Manifest() Manifest {
 	m := s.manifest
 	m.Metadata, m.Records, m.Missing = maps.Clone(m.Metadata), maps.Clone(m.Records), maps.Clone(m.Missing)
 	return m
+}
+
+// Shape returns the shape of a collection of the snapshot, List if it has none
+// of that name.
+func (s *Snapshot) Shape(collection string) Shape {
+	if sec := s.section(collection); sec != nil && sec.IsMap {
+		return Map
+	}
+	return List
 }
 
 // Collections returns the names of the collections in the order of the snapshot.

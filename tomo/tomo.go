@@ -97,10 +97,12 @@ func App(version string) *backup.App {
 				Secrets: []string{"/token"},
 			},
 			{
+				// No Refs: a log tells what was, and outlives the server that it
+				// names. Most backups are without logs, and must be restored
+				// whatever the logs of the host refer to.
 				Name:     "logs",
 				Key:      "/id",
 				Schema:   bytes.Clone(logsSchema),
-				Refs:     []backup.Ref{{Pointer: "/server_id", Collection: "servers"}},
 				Optional: true,
 			},
 		},

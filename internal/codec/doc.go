@@ -52,6 +52,10 @@ const MaxDepth = 9_000
 // HeaderBytes is the most that one member outside of "data" may take.
 const HeaderBytes = 1 << 20
 
+// MaxKey is the most bytes that the name of a record in a map may have. All of
+// them are kept in memory while a map is read.
+const MaxKey = 4 << 10
+
 // strict are the options for text that comes from outside: jsontext's defaults
 // refuse duplicate names and invalid UTF-8. Strings keep their bytes.
 var strict = []jsontext.Options{jsontext.PreserveRawStrings(true)}

@@ -279,8 +279,12 @@ func (s *scanner) section(name string) error {
 	for more := s.dec.PeekKind(); more != '}' && more != ']'; more = s.dec.PeekKind() {
 		s.in.allow(s.dec.InputOffset() + int64(s.limits.RecordBytes) + HeaderBytes)
 		if sec.IsMap {
-			if _, err := s.dec.ReadToken(); err != nil {
+			name, err := s.dec.ReadToken()
+			if err != nil {
 				return err
+			}
+			if len(name.String()) > MaxKey {
+				return tooLong(MaxKey)
 			}
 		} else if more != '{' && more != 0 {
 			return layoutError("a record is not an object")

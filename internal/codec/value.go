@@ -5,7 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/big"
+	"strconv"
+	"strings"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -330,13 +331,30 @@ func equal(a, b any) bool {
 	}
 }
 
-func equalNumber(a, b string) bool {
-	if a == b {
-		return true
+func equalNumber(a, b string) bool { return a == b || decimalOf(a) == decimalOf(b) }
+
+// A decimal is the number ±0.digits × 10^exp, without zeros at either end of the
+// digits.
+type decimal struct {
+	negative bool
+	digits   string
+	exp      int
+}
+
+func decimalOf(number string) decimal {
+	var d decimal
+	number, d.negative = strings.CutPrefix(number, "-")
+	if e := strings.IndexAny(number, "eE"); e >= 0 {
+		d.exp, _ = strconv.Atoi(number[e+1:]) // checkNumber has seen to it that it is short
+		number = number[:e]
 	}
-	x, ok := new(big.Rat).SetString(a)
-	y, ok2 := new(big.Rat).SetString(b)
-	return ok && ok2 && x.Cmp(y) == 0
+	whole, fraction, _ := strings.Cut(number, ".")
+	digits := strings.TrimLeft(whole+fraction, "0")
+	d.exp += len(digits) - len(fraction)
+	if d.digits = strings.TrimRight(digits, "0"); d.digits == "" {
+		return decimal{}
+	}
+	return d
 }
 
 type member struct {

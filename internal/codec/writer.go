@@ -96,13 +96,19 @@ func (w *Writer) EndCollection() error {
 // Bytes returns how much has been handed to the writer underneath.
 func (w *Writer) Bytes() int64 { return w.bytes }
 
-// End ends "data", writes the integrity line that line makes from the digest
-// and ends the document. It returns the digest.
-func (w *Writer) End(line func(sha256 string) []byte) (string, error) {
+// EndData ends the member "data".
+func (w *Writer) EndData() error {
 	if !w.first {
 		w.buf.WriteByte('\n')
 	}
-	w.buf.WriteString("},\n")
+	w.first = false
+	return w.buf.WriteByte('}')
+}
+
+// End writes the integrity line that line makes from the digest and ends the
+// document. It returns the digest.
+func (w *Writer) End(line func(sha256 string) []byte) (string, error) {
+	w.separate()
 	if err := w.buf.Flush(); err != nil {
 		return "", err
 	}

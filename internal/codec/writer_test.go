@@ -27,6 +27,9 @@ func write(w *Writer) (string, error) {
 	w.EndCollection()
 	w.BeginCollection("more", true)
 	w.EndCollection()
+	if err := w.EndData(); err != nil {
+		return "", err
+	}
 	return w.End(func(sum string) []byte { return []byte(`{"sha256":"` + sum + `"}`) })
 }
 
@@ -69,6 +72,7 @@ func TestNoCollectionsAtAllIsAnEmptyObject(t *testing.T) {
 	w := NewWriter(&out)
 	require.NoError(t, w.Member("version", []byte(`"1.0"`)))
 	require.NoError(t, w.BeginData())
+	require.NoError(t, w.EndData())
 	_, err := w.End(func(string) []byte { return []byte("{}") })
 	require.NoError(t, err)
 	require.Equal(t, "{\"version\":\"1.0\",\n\"data\":{\n},\n\"integrity\":{}\n}\n", out.String())

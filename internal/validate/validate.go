@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v5"
@@ -43,8 +45,8 @@ type Problem struct {
 	Message string
 }
 
-// Validate returns the problems of a value as codec.Decode gives it. The order
-// is that of the schema's keywords.
+// Validate returns the problems of a value as codec.Decode gives it, in the order
+// of their pointers.
 func (s *Schema) Validate(v any) (problems []Problem) {
 	// The validator computes with numbers and patterns from outside.
 	defer func() {
@@ -60,12 +62,19 @@ func (s *Schema) Validate(v any) (problems []Problem) {
 	if !ok {
 		return []Problem{{Message: "cannot be held against the schema: the schema does not come to an end"}}
 	}
-	return leaves(nil, ve)
+	problems = leaves(nil, ve)
+	// The validator goes through members in any order.
+	slices.SortStableFunc(problems, func(a, b Problem) int { return strings.Compare(a.Pointer, b.Pointer) })
+	return problems
 }
 
 func leaves(ps []Problem, ve *jsonschema.ValidationError) []Problem {
 	if len(ve.Causes) == 0 {
-		return append(ps, Problem{Pointer: ve.InstanceLocation, Message: message(ve)})
+		pointer, err := url.PathUnescape(ve.InstanceLocation)
+		if err != nil {
+			pointer = ve.InstanceLocation
+		}
+		return append(ps, Problem{Pointer: pointer, Message: message(ve)})
 	}
 	for _, cause := range ve.Causes {
 		ps = leaves(ps, cause)
@@ -80,9 +89,9 @@ func message(ve *jsonschema.ValidationError) string {
 	m := ve.Message
 	switch keyword {
 	case "format":
-		return m[strings.LastIndex(m, "is not valid "):]
+		return m[max(0, strings.LastIndex(m, "is not valid ")):]
 	case "multipleOf":
-		return m[strings.LastIndex(m, "not multipleOf "):]
+		return m[max(0, strings.LastIndex(m, "not multipleOf ")):]
 	case "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum":
 		m, _, _ = strings.Cut(m, " but found ")
 	case "minLength", "maxLength":

@@ -1,0 +1,141 @@
+package backuptest
+
+import (
+	"context"
+	"iter"
+	"sync/atomic"
+
+	"github.com/tomo-project/backup"
+)
+
+// A Call is something that a store is asked to do and may fail at.
+type Call string
+
+const (
+	CallView    Call = "view"    // DataSource.View, before anything is read
+	CallRecords Call = "records" // each step of a sequence of records, the step to its end too
+	CallUpdate  Call = "update"  // Sink.Update, before write is called
+	CallKeys    Call = "keys"    // each step of a sequence of keys, the step to its end too
+	CallLookup  Call = "lookup"
+	CallPut     Call = "put"
+	CallDelete  Call = "delete"
+	CallCommit  Call = "commit" // after write has returned nil; the transaction is rolled back
+)
+
+// Calls are all of them, to make a table of tests.
+var Calls = []Call{CallView, CallRecords, CallUpdate, CallKeys, CallLookup, CallPut, CallDelete, CallCommit}
+
+// A Faulty passes everything on to a store, but for one call: the call number
+// Nth of the kind On. There it runs Do, if that is set, and then fails with
+// Err; with a nil Err the call goes on as usual, so that Do can cancel a context
+// or look at the world in the middle of an operation:
+//
+//	source := &backuptest.Faulty{Source: store, On: backuptest.CallRecords, Nth: 3, Err: io.ErrUnexpectedEOF}
+//
+// A test that is to fail everywhere counts Nth up until Reached returns false.
+type Faulty struct {
+	Source backup.DataSource // what View reads
+	Sink   backup.Sink       // what Update changes
+
+	On  Call
+	Nth int // from 1; 0 never fails
+	Err error
+	Do  func()
+
+	count atomic.Int64
+}
+
+// Reached tells whether the call was made at which f was to fail.
+func (f *Faulty) Reached() bool { return f.Nth > 0 && f.count.Load() >= int64(f.Nth) }
+
+// Count returns how many calls of the kind On were made.
+func (f *Faulty) Count() int { return int(f.count.Load()) }
+
+func (f *Faulty) at(call Call) error {
+	if call != f.On || f.count.Add(1) != int64(f.Nth) {
+		return nil
+	}
+	if f.Do != nil {
+		f.Do()
+	}
+	return f.Err
+}
+
+// View implements [backup.DataSource].
+func (f *Faulty) View(ctx context.Context, read func(backup.Reader) error) error {
+	if err := f.at(CallView); err != nil {
+		return err
+	}
+	return f.Source.View(ctx, func(r backup.Reader) error { return read(faultyReader{f, r}) })
+}
+
+type faultyReader struct {
+	f *Faulty
+	r backup.Reader
+}
+
+func (r faultyReader) Records(ctx context.Context, collection string) iter.Seq2[backup.Record, error] {
+	return steps(r.f, CallRecords, r.r.Records(ctx, collection))
+}
+
+// steps fails at a step of a sequence.
+func steps[T any](f *Faulty, call Call, seq iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		for v, err := range seq {
+			if fault := f.at(call); fault != nil {
+				yield(none, fault)
+				return
+			}
+			if !yield(v, err) {
+				return
+			}
+		}
+		if fault := f.at(call); fault != nil {
+			yield(none, fault)
+		}
+	}
+}
+
+// Update implements [backup.Sink].
+func (f *Faulty) Update(ctx context.Context, write func(backup.Writer) error) error {
+	if err := f.at(CallUpdate); err != nil {
+		return err
+	}
+	return f.Sink.Update(ctx, func(w backup.Writer) error {
+		if err := write(faultyWriter{f, w}); err != nil {
+			return err
+		}
+		return f.at(CallCommit)
+	})
+}
+
+type faultyWriter struct {
+	f *Faulty
+	w backup.Writer
+}
+
+func (w faultyWriter) Keys(ctx context.Context, collection string) iter.Seq2[string, error] {
+	return steps(w.f, CallKeys, w.w.Keys(ctx, collection))
+}
+
+func (w faultyWriter) Lookup(ctx context.Context, collection string, keys []string) ([]backup.Record, error) {
+	if err := w.f.at(CallLookup); err != nil {
+		return nil, err
+	}
+	return w.w.Lookup(ctx, collection, keys)
+}
+
+func (w faultyWriter) Put(ctx context.Context, collection string, records []backup.Record) error {
+	if err := w.f.at(CallPut); err != nil {
+		return err
+	}
+	return w.w.Put(ctx, collection, records)
+}
+
+func (w faultyWriter) Delete(ctx context.Context, collection string, keys []string) error {
+	if err := w.f.at(CallDelete); err != nil {
+		return err
+	}
+	return w.w.Delete(ctx, collection, keys)
+}

@@ -1,0 +1,268 @@
+package backuptest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"reflect"
+	"slices"
+	"sync"
+
+	"github.com/tomo-project/backup"
+)
+
+// A MapStore is a store in memory: collection → key → JSON value. It is the
+// reference for what a [backup.DataSource] and a [backup.Sink] must do, and a
+// store for tests that is written as a literal and compared as a value:
+//
+//	store := backuptest.MapStore{
+//		"servers":  {"a1": `{"id":"a1","name":"nas"}`},
+//		"settings": {},
+//	}
+//
+// It knows the collections that it has as members, empty ones too; any other is
+// an error. Records come in the byte order of their keys.
+//
+// It is as unkind as the rules allow: memory that it has lent is overwritten as
+// soon as it is the store's again, and a caller that breaks a rule of
+// [backup.Writer] gets an error.
+//
+// View and Update may be used by several goroutines. A transaction works on a
+// copy of the state that it began with; if another one was committed meanwhile,
+// its write is called again. The map itself may be read while nothing is
+// updating it. The maps of the collections are replaced and never changed, so
+// one that was taken out of the store stays what it was.
+type MapStore map[string]map[string]string
+
+// mapStores guards the members of every MapStore, which as a plain map has no
+// place for a lock. It is held to copy or to swap, never while other code runs.
+var mapStores sync.RWMutex
+
+func (s MapStore) snapshot() MapStore {
+	mapStores.RLock()
+	defer mapStores.RUnlock()
+	return maps.Clone(s)
+}
+
+// Clone returns a copy that later updates of s do not change.
+func (s MapStore) Clone() MapStore { return s.snapshot() }
+
+var errOver = errors.New("used after its function returned")
+
+// View implements [backup.DataSource].
+func (s MapStore) View(ctx context.Context, read func(backup.Reader) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	r := &mapReader{data: s.snapshot()}
+	defer func() { r.over = true }()
+	return read(r)
+}
+
+type mapReader struct {
+	data MapStore
+	over bool
+}
+
+func (r *mapReader) Records(ctx context.Context, collection string) iter.Seq2[backup.Record, error] {
+	return func(yield func(backup.Record, error) bool) {
+		records, err := r.data.collection(ctx, collection)
+		if err != nil {
+			yield(backup.Record{}, err)
+			return
+		}
+		var lent []byte
+		defer func() { scribble(lent) }()
+		for _, key := range slices.Sorted(maps.Keys(records)) {
+			err := ctx.Err()
+			if r.over {
+				err = fmt.Errorf("reader: %w", errOver)
+			}
+			if err != nil {
+				yield(backup.Record{}, err)
+				return
+			}
+			scribble(lent)
+			lent = append(lent[:0], records[key]...)
+			if !yield(backup.Record{Key: key, Value: lent}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (s MapStore) collection(ctx context.Context, name string) (map[string]string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	records, ok := s[name]
+	if !ok {
+		return nil, fmt.Errorf("unknown collection %q", name)
+	}
+	return records, nil
+}
+
+// scribble makes memory useless to one who has kept it against the rules.
+func scribble(b []byte) {
+	for i := range b {
+		b[i] = '#'
+	}
+}
+
+// Update implements [backup.Sink].
+func (s MapStore) Update(ctx context.Context, write func(backup.Writer) error) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		before := s.snapshot()
+		w := &mapWriter{data: maps.Clone(before), changed: map[string]bool{}}
+		if err := w.run(write); err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if s.commit(before, w) {
+			return nil
+		}
+	}
+}
+
+// commit swaps in what w has changed, unless s is not as it was before.
+func (s MapStore) commit(before MapStore, w *mapWriter) bool {
+	if len(w.changed) == 0 {
+		return true
+	}
+	mapStores.Lock()
+	defer mapStores.Unlock()
+	for name, records := range s {
+		if reflect.ValueOf(records).Pointer() != reflect.ValueOf(before[name]).Pointer() {
+			return false
+		}
+	}
+	for name := range w.changed {
+		s[name] = w.data[name]
+	}
+	return true
+}
+
+type mapWriter struct {
+	data    MapStore
+	changed map[string]bool // the collections that are the writer's own copy
+	lent    []backup.Record
+	keys    int // sequences of keys being iterated
+	over    bool
+}
+
+func (w *mapWriter) run(write func(backup.Writer) error) error {
+	defer func() { w.over = true; w.takeBack() }()
+	return write(w)
+}
+
+func (w *mapWriter) takeBack() {
+	for _, r := range w.lent {
+		scribble(r.Value)
+	}
+	w.lent = nil
+}
+
+// begin opens every method: it takes back what was lent and holds the caller to
+// the rules.
+func (w *mapWriter) begin(ctx context.Context, collection string) (map[string]string, error) {
+	if w.over {
+		return nil, fmt.Errorf("writer: %w", errOver)
+	}
+	if w.keys > 0 {
+		return nil, errors.New("writer: called while a sequence of keys is being iterated")
+	}
+	w.takeBack()
+	return w.data.collection(ctx, collection)
+}
+
+// own returns a copy of the collection that may be changed.
+func (w *mapWriter) own(collection string) map[string]string {
+	if !w.changed[collection] {
+		records := make(map[string]string, len(w.data[collection]))
+		maps.Copy(records, w.data[collection])
+		w.data[collection], w.changed[collection] = records, true
+	}
+	return w.data[collection]
+}
+
+func (w *mapWriter) Keys(ctx context.Context, collection string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		records, err := w.begin(ctx, collection)
+		if err != nil {
+			yield("", err)
+			return
+		}
+		w.keys++
+		defer func() { w.keys-- }()
+		for key := range records {
+			if err := ctx.Err(); err != nil {
+				yield("", err)
+				return
+			}
+			if !yield(key, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (w *mapWriter) Lookup(ctx context.Context, collection string, keys []string) ([]backup.Record, error) {
+	records, err := w.begin(ctx, collection)
+	if err != nil {
+		return nil, err
+	}
+	seen := make(map[string]bool, len(keys))
+	for _, key := range keys {
+		if seen[key] {
+			return nil, fmt.Errorf("lookup: %q asked for twice", key)
+		}
+		seen[key] = true
+		if value, ok := records[key]; ok {
+			w.lent = append(w.lent, backup.Record{Key: key, Value: json.RawMessage(value)})
+		}
+	}
+	return slices.Clone(w.lent), nil
+}
+
+func (w *mapWriter) Put(ctx context.Context, collection string, records []backup.Record) error {
+	if _, err := w.begin(ctx, collection); err != nil {
+		return err
+	}
+	seen := make(map[string]bool, len(records))
+	for _, r := range records {
+		switch {
+		case r.Key == "":
+			return errors.New("put: a record without a key")
+		case seen[r.Key]:
+			return fmt.Errorf("put: two records with the key %q", r.Key)
+		case !json.Valid(r.Value):
+			return fmt.Errorf("put: the value of %q is not JSON", r.Key)
+		}
+		seen[r.Key] = true
+	}
+	for _, r := range records {
+		w.own(collection)[r.Key] = string(r.Value)
+	}
+	return nil
+}
+
+func (w *mapWriter) Delete(ctx context.Context, collection string, keys []string) error {
+	records, err := w.begin(ctx, collection)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if _, ok := records[key]; ok {
+			delete(w.own(collection), key)
+		}
+	}
+	return nil
+}

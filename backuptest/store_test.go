@@ -1,0 +1,549 @@
+package backuptest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tomo-project/backup"
+)
+
+func fixture() Fixture {
+	return Fixture{
+		Collections: []string{"servers", "applications", "settings"},
+		Record: func(collection string, number, revision int) backup.Record {
+			key := fmt.Sprintf("%s-%d", collection, number)
+			value := fmt.Sprintf(`{"id":%q,"server":"servers-%d","n":1234567890123456789%d,"note":null,"x":[1.50,"é\u2028"]}`, key, number, number)
+			if revision == 1 {
+				value = fmt.Sprintf(`{"id":%q,"server":"servers-%d","n":-0}`, key, number)
+			}
+			return backup.Record{Key: key, Value: json.RawMessage(value)}
+		},
+		WithKey: func(collection, key string) backup.Record {
+			id, err := json.Marshal(key)
+			if err != nil {
+				panic(err)
+			}
+			return backup.Record{Key: key, Value: fmt.Appendf(nil, `{"id":%s}`, id)}
+		},
+	}
+}
+
+func emptyStore() MapStore {
+	return MapStore{"servers": {}, "applications": nil, "settings": {}}
+}
+
+func TestMapStoreKeepsEveryRule(t *testing.T) {
+	TestStore(t, func(*testing.T) Store { return emptyStore() }, fixture())
+}
+
+func TestFaultyThatNeverFailsKeepsEveryRule(t *testing.T) {
+	TestStore(t, func(*testing.T) Store {
+		s := emptyStore()
+		return &Faulty{Source: s, Sink: s}
+	}, fixture())
+}
+
+// A spoilt store is a MapStore with a reader, a writer or a method replaced.
+type spoilt struct {
+	MapStore
+	reader func(backup.Reader) backup.Reader
+	writer func(backup.Writer) backup.Writer
+	view   func(context.Context, func(backup.Reader) error) error
+	update func(context.Context, func(backup.Writer) error) error
+}
+
+func (s *spoilt) View(ctx context.Context, read func(backup.Reader) error) error {
+	if s.view != nil {
+		return s.view(ctx, read)
+	}
+	return s.MapStore.View(ctx, func(r backup.Reader) error {
+		if s.reader != nil {
+			r = s.reader(r)
+		}
+		return read(r)
+	})
+}
+
+func (s *spoilt) Update(ctx context.Context, write func(backup.Writer) error) error {
+	if s.update != nil {
+		return s.update(ctx, write)
+	}
+	return s.MapStore.Update(ctx, func(w backup.Writer) error {
+		if s.writer != nil {
+			w = s.writer(w)
+		}
+		return write(w)
+	})
+}
+
+type reader func(ctx context.Context, collection string) iter.Seq2[backup.Record, error]
+
+func (r reader) Records(ctx context.Context, collection string) iter.Seq2[backup.Record, error] {
+	return r(ctx, collection)
+}
+
+// A writer passes on what is nil.
+type writer struct {
+	backup.Writer
+	keys   func(ctx context.Context, collection string) iter.Seq2[string, error]
+	lookup func(ctx context.Context, collection string, keys []string) ([]backup.Record, error)
+	put    func(ctx context.Context, collection string, records []backup.Record) error
+	delete func(ctx context.Context, collection string, keys []string) error
+}
+
+func (w writer) Keys(ctx context.Context, c string) iter.Seq2[string, error] {
+	if w.keys != nil {
+		return w.keys(ctx, c)
+	}
+	return w.Writer.Keys(ctx, c)
+}
+
+func (w writer) Lookup(ctx context.Context, c string, keys []string) ([]backup.Record, error) {
+	if w.lookup != nil {
+		return w.lookup(ctx, c, keys)
+	}
+	return w.Writer.Lookup(ctx, c, keys)
+}
+
+func (w writer) Put(ctx context.Context, c string, records []backup.Record) error {
+	if w.put != nil {
+		return w.put(ctx, c, records)
+	}
+	return w.Writer.Put(ctx, c, records)
+}
+
+func (w writer) Delete(ctx context.Context, c string, keys []string) error {
+	if w.delete != nil {
+		return w.delete(ctx, c, keys)
+	}
+	return w.Writer.Delete(ctx, c, keys)
+}
+
+// gather takes a sequence apart to spoil it.
+func gather(seq iter.Seq2[backup.Record, error]) []backup.Record {
+	var rs []backup.Record
+	for r, err := range seq {
+		if err == nil {
+			rs = append(rs, backup.Record{Key: r.Key, Value: bytes.Clone(r.Value)})
+		}
+	}
+	return rs
+}
+
+func yieldAll(rs []backup.Record) iter.Seq2[backup.Record, error] {
+	return func(yield func(backup.Record, error) bool) {
+		for _, r := range rs {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+func TestEveryBrokenRuleIsFoundAndNamed(t *testing.T) {
+	spoilReader := func(f func(r backup.Reader) reader) func() Store {
+		return func() Store {
+			return &spoilt{MapStore: emptyStore(), reader: func(r backup.Reader) backup.Reader { return f(r) }}
+		}
+	}
+	spoilWriter := func(f func(w writer) writer) func() Store {
+		return func() Store {
+			return &spoilt{MapStore: emptyStore(), writer: func(w backup.Writer) backup.Writer { return f(writer{Writer: w}) }}
+		}
+	}
+	spoil := func(f func(s *spoilt)) func() Store {
+		return func() Store {
+			s := &spoilt{MapStore: emptyStore()}
+			f(s)
+			return s
+		}
+	}
+	ctx := context.Background()
+
+	cases := map[string]struct {
+		rule string
+		new  func() Store
+	}{
+		"View reads twice": {"View calls read once and returns its error", spoil(func(s *spoilt) {
+			s.view = func(ctx context.Context, read func(backup.Reader) error) error {
+				return errors.Join(s.MapStore.View(ctx, read), s.MapStore.View(ctx, read))
+			}
+		})},
+		"View swallows the error": {"View calls read once and returns its error", spoil(func(s *spoilt) {
+			s.view = func(ctx context.Context, read func(backup.Reader) error) error {
+				_ = s.MapStore.View(ctx, read)
+				return nil
+			}
+		})},
+		"a record in every collection": {"a collection without records is an empty sequence", spoilReader(func(r backup.Reader) reader {
+			return func(ctx context.Context, c string) iter.Seq2[backup.Record, error] {
+				return yieldAll(append(gather(r.Records(ctx, c)), backup.Record{Key: "x", Value: []byte(`{}`)}))
+			}
+		})},
+		"a record twice": {"every record comes back once and unchanged", spoilReader(func(r backup.Reader) reader {
+			return func(ctx context.Context, c string) iter.Seq2[backup.Record, error] {
+				rs := gather(r.Records(ctx, c))
+				return yieldAll(append(rs, rs[:min(1, len(rs))]...))
+			}
+		})},
+		"numbers become floats": {"every record comes back once and unchanged", spoilWriter(func(w writer) writer {
+			w.put = func(ctx context.Context, c string, records []backup.Record) error {
+				rs := slices.Clone(records)
+				for i, r := range rs {
+					var v any
+					_ = json.Unmarshal(r.Value, &v)
+					rs[i].Value, _ = json.Marshal(v)
+				}
+				return w.Writer.Put(ctx, c, rs)
+			}
+			return w
+		})},
+		"random order": {"the order of records depends on the data alone", spoilReader(func(r backup.Reader) reader {
+			return func(ctx context.Context, c string) iter.Seq2[backup.Record, error] {
+				rs := gather(r.Records(ctx, c))
+				rand.Shuffle(len(rs), func(i, j int) { rs[i], rs[j] = rs[j], rs[i] })
+				return yieldAll(rs)
+			}
+		})},
+		"a sequence that runs once": {"a sequence may be abandoned at any record and started again", spoilReader(func(r backup.Reader) reader {
+			return func(ctx context.Context, c string) iter.Seq2[backup.Record, error] {
+				rs := gather(r.Records(ctx, c))
+				return func(yield func(backup.Record, error) bool) {
+					for len(rs) > 0 {
+						next := rs[0]
+						rs = rs[1:]
+						if !yield(next, nil) {
+							return
+						}
+					}
+				}
+			}
+		})},
+		"unknown is empty": {"an unknown collection is an error", spoilReader(func(r backup.Reader) reader {
+			return func(ctx context.Context, c string) iter.Seq2[backup.Record, error] {
+				return yieldAll(gather(r.Records(ctx, c)))
+			}
+		})},
+		"goes on after an error": {"an unknown collection is an error", spoilReader(func(r backup.Reader) reader {
+			return func(ctx context.Context, c string) iter.Seq2[backup.Record, error] {
+				return func(yield func(backup.Record, error) bool) {
+					for rec, err := range r.Records(ctx, c) {
+						if !yield(rec, err) || err != nil && !yield(backup.Record{}, io.EOF) {
+							return
+						}
+					}
+				}
+			}
+		})},
+		"Put into an unknown collection is lost": {"an unknown collection is an error", spoilWriter(func(w writer) writer {
+			w.put = func(ctx context.Context, c string, records []backup.Record) error {
+				_ = w.Writer.Put(ctx, c, records)
+				return nil
+			}
+			return w
+		})},
+		"deaf to cancellation": {"a sequence ends with an error soon after its context is done", spoilReader(func(r backup.Reader) reader {
+			return func(_ context.Context, c string) iter.Seq2[backup.Record, error] { return r.Records(ctx, c) }
+		})},
+		"stops short when cancelled": {"a sequence ends with an error soon after its context is done", spoilReader(func(r backup.Reader) reader {
+			return func(ctx context.Context, c string) iter.Seq2[backup.Record, error] {
+				return func(yield func(backup.Record, error) bool) {
+					for rec, err := range r.Records(ctx, c) {
+						if errors.Is(err, context.Canceled) || !yield(rec, err) {
+							return
+						}
+					}
+				}
+			}
+		})},
+		"a View of now": {"a View is one point in time of all collections while the host goes on writing", spoil(func(s *spoilt) {
+			s.view = func(ctx context.Context, read func(backup.Reader) error) error {
+				return read(reader(func(ctx context.Context, c string) iter.Seq2[backup.Record, error] {
+					return func(yield func(backup.Record, error) bool) {
+						_ = s.MapStore.View(ctx, func(r backup.Reader) error {
+							for rec, err := range r.Records(ctx, c) {
+								if !yield(rec, err) {
+									break
+								}
+							}
+							return nil
+						})
+					}
+				}))
+			}
+		})},
+		"a View that stops the host": {"a View is one point in time of all collections while the host goes on writing", spoil(func(s *spoilt) {
+			lock := make(chan struct{}, 1)
+			s.view = func(ctx context.Context, read func(backup.Reader) error) error {
+				lock <- struct{}{}
+				defer func() { <-lock }()
+				return s.MapStore.View(ctx, read)
+			}
+			s.update = func(ctx context.Context, write func(backup.Writer) error) error {
+				lock <- struct{}{}
+				defer func() { <-lock }()
+				return s.MapStore.Update(ctx, write)
+			}
+		})},
+		"no transaction": {"changes are not seen outside before they are committed", spoil(func(s *spoilt) { s.writer = s.direct })},
+		"never commits": {"Update commits if write returns nil", spoil(func(s *spoilt) {
+			s.update = func(ctx context.Context, write func(backup.Writer) error) error {
+				_ = s.MapStore.Update(ctx, func(w backup.Writer) error { _ = write(w); return io.EOF })
+				return nil
+			}
+		})},
+		"commits in spite of an error": {"Update rolls back and returns the error if write returns one", spoil(func(s *spoilt) {
+			s.update = func(ctx context.Context, write func(backup.Writer) error) error {
+				var got error
+				return errors.Join(s.MapStore.Update(ctx, func(w backup.Writer) error { got = write(w); return nil }), got)
+			}
+		})},
+		"another error": {"Update rolls back and returns the error if write returns one", spoil(func(s *spoilt) {
+			s.update = func(ctx context.Context, write func(backup.Writer) error) error {
+				if err := s.MapStore.Update(ctx, write); err != nil {
+					return fmt.Errorf("update: %v", err)
+				}
+				return nil
+			}
+		})},
+		"commits a panic": {"Update rolls back if write panics, and the store goes on working", spoil(func(s *spoilt) {
+			s.update = func(ctx context.Context, write func(backup.Writer) error) error {
+				var p any
+				err := s.MapStore.Update(ctx, func(w backup.Writer) error {
+					defer func() { p = recover() }()
+					return write(w)
+				})
+				if p != nil {
+					panic(p)
+				}
+				return err
+			}
+		})},
+		"swallows a panic": {"Update rolls back if write panics, and the store goes on working", spoil(func(s *spoilt) {
+			s.update = func(ctx context.Context, write func(backup.Writer) error) error {
+				defer func() { _ = recover() }()
+				return s.MapStore.Update(ctx, write)
+			}
+		})},
+		"commits though cancelled": {"Update rolls back and returns an error if its context is done before the commit", spoil(func(s *spoilt) {
+			s.update = func(_ context.Context, write func(backup.Writer) error) error { return s.MapStore.Update(ctx, write) }
+		})},
+		"write is called again on what it has left": {"write starts from a fresh transaction each time it is called", spoil(func(s *spoilt) {
+			s.update = func(ctx context.Context, write func(backup.Writer) error) error {
+				return s.MapStore.Update(ctx, func(w backup.Writer) error { return errors.Join(write(w), write(w)) })
+			}
+		})},
+		"an update is lost": {"write starts from a fresh transaction each time it is called", spoil(func(s *spoilt) {
+			calls := 0
+			lock := make(chan struct{}, 1)
+			s.update = func(ctx context.Context, write func(backup.Writer) error) error {
+				lock <- struct{}{}
+				defer func() { <-lock }()
+				if calls++; calls == 2 {
+					_ = s.MapStore.Update(ctx, func(w backup.Writer) error { _ = write(w); return io.EOF })
+					return nil
+				}
+				return s.MapStore.Update(ctx, write)
+			}
+		})},
+		"does not see its own changes": {"a transaction sees its own changes", spoilWriter(func(w writer) writer {
+			changed := map[string]bool{}
+			w.put = func(ctx context.Context, c string, records []backup.Record) error {
+				for _, r := range records {
+					changed[r.Key] = true
+				}
+				return w.Writer.Put(ctx, c, records)
+			}
+			w.lookup = func(ctx context.Context, c string, keys []string) ([]backup.Record, error) {
+				rs, err := w.Writer.Lookup(ctx, c, keys)
+				return slices.DeleteFunc(rs, func(r backup.Record) bool { return changed[r.Key] }), err
+			}
+			return w
+		})},
+		"a key twice": {"Keys yields every key once", spoilWriter(func(w writer) writer {
+			w.keys = func(ctx context.Context, c string) iter.Seq2[string, error] {
+				return func(yield func(string, error) bool) {
+					for key, err := range w.Writer.Keys(ctx, c) {
+						for range 2 {
+							if !yield(key, err) {
+								return
+							}
+						}
+					}
+				}
+			}
+			return w
+		})},
+		"Lookup without keys": {"Lookup returns what exists, with its Key, and leaves out absent keys", spoilWriter(func(w writer) writer {
+			w.lookup = func(ctx context.Context, c string, keys []string) ([]backup.Record, error) {
+				rs, err := w.Writer.Lookup(ctx, c, keys)
+				for i := range rs {
+					rs[i].Key = ""
+				}
+				return rs, err
+			}
+			return w
+		})},
+		"Lookup of absent keys": {"Lookup returns what exists, with its Key, and leaves out absent keys", spoilWriter(func(w writer) writer {
+			w.lookup = func(ctx context.Context, c string, keys []string) ([]backup.Record, error) {
+				rs, err := w.Writer.Lookup(ctx, c, keys)
+				if err == nil && len(rs) < len(keys) {
+					err = io.EOF
+				}
+				return rs, err
+			}
+			return w
+		})},
+		"Put keeps members": {"Put overwrites the whole record", spoilWriter(func(w writer) writer {
+			w.put = func(ctx context.Context, c string, records []backup.Record) error {
+				for _, r := range records {
+					old, err := w.Writer.Lookup(ctx, c, []string{r.Key})
+					if err != nil {
+						return err
+					}
+					value := map[string]json.RawMessage{}
+					for _, o := range old {
+						_ = json.Unmarshal(o.Value, &value)
+					}
+					_ = json.Unmarshal(r.Value, &value)
+					r.Value, _ = json.Marshal(value)
+					if err := w.Writer.Put(ctx, c, []backup.Record{r}); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+			return w
+		})},
+		"Put keeps memory": {"Put does not keep the memory of records", spoilWriter(func(w writer) writer {
+			type put struct {
+				c string
+				r []backup.Record
+			}
+			var late []put
+			w.put = func(ctx context.Context, c string, records []backup.Record) error {
+				late = append(late, put{c, records})
+				return nil
+			}
+			w.lookup = func(ctx context.Context, c string, keys []string) ([]backup.Record, error) {
+				for _, p := range late {
+					if err := w.Writer.Put(ctx, p.c, p.r); err != nil {
+						return nil, err
+					}
+				}
+				late = nil
+				return w.Writer.Lookup(ctx, c, keys)
+			}
+			return w
+		})},
+		"Delete of absent keys fails": {"Delete ignores keys that do not exist and removes no others", spoilWriter(func(w writer) writer {
+			w.delete = func(ctx context.Context, c string, keys []string) error {
+				rs, err := w.Writer.Lookup(ctx, c, keys)
+				if err == nil && len(rs) < len(keys) {
+					err = io.EOF
+				}
+				return errors.Join(err, w.Writer.Delete(ctx, c, keys))
+			}
+			return w
+		})},
+		"Delete leaves one": {"Delete ignores keys that do not exist and removes no others", spoilWriter(func(w writer) writer {
+			w.delete = func(ctx context.Context, c string, keys []string) error {
+				return w.Writer.Delete(ctx, c, keys[:max(len(keys)-1, 0)])
+			}
+			return w
+		})},
+		"too many variables": {"batches of any size are accepted, empty ones too", spoilWriter(func(w writer) writer {
+			w.lookup = func(ctx context.Context, c string, keys []string) ([]backup.Record, error) {
+				if len(keys) > 400 {
+					return nil, errors.New("too many variables")
+				}
+				return w.Writer.Lookup(ctx, c, keys)
+			}
+			return w
+		})},
+		"IN ()": {"batches of any size are accepted, empty ones too", spoilWriter(func(w writer) writer {
+			w.delete = func(ctx context.Context, c string, keys []string) error {
+				if len(keys) == 0 {
+					return errors.New("syntax error")
+				}
+				return w.Writer.Delete(ctx, c, keys)
+			}
+			return w
+		})},
+		"letters without case": {"any text may be a key, and each is another key", spoilWriter(func(w writer) writer {
+			w.put = func(ctx context.Context, c string, records []backup.Record) error {
+				rs := slices.Clone(records)
+				for i := range rs {
+					if rs[i].Key == "A" {
+						rs[i].Key = "a"
+					}
+				}
+				return w.Writer.Put(ctx, c, rs)
+			}
+			return w
+		})},
+	}
+	found := map[string]bool{}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			// Only the rule in question is run: a store that breaks it may break others too.
+			i := slices.IndexFunc(rules, func(r rule) bool { return r.name == c.rule })
+			require.GreaterOrEqual(t, i, 0, "no such rule: %s", c.rule)
+			err := rules[i].run(c.new, fixture())
+			var broken *RuleError
+			require.ErrorAs(t, err, &broken)
+			require.Equal(t, c.rule, broken.Rule)
+			require.ErrorContains(t, err, "rule broken: "+c.rule+": ")
+			t.Log(err)
+			found[c.rule] = true
+		})
+	}
+	for _, r := range rules {
+		require.True(t, found[r.name], "no store is broken in this way: %s", r.name)
+	}
+}
+
+// direct writes past the transaction.
+func (s *spoilt) direct(w backup.Writer) backup.Writer {
+	return writer{Writer: w, put: func(ctx context.Context, c string, records []backup.Record) error {
+		return s.MapStore.Update(ctx, func(w backup.Writer) error { return w.Put(ctx, c, records) })
+	}, delete: func(ctx context.Context, c string, keys []string) error {
+		return s.MapStore.Update(ctx, func(w backup.Writer) error { return w.Delete(ctx, c, keys) })
+	}}
+}
+
+func TestCheckStoreReturnsEveryBrokenRule(t *testing.T) {
+	require.NoError(t, CheckStore(func() Store { return emptyStore() }, fixture()))
+
+	err := CheckStore(func() Store {
+		return &spoilt{MapStore: emptyStore(), writer: func(w backup.Writer) backup.Writer {
+			return writer{Writer: w, delete: func(context.Context, string, []string) error { return errors.ErrUnsupported }}
+		}}
+	}, fixture())
+	require.ErrorIs(t, err, errors.ErrUnsupported)
+	require.ErrorContains(t, err, "rule broken: Delete ignores keys that do not exist and removes no others: ")
+	require.ErrorContains(t, err, "rule broken: Update commits if write returns nil: ")
+}
+
+func TestAFixtureThatCannotTestAnythingIsRefused(t *testing.T) {
+	f := fixture()
+	require.Error(t, CheckStore(func() Store { return emptyStore() }, Fixture{}))
+
+	f.Record = func(string, int, int) backup.Record { return backup.Record{Key: "a", Value: []byte(`{}`)} }
+	require.ErrorContains(t, CheckStore(func() Store { return emptyStore() }, f), "share a key")
+
+	f.Record = func(_ string, number, _ int) backup.Record {
+		return backup.Record{Key: fmt.Sprint(number), Value: []byte(`{}`)}
+	}
+	require.ErrorContains(t, CheckStore(func() Store { return emptyStore() }, f), "different values")
+}

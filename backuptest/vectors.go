@@ -1,0 +1,169 @@
+package backuptest
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"sync"
+
+	"github.com/tomo-project/backup"
+)
+
+// The vectors are frozen: files are added, none is ever changed. Its README.md
+// tells how another implementation runs them.
+//
+//go:embed testdata/vectors
+var vectorFiles embed.FS
+
+// A Vector is a document with what is to come of it when [VectorApp] verifies
+// it and restores it into an empty host.
+type Vector struct {
+	Name string
+	File string // in testdata/vectors
+	Note string // what is the matter with it
+
+	// Passphrase is the one to open it with; empty means without.
+	Passphrase string
+
+	// Expect is "ok", or the kind of error that refuses the document: "damaged",
+	// "format", "too-new", "foreign", "no-key", "wrong-key", "invalid",
+	// "dangling" or "limit".
+	Expect string
+
+	// Manifest is what a good document says of itself.
+	Manifest backup.Manifest
+
+	// Records are what a good document restores: its records migrated and with
+	// their secrets open, to the byte but for white space.
+	Records MapStore
+
+	// Data is the document.
+	Data []byte `json:"-"`
+}
+
+// Err returns the error that refuses the document, one of the variables of
+// package backup; nil if it is good.
+func (v Vector) Err() error { return vectorErrors[v.Expect] }
+
+var vectorErrors = map[string]error{
+	"ok":        nil,
+	"damaged":   backup.ErrDamaged,
+	"format":    backup.ErrFormat,
+	"too-new":   backup.ErrTooNew,
+	"foreign":   backup.ErrForeign,
+	"no-key":    backup.ErrNoKey,
+	"wrong-key": backup.ErrWrongKey,
+	"invalid":   backup.ErrInvalid,
+	"dangling":  backup.ErrDangling,
+	"limit":     backup.ErrLimit,
+}
+
+// index is vectors.json.
+type index struct {
+	App struct {
+		Name          string
+		Version       string
+		SchemaVersion int `json:"schema_version"`
+		Collections   []struct {
+			Name     string
+			Shape    string
+			Key      string
+			Schema   json.RawMessage
+			Refs     []backup.Ref
+			Secrets  []string
+			Optional bool
+		}
+	}
+	Vectors []Vector
+}
+
+var loadIndex = sync.OnceValue(func() index {
+	const dir = "testdata/vectors"
+	read := func(name string) []byte {
+		data, err := fs.ReadFile(vectorFiles, path.Join(dir, name))
+		if err != nil {
+			panic("backuptest: " + err.Error())
+		}
+		return data
+	}
+	var x index
+	if err := json.Unmarshal(read("vectors.json"), &x); err != nil {
+		panic("backuptest: vectors.json: " + err.Error())
+	}
+	for i := range x.Vectors {
+		v := &x.Vectors[i]
+		if _, ok := vectorErrors[v.Expect]; !ok {
+			panic(fmt.Sprintf("backuptest: vectors.json: %s expects %q", v.Name, v.Expect))
+		}
+		v.Data = read(v.File)
+	}
+	return x
+})
+
+// Vectors returns the test vectors of the snapshot format, good and bad
+// documents.
+func Vectors() []Vector {
+	vectors := slices.Clone(loadIndex().Vectors)
+	for i := range vectors {
+		vectors[i].Data = bytes.Clone(vectors[i].Data)
+		vectors[i].Records = vectors[i].Records.Clone()
+	}
+	return vectors
+}
+
+// VectorApp returns the application that the vectors belong to. It has every
+// kind of collection, and two schema versions.
+func VectorApp() *backup.App {
+	x := loadIndex().App
+	app := &backup.App{
+		Name:          x.Name,
+		Version:       x.Version,
+		SchemaVersion: x.SchemaVersion,
+		Migrators:     []backup.Migrator{backup.Migration(1, renameTitle)},
+	}
+	for _, c := range x.Collections {
+		shape := backup.List
+		if c.Shape == "map" {
+			shape = backup.Map
+		}
+		app.Collections = append(app.Collections, backup.Collection{
+			Name: c.Name, Shape: shape, Key: c.Key, Schema: slices.Clone(c.Schema),
+			Refs: slices.Clone(c.Refs), Secrets: slices.Clone(c.Secrets), Optional: c.Optional,
+		})
+	}
+	return app
+}
+
+// VectorStore returns an empty store for VectorApp.
+func VectorStore() MapStore {
+	s := MapStore{}
+	for _, c := range loadIndex().App.Collections {
+		s[c.Name] = map[string]string{}
+	}
+	return s
+}
+
+// renameTitle is the step from schema version 1 to 2.
+func renameTitle(_ context.Context, collection string, r backup.Record, emit func(string, backup.Record) error) error {
+	if collection != "servers" {
+		return emit(collection, r)
+	}
+	var server map[string]json.RawMessage
+	if err := json.Unmarshal(r.Value, &server); err != nil {
+		return err
+	}
+	if title, ok := server["title"]; ok {
+		server["name"] = title
+		delete(server, "title")
+	}
+	value, err := json.Marshal(server)
+	if err != nil {
+		return err
+	}
+	return emit(collection, backup.Record{Key: r.Key, Value: value})
+}
