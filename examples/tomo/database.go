@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	_ "modernc.org/sqlite"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/sqlstore"
+	"github.com/tomo-project/backup/tomo"
+)
+
+// applicationID marks a SQLite file as Tomo's: "tomo" in ASCII.
+const applicationID = 0x746f6d6f
+
+//go:embed schema.sql
+var schemaSQL string
+
+// database is an open Tomo database.
+type database struct {
+	*sql.DB
+	path  string
+	store sqlstore.Store
+}
+
+// databaseFile returns the path of --db, or of the guide's default.
+func (c *cli) databaseFile() (string, error) {
+	if c.databasePath != "" {
+		return c.databasePath, nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("no home folder, so name the database with --db: %w", err)
+	}
+	return filepath.Join(home, ".tomo", "tomo.db"), nil
+}
+
+// backupDir is where backups go and are looked for by default.
+func (c *cli) backupDir(database string) string {
+	return filepath.Join(filepath.Dir(database), "backups")
+}
+
+// openDatabase opens the database of this run, which must exist.
+func (c *cli) openDatabase(ctx context.Context) (*database, error) {
+	path, err := c.databaseFile()
+	if err != nil {
+		return nil, err
+	}
+	switch info, err := os.Stat(path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("no database at %s: make one with tomo init, or name another with --db", path)
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("database %s: not a file", path)
+	}
+	db, err := openSQLite(path, "wal")
+	if err != nil {
+		return nil, err
+	}
+	if err := checkDatabase(ctx, db); err != nil {
+		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), db.Close())
+	}
+	return newDatabase(path, db), nil
+}
+
+// openSQLite opens a SQLite file, which is never made by it: foreign keys are
+// enforced, and what is committed survives a loss of power.
+func openSQLite(path, journal string) (*sql.DB, error) {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	name := url.URL{Scheme: "file", Path: filepath.ToSlash(absolute), RawQuery: url.Values{
+		"mode":    {"rw"},
+		"_pragma": {"busy_timeout(5000)", "foreign_keys(1)", "journal_mode(" + journal + ")", "synchronous(full)"},
+	}.Encode()}
+	return sql.Open("sqlite", name.String())
+}
+
+// checkDatabase refuses a file that is not a database of this Tomo.
+func checkDatabase(ctx context.Context, db *sql.DB) error {
+	var id, schema int
+	if err := db.QueryRowContext(ctx, "PRAGMA application_id").Scan(&id); err != nil {
+		return err
+	}
+	if id != applicationID {
+		return errors.New("not a Tomo database")
+	}
+	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&schema); err != nil {
+		return err
+	}
+	if schema != tomo.SchemaVersion {
+		return fmt.Errorf("it has schema version %d, and this is Tomo %s with schema version %d", schema, version, tomo.SchemaVersion)
+	}
+	return nil
+}
+
+// newDatabase maps the tables to the collections of the same names.
+func newDatabase(path string, db *sql.DB) *database {
+	store := sqlstore.Store{DB: db, Dialect: sqlstore.SQLite}
+	for _, collection := range tomo.App(version).Collections {
+		table := sqlstore.Table{Collection: collection.Name}
+		if collection.Shape == backup.Map {
+			table.Key, table.Value = "key", "value"
+		}
+		store.Tables = append(store.Tables, table)
+	}
+	return &database{DB: db, path: path, store: store}
+}

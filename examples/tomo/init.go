@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/tomo"
+)
+
+const maxSample = 10_000_000
+
+func (c *cli) initCommand() *cobra.Command {
+	var sample int
+	cmd := &cobra.Command{
+		Use:   "init",
+		Short: "Make a new, empty database",
+		Long:  `Make a new, empty database. One that exists is never touched.`,
+		Args:  arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if sample < 0 || sample > maxSample {
+				return usagef("--sample %d: want 0 to %d", sample, maxSample)
+			}
+			path, err := c.databaseFile()
+			if err != nil {
+				return err
+			}
+			if err := c.makeDatabase(cmd.Context(), path, sample); err != nil {
+				return err
+			}
+			fmt.Fprintf(c.stdout, "Made the database %s.\n", printable(path))
+			return nil
+		},
+	}
+	cmd.Flags().IntVar(&sample, "sample", 0, "put `N` made-up records into each collection")
+	return cmd
+}
+
+// makeDatabase makes a database at path, whole or not at all.
+func (c *cli) makeDatabase(ctx context.Context, path string, sample int) error {
+	for _, suffix := range []string{"-wal", "-journal"} {
+		// SQLite would play the log of a database that was deleted into the
+		// new one.
+		if _, err := os.Lstat(path + suffix); err == nil && !exists(path) {
+			return fmt.Errorf("%s is left from another database: move it away first", path+suffix)
+		}
+	}
+	err := publish(ctx, path, false, func(f *os.File) error {
+		db, err := openSQLite(f.Name(), "memory") // nobody else sees the file yet
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		setup := fmt.Sprintf("BEGIN; PRAGMA application_id = %d; PRAGMA user_version = %d; %s COMMIT", applicationID, tomo.SchemaVersion, schemaSQL)
+		if _, err := db.ExecContext(ctx, setup); err != nil {
+			return err
+		}
+		if err := c.addSample(ctx, newDatabase(f.Name(), db), sample); err != nil {
+			return err
+		}
+		return db.Close()
+	})
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%w: it is left as it is", err)
+	}
+	return err
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// addSample puts n made-up records into each collection.
+func (c *cli) addSample(ctx context.Context, d *database, n int) error {
+	const batch = 500
+	return d.store.Update(ctx, func(w backup.Writer) error {
+		for _, collection := range c.app.Collections {
+			for i := 0; i < n; i += batch {
+				var records []backup.Record
+				for j := i; j < min(i+batch, n); j++ {
+					if r := tomo.Sample(collection.Name, j); r.Value != nil { // there are only so many settings
+						records = append(records, r)
+					}
+				}
+				if err := w.Put(ctx, collection.Name, records); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tomo-project/backup/tomo"
+)
+
+// binary is the command, built once for all tests.
+var binary string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "tomo-test-")
+		if err != nil {
+			panic(err)
+		}
+		defer os.RemoveAll(dir)
+		if err := os.Chmod(dir, 0o755); err != nil { // a test runs it as another user
+			panic(err)
+		}
+		binary = filepath.Join(dir, "tomo")
+		build := exec.Command("go", "build", "-o", binary, ".")
+		build.Stderr = os.Stderr
+		if err := build.Run(); err != nil {
+			panic(err)
+		}
+		return m.Run()
+	}())
+}
+
+const testPassphrase = "a passphrase for tests"
+
+// machine is the home folder of a user of the command.
+type machine struct {
+	t    *testing.T
+	home string
+	env  []string
+}
+
+// newMachine returns a machine whose database has n made-up records a
+// collection; with n < 0 it has no database.
+func newMachine(t *testing.T, n int) *machine {
+	m := &machine{t: t, home: t.TempDir()}
+	m.env = []string{
+		"HOME=" + m.home,
+		"TMPDIR=" + t.TempDir(),
+		"PATH=" + filepath.Dir(binary) + string(os.PathListSeparator) + os.Getenv("PATH"),
+		passphraseVariable + "=" + testPassphrase,
+	}
+	if n >= 0 {
+		m.ok("init", "--sample", fmt.Sprint(n))
+	}
+	return m
+}
+
+func (m *machine) path(elements ...string) string {
+	return filepath.Join(append([]string{m.home}, elements...)...)
+}
+
+func (m *machine) db() string { return m.path(".tomo", "tomo.db") }
+
+// without returns the machine without an environment variable.
+func (m *machine) without(variable string) *machine {
+	other := *m
+	other.env = nil
+	for _, entry := range m.env {
+		if !strings.HasPrefix(entry, variable+"=") {
+			other.env = append(other.env, entry)
+		}
+	}
+	return &other
+}
+
+func (m *machine) with(variable, value string) *machine {
+	other := m.without(variable)
+	other.env = append(other.env, variable+"="+value)
+	return other
+}
+
+// outcome is what a command did.
+type outcome struct {
+	status         int
+	stdout, stderr string
+}
+
+func (m *machine) command(args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(m.t.Context(), binary, args...)
+	cmd.Env = m.env
+	cmd.Dir = m.home
+	return cmd
+}
+
+// run runs tomo without a terminal.
+func (m *machine) run(args ...string) outcome { return finish(m.t, m.command(args...)) }
+
+func finish(t *testing.T, cmd *exec.Cmd) outcome {
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		require.NoError(t, err)
+	}
+	return outcome{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}
+
+// ok runs tomo and expects success.
+func (m *machine) ok(args ...string) outcome {
+	m.t.Helper()
+	o := m.run(args...)
+	require.Equal(m.t, statusDone, o.status, "tomo %s\n%s%s", strings.Join(args, " "), o.stdout, o.stderr)
+	return o
+}
+
+// fails runs tomo and expects a failure that says something.
+func (m *machine) fails(status int, says string, args ...string) outcome {
+	m.t.Helper()
+	o := m.run(args...)
+	require.Equal(m.t, status, o.status, "tomo %s\n%s%s", strings.Join(args, " "), o.stdout, o.stderr)
+	require.Contains(m.t, o.stderr, says, "tomo %s", strings.Join(args, " "))
+	return o
+}
+
+// sql changes the database behind the command's back.
+func (m *machine) sql(statements ...string) {
+	m.t.Helper()
+	db, err := openSQLite(m.db(), "wal")
+	require.NoError(m.t, err)
+	defer db.Close()
+	for _, statement := range statements {
+		_, err := db.ExecContext(m.t.Context(), statement)
+		require.NoError(m.t, err, statement)
+	}
+}
+
+// dump returns all that is in the database.
+func (m *machine) dump() string {
+	m.t.Helper()
+	db, err := openSQLite(m.db(), "wal")
+	require.NoError(m.t, err)
+	defer db.Close()
+	return dump(m.t, db)
+}
+
+func dump(t *testing.T, db *sql.DB) string {
+	t.Helper()
+	var b strings.Builder
+	for _, collection := range tomo.App(version).Collections {
+		err := eachRow(context.Background(), db, "SELECT * FROM "+collection.Name+" ORDER BY 1", func(_ []string, row []any) {
+			fmt.Fprintf(&b, "%s %#v\n", collection.Name, row)
+		})
+		require.NoError(t, err)
+	}
+	return b.String()
+}
+
+// parse reads a JSON document that stdout must be, all of it.
+func parse[T any](t *testing.T, text string) T {
+	t.Helper()
+	var v T
+	require.NoError(t, json.Unmarshal([]byte(text), &v), text)
+	return v
+}
+
+// files returns the names in a folder.
+func files(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	names := []string{}
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	return names
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	require.NoError(t, err)
+	return string(text)
+}
+
+func write(t *testing.T, name, text string) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o755))
+	require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
+}

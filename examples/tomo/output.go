@@ -1,0 +1,182 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unicode"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/tomo-project/backup"
+)
+
+// advice tells what to do about err where the guide has an answer and the
+// error itself does not say. It is empty otherwise.
+func advice(err error) string {
+	code := sqliteCode(err)
+	is := func(numbers ...syscall.Errno) bool {
+		for _, n := range numbers {
+			if errors.Is(err, n) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case is(syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG), code == sqlite3.SQLITE_FULL:
+		return "The disk is full or over its quota: check disk space, then run the command again."
+	case is(syscall.EROFS), code == sqlite3.SQLITE_READONLY:
+		return "It cannot be written to: check write permissions, and that the file system is not read-only."
+	case errors.Is(err, fs.ErrPermission), code == sqlite3.SQLITE_PERM, code == sqlite3.SQLITE_CANTOPEN:
+		return "Access was denied: check read and write permissions of the file and its folder, and who you are."
+	case code == sqlite3.SQLITE_BUSY, code == sqlite3.SQLITE_LOCKED:
+		return "Another program is using the database: stop Tomo or wait, then run the command again."
+	case code == sqlite3.SQLITE_CORRUPT, code == sqlite3.SQLITE_NOTADB:
+		return "The database is damaged or is not one: restore it from a backup into a new one (tomo init)."
+	case errors.Is(err, backup.ErrStale):
+		return "Run the command again to see what it would do now."
+	case errors.Is(err, backup.ErrDamaged):
+		return "Which backups are whole, tomo backup list shows."
+	}
+	return ""
+}
+
+// sqliteCode returns the primary result code of SQLite in err, or 0.
+func sqliteCode(err error) int {
+	var database *sqlite.Error
+	if !errors.As(err, &database) {
+		return 0
+	}
+	return database.Code() & 0xff
+}
+
+// printJSON prints the one document of --json.
+func (c *cli) printJSON(v any) error {
+	enc := json.NewEncoder(c.stdout)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// printable escapes what must not reach a terminal: a name or value may come
+// from a hostile file, and control characters can rewrite what is on the
+// screen.
+func printable(s string) string {
+	if strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+		}
+	}
+	return b.String()
+}
+
+// printableLines is printable with line ends left alone.
+func printableLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, line := range lines {
+		lines[i] = printable(line)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// shortened cuts s to about max characters.
+func shortened(s string, max int) string {
+	runes := []rune(s)
+	if len(runes) <= max {
+		return s
+	}
+	return string(runes[:max-1]) + "…"
+}
+
+func size(bytes int64) string {
+	switch {
+	case bytes < 1000:
+		return fmt.Sprintf("%d B", bytes)
+	case bytes < 1000_000:
+		return fmt.Sprintf("%.1f kB", float64(bytes)/1e3)
+	case bytes < 1000_000_000:
+		return fmt.Sprintf("%.1f MB", float64(bytes)/1e6)
+	}
+	return fmt.Sprintf("%.1f GB", float64(bytes)/1e9)
+}
+
+// count writes 1234567 as 1,234,567.
+func count(n int64) string {
+	s := strconv.FormatInt(n, 10)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+func plural(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return count(n) + " " + many
+}
+
+func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+
+// sum returns the number of records of all collections.
+func sum(records map[string]int64) int64 {
+	var n int64
+	for _, r := range records {
+		n += r
+	}
+	return n
+}
+
+const (
+	barDelay    = 300 * time.Millisecond // short work shows no bar
+	barInterval = 100 * time.Millisecond
+	barWidth    = 24
+	wipe        = "\r\x1b[K" // empties the line of a terminal
+)
+
+// progress returns a callback that draws a bar on a terminal, and the function
+// that wipes it away. Without a terminal the callback is nil.
+func (c *cli) progress() (show func(backup.Progress), done func()) {
+	if !isTerminal(c.stderr) {
+		return nil, func() {}
+	}
+	started, drawn := time.Now(), time.Time{}
+	show = func(p backup.Progress) {
+		now := time.Now()
+		if now.Sub(started) < barDelay || now.Sub(drawn) < barInterval {
+			return
+		}
+		drawn = now
+		drawBar(c.stderr, p)
+	}
+	return show, func() {
+		if !drawn.IsZero() {
+			fmt.Fprint(c.stderr, wipe)
+			drawn = time.Time{}
+		}
+	}
+}
+
+func drawBar(w *os.File, p backup.Progress) {
+	bar := ""
+	if p.Total > 0 {
+		part := min(float64(p.Bytes)/float64(p.Total), 1)
+		full := int(part * barWidth)
+		bar = fmt.Sprintf("[%s%s] %3.0f %%  ", strings.Repeat("#", full), strings.Repeat("-", barWidth-full), part*100)
+	}
+	fmt.Fprintf(w, wipe+"%-8s %s%s records  %s  %s", p.Phase, bar, count(p.Records), size(p.Bytes), printable(p.Collection))
+}

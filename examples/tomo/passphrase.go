@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/tomo-project/backup"
+)
+
+const (
+	passphraseVariable = "TOMO_BACKUP_PASSPHRASE"
+	maxPassphrase      = 64 << 10
+)
+
+var errNoPassphrase = errors.New("a passphrase is needed for the secrets in the backup. Give it in one of three ways:\n" +
+	"  in the environment variable " + passphraseVariable + "\n" +
+	"  in a file, with --passphrase-file FILE\n" +
+	"  at the prompt, by running the command in a terminal")
+
+// passphraseFlag adds --passphrase-file. There is no flag for the passphrase
+// itself: the arguments of a process can be read by every user of the machine.
+func (c *cli) passphraseFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&c.passphraseFile, "passphrase-file", "", "`FILE` that holds the passphrase; without it "+passphraseVariable+", or a prompt")
+}
+
+// passphrase returns the passphrase from the file, the environment or the
+// terminal. A new one is asked for twice.
+func (c *cli) passphrase(ctx context.Context, isNew bool) ([]byte, error) {
+	if c.passphraseFile != "" {
+		return readPassphrase(c.passphraseFile)
+	}
+	if value, set := os.LookupEnv(passphraseVariable); set {
+		if value == "" {
+			return nil, fmt.Errorf("%s is set but empty", passphraseVariable)
+		}
+		return []byte(value), nil
+	}
+	if !c.interactive() {
+		return nil, errNoPassphrase
+	}
+	first, err := c.askSecret(ctx, "Passphrase of the backup: ")
+	if err != nil {
+		return nil, err
+	}
+	if len(first) == 0 {
+		return nil, errors.New("the passphrase is empty")
+	}
+	if isNew {
+		second, err := c.askSecret(ctx, "The same once more: ")
+		if err != nil {
+			return nil, err
+		}
+		if !bytes.Equal(first, second) {
+			return nil, errors.New("the two passphrases differ")
+		}
+	}
+	return first, nil
+}
+
+// readPassphrase returns the content of a file without its last line end.
+func readPassphrase(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("passphrase file: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxPassphrase+1))
+	if err != nil {
+		return nil, fmt.Errorf("passphrase file: %w", err)
+	}
+	if len(text) > maxPassphrase {
+		return nil, fmt.Errorf("passphrase file %s: longer than %d bytes", name, maxPassphrase)
+	}
+	if rest, found := bytes.CutSuffix(text, []byte("\n")); found {
+		text = bytes.TrimSuffix(rest, []byte("\r"))
+	}
+	if len(text) == 0 {
+		return nil, fmt.Errorf("passphrase file %s: empty", name)
+	}
+	return text, nil
+}
+
+// lazyKey is the passphrase as a recipient and an identity. It is found when it
+// turns out to be needed, so that nobody is asked for one that is not.
+type lazyKey struct {
+	find func() ([]byte, error)
+	key  *backup.PassphraseKey
+}
+
+func (c *cli) key(ctx context.Context, isNew bool) *lazyKey {
+	return &lazyKey{find: func() ([]byte, error) { return c.passphrase(ctx, isNew) }}
+}
+
+func (l *lazyKey) get() error {
+	if l.key != nil {
+		return nil
+	}
+	passphrase, err := l.find()
+	if err != nil {
+		return err
+	}
+	l.key = backup.Passphrase(passphrase)
+	return nil
+}
+
+// Wrap implements [backup.Recipient].
+func (l *lazyKey) Wrap(key []byte) (json.RawMessage, error) {
+	if err := l.get(); err != nil {
+		return nil, err
+	}
+	return l.key.Wrap(key)
+}
+
+// Unwrap implements [backup.Identity].
+func (l *lazyKey) Unwrap(wrapped json.RawMessage) ([]byte, error) {
+	if err := l.get(); err != nil {
+		return nil, err
+	}
+	return l.key.Unwrap(wrapped)
+}
+
+// interactive reports whether a person can be asked: questions go to stderr,
+// so that stdout can be piped away.
+func (c *cli) interactive() bool {
+	return isTerminal(c.stdin) && isTerminal(c.stderr)
+}
+
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+// askSecret reads a line from the terminal without showing it.
+func (c *cli) askSecret(ctx context.Context, question string) ([]byte, error) {
+	fd := int(c.stdin.Fd())
+	before, err := term.GetState(fd)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprint(c.stderr, wipe, question)
+	defer fmt.Fprintln(c.stderr)
+	answer, err := wait(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
+	if ctx.Err() != nil {
+		term.Restore(fd, before) // the read is still waiting, with the echo off
+	}
+	return answer, err
+}
+
+// askYes asks a question that only the word yes agrees to.
+func (c *cli) askYes(ctx context.Context, question string) (bool, error) {
+	fmt.Fprint(c.stderr, wipe, question)
+	answer, err := wait(ctx, func() (string, error) {
+		var line []byte
+		for b := make([]byte, 1); len(line) < 100; { // byte by byte: what follows the line is not ours
+			n, err := c.stdin.Read(b)
+			if n == 0 && err != nil && !errors.Is(err, io.EOF) {
+				return "", err
+			}
+			if n == 0 || b[0] == '\n' {
+				break
+			}
+			line = append(line, b[0])
+		}
+		return string(bytes.TrimSpace(line)), nil
+	})
+	return answer == "yes", err
+}
+
+// wait returns what f returns, or the error of ctx if that ends first: a read
+// from a terminal cannot be interrupted.
+func wait[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := f()
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
+}

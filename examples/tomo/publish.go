@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+)
+
+// tempPattern names the files that are being written. They begin with a dot
+// and do not end with .json, so that nobody takes one for a backup.
+const tempPattern = ".tomo-*.tmp"
+
+// publish writes a file at path, whole or not at all: into a temporary file
+// beside it, synced, and then given its name. It returns an error that wraps
+// fs.ErrExist if the name is taken, unless force is set. Missing folders are
+// made.
+func publish(ctx context.Context, path string, force bool, write func(*os.File) error) (err error) {
+	if err := checkTarget(path, force); err != nil {
+		return err
+	}
+	dir := filepath.Dir(path)
+	if err := makeDir(dir); err != nil {
+		return err
+	}
+	temp, err := os.CreateTemp(dir, tempPattern) // exclusive, mode 0600
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	defer func() {
+		temp.Close()
+		if removed := os.Remove(temp.Name()); removed != nil && !errors.Is(removed, fs.ErrNotExist) {
+			err = errors.Join(err, removed)
+		}
+	}()
+	if err := write(temp); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := temp.Sync(); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := temp.Close(); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if force {
+		err = os.Rename(temp.Name(), path)
+	} else {
+		err = nameExclusively(temp.Name(), path)
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// checkTarget finds out before any work is done whether path can be written.
+func checkTarget(path string, force bool) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !force:
+		return taken(path)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("write %s: not a regular file, and --force replaces only those", path)
+	}
+	return nil
+}
+
+func taken(path string) error {
+	return &fs.PathError{Op: "write", Path: path, Err: fs.ErrExist}
+}
+
+// nameExclusively gives the file temp the name path, unless that is taken.
+func nameExclusively(temp, path string) error {
+	err := os.Link(temp, path)
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return taken(path)
+	}
+	// Some file systems of external drives have no links. There the name is
+	// taken with an empty file first.
+	reserved, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := reserved.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return errors.Join(err, os.Remove(path))
+	}
+	return nil
+}
+
+// makeDir makes dir and what is missing above it, for the owner only.
+func makeDir(dir string) error {
+	var missing []string
+	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
+		if _, err := os.Stat(d); !errors.Is(err, fs.ErrNotExist) || d == filepath.Dir(d) {
+			break
+		}
+		missing = append(missing, d)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, d := range missing {
+		if err := syncDir(filepath.Dir(d)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// syncDir makes the names in dir survive a loss of power.
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" { // cannot, and need not
+		return nil
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

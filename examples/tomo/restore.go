@@ -1,0 +1,329 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tomo-project/backup"
+)
+
+// restoreFlags are the flags of tomo backup restore.
+type restoreFlags struct {
+	input    string
+	full     bool
+	only     []string
+	strategy string
+	dryRun   bool
+	yes      bool
+
+	leaveOutInvalid bool
+	allowNewer      bool
+	allowUnknown    bool
+}
+
+func (c *cli) restoreCommand() *cobra.Command {
+	var flags restoreFlags
+	cmd := &cobra.Command{
+		Use:   "restore --input FILE",
+		Short: "Restore a backup file into the database",
+		Long: `Restore a backup file into the database, whole or not at all.
+
+  --full                  replaces ALL current data, and asks first
+  --only servers,users    restores these collections only
+  neither                 restores every collection that the backup has
+
+What happens to records that are on both sides and differ, --strategy says:
+
+  skip-duplicates         keeps the current ones (the default: only what is
+                          missing is added)
+  merge                   takes the backup's, member by member
+  replace                 takes the backup's, and deletes records that the
+                          backup does not have; asks first
+
+--dry-run shows record by record what would happen, and changes nothing.`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if flags.input == "" {
+				return usagef("say which file: --input FILE")
+			}
+			if err := c.checkCollections(cmd, "only", flags.only); err != nil {
+				return err
+			}
+			strategy, err := backup.ParseStrategy(flags.strategy)
+			if err != nil {
+				return usagef("--strategy %q: want merge, replace or skip-duplicates", flags.strategy)
+			}
+			if flags.full {
+				if len(flags.only) > 0 {
+					return usagef("--full and --only exclude each other")
+				}
+				if cmd.Flags().Changed("strategy") && strategy != backup.Replace {
+					return usagef("--full replaces all data; leave --strategy %s away, or --full", flags.strategy)
+				}
+				strategy = backup.Replace
+			}
+			if strategy == backup.Replace && !flags.yes && !flags.dryRun && !c.interactive() {
+				return usagef("this replaces current data, and there is no terminal to ask for consent: add --yes, or --dry-run to see what would happen")
+			}
+			return c.restore(cmd.Context(), flags, strategy)
+		},
+	}
+	cmd.Flags().StringVar(&flags.input, "input", "", "backup `FILE` to restore")
+	cmd.Flags().BoolVar(&flags.full, "full", false, "replace ALL current data")
+	cmd.Flags().StringSliceVar(&flags.only, "only", nil, "`COLLECTIONS` to restore, such as servers,users")
+	cmd.Flags().StringVar(&flags.strategy, "strategy", backup.SkipDuplicates.String(), "merge, replace or skip-duplicates")
+	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "show what would happen, and change nothing")
+	cmd.Flags().BoolVar(&flags.yes, "yes", false, "do not ask before current data is replaced")
+	cmd.Flags().BoolVar(&flags.leaveOutInvalid, "leave-out-invalid", false, "leave out records that are not valid, and name them")
+	cmd.Flags().BoolVar(&flags.allowNewer, "allow-newer", false, "accept a backup of a newer Tomo, if its data has the same form")
+	cmd.Flags().BoolVar(&flags.allowUnknown, "allow-unknown", false, "leave out collections that this Tomo does not know")
+	c.passphraseFlag(cmd)
+	return cmd
+}
+
+func (c *cli) restore(ctx context.Context, flags restoreFlags, strategy backup.Strategy) error {
+	database, err := c.openDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	defer database.Close()
+	failed := func(err error) error {
+		return fmt.Errorf("restore failed, nothing was changed: %s: %w", flags.input, err)
+	}
+	show, done := c.progress()
+	defer done()
+	snapshot, closeSnapshot, err := c.openSnapshot(ctx, flags.input, show)
+	if err != nil {
+		return failed(err)
+	}
+	defer closeSnapshot()
+
+	opts := backup.RestoreOptions{
+		Only:            flags.only,
+		Strategy:        strategy,
+		AllowNewerApp:   flags.allowNewer,
+		AllowUnknown:    flags.allowUnknown,
+		LeaveOutInvalid: flags.leaveOutInvalid,
+		Progress:        show,
+	}
+	if !flags.dryRun && (flags.yes || strategy != backup.Replace) {
+		report, err := c.app.Restore(ctx, snapshot, database.store, opts)
+		if err != nil {
+			return failed(err)
+		}
+		done()
+		return c.printRestored(report, database.path)
+	}
+	plan, err := c.app.Plan(ctx, snapshot, database.store, opts)
+	if err != nil {
+		return failed(err)
+	}
+	done()
+	if flags.dryRun {
+		if c.json {
+			return c.printPlanJSON(ctx, plan)
+		}
+		return c.printPlan(ctx, plan, flags.input, database.path)
+	}
+	agreed, err := c.askReplace(ctx, flags, database.path, plan.Report())
+	if err != nil {
+		return err
+	}
+	if !agreed {
+		return errors.New("not confirmed: nothing was changed")
+	}
+	report, err := plan.Apply(ctx)
+	if err != nil {
+		return failed(err)
+	}
+	done()
+	return c.printRestored(report, database.path)
+}
+
+// askReplace warns of what Replace does and asks for consent.
+func (c *cli) askReplace(ctx context.Context, flags restoreFlags, database string, report backup.Report) (bool, error) {
+	what := "ALL current data"
+	if len(flags.only) > 0 {
+		what = "the current " + strings.Join(flags.only, ", ")
+	}
+	var t totals
+	for _, collection := range report.Collections {
+		t.add(collection)
+	}
+	fmt.Fprintf(c.stderr, "WARNING: this replaces %s in %s with the backup of %s:\n  %s added, %s changed, %s deleted.\n",
+		what, printable(database), moment(report.CreatedAt), plural(t.added, "record", "records"), count(t.updated), count(t.deleted))
+	return c.askYes(ctx, "Type yes to go on: ")
+}
+
+// totals are the numbers of several collections together.
+type totals struct{ added, updated, deleted, skipped, unchanged int64 }
+
+func (t *totals) add(r backup.CollectionReport) {
+	t.added += r.Added
+	t.updated += r.Updated
+	t.deleted += r.Deleted
+	t.skipped += r.Skipped
+	t.unchanged += r.Unchanged
+}
+
+func (c *cli) printRestored(report backup.Report, database string) error {
+	if c.json {
+		return c.printJSON(report)
+	}
+	fmt.Fprintf(c.stdout, "Restored the backup of %s (Tomo %s) into %s.\n\n", moment(report.CreatedAt), printable(report.ApplicationVersion), printable(database))
+	if err := c.printReport(report, "ADDED", "CHANGED", "DELETED", "KEPT"); err != nil {
+		return err
+	}
+	fmt.Fprintln(c.stdout, "If Tomo is running, restart it.")
+	return nil
+}
+
+// printReport prints the table of a report.
+func (c *cli) printReport(report backup.Report, headings ...string) error {
+	table := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "COLLECTION\tSTRATEGY\t%s\tUNCHANGED\n", strings.Join(headings, "\t"))
+	var t totals
+	for _, r := range report.Collections {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable(r.Name), r.Strategy, count(r.Added), count(r.Updated), count(r.Deleted), count(r.Skipped), count(r.Unchanged))
+		t.add(r)
+	}
+	fmt.Fprintf(table, "total\t\t%s\t%s\t%s\t%s\t%s\n", count(t.added), count(t.updated), count(t.deleted), count(t.skipped), count(t.unchanged))
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for _, r := range report.Collections {
+		if r.Skipped == 0 {
+			continue
+		}
+		more := ""
+		if hidden := r.Skipped - int64(min(len(r.Conflicts), maxConflicts)); hidden > 0 {
+			more = fmt.Sprintf(" … and %s more", count(hidden))
+		}
+		fmt.Fprintf(c.stdout, "Kept as they are in the database, though the backup differs: %s %s%s\n",
+			printable(r.Name), printable(strings.Join(r.Conflicts[:min(len(r.Conflicts), maxConflicts)], ", ")), more)
+	}
+	c.printRemarks(report)
+	return nil
+}
+
+const (
+	maxConflicts = 10 // keys that a person is shown for a collection
+	maxChanges   = 40 // changes that a person is shown
+	maxValue     = 60 // characters of a value that a person is shown
+)
+
+// printPlan prints what a restore would do, for a person.
+func (c *cli) printPlan(ctx context.Context, plan *backup.Plan, input, database string) error {
+	report := plan.Report()
+	fmt.Fprintf(c.stdout, "Restoring %s (made %s by Tomo %s)\ninto %s would do this:\n\n",
+		printable(input), moment(report.CreatedAt), printable(report.ApplicationVersion), printable(database))
+	if err := c.printReport(report, "ADD", "CHANGE", "DELETE", "KEEP"); err != nil {
+		return err
+	}
+	var t totals
+	for _, r := range report.Collections {
+		t.add(r)
+	}
+	all := t.added + t.updated + t.deleted + t.skipped
+	// The changes are gathered before they are printed: the database is locked
+	// while they come, and a person may be reading in a pager.
+	var changes []backup.Change
+	for change, err := range plan.Changes(ctx) {
+		if err != nil {
+			return err
+		}
+		if changes = append(changes, change); len(changes) == maxChanges {
+			break
+		}
+	}
+	fmt.Fprintln(c.stdout)
+	for _, change := range changes {
+		printChange(c.stdout, change)
+	}
+	if more := all - int64(len(changes)); more > 0 {
+		fmt.Fprintf(c.stdout, "… and %s more; --json prints all\n", count(more))
+	}
+	fmt.Fprintln(c.stdout, "\nNothing was changed: this was a dry run.")
+	return nil
+}
+
+// printChange prints one change, and what changes field by field.
+func printChange(w io.Writer, change backup.Change) {
+	record := printable(change.Collection + " " + change.Key)
+	switch change.Action {
+	case backup.Add:
+		fmt.Fprintf(w, "+ %s\n", record)
+	case backup.Delete:
+		fmt.Fprintf(w, "- %s\n", record)
+	case backup.Skip:
+		fmt.Fprintf(w, "= %s (kept)\n", record)
+		printFields(w, change.Fields)
+	case backup.Update:
+		fmt.Fprintf(w, "~ %s\n", record)
+		printFields(w, change.Fields)
+	}
+}
+
+func printFields(w io.Writer, fields []backup.FieldChange) {
+	value := func(v json.RawMessage) string {
+		if v == nil {
+			return "absent"
+		}
+		return shortened(printable(string(v)), maxValue)
+	}
+	for _, f := range fields {
+		pointer := f.Pointer
+		if pointer == "" {
+			pointer = "the value"
+		}
+		fmt.Fprintf(w, "    %s: %s → %s\n", printable(pointer), value(f.Before), value(f.After))
+	}
+}
+
+// printPlanJSON prints a plan as one document. It goes through a temporary
+// file: there may be millions of changes, and the database is locked while they
+// come.
+func (c *cli) printPlanJSON(ctx context.Context, plan *backup.Plan) error {
+	report, err := json.Marshal(plan.Report())
+	if err != nil {
+		return err
+	}
+	temp, err := os.CreateTemp("", "tomo-plan-*.json")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp.Name())
+	defer temp.Close()
+	out := bufio.NewWriter(temp)
+	fmt.Fprintf(out, `{"report":%s,"changes":[`, report)
+	separator := "\n"
+	for change, err := range plan.Changes(ctx) {
+		if err != nil {
+			return err
+		}
+		line, err := json.Marshal(change)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "%s%s", separator, line)
+		separator = ",\n"
+	}
+	fmt.Fprintln(out, "\n]}")
+	if err := out.Flush(); err != nil {
+		return fmt.Errorf("write %s: %w", temp.Name(), err)
+	}
+	if _, err := temp.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	_, err = io.Copy(c.stdout, temp)
+	return err
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/tomo"
+)
+
+// The exit statuses.
+const (
+	statusDone   = 0
+	statusFailed = 1
+	statusUsage  = 2
+)
+
+// cli is one run of the command: its streams and the flags that several
+// commands share.
+type cli struct {
+	stdin, stdout, stderr *os.File
+
+	app            *backup.App
+	databasePath   string // --db
+	passphraseFile string // --passphrase-file
+	json           bool   // --json
+}
+
+// run executes the command that args name and returns the exit status.
+func (c *cli) run(ctx context.Context, args []string) int {
+	c.app = tomo.App(version)
+	root := c.rootCommand()
+	root.SetArgs(args)
+	root.SetIn(c.stdin)
+	root.SetOut(c.stdout)
+	root.SetErr(c.stderr)
+
+	cmd, err := root.ExecuteContextC(ctx)
+	var wrong *usageError
+	switch {
+	case err == nil:
+		return statusDone
+	case errors.As(err, &wrong):
+		fmt.Fprintf(c.stderr, "tomo: %s\nRun '%s --help' for usage.\n", printable(err.Error()), cmd.CommandPath())
+		return statusUsage
+	case ctx.Err() != nil && (errors.Is(err, context.Canceled) || sqliteCode(err) == sqlite3.SQLITE_INTERRUPT):
+		fmt.Fprintln(c.stderr, "tomo: interrupted: nothing was changed")
+		return statusFailed
+	}
+	fmt.Fprintf(c.stderr, "tomo: %s\n", printableLines(err.Error()))
+	if hint := advice(err); hint != "" {
+		fmt.Fprintf(c.stderr, "  %s\n", hint)
+	}
+	return statusFailed
+}
+
+func (c *cli) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "tomo",
+		Short:         "Back up and restore a Tomo database",
+		Version:       version,
+		Args:          cobra.ArbitraryArgs, // an unknown command reaches group, which says so
+		RunE:          group,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.PersistentFlags().StringVar(&c.databasePath, "db", "", "database `PATH` (default ~/.tomo/tomo.db)")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+
+	backups := &cobra.Command{
+		Use:   "backup",
+		Short: "Create, restore, list and verify backups",
+		Args:  cobra.ArbitraryArgs,
+		RunE:  group,
+	}
+	backups.PersistentFlags().BoolVar(&c.json, "json", false, "print one JSON document for machines")
+	backups.AddCommand(c.createCommand(), c.restoreCommand(), c.listCommand(), c.verifyCommand())
+
+	root.AddCommand(backups, c.initCommand(), c.demoCommand())
+	return root
+}
+
+// group is what a command does that only holds other commands.
+func group(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("unknown command %q for %q", args[0], cmd.CommandPath())
+	}
+	names := []string{}
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	return usagef("say what to do: %s %s", cmd.CommandPath(), strings.Join(names, " | "))
+}
+
+// usageError is a mistake in the command line, as against a failure of the work.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Errorf(format, args...)}
+}
+
+// arguments makes a mistake in the number of arguments a usageError.
+func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return &usageError{err}
+		}
+		return nil
+	}
+}
+
+// checkCollections refuses a name in flag that is not one of the App's
+// collections, and a flag that was given without any name.
+func (c *cli) checkCollections(cmd *cobra.Command, flag string, names []string) error {
+	if cmd.Flags().Changed(flag) && len(names) == 0 {
+		return usagef("--%s: no collection named", flag)
+	}
+	var known []string
+	for _, collection := range c.app.Collections {
+		known = append(known, collection.Name)
+	}
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			return usagef("--%s: unknown collection %q; there are %s", flag, name, strings.Join(known, ", "))
+		}
+	}
+	return nil
+}
