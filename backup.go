@@ -17,7 +17,7 @@ import (
 // collection that is not Optional, without a key.
 type BackupOptions struct {
 	// Only names the collections to take, optional ones too. Nil takes every
-	// collection that is not Optional.
+	// collection that is not Optional; an empty list is an error.
 	Only []string
 
 	// Include names Optional collections to take beside the others.
@@ -146,8 +146,13 @@ func (a *App) backup(ctx context.Context, w io.Writer, src DataSource, opts Back
 	return b.end()
 }
 
+var errEmptyOnly = fmt.Errorf("%w: Only is an empty list: name collections, or leave it nil for all of them", ErrInvalid)
+
 // choose returns the collections that the options name.
 func (c *compiled) choose(opts BackupOptions) ([]*collection, error) {
+	if opts.Only != nil && len(opts.Only) == 0 {
+		return nil, errEmptyOnly
+	}
 	for _, name := range slices.Concat(opts.Only, opts.Include) {
 		if c.byName[name] == nil {
 			return nil, fmt.Errorf("%w: %s has no collection %q, only %s", ErrInvalid, c.Name, name, c.names())

@@ -20,7 +20,7 @@ import (
 type RestoreOptions struct {
 	// Only names the collections to restore (guide, "Selective Restore"), as
 	// the App declares them, after migration. Nil means all that the snapshot
-	// has.
+	// has; an empty list is an error.
 	Only []string
 
 	// Strategy is used for the collections that Strategies does not name. A
@@ -244,6 +244,9 @@ func (in *incoming) warn(text string) { in.warnings = append(in.warnings, text) 
 
 // checkNames refuses options that name collections which do not exist.
 func (in *incoming) checkNames() error {
+	if in.opts.Only != nil && len(in.opts.Only) == 0 {
+		return errEmptyOnly
+	}
 	for _, name := range in.opts.Only {
 		if in.byName[name] == nil {
 			return fmt.Errorf("%w: %s has no collection %q, only %s", ErrInvalid, in.Name, name, in.names())
@@ -405,7 +408,13 @@ func (in *incoming) produce(ctx context.Context, sec *codec.Section, f func(col 
 	if in.snapshot.locked(sec) {
 		return fmt.Errorf("%w: the secrets of %s are sealed; give the passphrase or key that the snapshot was made with", ErrNoKey, sec.Name)
 	}
+	unlisted := declared != nil && sec.IsMap == (declared.Shape == Map) && !in.snapshot.sealed(sec)
 	return in.snapshot.records(ctx, sec, func(r item) error {
+		if unlisted {
+			if err := declared.refuseSealed(r); err != nil {
+				return err
+			}
+		}
 		if version == in.SchemaVersion {
 			return f(declared, r)
 		}

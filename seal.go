@@ -16,7 +16,8 @@ import (
 type Recipient interface {
 	// Wrap returns key wrapped for the recipient, a JSON object whose member
 	// "type" names the method (FORMAT.md, "Sealing"). It is stored in the
-	// snapshot in clear.
+	// snapshot in clear. A backup calls it once, and only if a collection that
+	// it takes has secrets.
 	Wrap(key []byte) (json.RawMessage, error)
 }
 
@@ -24,7 +25,8 @@ type Recipient interface {
 type Identity interface {
 	// Unwrap returns the key of a snapshot from one of its wrapped keys. It
 	// returns ErrWrongKey if wrapped is of a type that it does not handle or
-	// was made for another identity.
+	// was made for another identity. Another error ends the attempt. It is
+	// called only if the snapshot has secrets.
 	Unwrap(wrapped json.RawMessage) (key []byte, err error)
 }
 

@@ -123,25 +123,42 @@ func unwrap(ctx context.Context, keys []json.RawMessage, identities []Identity) 
 	return nil, fmt.Errorf("%w: the passphrase or key does not open this snapshot; nothing was changed, try the one that was in use when it was made", ErrWrongKey)
 }
 
-// locked tells whether the section has secrets that cannot be opened.
-func (s *Snapshot) locked(sec *codec.Section) bool {
-	if s.encryption == nil || s.box != nil {
+// sealed tells whether the snapshot has sealed secrets in the section.
+func (s *Snapshot) sealed(sec *codec.Section) bool {
+	if s.encryption == nil {
 		return false
 	}
 	_, ok := s.encryption.Fields[sec.Name]
 	return ok
 }
 
+// locked tells whether the section has secrets that cannot be opened.
+func (s *Snapshot) locked(sec *codec.Section) bool { return s.box == nil && s.sealed(sec) }
+
+// refuseSealed refuses a sealed value in a record of a section that has no
+// sealed secrets: what said how to open it was taken away, and it must not pass
+// for data.
+func (col *collection) refuseSealed(r item) error {
+	if len(col.secrets) == 0 {
+		return nil
+	}
+	view := col.view(r.key, r.value, nil)
+	return codec.Find(view, col.secrets, func(pointer string, start, end int) error {
+		if _, sealed := codec.OnlyMember(view[start:end], sealedMember); sealed {
+			return &RecordError{Collection: col.Name, Key: r.key, Pointer: col.inside(r.key, pointer), Offset: r.offset,
+				Err: fmt.Errorf("%w: a sealed secret, and the snapshot does not say how to open it", ErrDamaged)}
+		}
+		return nil
+	})
+}
+
 // opener returns what opens the records of a section, nil if there is nothing
 // to open or no key for it.
 func (s *Snapshot) opener(sec *codec.Section) (func(item) (item, error), error) {
-	if s.box == nil {
+	if s.box == nil || !s.sealed(sec) {
 		return nil, nil
 	}
-	fields, ok := s.encryption.Fields[sec.Name]
-	if !ok {
-		return nil, nil
-	}
+	fields := s.encryption.Fields[sec.Name]
 	keyPointer, secrets, err := places(fields, sec.IsMap)
 	if err != nil {
 		return nil, fmt.Errorf(`%w: member "encryption", %s: %w`, ErrFormat, codec.Quote(sec.Name), err)

@@ -55,6 +55,10 @@ type Reader interface {
 // repeated (serialization failures) may call write again from a fresh
 // transaction; write starts over each time.
 //
+// A restore deletes first and puts afterwards, so that what comes can take the
+// place of what goes. A store that enforces references or uniqueness among
+// records must do so for the state at the commit, not for each step.
+//
 // The library uses Update also to look only, as [App.Plan] does: it then makes
 // no change and returns an error of its own, so that the transaction is rolled
 // back.

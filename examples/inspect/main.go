@@ -44,14 +44,14 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, stdout io.Writer) error {
-	var use func(*backup.Snapshot, *os.File) error
+	var use func(*backup.Snapshot) error
 	switch {
 	case len(args) == 1:
-		use = func(s *backup.Snapshot, _ *os.File) error { return printManifest(s, stdout) }
+		use = func(s *backup.Snapshot) error { return printManifest(s, stdout) }
 	case len(args) == 2 && args[0] == "validate":
-		use = func(s *backup.Snapshot, _ *os.File) error { return printVerdict(s, stdout) }
+		use = func(s *backup.Snapshot) error { return printVerdict(s, stdout) }
 	case len(args) == 3 && args[0] == "extract":
-		use = func(s *backup.Snapshot, f *os.File) error { return extract(ctx, s, f, args[2], stdout) }
+		use = func(s *backup.Snapshot) error { return extract(ctx, s, args[2], stdout) }
 	default:
 		return errUsage
 	}
@@ -65,7 +65,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return fmt.Errorf("%s: %w", f.Name(), err)
 	}
 	defer s.Close()
-	return use(s, f)
+	return use(s)
 }
 
 func printManifest(s *backup.Snapshot, w io.Writer) error {
@@ -91,26 +91,19 @@ func printVerdict(s *backup.Snapshot, w io.Writer) error {
 
 // extract prints the records of a list, and those of a map as objects of one
 // member.
-func extract(ctx context.Context, s *backup.Snapshot, f io.ReadSeeker, collection string, w io.Writer) error {
+func extract(ctx context.Context, s *backup.Snapshot, collection string, w io.Writer) error {
 	if _, ok := s.Manifest().Records[collection]; !ok {
 		return fmt.Errorf("no collection %q in the snapshot; there are %q", collection, s.Collections())
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	begin, err := delimiter(json.NewDecoder(bufio.NewReader(f)), "data", collection)
-	if err != nil {
-		return err
 	}
 	out := bufio.NewWriter(w)
 	members := json.NewEncoder(out)
 	members.SetEscapeHTML(false)
-	err = s.View(ctx, func(r backup.Reader) error {
+	err := s.View(ctx, func(r backup.Reader) error {
 		for record, err := range r.Records(ctx, collection) {
 			if err != nil {
 				return err
 			}
-			if begin == json.Delim('{') {
+			if s.Shape(collection) == backup.Map {
 				err = members.Encode(map[string]json.RawMessage{record.Key: record.Value})
 			} else {
 				_, err = fmt.Fprintf(out, "%s\n", record.Value)
@@ -122,44 +115,4 @@ func extract(ctx context.Context, s *backup.Snapshot, f io.ReadSeeker, collectio
 		return nil
 	})
 	return errors.Join(err, out.Flush())
-}
-
-// delimiter returns how the value at a path of member names begins: with { or [.
-func delimiter(dec *json.Decoder, path ...string) (json.Token, error) {
-	token, err := dec.Token()
-	if err != nil || len(path) == 0 {
-		return token, err
-	}
-	for dec.More() {
-		name, err := dec.Token()
-		if err != nil {
-			return nil, err
-		}
-		if name == path[0] {
-			return delimiter(dec, path[1:]...)
-		}
-		if err := skip(dec); err != nil {
-			return nil, err
-		}
-	}
-	return nil, fmt.Errorf("no member %q", path[0])
-}
-
-// skip passes over a value of any size.
-func skip(dec *json.Decoder) error {
-	for depth := 0; ; {
-		token, err := dec.Token()
-		if err != nil {
-			return err
-		}
-		switch token {
-		case json.Delim('{'), json.Delim('['):
-			depth++
-		case json.Delim('}'), json.Delim(']'):
-			depth--
-		}
-		if depth == 0 {
-			return nil
-		}
-	}
 }
