@@ -73,16 +73,21 @@ func (sqlite) begin(ctx context.Context, conn *sql.Conn, write bool) (_ transact
 		}
 		if err != nil {
 			tx.rollback()
-			return nil, fmt.Errorf("sqlstore: begin a transaction: %w", busy(contextError(ctx, err)))
+			return nil, fmt.Errorf("sqlstore: begin a transaction: %w", SQLite.explain(contextError(ctx, err)))
 		}
 	}
 	return tx, nil
 }
 
-// busy says what to do about a locked database.
-func busy(err error) error {
-	if strings.Contains(err.Error(), "database is locked") {
-		return fmt.Errorf("another connection is writing; try again, or set PRAGMA busy_timeout on the connections of the store: %w", err)
+func (sqlite) explain(err error) error {
+	switch {
+	case err == nil:
+	case strings.Contains(err.Error(), "database is locked"):
+		err = fmt.Errorf("%w; another connection is writing: try again, or set PRAGMA busy_timeout on the connections of the store", err)
+	case strings.Contains(err.Error(), "disk is full"):
+		err = fmt.Errorf("%w; check disk space", err)
+	case strings.Contains(err.Error(), "readonly database"):
+		err = fmt.Errorf("%w; check write permissions", err)
 	}
 	return err
 }
@@ -139,6 +144,17 @@ func (tx *sqliteTx) violations(ctx context.Context) (map[violation]int, error) {
 	return found, rows.Err()
 }
 
+// alive: SQLite rolls back when the disk is full, on an I/O error, and when it
+// runs out of memory. What follows would be committed statement by statement.
+func (tx *sqliteTx) alive(ctx context.Context) bool {
+	_, err := tx.conn.ExecContext(ctx, "BEGIN")
+	if err == nil {
+		tx.rollback()
+		return false
+	}
+	return strings.Contains(err.Error(), "within a transaction")
+}
+
 func (tx *sqliteTx) commit(ctx context.Context, tables []*table) error {
 	if len(tx.before) > 0 {
 		if err := tx.dangling(ctx, tables); err != nil {
@@ -159,7 +175,7 @@ func (tx *sqliteTx) commit(ctx context.Context, tables []*table) error {
 		}
 	}
 	tx.rollback()
-	return fmt.Errorf("sqlstore: commit: %w", busy(err))
+	return fmt.Errorf("sqlstore: commit: %w", SQLite.explain(err))
 }
 
 // dangling returns an error that names the references that the transaction has

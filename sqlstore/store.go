@@ -173,6 +173,9 @@ type Dialect interface {
 	// for an identity: false if no row can have it.
 	keyText(c *column, v any) (string, error)
 	keyArg(c *column, key string) (any, bool)
+
+	// explain adds to an error of the database what to do next.
+	explain(err error) error
 }
 
 // A transaction ends exactly once, by commit or by rollback. If commit fails,
@@ -180,6 +183,9 @@ type Dialect interface {
 type transaction interface {
 	// touch is called before the first change.
 	touch(ctx context.Context) error
+	// alive tells whether the transaction goes on after an error: the database
+	// ends it itself where it must.
+	alive(ctx context.Context) bool
 	commit(ctx context.Context, tables []*table) error
 	rollback()
 }

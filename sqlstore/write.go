@@ -25,7 +25,7 @@ const (
 type writer struct {
 	*view
 	touched bool
-	failed  error // the first failure: what it left undone must not be committed
+	failed  error // the first failure: nothing is changed after it, nor committed
 	stmts   map[string]*sql.Stmt
 	puts    map[*table]map[string]*put
 
@@ -81,24 +81,23 @@ func (w *writer) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
 func (w *writer) Keys(ctx context.Context, collection string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		more := true
-		err := w.keys(ctx, collection, func(key string) bool {
-			more = yield(key, nil)
-			return more
-		})
+		t, err := w.table(collection)
+		if err == nil {
+			err = w.fail(w.keys(ctx, t, func(key string) bool {
+				more = yield(key, nil)
+				return more
+			}))
+		}
 		if err != nil && more {
 			yield("", err)
 		}
 	}
 }
 
-func (w *writer) keys(ctx context.Context, collection string, yield func(string) bool) error {
-	t, err := w.table(collection)
-	if err != nil {
-		return err
-	}
+func (w *writer) keys(ctx context.Context, t *table, yield func(string) bool) error {
 	rows, err := w.conn.QueryContext(ctx, "SELECT "+w.dialect.column(t.keyColumn())+" FROM "+t.name)
 	if err != nil {
-		return fmt.Errorf("read the keys of %s: %w", collection, contextError(ctx, err))
+		return fmt.Errorf("read the keys of %s: %w", t.collection, contextError(ctx, err))
 	}
 	defer rows.Close()
 	var cell any
@@ -107,7 +106,7 @@ func (w *writer) keys(ctx context.Context, collection string, yield func(string)
 			return err
 		}
 		if err := rows.Scan(&cell); err != nil {
-			return fmt.Errorf("read the keys of %s: %w", collection, err)
+			return fmt.Errorf("read the keys of %s: %w", t.collection, err)
 		}
 		key, err := w.dialect.keyText(t.keyColumn(), cell)
 		if err != nil {
@@ -118,7 +117,7 @@ func (w *writer) keys(ctx context.Context, collection string, yield func(string)
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return fmt.Errorf("read the keys of %s: %w", collection, contextError(ctx, err))
+		return fmt.Errorf("read the keys of %s: %w", t.collection, contextError(ctx, err))
 	}
 	return ctx.Err()
 }
@@ -148,7 +147,7 @@ func (w *writer) Lookup(ctx context.Context, collection string, keys []string) (
 		return rows.Err()
 	})
 	if err != nil {
-		return nil, fmt.Errorf("look up records of %s: %w", collection, contextError(ctx, err))
+		return nil, w.fail(fmt.Errorf("look up records of %s: %w", collection, contextError(ctx, err)))
 	}
 	start := 0
 	for i, end := range w.ends {
@@ -173,7 +172,10 @@ func (w *writer) Delete(ctx context.Context, collection string, keys []string) e
 	return w.fail(err)
 }
 
+// fail keeps the first failure. The database may have ended the transaction with
+// it, and nothing must be changed outside of one.
 func (w *writer) fail(err error) error {
+	err = w.dialect.explain(err)
 	if w.failed == nil {
 		w.failed = err
 	}
@@ -367,7 +369,7 @@ func (w *writer) flush(ctx context.Context, p *put) error {
 		}
 		n := rows * len(p.set)
 		err := w.exec(ctx, p, args[:n], rows)
-		if err != nil && rows > 1 && ctx.Err() == nil {
+		if err != nil && rows > 1 && ctx.Err() == nil && w.tx.alive(ctx) {
 			// One of the rows is refused: which?
 			for i := range rows {
 				if one := w.exec(ctx, p, args[i*len(p.set):(i+1)*len(p.set)], 1); one != nil {
