@@ -150,7 +150,7 @@ func ExampleApp_Plan() {
 		check(err)
 		fmt.Println(change.Action, change.Collection, change.Key)
 		for _, f := range change.Fields {
-			fmt.Printf("  %s: %s -> %s\n", f.Pointer, f.Before, f.After)
+			fmt.Printf("  %s: %s -> %s\n", f.Pointer, string(f.Before), string(f.After))
 		}
 	}
 	// Output:

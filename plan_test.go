@@ -56,7 +56,7 @@ func changesOf(t *testing.T, p *backup.Plan) []string {
 		require.NoError(t, err)
 		line := fmt.Sprintf("%s %s %q", c.Action, c.Collection, c.Key)
 		for _, f := range c.Fields {
-			line += fmt.Sprintf(" %s:%s>%s", f.Pointer, f.Before, f.After)
+			line += fmt.Sprintf(" %s:%s>%s", f.Pointer, string(f.Before), string(f.After))
 		}
 		lines = append(lines, line)
 	}

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -208,20 +210,27 @@ func OnlyMember(v []byte, name string) (text []byte, ok bool) {
 	return text, ok && n == 1
 }
 
-// Unmarshal decodes a value of the header into v: names are matched to the
-// letter, unknown ones and null refused.
+// Unmarshal decodes a compact value of the header into v: names are matched to
+// the letter, unknown ones refused, and null too, which would else pass for an
+// empty value.
 func Unmarshal(value []byte, v any) error {
-	return jsonv2.Unmarshal(value, v, jsonv2.RejectUnknownMembers(true), noNull)
+	if hasNull(Decode(value)) {
+		return errors.New("it is or has null")
+	}
+	return jsonv2.Unmarshal(value, v, jsonv2.RejectUnknownMembers(true))
 }
 
-// noNull refuses null, which would else pass for an empty value, wherever a
-// value is decoded.
-var noNull = jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(func(dec *jsontext.Decoder, _ any) error {
-	if dec.PeekKind() == 'n' {
-		return errors.New("it is null")
+func hasNull(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return true
+	case []any:
+		return slices.ContainsFunc(v, hasNull)
+	case map[string]any:
+		return slices.ContainsFunc(slices.Collect(maps.Values(v)), hasNull)
 	}
-	return errors.ErrUnsupported
-}))
+	return false
+}
 
 // Marshal encodes a value of the header, with the members of maps in order.
 func Marshal(v any) ([]byte, error) {
