@@ -30,8 +30,8 @@ type App struct {
 	// by one whenever stored data must be migrated to be read.
 	SchemaVersion int
 
-	// Collections are written to a snapshot in this order. The order of a
-	// restore is derived from Refs: what is referred to comes first.
+	// Collections are backed up and restored in this order, but that what is
+	// referred to by Refs comes first.
 	Collections []Collection
 
 	// Migrators hold one step for each schema version before SchemaVersion, in
@@ -151,6 +151,9 @@ func (a *App) compile() (*compiled, error) {
 	}
 	if a.SchemaVersion < 1 {
 		fail("SchemaVersion %d: want 1 or more", a.SchemaVersion)
+	}
+	if len(a.Collections) > codec.MaxCollections {
+		fail("%d collections: the most is %d", len(a.Collections), codec.MaxCollections)
 	}
 	for _, declared := range a.Collections {
 		col, err := declared.compile()

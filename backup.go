@@ -80,9 +80,10 @@ func (a *App) backup(ctx context.Context, w io.Writer, src DataSource, opts Back
 	if len(opts.Recipients) == 0 && slices.ContainsFunc(c.collections, func(col *collection) bool { return len(col.secrets) > 0 }) {
 		return Manifest{}, fmt.Errorf("%w: %s has secret fields, which are never written in clear: give a passphrase or another recipient", ErrNoKey, a.Name)
 	}
-	if s, ok := src.(*Snapshot); ok && s.encryption != nil && s.box == nil {
-		// Sealed once more, its secrets would look like secrets and be none.
-		return Manifest{}, fmt.Errorf("%w: the snapshot to back up was opened without its key; open it with one of its identities", ErrNoKey)
+	if s, ok := src.(*Snapshot); ok {
+		if err := c.checkSource(s); err != nil {
+			return Manifest{}, err
+		}
 	}
 	b := &backup{
 		compiled: c,
@@ -159,7 +160,7 @@ func (c *compiled) choose(opts BackupOptions) ([]*collection, error) {
 		}
 	}
 	var chosen []*collection
-	for _, col := range c.collections {
+	for _, col := range c.order {
 		wanted := !col.Optional
 		if opts.Only != nil {
 			wanted = slices.Contains(opts.Only, col.Name)
@@ -305,9 +306,6 @@ func (b *backup) write(col *collection, batch *batch) error {
 	for i := range batch.items {
 		r := &batch.items[i]
 		value := r.value
-		if col.Shape == Map && len(r.key) > codec.MaxKey {
-			return fmt.Errorf("%w: a key of %s has %d bytes, the most is %d", ErrLimit, col.Name, len(r.key), codec.MaxKey)
-		}
 		if b.box != nil && len(col.secrets) > 0 {
 			view, err := col.sealRecord(b.box, r.key, col.view(r.key, value, nil))
 			if err != nil {

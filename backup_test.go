@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -89,8 +88,8 @@ func TestABackupTakesTheCollectionsThatWereNamed(t *testing.T) {
 		opts backup.BackupOptions
 		want []string
 	}{
-		"all but the optional":   {backup.BackupOptions{}, []string{"applications", "servers", "settings", "users"}},
-		"the optional as well":   {backup.BackupOptions{Include: []string{"logs"}}, []string{"applications", "servers", "settings", "users", "logs"}},
+		"all but the optional":   {backup.BackupOptions{}, []string{"servers", "applications", "settings", "users"}},
+		"the optional as well":   {backup.BackupOptions{Include: []string{"logs"}}, []string{"servers", "applications", "settings", "users", "logs"}},
 		"only some":              {backup.BackupOptions{Only: []string{"users", "servers"}}, []string{"servers", "users"}},
 		"only the optional":      {backup.BackupOptions{Only: []string{"logs"}}, []string{"logs"}},
 		"only some and optional": {backup.BackupOptions{Only: []string{"users"}, Include: []string{"logs"}}, []string{"users", "logs"}},
@@ -347,8 +346,8 @@ func TestInvalidRecordsCanBeLeftOutButNotSilently(t *testing.T) {
 	require.Contains(t, strings.Join(texts(m.LeftOut), "\n"), `servers "s1" /port: must be >= 1`)
 	require.Contains(t, strings.Join(texts(m.LeftOut), "\n"), `servers "s3": `)
 	require.Equal(t, []string{
-		`applications "a1" /server_id: there is no "s1" in servers`,
 		`servers "s2" /parent: there is no "s1" in servers`,
+		`applications "a1" /server_id: there is no "s1" in servers`,
 		`settings "home_server": there is no "s1" in servers`,
 	}, texts(m.Dangling))
 	require.Contains(t, file.String(), `"left_out":{"servers":2}`)
@@ -441,25 +440,6 @@ func TestABackupIsOnePointInTime(t *testing.T) {
 	writer.Wait()
 }
 
-func TestABackupDoesNotHoldTheRecords(t *testing.T) {
-	const records = 200_000 // of about 300 bytes: 60 MB
-	live := func() uint64 {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
-	before, most, calls := live(), uint64(0), 0
-	_, err := benchApp("").Backup(t.Context(), io.Discard, generated(records), backup.BackupOptions{Progress: func(p backup.Progress) {
-		if calls++; calls%100 == 0 {
-			most = max(most, live())
-		}
-	}})
-	require.NoError(t, err)
-	require.Greater(t, calls, 100)
-	require.Less(t, most-min(most, before), uint64(24<<20), "the keys alone may be held")
-}
-
 // A fullDisk takes so many bytes and no more.
 type fullDisk struct{ room int }
 
@@ -527,7 +507,7 @@ func TestASourceThatFailsAnywhereFailsTheBackup(t *testing.T) {
 			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 			require.ErrorContains(t, err, "host")
 			if call == backuptest.CallRecords && nth == 1 {
-				require.ErrorContains(t, err, "read applications from the host")
+				require.ErrorContains(t, err, "read servers from the host")
 			}
 		}
 	}
@@ -557,7 +537,7 @@ func TestASourceThatBreaksItsPromiseIsNoticed(t *testing.T) {
 			f := &backuptest.Faulty{Source: store, On: backuptest.CallRecords, Nth: 3, Err: io.ErrUnexpectedEOF}
 			f.View(ctx, read)
 			return nil
-		}, "read applications from the host: unexpected EOF"},
+		}, "read servers from the host: unexpected EOF"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := homelab().Backup(t.Context(), io.Discard, c.view, backup.BackupOptions{Recipients: sealed})
@@ -682,4 +662,27 @@ func (reused) Records(context.Context, string) iter.Seq2[backup.Record, error] {
 			clear(buf)
 		}
 	}
+}
+
+func TestAKeyThatIsTooLongForAMapIsLeftOutLikeAnyInvalidRecord(t *testing.T) {
+	app := &backup.App{Name: "a", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{{Name: "settings", Shape: backup.Map}}}
+	store := backuptest.MapStore{"settings": {"short": "1", strings.Repeat("long", 2000): "2"}}
+	_, err := app.Backup(t.Context(), io.Discard, store, backup.BackupOptions{})
+	require.ErrorIs(t, err, backup.ErrInvalid)
+	require.ErrorIs(t, err, backup.ErrLimit)
+	require.Less(t, len(err.Error()), 1000, "and the message does not quote all of it")
+	m, err := app.Backup(t.Context(), io.Discard, store, backup.BackupOptions{LeaveOutInvalid: true})
+	require.NoError(t, err)
+	require.Len(t, m.LeftOut, 1)
+}
+
+func TestASmallLimitOnDepthIsForRecordsOnly(t *testing.T) {
+	app := &backup.App{Name: "a", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{{Name: "notes", Key: "/id"}}}
+	var out strings.Builder
+	limits := backup.Limits{Depth: 1}
+	_, err := app.Backup(t.Context(), &out, backuptest.MapStore{"notes": {"1": `{"id":1}`}}, backup.BackupOptions{Limits: limits})
+	require.NoError(t, err)
+	s, err := backup.OpenSnapshot(t.Context(), strings.NewReader(out.String()), backup.OpenOptions{Limits: limits})
+	require.NoError(t, err, "what was written is read with the same limits")
+	require.NoError(t, s.Close())
 }

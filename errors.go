@@ -65,16 +65,25 @@ func (e *RecordError) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Collection)
 	if e.Key != "" {
-		fmt.Fprintf(&b, " %q", e.Key)
+		fmt.Fprintf(&b, " %q", shorten(e.Key))
 	}
 	if e.Pointer != "" {
-		b.WriteString(" " + e.Pointer)
+		b.WriteString(" " + shorten(e.Pointer))
 	}
 	if e.Offset >= 0 {
 		fmt.Fprintf(&b, " (byte %d)", e.Offset)
 	}
-	b.WriteString(": " + e.Err.Error())
+	b.WriteString(": " + shorten(e.Err.Error()))
 	return b.String()
+}
+
+// shorten cuts what may come from outside and be of any length.
+func shorten(s string) string {
+	const most = 500
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 // MarshalJSON returns the members collection, key, pointer, offset and error, the

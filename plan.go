@@ -11,6 +11,7 @@ import (
 	"hash"
 	"iter"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -354,7 +355,7 @@ func (c *comparison) lookup(col *collection, keys []string) (map[string][]byte, 
 }
 
 // hostLimits are for the host's own records, which it may do with as it likes.
-var hostLimits = codec.Limits{Depth: 10_000, RecordBytes: 1 << 30}
+var hostLimits = codec.Limits{Depth: codec.MaxDepth, Values: math.MaxInt, RecordBytes: 1 << 30}
 
 // delete removes the surplus of a collection.
 func (c *comparison) delete(col *collection, report *CollectionReport) error {

@@ -88,6 +88,8 @@ func (col *collection) identity(r *item) (string, error) {
 		return "", errors.New("the key is empty")
 	case !utf8.ValidString(r.key):
 		return "", errors.New("the key is not UTF-8")
+	case len(r.key) > codec.MaxKey:
+		return "", fmt.Errorf("%w: the key has %d bytes, the most is %d", ErrLimit, len(r.key), codec.MaxKey)
 	}
 	return r.key, nil
 }

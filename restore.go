@@ -41,7 +41,8 @@ type RestoreOptions struct {
 
 	// LeaveOutInvalid leaves out records that are not valid, instead of
 	// refusing the snapshot, and names them in Report.LeftOut. The record that
-	// the host has under such a key stays, with any strategy.
+	// the host has under such a key stays, with any strategy. An error of a
+	// migrator still ends the restore.
 	LeaveOutInvalid bool
 
 	// Progress, if not nil, is called now and then.

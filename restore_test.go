@@ -162,7 +162,7 @@ func TestOptionsThatMakeNoSenseAreRefused(t *testing.T) {
 		want string
 	}{
 		"an unknown collection":                {backup.RestoreOptions{Only: []string{"user"}}, `homelab has no collection "user", only applications, servers`},
-		"a collection the snapshot has not":    {backup.RestoreOptions{Only: []string{"users", "logs"}}, `the snapshot has no collection "logs", only applications, servers, settings, users`},
+		"a collection the snapshot has not":    {backup.RestoreOptions{Only: []string{"users", "logs"}}, `the snapshot has no collection "logs", only servers, applications, settings, users`},
 		"a strategy of an unknown collection":  {backup.RestoreOptions{Strategies: map[string]backup.Strategy{"user": backup.Merge}}, `a strategy for "user"`},
 		"an unknown strategy":                  {backup.RestoreOptions{Strategy: 3}, "unknown strategy Strategy(3)"},
 		"an unknown strategy for a collection": {backup.RestoreOptions{Strategies: map[string]backup.Strategy{"users": -1}}, "unknown strategy Strategy(-1) for users"},

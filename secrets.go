@@ -63,6 +63,33 @@ func (c *compiled) seal(collections []*collection, recipients []Recipient) (*enc
 	return e, box, nil
 }
 
+// checkSource refuses to back up a snapshot whose secrets would come out
+// unsealed, or sealed twice: they look like secrets then and are none.
+func (c *compiled) checkSource(s *Snapshot) error {
+	e, m := s.encryption, s.manifest
+	if e == nil {
+		return nil
+	}
+	if s.box == nil {
+		return fmt.Errorf("%w: the snapshot to back up was opened without its key; open it with one of its identities", ErrNoKey)
+	}
+	if m.Application != "" && m.Application != c.Name || m.SchemaVersion != c.SchemaVersion {
+		return fmt.Errorf("%w: a snapshot of %s with schema version %d can be backed up by that application at that version only; restore it first", ErrForeign, codec.Quote(m.Application), m.SchemaVersion)
+	}
+	for name, fields := range e.Fields {
+		col := c.byName[name]
+		if col == nil {
+			continue // it is not taken either
+		}
+		for _, secret := range fields.Secrets {
+			if !slices.Contains(col.Secrets, secret) {
+				return fmt.Errorf("%w: %s of %s is secret in the snapshot to back up, and %s does not declare it as such", ErrInvalid, secret, name, c.Name)
+			}
+		}
+	}
+	return nil
+}
+
 // sealRecord returns the view of a record with its secrets sealed.
 func (col *collection) sealRecord(box *seal.Box, key string, view []byte) ([]byte, error) {
 	return codec.Rewrite(view, col.secrets, func(pointer string, value []byte) ([]byte, error) {

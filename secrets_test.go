@@ -91,3 +91,29 @@ func TestOneFlippedBitIsNoticedAlsoInWhatWasLeftOut(t *testing.T) {
 		}
 	}
 }
+
+func TestASnapshotIsNotBackedUpWithLessSecretsThanItHas(t *testing.T) {
+	key := backup.Passphrase([]byte("x"))
+	s, err := backup.OpenSnapshot(t.Context(), strings.NewReader(sealedText(t)), backup.OpenOptions{Identities: []backup.Identity{key}})
+	require.NoError(t, err)
+	defer s.Close()
+	for name, change := range map[string]func(*backup.App){
+		"another application":    func(a *backup.App) { a.Name = "other" },
+		"another schema version": func(a *backup.App) { a.SchemaVersion, a.Migrators = 2, []backup.Migrator{backup.Migration(1, nil)} },
+		"another secret":         func(a *backup.App) { a.Collections[0].Secrets = []string{"/credential"} },
+		"no secret":              func(a *backup.App) { a.Collections[0].Secrets = nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			app := secretApp()
+			change(app)
+			var out strings.Builder
+			_, err := app.Backup(t.Context(), &out, s, backup.BackupOptions{Recipients: []backup.Recipient{key}})
+			require.Error(t, err)
+			require.NotContains(t, out.String(), "hunter2")
+		})
+	}
+	var out strings.Builder
+	_, err = secretApp().Backup(t.Context(), &out, s, backup.BackupOptions{Recipients: []backup.Recipient{backup.Passphrase([]byte("new"))}})
+	require.NoError(t, err, "a change of passphrase")
+	require.NotContains(t, out.String(), "hunter2")
+}

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math"
 	"os"
+	"regexp"
 	"slices"
 	"time"
 
@@ -26,16 +27,20 @@ const FormatVersion = "1.0"
 // the default (FORMAT.md, "Limits").
 type Limits struct {
 	Depth       int   // nesting inside a record; default 100, at most 9,000
+	Values      int   // members, elements and nested values that a record is made of; default 100,000
 	RecordBytes int   // one record; default 16 MiB, at most 2 GiB
 	Records     int64 // all records together; default 10 million
 	TotalBytes  int64 // the whole snapshot; default 16 GiB
 }
 
 func (l Limits) codec() codec.Limits {
-	d := codec.Limits{Depth: 100, RecordBytes: 16 << 20, Records: 10_000_000, TotalBytes: 16 << 30}
+	d := codec.Limits{Depth: 100, Values: 100_000, RecordBytes: 16 << 20, Records: 10_000_000, TotalBytes: 16 << 30}
 	// The most that can be set is what the codec can do, and does not overflow.
 	if l.Depth > 0 {
 		d.Depth = min(l.Depth, codec.MaxDepth)
+	}
+	if l.Values > 0 {
+		d.Values = l.Values
 	}
 	if l.RecordBytes > 0 {
 		d.RecordBytes = min(l.RecordBytes, math.MaxInt32)
@@ -80,7 +85,8 @@ type Progress struct {
 // without secrets.
 type OpenOptions struct {
 	// Identities are tried in turn to open the secrets. Without any, a snapshot
-	// with secrets can be looked at, and what has no secrets be restored.
+	// with secrets can be looked at, and collections without secrets be restored
+	// if it needs no migration.
 	Identities []Identity
 
 	// Limits bound what is accepted. The zero value has the defaults.
@@ -228,6 +234,9 @@ type integrity struct {
 	Records map[string]int64 `json:"records"`
 }
 
+// dateTime is stricter than time.Parse, which takes single digits and commas.
+var dateTime = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$`)
+
 // header reads the members around the data into the manifest.
 func (s *Snapshot) header(doc *codec.Document) error {
 	m := Manifest{Version: FormatVersion, SchemaVersion: 1, Bytes: doc.Bytes, Records: make(map[string]int64)}
@@ -280,7 +289,7 @@ func (s *Snapshot) header(doc *codec.Document) error {
 		return fmt.Errorf("%w: it says that it has records %v, and has %v; try another copy or an older backup", ErrDamaged, sum.Records, m.Records)
 	}
 	t, err := time.Parse(time.RFC3339, created)
-	if err != nil {
+	if err != nil || !dateTime.MatchString(created) {
 		return fmt.Errorf(`%w: member "created_at" is not a time of RFC 3339`, ErrFormat)
 	}
 	if _, found := doc.Members["application"]; found && m.Application == "" {

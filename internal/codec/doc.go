@@ -40,6 +40,7 @@ func (e *Error) Unwrap() []error { return []error{e.Kind, e.Err} }
 // Limits bound what is read.
 type Limits struct {
 	Depth       int
+	Values      int
 	RecordBytes int
 	Records     int64
 	TotalBytes  int64
@@ -48,6 +49,9 @@ type Limits struct {
 // MaxDepth is the most that Limits.Depth can be: jsontext stops at a depth of
 // 10,000, which counts from the beginning of the document.
 const MaxDepth = 9_000
+
+// header are the limits on a member outside of "data".
+var header = Limits{Depth: 32, Values: 100_000}
 
 // HeaderBytes is the most that one member outside of "data" may take.
 const HeaderBytes = 1 << 20

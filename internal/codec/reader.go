@@ -186,11 +186,11 @@ func (s *scanner) end() error {
 	return nil
 }
 
-// A document of this many members or collections is none of ours. Names are kept
-// in memory, so they must not be many, nor long.
+// A document of more members or collections is none of ours. Names are kept in
+// memory, so they must not be many, nor long.
 const (
+	MaxCollections = 1000
 	maxMembers     = 16
-	maxCollections = 1000
 	maxName        = 256
 )
 
@@ -220,7 +220,7 @@ func (s *scanner) value(max int) ([]byte, error) {
 		return nil, tooLong(max)
 	}
 	v = v.Clone()
-	compact, err := checkValue(v, s.limits.Depth)
+	compact, err := checkValue(v, header)
 	if err == nil && !compact {
 		err = v.Compact()
 	}
@@ -244,8 +244,8 @@ func (s *scanner) data() error {
 		if err != nil {
 			return err
 		}
-		if len(s.doc.Collections) == maxCollections {
-			return fmt.Errorf("%w: more than %d collections", ErrLimit, maxCollections)
+		if len(s.doc.Collections) == MaxCollections {
+			return fmt.Errorf("%w: more than %d collections", ErrLimit, MaxCollections)
 		}
 		if err := s.section(name); err != nil {
 			return err
@@ -296,7 +296,7 @@ func (s *scanner) section(name string) error {
 		if len(v) > s.limits.RecordBytes {
 			return tooLong(s.limits.RecordBytes)
 		}
-		compact, err := checkValue(v, s.limits.Depth)
+		compact, err := checkValue(v, s.limits)
 		if err != nil {
 			return err
 		}

@@ -270,7 +270,7 @@ func FuzzScan(f *testing.F) {
 				got = []any{}
 			}
 			for _, r := range records {
-				compact, err := checkValue([]byte(r.value), testLimits.Depth)
+				compact, err := checkValue([]byte(r.value), testLimits)
 				require.NoError(t, err)
 				require.True(t, compact)
 				v := Decode([]byte(r.value))

@@ -30,7 +30,7 @@ func Compact(dst, src []byte, l Limits) ([]byte, error) {
 		}
 		return dst[:n], fmt.Errorf("%w: %w", kind, plain(err))
 	}
-	_, err = checkValue(dst[n:], l.Depth)
+	_, err = checkValue(dst[n:], l)
 	return dst, err
 }
 
@@ -53,10 +53,10 @@ const (
 	maxExponent = 4
 )
 
-// checkValue holds a well-formed value against the limits on depth and numbers,
-// and tells whether it is compact.
-func checkValue(b []byte, maxDepth int) (compact bool, err error) {
-	depth := 0
+// checkValue holds a well-formed value against the limits on depth, numbers and
+// how many values it is made of, and tells whether it is compact.
+func checkValue(b []byte, l Limits) (compact bool, err error) {
+	depth, values := 0, 1
 	compact = true
 	for i := 0; i < len(b); {
 		switch c := b[i]; {
@@ -64,8 +64,13 @@ func checkValue(b []byte, maxDepth int) (compact bool, err error) {
 			i = skipString(b, i)
 			continue
 		case c == '{' || c == '[':
-			if depth++; depth > maxDepth {
-				return false, fmt.Errorf("%w: nested deeper than %d levels", ErrLimit, maxDepth)
+			if depth++; depth > l.Depth {
+				return false, fmt.Errorf("%w: nested deeper than %d levels", ErrLimit, l.Depth)
+			}
+			values++
+		case c == ',':
+			if values++; values > l.Values {
+				return false, fmt.Errorf("%w: made of more than %d values", ErrLimit, l.Values)
 			}
 		case c == '}' || c == ']':
 			depth--

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var testLimits = Limits{Depth: 100, RecordBytes: 1 << 20, Records: 10_000, TotalBytes: 1 << 26}
+var testLimits = Limits{Depth: 100, Values: 100_000, RecordBytes: 1 << 20, Records: 10_000, TotalBytes: 1 << 26}
 
 func TestCompactTakesAwayWhiteSpaceAndNothingElse(t *testing.T) {
 	for name, c := range map[string][2]string{
@@ -317,7 +317,7 @@ func FuzzValue(f *testing.F) {
 		again, err := Compact(nil, v, testLimits)
 		require.NoError(t, err)
 		require.Equal(t, v, again)
-		compact, err := checkValue(text, testLimits.Depth)
+		compact, err := checkValue(text, testLimits)
 		require.NoError(t, err)
 		require.Equal(t, len(text) == len(v), compact)
 

@@ -1,44 +1,87 @@
 // Package keyset holds the keys of a collection in little memory.
 package keyset
 
-import (
-	"hash/maphash"
-)
+import "hash/maphash"
 
-// A Set is a set of strings that keeps 128 bits of each: less than 32 bytes a
-// key whatever its length. The bits are drawn with seeds of the process, so
-// that nobody can make two keys of the same bits, and a million keys have a
-// chance of 1 in 10^27 that two are taken for one. The zero Set is not usable.
+// A Set is a set of strings that keeps 64 bits of each: 11 to 22 bytes a key,
+// whatever its length. The bits are drawn with a seed of its own, so that nobody
+// can prepare two keys that have the same. By chance two of a million keys are
+// taken for one in 1 of 37 million sets; what looks like a duplicate then is
+// none the next time. The zero Set is not usable.
 type Set struct {
-	seeds *[2]maphash.Seed
-	m     map[[2]uint64]struct{}
+	seed   maphash.Seed
+	shards [shards]shard
+	zero   bool // the key whose bits are 0, which stands for an empty slot
+	n      int
 }
+
+// A shard has the keys with the same lowest bits: an open hash table. There are
+// many, so that one growing takes little memory beside the others. The map of
+// the language takes twice as much.
+type shard struct {
+	slots []uint64
+	n     int
+}
+
+const shards = 256
 
 // New returns an empty Set.
-func New() *Set {
-	return &Set{
-		seeds: &[2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
-		m:     make(map[[2]uint64]struct{}),
-	}
-}
-
-func (s *Set) digest(key string) [2]uint64 {
-	a, b := maphash.String(s.seeds[0], key), maphash.String(s.seeds[1], key)
-	return [2]uint64{a, b}
-}
+func New() *Set { return &Set{seed: maphash.MakeSeed()} }
 
 // Add adds key and tells whether it is new.
 func (s *Set) Add(key string) bool {
-	n := len(s.m)
-	s.m[s.digest(key)] = struct{}{}
-	return len(s.m) > n
+	h := maphash.String(s.seed, key)
+	added := !s.zero
+	if h == 0 {
+		s.zero = true
+	} else {
+		added = s.shards[h%shards].add(h)
+	}
+	if added {
+		s.n++
+	}
+	return added
 }
 
 // Has tells whether key is in the set.
 func (s *Set) Has(key string) bool {
-	_, ok := s.m[s.digest(key)]
-	return ok
+	h := maphash.String(s.seed, key)
+	if h == 0 {
+		return s.zero
+	}
+	sh := &s.shards[h%shards]
+	return sh.n > 0 && sh.slots[sh.find(h)] == h
 }
 
 // Len returns the number of keys.
-func (s *Set) Len() int { return len(s.m) }
+func (s *Set) Len() int { return s.n }
+
+func (sh *shard) add(h uint64) bool {
+	if sh.n >= len(sh.slots)/4*3 {
+		old := sh.slots
+		sh.slots = make([]uint64, max(8, len(old)+len(old)/2))
+		for _, h := range old {
+			if h != 0 {
+				sh.slots[sh.find(h)] = h
+			}
+		}
+	}
+	i := sh.find(h)
+	if sh.slots[i] == h {
+		return false
+	}
+	sh.slots[i] = h
+	sh.n++
+	return true
+}
+
+// find returns the slot of h, or the empty one where it would go.
+func (sh *shard) find(h uint64) int {
+	i := int(h / shards % uint64(len(sh.slots)))
+	for sh.slots[i] != 0 && sh.slots[i] != h {
+		if i++; i == len(sh.slots) {
+			i = 0
+		}
+	}
+	return i
+}
