@@ -32,39 +32,43 @@ func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`
 // cannot ask for BEGIN IMMEDIATE.
 type sqliteTx struct {
 	conn     *sql.Conn
-	enforced bool // the connection had foreign keys on
-	write    bool
-	before   map[violation]int // what dangled when the first change was made
+	enforced bool              // the connection had foreign keys on, and gets them back
+	before   map[violation]int // what dangled when the first change was made, nil without one
+	actions  map[foreignKey]string
+}
+
+// A foreignKey is one of a table.
+type foreignKey struct {
+	table string
+	id    int
 }
 
 // A violation is a row that refers to nothing. The row has a number, but in a
 // table WITHOUT ROWID.
 type violation struct {
-	table  string
+	foreignKey
 	row    sql.NullInt64
 	parent string
-	fk     int
 }
 
 func (sqlite) begin(ctx context.Context, conn *sql.Conn, write bool) (_ transaction, err error) {
-	tx := &sqliteTx{conn: conn, write: write, enforced: true}
+	tx := &sqliteTx{conn: conn}
+	// The first read pins the state that a deferred transaction sees.
+	statements := []string{"BEGIN", "SELECT count(*) FROM sqlite_schema"}
 	if write {
+		statements = []string{"BEGIN IMMEDIATE"}
 		// It has no effect inside a transaction.
 		if err := conn.QueryRowContext(ctx, "PRAGMA foreign_keys").Scan(&tx.enforced); err != nil {
 			return nil, fmt.Errorf("sqlstore: read PRAGMA foreign_keys: %w", contextError(ctx, err))
 		}
-		if !tx.enforced {
-			if _, err := conn.ExecContext(ctx, "PRAGMA foreign_keys=ON"); err != nil {
-				return nil, fmt.Errorf("sqlstore: switch foreign keys on: %w", contextError(ctx, err))
+		if tx.enforced {
+			if _, err := conn.ExecContext(ctx, "PRAGMA foreign_keys=OFF"); err != nil {
+				tx.release()
+				return nil, fmt.Errorf("sqlstore: switch foreign keys off: %w", contextError(ctx, err))
 			}
 		}
 	}
-	begin, first := "BEGIN", "SELECT count(*) FROM sqlite_schema"
-	if write {
-		begin, first = "BEGIN IMMEDIATE", "PRAGMA defer_foreign_keys=ON"
-	}
-	for _, s := range []string{begin, first} {
-		// The first read pins the state that a deferred transaction sees.
+	for _, s := range statements {
 		rows, err := conn.QueryContext(ctx, s)
 		if err == nil {
 			for rows.Next() {
@@ -88,6 +92,8 @@ func (sqlite) explain(err error) error {
 		err = fmt.Errorf("%w; check disk space", err)
 	case strings.Contains(err.Error(), "readonly database"):
 		err = fmt.Errorf("%w; check write permissions", err)
+	case strings.Contains(err.Error(), "UNIQUE constraint failed"):
+		err = fmt.Errorf("%w; records that exchange a unique value cannot be restored at once", err)
 	}
 	return err
 }
@@ -104,10 +110,10 @@ func (tx *sqliteTx) rollback() {
 
 // release leaves the connection as it was before the transaction.
 func (tx *sqliteTx) release() {
-	if tx.enforced {
+	if !tx.enforced {
 		return
 	}
-	if _, err := tx.conn.ExecContext(context.Background(), "PRAGMA foreign_keys=OFF"); err != nil {
+	if _, err := tx.conn.ExecContext(context.Background(), "PRAGMA foreign_keys=ON"); err != nil {
 		tx.discard()
 	}
 }
@@ -117,9 +123,10 @@ func (tx *sqliteTx) discard() {
 	_ = tx.conn.Raw(func(any) error { return driver.ErrBadConn })
 }
 
-// touch notes the references that are dangling already. Without any, the count
-// that SQLite keeps of violations is exact; with some, one that is mended could
-// make up for a new one.
+// touch notes the references that are dangling already. SQLite itself does not
+// look at foreign keys in a transaction that writes: an action of one would change
+// a row that a record is still to come for, and what only the host has of it would
+// be lost. The commit finds what has come to dangle.
 func (tx *sqliteTx) touch(ctx context.Context) (err error) {
 	if tx.before, err = tx.violations(ctx); err != nil {
 		return fmt.Errorf("sqlstore: check foreign keys: %w", contextError(ctx, err))
@@ -136,7 +143,7 @@ func (tx *sqliteTx) violations(ctx context.Context) (map[violation]int, error) {
 	found := map[violation]int{}
 	for rows.Next() {
 		var v violation
-		if err := rows.Scan(&v.table, &v.row, &v.parent, &v.fk); err != nil {
+		if err := rows.Scan(&v.table, &v.row, &v.parent, &v.id); err != nil {
 			return nil, err
 		}
 		found[v]++
@@ -156,8 +163,8 @@ func (tx *sqliteTx) alive(ctx context.Context) bool {
 }
 
 func (tx *sqliteTx) commit(ctx context.Context, tables []*table) error {
-	if len(tx.before) > 0 {
-		if err := tx.dangling(ctx, tables); err != nil {
+	if tx.before != nil {
+		if err := tx.settle(ctx, tables); err != nil {
 			tx.rollback()
 			return err
 		}
@@ -169,34 +176,133 @@ func (tx *sqliteTx) commit(ctx context.Context, tables []*table) error {
 		tx.release()
 		return nil
 	}
-	if strings.Contains(err.Error(), "FOREIGN KEY") {
-		if named := tx.dangling(ctx, tables); named != nil {
-			err = named
-		}
-	}
 	tx.rollback()
 	return fmt.Errorf("sqlstore: commit: %w", SQLite.explain(err))
 }
 
-// dangling returns an error that names the references that the transaction has
-// made dangling, if any.
-func (tx *sqliteTx) dangling(ctx context.Context, tables []*table) error {
-	after, err := tx.violations(ctx)
-	if err != nil {
-		return fmt.Errorf("sqlstore: check foreign keys: %w", contextError(ctx, err))
+// settle carries out the actions of foreign keys. What dangles nevertheless is an
+// error.
+func (tx *sqliteTx) settle(ctx context.Context, tables []*table) error {
+	const most = 1000 // as deep as SQLite lets actions nest
+	for round := 0; ; round++ {
+		news, err := tx.news(ctx)
+		if err != nil {
+			return fmt.Errorf("sqlstore: check foreign keys: %w", contextError(ctx, err))
+		}
+		if len(news) == 0 {
+			return nil
+		}
+		changed := false
+		if round < most {
+			if changed, err = tx.act(ctx, news, tables); err != nil {
+				return fmt.Errorf("sqlstore: commit: %w", SQLite.explain(contextError(ctx, err)))
+			}
+		}
+		if !changed {
+			return tx.dangling(ctx, news, tables)
+		}
 	}
-	var news []violation
+}
+
+// news returns the references that the transaction has made dangling.
+func (tx *sqliteTx) news(ctx context.Context) (news []violation, err error) {
+	after, err := tx.violations(ctx)
 	for v, n := range after {
 		if n > tx.before[v] {
 			news = append(news, v)
 		}
 	}
-	if len(news) == 0 {
+	slices.SortFunc(news, func(a, b violation) int {
+		return cmp.Or(strings.Compare(a.table, b.table), cmp.Compare(a.row.Int64, b.row.Int64), cmp.Compare(a.id, b.id))
+	})
+	return news, err
+}
+
+// act carries out the actions that news ask for, and tells whether any row has
+// changed. What then refers to these rows is for the next time.
+func (tx *sqliteTx) act(ctx context.Context, news []violation, tables []*table) (changed bool, err error) {
+	for _, v := range news {
+		action, ok := tx.actions[v.foreignKey]
+		if !ok {
+			if action, err = tx.action(ctx, v, tables); err != nil {
+				return false, err
+			}
+			if tx.actions == nil {
+				tx.actions = map[foreignKey]string{}
+			}
+			tx.actions[v.foreignKey] = action
+		}
+		if action == "" || !v.row.Valid {
+			continue
+		}
+		result, err := tx.conn.ExecContext(ctx, action, v.row.Int64)
+		if err != nil {
+			return false, fmt.Errorf("table %q: carry out ON DELETE of a foreign key: %w", v.table, err)
+		}
+		n, err := result.RowsAffected()
+		if err != nil {
+			return false, err
+		}
+		changed = changed || n > 0
+	}
+	return changed, nil
+}
+
+// action returns the statement that does to a row what its foreign key asks for
+// when the row it refers to is deleted. It is empty if there is nothing to do, or
+// the row is not ours to change, or the other may have been changed only.
+func (tx *sqliteTx) action(ctx context.Context, v violation, tables []*table) (string, error) {
+	parent, rowid := declared(tables, v.parent), tx.rowid(ctx, v.table)
+	if declared(tables, v.table) != nil || rowid == "" {
+		return "", nil
+	}
+	rows, err := tx.conn.QueryContext(ctx, `SELECT f."from", coalesce(f."to", p.name, ''), upper(f.on_delete) FROM pragma_foreign_key_list(?) f
+		LEFT JOIN pragma_table_info(f."table") p ON f."to" IS NULL AND p.pk = f.seq + 1 WHERE f.id = ?`, v.table, v.id)
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	var onDelete string
+	var set []string
+	for rows.Next() {
+		var from, to string
+		if err := rows.Scan(&from, &to, &onDelete); err != nil {
+			return "", err
+		}
+		set = append(set, quote(from)+"=NULL")
+		// A record keeps its key, and what is not in records is not changed.
+		if parent != nil && slices.ContainsFunc(parent.columns, func(c *column) bool { return c != parent.keyColumn() && strings.EqualFold(c.Name, to) }) {
+			return "", nil
+		}
+	}
+	where := " WHERE " + rowid + " = ?"
+	switch onDelete {
+	case "CASCADE":
+		return "DELETE FROM " + quote(v.table) + where, rows.Err()
+	case "SET NULL":
+		return "UPDATE " + quote(v.table) + " SET " + strings.Join(set, ", ") + where, rows.Err()
+	}
+	return "", rows.Err()
+}
+
+// rowid returns the name that the number of a row has in a table: columns may have
+// taken it.
+func (tx *sqliteTx) rowid(ctx context.Context, table string) (name string) {
+	_ = tx.conn.QueryRowContext(ctx, `SELECT n.column1 FROM (VALUES ('rowid'), ('_rowid_'), ('oid')) n
+		WHERE n.column1 NOT IN (SELECT lower(name) FROM pragma_table_xinfo(?)) LIMIT 1`, table).Scan(&name)
+	return name
+}
+
+func declared(tables []*table, name string) *table {
+	i := slices.IndexFunc(tables, func(t *table) bool { return strings.EqualFold(t.plain, name) })
+	if i < 0 {
 		return nil
 	}
-	slices.SortFunc(news, func(a, b violation) int {
-		return cmp.Or(strings.Compare(a.table, b.table), cmp.Compare(a.row.Int64, b.row.Int64), cmp.Compare(a.fk, b.fk))
-	})
+	return tables[i]
+}
+
+// dangling returns the error that names references.
+func (tx *sqliteTx) dangling(ctx context.Context, news []violation, tables []*table) error {
 	const shown = 10
 	var named []string
 	for _, v := range news[:min(shown, len(news))] {
@@ -214,18 +320,15 @@ func (tx *sqliteTx) describe(ctx context.Context, v violation, tables []*table) 
 	if v.row.Valid {
 		row = fmt.Sprintf("row %d", v.row.Int64)
 	}
-	for _, t := range tables {
+	if t, rowid := declared(tables, v.table), tx.rowid(ctx, v.table); t != nil && v.row.Valid && rowid != "" {
 		var key string
-		if !v.row.Valid || !strings.EqualFold(t.plain, v.table) {
-			continue
-		}
-		err := tx.conn.QueryRowContext(ctx, "SELECT CAST("+t.keyColumn().quoted+" AS TEXT) FROM "+t.name+" WHERE rowid = ?", v.row.Int64).Scan(&key)
+		err := tx.conn.QueryRowContext(ctx, "SELECT CAST("+t.keyColumn().quoted+" AS TEXT) FROM "+t.name+" WHERE "+rowid+" = ?", v.row.Int64).Scan(&key)
 		if err == nil {
 			row = strconv.Quote(key)
 		}
 	}
 	column := "a foreign key"
-	rows, err := tx.conn.QueryContext(ctx, `SELECT group_concat("from", ', ') FROM pragma_foreign_key_list(?) WHERE id = ?`, v.table, v.fk)
+	rows, err := tx.conn.QueryContext(ctx, `SELECT group_concat("from", ', ') FROM pragma_foreign_key_list(?) WHERE id = ?`, v.table, v.id)
 	if err == nil {
 		defer rows.Close()
 		if rows.Next() {
@@ -269,7 +372,8 @@ func affinityOf(declared string, strict bool) affinity {
 func (d sqlite) describe(ctx context.Context, conn *sql.Conn, declared Table) (*table, error) {
 	t := &table{collection: declared.Collection}
 	var strict bool
-	err := conn.QueryRowContext(ctx, `SELECT name, strict FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE`, declared.Name).Scan(&t.plain, &strict)
+	err := conn.QueryRowContext(ctx, `SELECT name, strict, (SELECT coalesce(max(s.sql LIKE '%conflict%'), 0) FROM main.sqlite_schema s WHERE s.type = 'table' AND s.name = l.name)
+		FROM pragma_table_list l WHERE schema = 'main' AND name = ? COLLATE NOCASE`, declared.Name).Scan(&t.plain, &strict, &t.resolves)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, errors.New("there is no such table")
 	}
@@ -458,7 +562,11 @@ func (sqlite) upsert(t *table, set []*column, rows int) string {
 			update = append(update, c.quoted+"=("+c.def+")")
 		}
 	}
-	b.WriteString("INSERT INTO " + t.name + " (" + strings.Join(names, ",") + ") VALUES " + values)
+	insert := "INSERT INTO "
+	if t.resolves {
+		insert = "INSERT OR ABORT INTO "
+	}
+	b.WriteString(insert + t.name + " (" + strings.Join(names, ",") + ") VALUES " + values)
 	b.WriteString(strings.Repeat(","+values, rows-1))
 	b.WriteString(" ON CONFLICT (" + t.keyColumn().quoted + ") DO ")
 	if len(update) == 0 {

@@ -31,11 +31,19 @@
 // # What else the database does
 //
 // Foreign keys are enforced, whatever the connection says, but not before the
-// commit: the order of changes does not matter. Triggers and the actions of
-// foreign keys (ON DELETE CASCADE) run as for any other writer. So deleting a
-// record deletes the rows that hang on it in tables that are not declared. For
-// each deleted row the database looks for others that refer to it: give the
-// referring columns an index.
+// commit: the order of changes does not matter. Rows of declared tables are
+// changed by records only. In a table that is not declared, a row that refers to
+// a deleted record is deleted or loses its reference at the commit, if its
+// foreign key says ON DELETE CASCADE or SET NULL. Anything else that would be
+// left dangling is an error, and nothing is changed: a foreign key without these
+// actions, a row WITHOUT ROWID, and a row that refers to a column that records
+// can change, since ON UPDATE is not carried out. The commit looks at every row
+// that has a foreign key.
+//
+// Other constraints hold at each step. Records that exchange the values of a
+// UNIQUE column other than the key fail a restore, which is rolled back. ON
+// CONFLICT clauses of a table have no effect: a conflict is an error. Triggers
+// run as for any other writer.
 //
 // # SQLite
 //

@@ -18,6 +18,7 @@ type table struct {
 	columns    []*column // those of a record, in the order of the table
 	key        int       // index in columns
 	value      int       // index of the value of a Map, -1 for a List
+	resolves   bool      // a constraint may have an ON CONFLICT clause, which would drop rows silently
 
 	selected string         // the columns to read: "a", "b"
 	index    map[string]int // columns by the name of their member

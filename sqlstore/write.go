@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"iter"
 	"math/bits"
@@ -19,6 +20,10 @@ const (
 	// beyond that it is not faster any more.
 	putRows = 64
 	inKeys  = 512
+
+	// keptStmts are how many statements are kept from one Put to the next. There
+	// may be one for every combination of columns that records lack.
+	keptStmts = 64
 )
 
 // A writer changes the tables in a transaction.
@@ -42,6 +47,7 @@ func (w *writer) close() {
 	for _, s := range w.stmts {
 		s.Close()
 	}
+	w.stmts, w.puts = nil, nil
 }
 
 // change prepares for a change of a collection.
@@ -175,6 +181,9 @@ func (w *writer) Delete(ctx context.Context, collection string, keys []string) e
 // fail keeps the first failure. The database may have ended the transaction with
 // it, and nothing must be changed outside of one.
 func (w *writer) fail(err error) error {
+	if errors.Is(err, w.failed) {
+		return err // explained already
+	}
 	err = w.dialect.explain(err)
 	if w.failed == nil {
 		w.failed = err
@@ -278,6 +287,9 @@ func (w *writer) put(ctx context.Context, t *table, records []backup.Record) err
 		if err := w.flush(ctx, p); err != nil {
 			return err
 		}
+	}
+	if len(w.stmts) > keptStmts {
+		w.close()
 	}
 	return nil
 }

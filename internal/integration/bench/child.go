@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	_ "modernc.org/sqlite"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/sqlstore"
+)
+
+// A server is one of the records, as a host would hold it in memory.
+type server struct {
+	ID          string   `json:"id"`
+	Name        string   `json:"name"`
+	Host        string   `json:"host"`
+	Port        int      `json:"port"`
+	User        string   `json:"user"`
+	Status      string   `json:"status"`
+	Description string   `json:"description"`
+	Tags        []string `json:"tags"`
+	Priority    int      `json:"priority"`
+	CreatedAt   string   `json:"created_at"`
+}
+
+const schema = `{
+	"type": "object",
+	"required": ["id", "name", "host", "port", "user", "status", "created_at"],
+	"additionalProperties": false,
+	"properties": {
+		"id": {"type": "string", "pattern": "^[a-z0-9-]{1,64}$"},
+		"name": {"type": "string", "minLength": 1, "maxLength": 200},
+		"host": {"type": "string", "minLength": 1, "maxLength": 253},
+		"port": {"type": "integer", "minimum": 1, "maximum": 65535},
+		"user": {"type": "string"},
+		"status": {"enum": ["online", "offline", "unknown"]},
+		"description": {"type": ["string", "null"]},
+		"tags": {"type": "array", "items": {"type": "string"}, "uniqueItems": true},
+		"priority": {"type": "integer", "minimum": 0},
+		"created_at": {"type": "string", "format": "date-time"}
+	}
+}`
+
+const tables = `CREATE TABLE servers (
+	id TEXT PRIMARY KEY NOT NULL,
+	name TEXT NOT NULL,
+	host TEXT NOT NULL,
+	port INTEGER NOT NULL,
+	user TEXT NOT NULL,
+	status TEXT NOT NULL,
+	description TEXT,
+	tags JSON NOT NULL,
+	priority INTEGER NOT NULL,
+	created_at TEXT NOT NULL
+) WITHOUT ROWID`
+
+func app(checked bool) *backup.App {
+	servers := backup.Collection{Name: "servers", Key: "/id"}
+	if checked {
+		servers.Schema = []byte(schema)
+	}
+	return &backup.App{Name: "bench", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{servers}}
+}
+
+func makeServer(i int) server {
+	return server{
+		ID: fmt.Sprintf("srv-%08d", i), Name: fmt.Sprintf("node %d", i), Host: fmt.Sprintf("10.%d.%d.%d", i>>16&255, i>>8&255, i&255),
+		Port: 1 + i%65535, User: "tomo", Status: "online", Description: fmt.Sprintf("rack %d, second shelf, behind the door with the sign", i/40),
+		Tags: []string{fmt.Sprintf("rack-%d", i/40), "production"}, Priority: i % 10, CreatedAt: "2024-01-15T10:30:00Z",
+	}
+}
+
+func makeServers(n int) memory {
+	all := make(memory, n)
+	for i := range all {
+		all[i] = makeServer(i)
+	}
+	return all
+}
+
+// memory is a host that has its data in memory.
+type memory []server
+
+func (m memory) View(ctx context.Context, read func(backup.Reader) error) error { return read(m) }
+
+func (m memory) Records(ctx context.Context, collection string) iter.Seq2[backup.Record, error] {
+	return func(yield func(backup.Record, error) bool) {
+		for i := range m {
+			value, err := json.Marshal(&m[i])
+			if !yield(backup.Record{Value: value}, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func store(db *sql.DB) sqlstore.Store {
+	return sqlstore.Store{DB: db, Dialect: sqlstore.SQLite, Tables: []sqlstore.Table{{Collection: "servers"}}}
+}
+
+func openDB(path string, create bool) (*sql.DB, error) {
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)")
+	if err == nil && create {
+		_, err = db.Exec(tables)
+	}
+	return db, err
+}
+
+// toFile runs write on a new file and syncs it.
+func toFile(name string, write func(w io.Writer) error) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(f), f.Sync(), f.Close())
+}
+
+func backupTo(name string, a *backup.App, src backup.DataSource) error {
+	return toFile(name, func(w io.Writer) error {
+		_, err := a.Backup(context.Background(), w, src, backup.BackupOptions{})
+		return err
+	})
+}
+
+// runChild does one piece of work, measured, and prints the result.
+func runChild(args []string, records int) error {
+	ctx := context.Background()
+	work, unchecked := strings.CutSuffix(args[0], "-unchecked")
+	checked := !unchecked
+	switch work {
+	case "prepare":
+		db, err := openDB("bench.db", true)
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		if err := backupTo("snapshot.json", app(true), makeServers(records)); err != nil {
+			return err
+		}
+		return restore(ctx, true, db)
+	case "backup-sqlite":
+		db, err := openDB("bench.db", false)
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		return measure(func() error { return backupTo("ours.json", app(checked), store(db)) })
+	case "backup-memory":
+		all := makeServers(records)
+		return measure(func() error { return backupTo("ours.json", app(checked), all) })
+	case "marshal-indent":
+		all := makeServers(records)
+		return measure(func() error {
+			text, err := json.MarshalIndent(map[string]any{"version": "1.0", "data": map[string]any{"servers": all}}, "", "  ")
+			if err != nil {
+				return err
+			}
+			return os.WriteFile("peer.json", text, 0o600)
+		})
+	case "verify":
+		return measure(func() error {
+			return withSnapshot(ctx, func(s *backup.Snapshot) error {
+				_, err := app(checked).Verify(ctx, s, backup.RestoreOptions{})
+				return err
+			})
+		})
+	case "restore-sqlite":
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			os.Remove("ours.db" + suffix)
+		}
+		db, err := openDB("ours.db", true)
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		return measure(func() error { return restore(ctx, checked, db) })
+	case "small":
+		all := makeServers(1000)
+		return measure(func() error { return backupTo("small.json", app(true), all) })
+	}
+	return fmt.Errorf("unknown work %q", args[0])
+}
+
+func restore(ctx context.Context, checked bool, db *sql.DB) error {
+	return withSnapshot(ctx, func(s *backup.Snapshot) error {
+		_, err := app(checked).Restore(ctx, s, store(db), backup.RestoreOptions{})
+		return err
+	})
+}
+
+func withSnapshot(ctx context.Context, use func(*backup.Snapshot) error) error {
+	f, err := os.Open("snapshot.json")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	s, err := backup.OpenSnapshot(ctx, f, backup.OpenOptions{})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return use(s)
+}
+
+// measure runs work and prints how long it took and how much the resident
+// memory rose above what it was.
+func measure(work func() error) error {
+	runtime.GC()
+	debug.FreeOSMemory()
+	// The kernel keeps the peak; this sets it back to now.
+	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
+		return err
+	}
+	before, err := memoryStatus("VmRSS")
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	if err := work(); err != nil {
+		return err
+	}
+	r := result{Wall: time.Since(start)}
+	peak, err := memoryStatus("VmHWM")
+	if err != nil {
+		return err
+	}
+	r.Peak = peak - before
+	return json.NewEncoder(os.Stdout).Encode(r)
+}
+
+func memoryStatus(field string) (int64, error) {
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		var kib int64
+		if n, _ := fmt.Sscanf(line, field+": %d kB", &kib); n == 1 {
+			return kib << 10, nil
+		}
+	}
+	return 0, fmt.Errorf("/proc/self/status has no %s", field)
+}
