@@ -49,6 +49,17 @@ var (
 
 	// ErrStale: the host has changed since the plan was made.
 	ErrStale = errors.New("plan is stale")
+
+	// ErrSalvaged: the snapshot was saved from a damaged file, so that Replace
+	// would delete what could not be saved.
+	ErrSalvaged = errors.New("snapshot is salvaged")
+
+	// ErrBusy: another operation that changes something is under way.
+	ErrBusy = errors.New("busy")
+
+	// ErrShrunk: a backup has lost most of a collection against the one before,
+	// and nothing is deleted until a person has looked.
+	ErrShrunk = errors.New("backup has shrunk")
 )
 
 // A RecordError says which record is the matter.

@@ -1,9 +1,13 @@
 package backup
 
 import (
+	"fmt"
+	"io/fs"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // nameTime has no colons, which some file systems refuse, and sorts by time.
@@ -44,4 +48,16 @@ func (a *App) ParseBackupName(name string) (time.Time, bool) {
 		}
 	}
 	return t, true
+}
+
+// CheckName returns an error that wraps fs.ErrInvalid unless name can be that of
+// a file at every [Location]: one element of a path in UTF-8, of at most 200
+// bytes, without separators, colons or control characters, and not beginning
+// with a dot, which is kept for what a Location needs itself.
+func CheckName(name string) error {
+	bad := func(r rune) bool { return r == '/' || r == '\\' || r == ':' || unicode.IsControl(r) }
+	if name == "" || len(name) > 200 || name[0] == '.' || !utf8.ValidString(name) || strings.ContainsFunc(name, bad) {
+		return fmt.Errorf("%w: %q cannot be the name of a backup", fs.ErrInvalid, shorten(name))
+	}
+	return nil
 }
