@@ -74,6 +74,7 @@ type scanner struct {
 	doc        *Document
 	collection string
 	records    int64
+	peek       bool // stop at the data
 }
 
 // wrap gives an error its kind and place.
@@ -141,6 +142,10 @@ func (s *scanner) document() error {
 			return layoutError("it has more members than any snapshot")
 		}
 		if name == "data" {
+			if s.peek {
+				s.doc.Members["data"] = []byte{}
+				return errPeeked
+			}
 			if err := s.data(); err != nil {
 				return err
 			}
