@@ -49,7 +49,8 @@ type File struct {
 type Locker interface {
 	// Lock takes the lock called name, a name as of a file, for holder, a text
 	// that tells a person who it is and since when. If it is taken Lock returns
-	// at once an error that wraps ErrBusy and tells by whom. The lock is free
+	// at once an error that wraps ErrBusy and tells by whom; if this Location has
+	// no locks after all, one that wraps errors.ErrUnsupported. The lock is free
 	// again when unlock was called or the process has ended, however it ended.
 	Lock(ctx context.Context, name, holder string) (unlock func() error, err error)
 }

@@ -1,0 +1,533 @@
+package backuptest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tomo-project/backup"
+)
+
+func TestDirKeepsEveryRule(t *testing.T) {
+	TestLocation(t, func(t *testing.T) backup.Location { return backup.Dir(t.TempDir()) })
+}
+
+// A lockable location is a MapLocation with locks.
+type lockable struct {
+	MapLocation
+	mutex   *sync.Mutex
+	holders map[string]string
+}
+
+func newLockable() lockable {
+	return lockable{MapLocation{}, new(sync.Mutex), map[string]string{}}
+}
+
+func (l lockable) Lock(ctx context.Context, name, holder string) (func() error, error) {
+	if err := checkCall(ctx, CallLock, name); err != nil {
+		return nil, err
+	}
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	if other, held := l.holders[name]; held {
+		return nil, fmt.Errorf("%w: held by %s", backup.ErrBusy, other)
+	}
+	l.holders[name] = holder
+	return func() error {
+		l.mutex.Lock()
+		defer l.mutex.Unlock()
+		delete(l.holders, name)
+		return nil
+	}, nil
+}
+
+// A badPlace is a location with methods replaced.
+type badPlace struct {
+	lockable
+	put    func(ctx context.Context, name string, r io.Reader) error
+	open   func(ctx context.Context, name string) (io.ReadCloser, error)
+	list   func(ctx context.Context) ([]backup.File, error)
+	delete func(ctx context.Context, name string) error
+	lock   func(ctx context.Context, name, holder string) (func() error, error)
+}
+
+func (b *badPlace) Put(ctx context.Context, name string, r io.Reader) error {
+	return b.put(ctx, name, r)
+}
+
+func (b *badPlace) Open(ctx context.Context, name string) (io.ReadCloser, error) {
+	return b.open(ctx, name)
+}
+
+func (b *badPlace) List(ctx context.Context) ([]backup.File, error) { return b.list(ctx) }
+
+func (b *badPlace) Delete(ctx context.Context, name string) error { return b.delete(ctx, name) }
+
+func (b *badPlace) Lock(ctx context.Context, name, holder string) (func() error, error) {
+	return b.lock(ctx, name, holder)
+}
+
+// set changes what is there behind the location's back.
+func (b *badPlace) set(name, content string) {
+	mapLocations.Lock()
+	defer mapLocations.Unlock()
+	b.MapLocation[name] = content
+}
+
+func (b *badPlace) clear(name string) {
+	mapLocations.Lock()
+	defer mapLocations.Unlock()
+	delete(b.MapLocation, name)
+}
+
+func TestEveryBrokenRuleOfALocationIsFoundAndNamed(t *testing.T) {
+	const (
+		refuses    = "a name that CheckName refuses is refused before anything is touched"
+		accepts    = "a name that CheckName accepts is accepted"
+		stores     = "Put stores what its reader delivers"
+		taken      = "Put returns fs.ErrExist if the name is taken and leaves what is there alone"
+		fails      = "Put returns the error of its reader and stores nothing"
+		cancelPut  = "Put ends soon after its context is done, with its error, and stores nothing"
+		oneWins    = "of several Puts of one name at a time one succeeds"
+		whole      = "nothing is seen of a file before its Put is done"
+		openNone   = "Open returns fs.ErrNotExist if there is no such file"
+		deleteNone = "Delete returns fs.ErrNotExist if there is no such file"
+		freeAgain  = "a name is free again after Delete"
+		closeEarly = "an opened file may be closed at any time"
+		seeks      = "an opened file that seeks delivers the same in any order"
+		lists      = "List returns every file in the order of names"
+		several    = "several goroutines may use a location at a time"
+		done       = "every method returns the error of a context that is done, and does nothing"
+		excludes   = "Lock returns ErrBusy at once and tells by whom until the lock is free"
+		lockNames  = "locks of different names do not exclude each other"
+		lockNoFile = "a lock is no file"
+	)
+	ctx := context.Background()
+
+	cases := map[string]struct {
+		rule  string
+		spoil func(*badPlace)
+	}{
+		"Put of any name": {refuses, func(b *badPlace) {
+			b.put = func(ctx context.Context, name string, r io.Reader) error {
+				return b.MapLocation.Put(ctx, filepath.Base("x"+strings.Trim(name, `./\`)), r)
+			}
+		}},
+		"a path is cleaned": {refuses, func(b *badPlace) {
+			b.put = func(ctx context.Context, name string, r io.Reader) error {
+				return b.MapLocation.Put(ctx, strings.TrimPrefix(name, "../"), r)
+			}
+		}},
+		"reads before it refuses": {refuses, func(b *badPlace) {
+			b.put = func(ctx context.Context, name string, r io.Reader) error {
+				content, err := io.ReadAll(r)
+				return errors.Join(err, b.MapLocation.Put(ctx, name, bytes.NewReader(content)))
+			}
+		}},
+		"Open looks for any name": {refuses, func(b *badPlace) {
+			b.open = func(ctx context.Context, name string) (io.ReadCloser, error) {
+				if backup.CheckName(name) != nil {
+					return nil, fs.ErrNotExist
+				}
+				return b.MapLocation.Open(ctx, name)
+			}
+		}},
+		"Delete follows paths": {refuses, func(b *badPlace) {
+			b.delete = func(ctx context.Context, name string) error {
+				return b.MapLocation.Delete(ctx, filepath.Base(name))
+			}
+		}},
+		"locks any name": {refuses, func(b *badPlace) {
+			b.lock = func(ctx context.Context, name, holder string) (func() error, error) {
+				return b.lockable.Lock(ctx, "x", holder)
+			}
+		}},
+		"letters of English only": {accepts, func(b *badPlace) {
+			b.put = func(ctx context.Context, name string, r io.Reader) error {
+				if strings.Contains(name, "é") {
+					return fs.ErrInvalid
+				}
+				return b.MapLocation.Put(ctx, name, r)
+			}
+		}},
+		"names are unescaped": {accepts, func(b *badPlace) {
+			b.put = func(ctx context.Context, name string, r io.Reader) error {
+				return b.MapLocation.Put(ctx, strings.ReplaceAll(name, "+", " "), r)
+			}
+		}},
+		"reads once": {stores, func(b *badPlace) {
+			b.put = func(ctx context.Context, name string, r io.Reader) error {
+				p := make([]byte, 8<<20)
+				n, err := r.Read(p)
+				if err != nil && err != io.EOF {
+					return err
+				}
+				return b.MapLocation.Put(ctx, name, bytes.NewReader(p[:n]))
+			}
+		}},
+		"loses what comes with io.EOF": {stores, func(b *badPlace) {
+			b.put = func(ctx context.Context, name string, r io.Reader) error {
+				return b.MapLocation.Put(ctx, name, readerFunc(func(p []byte) (int, error) {
+					n, err := r.Read(p)
+					if err == io.EOF {
+						n = 0
+					}
+					return n, err
+				}))
+			}
+		}},
+		"refuses an empty file": {stores, func(b *badPlace) {
+			b.put = func(ctx context.Context, name string, r io.Reader) error {
+				content, err := io.ReadAll(r)
+				if err == nil && len(content) == 0 {
+					err = io.ErrUnexpectedEOF
+				}
+				return errors.Join(err, b.MapLocation.Put(ctx, name, bytes.NewReader(content)))
+			}
+		}},
+		"no sizes": {stores, func(b *badPlace) {
+			b.list = func(ctx context.Context) ([]backup.File, error) {
+				files, err := b.MapLocation.List(ctx)
+				for i := range files {
+					files[i].Bytes = 0
+				}
+				return files, err
+			}
+		}},
+		"overwrites": {taken, func(b *badPlace) {
+			b.put = func(ctx context.Context, name string, r io.Reader) error {
+				b.clear(name)
+				return b.MapLocation.Put(ctx, name, r)
+			}
+		}},
+		"overwrites and complains": {taken, func(b *badPlace) {
+			b.put = func(ctx context.Context, name string, r io.Reader) error {
+				err := b.MapLocation.Put(ctx, name, r)
+				if errors.Is(err, fs.ErrExist) {
+					b.set(name, "overwritten")
+				}
+				return err
+			}
+		}},
+		"another error for a name that is taken": {taken, func(b *badPlace) {
+			b.put = func(ctx context.Context, name string, r io.Reader) error {
+				if err := b.MapLocation.Put(ctx, name, r); err != nil {
+					return errors.New("412 Precondition Failed")
+				}
+				return nil
+			}
+		}},
+		"publishes half files": {fails, func(b *badPlace) {
+			b.put = func(ctx context.Context, name string, r io.Reader) error {
+				var half bytes.Buffer
+				_, err := half.ReadFrom(r)
+				return errors.Join(b.MapLocation.Put(ctx, name, &half), err)
+			}
+		}},
+		"takes an error for the end": {fails, func(b *badPlace) {
+			b.put = func(ctx context.Context, name string, r io.Reader) error {
+				var half bytes.Buffer
+				_, _ = half.ReadFrom(r)
+				return b.MapLocation.Put(ctx, name, &half)
+			}
+		}},
+		"takes io.ErrUnexpectedEOF for the end": {fails, func(b *badPlace) {
+			b.put = func(ctx context.Context, name string, r io.Reader) error {
+				content, err := io.ReadAll(r)
+				if err != nil && err != io.ErrUnexpectedEOF {
+					return err
+				}
+				return b.MapLocation.Put(ctx, name, bytes.NewReader(content))
+			}
+		}},
+		"another error than the reader's": {fails, func(b *badPlace) {
+			b.put = func(ctx context.Context, name string, r io.Reader) error {
+				if err := b.MapLocation.Put(ctx, name, r); err != nil {
+					return fmt.Errorf("put: %v", err)
+				}
+				return nil
+			}
+		}},
+		"deaf to cancellation": {cancelPut, func(b *badPlace) {
+			b.put = func(_ context.Context, name string, r io.Reader) error { return b.MapLocation.Put(ctx, name, r) }
+		}},
+		"notices a cancellation at the end": {cancelPut, func(b *badPlace) {
+			b.put = func(ctx context.Context, name string, r io.Reader) error {
+				content, err := io.ReadAll(r)
+				return errors.Join(err, b.MapLocation.Put(ctx, name, bytes.NewReader(content)))
+			}
+		}},
+		"publishes half files when cancelled": {cancelPut, func(b *badPlace) {
+			b.put = func(ctx context.Context, name string, r io.Reader) error {
+				err := b.MapLocation.Put(ctx, name, r)
+				if errors.Is(err, context.Canceled) {
+					b.set(name, "half")
+				}
+				return err
+			}
+		}},
+		"looks first and writes then": {oneWins, func(b *badPlace) {
+			all := make(chan struct{})
+			var looking sync.WaitGroup
+			looking.Add(16)
+			go func() { looking.Wait(); close(all) }()
+			b.put = func(ctx context.Context, name string, r io.Reader) error {
+				content, err := io.ReadAll(r)
+				if err != nil {
+					return err
+				}
+				looking.Done()
+				<-all
+				b.set(name, string(content))
+				return nil
+			}
+		}},
+		"all lose": {oneWins, func(b *badPlace) {
+			b.put = func(context.Context, string, io.Reader) error { return fs.ErrExist }
+		}},
+		"a mixture wins": {oneWins, func(b *badPlace) {
+			b.put = func(ctx context.Context, name string, r io.Reader) error {
+				return b.MapLocation.Put(ctx, name, io.MultiReader(r, strings.NewReader("of another")))
+			}
+		}},
+		"writes under the name": {whole, func(b *badPlace) {
+			b.put = func(ctx context.Context, name string, r io.Reader) error {
+				if err := b.MapLocation.Put(ctx, name, strings.NewReader("")); err != nil {
+					return err
+				}
+				content, err := io.ReadAll(r)
+				if err != nil {
+					b.clear(name)
+					return err
+				}
+				b.set(name, string(content))
+				return nil
+			}
+		}},
+		"lists temporary names": {whole, func(b *badPlace) {
+			b.put = func(ctx context.Context, name string, r io.Reader) error {
+				b.set(name+".part", "")
+				defer b.clear(name + ".part")
+				return b.MapLocation.Put(ctx, name, r)
+			}
+		}},
+		"no file is an empty file": {openNone, func(b *badPlace) {
+			b.open = func(ctx context.Context, name string) (io.ReadCloser, error) {
+				f, err := b.MapLocation.Open(ctx, name)
+				if errors.Is(err, fs.ErrNotExist) {
+					return io.NopCloser(strings.NewReader("")), nil
+				}
+				return f, err
+			}
+		}},
+		"another error for no file": {openNone, func(b *badPlace) {
+			b.open = func(context.Context, string) (io.ReadCloser, error) { return nil, errors.New("404 Not Found") }
+		}},
+		"Delete of no file is fine": {deleteNone, func(b *badPlace) {
+			b.delete = func(ctx context.Context, name string) error {
+				if err := b.MapLocation.Delete(ctx, name); !errors.Is(err, fs.ErrNotExist) {
+					return err
+				}
+				return nil
+			}
+		}},
+		"Delete deletes nothing": {freeAgain, func(b *badPlace) {
+			b.delete = func(context.Context, string) error { return nil }
+		}},
+		"the name stays taken": {freeAgain, func(b *badPlace) {
+			names := map[string]bool{}
+			b.put = func(ctx context.Context, name string, r io.Reader) error {
+				if names[name] {
+					return fs.ErrExist
+				}
+				names[name] = true
+				return b.MapLocation.Put(ctx, name, r)
+			}
+		}},
+		"Close wants all to be read": {closeEarly, func(b *badPlace) {
+			b.open = func(ctx context.Context, name string) (io.ReadCloser, error) {
+				f, err := b.MapLocation.Open(ctx, name)
+				return &readToTheEnd{f}, err
+			}
+		}},
+		"ReadAt moves Read": {seeks, func(b *badPlace) {
+			b.open = func(ctx context.Context, name string) (io.ReadCloser, error) {
+				f, err := b.MapLocation.Open(ctx, name)
+				if err != nil {
+					return nil, err
+				}
+				return movingReadAt{f.(*mapFile)}, nil
+			}
+		}},
+		"in any order": {lists, func(b *badPlace) {
+			b.list = func(ctx context.Context) ([]backup.File, error) {
+				files, err := b.MapLocation.List(ctx)
+				slices.Reverse(files)
+				return files, err
+			}
+		}},
+		"in the order of Put": {lists, func(b *badPlace) {
+			var mutex sync.Mutex
+			var order []string
+			b.put = func(ctx context.Context, name string, r io.Reader) error {
+				mutex.Lock()
+				defer mutex.Unlock()
+				order = append(order, name)
+				return b.MapLocation.Put(ctx, name, r)
+			}
+			b.list = func(ctx context.Context) ([]backup.File, error) {
+				files, err := b.MapLocation.List(ctx)
+				slices.SortFunc(files, func(x, y backup.File) int {
+					return slices.Index(order, x.Name) - slices.Index(order, y.Name)
+				})
+				return files, err
+			}
+		}},
+		"the first page only": {lists, func(b *badPlace) {
+			b.list = func(ctx context.Context) ([]backup.File, error) {
+				files, err := b.MapLocation.List(ctx)
+				return files[:min(len(files), 1000)], err
+			}
+		}},
+		"a file that goes breaks List": {several, func(b *badPlace) {
+			b.list = func(ctx context.Context) ([]backup.File, error) {
+				files, err := b.MapLocation.List(ctx)
+				for i, f := range files {
+					if f.Name != "m" {
+						return files[:i], errors.Join(err, fs.ErrNotExist)
+					}
+				}
+				return files, err
+			}
+		}},
+		"List goes on": {done, func(b *badPlace) {
+			b.list = func(context.Context) ([]backup.File, error) { return b.MapLocation.List(ctx) }
+		}},
+		"Delete goes on": {done, func(b *badPlace) {
+			b.delete = func(c context.Context, name string) error {
+				return errors.Join(b.MapLocation.Delete(ctx, name), c.Err())
+			}
+		}},
+		"Lock goes on": {done, func(b *badPlace) {
+			b.lock = func(_ context.Context, name, holder string) (func() error, error) {
+				return b.lockable.Lock(ctx, name, holder)
+			}
+		}},
+		"locks nothing": {excludes, func(b *badPlace) {
+			b.lock = func(context.Context, string, string) (func() error, error) {
+				return func() error { return nil }, nil
+			}
+		}},
+		"does not tell by whom": {excludes, func(b *badPlace) {
+			b.lock = func(ctx context.Context, name, _ string) (func() error, error) {
+				return b.lockable.Lock(ctx, name, "somebody")
+			}
+		}},
+		"is never free again": {excludes, func(b *badPlace) {
+			b.lock = func(ctx context.Context, name, holder string) (func() error, error) {
+				_, err := b.lockable.Lock(ctx, name, holder)
+				return func() error { return nil }, err
+			}
+		}},
+		"one lock for all names": {lockNames, func(b *badPlace) {
+			b.lock = func(ctx context.Context, name, holder string) (func() error, error) {
+				return b.lockable.Lock(ctx, "a", holder)
+			}
+		}},
+		"locks are files": {lockNoFile, func(b *badPlace) {
+			b.lock = func(ctx context.Context, name, holder string) (func() error, error) {
+				unlock, err := b.lockable.Lock(ctx, name, holder)
+				if err != nil {
+					return nil, err
+				}
+				b.set(name, holder)
+				return func() error { b.clear(name); return unlock() }, nil
+			}
+		}},
+	}
+	found := map[string]bool{}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			i := slices.IndexFunc(locationRules, func(r locationRule) bool { return r.name == c.rule })
+			require.GreaterOrEqual(t, i, 0, "no such rule: %s", c.rule)
+			err := locationRules[i].run(func() backup.Location {
+				l := newLockable()
+				b := &badPlace{lockable: l, put: l.Put, open: l.Open, list: l.List, delete: l.Delete, lock: l.Lock}
+				c.spoil(b)
+				return b
+			})
+			var broken *RuleError
+			require.ErrorAs(t, err, &broken)
+			require.Equal(t, c.rule, broken.Rule)
+			t.Log(err)
+			found[c.rule] = true
+		})
+	}
+	for _, r := range locationRules {
+		require.True(t, found[r.name], "no location is broken in this way: %s", r.name)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+type readToTheEnd struct{ io.ReadCloser }
+
+func (r *readToTheEnd) Close() error {
+	n, err := r.Read(make([]byte, 1))
+	if n > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	if err == io.EOF {
+		err = nil
+	}
+	return errors.Join(r.ReadCloser.Close(), err)
+}
+
+type movingReadAt struct{ *mapFile }
+
+func (m movingReadAt) ReadAt(p []byte, offset int64) (int, error) {
+	if _, err := m.Seek(offset, io.SeekStart); err != nil {
+		return 0, err
+	}
+	n, err := io.ReadFull(m, p)
+	if err == io.ErrUnexpectedEOF {
+		err = io.EOF
+	}
+	return n, err
+}
+
+func TestCheckLocationReturnsEveryBrokenRule(t *testing.T) {
+	err := CheckLocation(func() backup.Location {
+		return &FaultyLocation{Location: MapLocation{}, On: CallDelete, Nth: -1, Err: os.ErrDeadlineExceeded}
+	})
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	require.ErrorContains(t, err, "rule broken: a name is free again after Delete: ")
+	require.ErrorContains(t, err, "rule broken: an opened file may be closed at any time: ")
+	require.NotContains(t, err.Error(), "rule broken: Open returns")
+}
+
+func TestALocationThatPanicsIsReported(t *testing.T) {
+	err := CheckLocation(func() backup.Location { return (*badPlace)(nil) })
+	require.ErrorContains(t, err, "panic")
+	require.Len(t, strings.Split(err.Error(), "rule broken"), len(locationRules)+1)
+}
+
+func TestALockThatIsNotSupportedIsNone(t *testing.T) {
+	l := &FaultyLocation{Location: MapLocation{}}
+	_, err := l.Lock(t.Context(), "a", "holder")
+	require.ErrorIs(t, err, errors.ErrUnsupported)
+	require.NoError(t, CheckLocation(func() backup.Location { return &FaultyLocation{Location: MapLocation{}} }))
+}

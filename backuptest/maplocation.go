@@ -1,0 +1,156 @@
+package backuptest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/tomo-project/backup"
+)
+
+// A MapLocation is a location in memory: name → content. It is the reference
+// for what a [backup.Location] must do, and a location for tests that is written
+// as a literal and compared as a value:
+//
+//	location := backuptest.MapLocation{"tomo-backup-2024-01-15T10-30-00.json": text}
+//
+// Its files have no ModTime, and what Open returns also is an io.ReaderAt and
+// io.Seeker. It is no [backup.Locker]. A nil map is empty and Put fails.
+//
+// Its methods may be used by several goroutines. The map itself may be read and
+// changed while nothing else uses the location.
+type MapLocation map[string]string
+
+// mapLocations guards every MapLocation, which as a plain map has no place for a
+// lock. It is not held while other code runs.
+var mapLocations sync.RWMutex
+
+func checkCall(ctx context.Context, call Call, name string) error {
+	err := ctx.Err()
+	if err == nil {
+		err = backup.CheckName(name)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", call, err)
+	}
+	return nil
+}
+
+// Put implements [backup.Location].
+func (l MapLocation) Put(ctx context.Context, name string, r io.Reader) error {
+	if err := checkCall(ctx, CallPut, name); err != nil {
+		return err
+	}
+	if l == nil {
+		return errors.New("put into a nil MapLocation: make the map first")
+	}
+	var content strings.Builder
+	if _, err := io.Copy(&content, untilDone{ctx, r}); err != nil {
+		return fmt.Errorf("put %s: %w", name, err)
+	}
+	mapLocations.Lock()
+	defer mapLocations.Unlock()
+	if _, taken := l[name]; taken {
+		return fmt.Errorf("put %s: %w", name, fs.ErrExist)
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("put %s: %w", name, err)
+	}
+	l[name] = content.String()
+	return nil
+}
+
+// An untilDone is a reader that ends with a context.
+type untilDone struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (u untilDone) Read(p []byte) (int, error) {
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return u.r.Read(p)
+}
+
+// Open implements [backup.Location].
+func (l MapLocation) Open(ctx context.Context, name string) (io.ReadCloser, error) {
+	if err := checkCall(ctx, CallOpen, name); err != nil {
+		return nil, err
+	}
+	mapLocations.RLock()
+	defer mapLocations.RUnlock()
+	content, ok := l[name]
+	if !ok {
+		return nil, fmt.Errorf("open %s: %w", name, fs.ErrNotExist)
+	}
+	return &mapFile{io.NewSectionReader(strings.NewReader(content), 0, int64(len(content))), false}, nil
+}
+
+type mapFile struct {
+	section *io.SectionReader
+	closed  bool
+}
+
+func (f *mapFile) Read(p []byte) (int, error) {
+	if f.closed {
+		return 0, fs.ErrClosed
+	}
+	return f.section.Read(p)
+}
+
+func (f *mapFile) ReadAt(p []byte, offset int64) (int, error) {
+	if f.closed {
+		return 0, fs.ErrClosed
+	}
+	return f.section.ReadAt(p, offset)
+}
+
+func (f *mapFile) Seek(offset int64, whence int) (int64, error) {
+	if f.closed {
+		return 0, fs.ErrClosed
+	}
+	return f.section.Seek(offset, whence)
+}
+
+func (f *mapFile) Close() error {
+	if f.closed {
+		return fs.ErrClosed
+	}
+	f.closed = true
+	return nil
+}
+
+// List implements [backup.Location].
+func (l MapLocation) List(ctx context.Context) ([]backup.File, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("list: %w", err)
+	}
+	mapLocations.RLock()
+	defer mapLocations.RUnlock()
+	var files []backup.File
+	for _, name := range slices.Sorted(maps.Keys(l)) {
+		files = append(files, backup.File{Name: name, Bytes: int64(len(l[name]))})
+	}
+	return files, nil
+}
+
+// Delete implements [backup.Location].
+func (l MapLocation) Delete(ctx context.Context, name string) error {
+	if err := checkCall(ctx, CallDelete, name); err != nil {
+		return err
+	}
+	mapLocations.Lock()
+	defer mapLocations.Unlock()
+	if _, ok := l[name]; !ok {
+		return fmt.Errorf("delete %s: %w", name, fs.ErrNotExist)
+	}
+	delete(l, name)
+	return nil
+}
