@@ -102,6 +102,9 @@ func (a *App) backup(ctx context.Context, w io.Writer, src DataSource, opts Back
 			Records:            make(map[string]int64),
 		},
 	}
+	if s, ok := src.(*Snapshot); ok {
+		b.manifest.Salvaged = s.Manifest().Salvaged // a copy lacks what its source lacks
+	}
 	if opts.CreatedAt.IsZero() {
 		b.manifest.CreatedAt = time.Now().UTC().Truncate(time.Second)
 	}
@@ -218,6 +221,7 @@ func (b *backup) header() error {
 		{"schema_version", m.SchemaVersion, false},
 		{"metadata", m.Metadata, len(m.Metadata) == 0},
 		{"encryption", b.encryption, b.encryption == nil},
+		{"salvaged", m.Salvaged, m.Salvaged == nil},
 	}
 	for _, member := range members {
 		if member.omit {

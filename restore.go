@@ -39,6 +39,10 @@ type RestoreOptions struct {
 	// AllowDangling lets references point to nothing, with a warning.
 	AllowDangling bool
 
+	// AllowSalvaged lets Replace delete what only the host has although the
+	// snapshot was saved from a damaged file, and lacks records that it once had.
+	AllowSalvaged bool
+
 	// LeaveOutInvalid leaves out records that are not valid, instead of
 	// refusing the snapshot, and names them in Report.LeftOut. The record that
 	// the host has under such a key stays, with any strategy. An error of a
@@ -105,9 +109,10 @@ type Report struct {
 	Warnings           []string           `json:"warnings,omitempty"`
 	Duration           time.Duration      `json:"duration_ns"`
 
-	// UndoneBy names the snapshot of what was there before. Whoever keeps one
-	// sets it.
-	UndoneBy string `json:"undone_by,omitempty"`
+	// UndoneBy names the backup of what was there before, and AfterRestore is what
+	// the host made of it. Both come from a [Manager] only.
+	UndoneBy     string `json:"undone_by,omitempty"`
+	AfterRestore string `json:"after_restore,omitempty"`
 }
 
 // A CollectionReport counts the records of one collection.
@@ -154,7 +159,7 @@ func (a *App) Verify(ctx context.Context, s *Snapshot, opts RestoreOptions) (Rep
 // nothing. What a restore would do can be seen before with Plan.
 //
 // It returns ErrForeign, ErrTooNew, ErrNoKey, ErrInvalid, ErrDangling,
-// ErrDamaged or ErrLimit, or the error of a migrator, of dst or of ctx. Whatever
+// ErrSalvaged, ErrDamaged or ErrLimit, or the error of a migrator, of dst or of ctx. Whatever
 // it returns, after an error the host is as it was.
 func (a *App) Restore(ctx context.Context, s *Snapshot, dst Sink, opts RestoreOptions) (Report, error) {
 	start := time.Now()
@@ -210,7 +215,34 @@ func (a *App) prepare(ctx context.Context, s *Snapshot, opts RestoreOptions) (*i
 	if err := in.readAll(ctx); err != nil {
 		return nil, err
 	}
+	if err := in.checkSalvaged(); err != nil {
+		return nil, err
+	}
 	return in, nil
+}
+
+// checkSalvaged refuses to delete on the strength of a snapshot that lacks what
+// was lost in a damaged file.
+func (in *incoming) checkSalvaged() error {
+	mark := in.snapshot.manifest.Salvaged
+	if mark == nil {
+		return nil
+	}
+	text := fmt.Sprintf("the snapshot was saved from a damaged file, of which %d bytes were lost", mark.LostBytes)
+	for i, name := range slices.Sorted(maps.Keys(mark.Records)) {
+		if i == 20 {
+			text += ", and others"
+			break
+		}
+		text += fmt.Sprintf(", records of %s: %d", shorten(name), mark.Records[name])
+	}
+	for _, col := range in.collections {
+		if in.strategy(col) == Replace && !in.opts.AllowSalvaged {
+			return fmt.Errorf("%w: %s; replace would delete what was lost from %s too, so nothing was changed: use merge or skip-duplicates, or allow it explicitly", ErrSalvaged, text, col.Name)
+		}
+	}
+	in.warn(text)
+	return nil
 }
 
 // checkOrigin refuses snapshots that this App must not restore.

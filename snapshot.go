@@ -67,9 +67,17 @@ type Manifest struct {
 	Bytes              int64             `json:"bytes"`
 	SHA256             string            `json:"sha256,omitempty"`   // empty: the snapshot has no integrity information
 	Sealed             bool              `json:"sealed"`             // it has secrets, and they are sealed
+	Salvaged           *Salvaged         `json:"salvaged,omitempty"` // nil: it was not saved from a damaged file
 	Missing            map[string]int64  `json:"missing,omitempty"`  // records left out as invalid, by collection
 	LeftOut            []*RecordError    `json:"left_out,omitempty"` // these records, from [App.Backup] only
 	Dangling           []*RecordError    `json:"dangling,omitempty"` // references to nothing, from [App.Backup] only
+}
+
+// Salvaged marks a snapshot that [App.Salvage] has saved from a damaged file
+// (FORMAT.md, "Salvaged snapshots").
+type Salvaged struct {
+	LostBytes int64            `json:"lost_bytes"`        // of the damaged file, that nothing was made of
+	Records   map[string]int64 `json:"records,omitempty"` // known to be lost, by collection
 }
 
 // Progress tells how far a long operation is.
@@ -111,8 +119,9 @@ type Snapshot struct {
 	encryption *encryption
 	box        *seal.Box // nil: no secrets, or no Identity for them
 
-	r    io.ReaderAt
-	temp *os.File // r, if it is ours
+	r     io.ReaderAt
+	temp  *os.File  // r, if it is ours
+	under io.Closer // what was opened for it by the library; nil: by the caller
 }
 
 // OpenSnapshot reads a snapshot to its end and checks all that can be told
@@ -257,6 +266,7 @@ func (s *Snapshot) header(doc *codec.Document) error {
 		{"schema_version", false, &m.SchemaVersion},
 		{"metadata", false, &m.Metadata},
 		{"encryption", false, &s.encryption},
+		{"salvaged", false, &m.Salvaged},
 		{"data", true, nil},
 		{"left_out", false, &m.Missing},
 		{"integrity", false, &sum},
@@ -301,6 +311,16 @@ func (s *Snapshot) header(doc *codec.Document) error {
 	if !semver.IsValid("v" + m.ApplicationVersion) {
 		return fmt.Errorf(`%w: member "application_version" is %q, which is not a semantic version`, ErrFormat, m.ApplicationVersion)
 	}
+	if value, found := doc.Members["salvaged"]; found {
+		if codec.Get(value, codec.Pointer{"lost_bytes"}) == nil || m.Salvaged.LostBytes < 0 {
+			return fmt.Errorf(`%w: member "salvaged" has no "lost_bytes", or less than none`, ErrFormat)
+		}
+		for name, n := range m.Salvaged.Records {
+			if n < 1 {
+				return fmt.Errorf(`%w: member "salvaged" counts %d records of %s`, ErrFormat, n, codec.Quote(name))
+			}
+		}
+	}
 	m.CreatedAt = t.UTC()
 	m.SHA256 = sum.SHA256
 	m.Sealed = s.encryption != nil
@@ -312,6 +332,9 @@ func (s *Snapshot) header(doc *codec.Document) error {
 func (s *Snapshot) Manifest() Manifest {
 	m := s.manifest
 	m.Metadata, m.Records, m.Missing = maps.Clone(m.Metadata), maps.Clone(m.Records), maps.Clone(m.Missing)
+	if m.Salvaged != nil {
+		m.Salvaged = &Salvaged{m.Salvaged.LostBytes, maps.Clone(m.Salvaged.Records)}
+	}
 	return m
 }
 
@@ -336,12 +359,15 @@ func (s *Snapshot) Collections() []string {
 // Close removes the temporary copy, if there is one. It does not close the
 // reader that was given to OpenSnapshot.
 func (s *Snapshot) Close() error {
-	if s.temp == nil {
-		return nil
+	var errs []error
+	if s.under != nil {
+		errs = append(errs, s.under.Close())
 	}
-	err := s.temp.Close()
-	os.Remove(s.temp.Name())
-	return err
+	if s.temp != nil {
+		errs = append(errs, s.temp.Close())
+		os.Remove(s.temp.Name())
+	}
+	return errors.Join(errs...)
 }
 
 // View calls read with a Reader on the records of the snapshot.

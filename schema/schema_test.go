@@ -92,6 +92,8 @@ func TestGoodSnapshotsSatisfyTheSchema(t *testing.T) {
 		"the four members of the guide":           blocks(t, "What a reader accepts and refuses", "json")[0],
 		"no data":                                 `{"version":"1.0","created_at":"2024-01-15T10:30:00Z","application_version":"2.1.0","data":{}}`,
 		"a time in another zone, with a fraction": `{"version":"1.0","created_at":"2024-01-15T12:30:00.25+02:00","application_version":"2.1.0-rc.1+linux","data":{}}`,
+		"salvaged, with records lost":             `{"version":"1.0","created_at":"2024-01-15T10:30:00Z","application_version":"2","salvaged":{"lost_bytes":12,"records":{"servers":3}},"data":{}}`,
+		"salvaged, with nothing lost":             `{"version":"1.0","created_at":"2024-01-15T10:30:00Z","application_version":"2","salvaged":{"lost_bytes":0},"data":{}}`,
 		"any value in a map":                      `{"version":"1.0","created_at":"2024-01-15T10:30:00Z","application_version":"2","data":{"settings":{"a":null,"b":[1],"c":12345678901234567890,"d":{"$sealed":"mine"}}}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -133,6 +135,14 @@ func TestTheSchemaRefuses(t *testing.T) {
 		"a collection that is a string":       func(d object) { at(d, "data")["servers"] = "none" },
 		"a collection that is null":           func(d object) { at(d, "data")["servers"] = nil },
 		"a record of a list that is a number": func(d object) { at(d, "data")["servers"] = []any{num("1")} },
+
+		"salvaged that says nothing":         func(d object) { d["salvaged"] = object{} },
+		"salvaged that is true":              func(d object) { d["salvaged"] = true },
+		"an unknown member of salvaged":      func(d object) { d["salvaged"] = object{"lost_bytes": num("1"), "lost": num("1")} },
+		"fewer than no bytes lost":           func(d object) { d["salvaged"] = object{"lost_bytes": num("-1")} },
+		"bytes lost as text":                 func(d object) { d["salvaged"] = object{"lost_bytes": "1"} },
+		"no record of a collection lost":     func(d object) { d["salvaged"] = object{"lost_bytes": num("1"), "records": object{"servers": num("0")}} },
+		"null for the records that are lost": func(d object) { d["salvaged"] = object{"lost_bytes": num("1"), "records": nil} },
 
 		"no digest":                      func(d object) { delete(at(d, "integrity"), "sha256") },
 		"a digest in upper case":         func(d object) { at(d, "integrity")["sha256"] = strings.Repeat("A", 64) },
