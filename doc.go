@@ -14,6 +14,15 @@
 // A snapshot is one JSON document that any JSON tool reads, with a record a
 // line and a digest that a person can check; schema/FORMAT.md defines it.
 //
+// That is the lower half: one snapshot, an io.Writer or an io.Reader. A server
+// embeds the upper half, a [Manager]: backups under names at one [Location] or
+// several ([Dir] is a folder), made on a [Schedule], kept by [Retention],
+// verified, put to drills, and restored with a way back.
+//
+//	Schedule ─▶ Create ─▶ Locations ─▶ Prune           Undo ◀─┐
+//	  Run          what was stored      proves the           │ a backup of what
+//	               is read back         newest first      Restore   was there
+//
 // # What can be relied on
 //
 // [App.Backup] sees one point in time and validates every record: a backup that
@@ -29,22 +38,30 @@
 // damaged, foreign, newer or sealed with another key is refused with an error
 // that says so ([ErrDamaged] and the other kinds).
 //
+// A backup is at a Location whole or not at all, and never overwritten.
+// [Manager.Prune] never deletes the newest backup that verifies, nor a file that
+// is none of its own. [Manager.Restore] stores what is there before it changes
+// anything, and [Manager.Undo] brings it back. What a damaged file still holds
+// [App.Salvage] saves.
+//
 // Memory depends on the number of keys, not on the size of the data.
 //
-// The package keeps no state, starts no goroutines and logs nothing. Time is
-// read where a snapshot is dated and a duration measured, and can be given in
-// [BackupOptions]; randomness comes from crypto/rand.
+// The package has no global state, and no goroutine outlives the call that
+// started it. It logs nothing but to the Logger of a Manager. Randomness comes
+// from crypto/rand, and from math/rand where a pause is to be irregular.
 //
 // # Where to read on
 //
-// The files in the order in which they make sense: app.go, store.go, backup.go,
-// snapshot.go, restore.go, plan.go, migrate.go; then seal.go and secrets.go for
-// keys, record.go for what backup and restore share, retention.go for which
-// backups to keep.
+// The files in the order in which they make sense. One snapshot: app.go,
+// store.go, backup.go, snapshot.go, restore.go, plan.go, migrate.go; then seal.go
+// and secrets.go for keys, record.go for what backup and restore share,
+// salvage.go for damaged files. Many backups: location.go and dir.go, manager.go,
+// catalog.go for the list of them, hold.go for one operation at a time, undo.go,
+// prune.go with retention.go, drill.go, run.go with schedule.go, event.go.
 //
-// Package backuptest has a reference store and the conformance suite that every
-// DataSource and Sink should pass, and package tomo is the declaration of a
-// whole application.
+// Package backuptest has a reference store and a reference location with the
+// conformance suites that every DataSource, Sink and Location should pass, and
+// package tomo is the declaration of a whole application.
 //
 // # Compatibility
 //

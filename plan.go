@@ -127,14 +127,17 @@ func (p *Plan) Changes(ctx context.Context) iter.Seq2[Change, error] {
 // errors are those of Restore.
 func (p *Plan) Apply(ctx context.Context) (Report, error) {
 	start := time.Now()
-	report, err := p.in.run(ctx, p.dst, func(w Writer) *comparison {
-		return &comparison{incoming: p.in, host: w, write: true, digest: sha256.New(), finish: p.sameDigest}
-	})
+	report, err := p.in.run(ctx, p.dst, p.writing)
 	if err != nil {
 		return Report{}, fmt.Errorf("restore: %w", err)
 	}
 	report.Duration = time.Since(start)
 	return report, nil
+}
+
+// writing makes the comparison that does what the plan says.
+func (p *Plan) writing(w Writer) *comparison {
+	return &comparison{incoming: p.in, host: w, write: true, digest: sha256.New(), finish: p.sameDigest}
 }
 
 func (p *Plan) sameDigest(c *comparison) error {

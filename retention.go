@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A Backup is a snapshot stored at a location under a name, as [Retention]
-// sees it.
+// A Backup is a snapshot stored under a name at one Location or several. The
+// first five fields are what [Retention] goes by.
 type Backup struct {
 	// Name is the name at the location, unique there.
 	Name string `json:"name"`
@@ -20,13 +20,25 @@ type Backup struct {
 	// Bytes is the size at the location.
 	Bytes int64 `json:"bytes"`
 
-	// Trigger says what made the backup: "manual", "schedule". Empty means not
-	// known.
+	// Trigger says what made the backup: "manual", "scheduled", "before
+	// restore". Empty means not known.
 	Trigger string `json:"trigger,omitempty"`
 
-	// Damaged: the backup is known not to verify. One that has not been
-	// verified counts as good.
+	// Damaged: the backup is known not to verify, or cannot be read, any copy of
+	// it. One that has not been verified counts as good.
 	Damaged bool `json:"damaged,omitempty"`
+
+	// Manifest is what the snapshot says of itself, with the counts of records.
+	// Nil means that it cannot be read.
+	Manifest *Manifest `json:"manifest,omitempty"`
+
+	// Copies say where the backup is, and is whole, in the order of the
+	// Manager's Locations.
+	Copies []Copy `json:"copies,omitempty"`
+
+	// Shrunk says what the backup has lost most of against the one before, unless
+	// that was accepted ([Manager.Accept]).
+	Shrunk []Shrink `json:"shrunk,omitempty"`
 }
 
 // Retention says which backups to keep (guide, "Backup Retention" and
@@ -111,7 +123,7 @@ func (r Retention) Decide(backups []Backup, now time.Time) []Decision {
 	for i, b := range backups {
 		decisions[i].Backup = b
 	}
-	slices.SortFunc(decisions, newestFirst)
+	slices.SortFunc(decisions, func(a, b Decision) int { return newestFirst(a.Backup, b.Backup) })
 
 	counted := func(d Decision) bool { return !d.CreatedAt.IsZero() && !d.CreatedAt.After(now) }
 	newest := slices.IndexFunc(decisions, func(d Decision) bool { return counted(d) && !d.Damaged })
@@ -167,7 +179,7 @@ func (d *Decision) decide(rules []retentionRule, newest bool) {
 
 // newestFirst orders names of the same second by their suffix: "-10" before
 // "-9" before none.
-func newestFirst(a, b Decision) int {
+func newestFirst(a, b Backup) int {
 	return cmp.Or(
 		b.CreatedAt.Compare(a.CreatedAt),
 		cmp.Compare(len(b.Name), len(a.Name)),

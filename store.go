@@ -71,6 +71,9 @@ type Sink interface {
 // write has returned. Its methods are never called while a sequence from Keys
 // is being iterated.
 //
+// A Writer that also is a [Reader], and shows there what the transaction sees,
+// spares a [Manager] to look up record by record what a restore will replace.
+//
 // Keys are exact text: "a", "A" and "a " are three records. The batches of
 // Lookup, Put and Delete may be empty. A collection that the store does not know
 // is an error.

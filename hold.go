@@ -1,0 +1,214 @@
+package backup
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"crypto/rand"
+)
+
+// hold begins an operation that changes something: it takes this Manager and
+// all locations that can be had, or fails with ErrBusy. The context that it
+// returns ends when a location is lost.
+func (m *Manager) hold(ctx context.Context, name string) (_ *operation, _ context.Context, release func(), err error) {
+	o, err := m.begin(ctx, name)
+	if err != nil {
+		return nil, ctx, nil, err
+	}
+	holder := describeHolder(name, o.start)
+	ctx, cancel := context.WithCancelCause(ctx)
+	undo := []func(){func() { cancel(context.Canceled) }}
+	release = func() {
+		for i := len(undo) - 1; i >= 0; i-- {
+			undo[i]()
+		}
+	}
+	fail := func(err error) (*operation, context.Context, func(), error) {
+		release()
+		return nil, ctx, nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if err := m.enter(holder); err != nil {
+		return fail(err)
+	}
+	undo = append(undo, m.leave)
+	held := o.sites[:0:0]
+	for _, p := range o.sites {
+		unlock, err := m.lock(ctx, cancel, p, holder)
+		switch {
+		case errors.Is(err, ErrBusy), ctx.Err() != nil:
+			return fail(err)
+		case err != nil:
+			o.down = append(o.down, o.failed(ctx, p, "", err))
+			continue
+		}
+		undo = append(undo, unlock)
+		held = append(held, p)
+	}
+	if o.sites = held; len(held) == 0 {
+		errs := []error{}
+		for _, c := range o.down {
+			errs = append(errs, fmt.Errorf("%s: %w", c.Location, c.Err))
+		}
+		return fail(fmt.Errorf("no location can be used: %w", errors.Join(errs...)))
+	}
+	o.emit(ctx, Event{Kind: EventStarted})
+	return o, ctx, release, nil
+}
+
+// describeHolder tells a person who holds what since when.
+func describeHolder(operation string, since time.Time) string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "an unknown host"
+	}
+	return fmt.Sprintf("%s, process %d on %s, since %s", operation, os.Getpid(), host, since.UTC().Format("2006-01-02 15:04:05 UTC"))
+}
+
+func (m *Manager) enter(holder string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.holder != "" {
+		return fmt.Errorf("%w: %s", ErrBusy, m.holder)
+	}
+	m.holder = holder
+	return nil
+}
+
+func (m *Manager) leave() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.holder = ""
+}
+
+// lock holds a site, by its own means if it has any.
+func (m *Manager) lock(ctx context.Context, cancel context.CancelCauseFunc, p *site, holder string) (func(), error) {
+	if locker, ok := p.Location.(Locker); ok {
+		unlock, err := locker.Lock(ctx, m.App.Name, holder)
+		if err == nil {
+			return func() { unlock() }, nil
+		}
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return nil, err
+		}
+	}
+	return takeLease(ctx, cancel, p, m.App.Name, holder)
+}
+
+// A lease holds a location that is no Locker. Each process that wants it puts a
+// file of its own there and looks whether there is another; so of two at the
+// same moment at most one gets it. The file says until when it counts. It is
+// replaced by a new one while the operation lasts, since a Location overwrites
+// nothing, and what a killed process has left is taken away when it has expired.
+type lease struct {
+	Holder string    `json:"holder"`
+	Until  time.Time `json:"until"`
+}
+
+const (
+	leaseTime   = 10 * time.Minute
+	leaseSuffix = ".lease"
+)
+
+// takeLease holds a site until the function that it returns is called, and
+// cancels the operation if it cannot hold it any longer.
+func takeLease(ctx context.Context, cancel context.CancelCauseFunc, p *site, app, holder string) (func(), error) {
+	mine, err := putLease(ctx, p, app, holder)
+	if err != nil {
+		return nil, err
+	}
+	drop := func() {
+		// Also when the operation was cancelled.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		p.Delete(ctx, mine)
+	}
+	if err := otherLease(ctx, p, app, mine); err != nil {
+		drop()
+		return nil, err
+	}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		until := time.Now().Add(leaseTime)
+		renew := time.NewTicker(leaseTime / 5)
+		defer renew.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-renew.C:
+			}
+			next, err := putLease(ctx, p, app, holder)
+			if err == nil {
+				p.Delete(ctx, mine)
+				mine, until = next, time.Now().Add(leaseTime)
+			} else if time.Until(until) < leaseTime/5 {
+				cancel(fmt.Errorf("%s: the hold on it could not be renewed: %w", p.name, err))
+				return
+			}
+		}
+	}()
+	return func() {
+		close(stop)
+		<-stopped
+		drop()
+	}, nil
+}
+
+func putLease(ctx context.Context, p *site, app, holder string) (name string, err error) {
+	name = app + "-" + strings.ToLower(rand.Text()) + leaseSuffix
+	text, err := json.Marshal(lease{holder, time.Now().Add(leaseTime).UTC()})
+	if err != nil {
+		return "", err
+	}
+	return name, p.Put(ctx, name, bytes.NewReader(text))
+}
+
+// otherLease returns ErrBusy if somebody else holds the site.
+func otherLease(ctx context.Context, p *site, app, mine string) error {
+	files, err := p.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		id, ok := strings.CutPrefix(f.Name, app+"-")
+		id, ok2 := strings.CutSuffix(id, leaseSuffix)
+		if !ok || !ok2 || strings.Contains(id, "-") || f.Name == mine {
+			continue
+		}
+		other, err := readLease(ctx, p, f.Name)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, os.ErrNotExist):
+			continue // given up meanwhile
+		case err != nil:
+			return fmt.Errorf("%w: %s is held by somebody who cannot be made out: %w; delete %s if nobody is at it", ErrBusy, p.name, err, f.Name)
+		case time.Now().After(other.Until):
+			if err := p.Delete(ctx, f.Name); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+		default:
+			return fmt.Errorf("%w: %s is held by %s", ErrBusy, p.name, shorten(other.Holder))
+		}
+	}
+	return nil
+}
+
+func readLease(ctx context.Context, p *site, name string) (lease, error) {
+	r, err := p.Open(ctx, name)
+	if err != nil {
+		return lease{}, err
+	}
+	defer r.Close()
+	var l lease
+	err = json.NewDecoder(io.LimitReader(r, 64<<10)).Decode(&l)
+	return l, err
+}

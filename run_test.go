@@ -1,0 +1,402 @@
+package backup_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/backuptest"
+)
+
+// small returns a Manager of a host of one record, and its events.
+func small(locations ...*shelf) (*backup.Manager, *eventLog) {
+	m, _, events := managed(locations...)
+	m.App = &backup.App{Name: "homelab", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{list("users")}}
+	m.Source = backuptest.MapStore{"users": {"1": `{"id":1}`}}
+	m.Recipients, m.Identities = nil, nil
+	return m, events
+}
+
+// running runs Run until stop is called, or to the end of the test.
+func running(t testing.TB, m *backup.Manager) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- m.Run(ctx) }()
+	stopped := false
+	stop = func() {
+		if !stopped {
+			stopped = true
+			cancel()
+			require.ErrorIs(t, <-done, context.Canceled)
+		}
+	}
+	return stop
+}
+
+// times returns when scheduled backups were made, oldest first.
+func times(s *shelf) []string {
+	var at []string
+	for name := range s.files() {
+		at = append(at, strings.TrimSuffix(strings.TrimPrefix(name, "homelab-backup-"), ".json"))
+	}
+	slices.Sort(at)
+	return at
+}
+
+func clock(text string) time.Time {
+	t, err := time.Parse(time.DateTime, text)
+	if err != nil {
+		panic(err)
+	}
+	return t
+}
+
+func until(text string) { time.Sleep(time.Until(clock(text))); synctest.Wait() }
+
+func TestScheduledBackupsAreMadeOnTimeAndPruned(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := newShelf("a"), newShelf("b")
+		m, events := small(a, b)
+		m.Schedule = backup.Daily{At: 3 * time.Hour}
+		m.Retention = backup.Retention{Last: 3}
+		stop := running(t, m)
+		defer stop()
+		until("2000-01-05 12:00:00")
+		want := []string{"2000-01-03T03-00-00", "2000-01-04T03-00-00", "2000-01-05T03-00-00"}
+		require.Equal(t, want, times(a))
+		require.Equal(t, want, times(b))
+		for _, e := range events.of(backup.EventStored) {
+			require.Equal(t, "scheduled", e.Manifest.Metadata["trigger"])
+		}
+		require.Empty(t, events.of(backup.EventFailed))
+		require.Empty(t, events.of(backup.EventMissed))
+		require.Len(t, events.of(backup.EventDone), 5, "the first one is made at once, and counts for the time that is close")
+	})
+}
+
+func TestAMachineThatWasOffMakesUpForItOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		off, on string
+		want    []string
+	}{
+		"for a while":      {"2000-01-03 12:00:00", "2000-01-03 20:00:00", []string{"2000-01-03T03-00-00", "2000-01-04T03-00-00"}},
+		"over one":         {"2000-01-03 12:00:00", "2000-01-04 09:30:00", []string{"2000-01-03T03-00-00", "2000-01-04T09-30-00", "2000-01-05T03-00-00"}},
+		"over many":        {"2000-01-03 12:00:00", "2000-01-14 09:30:00", []string{"2000-01-03T03-00-00", "2000-01-14T09-30-00", "2000-01-15T03-00-00"}},
+		"close to a slot":  {"2000-01-03 12:00:00", "2000-01-05 01:00:00", []string{"2000-01-03T03-00-00", "2000-01-05T01-00-00", "2000-01-06T03-00-00"}},
+		"to the very slot": {"2000-01-03 12:00:00", "2000-01-05 03:00:00", []string{"2000-01-03T03-00-00", "2000-01-05T03-00-00", "2000-01-06T03-00-00"}},
+		"for years":        {"2000-01-03 12:00:00", "2009-06-01 09:30:00", []string{"2000-01-03T03-00-00", "2009-06-01T09-30-00", "2009-06-02T03-00-00"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				a := newShelf("a")
+				m, events := small(a)
+				m.Schedule = backup.Daily{At: 3 * time.Hour}
+				until("2000-01-02 12:00:00")
+				stop := running(t, m)
+				until(c.off)
+				stop()
+				require.Equal(t, "2000-01-03T03-00-00", times(a)[len(times(a))-1])
+				until(c.on)
+				stop = running(t, m)
+				defer stop()
+				time.Sleep(27*time.Hour + time.Minute)
+				synctest.Wait()
+				got := times(a)[slices.Index(times(a), "2000-01-03T03-00-00"):]
+				require.Equal(t, c.want, got[:len(c.want)])
+				missed := events.of(backup.EventMissed)
+				if name == "for a while" {
+					require.Empty(t, missed)
+					return
+				}
+				require.Len(t, missed, 1)
+				require.Equal(t, clock("2000-01-04 03:00:00"), missed[0].Slot)
+			})
+		})
+	}
+}
+
+func TestAnIrregularScheduleIsKeptTo(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := newShelf("a")
+		m, _ := small(a)
+		m.Schedule = twice{backup.Daily{At: 3 * time.Hour}, backup.Daily{At: 4 * time.Hour}}
+		until("2000-01-01 12:00:00")
+		stop := running(t, m)
+		defer stop()
+		until("2000-01-03 12:00:00")
+		require.Equal(t, []string{"2000-01-01T12-00-00", "2000-01-02T03-00-00", "2000-01-02T04-00-00", "2000-01-03T03-00-00", "2000-01-03T04-00-00"}, times(a))
+	})
+}
+
+// twice is what a cron library may have.
+type twice [2]backup.Schedule
+
+func (s twice) Next(after time.Time) time.Time {
+	a, b := s[0].Next(after), s[1].Next(after)
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+func TestAFailedRunIsTriedAgainWithGrowingPausesAndNeverStops(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := newShelf("a")
+		m, events := small(a)
+		m.Schedule = backup.Daily{At: 3 * time.Hour}
+		m.Retention = backup.Retention{Last: 1}
+		host := m.Source
+		source := &failingSource{DataSource: host}
+		m.Source = source
+		stop := running(t, m)
+		defer stop()
+		until("2000-01-01 12:00:00")
+		source.err = errDown
+		until("2000-01-03 02:59:00")
+		failures := events.of(backup.EventFailed)
+		require.ErrorIs(t, failures[0].Err, errDown)
+		require.Equal(t, "2000-01-02T03:00:00Z", failures[0].Time.UTC().Format(time.RFC3339))
+		var pauses []time.Duration
+		for i := 1; i < len(failures); i++ {
+			pauses = append(pauses, failures[i].Time.Sub(failures[i-1].Time))
+		}
+		want := time.Minute
+		for _, p := range pauses {
+			require.GreaterOrEqual(t, p, want)
+			require.LessOrEqual(t, p, want+want/4)
+			want = min(2*want, time.Hour)
+		}
+		require.Greater(t, len(pauses), 20)
+		require.Len(t, times(a), 1, "nothing is pruned after a failure")
+
+		source.err = nil
+		until("2000-01-04 12:00:00")
+		require.Equal(t, []string{"2000-01-04T03-00-00"}, times(a))
+		require.Len(t, events.of(backup.EventFailed), len(failures))
+	})
+}
+
+type failingSource struct {
+	backup.DataSource
+	err error
+}
+
+func (s *failingSource) View(ctx context.Context, read func(backup.Reader) error) error {
+	if s.err != nil {
+		return s.err
+	}
+	return s.DataSource.View(ctx, read)
+}
+
+func TestTooFewCopiesAreFilledInByALaterTryAndNotMadeAnew(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := newShelf("a"), newShelf("b")
+		m, events := small(a, b)
+		m.Schedule = backup.Daily{At: 3 * time.Hour}
+		m.MinCopies = 2
+		b.down = errDown
+		stop := running(t, m)
+		defer stop()
+		until("2000-01-01 02:00:00")
+		require.Len(t, times(a), 1, "one backup, however often it is tried again")
+		require.NotEmpty(t, events.of(backup.EventFailed))
+		until("2000-01-02 20:00:00")
+		require.Len(t, times(a), 2, "the next one has its own time")
+		b.down = nil
+		until("2000-01-02 22:00:00")
+		require.Len(t, times(a), 2)
+		require.Equal(t, times(a)[1:], times(b), "the newest is copied there")
+		failures := len(events.of(backup.EventFailed))
+		until("2000-01-03 12:00:00")
+		require.Equal(t, times(a), times(b), "what is missing is filled in")
+		require.Len(t, events.of(backup.EventFailed), failures)
+	})
+}
+
+func TestReplicasMakeOneScheduledBackupATime(t *testing.T) {
+	for name, jitter := range map[string]time.Duration{"at once": 0, "with jitter": 20 * time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				a, b := newShelf("a"), newShelf("b")
+				var stops []func()
+				var failures []*eventLog
+				for range 3 {
+					m, events := small(a, b)
+					m.Schedule = backup.Daily{At: 3 * time.Hour}
+					m.Jitter = jitter
+					stops = append(stops, running(t, m))
+					failures = append(failures, events)
+				}
+				until("2000-02-01 12:00:00")
+				for _, stop := range stops {
+					stop()
+				}
+				days := map[string]int{}
+				for _, at := range times(a) {
+					days[at[:10]]++
+				}
+				require.Len(t, days, 32)
+				for day, n := range days {
+					require.Equal(t, 1, n, day)
+				}
+				for _, events := range failures {
+					require.Empty(t, events.of(backup.EventFailed))
+					require.Empty(t, events.of(backup.EventMissed))
+				}
+			})
+		})
+	}
+}
+
+func TestALocationThatIsDownDoesNotKeepTheLoopBusy(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := newShelf("a"), newShelf("b")
+		m, events := small(a, b)
+		m.Schedule = backup.Daily{At: 3 * time.Hour}
+		b.down = errDown
+		stop := running(t, m)
+		until("2000-01-03 12:00:00")
+		stop()
+		require.Len(t, times(a), 3)
+		require.Less(t, len(events.list), 40)
+	})
+}
+
+func TestDrillsRunWithTheFirstBackupAfterTheirTime(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := newShelf("a")
+		m, events := small(a)
+		m.Schedule = backup.Daily{At: 3 * time.Hour}
+		m.DrillSchedule = backup.Weekly{Day: time.Sunday, At: 12 * time.Hour}
+		m.Retention = backup.Retention{Last: 1}
+		m.Scratch = func(context.Context) (backup.Store, func() error, error) {
+			return backuptest.MapStore{"users": {}}, nil, nil
+		}
+		stop := running(t, m)
+		defer stop()
+		until("2000-01-20 12:00:00")
+		var drilled []string
+		for _, e := range events.of(backup.EventDrill) {
+			drilled = append(drilled, e.Backup)
+		}
+		require.Equal(t, []string{
+			"homelab-backup-2000-01-01T00-00-00.json", // the very first
+			"homelab-backup-2000-01-03T03-00-00.json", // Monday
+			"homelab-backup-2000-01-10T03-00-00.json",
+			"homelab-backup-2000-01-17T03-00-00.json",
+		}, drilled)
+		require.Empty(t, events.of(backup.EventFailed))
+
+		m.CheckDrill = func(context.Context, backup.DataSource) error { return errors.New("nobody could log in") }
+		until("2000-01-24 12:00:00")
+		require.Len(t, events.of(backup.EventFailed), 1)
+		require.ErrorContains(t, events.of(backup.EventFailed)[0].Err, "nobody could log in")
+		require.Len(t, times(a), 2, "nothing is pruned when the newest does not restore")
+	})
+}
+
+// A hundred years of Run in zones whose clocks are changed in all the ways that
+// there are: one backup for each time of the schedule, at that time, and none
+// else, over restarts and days off.
+func TestAHundredYearsOfBackups(t *testing.T) {
+	years := 100
+	if raceEnabled {
+		years = 10
+	}
+	for _, c := range []struct {
+		zone     string
+		schedule func(loc *time.Location) backup.Schedule
+	}{
+		{"Europe/Berlin", func(l *time.Location) backup.Schedule {
+			return backup.Daily{At: 2*time.Hour + 30*time.Minute, Location: l}
+		}},
+		{"America/New_York", func(l *time.Location) backup.Schedule { return backup.Daily{At: 90 * time.Minute, Location: l} }},
+		{"Australia/Lord_Howe", func(l *time.Location) backup.Schedule {
+			return backup.Daily{At: 2*time.Hour + 15*time.Minute, Location: l}
+		}},
+		{"Africa/Casablanca", func(l *time.Location) backup.Schedule {
+			return backup.Daily{At: 2*time.Hour + 59*time.Minute, Location: l}
+		}},
+		{"Pacific/Apia", func(l *time.Location) backup.Schedule { return backup.Daily{At: 0, Location: l} }},
+	} {
+		t.Run(c.zone, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(t *testing.T) { inTheLongRun(t, c.schedule(zone(t, c.zone)), years) })
+		})
+	}
+}
+
+func inTheLongRun(t *testing.T, schedule backup.Schedule, years int) {
+	a := newShelf("a")
+	m, events := small(a)
+	m.Schedule = schedule
+	m.Retention = backup.Retention{Last: 3}
+	var made []time.Time
+	m.OnEvent = func(e backup.Event) {
+		switch e.Kind {
+		case backup.EventStored:
+			made = append(made, e.Manifest.CreatedAt)
+		case backup.EventMissed, backup.EventFailed:
+			events.add(e)
+		}
+	}
+	start := time.Now()
+	end := start.AddDate(years, 0, 0)
+	// after returns what follows a backup that was not made at its time.
+	after := func(late time.Time) time.Time {
+		next := schedule.Next(late)
+		if next.Sub(late) < next.Sub(lastBefore(schedule, late))/4 {
+			next = schedule.Next(next)
+		}
+		return next
+	}
+	stop := running(t, m)
+	synctest.Wait()
+	require.Len(t, made, 1, "the first one is made at once")
+	slot := after(start)
+	checked := 1
+	for year := 0; time.Now().Before(end); year++ {
+		time.Sleep(time.Until(start.AddDate(year+1, 0, 0)))
+		synctest.Wait()
+		for ; checked < len(made); checked++ {
+			require.Equal(t, slot.Unix(), made[checked].Unix(), "made at %v, due at %v", made[checked], slot)
+			slot = schedule.Next(slot)
+		}
+		require.True(t, slot.After(time.Now()), "nothing was made for %v", slot)
+		// A machine that is off and on again makes up for it once, in between.
+		stop()
+		if year%10 == 9 {
+			time.Sleep(72*time.Hour + 7*time.Minute)
+			late := time.Now()
+			stop = running(t, m)
+			synctest.Wait()
+			require.Len(t, made, checked+1, "%v", late)
+			require.Equal(t, late.Unix(), made[checked].Unix())
+			checked++
+			require.Len(t, events.of(backup.EventMissed), (year+1)/10)
+			slot = after(late)
+			continue
+		}
+		stop = running(t, m)
+	}
+	stop()
+	require.Greater(t, checked, 364*years)
+	require.Empty(t, events.of(backup.EventFailed))
+	require.Len(t, a.files(), 3)
+}
+
+// lastBefore returns the last time of a daily schedule before t.
+func lastBefore(s backup.Schedule, t time.Time) time.Time {
+	last := s.Next(t.Add(-72 * time.Hour))
+	for next := s.Next(last); next.Before(t); next = s.Next(next) {
+		last = next
+	}
+	return last
+}

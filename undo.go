@@ -1,0 +1,249 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Plan says what Restore would do with a snapshot, which Open opened or
+// [OpenSnapshot] did, to the host as it is now. See [App.Plan].
+func (m *Manager) Plan(ctx context.Context, s *Snapshot, opts RestoreOptions) (*Plan, error) {
+	if err := m.checkSink(); err != nil {
+		return nil, err
+	}
+	return m.App.Plan(ctx, s, m.Sink, opts)
+}
+
+func (m *Manager) checkSink() error {
+	if err := m.check(); err != nil {
+		return err
+	}
+	if m.Sink == nil {
+		return errors.New("manager: it has no Sink to restore to")
+	}
+	return nil
+}
+
+// Restore is [App.Restore] into the Sink with a way back: what the collections
+// concerned hold is stored as a backup with the trigger "before restore" before
+// anything changes. It is taken inside the transaction that changes them, so
+// that it is just what the restore replaces, whatever else writes to the host.
+// Report.UndoneBy names it, and Undo restores it. Without one there is no
+// restore; one that changes nothing has none.
+//
+// Records of the host that are not valid cannot be in that backup. They do not
+// stop the restore, which may be the remedy; a warning in the Report names them.
+//
+// After an error the host is as it was. Beside the errors of [App.Restore] it
+// returns ErrBusy, and that of a Location if none takes the backup.
+func (m *Manager) Restore(ctx context.Context, s *Snapshot, opts RestoreOptions) (Report, error) {
+	return m.change(ctx, "restore", func(ctx context.Context, o *operation) (Report, error) {
+		return o.restore(ctx, s, opts, false)
+	})
+}
+
+// Apply is [Plan.Apply] with a way back, for a plan of the method Plan. See
+// Restore.
+func (m *Manager) Apply(ctx context.Context, p *Plan) (Report, error) {
+	return m.change(ctx, "restore", func(ctx context.Context, o *operation) (Report, error) {
+		return o.run(ctx, p.in, p.writing)
+	})
+}
+
+// Undo restores the newest backup with the trigger "before restore", replacing
+// the collections in it, and so takes the last restore back. As a restore of its
+// own it can itself be undone: a second Undo brings back what the first one took
+// away. It returns an error that wraps fs.ErrNotExist if there is nothing to
+// undo.
+func (m *Manager) Undo(ctx context.Context) (Report, error) {
+	return m.change(ctx, "undo", func(ctx context.Context, o *operation) (Report, error) {
+		backups, listErr := o.list(ctx)
+		i := slices.IndexFunc(backups, func(b Backup) bool { return b.Trigger == TriggerBeforeRestore })
+		if i < 0 {
+			return Report{}, errors.Join(fmt.Errorf("%w: there is no backup from before a restore", fs.ErrNotExist), listErr)
+		}
+		s, _, err := o.open(ctx, backups[i].Name)
+		if err != nil {
+			return Report{}, fmt.Errorf("%s: %w", backups[i].Name, err)
+		}
+		defer s.Close()
+		report, err := o.restore(ctx, s, RestoreOptions{Strategy: Replace}, true)
+		if err != nil {
+			return Report{}, fmt.Errorf("%s: %w", backups[i].Name, err)
+		}
+		for _, c := range o.down {
+			report.Warnings = append(report.Warnings, fmt.Sprintf("%s could not be asked for a newer backup from before a restore: %v", c.Location, c.Err))
+		}
+		if listErr != nil {
+			report.Warnings = append(report.Warnings, fmt.Sprintf("not all could be asked for a newer backup from before a restore: %v", listErr))
+		}
+		return report, nil
+	})
+}
+
+// change runs an operation on the host and tells it of the result.
+func (m *Manager) change(ctx context.Context, name string, do func(context.Context, *operation) (Report, error)) (Report, error) {
+	if err := m.checkSink(); err != nil {
+		return Report{}, err
+	}
+	o, held, release, err := m.hold(ctx, name)
+	if err != nil {
+		return Report{}, err
+	}
+	report, err := do(held, o)
+	release()
+	if err == nil && m.AfterRestore != nil {
+		// It may want to make a backup, so nothing is held any more.
+		if err := m.AfterRestore(ctx, report); err != nil {
+			report.AfterRestore = err.Error()
+		}
+	}
+	report.Duration = time.Since(o.start)
+	if err != nil {
+		report = Report{}
+	}
+	return report, o.done(ctx, Event{Report: &report, Backup: report.UndoneBy}, err)
+}
+
+// restore makes a restore. One that puts back what was there also puts back
+// references that pointed to nothing then.
+func (o *operation) restore(ctx context.Context, s *Snapshot, opts RestoreOptions, asItWas bool) (Report, error) {
+	opts.Progress = o.progress(ctx, opts.Progress)
+	in, err := o.App.prepare(ctx, s, opts)
+	if err != nil {
+		return Report{}, err
+	}
+	if asItWas && in.seen.dangling(true).total > 0 {
+		in.opts.AllowDangling = true
+	}
+	return o.run(ctx, in, func(w Writer) *comparison { return &comparison{incoming: in, host: w, write: true} })
+}
+
+// run makes a comparison that writes, with a way back.
+func (o *operation) run(ctx context.Context, in *incoming, start func(Writer) *comparison) (Report, error) {
+	var names []string
+	for _, col := range in.collections {
+		names = append(names, col.Name)
+	}
+	if len(names) == 0 { // nothing that could change
+		return in.run(ctx, o.Sink, start)
+	}
+	back := &wayBack{Sink: o.Sink, operation: o, collections: names}
+	report, err := in.run(ctx, back, start)
+	if back.err != nil {
+		return Report{}, fmt.Errorf("nothing was changed, because what is there could not be stored first: %w", back.err)
+	}
+	if err != nil {
+		if back.written { // the failure of a commit may come after it took site
+			return Report{}, fmt.Errorf("%w\nwhat was there before is kept as %s", err, back.saved.Name)
+		}
+		back.drop(ctx)
+		return Report{}, err
+	}
+	if !slices.ContainsFunc(report.Collections, func(c CollectionReport) bool { return c.Added+c.Updated+c.Deleted > 0 }) {
+		back.drop(ctx)
+		return report, nil
+	}
+	report.UndoneBy = back.saved.Name
+	for _, left := range back.saved.Manifest.LeftOut {
+		report.Warnings = append(report.Warnings, "not valid before the restore, and not in "+back.saved.Name+": "+left.Error())
+	}
+	for _, c := range o.spread(ctx, back.saved, back.at) {
+		if c.Err != nil {
+			report.Warnings = append(report.Warnings, fmt.Sprintf("%s is not at %s: %v", back.saved.Name, c.Location, c.Err))
+		}
+	}
+	return report, nil
+}
+
+// A wayBack is a Sink that stores what is there before it lets anything change.
+type wayBack struct {
+	Sink
+	*operation
+	collections []string
+
+	saved   Backup
+	at      *site
+	err     error // there is no way back
+	written bool  // all changes were made, and only the commit was left
+}
+
+func (b *wayBack) Update(ctx context.Context, write func(Writer) error) error {
+	return b.Sink.Update(ctx, func(w Writer) error {
+		b.written = false
+		b.drop(ctx) // of a transaction that starts over
+		b.saved, b.at, b.err = b.store(ctx, writerSource{w}, BackupOptions{
+			Only:            b.collections,
+			Metadata:        map[string]string{metaTrigger: TriggerBeforeRestore},
+			LeaveOutInvalid: true,
+		})
+		if b.err != nil {
+			return b.err
+		}
+		if err := write(w); err != nil {
+			return err
+		}
+		b.written = true
+		return nil
+	})
+}
+
+// drop takes the snapshot away that nothing came of. One that stays does no
+// harm: to restore it changes nothing.
+func (b *wayBack) drop(ctx context.Context) {
+	if b.at == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	if err := b.at.Delete(ctx, b.saved.Name); err != nil {
+		b.failed(ctx, b.at, b.saved.Name, fmt.Errorf("take away what was stored before a restore that changed nothing: %w", err))
+	}
+	b.saved, b.at = Backup{}, nil
+}
+
+// A writerSource reads what a transaction sees.
+type writerSource struct{ Writer }
+
+func (s writerSource) View(_ context.Context, read func(Reader) error) error {
+	if r, ok := s.Writer.(Reader); ok {
+		return read(r)
+	}
+	return read(s)
+}
+
+func (s writerSource) Records(ctx context.Context, collection string) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		var keys []string
+		for key, err := range s.Keys(ctx, collection) {
+			if err != nil {
+				yield(Record{}, err)
+				return
+			}
+			keys = append(keys, key)
+		}
+		slices.Sort(keys)
+		for keys := range slices.Chunk(keys, batchSize) {
+			found, err := s.Lookup(ctx, collection, keys)
+			if err == nil && len(found) != len(keys) {
+				err = fmt.Errorf("of %d records that have a key, %d were found", len(keys), len(found))
+			}
+			if err != nil {
+				yield(Record{}, err)
+				return
+			}
+			slices.SortFunc(found, func(a, b Record) int { return strings.Compare(a.Key, b.Key) })
+			for _, r := range found {
+				if !yield(r, nil) {
+					return
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,354 @@
+package backup_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/backuptest"
+)
+
+// change makes the host another one.
+func change(host backuptest.MapStore) {
+	host["servers"] = map[string]string{
+		"s1": `{"id":"s1","name":"renamed","password":"other-pass"}`,
+		"s3": `{"id":"s3","name":"new"}`,
+	}
+	host["applications"] = map[string]string{"a3": `{"id":"a3","name":"fresh","server_id":"s3"}`}
+	host["settings"] = map[string]string{"theme": `"light"`}
+	host["users"] = map[string]string{}
+}
+
+func open(t testing.TB, m *backup.Manager, name string) *backup.Snapshot {
+	t.Helper()
+	s, err := m.Open(t.Context(), name)
+	require.NoError(t, err)
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func TestARestoreCanBeUndoneAndTheUndoToo(t *testing.T) {
+	for name, opts := range map[string]backup.RestoreOptions{
+		"full":      {Strategy: backup.Replace},
+		"merge":     {Strategy: backup.Merge},
+		"add":       {},
+		"selective": {Only: []string{"settings", "servers"}, Strategy: backup.Merge},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				a, b := newShelf("a"), newShelf("b")
+				m, host, events := managed(a, b)
+				made := mustCreate(t, m)
+				change(host)
+				before := host.Clone()
+
+				report, err := m.Restore(t.Context(), open(t, m, made.Name), opts)
+				require.NoError(t, err)
+				after := host.Clone()
+				require.NotEqual(t, before, after)
+				list := mustList(t, m)
+				require.Len(t, list, 2)
+				require.Equal(t, list[0].Name, report.UndoneBy)
+				require.Equal(t, backup.TriggerBeforeRestore, list[0].Trigger)
+				require.Len(t, list[0].Copies, 2, "at all locations")
+				require.Empty(t, report.Warnings)
+				require.Len(t, events.of(backup.EventDone), 2)
+
+				time.Sleep(time.Minute)
+				report, err = m.Undo(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, before, host.Clone())
+				require.NotEmpty(t, report.UndoneBy)
+
+				time.Sleep(time.Minute)
+				_, err = m.Undo(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, after, host.Clone(), "undone")
+
+				time.Sleep(time.Minute)
+				_, err = m.Undo(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, before, host.Clone(), "and done again")
+			})
+		})
+	}
+}
+
+func TestUndoTouchesOnlyWhatTheRestoreTouched(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, host, _ := managed(newShelf("a"))
+		made := mustCreate(t, m)
+		change(host)
+		report, err := m.Restore(t.Context(), open(t, m, made.Name), backup.RestoreOptions{Only: []string{"settings"}, Strategy: backup.Replace, AllowDangling: true})
+		require.NoError(t, err)
+		require.Equal(t, []string{"settings"}, open(t, m, report.UndoneBy).Collections())
+		host["users"] = map[string]string{"8": `{"id":8,"name":"since then"}`}
+		_, err = m.Undo(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, map[string]string{"theme": `"light"`}, host["settings"])
+		require.Len(t, host["users"], 1, "what came after the restore stays")
+	})
+}
+
+func TestAPlanIsAppliedWithAWayBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := newShelf("a")
+		m, host, _ := managed(a)
+		made := mustCreate(t, m)
+		change(host)
+		before := host.Clone()
+		plan, err := m.Plan(t.Context(), open(t, m, made.Name), backup.RestoreOptions{Strategy: backup.Replace})
+		require.NoError(t, err)
+		require.Equal(t, before, host.Clone())
+		require.Len(t, a.names(t), 1)
+
+		host["users"] = map[string]string{"8": `{"id":8}`}
+		changed := host.Clone()
+		_, err = m.Apply(t.Context(), plan)
+		require.ErrorIs(t, err, backup.ErrStale)
+		require.Equal(t, changed, host.Clone())
+		require.Len(t, a.names(t), 1, "nothing came of it, so there is nothing to undo")
+
+		host["users"] = map[string]string{}
+		report, err := m.Apply(t.Context(), plan)
+		require.NoError(t, err)
+		require.Equal(t, homelabStore(), exceptLogs(host))
+		require.NotEmpty(t, report.UndoneBy)
+		_, err = m.Undo(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, before, host.Clone())
+	})
+}
+
+func exceptLogs(s backuptest.MapStore) backuptest.MapStore {
+	s = s.Clone()
+	s["logs"] = homelabStore()["logs"]
+	return s
+}
+
+func TestARestoreThatChangesNothingLeavesNothingToUndo(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := newShelf("a")
+		m, host, _ := managed(a)
+		made := mustCreate(t, m)
+		change(host)
+		before := host.Clone()
+		s := open(t, m, made.Name)
+		_, err := m.Restore(t.Context(), s, backup.RestoreOptions{Strategy: backup.Replace})
+		require.NoError(t, err)
+		report, err := m.Restore(t.Context(), s, backup.RestoreOptions{Strategy: backup.Replace})
+		require.NoError(t, err)
+		require.Empty(t, report.UndoneBy)
+		require.Len(t, a.names(t), 2)
+		_, err = m.Undo(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, before, host.Clone(), "the restore before that is undone")
+	})
+}
+
+func TestThereIsNothingToUndo(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, _, _ := managed(newShelf("a"))
+		mustCreate(t, m)
+		_, err := m.Undo(t.Context())
+		require.ErrorIs(t, err, fs.ErrNotExist)
+		require.ErrorContains(t, err, "no backup from before a restore")
+	})
+}
+
+func TestWithoutAWayBackThereIsNoRestore(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := newShelf("a"), newShelf("b")
+		m, host, _ := managed(a, b)
+		made := mustCreate(t, m)
+		change(host)
+		before := host.Clone()
+		s := open(t, m, made.Name)
+		full := func(name string) error {
+			if strings.HasSuffix(name, ".lease") {
+				return nil
+			}
+			return errDown
+		}
+		for _, shelf := range []*shelf{a, b} {
+			location := shelf.Location
+			shelf.Location = failingPut{location, full}
+			defer func() { shelf.Location = location }()
+		}
+		_, err := m.Restore(t.Context(), s, backup.RestoreOptions{Strategy: backup.Replace})
+		require.ErrorIs(t, err, errDown)
+		require.ErrorContains(t, err, "nothing was changed")
+		require.Equal(t, before, host.Clone())
+
+		b.Location = b.Location.(failingPut).Location
+		report, err := m.Restore(t.Context(), s, backup.RestoreOptions{Strategy: backup.Replace})
+		require.NoError(t, err, "one location will do")
+		require.Equal(t, homelabStore(), exceptLogs(host))
+		require.NotEmpty(t, report.UndoneBy)
+	})
+}
+
+// A failingPut is a location that refuses some files.
+type failingPut struct {
+	backup.Location
+	refuse func(name string) error
+}
+
+func (l failingPut) Put(ctx context.Context, name string, r io.Reader) error {
+	if err := l.refuse(name); err != nil {
+		return err
+	}
+	return l.Location.Put(ctx, name, r)
+}
+
+func TestARestoreThatFailsAnywhereLeavesTheHostAsItWas(t *testing.T) {
+	for _, call := range backuptest.Calls {
+		t.Run(string(call), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				a := newShelf("a")
+				m, host, events := managed(a)
+				made := mustCreate(t, m)
+				change(host)
+				before := host.Clone()
+				s := open(t, m, made.Name)
+				for nth := 1; ; nth++ {
+					faulty := &backuptest.Faulty{Source: host, Sink: host, On: call, Nth: nth, Err: errDown}
+					m.Sink = faulty
+					_, err := m.Restore(t.Context(), s, backup.RestoreOptions{Strategy: backup.Replace})
+					if !faulty.Reached() {
+						require.NoError(t, err)
+						require.True(t, nth > 1 || call == backuptest.CallView || call == backuptest.CallRecords, "the fault was never reached")
+						break
+					}
+					require.ErrorIs(t, err, errDown)
+					require.Equal(t, before, host.Clone())
+					require.NotEmpty(t, events.of(backup.EventFailed))
+					if call == backuptest.CallCommit { // it may have taken place for all we know
+						require.ErrorContains(t, err, "what was there before is kept as homelab-backup-")
+						continue
+					}
+					require.Len(t, a.names(t), 1, "nothing came of it")
+				}
+			})
+		})
+	}
+}
+
+func TestWhatTheHostWritesMeanwhileIsInTheWayBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := newShelf("a")
+		m, host, _ := managed(a)
+		made := mustCreate(t, m)
+		change(host)
+		// The host writes just before the transaction begins, and in the middle of
+		// it, so that it has to start over.
+		times := 0
+		write := func() {
+			times++
+			require.NoError(t, host.Update(t.Context(), func(w backup.Writer) error {
+				return w.Put(t.Context(), "users", []backup.Record{{Key: "9", Value: []byte(`{"id":9,"name":"last moment ` + string('0'+rune(times)) + `"}`)}})
+			}))
+		}
+		faulty := &backuptest.Faulty{Source: host, Sink: host, On: backuptest.CallPut, Nth: 2, Do: write}
+		m.Sink = sinkFunc(func(ctx context.Context, f func(backup.Writer) error) error {
+			write()
+			return faulty.Update(ctx, f)
+		})
+		report, err := m.Restore(t.Context(), open(t, m, made.Name), backup.RestoreOptions{Strategy: backup.Replace})
+		require.NoError(t, err)
+		require.Equal(t, 2, times)
+		require.NotContains(t, host["users"], "9")
+		require.Len(t, a.names(t), 2, "the first attempt left nothing")
+		m.Sink = host
+		_, err = m.Undo(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, `{"id":9,"name":"last moment 2"}`, host["users"]["9"], report.UndoneBy)
+	})
+}
+
+func TestInvalidRecordsDoNotStandInTheWayOfARestore(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, host, _ := managed(newShelf("a"))
+		made := mustCreate(t, m)
+		host["servers"] = map[string]string{"s1": `{"id":"s1","name":""}`, "s2": `{"id":"s2","name":"pi"}`}
+		report, err := m.Restore(t.Context(), open(t, m, made.Name), backup.RestoreOptions{Strategy: backup.Replace})
+		require.NoError(t, err)
+		require.Equal(t, homelabStore(), exceptLogs(host))
+		require.Len(t, report.Warnings, 1)
+		require.Contains(t, report.Warnings[0], `servers "s1" /name`)
+		require.Contains(t, report.Warnings[0], "not valid before the restore")
+	})
+}
+
+func TestTheHostIsToldThatTimeWentBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, host, _ := managed(newShelf("a"))
+		made := mustCreate(t, m)
+		change(host)
+		var told []backup.Report
+		m.AfterRestore = func(ctx context.Context, r backup.Report) error {
+			told = append(told, r)
+			_, err := m.Create(ctx, backup.BackupOptions{})
+			require.NoError(t, err, "nothing is held any more")
+			return errors.New("restart in 5 s")
+		}
+		report, err := m.Restore(t.Context(), open(t, m, made.Name), backup.RestoreOptions{Strategy: backup.Replace})
+		require.NoError(t, err)
+		require.Equal(t, "restart in 5 s", report.AfterRestore)
+		require.Len(t, told, 1)
+		require.Equal(t, report.UndoneBy, told[0].UndoneBy)
+		require.Equal(t, report.Collections, told[0].Collections)
+
+		m.Sink = &backuptest.Faulty{Source: host, Sink: host, On: backuptest.CallCommit, Nth: 1, Err: errDown}
+		_, err = m.Undo(t.Context())
+		require.Error(t, err)
+		require.Len(t, told, 1, "nothing to tell of a restore that failed")
+	})
+}
+
+func TestAWriterThatReadsIsReadInOrder(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := newShelf("a"), newShelf("b")
+		for _, s := range []*shelf{a, b} {
+			m, host, _ := managed(s)
+			made := mustCreate(t, m)
+			change(host)
+			if s == b {
+				m.Sink = readingSink{host}
+			}
+			time.Sleep(time.Second)
+			_, err := m.Restore(t.Context(), open(t, m, made.Name), backup.RestoreOptions{Strategy: backup.Replace})
+			require.NoError(t, err)
+		}
+		records := func(s *shelf) (lines []string) {
+			for _, line := range strings.Split(s.files()[s.names(t)[1]], "\n") {
+				if !strings.Contains(line, "$sealed") && !strings.Contains(line, "sha256") && !strings.Contains(line, "encryption") {
+					lines = append(lines, strings.Replace(line, "00:00:02Z", "00:00:01Z", 1))
+				}
+			}
+			return lines
+		}
+		require.Equal(t, records(a), records(b))
+	})
+}
+
+// A readingSink has Writers that are Readers.
+type readingSink struct{ backuptest.MapStore }
+
+func (s readingSink) Update(ctx context.Context, write func(backup.Writer) error) error {
+	return s.MapStore.Update(ctx, func(w backup.Writer) error {
+		return s.View(ctx, func(r backup.Reader) error { return write(readingWriter{w, r}) })
+	})
+}
+
+type readingWriter struct {
+	backup.Writer
+	backup.Reader
+}
