@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,10 +17,11 @@ import (
 
 // createFlags are the flags of tomo backup create.
 type createFlags struct {
-	output  string
-	force   bool
-	only    []string
-	include []string
+	output    string
+	force     bool
+	only      []string
+	include   []string
+	minCopies int
 
 	leaveOutInvalid bool
 }
@@ -30,12 +30,16 @@ func (c *cli) createCommand() *cobra.Command {
 	var flags createFlags
 	cmd := &cobra.Command{
 		Use:   "create",
-		Short: "Write the database to a backup file",
-		Long: `Write the database to a backup file: one point in time, also while Tomo runs.
+		Short: "Make a backup of the database",
+		Long: `Make a backup of the database: one point in time, also while Tomo runs.
 
-Without --output the file goes to the folder backups beside the database, under
-a name made from the time. A file is there whole or not at all, and one that
-exists is never overwritten without --force.
+It goes to the folder of the setting backup_dir, or to backups beside the
+database, under a name made from the time, and a copy to each --location. What
+was stored is read back before it counts. A folder that is down stops nothing,
+unless --min-copies says so; a later backup fills in what it lacks.
+
+With --output it goes to that file instead, wherever that is. A file is there
+whole or not at all, and one that exists is never overwritten without --force.
 
 Passwords, keys and tokens are sealed with a passphrase, which comes from the
 environment variable ` + passphraseVariable + `, from --passphrase-file,
@@ -54,57 +58,104 @@ or from a prompt. Keep it: without it they are lost.`,
 			if flags.force && flags.output == "" {
 				return usagef("--force is for --output")
 			}
+			if flags.output != "" && (c.dir != "" || len(c.further) > 0 || flags.minCopies > 0) {
+				return usagef("--output is one file: leave --dir, --location and --min-copies away")
+			}
 			return c.create(cmd.Context(), flags)
 		},
 	}
-	cmd.Flags().StringVar(&flags.output, "output", "", "`FILE` to write")
+	cmd.Flags().StringVar(&flags.output, "output", "", "write this `FILE`, and no copies")
 	cmd.Flags().BoolVar(&flags.force, "force", false, "overwrite the file of --output")
 	cmd.Flags().StringSliceVar(&flags.only, "only", nil, "`COLLECTIONS` to back up, such as servers,users (default: all but logs)")
 	cmd.Flags().StringSliceVar(&flags.include, "include", nil, "optional `COLLECTIONS` to back up as well: logs")
 	cmd.Flags().BoolVar(&flags.leaveOutInvalid, "leave-out-invalid", false, "leave out records that are not valid, and name them")
+	c.locationFlags(cmd)
+	minCopiesFlag(cmd, &flags.minCopies)
 	c.passphraseFlag(cmd)
 	return cmd
 }
 
-// createResult is what create prints with --json.
-type createResult struct {
-	Path     string          `json:"path"`
-	Manifest backup.Manifest `json:"manifest"`
+func minCopiesFlag(cmd *cobra.Command, n *int) {
+	cmd.Flags().IntVar(n, "min-copies", 0, "fail with fewer than `N` copies; those that could be made are kept")
 }
 
 func (c *cli) create(ctx context.Context, flags createFlags) error {
-	database, err := c.openDatabase(ctx)
+	if flags.output != "" {
+		return c.createFile(ctx, flags)
+	}
+	k, err := c.openKeeper(ctx, true)
 	if err != nil {
 		return err
 	}
-	defer database.Close()
-	if flags.output != "" { // before anybody is asked for a passphrase
-		if err := checkTarget(flags.output, flags.force); err != nil {
-			return explainTaken(err)
-		}
+	defer k.Close()
+	if err := c.setMinCopies(k, flags.minCopies); err != nil {
+		return err
 	}
-	key := c.key(ctx, true)
+	// Copies of older backups are filled in as far as the policy keeps them.
+	if k.Retention, err = (policyFlags{}).retention(k.settings); err != nil {
+		return err
+	}
 	if c.hasSecrets(flags) { // ask now, and not in the middle of the work
-		if err := key.get(); err != nil {
+		if err := k.key.get(true); err != nil {
 			return err
 		}
 	}
-	result, err := c.writeBackup(ctx, database, flags, backup.BackupOptions{
-		Only:       flags.only,
-		Include:    flags.include,
-		Recipients: []backup.Recipient{key},
-		Metadata:   map[string]string{"trigger": "manual"},
+	c.inParts = len(k.folders) > 1
+	b, err := k.Create(ctx, flags.options())
+	k.wipe()
+	if err != nil && b.Name == "" {
+		return fmt.Errorf("backup failed: %w", err)
+	}
+	if printed := c.printCreated(b); printed != nil {
+		return printed
+	}
+	if err != nil { // which names the copies that are missing
+		return fmt.Errorf("too few copies: %w", err)
+	}
+	c.warn(k)
+	return nil
+}
 
-		LeaveOutInvalid: flags.leaveOutInvalid,
-	})
-	if err != nil {
-		return fmt.Errorf("backup failed: %w", explainTaken(err))
+// setMinCopies sets how many locations must have a backup.
+func (c *cli) setMinCopies(k *keeper, n int) error {
+	if n < 0 || n > len(k.folders) {
+		return usagef("--min-copies %d: there are %s; add one with --location", n, plural(int64(len(k.folders)), "folder", "folders"))
 	}
+	k.MinCopies = n
+	return nil
+}
+
+func (f createFlags) options() backup.BackupOptions {
+	return backup.BackupOptions{Only: f.only, Include: f.include, LeaveOutInvalid: f.leaveOutInvalid}
+}
+
+func (c *cli) printCreated(b backup.Backup) error {
 	if c.json {
-		return c.printJSON(result)
+		return c.printJSON(b)
 	}
-	m := result.Manifest
-	fmt.Fprintf(c.stdout, "Backup written: %s\n", printable(result.Path))
+	fmt.Fprintf(c.stdout, "Backup made: %s\n", printable(b.Name))
+	c.printContents(*b.Manifest)
+	for _, copy := range b.Copies {
+		if copy.Err == nil {
+			fmt.Fprintf(c.stdout, "  at %s\n", printable(copy.Location))
+		}
+	}
+	if len(b.Shrunk) > 0 {
+		fmt.Fprintf(c.stdout, "It has lost most of what the backup before had:\n  %s\nUntil somebody has looked, no backup is deleted. If the loss is all right:\n  %s\n", shrinks(b.Shrunk), c.hint("accept", b.Name))
+	}
+	return nil
+}
+
+// shrinks puts losses in a line.
+func shrinks(list []backup.Shrink) string {
+	var texts []string
+	for _, s := range list {
+		texts = append(texts, printable(s.String()))
+	}
+	return strings.Join(texts, ", ")
+}
+
+func (c *cli) printContents(m backup.Manifest) {
 	fmt.Fprintf(c.stdout, "  %s\n", contents(m))
 	for _, left := range m.LeftOut {
 		fmt.Fprintf(c.stdout, "  left out: %s\n", printable(left.Error()))
@@ -112,6 +163,50 @@ func (c *cli) create(ctx context.Context, flags createFlags) error {
 	for _, ref := range m.Dangling {
 		fmt.Fprintf(c.stdout, "  refers to nothing: %s\n", printable(ref.Error()))
 	}
+}
+
+// createResult is what create --output prints with --json.
+type createResult struct {
+	Path     string          `json:"path"`
+	Manifest backup.Manifest `json:"manifest"`
+}
+
+// createFile writes the file of --output.
+func (c *cli) createFile(ctx context.Context, flags createFlags) error {
+	database, err := c.openDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	defer database.Close()
+	if err := checkTarget(flags.output, flags.force); err != nil { // before anybody is asked for a passphrase
+		return explainTaken(err)
+	}
+	key := c.key(ctx)
+	if c.hasSecrets(flags) { // ask now, and not in the middle of the work
+		if err := key.get(true); err != nil {
+			return err
+		}
+	}
+	show, done := c.progress()
+	defer done()
+	opts := flags.options()
+	opts.Recipients = []backup.Recipient{key}
+	opts.Metadata = map[string]string{"trigger": backup.TriggerManual}
+	opts.Progress = show
+	var manifest backup.Manifest
+	err = publish(ctx, flags.output, flags.force, func(f *os.File) (err error) {
+		manifest, err = c.app.Backup(ctx, f, database.store, opts)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("backup failed: %w", explainTaken(err))
+	}
+	done()
+	if c.json {
+		return c.printJSON(createResult{flags.output, manifest})
+	}
+	fmt.Fprintf(c.stdout, "Backup written: %s\n", printable(flags.output))
+	c.printContents(manifest)
 	return nil
 }
 
@@ -135,37 +230,6 @@ func (c *cli) hasSecrets(flags createFlags) bool {
 		}
 		return (taken || slices.Contains(flags.include, collection.Name)) && len(collection.Secrets) > 0
 	})
-}
-
-// writeBackup writes the file of --output, or one with a name that is free in
-// the default folder.
-func (c *cli) writeBackup(ctx context.Context, source *database, flags createFlags, opts backup.BackupOptions) (createResult, error) {
-	opts.CreatedAt = time.Now()
-	show, done := c.progress()
-	opts.Progress = show
-	defer done()
-
-	var manifest backup.Manifest
-	write := func(f *os.File) (err error) {
-		manifest, err = c.app.Backup(ctx, f, source.store, opts)
-		return err
-	}
-	if flags.output != "" {
-		err := publish(ctx, flags.output, flags.force, write)
-		return createResult{flags.output, manifest}, err
-	}
-	name := filepath.Join(c.backupDir(source.path), c.app.BackupName(opts.CreatedAt))
-	for n := 1; ; n++ {
-		path := name
-		if n > 1 {
-			path = fmt.Sprintf("%s-%d.json", strings.TrimSuffix(name, ".json"), n)
-		}
-		err := publish(ctx, path, false, write)
-		if errors.Is(err, fs.ErrExist) {
-			continue
-		}
-		return createResult{path, manifest}, err
-	}
 }
 
 // explainTaken adds to the error about a taken name how to overwrite it.

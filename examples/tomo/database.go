@@ -43,11 +43,6 @@ func (c *cli) databaseFile() (string, error) {
 	return filepath.Join(home, ".tomo", "tomo.db"), nil
 }
 
-// backupDir is where backups go and are looked for by default.
-func (c *cli) backupDir(database string) string {
-	return filepath.Join(filepath.Dir(database), "backups")
-}
-
 // openDatabase opens the database of this run, which must exist.
 func (c *cli) openDatabase(ctx context.Context) (*database, error) {
 	path, err := c.databaseFile()

@@ -18,10 +18,10 @@ import (
 func (c *cli) demoCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "demo",
-		Short: "Show a backup and restores on a database made for it",
-		Long: `Make a database in a new temporary folder, back it up, damage it, and restore
-it, in full and in part. It says what it does and where the files are, and asks
-for nothing.`,
+		Short: "Show backups and restores on a database made for it",
+		Long: `Make a database in a new temporary folder, back it up at two places, damage it,
+and restore it, in full and in part. It says what it does and where the files
+are, and asks for nothing.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.demo(cmd.Context()) },
 	}
@@ -38,13 +38,20 @@ func (c *cli) demo(ctx context.Context) error {
 	if err := os.WriteFile(c.passphraseFile, []byte("correct horse battery staple\n"), 0o600); err != nil {
 		return err
 	}
-	step := func(n int, format string, args ...any) {
+	local, drive := filepath.Join(dir, "backups"), filepath.Join(dir, "drive")
+	if err := os.Mkdir(drive, 0o700); err != nil {
+		return err
+	}
+	c.further = folders{folder(drive)}
+	n := 0
+	step := func(format string, args ...any) {
+		n++
 		fmt.Fprintf(c.stdout, "\n%d. %s\n\n", n, fmt.Sprintf(format, args...))
 	}
 
-	fmt.Fprintf(c.stdout, "Backup and restore of Tomo, on a real SQLite database in\n%s\n", dir)
+	fmt.Fprintf(c.stdout, "Backup and restore of Tomo, on a real SQLite database in\n%s\nEvery command below also has --location drive, for a second copy.\n", dir)
 
-	step(1, "A database with 12 made-up records in each collection: tomo.db")
+	step("A database with 12 made-up records in each collection: tomo.db")
 	if err := c.makeDatabase(ctx, c.databasePath, 12); err != nil {
 		return err
 	}
@@ -56,20 +63,20 @@ func (c *cli) demo(ctx context.Context) error {
 		return err
 	}
 
-	step(2, "tomo backup create: the passwords are sealed in it")
-	if err := c.create(ctx, createFlags{include: []string{"logs"}}); err != nil {
+	step("tomo backup run --daily 03:00: there is no backup, so the first is made at once")
+	name, err := c.runOnce(ctx)
+	if err != nil {
 		return err
 	}
-	files, err := filepath.Glob(filepath.Join(dir, "backups", "*.json"))
-	if err != nil || len(files) != 1 {
-		return fmt.Errorf("want one backup, found %v: %w", files, err)
+	if err := c.list(ctx); err != nil {
+		return err
 	}
-	file := files[0]
-	if err := c.showLine(file, `{"id":"server-0000000"`); err != nil {
+	fmt.Fprintln(c.stdout)
+	if err := c.showLine(filepath.Join(local, name), `{"id":"server-0000000"`); err != nil {
 		return err
 	}
 
-	step(3, "Damage: applications are lost, a server is redirected, a stranger is an admin, a setting is wrong")
+	step("Damage: applications are lost, a server is redirected, a stranger is an admin, a setting is wrong")
 	err = c.execute(ctx,
 		`DELETE FROM applications WHERE id > 'app-0000007'`,
 		`UPDATE servers SET host = 'evil.example.net', password = 'stolen' WHERE id = 'server-0000000'`,
@@ -81,21 +88,39 @@ func (c *cli) demo(ctx context.Context) error {
 	if err := c.show(ctx, `SELECT (SELECT count(*) FROM applications) AS applications, (SELECT count(*) FROM users) AS users, (SELECT host FROM servers WHERE id = 'server-0000000') AS host`); err != nil {
 		return err
 	}
-
-	step(4, "tomo backup restore --full --dry-run: the plan, record by record")
-	if err := c.restore(ctx, restoreFlags{input: file, full: true, dryRun: true}, backup.Replace); err != nil {
+	damaged, err := c.fingerprint(ctx)
+	if err != nil {
 		return err
 	}
 
-	step(5, "tomo backup restore --full --yes")
-	if err := c.restore(ctx, restoreFlags{input: file, full: true, yes: true}, backup.Replace); err != nil {
+	step("tomo backup restore %s --full --dry-run: the plan, record by record", name)
+	if err := c.restore(ctx, restoreFlags{input: name, full: true, dryRun: true}, backup.Replace); err != nil {
+		return err
+	}
+
+	step("One letter of the backup changes where it was made. tomo backup restore %s --full --yes takes the copy on the drive", name)
+	if err := damage(filepath.Join(local, name)); err != nil {
+		return err
+	}
+	if err := c.restore(ctx, restoreFlags{input: name, full: true, yes: true}, backup.Replace); err != nil {
 		return err
 	}
 	if err := c.compare(ctx, before); err != nil {
 		return err
 	}
 
-	step(6, "Again something is lost: a theme is changed on purpose, and all users are deleted by accident")
+	step("tomo backup undo --yes, and once more: a restore can be taken back, and so can that")
+	for _, want := range []string{damaged, before} {
+		if err := c.undo(ctx, true); err != nil {
+			return err
+		}
+		if err := c.compare(ctx, want); err != nil {
+			return err
+		}
+		fmt.Fprintln(c.stdout)
+	}
+
+	step("A theme is changed on purpose, and all users are deleted by accident. tomo backup restore %s --only users,preferences: the theme stays", name)
 	err = c.execute(ctx,
 		`UPDATE settings SET value = '"solarized"' WHERE key = 'theme'`,
 		`DELETE FROM preferences`,
@@ -103,23 +128,19 @@ func (c *cli) demo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprint(c.stdout, "tomo backup restore --only users,preferences: the theme stays\n\n")
-	if err := c.restore(ctx, restoreFlags{input: file, only: []string{"users", "preferences"}}, backup.SkipDuplicates); err != nil {
+	if err := c.restore(ctx, restoreFlags{input: name, only: []string{"users", "preferences"}}, backup.SkipDuplicates); err != nil {
 		return err
 	}
 	if err := c.show(ctx, `SELECT (SELECT count(*) FROM users) AS users, (SELECT count(*) FROM preferences) AS preferences, (SELECT value FROM settings WHERE key = 'theme') AS theme`); err != nil {
 		return err
 	}
 
-	step(7, "A copy of the backup with one letter changed: nothing is restored from it")
-	broken := filepath.Join(dir, "damaged.json")
-	if err := copyDamaged(file, broken); err != nil {
-		return err
-	}
+	step("tomo backup restore --input backups/%s: nothing is restored from a damaged file", name)
 	before, err = c.fingerprint(ctx)
 	if err != nil {
 		return err
 	}
+	broken := filepath.Join(local, name)
 	err = c.restore(ctx, restoreFlags{input: broken, full: true, yes: true}, backup.Replace)
 	if !errors.Is(err, backup.ErrDamaged) {
 		return fmt.Errorf("a damaged backup was not refused: %w", err)
@@ -129,22 +150,61 @@ func (c *cli) demo(ctx context.Context) error {
 		return err
 	}
 
+	step("tomo backup salvage: what is intact in the damaged file, and what is not")
+	saved := filepath.Join(dir, "saved.json")
+	if err := c.salvage(ctx, broken, saved); err != nil {
+		return err
+	}
+
+	step("tomo backup drill %s: does it really restore?", name)
+	if err := c.drill(ctx, name); err != nil {
+		return err
+	}
+
+	step("tomo backup create, and tomo backup prune --dry-run --manual --keep-last 1: what would be deleted, and why")
+	if err := c.create(ctx, createFlags{}); err != nil {
+		return err
+	}
+	fmt.Fprintln(c.stdout)
+	policy := policyFlags{given: true}
+	policy.Last = 1
+	if err := c.prune(ctx, policy, backup.PruneOptions{DryRun: true, Manual: true}); err != nil {
+		return err
+	}
+
 	fmt.Fprintf(c.stdout, `
 The files are still there:
 
   %[1]s  the database
-  %[2]s  the backup
-  %[3]s  the damaged copy
-  %[4]s  the passphrase
+  %[2]s  the damaged backup
+  %[3]s  its copy
+  %[4]s  what was salvaged
+  %[5]s  the passphrase
 
 Look at them, or go on:
 
-  export TOMO_BACKUP_PASSPHRASE="$(cat %[4]s)"
-  go run ./examples/tomo --db %[1]s backup verify %[2]s
-  go run ./examples/tomo --db %[1]s backup list
-  go run ./examples/inspect %[2]s
-`, c.databasePath, file, broken, c.passphraseFile)
+  export TOMO_BACKUP_PASSPHRASE="$(cat %[5]s)"
+  go run ./examples/tomo --db %[1]s backup list --location %[6]s
+  go run ./examples/tomo --db %[1]s backup verify %[7]s --location %[6]s
+  go run ./examples/inspect %[3]s
+`, c.databasePath, broken, filepath.Join(drive, name), saved, c.passphraseFile, drive, name)
 	return nil
+}
+
+// runOnce runs the scheduler until it has made a backup, and returns its name.
+func (c *cli) runOnce(ctx context.Context) (name string, err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	err = c.schedule(ctx, runFlags{daily: "03:00", onEvent: func(e backup.Event) {
+		if e.Kind == backup.EventDone && e.Operation == "run" {
+			name = e.Backup
+			stop()
+		}
+	}})
+	if err == nil && name == "" {
+		err = context.Cause(ctx)
+	}
+	return name, err
 }
 
 // compare checks that the database is as it was when before was taken.
@@ -156,7 +216,7 @@ func (c *cli) compare(ctx context.Context, before string) error {
 	if now != before {
 		return errors.New("the database is not as it was before")
 	}
-	fmt.Fprintf(c.stdout, "\nChecked: every row of every table is as it was before.\n")
+	fmt.Fprint(c.stdout, "\nChecked: every row of every table is as it was before.\n")
 	return nil
 }
 
@@ -253,9 +313,9 @@ func eachRow(ctx context.Context, db *sql.DB, query string, use func(columns []s
 	return rows.Err()
 }
 
-// copyDamaged copies a backup with one letter in the middle of it changed.
-func copyDamaged(from, to string) error {
-	text, err := os.ReadFile(from)
+// damage changes one letter in the middle of a file.
+func damage(name string) error {
+	text, err := os.ReadFile(name)
 	if err != nil {
 		return err
 	}
@@ -265,5 +325,5 @@ func copyDamaged(from, to string) error {
 			break
 		}
 	}
-	return os.WriteFile(to, text, 0o600)
+	return os.WriteFile(name, text, 0o600)
 }

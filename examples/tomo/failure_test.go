@@ -31,7 +31,7 @@ func TestExitStatusTellsWrongUsageFromFailure(t *testing.T) {
 		says   string
 	}{
 		"no command":                 {"", statusUsage, "tomo backup"},
-		"no verb":                    {"backup", statusUsage, "create | list | restore | verify"},
+		"no verb":                    {"backup", statusUsage, "create | drill | list | prune | restore | run | salvage | undo | verify"},
 		"unknown command":            {"bakcup", statusUsage, "bakcup"},
 		"unknown verb":               {"backup make", statusUsage, "make"},
 		"unknown flag":               {"backup create --outptu x", statusUsage, "outptu"},
@@ -51,8 +51,27 @@ func TestExitStatusTellsWrongUsageFromFailure(t *testing.T) {
 		"replace without consent":    {"backup restore --input b.json --strategy replace", statusUsage, "--yes"},
 		"verify of nothing":          {"backup verify", statusUsage, "arg"},
 		"verify of two":              {"backup verify a b", statusUsage, "arg"},
+		"output and location":        {"backup create --output x.json --location .", statusUsage, "--location"},
+		"empty location":             {"backup create --location=", statusUsage, "empty"},
+		"restore of two":             {"backup restore a --input b.json", statusUsage, "--input"},
+		"undo without consent":       {"backup undo", statusUsage, "--yes"},
+		"salvage of nothing":         {"backup salvage", statusUsage, "arg"},
+		"salvage to nowhere":         {"backup salvage b.json", statusUsage, "--output"},
+		"accept of nothing":          {"backup accept", statusUsage, "arg"},
+		"drill of two":               {"backup drill a b", statusUsage, "arg"},
+		"two schedules":              {"backup run --hourly --daily 03:00", statusUsage, "exclude"},
+		"no time of day":             {"backup run --daily 25:00", statusUsage, "25:00"},
+		"empty time of day":          {"backup run --daily=", statusUsage, "--daily"},
+		"no day of the week":         {"backup run --weekly someday:03:00", statusUsage, "someday"},
+		"no day of the month":        {"backup run --monthly 32:03:00", statusUsage, "32"},
+		"no time in a week":          {"backup run --weekly sunday", statusUsage, "sunday:03:00"},
+		"no time zone":               {"backup run --daily 03:00 --time-zone Mars/Olympus", statusUsage, "Mars"},
+		"no drill":                   {"backup run --daily 03:00 --drill often", statusUsage, "often"},
 		"negative sample":            {"init --sample -1", statusUsage, "--sample"},
 		"missing file":               {"backup restore --input no.json", statusFailed, "no.json"},
+		"missing backup":             {"backup restore tomo-backup-2024-01-15T10-30-00.json", statusFailed, "tomo-backup-2024-01-15T10-30-00.json"},
+		"missing backup to verify":   {"backup verify tomo-backup-2024-01-15T10-30-00.json", statusFailed, "tomo-backup-2024-01-15T10-30-00.json"},
+		"missing file to salvage":    {"backup salvage no.json --output out.json", statusFailed, "no.json"},
 		"missing file to verify":     {"backup verify no.json", statusFailed, "no.json"},
 		"missing folder":             {"backup list --dir no", statusFailed, "no"},
 		"missing database":           {"--db no.db backup create", statusFailed, "tomo init"},
@@ -112,6 +131,19 @@ func TestTwoBackupsToOneNameLeaveOneWhole(t *testing.T) {
 	require.Equal(t, 1, done)
 	m.ok("backup", "verify", file)
 	require.ElementsMatch(t, []string{".tomo", "b.json"}, files(t, m.home))
+}
+
+func TestWithoutHardLinksALockKeepsTheNameForOne(t *testing.T) {
+	dir := t.TempDir()
+	temp, path := filepath.Join(dir, "temp"), filepath.Join(dir, "path")
+	require.NoError(t, os.Mkdir(temp, 0o700)) // no file system links to a folder
+	unlock, err := backup.Dir(dir).Lock(t.Context(), "tomo-output", "the test")
+	require.NoError(t, err)
+	require.ErrorIs(t, nameExclusively(t.Context(), temp, path), backup.ErrBusy)
+	require.NoDirExists(t, path)
+	require.NoError(t, unlock())
+	require.NoError(t, nameExclusively(t.Context(), temp, path))
+	require.DirExists(t, path)
 }
 
 // An interrupted backup leaves no file behind, a killed one no file that could
@@ -367,13 +399,12 @@ func TestJSONIsOneDocumentOnStandardOutput(t *testing.T) {
 	require.Equal(t, created.Manifest.SHA256, verified.Manifest.SHA256)
 	require.NotEmpty(t, verified.Report.Collections)
 
-	type list struct {
-		Backups []listed `json:"backups"`
-	}
-	backups := parse[list](t, m.ok("backup", "list", "--dir", m.home, "--json").stdout).Backups
+	backups := parse[listResult](t, m.ok("backup", "list", "--dir", m.home, "--json").stdout).Backups
 	require.Len(t, backups, 1)
-	require.True(t, backups[0].Whole)
-	require.NotNil(t, parse[list](t, m.ok("backup", "list", "--json").stdout).Backups, "an empty list is []")
+	require.Equal(t, "b.json", backups[0].Name)
+	require.False(t, backups[0].Damaged)
+	require.Equal(t, backup.TriggerManual, backups[0].Trigger)
+	require.NotNil(t, parse[listResult](t, m.ok("backup", "list", "--json").stdout).Backups, "an empty list is []")
 
 	m.sql("DELETE FROM applications")
 	report := parse[backup.Report](t, m.ok("backup", "restore", "--input", file, "--json").stdout)
@@ -400,9 +431,11 @@ func TestListShowsBackupsOfTomoAndNothingElse(t *testing.T) {
 
 	lines := strings.Split(strings.TrimSpace(m.ok("backup", "list", "--dir", dir).stdout), "\n")
 	require.Len(t, lines, 4)
-	require.Regexp(t, `^NAME +TIME +SIZE +RECORDS +SEALED +APP VERSION +STATE$`, lines[0])
-	require.Regexp(t, `^(tomo-backup-2024-01-15\.json .* yes .* whole|before-the-move\.json .* 2 +no .* whole)$`, lines[1])
-	require.Regexp(t, `^tomo-backup-2023-01-15T10-30-00\.json +2023-01-15 10:30:00 UTC .* damaged: `, lines[3])
+	require.Regexp(t, `^NAME +TIME +SIZE +TRIGGER +RECORDS +APP VERSION +STATE$`, lines[0])
+	text := strings.Join(lines[1:], "\n")
+	require.Regexp(t, `(?m)^tomo-backup-2024-01-15\.json .* manual .* whole$`, text, "the name that the guide's script gives")
+	require.Regexp(t, `(?m)^before-the-move\.json .* manual +2 +2\.1\.0 +whole$`, text)
+	require.Regexp(t, `(?m)^tomo-backup-2023-01-15T10-30-00\.json .* - +2\.1\.0 +damaged: `, text)
 }
 
 func TestASecretIsInNoOutputAndInNoFileButTheDatabase(t *testing.T) {
@@ -425,6 +458,8 @@ func TestASecretIsInNoOutputAndInNoFileButTheDatabase(t *testing.T) {
 	check(statusDone, "backup", "create", "--output", marked, "--include", "logs")
 	check(statusDone, "backup", "create", "--json")
 	check(statusDone, "backup", "verify", marked)
+	check(statusDone, "backup", "drill", "--json")
+	check(statusDone, "backup", "salvage", marked, "--output", m.path("salvaged.json"), "--json")
 	check(statusDone, "backup", "list", "--json")
 	check(statusDone, "backup", "restore", "--input", marked, "--dry-run", "--full", "--json")
 	check(statusFailed, "backup", "restore", "--input", file, "--full", "--yes")
@@ -435,6 +470,9 @@ func TestASecretIsInNoOutputAndInNoFileButTheDatabase(t *testing.T) {
 		check(statusDone, "backup", "restore", "--input", file, "--strategy", strategy, "--dry-run", "--json")
 	}
 	check(statusDone, "backup", "restore", "--input", file, "--full", "--yes", "--json")
+	check(statusDone, "backup", "undo", "--yes", "--json")
+	check(statusDone, "backup", "undo", "--yes")
+	check(statusDone, "backup", "prune", "--manual", "--keep-last", "9")
 	m = &old
 	m.sql("UPDATE users SET password_hash = 'MARKED-SECRET-8', totp_secret = 'MARKED-SECRET-9'")
 	check(statusFailed, "backup", "create", "--output", m.path("invalid.json"))

@@ -51,24 +51,37 @@ func (c *cli) makeDatabase(ctx context.Context, path string, sample int) error {
 		}
 	}
 	err := publish(ctx, path, false, func(f *os.File) error {
-		db, err := openSQLite(f.Name(), "memory") // nobody else sees the file yet
+		db, err := makeTables(ctx, f.Name())
 		if err != nil {
 			return err
 		}
-		defer db.Close()
-		setup := fmt.Sprintf("BEGIN; PRAGMA application_id = %d; PRAGMA user_version = %d; %s COMMIT", applicationID, tomo.SchemaVersion, schemaSQL)
-		if _, err := db.ExecContext(ctx, setup); err != nil {
-			return err
-		}
-		if err := c.addSample(ctx, newDatabase(f.Name(), db), sample); err != nil {
-			return err
-		}
-		return db.Close()
+		return errors.Join(c.addSample(ctx, db, sample), db.Close())
 	})
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%w: it is left as it is", err)
 	}
 	return err
+}
+
+// makeTables makes an empty database of an empty file, or of none, that nobody
+// else looks at meanwhile.
+func makeTables(ctx context.Context, path string) (*database, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Close(); err != nil {
+		return nil, err
+	}
+	db, err := openSQLite(path, "memory")
+	if err != nil {
+		return nil, err
+	}
+	setup := fmt.Sprintf("BEGIN; PRAGMA application_id = %d; PRAGMA user_version = %d; %s COMMIT", applicationID, tomo.SchemaVersion, schemaSQL)
+	if _, err := db.ExecContext(ctx, setup); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return newDatabase(path, db), nil
 }
 
 func exists(path string) bool {

@@ -4,139 +4,177 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tomo-project/backup"
 )
 
-// listed is a file that list shows.
-type listed struct {
-	Name     string           `json:"name"`
-	Path     string           `json:"path"`
-	Time     time.Time        `json:"time"` // of the snapshot; of the file if it cannot be read
-	Bytes    int64            `json:"bytes"`
-	Whole    bool             `json:"whole"`
-	Reason   string           `json:"reason,omitempty"` // why it is not whole
-	Manifest *backup.Manifest `json:"manifest,omitempty"`
-}
-
 func (c *cli) listCommand() *cobra.Command {
-	var dir string
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List the backups in a folder, newest first",
-		Long: `List the backups in a folder, newest first. Each file is read to its end, so
-that the list tells which ones are whole. Files that are not backups of Tomo
-are not shown.`,
+		Short: "List the backups, newest first",
+		Long: `List the backups, newest first: where they are, what made them, and whether they
+are whole. A backup counts as whole if it begins and ends as it was written,
+which is quick to see also for thousands; tomo backup verify reads all of one. A
+backup with another name, such as a script gives, is read to its end here.
+
+Files that are not backups of Tomo are not shown.`,
 		Args: arguments(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.list(cmd.Context(), dir) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.list(cmd.Context()) },
 	}
-	cmd.Flags().StringVar(&dir, "dir", "", "`FOLDER` to list (default: backups beside the database)")
+	c.locationFlags(cmd)
 	return cmd
 }
 
-func (c *cli) list(ctx context.Context, dir string) error {
-	isDefault := dir == ""
-	if isDefault {
-		path, err := c.databaseFile()
-		if err != nil {
-			return err
-		}
-		dir = c.backupDir(path)
-	}
-	backups, err := c.findBackups(ctx, dir)
-	if isDefault && errors.Is(err, fs.ErrNotExist) { // no backup was made yet
-		backups, err = []listed{}, nil
-	}
+// listResult is what list prints with --json.
+type listResult struct {
+	Locations []string        `json:"locations"`
+	Backups   []backup.Backup `json:"backups"`
+}
+
+func (c *cli) list(ctx context.Context) error {
+	k, err := c.lookAround(ctx)
 	if err != nil {
 		return err
 	}
-	if c.json {
-		return c.printJSON(struct {
-			Dir     string   `json:"dir"`
-			Backups []listed `json:"backups"`
-		}{dir, backups})
+	defer k.Close()
+	backups, failed := k.List(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
-	if len(backups) == 0 {
-		fmt.Fprintf(c.stdout, "No backups in %s.\n", printable(dir))
-		return nil
+	for _, folder := range k.folders {
+		others, err := c.otherBackups(ctx, k, folder, backups)
+		if err != nil {
+			return err
+		}
+		backups = append(backups, others...)
 	}
+	slices.SortStableFunc(backups, func(a, b backup.Backup) int { return b.CreatedAt.Compare(a.CreatedAt) })
+	k.wipe()
+
+	switch {
+	case len(backups) == 0 && failed != nil:
+		return failed
+	case c.json:
+		if backups == nil {
+			backups = []backup.Backup{} // not null
+		}
+		if err := c.printJSON(listResult{k.folders, backups}); err != nil {
+			return err
+		}
+	case len(backups) == 0:
+		fmt.Fprintf(c.stdout, "No backups in %s.\n", printable(strings.Join(k.folders, ", ")))
+	default:
+		if err := c.printList(backups, len(k.folders)); err != nil {
+			return err
+		}
+	}
+	return failed // with what the other folders have
+}
+
+func (c *cli) printList(backups []backup.Backup, folders int) error {
 	table := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "NAME\tTIME\tSIZE\tRECORDS\tSEALED\tAPP VERSION\tSTATE")
+	copies := ""
+	if folders > 1 {
+		copies = "COPIES\t"
+	}
+	fmt.Fprintf(table, "NAME\tTIME\tSIZE\tTRIGGER\tRECORDS\tAPP VERSION\t%sSTATE\n", copies)
 	for _, b := range backups {
-		records, sealed, appVersion, state := "-", "-", "-", "whole"
+		records, appVersion := "-", "-"
 		if m := b.Manifest; m != nil {
-			records, sealed, appVersion = count(sum(m.Records)), "no", printable(m.ApplicationVersion)
-			if m.Sealed {
-				sealed = "yes"
-			}
-			if m.SHA256 == "" {
-				state = "readable, without a digest"
-			}
+			records, appVersion = count(sum(m.Records)), printable(m.ApplicationVersion)
 		}
-		if !b.Whole {
-			state = shortened(printable(b.Reason), maxValue)
+		state, good := stateOf(b)
+		if good == 0 {
+			records = "-" // the counts are at the end
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable(b.Name), moment(b.Time), size(b.Bytes), records, sealed, appVersion, state)
+		if folders > 1 {
+			copies = fmt.Sprintf("%d of %d\t", good, folders)
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s%s\n", printable(b.Name), moment(b.CreatedAt), size(b.Bytes), orDash(printable(b.Trigger)), records, appVersion, copies, state)
 	}
 	return table.Flush()
 }
 
-// findBackups opens every file of dir that may be a backup of Tomo.
-func (c *cli) findBackups(ctx context.Context, dir string) ([]listed, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
+// stateOf says what is known of a backup, and how many of its copies are good.
+func stateOf(b backup.Backup) (state string, good int) {
+	var bad []string
+	for _, copy := range b.Copies {
+		if copy.Err == nil {
+			good++
+			continue
+		}
+		why := reason(copy.Err)
+		if len(b.Copies) > 1 {
+			why = "at " + copy.Location + " " + why
+		}
+		bad = append(bad, shortened(printable(why), maxValue))
 	}
-	show, done := c.progress()
-	defer done()
-	backups := []listed{} // never null in JSON
+	var parts []string
+	switch {
+	case good == 0:
+	case b.Manifest != nil && b.Manifest.Salvaged != nil:
+		parts = append(parts, "salvaged: it lacks records")
+	case b.Manifest != nil && b.Manifest.SHA256 == "":
+		parts = append(parts, "readable, without a digest")
+	default:
+		parts = append(parts, "whole")
+	}
+	parts = append(parts, bad...)
+	if len(b.Shrunk) > 0 {
+		parts = append(parts, "shrunk: "+shrinks(b.Shrunk))
+	}
+	return strings.Join(parts, "; "), good
+}
+
+// otherBackups finds what is a backup of Tomo under a name that the library
+// does not give, as the guide's script does ("Scripting Backups"), and behind a
+// link. It leaves out what is known.
+func (c *cli) otherBackups(ctx context.Context, k *keeper, folder string, known []backup.Backup) ([]backup.Backup, error) {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return nil, nil // which the list of the Manager says
+	}
+	names := make(map[string]bool)
+	for _, b := range known {
+		if slices.ContainsFunc(b.Copies, func(c backup.Copy) bool { return c.Location == folder }) {
+			names[b.Name] = true
+		}
+	}
+	var found []backup.Backup
 	for _, entry := range entries {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if !strings.HasSuffix(entry.Name(), ".json") {
+		name := entry.Name()
+		if names[name] || !strings.HasSuffix(name, ".json") {
 			continue
 		}
-		path := filepath.Join(dir, entry.Name())
+		path := filepath.Join(folder, name)
 		info, err := os.Stat(path) // a link to a backup on another drive is a backup
 		if err != nil || !info.Mode().IsRegular() {
 			continue
 		}
-		b := listed{Name: entry.Name(), Path: path, Time: info.ModTime(), Bytes: info.Size()}
-		manifest, err := readManifest(ctx, path, show)
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		ownName := strings.HasPrefix(b.Name, c.app.Name+"-backup-")
+		b := backup.Backup{Name: name, CreatedAt: info.ModTime(), Bytes: info.Size(), Copies: []backup.Copy{{Location: folder}}}
+		manifest, err := readManifest(ctx, path, k.show)
+		ownName := strings.HasPrefix(name, c.app.Name+"-backup-")
 		switch {
 		case err != nil && ownName:
-			if t, ok := c.app.ParseBackupName(b.Name); ok {
-				b.Time = t
-			}
-			b.Reason = reason(err)
+			b.Damaged, b.Copies[0].Err = true, err
 		case err == nil && (manifest.Application == c.app.Name || manifest.Application == "" && ownName):
-			b.Time, b.Whole, b.Manifest = manifest.CreatedAt, true, &manifest
+			b.CreatedAt, b.Trigger, b.Manifest = manifest.CreatedAt, manifest.Metadata["trigger"], &manifest
 		default:
 			continue // somebody else's
 		}
-		backups = append(backups, b)
+		found = append(found, b)
 	}
-	slices.SortStableFunc(backups, func(a, b listed) int {
-		if order := b.Time.Compare(a.Time); order != 0 {
-			return order
-		}
-		return strings.Compare(b.Name, a.Name)
-	})
-	return backups, nil
+	return found, ctx.Err()
 }
 
 // reason says shortly why a file could not be read as a snapshot.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 	"unicode"
@@ -43,8 +44,12 @@ func advice(err error) string {
 		return "The database is damaged or is not one: restore it from a backup into a new one (tomo init)."
 	case errors.Is(err, backup.ErrStale):
 		return "Run the command again to see what it would do now."
+	case errors.Is(err, backup.ErrBusy):
+		return "Wait until that has ended, then run the command again."
+	case errors.Is(err, backup.ErrSalvaged):
+		return "Add what is missing with --strategy merge, or insist with --allow-salvaged."
 	case errors.Is(err, backup.ErrDamaged):
-		return "Which backups are whole, tomo backup list shows."
+		return "Try another copy or an older backup (tomo backup list). What is intact in a damaged one, tomo backup salvage saves."
 	}
 	return ""
 }
@@ -149,13 +154,17 @@ const (
 )
 
 // progress returns a callback that draws a bar on a terminal, and the function
-// that wipes it away. Without a terminal the callback is nil.
+// that wipes it away. Without a terminal the callback is nil. Both may be called
+// by several goroutines.
 func (c *cli) progress() (show func(backup.Progress), done func()) {
 	if !isTerminal(c.stderr) {
 		return nil, func() {}
 	}
 	started, drawn := time.Now(), time.Time{}
+	var mu sync.Mutex
 	show = func(p backup.Progress) {
+		mu.Lock()
+		defer mu.Unlock()
 		now := time.Now()
 		if now.Sub(started) < barDelay || now.Sub(drawn) < barInterval {
 			return
@@ -164,6 +173,8 @@ func (c *cli) progress() (show func(backup.Progress), done func()) {
 		drawBar(c.stderr, p)
 	}
 	return show, func() {
+		mu.Lock()
+		defer mu.Unlock()
 		if !drawn.IsZero() {
 			fmt.Fprint(c.stderr, wipe)
 			drawn = time.Time{}

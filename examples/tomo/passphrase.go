@@ -91,19 +91,21 @@ func readPassphrase(name string) ([]byte, error) {
 // lazyKey is the passphrase as a recipient and an identity. It is found when it
 // turns out to be needed, so that nobody is asked for one that is not.
 type lazyKey struct {
-	find func() ([]byte, error)
+	find func(isNew bool) ([]byte, error)
 	key  *backup.PassphraseKey
 }
 
-func (c *cli) key(ctx context.Context, isNew bool) *lazyKey {
-	return &lazyKey{find: func() ([]byte, error) { return c.passphrase(ctx, isNew) }}
+func (c *cli) key(ctx context.Context) *lazyKey {
+	return &lazyKey{find: func(isNew bool) ([]byte, error) { return c.passphrase(ctx, isNew) }}
 }
 
-func (l *lazyKey) get() error {
+// get finds the passphrase. A new one, which nothing is sealed with yet that
+// would tell that it is wrong, is asked for twice.
+func (l *lazyKey) get(isNew bool) error {
 	if l.key != nil {
 		return nil
 	}
-	passphrase, err := l.find()
+	passphrase, err := l.find(isNew)
 	if err != nil {
 		return err
 	}
@@ -113,7 +115,7 @@ func (l *lazyKey) get() error {
 
 // Wrap implements [backup.Recipient].
 func (l *lazyKey) Wrap(key []byte) (json.RawMessage, error) {
-	if err := l.get(); err != nil {
+	if err := l.get(true); err != nil {
 		return nil, err
 	}
 	return l.key.Wrap(key)
@@ -121,10 +123,16 @@ func (l *lazyKey) Wrap(key []byte) (json.RawMessage, error) {
 
 // Unwrap implements [backup.Identity].
 func (l *lazyKey) Unwrap(wrapped json.RawMessage) ([]byte, error) {
-	if err := l.get(); err != nil {
+	if err := l.get(false); err != nil {
 		return nil, err
 	}
 	return l.key.Unwrap(wrapped)
+}
+
+// hasPassphrase reports whether a passphrase was given or can be asked for.
+func (c *cli) hasPassphrase() bool {
+	_, set := os.LookupEnv(passphraseVariable)
+	return set || c.passphraseFile != "" || c.interactive()
 }
 
 // interactive reports whether a person can be asked: questions go to stderr,

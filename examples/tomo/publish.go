@@ -8,6 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
+
+	"github.com/tomo-project/backup"
 )
 
 // tempPattern names the files that are being written. They begin with a dot
@@ -23,7 +26,7 @@ func publish(ctx context.Context, path string, force bool, write func(*os.File) 
 		return err
 	}
 	dir := filepath.Dir(path)
-	if err := makeDir(dir); err != nil {
+	if err := backup.Dir(dir).Make(); err != nil {
 		return err
 	}
 	temp, err := os.CreateTemp(dir, tempPattern) // exclusive, mode 0600
@@ -51,7 +54,7 @@ func publish(ctx context.Context, path string, force bool, write func(*os.File) 
 	if force {
 		err = os.Rename(temp.Name(), path)
 	} else {
-		err = nameExclusively(temp.Name(), path)
+		err = nameExclusively(ctx, temp.Name(), path)
 	}
 	if err != nil {
 		return err
@@ -80,7 +83,7 @@ func taken(path string) error {
 }
 
 // nameExclusively gives the file temp the name path, unless that is taken.
-func nameExclusively(temp, path string) error {
+func nameExclusively(ctx context.Context, temp, path string) error {
 	err := os.Link(temp, path)
 	if err == nil {
 		return nil
@@ -88,39 +91,22 @@ func nameExclusively(temp, path string) error {
 	if errors.Is(err, fs.ErrExist) {
 		return taken(path)
 	}
-	// Some file systems of external drives have no links. There the name is
-	// taken with an empty file first.
-	reserved, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	if err := reserved.Close(); err != nil {
-		return err
-	}
-	if err := os.Rename(temp, path); err != nil {
-		return errors.Join(err, os.Remove(path))
-	}
-	return nil
-}
-
-// makeDir makes dir and what is missing above it, for the owner only.
-func makeDir(dir string) error {
-	var missing []string
-	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
-		if _, err := os.Stat(d); !errors.Is(err, fs.ErrNotExist) || d == filepath.Dir(d) {
-			break
-		}
-		missing = append(missing, d)
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	for _, d := range missing {
-		if err := syncDir(filepath.Dir(d)); err != nil {
+	// Some file systems of external drives have no links. Renaming overwrites, so
+	// there a lock, which ends with its process, keeps others from taking the
+	// name between the look and the renaming.
+	if locker, ok := any(backup.Dir(filepath.Dir(path))).(backup.Locker); ok {
+		unlock, err := locker.Lock(ctx, "tomo-output", "process "+strconv.Itoa(os.Getpid()))
+		if err != nil && !errors.Is(err, errors.ErrUnsupported) {
 			return err
 		}
+		if err == nil {
+			defer unlock()
+		}
 	}
-	return nil
+	if err := checkTarget(path, false); err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
 }
 
 // syncDir makes the names in dir survive a loss of power.

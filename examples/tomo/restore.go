@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -18,7 +20,7 @@ import (
 
 // restoreFlags are the flags of tomo backup restore.
 type restoreFlags struct {
-	input    string
+	input    string // a file, or the name of a backup
 	full     bool
 	only     []string
 	strategy string
@@ -28,14 +30,18 @@ type restoreFlags struct {
 	leaveOutInvalid bool
 	allowNewer      bool
 	allowUnknown    bool
+	allowDangling   bool
+	allowSalvaged   bool
 }
 
 func (c *cli) restoreCommand() *cobra.Command {
 	var flags restoreFlags
 	cmd := &cobra.Command{
-		Use:   "restore --input FILE",
-		Short: "Restore a backup file into the database",
-		Long: `Restore a backup file into the database, whole or not at all.
+		Use:   "restore NAME | restore --input FILE",
+		Short: "Restore a backup into the database",
+		Long: `Restore a backup into the database, whole or not at all: a NAME that tomo backup
+list shows, or any FILE; a NAME that is a file here is that file. What a restore
+replaces is stored as a backup first, and tomo backup undo brings it back.
 
   --full                  replaces ALL current data, and asks first
   --only servers,users    restores these collections only
@@ -50,10 +56,16 @@ What happens to records that are on both sides and differ, --strategy says:
                           backup does not have; asks first
 
 --dry-run shows record by record what would happen, and changes nothing.`,
-		Args: arguments(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Args: arguments(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && flags.input != "" {
+				return usagef("restore one backup: either %s or --input %s", args[0], flags.input)
+			}
+			if len(args) > 0 {
+				flags.input = args[0]
+			}
 			if flags.input == "" {
-				return usagef("say which file: --input FILE")
+				return usagef("say which backup: a NAME that tomo backup list shows, or --input FILE")
 			}
 			if err := c.checkCollections(cmd, "only", flags.only); err != nil {
 				return err
@@ -77,7 +89,7 @@ What happens to records that are on both sides and differ, --strategy says:
 			return c.restore(cmd.Context(), flags, strategy)
 		},
 	}
-	cmd.Flags().StringVar(&flags.input, "input", "", "backup `FILE` to restore")
+	cmd.Flags().StringVar(&flags.input, "input", "", "backup `FILE` to restore, or a name as tomo backup list shows it")
 	cmd.Flags().BoolVar(&flags.full, "full", false, "replace ALL current data")
 	cmd.Flags().StringSliceVar(&flags.only, "only", nil, "`COLLECTIONS` to restore, such as servers,users")
 	cmd.Flags().StringVar(&flags.strategy, "strategy", backup.SkipDuplicates.String(), "merge, replace or skip-duplicates")
@@ -86,75 +98,106 @@ What happens to records that are on both sides and differ, --strategy says:
 	cmd.Flags().BoolVar(&flags.leaveOutInvalid, "leave-out-invalid", false, "leave out records that are not valid, and name them")
 	cmd.Flags().BoolVar(&flags.allowNewer, "allow-newer", false, "accept a backup of a newer Tomo, if its data has the same form")
 	cmd.Flags().BoolVar(&flags.allowUnknown, "allow-unknown", false, "leave out collections that this Tomo does not know")
+	cmd.Flags().BoolVar(&flags.allowDangling, "allow-dangling", false, "accept references to records that do not exist, and name them")
+	cmd.Flags().BoolVar(&flags.allowSalvaged, "allow-salvaged", false, "replace current data also from a file that was salvaged and lacks records")
+	c.locationFlags(cmd)
 	c.passphraseFlag(cmd)
 	return cmd
 }
 
 func (c *cli) restore(ctx context.Context, flags restoreFlags, strategy backup.Strategy) error {
-	database, err := c.openDatabase(ctx)
+	k, err := c.openKeeper(ctx, !flags.dryRun)
 	if err != nil {
 		return err
 	}
-	defer database.Close()
+	defer k.Close()
 	failed := func(err error) error {
 		return fmt.Errorf("restore failed, nothing was changed: %s: %w", flags.input, err)
 	}
-	show, done := c.progress()
-	defer done()
-	snapshot, closeSnapshot, err := c.openSnapshot(ctx, flags.input, show)
+	snapshot, closeSnapshot, err := c.openBackup(ctx, k, flags.input)
 	if err != nil {
 		return failed(err)
 	}
 	defer closeSnapshot()
+	if !flags.dryRun && c.sealsFirst(flags, snapshot) { // ask now, and not in the middle of the work
+		if err := k.key.get(true); err != nil {
+			return failed(err)
+		}
+	}
 
 	opts := backup.RestoreOptions{
 		Only:            flags.only,
 		Strategy:        strategy,
 		AllowNewerApp:   flags.allowNewer,
 		AllowUnknown:    flags.allowUnknown,
+		AllowDangling:   flags.allowDangling,
+		AllowSalvaged:   flags.allowSalvaged,
 		LeaveOutInvalid: flags.leaveOutInvalid,
-		Progress:        show,
+		Progress:        k.show,
 	}
 	if !flags.dryRun && (flags.yes || strategy != backup.Replace) {
-		report, err := c.app.Restore(ctx, snapshot, database.store, opts)
+		report, err := k.Restore(ctx, snapshot, opts)
 		if err != nil {
 			return failed(err)
 		}
-		done()
-		return c.printRestored(report, database.path)
+		k.wipe()
+		return c.printRestored(report, k.database.path)
 	}
-	plan, err := c.app.Plan(ctx, snapshot, database.store, opts)
+	plan, err := k.Plan(ctx, snapshot, opts)
 	if err != nil {
 		return failed(err)
 	}
-	done()
+	k.wipe()
 	if flags.dryRun {
 		if c.json {
 			return c.printPlanJSON(ctx, plan)
 		}
-		return c.printPlan(ctx, plan, flags.input, database.path)
+		return c.printPlan(ctx, plan, flags.input, k.database.path)
 	}
-	agreed, err := c.askReplace(ctx, flags, database.path, plan.Report())
+	what := "ALL current data"
+	if len(flags.only) > 0 {
+		what = "the current " + strings.Join(flags.only, ", ")
+	}
+	agreed, err := c.askReplace(ctx, what, k.database.path, plan.Report())
 	if err != nil {
 		return err
 	}
 	if !agreed {
 		return errors.New("not confirmed: nothing was changed")
 	}
-	report, err := plan.Apply(ctx)
+	report, err := k.Apply(ctx, plan)
 	if err != nil {
 		return failed(err)
 	}
-	done()
-	return c.printRestored(report, database.path)
+	k.wipe()
+	return c.printRestored(report, k.database.path)
+}
+
+// sealsFirst reports whether what a restore replaces has secrets, which are
+// sealed before it is changed.
+func (c *cli) sealsFirst(flags restoreFlags, snapshot *backup.Snapshot) bool {
+	concerned := flags.only
+	if concerned == nil {
+		concerned = slices.Collect(maps.Keys(snapshot.Manifest().Records))
+	}
+	return len(concerned) > 0 && c.hasSecrets(createFlags{only: concerned})
+}
+
+// openBackup opens the backup of a name, or of a file, with the passphrase if
+// there are secrets. The caller calls close when done with the snapshot.
+func (c *cli) openBackup(ctx context.Context, k *keeper, input string) (snapshot *backup.Snapshot, close func(), err error) {
+	if !c.isName(input) {
+		return openFile(ctx, input, k.key, k.show)
+	}
+	snapshot, err = k.Open(ctx, input)
+	if err != nil {
+		return nil, nil, explainMissing(err)
+	}
+	return snapshot, func() { snapshot.Close() }, nil
 }
 
 // askReplace warns of what Replace does and asks for consent.
-func (c *cli) askReplace(ctx context.Context, flags restoreFlags, database string, report backup.Report) (bool, error) {
-	what := "ALL current data"
-	if len(flags.only) > 0 {
-		what = "the current " + strings.Join(flags.only, ", ")
-	}
+func (c *cli) askReplace(ctx context.Context, what, database string, report backup.Report) (bool, error) {
 	var t totals
 	for _, collection := range report.Collections {
 		t.add(collection)
@@ -183,7 +226,11 @@ func (c *cli) printRestored(report backup.Report, database string) error {
 	if err := c.printReport(report, "ADDED", "CHANGED", "DELETED", "KEPT"); err != nil {
 		return err
 	}
-	fmt.Fprintln(c.stdout, "If Tomo is running, restart it.")
+	if report.UndoneBy == "" {
+		fmt.Fprintln(c.stdout, "\nNothing had to be changed.")
+		return nil
+	}
+	fmt.Fprintf(c.stdout, "\nWhat was there before is kept as %s.\nTo bring it back: %s\nIf Tomo is running, restart it.\n", printable(report.UndoneBy), c.hint("undo"))
 	return nil
 }
 

@@ -28,9 +28,15 @@ type cli struct {
 	stdin, stdout, stderr *os.File
 
 	app            *backup.App
-	databasePath   string // --db
-	passphraseFile string // --passphrase-file
-	json           bool   // --json
+	databasePath   string  // --db
+	passphraseFile string  // --passphrase-file
+	json           bool    // --json
+	dir            folder  // --dir
+	further        folders // --location
+
+	// inParts is set by a command that does its work in several parts, of which
+	// those that are done stay when it is interrupted.
+	inParts bool
 }
 
 // run executes the command that args name and returns the exit status.
@@ -51,7 +57,11 @@ func (c *cli) run(ctx context.Context, args []string) int {
 		fmt.Fprintf(c.stderr, "tomo: %s\nRun '%s --help' for usage.\n", printable(err.Error()), cmd.CommandPath())
 		return statusUsage
 	case ctx.Err() != nil && (errors.Is(err, context.Canceled) || sqliteCode(err) == sqlite3.SQLITE_INTERRUPT):
-		fmt.Fprintln(c.stderr, "tomo: interrupted: nothing was changed")
+		what := "nothing was changed"
+		if c.inParts {
+			what = "what was done before stays"
+		}
+		fmt.Fprintf(c.stderr, "tomo: interrupted: %s\n", what)
 		return statusFailed
 	}
 	fmt.Fprintf(c.stderr, "tomo: %s\n", printableLines(err.Error()))
@@ -77,12 +87,14 @@ func (c *cli) rootCommand() *cobra.Command {
 
 	backups := &cobra.Command{
 		Use:   "backup",
-		Short: "Create, restore, list and verify backups",
+		Short: "Make, keep, check and restore backups",
 		Args:  cobra.ArbitraryArgs,
 		RunE:  group,
 	}
 	backups.PersistentFlags().BoolVar(&c.json, "json", false, "print one JSON document for machines")
-	backups.AddCommand(c.createCommand(), c.restoreCommand(), c.listCommand(), c.verifyCommand())
+	backups.AddCommand(
+		c.createCommand(), c.listCommand(), c.verifyCommand(), c.restoreCommand(), c.undoCommand(),
+		c.runCommand(), c.pruneCommand(), c.acceptCommand(), c.drillCommand(), c.salvageCommand())
 
 	root.AddCommand(backups, c.initCommand(), c.demoCommand())
 	return root

@@ -144,6 +144,30 @@ func TestAFullRestoreAsksAndOnlyYesAgrees(t *testing.T) {
 	require.Equal(t, before, m.dump())
 }
 
+func TestUndoSaysWhatItWillDoAndOnlyYesAgrees(t *testing.T) {
+	m := newMachine(t, 2)
+	file := m.path("b.json")
+	m.ok("backup", "create", "--output", file)
+	m.sql("DELETE FROM applications", "INSERT INTO repositories (id, name, url) VALUES ('extra', 'Extra', 'https://extra.example.org/')")
+	damaged := m.dump()
+	m.ok("backup", "restore", "--input", file, "--full", "--yes")
+	restored := m.dump()
+
+	for _, no := range []string{"\n", "y\n"} {
+		term := m.terminal("backup", "undo")
+		term.answer("Type yes to go on: ", no)
+		term.wait(statusFailed)
+		require.Contains(t, term.shown(), "replaces what the last restore changed")
+		require.Contains(t, term.shown(), "1 record added, 0 changed, 2 deleted")
+		require.Contains(t, term.shown(), "nothing was changed")
+		require.Equal(t, restored, m.dump())
+	}
+	term := m.terminal("backup", "undo")
+	term.answer("Type yes to go on: ", "yes\n")
+	term.wait(statusDone)
+	require.Equal(t, damaged, m.dump())
+}
+
 func TestConsentIsToWhatWasShown(t *testing.T) {
 	m := newMachine(t, 2)
 	file := m.path("b.json")

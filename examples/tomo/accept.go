@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func (c *cli) acceptCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "accept NAME",
+		Short: "Say that what a backup has lost is all right",
+		Long: `Say that what a backup has lost is all right.
+
+A backup that has lost most of a collection against the one before is marked as
+shrunk in the list, and no backup is deleted: the older ones may be all that is
+left. After accept, pruning goes on.`,
+		Args: arguments(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error { return c.accept(cmd.Context(), args[0]) },
+	}
+	c.locationFlags(cmd)
+	return cmd
+}
+
+func (c *cli) accept(ctx context.Context, name string) error {
+	k, err := c.lookAround(ctx)
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	if err := k.Accept(ctx, name); err != nil {
+		return explainMissing(err)
+	}
+	if c.json {
+		return c.printJSON(map[string]string{"accepted": name})
+	}
+	fmt.Fprintf(c.stdout, "Accepted: %s. Pruning goes on.\n", printable(name))
+	return nil
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tomo-project/backup"
+)
+
+func (c *cli) pruneCommand() *cobra.Command {
+	var policy policyFlags
+	var opts backup.PruneOptions
+	cmd := &cobra.Command{
+		Use:   "prune",
+		Short: "Delete the backups that the policy does not keep",
+		Long: `Delete the backups that the policy does not keep, and say for each one why.
+
+The policy is that of the settings backup_keep_last and backup_keep_days, or,
+if any is given, that of the --keep flags alone. What one rule keeps is kept;
+without a rule all is kept. Backups made by hand are kept in any case, unless
+--manual is given, and so are files with other names.
+
+The newest good backup is always kept, and is read and verified before any other
+is deleted. While a backup has lost most of a collection against the one before,
+nothing is deleted until somebody has looked (tomo backup accept).`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.prune(cmd.Context(), policy, opts) },
+	}
+	cmd.Flags().BoolVar(&opts.DryRun, "dry-run", false, "show what would be deleted, and delete nothing")
+	cmd.Flags().BoolVar(&opts.Manual, "manual", false, "apply the policy to backups made by hand too")
+	policy.add(cmd)
+	c.locationFlags(cmd)
+	c.passphraseFlag(cmd)
+	return cmd
+}
+
+func (c *cli) prune(ctx context.Context, policy policyFlags, opts backup.PruneOptions) error {
+	k, err := c.lookAround(ctx)
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	if k.Retention, err = policy.retention(k.settings); err != nil {
+		return err
+	}
+	if !c.hasPassphrase() {
+		k.Identities = nil // the digest of what is kept will do
+	}
+	c.inParts = !opts.DryRun
+	pruned, err := k.Prune(ctx, opts)
+	k.wipe()
+	if len(pruned) > 0 {
+		if printed := c.printPruned(pruned, opts, err); printed != nil {
+			return printed
+		}
+	}
+	if errors.Is(err, backup.ErrShrunk) {
+		err = fmt.Errorf("%w\nWhat is missing can be brought back from an older one: tomo backup restore NAME\nIf the loss is all right:%s", err, c.acceptAll(pruned))
+	}
+	return err
+}
+
+// acceptAll returns the commands that accept what has shrunk.
+func (c *cli) acceptAll(pruned []backup.Pruned) string {
+	var b strings.Builder
+	seen := map[string]bool{}
+	for _, p := range pruned {
+		for _, d := range p.Decisions {
+			if len(d.Shrunk) > 0 && !seen[d.Name] {
+				seen[d.Name] = true
+				b.WriteString("\n  " + c.hint("accept", d.Name))
+			}
+		}
+	}
+	return b.String()
+}
+
+func (c *cli) printPruned(pruned []backup.Pruned, opts backup.PruneOptions, failed error) error {
+	if c.json {
+		return c.printJSON(pruned)
+	}
+	for _, p := range pruned {
+		fmt.Fprintf(c.stdout, "%s\n", printable(p.Location))
+		if len(p.Decisions) == 0 && p.Err == nil {
+			fmt.Fprintln(c.stdout, "  no backups")
+		}
+		table := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
+		remove := 0
+		for _, d := range p.Decisions {
+			verdict := "keep"
+			if !d.Keep {
+				verdict = "delete"
+				remove++
+			}
+			fmt.Fprintf(table, "  %s\t%s\t%s\t%s\n", verdict, printable(d.Name), orDash(printable(d.Trigger)), printable(strings.Join(d.Reasons, "; ")))
+		}
+		if err := table.Flush(); err != nil {
+			return err
+		}
+		n := plural(int64(max(remove, len(p.Deleted))), "backup", "backups")
+		switch {
+		case p.Err != nil:
+			fmt.Fprintf(c.stdout, "  Deleted %d of %s. It ended with: %s\n", len(p.Deleted), n, printable(p.Err.Error()))
+		case opts.DryRun && remove > 0:
+			fmt.Fprintf(c.stdout, "  It would delete %s. Nothing was deleted: this was a dry run.\n", n)
+		case len(p.Deleted) > 0:
+			fmt.Fprintf(c.stdout, "  Deleted %s.\n", n)
+		case len(p.Decisions) > 0 && (failed != nil || remove == 0):
+			fmt.Fprintln(c.stdout, "  Nothing was deleted.")
+		}
+	}
+	return nil
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

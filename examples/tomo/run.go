@@ -1,0 +1,214 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tomo-project/backup"
+)
+
+// runFlags are the flags of tomo backup run.
+type runFlags struct {
+	hourly                 bool
+	daily, weekly, monthly string
+	zone                   string
+	drill                  string
+	minCopies              int
+	policy                 policyFlags
+
+	onEvent func(backup.Event) // for the demo
+}
+
+func (c *cli) runCommand() *cobra.Command {
+	var flags runFlags
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Make backups on a schedule, until it is stopped",
+		Long: `Make backups on a schedule, and prune after each, until it is stopped with Ctrl-C
+or SIGTERM. What happens is logged to standard error.
+
+Schedule, policy and folder are those of the settings, read when it starts:
+backup_enabled, backup_schedule, backup_time, backup_weekday, backup_keep_last,
+backup_keep_days, backup_dir, backup_include_logs, timezone. A flag overrides
+its setting; any --keep flag overrides the whole policy.
+
+What is due follows from the backups that exist. So it can be stopped and
+started at any time: what was missed meanwhile is made up for once, and without
+any scheduled backup the first one is made at once. Failures are tried again.
+
+The passphrase is needed at the start.`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			given := 0
+			for _, name := range []string{"hourly", "daily", "weekly", "monthly"} {
+				if flag := cmd.Flags().Lookup(name); flag.Changed {
+					given++
+					if flag.Value.String() == "" {
+						return usagef("--%s: say when", name)
+					}
+				}
+			}
+			if given > 1 {
+				return usagef("--hourly, --daily, --weekly and --monthly exclude each other")
+			}
+			return c.schedule(cmd.Context(), flags)
+		},
+	}
+	cmd.Flags().BoolVar(&flags.hourly, "hourly", false, "make a backup every full hour")
+	cmd.Flags().StringVar(&flags.daily, "daily", "", "every day at this `TIME`: 03:00")
+	cmd.Flags().StringVar(&flags.weekly, "weekly", "", "every week on this `DAY:TIME`: sunday:03:00")
+	cmd.Flags().StringVar(&flags.monthly, "monthly", "", "every month on this `DAY:TIME`: 1:03:00; 31 is the last day")
+	cmd.Flags().StringVar(&flags.zone, "time-zone", "", "`ZONE` of these times, such as Europe/Berlin (default: the setting timezone, or that of the machine)")
+	cmd.Flags().StringVar(&flags.drill, "drill", "", "prove `HOW-OFTEN` that a new backup restores: daily, weekly or monthly")
+	flags.policy.add(cmd)
+	c.locationFlags(cmd)
+	minCopiesFlag(cmd, &flags.minCopies)
+	c.passphraseFlag(cmd)
+	return cmd
+}
+
+// schedule runs the scheduler until ctx is done, which is its good end.
+func (c *cli) schedule(ctx context.Context, flags runFlags) error {
+	k, err := c.openKeeper(ctx, true)
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	if err := c.setMinCopies(k, flags.minCopies); err != nil {
+		return err
+	}
+	zone, err := flags.location(k.settings)
+	if err != nil {
+		return err
+	}
+	schedule, text, err := flags.schedule(k.settings, zone)
+	if err != nil {
+		return err
+	}
+	if k.Retention, err = flags.policy.retention(k.settings); err != nil {
+		return err
+	}
+	k.Retention.Location = zone
+	if k.DrillSchedule, err = flags.drills(zone); err != nil {
+		return err
+	}
+	logs, err := k.settings.yes("backup_include_logs")
+	if err != nil {
+		return err
+	}
+	if logs {
+		k.Scheduled.Include = []string{"logs"}
+	}
+	if err := k.key.get(true); err != nil { // and not in the middle of the night
+		return err
+	}
+
+	handler := slog.Handler(slog.NewTextHandler(c.stderr, nil))
+	if c.json {
+		handler = slog.NewJSONHandler(c.stderr, nil)
+	}
+	k.Schedule, k.Logger, k.OnEvent = schedule, slog.New(handler), flags.onEvent
+	k.Logger.InfoContext(ctx, "backups are scheduled", "schedule", text, "time_zone", zone.String(),
+		"next_time", schedule.Next(time.Now()).Format(time.RFC3339), "keep", policyText(k.Retention), "locations", strings.Join(k.folders, ", "))
+	err = k.Run(ctx)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		k.Logger.Info("stopped; what is due is made up for at the next start")
+		return nil
+	}
+	return err
+}
+
+func (f runFlags) location(s settings) (*time.Location, error) {
+	if f.zone == "" {
+		return s.zone()
+	}
+	zone, err := time.LoadLocation(f.zone)
+	if err != nil {
+		return nil, usagef("--time-zone: %w: want a name such as Europe/Berlin", err)
+	}
+	return zone, nil
+}
+
+// schedule returns the schedule of the flags or the settings, with a text for a
+// person.
+func (f runFlags) schedule(s settings, zone *time.Location) (backup.Schedule, string, error) {
+	switch {
+	case f.hourly:
+		return backup.Hourly{Location: zone}, "hourly", nil
+	case f.daily != "":
+		at, err := parseTimeOfDay(f.daily)
+		if err != nil {
+			return nil, "", usagef("--daily: %w", err)
+		}
+		return backup.Daily{At: at, Location: zone}, "daily " + f.daily, nil
+	case f.weekly != "":
+		name, clock, _ := strings.Cut(f.weekly, ":")
+		day, err := parseWeekday(name)
+		at, wrong := parseTimeOfDay(clock)
+		if err = cmp.Or(err, wrong); err != nil {
+			return nil, "", usagef("--weekly %s: %w; want it as in sunday:03:00", f.weekly, err)
+		}
+		return backup.Weekly{Day: day, At: at, Location: zone}, "weekly " + f.weekly, nil
+	case f.monthly != "":
+		number, clock, _ := strings.Cut(f.monthly, ":")
+		day, err := strconv.Atoi(number)
+		if err != nil || day < 1 || day > 31 {
+			err = fmt.Errorf("%q is not a day of the month from 1 to 31", number)
+		}
+		at, wrong := parseTimeOfDay(clock)
+		if err = cmp.Or(err, wrong); err != nil {
+			return nil, "", usagef("--monthly %s: %w; want it as in 1:03:00", f.monthly, err)
+		}
+		return backup.Monthly{Day: day, At: at, Location: zone}, "monthly " + f.monthly, nil
+	}
+	enabled, err := s.yes("backup_enabled")
+	if err != nil {
+		return nil, "", err
+	}
+	if !enabled {
+		return nil, "", errors.New("automatic backups are off: the setting backup_enabled is not true.\nSwitch them on in the settings, or give a schedule: --daily 03:00")
+	}
+	return s.schedule(zone)
+}
+
+func (f runFlags) drills(zone *time.Location) (backup.Schedule, error) {
+	switch f.drill {
+	case "":
+		return nil, nil
+	case "daily":
+		return backup.Daily{Location: zone}, nil
+	case "weekly":
+		return backup.Weekly{Location: zone}, nil
+	case "monthly":
+		return backup.Monthly{Location: zone}, nil
+	}
+	return nil, usagef("--drill %s: want daily, weekly or monthly", f.drill)
+}
+
+// policyText sums up a policy for the log.
+func policyText(r backup.Retention) string {
+	var rules []string
+	for _, rule := range []struct {
+		n    int
+		text string
+	}{
+		{r.Last, "last"}, {int(r.Within / (24 * time.Hour)), "days"},
+		{r.Hourly, "hourly"}, {r.Daily, "daily"}, {r.Weekly, "weekly"}, {r.Monthly, "monthly"}, {r.Yearly, "yearly"},
+	} {
+		if rule.n > 0 {
+			rules = append(rules, fmt.Sprintf("%s %d", rule.text, rule.n))
+		}
+	}
+	if len(rules) == 0 {
+		return "all"
+	}
+	return strings.Join(rules, ", ")
+}

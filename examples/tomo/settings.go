@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+	_ "time/tzdata" // a small container has no time zones of its own
+
+	"github.com/tomo-project/backup"
+)
+
+// settings are what Tomo's web page has under Settings > System. One that is
+// absent or null has its default. Each is checked when it is needed, so that a
+// wrong one does not stop a restore, which may be the remedy.
+type settings map[string]json.RawMessage
+
+func readSettings(ctx context.Context, db *database) (settings, error) {
+	s := settings{}
+	err := db.store.View(ctx, func(r backup.Reader) error {
+		for record, err := range r.Records(ctx, "settings") {
+			if err != nil {
+				return err
+			}
+			if strings.HasPrefix(record.Key, "backup_") || record.Key == "timezone" { // no other belongs in a message
+				s[record.Key] = json.RawMessage(strings.Clone(string(record.Value)))
+			}
+		}
+		return nil
+	})
+	return s, err
+}
+
+// setting returns a setting, or fallback where there is none.
+func setting[T any](s settings, key, want string, fallback T, valid func(T) bool) (T, error) {
+	text := string(s[key])
+	if text == "" || text == "null" {
+		return fallback, nil
+	}
+	var value T
+	if json.Unmarshal([]byte(text), &value) != nil || !valid(value) {
+		return fallback, fmt.Errorf("the setting %s is %s: want %s", key, shortened(text, maxValue), want)
+	}
+	return value, nil
+}
+
+func (s settings) number(key string) (int, error) {
+	return setting(s, key, "a whole number from 0", 0, func(n int) bool { return n >= 0 })
+}
+
+func (s settings) yes(key string) (bool, error) {
+	return setting(s, key, "true or false", false, func(bool) bool { return true })
+}
+
+// dir returns the folder of the backups, empty for the default.
+func (s settings) dir() (string, error) {
+	return setting(s, "backup_dir", "an absolute path, or null for the folder beside the database", "", filepath.IsAbs)
+}
+
+// zone returns the time zone in which a day begins and backup_time is meant.
+func (s settings) zone() (*time.Location, error) {
+	var zone *time.Location
+	_, err := setting(s, "timezone", `a time zone such as "Europe/Berlin"`, "", func(name string) (ok bool) {
+		var err error
+		zone, err = time.LoadLocation(name)
+		return err == nil
+	})
+	if zone == nil {
+		zone = time.Local
+	}
+	return zone, err
+}
+
+// schedule returns when automatic backups are made, with a text for a person.
+func (s settings) schedule(zone *time.Location) (backup.Schedule, string, error) {
+	const isTime = `a time of day such as "02:30"`
+	text, err := setting(s, "backup_time", isTime, "02:30", func(text string) bool {
+		_, err := parseTimeOfDay(text)
+		return err == nil
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	at, _ := parseTimeOfDay(text)
+	day, err := setting(s, "backup_weekday", `a day of the week such as "sunday"`, "sunday", func(name string) bool {
+		_, err := parseWeekday(name)
+		return err == nil
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	weekday, _ := parseWeekday(day)
+	every, err := setting(s, "backup_schedule", `"daily", "weekly" or "monthly"`, "daily", func(name string) bool {
+		return name == "daily" || name == "weekly" || name == "monthly"
+	})
+	switch every {
+	case "weekly":
+		return backup.Weekly{Day: weekday, At: at, Location: zone}, "weekly " + day + ":" + text, err
+	case "monthly":
+		return backup.Monthly{At: at, Location: zone}, "monthly 1:" + text, err
+	}
+	return backup.Daily{At: at, Location: zone}, "daily " + text, err
+}
+
+// retention returns the policy.
+func (s settings) retention() (backup.Retention, error) {
+	last, err := s.number("backup_keep_last")
+	if err != nil {
+		return backup.Retention{}, err
+	}
+	days, err := s.number("backup_keep_days")
+	return backup.Retention{Last: last, Within: inDays(days)}, err
+}
+
+// inDays stops at what a duration can hold: 292 years.
+func inDays(n int) time.Duration { return time.Duration(min(n, 100_000)) * 24 * time.Hour }
+
+// parseTimeOfDay returns "02:30" as a duration since midnight.
+func parseTimeOfDay(text string) (time.Duration, error) {
+	t, err := time.Parse("15:04", text)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a time of day such as 02:30", text)
+	}
+	return time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute, nil
+}
+
+func parseWeekday(name string) (time.Weekday, error) {
+	for day := time.Sunday; day <= time.Saturday; day++ {
+		if strings.EqualFold(day.String(), name) {
+			return day, nil
+		}
+	}
+	return 0, fmt.Errorf("%q is not a day of the week such as sunday", name)
+}
