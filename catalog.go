@@ -292,13 +292,14 @@ const acceptedSuffix = ".accepted"
 
 // shrunk holds a backup against the ones before it and says which collections
 // it has lost most of: all of at least two records, or more than half and ten at
-// the least. Of a list, newest first, it takes what is older than b. Snapshots
-// made before a restore count on neither side: what they show was to go.
+// the least. Of a list, newest first, it takes what is older than b, damaged ones
+// too where they still tell their counts. Snapshots made before a restore count
+// on neither side: what they show was to go.
 func shrunk(list []Backup, b Backup) []Shrink {
 	counts := func(b Backup) bool {
-		return b.Manifest != nil && !b.Damaged && b.Trigger != TriggerBeforeRestore && b.Manifest.Salvaged == nil
+		return b.Manifest != nil && b.Trigger != TriggerBeforeRestore && b.Manifest.Salvaged == nil
 	}
-	if !counts(b) {
+	if !counts(b) || b.Damaged {
 		return nil
 	}
 	var losses []Shrink

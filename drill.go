@@ -53,7 +53,7 @@ func (m *Manager) Verify(ctx context.Context, name string) ([]Verified, error) {
 
 func (o *operation) verifyAll(ctx context.Context, name string) ([]Verified, error) {
 	if _, ok := o.App.ParseBackupName(name); !ok {
-		return nil, fmt.Errorf("%w: %q is not the name of a backup of %s", fs.ErrNotExist, name, o.App.Name)
+		return nil, fmt.Errorf("%q is not the name of a backup of %s: %w", shorten(name), o.App.Name, fs.ErrNotExist)
 	}
 	var found []Verified
 	var errs []error
@@ -77,7 +77,7 @@ func (o *operation) verifyAll(ctx context.Context, name string) ([]Verified, err
 		found = append(found, v)
 	}
 	if copies == 0 {
-		errs = append(errs, fmt.Errorf("%s: %w: no location has it", name, fs.ErrNotExist))
+		errs = append(errs, fmt.Errorf("no location has %s: %w", name, fs.ErrNotExist))
 	}
 	return found, errors.Join(errs...)
 }
@@ -134,7 +134,7 @@ func (o *operation) drill(ctx context.Context, name string) (report DrillReport,
 		backups, err := o.list(ctx)
 		i := slices.IndexFunc(backups, func(b Backup) bool { return !b.Damaged && b.Manifest.Salvaged == nil })
 		if i < 0 {
-			return report, errors.Join(fmt.Errorf("%w: there is no backup to try", fs.ErrNotExist), err)
+			return report, errors.Join(fmt.Errorf("there is no backup to try: %w", fs.ErrNotExist), err)
 		}
 		name = backups[i].Name
 	}
@@ -176,9 +176,7 @@ func (o *operation) rehearse(ctx context.Context, s *Snapshot, scratch Store, st
 	for _, col := range in.collections {
 		names = append(names, col.Name)
 	}
-	report.Report, err = in.run(ctx, onlyEmpty{scratch, names}, func(w Writer) *comparison {
-		return &comparison{incoming: in, host: w, write: true}
-	})
+	report.Report, err = in.run(ctx, onlyEmpty{scratch, names}, in.writing)
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,6 @@ func (m *Manager) hold(ctx context.Context, name string) (_ *operation, _ contex
 		}
 		return fail(fmt.Errorf("no location can be used: %w", errors.Join(errs...)))
 	}
-	o.emit(ctx, Event{Kind: EventStarted})
 	return o, ctx, release, nil
 }
 

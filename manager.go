@@ -268,6 +268,7 @@ func (m *Manager) Create(ctx context.Context, opts BackupOptions) (Backup, error
 		return Backup{}, err
 	}
 	defer release()
+	o.emit(ctx, Event{Kind: EventStarted})
 	opts.Metadata = maps.Clone(opts.Metadata)
 	if opts.Metadata[metaTrigger] == "" {
 		opts.Metadata = with(opts.Metadata, metaTrigger, TriggerManual)
@@ -313,7 +314,7 @@ func (o *operation) enough(b Backup) error {
 		}
 	}
 	if n, min := len(b.Copies)-len(errs), max(1, o.MinCopies); n < min {
-		return fmt.Errorf("%s is at %d of %d locations, and MinCopies is %d: %w", b.Name, n, len(b.Copies), min, errors.Join(errs...))
+		return fmt.Errorf("%s is at %d of %d locations, and %d are needed: %w", b.Name, n, len(b.Copies), min, errors.Join(errs...))
 	}
 	return nil
 }
@@ -570,19 +571,17 @@ func (m *Manager) Open(ctx context.Context, name string) (*Snapshot, error) {
 
 func (o *operation) open(ctx context.Context, name string) (*Snapshot, *site, error) {
 	if _, ok := o.App.ParseBackupName(name); !ok {
-		return nil, nil, fmt.Errorf("%w: not the name of a backup of %s", fs.ErrNotExist, o.App.Name)
+		return nil, nil, fmt.Errorf("not the name of a backup of %s: %w", o.App.Name, fs.ErrNotExist)
 	}
 	var errs []error
-	missing := 0
 	for _, p := range o.sites {
 		s, err := o.openAt(ctx, p, name, o.Identities)
 		switch {
 		case err == nil:
+			s.name = name
 			return s, p, nil
 		case ctx.Err() != nil:
 			return nil, nil, ctx.Err()
-		case errors.Is(err, fs.ErrNotExist):
-			missing++
 		}
 		o.learn(p, name, err)
 		errs = append(errs, fmt.Errorf("%s: %w", p.name, err))

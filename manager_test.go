@@ -243,7 +243,7 @@ func TestALocationThatIsDownDoesNotStopTheOthers(t *testing.T) {
 					m.MinCopies = 3
 					time.Sleep(time.Second)
 					made, err := m.Create(t.Context(), backup.BackupOptions{})
-					require.ErrorContains(t, err, "2 of 3 locations, and MinCopies is 3")
+					require.ErrorContains(t, err, "2 of 3 locations, and 3 are needed")
 					require.ErrorContains(t, err, shelves[i].name)
 					require.Len(t, made.Copies, 3, "what there is is told and kept")
 					require.Len(t, shelves[(i+1)%3].names(t), 2)

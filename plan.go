@@ -36,6 +36,10 @@ func (a *App) Plan(ctx context.Context, s *Snapshot, dst Sink, opts RestoreOptio
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
+	return newPlan(ctx, in, dst, start)
+}
+
+func newPlan(ctx context.Context, in *incoming, dst Sink, start time.Time) (_ *Plan, err error) {
 	p := &Plan{in: in, dst: dst}
 	p.report, err = in.run(ctx, dst, func(w Writer) *comparison {
 		return &comparison{incoming: in, host: w, digest: sha256.New(), finish: p.keepDigest}
@@ -51,6 +55,9 @@ func (p *Plan) keepDigest(c *comparison) error {
 	c.digest.Sum(p.digest[:0])
 	return nil
 }
+
+// Close closes the Snapshot of the plan, whoever opened it.
+func (p *Plan) Close() error { return p.in.snapshot.Close() }
 
 // Report says what Apply would do. Its Duration is how long planning took.
 func (p *Plan) Report() Report { return p.report }
@@ -178,6 +185,11 @@ func (in *incoming) run(ctx context.Context, dst Sink, start func(Writer) *compa
 		return Report{}, errors.New("the Sink did nothing: its Update returned without calling write")
 	}
 	return report, nil
+}
+
+// writing makes the comparison that restores.
+func (in *incoming) writing(w Writer) *comparison {
+	return &comparison{incoming: in, host: w, write: true}
 }
 
 // A comparison goes once through all records of both sides and says, or does,

@@ -67,6 +67,7 @@ func (m *Manager) Prune(ctx context.Context, opts PruneOptions) ([]Pruned, error
 	if err != nil {
 		return nil, err
 	}
+	o.emit(ctx, Event{Kind: EventStarted})
 	pruned, err := o.prune(ctx, opts)
 	return pruned, o.done(ctx, Event{}, err)
 }
@@ -251,6 +252,7 @@ func (m *Manager) Accept(ctx context.Context, name string) error {
 		return err
 	}
 	defer release()
+	o.emit(ctx, Event{Kind: EventStarted, Backup: name})
 	return o.done(ctx, Event{Backup: name}, o.accept(ctx, name))
 }
 
@@ -258,7 +260,7 @@ func (o *operation) accept(ctx context.Context, name string) error {
 	backups, listErr := o.list(ctx)
 	i := slices.IndexFunc(backups, func(b Backup) bool { return b.Name == name })
 	if i < 0 {
-		return errors.Join(fmt.Errorf("%s: %w: no such backup", name, fs.ErrNotExist), listErr)
+		return errors.Join(fmt.Errorf("no location has %s: %w", shorten(name), fs.ErrNotExist), listErr)
 	}
 	var errs []error
 	for _, p := range o.sites {

@@ -273,7 +273,7 @@ func TestABackupThatHasShrunkIsFlaggedAndPruningWaits(t *testing.T) {
 		}
 		require.Subset(t, a.names(t), names)
 
-		require.ErrorContains(t, m.Accept(t.Context(), "homelab-backup-2030-01-01T00-00-00.json"), "no such backup")
+		require.ErrorContains(t, m.Accept(t.Context(), "homelab-backup-2030-01-01T00-00-00.json"), "no location has")
 		require.NoError(t, m.Accept(t.Context(), made.Name))
 		require.NoError(t, m.Accept(t.Context(), made.Name), "twice is once")
 		require.Len(t, mustPrune(t, m, backup.PruneOptions{})[0].Deleted, 12)
@@ -283,6 +283,24 @@ func TestABackupThatHasShrunkIsFlaggedAndPruningWaits(t *testing.T) {
 		host["servers"] = whole["servers"]
 		daysOf(t, m, "scheduled")
 		mustPrune(t, m, backup.PruneOptions{})
+	})
+}
+
+func TestAShrunkBackupIsRememberedWhenTheOneBeforeRots(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := newShelf("a")
+		m, host, _ := managed(a)
+		m.Retention = backup.Retention{Last: 1}
+		host["applications"], host["settings"] = map[string]string{}, map[string]string{}
+		host["servers"] = servers(214)
+		names := daysOf(t, m, "scheduled")
+		host["servers"] = servers(0)
+		daysOf(t, m, "scheduled")
+		a.alter(t, names[0], func(s string) string { return strings.Replace(s, "node", "nude", 1) })
+		_, err := m.Verify(t.Context(), names[0])
+		require.ErrorIs(t, err, backup.ErrDamaged)
+		_, err = m.Prune(t.Context(), backup.PruneOptions{})
+		require.ErrorIs(t, err, backup.ErrShrunk)
 	})
 }
 

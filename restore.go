@@ -101,6 +101,7 @@ func (s *Strategy) UnmarshalText(text []byte) (err error) {
 
 // A Report says what a restore did, or would do.
 type Report struct {
+	Backup             string             `json:"backup,omitempty"` // the name of what was restored, if a [Manager] opened it
 	CreatedAt          time.Time          `json:"created_at"` // of the snapshot, as the next two
 	ApplicationVersion string             `json:"application_version"`
 	SchemaVersion      int                `json:"schema_version"`
@@ -167,9 +168,7 @@ func (a *App) Restore(ctx context.Context, s *Snapshot, dst Sink, opts RestoreOp
 	if err != nil {
 		return Report{}, fmt.Errorf("restore: %w", err)
 	}
-	report, err := in.run(ctx, dst, func(w Writer) *comparison {
-		return &comparison{incoming: in, host: w, write: true}
-	})
+	report, err := in.run(ctx, dst, in.writing)
 	if err != nil {
 		return Report{}, fmt.Errorf("restore: %w", err)
 	}
@@ -520,6 +519,7 @@ func (in *incoming) records(ctx context.Context, col *collection, f func(*batch)
 func (in *incoming) report() Report {
 	m := in.snapshot.manifest
 	return Report{
+		Backup:             in.snapshot.name,
 		CreatedAt:          m.CreatedAt,
 		ApplicationVersion: m.ApplicationVersion,
 		SchemaVersion:      m.SchemaVersion,

@@ -89,20 +89,35 @@ func (m *Manager) wake(ctx context.Context) time.Time {
 	now := time.Now()
 	backups, _ := m.List(ctx)
 	due := m.due(backups, now)
-	if due.after(now) && m.Jitter > 0 {
-		due.at = due.at.Add(rand.N(m.Jitter))
+	switch {
+	case due.at.IsZero(): // but somebody may change what there is
+		return now.Add(24 * time.Hour)
+	case due.after(now) && m.Jitter > 0:
+		return due.at.Add(rand.N(m.Jitter))
 	}
 	return due.at
 }
 
+// Next returns when Run makes the next scheduled backup, without Jitter, as far as
+// the backups that exist tell: now or in the past if it is due or late, and the
+// zero Time if there is no Schedule or it never comes. With an error, which names
+// the Locations that could not be asked, it is what the others tell.
+func (m *Manager) Next(ctx context.Context) (time.Time, error) {
+	if err := m.check(); err != nil || m.Schedule == nil {
+		return time.Time{}, err
+	}
+	backups, err := m.List(ctx)
+	return m.due(backups, time.Now()).at, err
+}
+
 // A dueBackup is the next scheduled backup.
 type dueBackup struct {
-	at    time.Time // when to begin: in the past if it is late
+	at    time.Time // when to begin: in the past if it is late; zero: never
 	slot  time.Time // the time of the Schedule that it is for; zero: none that is known
 	short *Backup   // there is one already, with too few copies
 }
 
-func (d dueBackup) after(now time.Time) bool { return d.at.After(now) }
+func (d dueBackup) after(now time.Time) bool { return d.at.IsZero() || d.at.After(now) }
 
 // due derives from the backups that exist when the next scheduled one is to be
 // made.
@@ -118,9 +133,6 @@ func (m *Manager) due(backups []Backup, now time.Time) dueBackup {
 	next := nextSlot(m.Schedule, last)
 	switch {
 	case next.IsZero() || next.After(now) && m.whole(last) >= max(1, m.MinCopies):
-		if next.IsZero() { // never again
-			next = now.AddDate(1000, 0, 0)
-		}
 		return dueBackup{at: next, slot: next}
 	case next.After(now):
 		return dueBackup{at: now, slot: next, short: &last}
@@ -201,6 +213,7 @@ func (o *operation) scheduled(ctx context.Context, again bool) (b Backup, err er
 	if due.after(now) {
 		return Backup{}, errNotDue
 	}
+	o.emit(ctx, Event{Kind: EventStarted})
 	if due.short != nil {
 		b = *due.short
 		if from := b.source(o.sites); from != nil {

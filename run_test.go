@@ -122,6 +122,50 @@ func TestAMachineThatWasOffMakesUpForItOnce(t *testing.T) {
 	}
 }
 
+func TestNextTellsWhenTheNextBackupIsDue(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := newShelf("a"), newShelf("b")
+		m, _ := small(a, b)
+		next := func() string {
+			at, err := m.Next(t.Context())
+			require.NoError(t, err)
+			return at.UTC().Format(time.DateTime)
+		}
+		require.Equal(t, "0001-01-01 00:00:00", next(), "no schedule")
+		m.Schedule = backup.Daily{At: 3 * time.Hour}
+		until("2000-01-01 12:00:00")
+		require.Equal(t, "2000-01-01 12:00:00", next(), "without any backup it is due")
+		stop := running(t, m)
+		defer stop()
+		synctest.Wait()
+		require.Equal(t, "2000-01-02 03:00:00", next())
+		b.down = errDown
+		at, err := m.Next(t.Context())
+		require.ErrorIs(t, err, errDown)
+		require.Equal(t, clock("2000-01-02 03:00:00"), at)
+		m.Schedule = never{}
+		b.down = nil
+		require.Equal(t, "0001-01-01 00:00:00", next())
+	})
+}
+
+type never struct{}
+
+func (never) Next(time.Time) time.Time { return time.Time{} }
+
+func TestAScheduleThatNeverComesDoesNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := newShelf("a")
+		m, events := small(a)
+		m.Schedule = never{}
+		stop := running(t, m)
+		defer stop()
+		until("2000-02-01 00:00:00")
+		require.Len(t, times(a), 1, "but for the first one")
+		require.Less(t, len(events.list), 10)
+	})
+}
+
 func TestAnIrregularScheduleIsKeptTo(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		a := newShelf("a")

@@ -122,6 +122,7 @@ type Snapshot struct {
 	r     io.ReaderAt
 	temp  *os.File  // r, if it is ours
 	under io.Closer // what was opened for it by the library; nil: by the caller
+	name  string    // of the backup, where a Manager opened it
 }
 
 // OpenSnapshot reads a snapshot to its end and checks all that can be told

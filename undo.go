@@ -14,10 +14,38 @@ import (
 // Plan says what Restore would do with a snapshot, which Open opened or
 // [OpenSnapshot] did, to the host as it is now. See [App.Plan].
 func (m *Manager) Plan(ctx context.Context, s *Snapshot, opts RestoreOptions) (*Plan, error) {
-	if err := m.checkSink(); err != nil {
+	o, err := m.begin(ctx, "plan")
+	if err == nil {
+		err = m.checkSink()
+	}
+	if err != nil {
 		return nil, err
 	}
+	opts.Progress = o.progress(ctx, opts.Progress)
 	return m.App.Plan(ctx, s, m.Sink, opts)
+}
+
+// PlanUndo says what Undo would do: for a person to agree to, and for Apply. The
+// Backup in its Report is the one that would be restored. The caller closes the
+// plan.
+func (m *Manager) PlanUndo(ctx context.Context) (*Plan, error) {
+	o, err := m.begin(ctx, "plan")
+	if err == nil {
+		err = m.checkSink()
+	}
+	if err != nil {
+		return nil, err
+	}
+	in, err := o.prepareUndo(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	p, err := newPlan(ctx, in, m.Sink, o.start)
+	if err != nil {
+		in.snapshot.Close()
+		return nil, err
+	}
+	return p, nil
 }
 
 func (m *Manager) checkSink() error {
@@ -44,7 +72,12 @@ func (m *Manager) checkSink() error {
 // returns ErrBusy, and that of a Location if none takes the backup.
 func (m *Manager) Restore(ctx context.Context, s *Snapshot, opts RestoreOptions) (Report, error) {
 	return m.change(ctx, "restore", func(ctx context.Context, o *operation) (Report, error) {
-		return o.restore(ctx, s, opts, false)
+		opts.Progress = o.progress(ctx, opts.Progress)
+		in, err := o.App.prepare(ctx, s, opts)
+		if err != nil {
+			return Report{}, err
+		}
+		return o.run(ctx, in, in.writing)
 	})
 }
 
@@ -59,32 +92,44 @@ func (m *Manager) Apply(ctx context.Context, p *Plan) (Report, error) {
 // Undo restores the newest backup with the trigger "before restore", replacing
 // the collections in it, and so takes the last restore back. As a restore of its
 // own it can itself be undone: a second Undo brings back what the first one took
-// away. It returns an error that wraps fs.ErrNotExist if there is nothing to
-// undo.
+// away. What it would do PlanUndo tells. It returns an error that wraps
+// fs.ErrNotExist if there is nothing to undo.
 func (m *Manager) Undo(ctx context.Context) (Report, error) {
 	return m.change(ctx, "undo", func(ctx context.Context, o *operation) (Report, error) {
-		backups, listErr := o.list(ctx)
-		i := slices.IndexFunc(backups, func(b Backup) bool { return b.Trigger == TriggerBeforeRestore })
-		if i < 0 {
-			return Report{}, errors.Join(fmt.Errorf("%w: there is no backup from before a restore", fs.ErrNotExist), listErr)
-		}
-		s, _, err := o.open(ctx, backups[i].Name)
+		in, err := o.prepareUndo(ctx)
 		if err != nil {
-			return Report{}, fmt.Errorf("%s: %w", backups[i].Name, err)
+			return Report{}, err
 		}
-		defer s.Close()
-		report, err := o.restore(ctx, s, RestoreOptions{Strategy: Replace}, true)
-		if err != nil {
-			return Report{}, fmt.Errorf("%s: %w", backups[i].Name, err)
-		}
-		for _, c := range o.down {
-			report.Warnings = append(report.Warnings, fmt.Sprintf("%s could not be asked for a newer backup from before a restore: %v", c.Location, c.Err))
-		}
-		if listErr != nil {
-			report.Warnings = append(report.Warnings, fmt.Sprintf("not all could be asked for a newer backup from before a restore: %v", listErr))
-		}
-		return report, nil
+		defer in.snapshot.Close()
+		return o.run(ctx, in, in.writing)
 	})
+}
+
+// prepareUndo opens the newest backup from before a restore.
+func (o *operation) prepareUndo(ctx context.Context) (*incoming, error) {
+	backups, listErr := o.list(ctx)
+	i := slices.IndexFunc(backups, func(b Backup) bool { return b.Trigger == TriggerBeforeRestore })
+	if i < 0 {
+		return nil, errors.Join(fmt.Errorf("there is no backup from before a restore, so nothing to undo: %w", fs.ErrNotExist), listErr)
+	}
+	s, _, err := o.open(ctx, backups[i].Name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", backups[i].Name, err)
+	}
+	in, err := o.App.prepare(ctx, s, RestoreOptions{Strategy: Replace, Progress: o.progress(ctx, nil)})
+	if err != nil {
+		s.Close()
+		return nil, fmt.Errorf("%s: %w", backups[i].Name, err)
+	}
+	// What pointed to nothing then is put back as it was.
+	in.opts.AllowDangling = in.seen.dangling(true).total > 0
+	for _, c := range o.down {
+		in.warn(fmt.Sprintf("%s could not be asked for a newer backup from before a restore: %v", c.Location, c.Err))
+	}
+	if listErr != nil {
+		in.warn(fmt.Sprintf("not all could be asked for a newer backup from before a restore: %v", listErr))
+	}
+	return in, nil
 }
 
 // change runs an operation on the host and tells it of the result.
@@ -96,6 +141,7 @@ func (m *Manager) change(ctx context.Context, name string, do func(context.Conte
 	if err != nil {
 		return Report{}, err
 	}
+	o.emit(ctx, Event{Kind: EventStarted})
 	report, err := do(held, o)
 	release()
 	if err == nil && m.AfterRestore != nil {
@@ -109,20 +155,6 @@ func (m *Manager) change(ctx context.Context, name string, do func(context.Conte
 		report = Report{}
 	}
 	return report, o.done(ctx, Event{Report: &report, Backup: report.UndoneBy}, err)
-}
-
-// restore makes a restore. One that puts back what was there also puts back
-// references that pointed to nothing then.
-func (o *operation) restore(ctx context.Context, s *Snapshot, opts RestoreOptions, asItWas bool) (Report, error) {
-	opts.Progress = o.progress(ctx, opts.Progress)
-	in, err := o.App.prepare(ctx, s, opts)
-	if err != nil {
-		return Report{}, err
-	}
-	if asItWas && in.seen.dangling(true).total > 0 {
-		in.opts.AllowDangling = true
-	}
-	return o.run(ctx, in, func(w Writer) *comparison { return &comparison{incoming: in, host: w, write: true} })
 }
 
 // run makes a comparison that writes, with a way back.

@@ -81,6 +81,35 @@ func TestARestoreCanBeUndoneAndTheUndoToo(t *testing.T) {
 	}
 }
 
+func TestAnUndoCanBeLookedAtFirst(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, host, _ := managed(newShelf("a"))
+		made := mustCreate(t, m)
+		_, err := m.PlanUndo(t.Context())
+		require.ErrorIs(t, err, fs.ErrNotExist)
+		change(host)
+		before := host.Clone()
+		report, err := m.Restore(t.Context(), open(t, m, made.Name), backup.RestoreOptions{Strategy: backup.Replace})
+		require.NoError(t, err)
+		require.Equal(t, made.Name, report.Backup)
+
+		plan, err := m.PlanUndo(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, report.UndoneBy, plan.Report().Backup)
+		require.Equal(t, homelabStore(), exceptLogs(host), "nothing has changed")
+		users := host["users"]
+		host["users"] = map[string]string{"8": `{"id":8}`}
+		_, err = m.Apply(t.Context(), plan)
+		require.ErrorIs(t, err, backup.ErrStale)
+		host["users"] = users
+		undone, err := m.Apply(t.Context(), plan)
+		require.NoError(t, err)
+		require.NoError(t, plan.Close())
+		require.Equal(t, before, host.Clone())
+		require.Equal(t, plan.Report().Collections, undone.Collections)
+	})
+}
+
 func TestUndoTouchesOnlyWhatTheRestoreTouched(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		m, host, _ := managed(newShelf("a"))
