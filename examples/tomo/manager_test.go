@@ -111,7 +111,7 @@ func TestADriveThatIsMissingIsAWarningUnlessItsCopyIsNeeded(t *testing.T) {
 
 func TestARestoreCanBeTakenBackAndSoCanThat(t *testing.T) {
 	m := newMachine(t, 3)
-	m.fails(statusFailed, "no restore to take back", "backup", "undo", "--yes")
+	m.fails(statusFailed, "nothing to undo", "backup", "undo", "--yes")
 	b := m.create()
 	before := m.dump()
 	m.sql("DELETE FROM preferences", "DELETE FROM users", "UPDATE servers SET host = 'elsewhere.example.org'",

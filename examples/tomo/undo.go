@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -42,56 +41,27 @@ func (c *cli) undo(ctx context.Context, yes bool) error {
 	}
 	defer k.Close()
 	failed := func(err error) error { return fmt.Errorf("undo failed, nothing was changed: %w", err) }
-	last, err := k.lastBeforeRestore(ctx)
-	if err != nil {
-		return failed(err)
-	}
+	undo := k.Undo
 	if !yes {
-		report, err := k.planUndo(ctx, last)
+		plan, err := k.PlanUndo(ctx)
 		if err != nil {
 			return failed(err)
 		}
+		defer plan.Close()
 		k.wipe()
-		agreed, err := c.askReplace(ctx, "what the last restore changed", k.database.path, report)
+		agreed, err := c.askReplace(ctx, "what the last restore changed", k.database.path, plan.Report())
 		if err != nil {
 			return err
 		}
 		if !agreed {
 			return errors.New("not confirmed: nothing was changed")
 		}
-		if now, err := k.lastBeforeRestore(ctx); err != nil || now != last {
-			return failed(fmt.Errorf("%w: there was another restore meanwhile", errors.Join(backup.ErrStale, err)))
-		}
+		undo = func(ctx context.Context) (backup.Report, error) { return k.Apply(ctx, plan) }
 	}
-	report, err := k.Undo(ctx)
+	report, err := undo(ctx)
 	if err != nil {
 		return failed(err)
 	}
 	k.wipe()
 	return c.printRestored(report, k.database.path)
-}
-
-// lastBeforeRestore returns the name of the backup that undo restores.
-func (k *keeper) lastBeforeRestore(ctx context.Context) (string, error) {
-	backups, err := k.List(ctx)
-	i := slices.IndexFunc(backups, func(b backup.Backup) bool { return b.Trigger == backup.TriggerBeforeRestore })
-	if i < 0 {
-		return "", errors.Join(errors.New("there is no restore to take back"), err)
-	}
-	return backups[i].Name, nil
-}
-
-// planUndo says what undo would do now.
-func (k *keeper) planUndo(ctx context.Context, name string) (backup.Report, error) {
-	snapshot, err := k.Open(ctx, name)
-	if err != nil {
-		return backup.Report{}, err
-	}
-	defer snapshot.Close()
-	// References to nothing that were there before come back.
-	plan, err := k.Plan(ctx, snapshot, backup.RestoreOptions{Strategy: backup.Replace, AllowDangling: true, Progress: k.show})
-	if err != nil {
-		return backup.Report{}, err
-	}
-	return plan.Report(), nil
 }
