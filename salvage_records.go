@@ -2,349 +2,380 @@ package backup
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/maphash"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 
 	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/keyset"
 )
 
-// What is left of the records of a damaged file, and which collections they are of.
+// A shard is what is left of a collection.
+type shard struct {
+	name     string
+	isMap    bool
+	col      *collection // nil: not declared, or of another schema version
+	order    int         // of writing, -1 if not declared
+	opened   bool        // the line that begins it is in the file
+	empty    bool        // and the one that ends it follows
+	key      codec.Pointer
+	sealed   []codec.Pointer          // where secrets are sealed
+	open     func(item) (item, error) // opens them; nil without a key
+	strip    bool                     // nothing opens them any more: they are taken off
+	keys     *keyset.Set
+	pages    [][]spot
+	n        int64 // records
+	gone     int64 // lines lost
+	stripped int64 // records that lost secrets
+	guessed  bool  // a record of it may be one of another
+}
 
-// classify reads the file again and finds the records.
-func (s *salvage) classify() error {
-	digest := sha256.New()
-	left := int64(0)
-	if offset, found := s.at["integrity"]; found {
-		left = offset
+// A spot tells where in the file a record stands, and what stood there.
+type spot struct {
+	offset int64
+	length uint32
+	sum    uint32
+}
+
+const pageSpots = 4096
+
+func (sh *shard) add(at spot) {
+	if last := len(sh.pages) - 1; last >= 0 && len(sh.pages[last]) < pageSpots {
+		sh.pages[last] = append(sh.pages[last], at)
+	} else {
+		sh.pages = append(sh.pages, []spot{at})
 	}
-	in := ctxReader{s.ctx, io.NewSectionReader(s.file.r, 0, s.size)}
-	var begun *shard // by the line before
-	buf := make([]byte, 0, 4096)
-	err := s.each("check", io.TeeReader(in, writerFunc(func(p []byte) {
-		n := min(left, int64(len(p)))
-		digest.Write(p[:n])
-		left -= n
-	})), func(l codec.Line) error {
-		before := begun
-		begun = nil
-		switch text := codec.Trim(l.Text); {
-		case s.next < len(s.openings) && s.openings[s.next].offset == l.Offset:
-			o := s.openings[s.next]
-			s.next++
-			begun = s.begin(s.byName[o.name])
-			if o.damaged {
-				s.lose(l, o.name, "", "the line that begins the collection is damaged")
-				s.unsure = false
-			}
-		case s.lines[l.Offset]:
-			s.end()
-		case l.Offset < s.data:
-			s.lose(l, "", "", "a damaged line of the header")
-		case l.Cut:
-			s.loseRecord(l, fmt.Sprintf("longer than the limit on a record, %d bytes", s.limits.RecordBytes))
-		case string(text) == "]" || string(text) == "}":
-			if before != nil && before.n == 0 && (text[0] == '}') == before.isMap {
-				before.empty = true
-			}
-			s.end()
-		case openingLine.Match(bytes.TrimRight(l.Text, " \t\r")):
-			if sh := s.byName[string(openingLine.FindSubmatch(text)[1])]; sh != nil && sh.opened {
-				s.begin(sh)
-			} else {
-				s.lose(l, "", "", "a line that begins a collection, where none can begin")
-			}
-		default:
-			var err error
-			buf, err = s.record(l, text, buf[:0])
-			return err
+	sh.n++
+}
+
+// A placement finds out which lines are records, and of which collections.
+type placement struct {
+	*salvage
+	*outline
+	shards  []*shard // those that the file has or may have had, in the order of writing
+	byName  map[string]*shard
+	missing []*shard // declared ones whose beginning is lost
+
+	// Where it is.
+	current *shard   // the collection that the next line is of, nil if that is not known
+	hidden  []*shard // those with a lost beginning that may come before the next of openings
+	unsure  bool     // something was lost since current began
+	begun   *shard   // by the line before
+	ended   bool     // and that ended one
+
+	lost LostRange // the last one, which may go on
+	buf  []byte
+}
+
+// newPlacement makes the shards, and decides about each opening what it begins and
+// what else may follow it.
+func (s *salvage) newPlacement(o *outline) *placement {
+	p := &placement{salvage: s, outline: o, byName: make(map[string]*shard)}
+	if s.file.manifest.SchemaVersion == s.SchemaVersion {
+		for i, col := range s.order {
+			p.newShard(&shard{name: col.Name, isMap: col.Shape == Map, order: i, col: col, key: col.key})
 		}
-		return nil
-	})
-	if err != nil {
-		return err
 	}
-	s.flush()
-	s.report.Kept = make(map[string]int64)
-	s.judge(hex.EncodeToString(digest.Sum(nil)))
-	return nil
+	p.openings = slices.Insert(p.openings, 0, opening{offset: -1}) // the file opens
+	for i := range p.openings[1:] {
+		o := &p.openings[i+1]
+		o.shard = p.byName[o.name]
+		if _, counted := p.counts[o.name]; counted && o.shard == nil {
+			o.shard = p.newShard(&shard{name: o.name, isMap: o.isMap, order: -1})
+		}
+		if o.shard != nil {
+			o.shard.opened = true
+			o.damaged = o.shard.isMap != o.isMap
+		}
+	}
+	strange := p.counts == nil // there may be collections that are neither declared nor opened
+	for name := range p.counts {
+		strange = strange || p.byName[name] == nil
+	}
+	for _, sh := range p.shards {
+		if _, counted := p.counts[sh.name]; !sh.opened && (counted || strange && !sh.col.Optional) {
+			p.missing = append(p.missing, sh)
+		}
+	}
+	for i := range p.openings {
+		o := &p.openings[i]
+		if o.shard != nil || i == 0 {
+			continue
+		}
+		// The name is not known. If a collection is missing here, it is damaged.
+		likely := slices.DeleteFunc(p.between(i), func(sh *shard) bool { return sh.isMap != o.isMap })
+		switch {
+		case len(likely) == 1:
+			o.shard, o.damaged = likely[0], true
+			o.shard.opened = true
+		case len(likely) == 0 && strange:
+			o.shard = p.newShard(&shard{name: o.name, isMap: o.isMap, order: -1, opened: true})
+		}
+	}
+	p.openings = slices.DeleteFunc(p.openings, func(o opening) bool { return o.shard == nil && o.offset >= 0 })
+	for i := range p.openings {
+		p.openings[i].hidden = p.between(i)
+	}
+	p.hidden, p.openings = p.openings[0].hidden, p.openings[1:]
+	return p
 }
 
-type writerFunc func(p []byte)
-
-func (f writerFunc) Write(p []byte) (int, error) {
-	f(p)
-	return len(p), nil
-}
-
-// begin goes on in a collection whose beginning was found.
-func (s *salvage) begin(sh *shard) *shard {
-	s.current, s.closed, s.unsure = sh, nil, false
-	if sh.order >= 0 {
-		s.place = sh.order + 1
+// newShard finds out about the secrets of a shard.
+func (p *placement) newShard(sh *shard) *shard {
+	listed := false
+	if e := p.file.encryption; e != nil {
+		if key, secrets, err := places(e.Fields[sh.name], sh.isMap); err == nil && len(secrets) > 0 {
+			listed = true
+			sh.sealed = secrets
+			if sh.col == nil {
+				sh.key = key
+			}
+			sh.open, _ = p.file.opener(&codec.Section{Name: sh.name, IsMap: sh.isMap})
+		}
 	}
+	switch {
+	case listed:
+	case sh.col != nil:
+		sh.sealed, sh.strip = sh.col.secrets, len(sh.col.secrets) > 0
+	default:
+		sh.strip = p.file.encryption == nil // wherever they are
+	}
+	sh.keys = keyset.New()
+	p.byName[sh.name] = sh
+	p.shards = append(p.shards, sh)
 	return sh
 }
 
-// end leaves the current collection.
-func (s *salvage) end() {
-	if s.current != nil {
-		s.closed, s.current = s.current, nil
-	}
-}
-
-// others returns the collections whose beginning is lost and that come between
-// the last one that was found and the next.
-func (s *salvage) others() []*shard {
-	end := len(s.order)
-	for _, o := range s.openings[min(s.next, len(s.openings)):] {
-		if sh := s.byName[o.name]; sh.order >= 0 {
-			end = sh.order
-			break
+// between returns the missing collections that come, in the order of writing,
+// behind openings[i] and before the next one.
+func (p *placement) between(i int) (found []*shard) {
+	from, to := -1, len(p.order)
+	for k, o := range p.openings {
+		switch {
+		case o.shard == nil || o.shard.order < 0:
+		case k <= i:
+			from = o.shard.order
+		default:
+			to = min(to, o.shard.order)
 		}
 	}
-	var found []*shard
-	for _, sh := range s.shards {
-		if sh.order < s.place || sh.order >= end || sh.opened || sh == s.current {
-			continue
+	for _, sh := range p.missing {
+		if !sh.opened && from < sh.order && sh.order < to {
+			found = append(found, sh)
 		}
-		if !s.mayHave(sh) {
-			continue
-		}
-		found = append(found, sh)
 	}
 	return found
 }
 
-// ofFrame tells whether a line that could be a record of a map is what is left
-// of one of the header, where the line that ends the header is lost, or of the
-// end.
-func (s *salvage) ofFrame(l codec.Line, r item) bool {
-	if similar(r.key, "integrity") && (s.current == nil || bytes.HasPrefix(r.value, []byte(`{"sha256":`))) {
-		return true
-	}
-	if s.current != nil || s.data >= 0 || l.Offset >= s.headerEnd {
-		return s.current == nil && similar(r.key, "left_out")
-	}
-	for member, offset := range s.at {
-		if member != "integrity" && member != "left_out" && offset > l.Offset {
-			return true
+// run reads the file again.
+func (p *placement) run() error {
+	err := p.each("check", ctxReader{p.ctx, io.NewSectionReader(p.file.r, 0, p.size)}, p.line)
+	p.flush()
+	return err
+}
+
+func (p *placement) line(l codec.Line) error {
+	begun, ended := p.begun, p.ended
+	p.begun, p.ended = nil, false
+	text := codec.Trim(l.Text)
+	switch {
+	case len(p.openings) > 0 && p.openings[0].offset == l.Offset:
+		o := p.openings[0]
+		p.openings = p.openings[1:]
+		p.begin(o.shard, o.hidden)
+		if p.begun = o.shard; o.damaged {
+			p.lose(l, o.shard.name, "", "the line that begins the collection is damaged")
+			p.unsure = false
 		}
+	case p.frame[l.Offset]:
+		p.begin(nil, p.hidden)
+	case l.Cut:
+		p.loseText(l, fmt.Sprintf("longer than the limit on a record, %d bytes", p.limits.RecordBytes))
+	case isBracket(text):
+		p.ended = true
+		switch {
+		case ended: // and so is the data
+			p.begin(nil, nil)
+		case p.current != nil && p.current.isMap == (text[0] == '}'):
+			p.current.empty = begun != nil && begun.n == 0
+			p.begin(nil, p.hidden)
+		}
+	case l.Ended && openingLine.Match(text):
+		if sh := p.byName[string(openingLine.FindSubmatch(text)[1])]; sh != nil && sh.opened {
+			p.begin(sh, nil)
+		} else {
+			p.lose(l, "", "", "a line that begins a collection, where none can begin")
+		}
+	default:
+		return p.record(l, text)
 	}
-	return slices.ContainsFunc(headerNames, func(member string) bool { return similar(r.key, member) })
+	return nil
 }
 
-// mayHave tells whether the file can have had the collection, by its counts. If
-// one of their names is damaged, only what is always there may have.
-func (s *salvage) mayHave(sh *shard) bool {
-	if _, counted := s.counts[sh.name]; counted || s.counts == nil {
-		return true
+// begin goes on in a collection.
+func (p *placement) begin(sh *shard, hidden []*shard) {
+	p.current, p.hidden, p.unsure = sh, hidden, false
+	if p.collection = ""; sh != nil {
+		p.collection = sh.name
 	}
-	return !s.whole && (!sh.col.Optional || slices.ContainsFunc(slices.Collect(maps.Keys(s.counts)), func(name string) bool { return similar(name, sh.name) }))
-}
-
-// A candidate is a record in a collection that it may be of.
-type candidate struct {
-	shard   *shard
-	key     string
-	keyed   bool
-	secrets bool // it lost some
 }
 
 // record takes a line for a record, if it is one.
-func (s *salvage) record(l codec.Line, text, buf []byte) ([]byte, error) {
-	r, isMap, buf, err := s.parse(l, text, buf)
-	if err != nil {
-		s.loseRecord(l, err.Error())
-		return buf, nil
-	}
-	if isMap && s.ofFrame(l, r) {
-		s.lose(l, "", "", "a damaged line of the header, or of the end")
-		return buf, nil
-	}
-	try := func(sh *shard) (candidate, error) {
-		if sh.isMap != isMap {
-			return candidate{}, fmt.Errorf("not of the shape of %s", sh.name)
+func (p *placement) record(l codec.Line, text []byte) error {
+	r, isMap, err := p.parse(l, text, &p.buf)
+	if p.isFrame(l.Offset, r.key) {
+		reason := "a damaged line of the end"
+		if l.Offset < p.headerEnd {
+			reason = "a damaged line of the header"
 		}
-		return s.fits(sh, r)
-	}
-	var c candidate
-	var likely *shard // what a record that is lost was of
-	err = errors.New("no collection is known that it could be of")
-	if s.current != nil {
-		c, err = try(s.current)
-	}
-	// What is more than the file had of a collection may be of the next one.
-	full := false
-	if s.current != nil {
-		n, counted := s.counts[s.current.name]
-		full = counted && s.current.n >= n
-	}
-	if err != nil || full {
-		var fitting, bare []candidate
-		var bareErr error
-		for _, sh := range s.others() {
-			if _, counted := s.counts[sh.name]; err == errDuplicate && !counted && sh.col.Optional {
-				continue // nothing says that the file had it
-			}
-			other, err := try(sh)
-			switch {
-			case err == nil:
-				fitting = append(fitting, other)
-			case other.secrets:
-				bare, bareErr = append(bare, other), err
-			}
-		}
-		switch {
-		case len(fitting) == 1:
-			c, err = fitting[0], nil
-			s.current, s.closed, s.unsure, s.place = c.shard, nil, true, c.shard.order
-		case err == nil:
-		case len(fitting) > 1:
-			var names []string
-			for _, c := range fitting {
-				names = append(names, c.shard.name)
-			}
-			err = fmt.Errorf("it could be of %s: the line that begins its collection is lost", strings.Join(names, " or "))
-		case s.current == nil && s.closed != nil:
-			c, err = try(s.closed) // the line that ended it was none
-		}
-		if err != nil && len(fitting) == 0 && len(bare) == 1 {
-			likely, err = bare[0].shard, bareErr
-		}
-	}
-	if err != nil {
-		name, key := "", ""
-		if likely == nil {
-			likely = s.known()
-		}
-		if sh := likely; sh != nil && sh.isMap == isMap {
-			name, key = sh.name, s.keyOf(sh, r)
-			sh.gone++
-		}
-		s.lose(l, name, key, err.Error())
-		return buf, nil
-	}
-	if s.total++; s.total > s.limits.Records {
-		return buf, fmt.Errorf("%w: more than %d records", ErrLimit, s.limits.Records)
-	}
-	sh := c.shard
-	if c.keyed {
-		sh.keys.Add(c.key)
-	}
-	if c.secrets {
-		if s.report.SecretsLost == nil {
-			s.report.SecretsLost = make(map[string]int64)
-		}
-		s.report.SecretsLost[sh.name]++
-	}
-	if s.unsure && (!sh.opened || len(s.others()) > 0) {
-		if s.guessed == nil {
-			s.guessed = make(map[string]bool)
-		}
-		s.guessed[sh.name] = true
-	}
-	sh.add(spot{l.Offset, uint32(len(text)), uint32(maphash.Bytes(s.seed, text))})
-	return buf, nil
-}
-
-// known returns the collection that a damaged line is of, or nil.
-func (s *salvage) known() *shard {
-	if s.unsure && len(s.others()) > 0 {
+		p.lose(l, "", "", reason)
 		return nil
 	}
-	return s.current
+	if err != nil {
+		p.loseText(l, err.Error())
+		return nil
+	}
+	c, err := p.place(r, isMap)
+	if err != nil {
+		p.loseText(l, err.Error())
+		return nil
+	}
+	if p.records++; p.records > p.limits.Records {
+		return fmt.Errorf("%w: more than %d records", ErrLimit, p.limits.Records)
+	}
+	sh := c.shard
+	if c.key != "" {
+		sh.keys.Add(c.key)
+	}
+	if c.stripped {
+		sh.stripped++
+	}
+	sh.guessed = sh.guessed || p.unsure && (!sh.opened || len(p.hidden) > 0)
+	sh.add(spot{l.Offset, uint32(len(text)), uint32(maphash.Bytes(p.seed, text))})
+	return nil
 }
 
-var (
-	errNotJSON  = errors.New("not well-formed JSON")
-	errUnending = errors.New("the file ends within it")
+// place finds the collection of a record.
+func (p *placement) place(r item, isMap bool) (c candidate, err error) {
+	full := false
+	err = errors.New("no collection is known that it could be of")
+	if p.current != nil {
+		count, counted := p.counts[p.current.name]
+		full = counted && p.current.n >= count
+		if c, err = p.current.fits(r, isMap); err == nil && !full {
+			return c, nil
+		}
+	}
+	var fitting []candidate
+	var names []string
+	next := 0 // in hidden, behind the one that fits
+	for i, sh := range p.hidden {
+		other, otherErr := sh.fits(r, isMap)
+		switch {
+		case otherErr == nil:
+			fitting, names, next = append(fitting, other), append(names, sh.name), i+1
+		case err != nil && other.stripped:
+			err = otherErr
+		}
+	}
+	switch {
+	case len(fitting) == 1:
+		p.begin(fitting[0].shard, p.hidden[next:])
+		p.unsure = true
+		return fitting[0], nil
+	case len(fitting) > 1 && err != nil:
+		return c, fmt.Errorf("it could be of %s: the line that begins its collection is lost", strings.Join(names, " or "))
+	}
+	return c, err
+}
 
-	errDuplicate = errors.New("a record before it has the same key")
-)
+// loseText takes note of a line that nothing is made of, and of what it was.
+func (p *placement) loseText(l codec.Line, reason string) {
+	sh := p.current
+	if sh == nil || p.unsure && len(p.hidden) > 0 || bytes.HasPrefix(l.Text, []byte(`"`)) && !sh.isMap || bytes.HasPrefix(l.Text, []byte(`{`)) && sh.isMap {
+		p.lose(l, "", "", reason)
+		return
+	}
+	sh.gone++
+	key := ""
+	if sh.isMap {
+		key = codec.GlimpseName(l.Text)
+	} else if len(sh.key) > 0 {
+		key = codec.Glimpse(l.Text, sh.key)
+	}
+	p.lose(l, sh.name, key, reason)
+}
 
-// parse reads the line of a record. Its error never quotes the line.
-func (s *salvage) parse(l codec.Line, text, buf []byte) (r item, isMap bool, out []byte, err error) {
+// lose takes note of a line that nothing is made of.
+func (p *placement) lose(l codec.Line, collection, key, reason string) {
+	p.unsure = true
+	p.report.LostBytes += l.End - l.Offset
+	next := LostRange{l.Offset, l.End, collection, key, shorten(reason)}
+	if last := p.lost; last.To == next.From && last.Collection == collection && last.Key == "" && key == "" && last.Reason == next.Reason {
+		p.lost.To = next.To
+		return
+	}
+	p.flush()
+	p.lost = next
+}
+
+func (p *placement) flush() {
+	if p.lost.To == 0 {
+		return
+	}
+	if p.report.Ranges++; len(p.report.Lost) < maxProblems {
+		p.report.Lost = append(p.report.Lost, p.lost)
+	}
+}
+
+var errNotJSON = errors.New("not well-formed JSON")
+
+// parse reads the line of a record into buf. Its error never quotes the line.
+func (s *salvage) parse(l codec.Line, text []byte, buf *[]byte) (r item, isMap bool, err error) {
 	r.offset = l.Offset
 	switch {
 	case len(text) > 0 && text[0] == '{':
-		r.value, err = codec.Compact(buf, text, s.limits)
-		out = r.value
+		*buf, err = codec.Compact((*buf)[:0], text, s.limits)
+		r.value = *buf
 	case len(text) > 0 && text[0] == '"':
 		isMap = true
-		r.key, r.value, out, err = codec.Member(buf, text, s.limits)
+		r.key, r.value, *buf, err = codec.Member((*buf)[:0], text, s.limits)
 	default:
-		return r, false, buf, errNotJSON
+		err = errNotJSON
 	}
 	switch {
 	case errors.Is(err, codec.ErrLimit):
 	case err != nil:
 		err = errNotJSON
 	case isMap && !l.Ended && len(text) == len(l.Text) && bytes.IndexByte([]byte("-0123456789"), r.value[0]) >= 0:
-		err = errUnending // the number may have had more digits
+		err = errors.New("the file ends within it") // the number may have had more digits
 	}
-	return r, isMap, out, err
+	return r, isMap, err
 }
 
-// keyOf returns the key of an intact line that is lost.
-func (s *salvage) keyOf(sh *shard, r item) string {
-	if sh.isMap {
-		return r.key
-	}
-	if len(sh.key) == 0 {
-		return ""
-	}
-	key, _ := codec.Identity(codec.Get(r.value, sh.key))
-	return key
+// A candidate is a record in a collection that it may be of.
+type candidate struct {
+	shard    *shard
+	key      string // empty if it is not known
+	stripped bool   // secrets were taken off it
 }
-
-// bare returns a record without the secrets that nothing opens any more.
-func (sh *shard) bare(r item) (_ item, changed bool, err error) {
-	view := r.value
-	if sh.isMap {
-		view = viewMember(r.key, r.value, nil)
-	}
-	rest := codec.Prune(view, sh.sealed, isSealed)
-	if len(rest) == len(view) {
-		return r, false, nil
-	}
-	if sh.isMap {
-		if string(rest) == "{}" {
-			return r, true, errors.New("a sealed secret, and what says how to open it is lost")
-		}
-		rest = unviewMember(r.key, rest)
-	}
-	r.value = rest
-	return r, true, nil
-}
-
-func isSealed(value []byte) bool {
-	_, ok := codec.OnlyMember(value, sealedMember)
-	return ok
-}
-
-// The least that a sealed value has: nonce, one byte and tag.
-const minSealed = 24 + 1 + 16
 
 // fits tells whether a record can be one of a collection.
-func (s *salvage) fits(sh *shard, r item) (candidate, error) {
-	c := candidate{shard: sh}
-	var err error
-	view := func() []byte {
-		if sh.isMap {
-			return viewMember(r.key, r.value, nil)
-		}
-		return r.value
+func (sh *shard) fits(r item, isMap bool) (c candidate, err error) {
+	c.shard = sh
+	switch {
+	case sh.isMap != isMap:
+		return c, fmt.Errorf("not of the shape of %s", sh.name)
+	case isMap && r.key == "":
+		return c, errors.New("the key is empty")
 	}
+	locked := false
 	switch {
 	case sh.strip:
-		if r, c.secrets, err = sh.bare(r); err != nil {
+		if r, c.stripped, err = sh.bare(r); err != nil {
 			return c, err
 		}
 	case sh.open != nil:
@@ -357,154 +388,117 @@ func (s *salvage) fits(sh *shard, r item) (candidate, error) {
 		}
 		r = opened
 	case len(sh.sealed) > 0:
-		err := codec.Find(view(), sh.sealed, func(_ string, start, end int) error {
-			text, ok := codec.OnlyMember(view()[start:end], sealedMember)
-			if !ok {
-				return errors.New("a secret is not sealed")
-			}
-			if raw, ok := decodeBase64(text); !ok || len(raw) < minSealed {
-				return errors.New("a sealed secret is malformed")
-			}
-			return nil
-		})
-		if err != nil {
+		if err := sh.checkSealed(r); err != nil {
 			return c, err
 		}
+		locked = true
 	}
 	switch {
 	case sh.col != nil:
-		if err := sh.examine(&r); err != nil {
-			if c.secrets {
+		if err := sh.examine(&r, locked); err != nil {
+			if c.stripped {
 				err = fmt.Errorf("without its secrets, which nothing opens any more: %w", err)
 			}
 			return c, err
 		}
-		c.key, c.keyed = r.key, true
+		c.key = r.key
 	case sh.isMap:
-		c.key, c.keyed = r.key, true
+		c.key = r.key
 	case len(sh.key) > 0:
-		if c.key, err = codec.Identity(codec.Get(r.value, sh.key)); err == nil {
-			c.keyed = true
-		}
+		c.key, _ = codec.Identity(codec.Get(r.value, sh.key))
 	}
-	if c.keyed && sh.keys.Has(c.key) {
-		return c, errDuplicate
+	if sh.keys.Has(c.key) {
+		return c, errors.New("a record before it has the same key")
 	}
 	return c, nil
 }
 
-// trials are what is put in the place of sealed values to find out whether the
-// rest of a record satisfies the schema. The first are the sealed values.
-var trials = []string{"", `"x"`, `"xxxxxxxxxxxxxxxx"`, `""`, `null`, `0`, `true`, `{}`, `[]`}
-
-// examine holds a record against the declaration and sets its key. The schema
-// is not held against secrets that are still sealed.
-func (sh *shard) examine(r *item) error {
-	col := sh.col
+// examine holds a record against the declaration and sets its key. The schema is
+// not held against secrets that stay sealed.
+func (sh *shard) examine(r *item, locked bool) error {
+	tried := *r
 	var sealedAt []string
-	view := col.view(r.key, r.value, nil)
-	places := sh.sealed
-	if sh.open == nil && !sh.strip {
-		for _, secrets := range [][]codec.Pointer{sh.sealed, col.secrets} {
-			codec.Find(view, secrets, func(pointer string, start, end int) error {
-				if isSealed(view[start:end]) && !slices.Contains(sealedAt, pointer) {
-					sealedAt = append(sealedAt, pointer)
-				}
-				return nil
-			})
-		}
-		if len(places) == 0 {
-			places = col.secrets
-		}
-	}
-	if len(sealedAt) == 0 {
-		return firstProblem(col.examine(r))
-	}
-	key, err := col.identity(r)
-	if err != nil {
-		return err
-	}
-	r.key = key
-	col.eachRef(view, func(_, _, pointer string, bad error) {
-		if bad != nil && err == nil {
-			err = fmt.Errorf("%s: %w", pointer, bad)
-		}
-	})
-	if err != nil || col.schema == nil {
-		return err
-	}
-	var first error
-	for _, trial := range trials {
-		v := view
-		if trial != "" {
-			v, _ = codec.Rewrite(view, places, func(_ string, value []byte) ([]byte, error) {
-				if isSealed(value) {
-					return []byte(trial), nil
-				}
-				return value, nil
-			})
-		}
-		var found error
-		for _, p := range col.schema.Validate(codec.Decode(v)) {
-			inside := func(at string) bool { return p.Pointer == at || strings.HasPrefix(p.Pointer, at+"/") }
-			if !slices.ContainsFunc(sealedAt, inside) {
-				found = fmt.Errorf("%s: %s", shorten(p.Pointer), p.Message)
-				break
+	if locked {
+		view := sh.col.view(r.key, r.value, nil)
+		view, _ = codec.Rewrite(view, slices.Concat(sh.sealed, sh.col.secrets), func(pointer string, value []byte) ([]byte, error) {
+			if isSealed(value) {
+				sealedAt = append(sealedAt, sh.col.inside(r.key, pointer))
+				value = []byte(`"0123456789abcdef"`)
 			}
+			return value, nil
+		})
+		tried.value = sh.col.unview(r.key, view)
+	}
+	for _, problem := range sh.col.examine(&tried) {
+		inside := func(at string) bool {
+			return problem.Pointer == at || strings.HasPrefix(problem.Pointer, at+"/")
 		}
-		if found == nil {
-			return nil
-		}
-		if first == nil {
-			first = found
+		switch {
+		case slices.ContainsFunc(sealedAt, inside):
+		case problem.Pointer != "":
+			return fmt.Errorf("%s: %w", shorten(problem.Pointer), problem.Err)
+		default:
+			return problem.Err
 		}
 	}
-	return first
+	r.key = tried.key
+	return nil
 }
 
-func firstProblem(found []*RecordError) error {
-	if len(found) == 0 {
+// The least that a sealed value has: nonce, one byte and tag.
+const minSealed = 24 + 1 + 16
+
+// checkSealed tells whether all secrets of a record can be sealed values.
+func (sh *shard) checkSealed(r item) error {
+	view := r.value
+	if sh.isMap {
+		view = viewMember(r.key, r.value, nil)
+	}
+	return codec.Find(view, sh.sealed, func(_ string, start, end int) error {
+		if !looksSealed(view[start:end]) {
+			return errors.New("a secret is not sealed, or not any more")
+		}
 		return nil
-	}
-	if p := found[0]; p.Pointer != "" {
-		return fmt.Errorf("%s: %w", shorten(p.Pointer), p.Err)
-	}
-	return found[0].Err
+	})
 }
 
-// loseRecord takes note of a line that is no record.
-func (s *salvage) loseRecord(l codec.Line, reason string) {
-	name, key := "", ""
-	if sh := s.known(); sh != nil {
-		name = sh.name
-		sh.gone++
-		if sh.isMap {
-			key = codec.GlimpseName(l.Text)
-		} else if len(sh.key) > 0 {
-			key = codec.Glimpse(l.Text, sh.key)
+func isSealed(value []byte) bool {
+	_, ok := codec.OnlyMember(value, sealedMember)
+	return ok
+}
+
+func looksSealed(value []byte) bool {
+	text, ok := codec.OnlyMember(value, sealedMember)
+	if !ok {
+		return false
+	}
+	raw, ok := decodeBase64(text)
+	return ok && len(raw) >= minSealed
+}
+
+// bare returns a record without the secrets that nothing opens any more. Where it
+// is not known which they are, it is what looks like one.
+func (sh *shard) bare(r item) (_ item, changed bool, err error) {
+	if !bytes.Contains(r.value, []byte(sealedMember)) {
+		return r, false, nil
+	}
+	view, places, drop := r.value, sh.sealed, isSealed
+	if sh.isMap {
+		view = viewMember(r.key, r.value, nil)
+	}
+	if sh.col == nil {
+		places, drop = codec.Everywhere, looksSealed
+	}
+	rest := codec.Prune(view, places, drop)
+	if len(rest) == len(view) {
+		return r, false, nil
+	}
+	if sh.isMap {
+		if string(rest) == "{}" {
+			return r, true, errors.New("a sealed secret, and what says how to open it is lost")
 		}
+		rest = unviewMember(r.key, rest)
 	}
-	s.lose(l, name, key, reason)
-}
-
-// lose takes note of a line that nothing is made of.
-func (s *salvage) lose(l codec.Line, collection, key, reason string) {
-	s.unsure = true
-	s.report.LostBytes += l.End - l.Offset
-	if p := s.lost; p != nil && p.To == l.Offset && p.Collection == collection && p.Key == "" && key == "" && p.Reason == reason {
-		p.To = l.End
-		return
-	}
-	s.flush()
-	s.lost = &LostRange{l.Offset, l.End, collection, key, shorten(reason)}
-}
-
-func (s *salvage) flush() {
-	if s.lost == nil {
-		return
-	}
-	if s.report.Ranges++; len(s.report.Lost) < maxProblems {
-		s.report.Lost = append(s.report.Lost, *s.lost)
-	}
-	s.lost = nil
+	r.value = rest
+	return r, true, nil
 }

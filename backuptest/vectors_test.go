@@ -48,6 +48,7 @@ func TestEveryVectorIsReadAsItSays(t *testing.T) {
 				require.Equal(t, v.Manifest.Metadata, manifest.Metadata)
 				require.Equal(t, v.Manifest.SHA256, manifest.SHA256)
 				require.Equal(t, v.Manifest.Sealed, manifest.Sealed)
+				require.Equal(t, v.Manifest.Salvaged, manifest.Salvaged)
 				require.Equal(t, v.Manifest.Records, manifest.Records)
 				require.Equal(t, int64(len(v.Data)), manifest.Bytes)
 				require.Equal(t, backup.FormatVersion, manifest.Version)

@@ -3,9 +3,10 @@ package codec
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -168,37 +169,31 @@ func GlimpseName(text []byte) string {
 	return name
 }
 
+// Everywhere has Prune look at all members and elements, at any depth.
+var Everywhere []Pointer
+
 // Prune returns the compact value v without the members and elements that one
-// of the pointers names and drop agrees to. Without such a place it returns v.
+// of the pointers names and drop agrees to.
 func Prune(v []byte, ps []Pointer, drop func(value []byte) bool) []byte {
-	errFound := errors.New("found")
-	if Find(v, ps, func(_ string, start, end int) error {
-		if drop(v[start:end]) {
-			return errFound
-		}
-		return nil
-	}) == nil {
-		return v
-	}
-	return prune(nil, v, ps, drop)
+	return prune(make([]byte, 0, len(v)), v, ps, ps == nil, drop)
 }
 
-func prune(out, v []byte, ps []Pointer, drop func([]byte) bool) []byte {
-	n := 0
+func prune(out, v []byte, ps []Pointer, everywhere bool, drop func([]byte) bool) []byte {
+	begin := len(out)
 	item := func(prefix []byte, token string, value []byte) {
 		rest := descend(ps, token)
-		for _, p := range rest {
-			if len(p) == 0 && drop(value) {
-				return
-			}
+		named := everywhere || slices.ContainsFunc(rest, func(p Pointer) bool { return len(p) == 0 })
+		if named && drop(value) {
+			return
 		}
-		if n++; n > 1 {
+		if len(out) > begin+1 {
 			out = append(out, ',')
 		}
-		out = prune(append(out, prefix...), value, rest, drop)
+		out = prune(append(out, prefix...), value, rest, everywhere, drop)
 	}
 	switch {
-	case len(ps) > 0 && v[0] == '{':
+	case len(ps) == 0 && !everywhere:
+	case v[0] == '{':
 		out = append(out, '{')
 		last := 1
 		eachMember(v, func(name []byte, start, end int) bool {
@@ -207,10 +202,10 @@ func prune(out, v []byte, ps []Pointer, drop func([]byte) bool) []byte {
 			return true
 		})
 		return append(out, '}')
-	case len(ps) > 0 && v[0] == '[':
+	case v[0] == '[':
 		out = append(out, '[')
 		eachElement(v, func(index, start, end int) bool {
-			item(nil, fmt.Sprint(index), v[start:end])
+			item(nil, strconv.Itoa(index), v[start:end])
 			return true
 		})
 		return append(out, ']')

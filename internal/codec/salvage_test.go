@@ -83,7 +83,12 @@ func TestMemberReadsJustOne(t *testing.T) {
 		require.NoError(t, err, text)
 		require.Equal(t, want, name+" "+string(value))
 	}
-	_, _, err := HeaderMember([]byte(`"a":"` + strings.Repeat("x", 2<<20) + `"`))
+	name, value, err := HeaderMember([]byte(`"a" : { "b" : 1 }`))
+	require.NoError(t, err)
+	require.Equal(t, `a {"b":1}`, name+" "+string(value))
+	_, _, err = HeaderMember([]byte(`"a":` + strings.Repeat("[", 33) + strings.Repeat("]", 33)))
+	require.ErrorIs(t, err, ErrLimit)
+	_, _, err = HeaderMember([]byte(`"a":"` + strings.Repeat("x", 2<<20) + `"`))
 	require.ErrorIs(t, err, ErrLimit)
 }
 
@@ -137,4 +142,12 @@ func TestPruneTakesOffWhatItIsToldTo(t *testing.T) {
 	} {
 		require.Equal(t, want, string(Prune([]byte(in), ps, drop)), in)
 	}
+	for in, want := range map[string]string{
+		`{"a":0,"b":{"c":[0,{"d":0,"e":1}]}}`: `{"b":{"c":[{"e":1}]}}`,
+		`{"a":1}`:                             `{"a":1}`,
+		`0`:                                   `0`,
+	} {
+		require.Equal(t, want, string(Prune([]byte(in), Everywhere, drop)), in)
+	}
+	require.Equal(t, `{"a":0}`, string(Prune([]byte(`{"a":0}`), []Pointer{}, drop)))
 }
