@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -29,6 +30,26 @@ type seenManifest struct {
 	err      error     // why it is not whole; nil: nothing is known against it
 }
 
+// A mark is an empty file beside a backup that remembers something of it: the
+// name of the backup with this ending.
+type mark string
+
+const (
+	markAccepted mark = ".accepted" // a person has looked at what it has lost
+	markRestored mark = ".restored" // the restore that it was made for took place
+	markDrilled  mark = ".drilled"  // it has passed a drill; this mark outlives the backup
+)
+
+var marks = []mark{markAccepted, markRestored, markDrilled}
+
+// A catalog is what the locations hold.
+type catalog struct {
+	backups []Backup                 // one for all copies of a backup, newest first
+	at      map[string][]Backup      // by location: each as it is there, with that one Copy
+	marked  map[mark]map[string]bool // names of backups
+	errs    map[string]error         // by location: why it could not be asked
+}
+
 // List returns the backups of the App at all Locations, newest first, one entry
 // for all copies of a backup: with its time, size, trigger and counts of records
 // in Manifest, and in Copies where it is and whether it is whole there. Files
@@ -36,34 +57,56 @@ type seenManifest struct {
 //
 // Whole means here that the file begins and ends as it was written, or that
 // nothing else is known since Verify, Prune or a restore has read it; Verify
-// reads all of it. What was looked at once is looked at again only when it
-// changes, so that 10,000 backups are listed in well under a second.
+// reads all of it. A file is opened for that only if it has changed since the
+// last time; from a folder, 10,000 are read in about a second at first.
 //
-// Where a Location is down List returns what the others have together with an
-// error that names it.
+// Where a Location is down, or does not answer for a minute, List returns what
+// the others have together with an error that names it.
 func (m *Manager) List(ctx context.Context) ([]Backup, error) {
 	o, err := m.begin(ctx, "list")
 	if err != nil {
 		return nil, err
 	}
-	backups, err := o.list(ctx)
-	if err != nil {
-		return backups, fmt.Errorf("list: %w", err)
+	c, err := o.list(ctx)
+	if c == nil {
+		return nil, err
 	}
-	return backups, nil
+	for i := range c.backups {
+		if b := &c.backups[i]; b.Manifest != nil { // which is remembered
+			manifest := b.Manifest.clone()
+			b.Manifest = &manifest
+		}
+	}
+	if err != nil {
+		return c.backups, fmt.Errorf("list: %w", err)
+	}
+	return c.backups, nil
 }
 
-// list also tells which backups have shrunk.
-func (o *operation) list(ctx context.Context) ([]Backup, error) {
-	found := make([][]Backup, len(o.sites)) // each with one copy
-	marked := make([][]string, len(o.sites))
-	errs := make([]error, len(o.sites))
+// list asks all locations side by side. Its error joins theirs; the catalog is
+// nil if ctx is done.
+func (o *operation) list(ctx context.Context) (*catalog, error) {
+	c := &catalog{at: make(map[string][]Backup), marked: make(map[mark]map[string]bool), errs: make(map[string]error)}
+	for _, kind := range marks {
+		c.marked[kind] = make(map[string]bool)
+	}
+	var mu sync.Mutex
 	var wait sync.WaitGroup
-	for i, p := range o.sites {
+	for _, p := range o.sites {
 		wait.Go(func() {
-			var err error
-			if found[i], marked[i], err = o.listAt(ctx, p); err != nil {
-				errs[i] = fmt.Errorf("%s: %w", p.name, err)
+			backups, files, err := o.listAt(ctx, p)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				c.errs[p.name] = err
+			}
+			c.at[p.name] = backups
+			for _, f := range files {
+				for _, kind := range marks {
+					if name, ok := strings.CutSuffix(f.Name, string(kind)); ok {
+						c.marked[kind][name] = true
+					}
+				}
 			}
 		})
 	}
@@ -71,29 +114,49 @@ func (o *operation) list(ctx context.Context) ([]Backup, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	accepted := make(map[string]bool)
-	for _, name := range slices.Concat(marked...) {
-		accepted[name] = true
-	}
+	var errs []error
 	byName := make(map[string]*Backup)
-	for _, b := range slices.Concat(found...) {
-		if known := byName[b.Name]; known != nil {
-			known.merge(b)
-		} else {
-			byName[b.Name] = &b
+	for _, p := range o.sites {
+		if err := c.errs[p.name]; err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
+		}
+		for _, b := range c.at[p.name] {
+			b.Copies = slices.Clone(b.Copies)
+			if known := byName[b.Name]; known != nil {
+				known.merge(b)
+			} else {
+				byName[b.Name] = &b
+			}
 		}
 	}
-	backups := make([]Backup, 0, len(byName))
+	c.backups = make([]Backup, 0, len(byName))
 	for _, b := range byName {
-		backups = append(backups, *b)
+		c.backups = append(c.backups, *b)
 	}
-	slices.SortFunc(backups, newestFirst)
-	for i := range backups {
-		if !accepted[backups[i].Name] {
-			backups[i].Shrunk = shrunk(backups[i:], backups[i])
+	slices.SortFunc(c.backups, newestFirst)
+	c.flag()
+	return c, errors.Join(errs...)
+}
+
+// listHeld is list for an operation that changes something. Locations that
+// cannot be asked take no more part in it.
+func (o *operation) listHeld(ctx context.Context) (*catalog, error) {
+	c, err := o.list(ctx)
+	if c == nil {
+		return nil, err
+	}
+	asked := o.sites[:0:0]
+	for _, p := range o.sites {
+		if err := c.errs[p.name]; err != nil {
+			o.down = append(o.down, o.failed(ctx, p, "", err))
+			continue
 		}
+		asked = append(asked, p)
 	}
-	return backups, errors.Join(errs...)
+	if o.sites = asked; len(asked) == 0 {
+		return nil, err
+	}
+	return c, nil
 }
 
 // merge adds what another location has under the same name.
@@ -110,30 +173,29 @@ func (b *Backup) merge(other Backup) {
 	b.Copies = append(b.Copies, c)
 }
 
-// listAt returns the backups at one site, in any order, and the names of those
-// that are marked as accepted.
-func (o *operation) listAt(ctx context.Context, p *site) (backups []Backup, accepted []string, err error) {
-	files, err := p.List(ctx)
+// listAt returns the backups at one site, in any order, and all files there.
+func (o *operation) listAt(ctx context.Context, p *site) (backups []Backup, files []File, err error) {
+	files, err = within(ctx, p.List)
 	if err != nil {
 		return nil, nil, err
 	}
 	found := make([]*Backup, len(files))
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	var wait sync.WaitGroup
 	next := make(chan int)
 	for range min(8, len(files)) {
 		wait.Go(func() {
 			for i := range next {
-				found[i] = o.look(ctx, p, files[i])
+				b, err := o.look(ctx, p, files[i])
+				if found[i] = b; errors.Is(err, errNoAnswer) {
+					cancel(err)
+				}
 			}
 		})
 	}
 	for i, f := range files {
-		name, marks := strings.CutSuffix(f.Name, acceptedSuffix)
-		if _, ours := o.App.ParseBackupName(name); !ours || ctx.Err() != nil {
-			continue
-		}
-		if marks {
-			accepted = append(accepted, name)
+		if _, ours := o.App.ParseBackupName(f.Name); !ours || ctx.Err() != nil {
 			continue
 		}
 		if b, ok := o.remember(p, f); ok {
@@ -144,13 +206,47 @@ func (o *operation) listAt(ctx context.Context, p *site) (backups []Backup, acce
 	}
 	close(next)
 	wait.Wait()
+	if ctx.Err() != nil {
+		return nil, nil, context.Cause(ctx)
+	}
 	o.forget(p, files)
 	for _, b := range found {
 		if b != nil {
 			backups = append(backups, *b)
 		}
 	}
-	return backups, accepted, ctx.Err()
+	return backups, files, nil
+}
+
+// patience is how long a location may take to answer a question.
+const patience = time.Minute
+
+var errNoAnswer = errors.New("it does not answer")
+
+// within asks a location something, and waits for the answer only so long. It
+// does not wait for a call that ignores its context.
+func within[T any](ctx context.Context, ask func(context.Context) (T, error)) (T, error) {
+	type answer struct {
+		value T
+		err   error
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, patience, errNoAnswer)
+	defer cancel()
+	answers := make(chan answer, 1)
+	go func() {
+		value, err := ask(limited)
+		answers <- answer{value, err}
+	}()
+	select {
+	case a := <-answers:
+		if a.err != nil && ctx.Err() == nil && limited.Err() != nil {
+			a.err = fmt.Errorf("%w: %w", errNoAnswer, a.err)
+		}
+		return a.value, a.err
+	case <-limited.Done():
+		var none T
+		return none, context.Cause(limited)
+	}
 }
 
 // remember returns what was found in a file before, nil if it is not ours.
@@ -197,10 +293,10 @@ func (m *Manager) learn(p *site, name string, err error) {
 
 // look opens a file and looks at both its ends. It returns nil for a file that
 // is not ours, and for one that has gone meanwhile.
-func (o *operation) look(ctx context.Context, p *site, f File) *Backup {
-	manifest, err := o.peek(ctx, p, f.Name)
+func (o *operation) look(ctx context.Context, p *site, f File) (*Backup, error) {
+	manifest, err := within(ctx, func(ctx context.Context) (*Manifest, error) { return o.peek(ctx, p, f.Name) })
 	if ctx.Err() != nil || errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, ctx.Err()
 	}
 	seen := seenManifest{manifest, err}
 	// An error that is not about the content may pass.
@@ -213,7 +309,7 @@ func (o *operation) look(ctx context.Context, p *site, f File) *Backup {
 		o.seen[seenFile{p.name, f.Name, f.Bytes, f.ModTime}] = seen
 		o.mu.Unlock()
 	}
-	return o.entry(p, f, seen)
+	return o.entry(p, f, seen), err
 }
 
 // entry makes an entry of the list of what was found in a file.
@@ -287,37 +383,40 @@ func (o *operation) peek(ctx context.Context, p *site, name string) (*Manifest, 
 	return &manifest, nil
 }
 
-// acceptedSuffix ends the name of the mark that Accept leaves beside a backup.
-const acceptedSuffix = ".accepted"
+// genuine tells whether a backup says of itself what its name says: that it is
+// one of this App, of that time, and has its digest. Only such a backup counts
+// for retention and for the schedule.
+func (m *Manager) genuine(b Backup) bool {
+	named, ok := m.App.ParseBackupName(b.Name)
+	return ok && b.Manifest != nil && b.Manifest.Application == m.App.Name && b.Manifest.SHA256 != "" &&
+		b.CreatedAt.Truncate(time.Second).Equal(named)
+}
 
-// shrunk holds a backup against the ones before it and says which collections
-// it has lost most of: all of at least two records, or more than half and ten at
-// the least. Of a list, newest first, it takes what is older than b, damaged ones
-// too where they still tell their counts. Snapshots made before a restore count
-// on neither side: what they show was to go.
-func shrunk(list []Backup, b Backup) []Shrink {
-	counts := func(b Backup) bool {
-		return b.Manifest != nil && b.Trigger != TriggerBeforeRestore && b.Manifest.Salvaged == nil
-	}
-	if !counts(b) || b.Damaged {
-		return nil
-	}
-	var losses []Shrink
-	for name, is := range b.Manifest.Records {
-		for _, before := range list {
-			was, has := int64(0), false
-			if counts(before) && newestFirst(b, before) < 0 {
-				was, has = before.Manifest.Records[name]
+// flag says of each backup which collections it has lost most of against those
+// before it: all of at least two records, or more than half and ten at the least
+// of the most that one had. What a person has accepted is where the comparison
+// begins. Damaged backups count as those before, as long as they tell their
+// counts. Snapshots made before a restore, which show what was to go, and
+// salvaged ones count on neither side.
+func (c *catalog) flag() {
+	most := make(map[string]int64)
+	for i := len(c.backups) - 1; i >= 0; i-- {
+		b := &c.backups[i]
+		if b.Manifest == nil || b.Trigger == TriggerBeforeRestore || b.Manifest.Salvaged != nil {
+			continue
+		}
+		if c.marked[markAccepted][b.Name] {
+			clear(most)
+			for j := i; j < len(c.backups); j++ {
+				c.backups[j].Shrunk = nil
 			}
-			if !has {
-				continue
+		}
+		for _, name := range slices.Sorted(maps.Keys(b.Manifest.Records)) {
+			is, was := b.Manifest.Records[name], most[name]
+			if !b.Damaged && (is == 0 && was >= 2 || was-is >= 10 && is < was/2) {
+				b.Shrunk = append(b.Shrunk, Shrink{name, was, is})
 			}
-			if is == 0 && was >= 2 || was-is >= 10 && is < was/2 {
-				losses = append(losses, Shrink{name, was, is})
-			}
-			break
+			most[name] = max(is, was)
 		}
 	}
-	slices.SortFunc(losses, func(a, b Shrink) int { return strings.Compare(a.Collection, b.Collection) })
-	return losses
 }

@@ -5,11 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"maps"
 	"slices"
 	"time"
+
+	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/keyset"
 )
 
 // A Verified is what Verify found out about one copy of a backup.
@@ -112,10 +113,11 @@ type DrillReport struct {
 }
 
 // Drill proves that a backup restores (guide, "Backup Verification"): it restores
-// it into a store made by Scratch, reads all of it back, compares it record by
-// record with the backup, and runs CheckDrill. The host is not touched: a scratch
-// store that has records already is refused. An empty name means the newest
-// backup that is not known to be damaged.
+// it into a store made by Scratch, reads all of it back as a restore and as a
+// backup would, compares it record by record with the backup, and runs
+// CheckDrill. A scratch store that has a record of any collection of the App is
+// refused: the host's own, by mistake. An empty name means the newest backup that
+// is not known to be damaged.
 func (m *Manager) Drill(ctx context.Context, name string) (DrillReport, error) {
 	o, err := m.begin(ctx, "drill")
 	if err != nil {
@@ -131,12 +133,15 @@ func (o *operation) drill(ctx context.Context, name string) (report DrillReport,
 		return report, fmt.Errorf("%w: the Manager has no Scratch store to restore into", errors.ErrUnsupported)
 	}
 	if name == "" {
-		backups, err := o.list(ctx)
-		i := slices.IndexFunc(backups, func(b Backup) bool { return !b.Damaged && b.Manifest.Salvaged == nil })
+		c, err := o.list(ctx)
+		if c == nil {
+			return report, err
+		}
+		i := slices.IndexFunc(c.backups, func(b Backup) bool { return !b.Damaged && b.Manifest.Salvaged == nil })
 		if i < 0 {
 			return report, errors.Join(fmt.Errorf("there is no backup to try: %w", fs.ErrNotExist), err)
 		}
-		name = backups[i].Name
+		name = c.backups[i].Name
 	}
 	start := time.Now()
 	s, _, err := o.open(ctx, name)
@@ -167,46 +172,41 @@ func (o *operation) drill(ctx context.Context, name string) (report DrillReport,
 
 // rehearse restores into an empty store and compares.
 func (o *operation) rehearse(ctx context.Context, s *Snapshot, scratch Store, start time.Time, report *DrillReport) error {
-	opts := RestoreOptions{AllowDangling: true, Progress: o.progress(ctx, nil)}
-	in, err := o.App.prepare(ctx, s, opts)
+	in, err := o.App.prepare(ctx, s, RestoreOptions{AllowDangling: true, Progress: o.progress(ctx, nil)})
 	if err != nil {
 		return err
 	}
-	var names []string
-	for _, col := range in.collections {
-		names = append(names, col.Name)
-	}
-	report.Report, err = in.run(ctx, onlyEmpty{scratch, names}, in.writing)
+	report.Report, err = in.run(ctx, onlyEmpty{scratch, o.App.Collections}, in.writing)
 	if err != nil {
 		return err
 	}
 	report.Took = time.Since(start)
 	report.Report.Duration = report.Took
 
-	// Through its Sink the store must show just what the backup has, and
-	// through its DataSource what can be backed up again.
+	// The store must show just what the backup has: where a restore looks, which
+	// finds nothing to change then, and where a backup does.
 	in.opts.Strategy = Replace
 	again, err := in.run(ctx, scratch, func(w Writer) *comparison {
 		return &comparison{incoming: in, host: w, each: func(c Change) error {
-			return &RecordError{Collection: c.Collection, Key: c.Key, Offset: -1, Err: fmt.Errorf("%w: it came back from the store otherwise than it was restored (%s)", ErrInvalid, c.Action)}
+			return otherwise(c.Collection, c.Key, c.Action.String())
 		}}
 	})
 	if err != nil {
 		return err
 	}
-	if len(names) > 0 {
-		manifest, err := o.App.Backup(ctx, io.Discard, scratch, BackupOptions{Only: names, Recipients: []Recipient{nobody{}}, Limits: o.Limits, LeaveOutInvalid: true})
-		if err != nil {
-			return fmt.Errorf("read back what was restored: %w", err)
+	err = scratch.View(ctx, func(r Reader) error {
+		for _, col := range in.collections {
+			if err := in.compareView(ctx, r, col); err != nil {
+				return err
+			}
 		}
-		restored := make(map[string]int64)
-		for _, c := range again.Collections {
-			restored[c.Name] = c.Unchanged
-			report.Records += c.Unchanged
-		}
-		if !maps.Equal(restored, manifest.Records) {
-			return fmt.Errorf("%w: restored were %v, read back %v", ErrInvalid, restored, manifest.Records)
-		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, c := range again.Collections {
+		report.Records += c.Unchanged
 	}
 	if o.CheckDrill != nil {
 		if err := o.CheckDrill(ctx, scratch); err != nil {
@@ -216,18 +216,60 @@ func (o *operation) rehearse(ctx context.Context, s *Snapshot, scratch Store, st
 	return nil
 }
 
+func otherwise(collection, key, how string) error {
+	return &RecordError{Collection: collection, Key: key, Offset: -1, Err: fmt.Errorf("%w: it came back from the store otherwise than it was restored (%s)", ErrInvalid, how)}
+}
+
+// compareView holds the records that a reader shows against those of the
+// snapshot.
+func (in *incoming) compareView(ctx context.Context, r Reader, col *collection) error {
+	shown := keyset.New()
+	var buf []byte
+	of := func(key string, value []byte) string {
+		buf = codec.Canonical(append(append(buf[:0], codec.Quote(key)...), ':'), value)
+		return string(buf)
+	}
+	for rec, err := range r.Records(ctx, col.Name) {
+		if err != nil {
+			return fmt.Errorf("read back %s: %w", col.Name, err)
+		}
+		record := item{key: rec.Key, offset: -1}
+		if record.value, err = codec.Compact(nil, rec.Value, hostLimits); err == nil {
+			record.key, err = col.identity(&record)
+		}
+		if err != nil {
+			return &RecordError{Collection: col.Name, Key: rec.Key, Offset: -1, Err: fmt.Errorf("read back: %w", err)}
+		}
+		shown.Add(of(record.key, record.value))
+	}
+	var records int
+	err := in.records(ctx, col, func(b *batch) error {
+		for i := range b.items {
+			r := &b.items[i]
+			if records++; !shown.Has(of(r.key, r.value)) {
+				return otherwise(col.Name, r.key, "a backup of the store would not have it so")
+			}
+		}
+		return nil
+	})
+	if err == nil && records != shown.Len() {
+		err = fmt.Errorf("%w: restored were %d records of %s, and the store shows %d", ErrInvalid, records, col.Name, shown.Len())
+	}
+	return err
+}
+
 // onlyEmpty is a Sink that lets nothing change that is there already.
 type onlyEmpty struct {
 	Sink
-	collections []string
+	collections []Collection
 }
 
 func (s onlyEmpty) Update(ctx context.Context, write func(Writer) error) error {
 	return s.Sink.Update(ctx, func(w Writer) error {
-		for _, name := range s.collections {
-			for key, err := range w.Keys(ctx, name) {
+		for _, col := range s.collections {
+			for key, err := range w.Keys(ctx, col.Name) {
 				if err == nil {
-					err = fmt.Errorf("%w: the scratch store has records already (%q in %s): it must be empty, and never the host's own", ErrInvalid, shorten(key), name)
+					err = fmt.Errorf("%w: the scratch store has records already (%q in %s): it must be empty, and never the host's own", ErrInvalid, shorten(key), col.Name)
 				}
 				return err
 			}
@@ -235,9 +277,3 @@ func (s onlyEmpty) Update(ctx context.Context, write func(Writer) error) error {
 		return write(w)
 	})
 }
-
-// nobody is a Recipient for what is thrown away: no key is derived, and none
-// opens it.
-type nobody struct{}
-
-func (nobody) Wrap([]byte) (json.RawMessage, error) { return json.RawMessage(`{"type":"none"}`), nil }

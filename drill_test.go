@@ -81,10 +81,14 @@ func TestADrillThatFailsSaysWhere(t *testing.T) {
 			backup.Sink
 		}{host, bentSink{host, put}}
 	}
+	twin, fuller := emptyHost(), emptyHost()
+	onlyLogs := emptyHost()
+	onlyLogs["logs"]["1"] = `{"id":1}`
 	for name, c := range map[string]struct {
 		store backup.Store
 		want  string
 	}{
+		"the host's own, where only that has records which was not backed up": {onlyLogs, "must be empty, and never the host's own"},
 		"a store that alters": {bend(func(r backup.Record) []backup.Record {
 			r.Value = []byte(strings.Replace(string(r.Value), "nas", "NAS", 1))
 			return []backup.Record{r}
@@ -104,7 +108,15 @@ func TestADrillThatFailsSaysWhere(t *testing.T) {
 		"a store that shows less than it has": {struct {
 			backup.DataSource
 			backup.Sink
-		}{emptyHost(), emptyHost()}, "read back map["},
+		}{emptyHost(), emptyHost()}, `servers "s1": invalid data: it came back from the store otherwise than it was restored (a backup of the store would not have it so)`},
+		"a store that shows otherwise than it has": {struct {
+			backup.DataSource
+			backup.Sink
+		}{showsOtherwise{twin}, twin}, `servers "s2": invalid data: it came back from the store otherwise than it was restored (a backup of the store would not have it so)`},
+		"a store that shows more than it has": {struct {
+			backup.DataSource
+			backup.Sink
+		}{showsMore{fuller}, fuller}, "restored were 1 records of users, and the store shows 2"},
 		"a store that is not empty": {homelabStore(), "must be empty, and never the host's own"},
 		"a store that fails":        {&backuptest.Faulty{Source: emptyHost(), Sink: emptyHost(), On: backuptest.CallCommit, Nth: 1, Err: errDown}, "no route to host"},
 	} {
@@ -137,6 +149,26 @@ func TestADrillThatFailsSaysWhere(t *testing.T) {
 		require.ErrorContains(t, err, "the host's own check: nobody could log in")
 		require.Equal(t, homelabStore(), exceptLogs(host))
 	})
+}
+
+// showsOtherwise shows a record that is not what the store has.
+type showsOtherwise struct{ backuptest.MapStore }
+
+func (s showsOtherwise) View(ctx context.Context, read func(backup.Reader) error) error {
+	other := s.Clone()
+	if _, ok := other["servers"]["s2"]; ok {
+		other["servers"] = map[string]string{"s1": other["servers"]["s1"], "s2": `{"id":"s2","name":"po","parent":"s1"}`}
+	}
+	return other.View(ctx, read)
+}
+
+// showsMore shows a record that the store does not have.
+type showsMore struct{ backuptest.MapStore }
+
+func (s showsMore) View(ctx context.Context, read func(backup.Reader) error) error {
+	other := s.Clone()
+	other["users"] = map[string]string{"7": other["users"]["7"], "8": `{"id":8}`}
+	return other.View(ctx, read)
 }
 
 // A bentSink changes what is put into it.

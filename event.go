@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 )
@@ -27,6 +28,7 @@ type Event struct {
 	Progress  *Progress    `json:"progress,omitempty"`
 	Manifest  *Manifest    `json:"manifest,omitempty"`
 	Decisions []Decision   `json:"decisions,omitempty"`
+	Deleted   []string     `json:"deleted,omitempty"` // names of backups
 	Shrunk    []Shrink     `json:"shrunk,omitempty"`
 	Report    *Report      `json:"report,omitempty"`
 	Drill     *DrillReport `json:"drill,omitempty"`
@@ -61,7 +63,7 @@ const (
 	EventFailed   EventKind = "failed"   // an operation failed, or only its part at Location; sets Err, and Backup if there is one
 	EventMissed   EventKind = "missed"   // the machine was off, or busy, at Slot, and the backup is made up for now
 	EventShrunk   EventKind = "shrunk"   // Backup has lost most of a collection; sets Shrunk. Nothing is pruned until it is accepted
-	EventPruned   EventKind = "pruned"   // retention was applied at Location; sets Decisions, with the reasons
+	EventPruned   EventKind = "pruned"   // retention was applied at Location; sets Decisions, with the reasons, and Deleted
 	EventDrill    EventKind = "drill"    // Backup was restored into a scratch store and compared; sets Drill
 )
 
@@ -100,7 +102,7 @@ func (m *Manager) emit(ctx context.Context, e Event) {
 		text("lost", shrinks(e.Shrunk))
 	case EventPruned:
 		for _, d := range e.Decisions {
-			if !d.Keep {
+			if slices.Contains(e.Deleted, d.Name) {
 				m.Logger.LogAttrs(ctx, level, "backup deleted", slog.String("operation", e.Operation), slog.String("backup", d.Name),
 					slog.String("location", e.Location), slog.String("reasons", strings.Join(d.Reasons, "; ")))
 			}

@@ -3,15 +3,16 @@ package backup
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"regexp"
 	"strings"
 	"time"
-
-	"crypto/rand"
 )
 
 // hold begins an operation that changes something: it takes this Manager and
@@ -89,7 +90,14 @@ func (m *Manager) leave() {
 // lock holds a site, by its own means if it has any.
 func (m *Manager) lock(ctx context.Context, cancel context.CancelCauseFunc, p *site, holder string) (func(), error) {
 	if locker, ok := p.Location.(Locker); ok {
-		unlock, err := locker.Lock(ctx, m.App.Name, holder)
+		unlock, err := within(ctx, func(ctx context.Context) (func() error, error) {
+			unlock, err := locker.Lock(ctx, m.App.Name, holder)
+			if err == nil && ctx.Err() != nil { // too late, nobody waits for it
+				unlock()
+				err = ctx.Err()
+			}
+			return unlock, err
+		})
 		if err == nil {
 			return func() { unlock() }, nil
 		}
@@ -105,15 +113,16 @@ func (m *Manager) lock(ctx context.Context, cancel context.CancelCauseFunc, p *s
 // same moment at most one gets it. The file says until when it counts. It is
 // replaced by a new one while the operation lasts, since a Location overwrites
 // nothing, and what a killed process has left is taken away when it has expired.
+// Who finds that his own was taken away, because he was asleep or his clock is
+// wrong, stops.
 type lease struct {
 	Holder string    `json:"holder"`
 	Until  time.Time `json:"until"`
 }
 
-const (
-	leaseTime   = 10 * time.Minute
-	leaseSuffix = ".lease"
-)
+const leaseTime = 10 * time.Minute
+
+var leaseName = regexp.MustCompile(`^([a-z0-9-]+)-[a-z2-7]{26}\.lease$`) // as rand.Text has it
 
 // takeLease holds a site until the function that it returns is called, and
 // cancels the operation if it cannot hold it any longer.
@@ -122,17 +131,12 @@ func takeLease(ctx context.Context, cancel context.CancelCauseFunc, p *site, app
 	if err != nil {
 		return nil, err
 	}
-	drop := func() {
-		// Also when the operation was cancelled.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-		defer cancel()
-		p.Delete(ctx, mine)
-	}
 	if err := otherLease(ctx, p, app, mine); err != nil {
-		drop()
+		p.remove(ctx, mine)
 		return nil, err
 	}
-	stop, stopped := make(chan struct{}), make(chan struct{})
+	renewing, stop := context.WithCancel(ctx)
+	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
 		until := time.Now().Add(leaseTime)
@@ -140,58 +144,69 @@ func takeLease(ctx context.Context, cancel context.CancelCauseFunc, p *site, app
 		defer renew.Stop()
 		for {
 			select {
-			case <-stop:
+			case <-renewing.Done():
 				return
 			case <-renew.C:
 			}
-			next, err := putLease(ctx, p, app, holder)
-			if err == nil {
-				p.Delete(ctx, mine)
-				mine, until = next, time.Now().Add(leaseTime)
-			} else if time.Until(until) < leaseTime/5 {
+			next, err := putLease(renewing, p, app, holder)
+			switch {
+			case err == nil:
+				until = time.Now().Add(leaseTime)
+				if err := p.Delete(renewing, mine); errors.Is(err, fs.ErrNotExist) {
+					cancel(fmt.Errorf("%s: somebody else has taken the hold on it; make sure that the clocks agree", p.name))
+				}
+				mine = next
+			case time.Until(until) < leaseTime/5:
 				cancel(fmt.Errorf("%s: the hold on it could not be renewed: %w", p.name, err))
 				return
 			}
 		}
 	}()
 	return func() {
-		close(stop)
+		stop()
 		<-stopped
-		drop()
+		p.remove(ctx, mine)
 	}, nil
 }
 
-func putLease(ctx context.Context, p *site, app, holder string) (name string, err error) {
-	name = app + "-" + strings.ToLower(rand.Text()) + leaseSuffix
+func putLease(ctx context.Context, p *site, app, holder string) (string, error) {
+	name := app + "-" + strings.ToLower(rand.Text()) + ".lease"
 	text, err := json.Marshal(lease{holder, time.Now().Add(leaseTime).UTC()})
 	if err != nil {
 		return "", err
 	}
-	return name, p.Put(ctx, name, bytes.NewReader(text))
+	_, err = within(ctx, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, p.Put(ctx, name, bytes.NewReader(text))
+	})
+	if err != nil {
+		p.remove(ctx, name) // it may be there all the same
+	}
+	return name, err
 }
 
 // otherLease returns ErrBusy if somebody else holds the site.
 func otherLease(ctx context.Context, p *site, app, mine string) error {
-	files, err := p.List(ctx)
+	files, err := within(ctx, p.List)
 	if err != nil {
 		return err
 	}
 	for _, f := range files {
-		id, ok := strings.CutPrefix(f.Name, app+"-")
-		id, ok2 := strings.CutSuffix(id, leaseSuffix)
-		if !ok || !ok2 || strings.Contains(id, "-") || f.Name == mine {
+		if m := leaseName.FindStringSubmatch(f.Name); m == nil || m[1] != app || f.Name == mine {
 			continue
 		}
-		other, err := readLease(ctx, p, f.Name)
+		other, err := within(ctx, func(ctx context.Context) (lease, error) { return readLease(ctx, p, f.Name) })
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, os.ErrNotExist):
+		case errors.Is(err, fs.ErrNotExist):
 			continue // given up meanwhile
+		case err == nil && other.Until.After(time.Now().Add(2*leaseTime)):
+			err = errors.New("the clock of its holder is ahead")
+			fallthrough
 		case err != nil:
 			return fmt.Errorf("%w: %s is held by somebody who cannot be made out: %w; delete %s if nobody is at it", ErrBusy, p.name, err, f.Name)
 		case time.Now().After(other.Until):
-			if err := p.Delete(ctx, f.Name); err != nil && !errors.Is(err, os.ErrNotExist) {
+			if err := p.Delete(ctx, f.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		default:
@@ -209,5 +224,8 @@ func readLease(ctx context.Context, p *site, name string) (lease, error) {
 	defer r.Close()
 	var l lease
 	err = json.NewDecoder(io.LimitReader(r, 64<<10)).Decode(&l)
+	if err == nil && l.Until.IsZero() {
+		err = errors.New("it does not say until when")
+	}
 	return l, err
 }

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -29,21 +31,27 @@ import (
 // says who is at it since when. A process that was killed holds nobody up: a
 // folder is freed by the system, and at a Location that is no [Locker] a hold
 // ends by itself after ten minutes (clocks must agree to within some minutes).
-// List, Open, Verify, Plan and Drill never wait and hold nobody up.
+// List, Next, Open, Verify, Plan and Drill never wait and hold nobody up.
 //
 // # Several locations
 //
 // A backup is made at the first Location that takes it and copied from there to
 // the others side by side. What was stored is read back before it counts. A
-// Location that is down stops nothing: what it lacks is filled in by a later
-// Create or Run, as far as Retention would keep it there.
+// Location that is down, or does not answer within a minute, stops nothing: what
+// it lacks, or has only damaged, is filled in by a later Create or Run, as far as
+// Retention would keep it there.
+//
+// The Locations are those of one installation. Another one that keeps backups of
+// the same App there would take them for its own.
 type Manager struct {
 	App    *App
 	Source DataSource // what is backed up
 	Sink   Sink       // what is restored to; usually the same store
 
 	// Locations are where backups are kept, the fastest first: "Multiple
-	// locations" of the guide. Their names (see [Location]) must differ.
+	// locations" of the guide. Their names (see [Location]) must differ. What a
+	// restore replaces is stored at the first while the host's transaction is
+	// open.
 	Locations []Location
 
 	// MinCopies is how many Locations must have a backup for it to count as
@@ -74,8 +82,8 @@ type Manager struct {
 	// no rules.
 	KeepBeforeRestore int
 
-	// AfterRestore, if not nil, is called when data has been restored, so that
-	// the host restarts or drops what it had in memory: for it, time went back.
+	// AfterRestore, if not nil, is called when a restore has changed something, so
+	// that the host restarts or drops what it had in memory: for it, time went back.
 	// What it returns is in Report.AfterRestore; the restore stands either way.
 	AfterRestore func(ctx context.Context, r Report) error
 
@@ -88,7 +96,8 @@ type Manager struct {
 	CheckDrill func(ctx context.Context, restored DataSource) error
 
 	// DrillSchedule says how often Run puts a new backup to a drill: the first
-	// scheduled one after each of its times. Nil means never.
+	// scheduled one after each of its times, and the following ones until one
+	// passes. Until then Run prunes nothing. Nil means never.
 	DrillSchedule Schedule
 
 	// Limits bound what is written and accepted. The zero value has the defaults.
@@ -104,6 +113,9 @@ type Manager struct {
 
 	// Logger, if not nil, gets the same, but for progress.
 	Logger *slog.Logger
+
+	checked sync.Once
+	wrong   error // what check found
 
 	mu     sync.Mutex
 	holder string // of this Manager; empty: nobody
@@ -163,8 +175,14 @@ func (m *Manager) sites() []*site {
 	return sites
 }
 
-// check refuses a Manager that cannot work, before anything is done.
+// check refuses a Manager that cannot work, before anything is done. Since a
+// Manager is not changed once it is used, it is checked once.
 func (m *Manager) check() error {
+	m.checked.Do(func() { m.wrong = m.examine() })
+	return m.wrong
+}
+
+func (m *Manager) examine() error {
 	var errs []error
 	switch {
 	case m.App == nil:
@@ -205,7 +223,6 @@ type operation struct {
 	start time.Time
 	sites []*site // that take part: for one that changes something, those that are held
 	down  []Copy  // the others
-	ended bool
 }
 
 // begin starts an operation that only looks.
@@ -236,14 +253,31 @@ func (o *operation) progress(ctx context.Context, also func(Progress)) func(Prog
 // done tells how the operation ended, and gives its error a beginning.
 func (o *operation) done(ctx context.Context, e Event, err error) error {
 	e.Kind, e.Duration = EventDone, time.Since(o.start)
-	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
-		err = fmt.Errorf("%w: %w", cause, err) // a location was lost
-	}
-	if err != nil {
+	if err = lost(ctx, err); err != nil {
 		err = fmt.Errorf("%s: %w", o.name, err)
 		e.Kind, e.Err = EventFailed, err
 	}
 	o.emit(ctx, e)
+	return err
+}
+
+// lost adds to an error why an operation was stopped: because it could not hold
+// a location any longer.
+func lost(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
+}
+
+// remove takes a file away that must not stay, also when ctx is done.
+func (p *site) remove(ctx context.Context, name string) error {
+	_, err := within(context.WithoutCancel(ctx), func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, p.Delete(ctx, name)
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	return err
 }
 
@@ -257,7 +291,8 @@ func (o *operation) failed(ctx context.Context, p *site, name string, err error)
 
 // Create makes a backup and stores it at all Locations: guide, "Create Backup".
 // The Recipients and Limits of opts are those of the Manager where they are not
-// set; the trigger in its Metadata is "manual" where there is none.
+// set; the trigger in its Metadata is "manual" where there is none. Then it fills
+// in what Locations lack of older backups; a failure of that is an Event only.
 //
 // The Copies of the result name each Location, with the reason where the backup
 // is not there. It returns ErrBusy, the errors of [App.Backup], and an error if
@@ -290,18 +325,27 @@ func (o *operation) create(ctx context.Context, opts BackupOptions) (Backup, err
 	if o.Source == nil {
 		return Backup{}, errors.New("the Manager has no Source to back up")
 	}
-	before, _ := o.list(ctx) // a location that fails will do so again below
 	opts.Progress = o.progress(ctx, opts.Progress)
 	b, first, err := o.store(ctx, o.Source, opts)
 	if err != nil {
 		return Backup{}, err
 	}
-	b.Shrunk = shrunk(before, b)
+	b.Copies = o.spread(ctx, b, first)
+	c, err := o.listHeld(ctx)
+	if ctx.Err() != nil {
+		return b, ctx.Err()
+	}
+	if err != nil { // it was told of, and the backup is made
+		return b, o.enough(b)
+	}
+	if i := c.find(b.Name); i >= 0 {
+		b.Shrunk = c.backups[i].Shrunk
+	}
 	if len(b.Shrunk) > 0 {
 		o.emit(ctx, Event{Kind: EventShrunk, Backup: b.Name, Shrunk: b.Shrunk})
 	}
-	b.Copies = o.spread(ctx, b, first)
-	o.fill(ctx, before)
+	c.forget(b.Name) // it was copied just now, as far as that goes
+	o.fill(ctx, c)
 	return b, o.enough(b)
 }
 
@@ -376,12 +420,13 @@ func (o *operation) storeAt(ctx context.Context, p *site, src DataSource, opts B
 			continue
 		}
 		manifest, err := o.write(ctx, p, name, src, opts)
-		if errors.Is(err, fs.ErrExist) {
+		var put *putError
+		if errors.As(err, &put) && errors.Is(err, fs.ErrExist) && n < 1000 && ctx.Err() == nil {
 			continue // somebody who does not ask for the hold
 		}
 		if err == nil {
 			if err = o.readBack(ctx, p, name, manifest); err != nil {
-				err = &putError{errors.Join(err, p.Delete(ctx, name))}
+				err = &putError{errors.Join(err, p.remove(ctx, name))}
 			}
 		}
 		return manifest, name, err
@@ -393,7 +438,7 @@ func (o *operation) storeAt(ctx context.Context, p *site, src DataSource, opts B
 func (o *operation) taken(ctx context.Context) (map[string]bool, error) {
 	names := make(map[string]bool)
 	for _, p := range o.sites {
-		files, _ := p.List(ctx) // one that is down has no say
+		files, _ := within(ctx, p.List) // one that is down has no say
 		for _, f := range files {
 			names[f.Name] = true
 		}
@@ -489,11 +534,11 @@ func (o *operation) copy(ctx context.Context, b Backup, from, to *site) error {
 		return fmt.Errorf("copy from %s: %w", from.name, err)
 	}
 	defer r.Close()
-	if err := to.Put(ctx, b.Name, r); err != nil {
+	if err := to.Put(ctx, b.Name, blaming{r, from}); err != nil {
 		return err
 	}
 	if err := o.readBack(ctx, to, b.Name, *b.Manifest); err != nil {
-		err = errors.Join(err, to.Delete(ctx, b.Name))
+		err = errors.Join(err, to.remove(ctx, b.Name))
 		if source := o.readBack(ctx, from, b.Name, *b.Manifest); source != nil {
 			o.learn(from, b.Name, source)
 			err = fmt.Errorf("copy from %s: %w", from.name, source)
@@ -504,33 +549,108 @@ func (o *operation) copy(ctx context.Context, b Backup, from, to *site) error {
 	return nil
 }
 
+// A blaming reader says which location its errors come from.
+type blaming struct {
+	r    io.Reader
+	from *site
+}
+
+func (b blaming) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("copy from %s: %w", b.from.name, err)
+	}
+	return n, err
+}
+
 // fill copies to each location those backups that others have and it lacks, as
-// far as retention would keep them there. It returns what could not be copied.
-func (o *operation) fill(ctx context.Context, backups []Backup) {
+// far as retention would keep them there. A copy that is damaged is replaced: it
+// is the other one that is worth keeping.
+func (o *operation) fill(ctx context.Context, c *catalog) {
 	for _, to := range o.sites {
-		there, all := []Backup{}, []Backup{}
-		for _, b := range backups {
-			c := b.at(to)
-			if c != nil || b.source(o.sites) != nil {
-				all = append(all, b)
+		there := slices.Clone(c.at[to.name])
+		for _, b := range c.backups {
+			if b.source(o.sites) == nil {
+				continue
 			}
-			if c != nil {
+			switch known := b.at(to); {
+			case known == nil:
+				there = append(there, b)
+			case errors.Is(known.Err, ErrDamaged):
+				there = slices.DeleteFunc(there, func(old Backup) bool { return old.Name == b.Name })
 				there = append(there, b)
 			}
 		}
-		if len(there) == len(all) {
+		if len(there) == len(c.at[to.name]) && !slices.ContainsFunc(there, func(b Backup) bool { return b.damagedAt(to) }) {
 			continue
 		}
-		for _, d := range o.decide(all, PruneOptions{}) {
-			if !d.Keep || d.Backup.at(to) != nil {
-				continue
-			}
-			if err := o.copy(ctx, d.Backup, d.Backup.source(o.sites), to); err != nil {
-				o.failed(ctx, to, d.Name, fmt.Errorf("fill in what is missing: %w", err))
-				break // the location, or the way to it, is not well
+		for _, d := range o.decide(there, PruneOptions{}) {
+			if b := d.Backup; d.Keep && (b.at(to) == nil || b.damagedAt(to)) {
+				if err := o.fillIn(ctx, b, to); err != nil {
+					o.failed(ctx, to, d.Name, fmt.Errorf("fill in what is missing: %w", err))
+					break // the location, or the way to it, is not well
+				}
 			}
 		}
 	}
+}
+
+// fillIn copies a backup to a location that lacks it, or has it damaged.
+func (o *operation) fillIn(ctx context.Context, b Backup, to *site) error {
+	from := b.source(o.sites)
+	if from == nil {
+		return nil // damaged everywhere
+	}
+	if b.damagedAt(to) {
+		if err := o.readBack(ctx, from, b.Name, *b.Manifest); err != nil {
+			o.learn(from, b.Name, err)
+			return fmt.Errorf("copy from %s: %w", from.name, err)
+		}
+		if err := to.Delete(ctx, b.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return o.copy(ctx, b, from, to)
+}
+
+// damagedAt tells whether the copy at a site is known to be damaged.
+func (b *Backup) damagedAt(p *site) bool {
+	c := b.at(p)
+	return c != nil && errors.Is(c.Err, ErrDamaged)
+}
+
+// find returns the index of a backup, or -1.
+func (c *catalog) find(name string) int {
+	return slices.IndexFunc(c.backups, func(b Backup) bool { return b.Name == name })
+}
+
+// forget takes a backup out of the catalog.
+func (c *catalog) forget(name string) {
+	is := func(b Backup) bool { return b.Name == name }
+	c.backups = slices.DeleteFunc(c.backups, is)
+	for at := range c.at {
+		c.at[at] = slices.DeleteFunc(c.at[at], is)
+	}
+}
+
+// mark puts a mark beside every copy of a backup. One is enough.
+func (o *operation) mark(ctx context.Context, b Backup, kind mark) error {
+	var errs []error
+	put := 0
+	for _, p := range o.sites {
+		if c := b.at(p); c == nil || c.Err != nil {
+			continue
+		}
+		if err := p.Put(ctx, b.Name+string(kind), bytes.NewReader(nil)); err != nil && !errors.Is(err, fs.ErrExist) {
+			errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
+			continue
+		}
+		put++
+	}
+	if put > 0 {
+		return nil
+	}
+	return errors.Join(errs...)
 }
 
 // at returns what is known of the backup at a site, nil if it is not there.
@@ -573,18 +693,29 @@ func (o *operation) open(ctx context.Context, name string) (*Snapshot, *site, er
 	if _, ok := o.App.ParseBackupName(name); !ok {
 		return nil, nil, fmt.Errorf("not the name of a backup of %s: %w", o.App.Name, fs.ErrNotExist)
 	}
-	var errs []error
+	var errs, missing []error
 	for _, p := range o.sites {
 		s, err := o.openAt(ctx, p, name, o.Identities)
-		switch {
-		case err == nil:
+		if err == nil {
 			s.name = name
 			return s, p, nil
-		case ctx.Err() != nil:
+		}
+		if ctx.Err() != nil {
 			return nil, nil, ctx.Err()
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			// It may be the folder that is missing, which says nothing of the file.
+			if _, err := within(ctx, p.List); err == nil {
+				missing = append(missing, fmt.Errorf("%s: %w", p.name, fs.ErrNotExist))
+				continue
+			}
+			err = fmt.Errorf("cannot be asked: %v", err)
 		}
 		o.learn(p, name, err)
 		errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
+	}
+	if len(errs) == 0 {
+		errs = missing
 	}
 	return nil, nil, errors.Join(errs...)
 }

@@ -82,7 +82,15 @@ func (s *shelf) Delete(ctx context.Context, name string) error {
 // files is what the shelf holds.
 func (s *shelf) files() backuptest.MapLocation { return s.Location.(backuptest.MapLocation) }
 
+// names are those of the files on the shelf, but for marks.
 func (s *shelf) names(t testing.TB) []string {
+	return slices.DeleteFunc(s.all(t), func(name string) bool {
+		_, rest, _ := strings.Cut(name, ".json.")
+		return rest == "restored" || rest == "accepted" || rest == "drilled"
+	})
+}
+
+func (s *shelf) all(t testing.TB) []string {
 	files, err := s.Location.List(t.Context())
 	require.NoError(t, err)
 	names := []string{}
@@ -396,17 +404,30 @@ func TestTheHoldOfAKilledProcessEndsByItself(t *testing.T) {
 		}
 		mustCreate(t, m)
 		a.put = nil
-		a.files()["homelab-killed.lease"] = left
+		killed := "homelab-" + strings.Repeat("k", 26) + ".lease"
+		a.files()[killed] = left
 		_, err := m.Create(t.Context(), backup.BackupOptions{})
 		require.ErrorIs(t, err, backup.ErrBusy)
 		time.Sleep(10*time.Minute + time.Second)
 		mustCreate(t, m)
-		require.NotContains(t, a.names(t), "homelab-killed.lease")
+		require.NotContains(t, a.names(t), killed)
 
-		a.files()["homelab-strange.lease"] = "not ours"
-		_, err = m.Create(t.Context(), backup.BackupOptions{})
-		require.ErrorIs(t, err, backup.ErrBusy)
-		require.ErrorContains(t, err, "delete homelab-strange.lease")
+		foreign := []string{"homelab-eth0.lease", "other-" + strings.Repeat("k", 26) + ".lease"}
+		for _, name := range foreign {
+			a.files()[name] = `{"ip":"10.0.0.1"}`
+		}
+		mustCreate(t, m)
+		require.Subset(t, a.names(t), foreign)
+		for name, text := range map[string]string{
+			"foreign":                  "not ours",
+			"without a time":           `{"holder":"somebody"}`,
+			"of a clock that is ahead": `{"holder":"somebody","until":"2040-01-01T00:00:00Z"}`,
+		} {
+			a.files()[killed] = text
+			_, err = m.Create(t.Context(), backup.BackupOptions{})
+			require.ErrorIs(t, err, backup.ErrBusy, name)
+			require.ErrorContains(t, err, "delete "+killed, name)
+		}
 	})
 }
 
@@ -420,6 +441,158 @@ func TestAnOperationThatLosesItsHoldStops(t *testing.T) {
 		}}
 		_, err := m.Create(t.Context(), backup.BackupOptions{})
 		require.ErrorContains(t, err, "the hold on it could not be renewed")
+	})
+}
+
+func TestOneWhoseHoldWasTakenAwayStops(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := newShelf("a")
+		m, host, _ := managed(a)
+		m.Source = &backuptest.Faulty{Source: host, Sink: host, On: backuptest.CallView, Nth: 1, Do: func() {
+			for _, name := range a.all(t) {
+				require.NoError(t, a.Location.Delete(t.Context(), name)) // as by one whose clock is ahead
+			}
+			time.Sleep(time.Hour)
+		}}
+		_, err := m.Create(t.Context(), backup.BackupOptions{})
+		require.ErrorContains(t, err, "somebody else has taken the hold")
+		require.Empty(t, a.all(t))
+	})
+}
+
+func TestALocationThatDoesNotAnswerStopsNothing(t *testing.T) {
+	for name, ignores := range map[string]bool{"but for its context": false, "ever": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				a, b := newShelf("a"), newShelf("b")
+				hung := &hungLocation{Location: b, ignores: ignores, over: make(chan struct{})}
+				defer close(hung.over)
+				m, _, events := managed(a)
+				m.Locations = append(m.Locations, hung)
+				made := mustCreate(t, m)
+				require.ErrorContains(t, made.Copies[1].Err, "it does not answer")
+				require.NotEmpty(t, events.of(backup.EventFailed))
+				require.Less(t, time.Since(clock("2000-01-01 00:00:00")), 10*time.Minute)
+				list, err := m.List(t.Context())
+				require.ErrorContains(t, err, "location 2: it does not answer")
+				require.Len(t, list, 1)
+			})
+		})
+	}
+}
+
+// A hungLocation never answers.
+type hungLocation struct {
+	backup.Location
+	ignores bool
+	over    chan struct{}
+}
+
+func (l *hungLocation) wait(ctx context.Context) error {
+	done := ctx.Done()
+	if l.ignores {
+		done = nil
+	}
+	select {
+	case <-done:
+		return ctx.Err()
+	case <-l.over:
+		return errDown
+	}
+}
+
+func (l *hungLocation) Put(ctx context.Context, _ string, _ io.Reader) error { return l.wait(ctx) }
+func (l *hungLocation) List(ctx context.Context) ([]backup.File, error)      { return nil, l.wait(ctx) }
+func (l *hungLocation) Delete(ctx context.Context, _ string) error           { return l.wait(ctx) }
+func (l *hungLocation) Open(ctx context.Context, _ string) (io.ReadCloser, error) {
+	return nil, l.wait(ctx)
+}
+
+func TestACancelledBackupLeavesNothingWhereverItIs(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := newShelf("a"), newShelf("b")
+		m, _, _ := managed(a, b)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		// While what was stored is read back.
+		a.Location = openHook{a.Location, func(name string) {
+			if strings.HasSuffix(name, ".json") {
+				cancel()
+			}
+		}}
+		_, err := m.Create(ctx, backup.BackupOptions{})
+		require.ErrorIs(t, err, context.Canceled)
+		require.Empty(t, a.all(t))
+		require.Empty(t, b.all(t))
+	})
+}
+
+type openHook struct {
+	backup.Location
+	f func(name string)
+}
+
+func (l openHook) Open(ctx context.Context, name string) (io.ReadCloser, error) {
+	l.f(name)
+	return l.Location.Open(ctx, name)
+}
+
+func TestAHostThatSaysThatSomethingExistsIsBelieved(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, host, _ := managed(newShelf("a"))
+		m.Source = &backuptest.Faulty{Source: host, Sink: host, On: backuptest.CallRecords, Nth: 1, Err: fmt.Errorf("its own lock: %w", fs.ErrExist)}
+		_, err := m.Create(t.Context(), backup.BackupOptions{})
+		require.ErrorIs(t, err, fs.ErrExist, "and not taken for a name in use")
+	})
+}
+
+func TestADamagedCopyIsReplacedByAWholeOne(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := newShelf("a"), newShelf("b")
+		m, _, _ := managed(a, b)
+		made := mustCreate(t, m)
+		b.alter(t, made.Name, func(s string) string { return s[:len(s)/2] })
+		time.Sleep(time.Hour)
+		mustCreate(t, m)
+		require.Equal(t, a.files(), b.files())
+
+		rot := func(s string) string { return strings.Replace(s, "nas", "nbs", 1) }
+		a.alter(t, made.Name, rot) // nobody knows yet
+		b.alter(t, made.Name, func(s string) string { return s[:len(s)/2] })
+		half := b.files()[made.Name]
+		time.Sleep(time.Hour)
+		mustCreate(t, m)
+		require.Equal(t, half, b.files()[made.Name], "what is left is not given up for something that is no better")
+	})
+}
+
+func TestOpenSaysThatThereIsNoneOnlyIfAllSaySo(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := newShelf("a"), newShelf("b")
+		m, _, _ := managed(a, b)
+		made := mustCreate(t, m)
+		delete(a.files(), made.Name)
+		b.down = errDown
+		_, err := m.Open(t.Context(), made.Name)
+		require.ErrorIs(t, err, errDown)
+		require.NotErrorIs(t, err, fs.ErrNotExist)
+		b.down = fmt.Errorf("the folder: %w", fs.ErrNotExist) // that is not mounted
+		_, err = m.Open(t.Context(), made.Name)
+		require.NotErrorIs(t, err, fs.ErrNotExist)
+		require.ErrorContains(t, err, "cannot be asked: the folder")
+		b.down = nil
+		delete(b.files(), made.Name)
+		_, err = m.Open(t.Context(), made.Name)
+		require.ErrorIs(t, err, fs.ErrNotExist)
+	})
+}
+
+func TestWhatListReturnsIsTheCallersOwn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, _, _ := managed(newShelf("a"))
+		mustCreate(t, m)
+		mustList(t, m)[0].Manifest.Records["servers"] = 1000
+		require.Equal(t, int64(2), mustList(t, m)[0].Manifest.Records["servers"])
 	})
 }
 

@@ -283,6 +283,27 @@ func (c *comparison) surplus(col *collection) error {
 			c.deleted[col.Name][key] = true
 		}
 	}
+	if c.asItWas && c.snapshot.manifest.Missing[col.Name] > 0 {
+		return c.spareInvalid(col)
+	}
+	return nil
+}
+
+// spareInvalid keeps those of the host's records from deletion that are not
+// valid: they could not be in a snapshot of what was there, so that they are not
+// in it does not say that they were not there.
+func (c *comparison) spareInvalid(col *collection) error {
+	for keys := range slices.Chunk(slices.Sorted(maps.Keys(c.deleted[col.Name])), batchSize) {
+		found, err := c.lookup(col, keys)
+		if err != nil {
+			return err
+		}
+		for _, key := range keys {
+			if value := found[key]; value != nil && len(col.examine(&item{key, value, -1})) > 0 {
+				delete(c.deleted[col.Name], key)
+			}
+		}
+	}
 	return nil
 }
 
@@ -426,7 +447,9 @@ func (c *comparison) batch(col *collection, b *batch, report *CollectionReport) 
 			puts = append(puts, Record{r.key, after[i].value})
 		}
 	}
-	if err := c.checkRefs(col, after); err != nil {
+	if c.asItWas {
+		// References that pointed to nothing then do so again.
+	} else if err := c.checkRefs(col, after); err != nil {
 		return err
 	}
 	if c.write && !c.refused() && len(puts) > 0 {

@@ -1,12 +1,12 @@
 package backup
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"time"
 )
@@ -39,65 +39,73 @@ func (p Pruned) MarshalJSON() ([]byte, error) {
 	}{plain(p), errorText(p.Err)})
 }
 
-// Prune applies Retention at each Location to the backups there (guide, "Backup
-// Retention"). Scheduled backups are subject to it, and manual ones only if
-// opts say so; of the snapshots from before a restore the newest
-// KeepBeforeRestore stay. Whatever else is there, backups without a known
-// trigger too, is kept.
+// Prune applies Retention at each Location to the backups there, by what that
+// Location has (guide, "Backup Retention"). Scheduled backups are subject to it,
+// and manual ones only if opts say so; of the snapshots from before a restore the
+// newest KeepBeforeRestore stay. Whatever else is there is kept: backups without a
+// known trigger, and such as do not say of themselves what their name says or
+// have no digest. The newest good backup that has a collection is always kept, so
+// that selective ones do not push out all that others have.
 //
-// Before anything is deleted at a Location, the newest good backup that would be
-// kept there is read and verified with all that Verify checks. If it turns out
-// to be damaged the decision is made anew without it; if none verifies, nothing
-// is deleted there. What is deleted goes oldest first.
+// Before anything is deleted at a Location, the newest good backups that would be
+// kept there are read and verified with all that Verify checks. If one turns out
+// to be damaged the decision is made anew without it; if one cannot be verified
+// for another reason, nothing is deleted there. What is deleted goes oldest first.
 //
 // While a backup has shrunk and is not accepted nothing is deleted anywhere, and
 // the error wraps ErrShrunk: its predecessors may be all that is left (see
-// Accept). The decisions are returned also with an error.
+// Accept). The decisions are returned also with an error. A Location that is down
+// is no error: it has Err in its place of the result.
 func (m *Manager) Prune(ctx context.Context, opts PruneOptions) ([]Pruned, error) {
-	var o *operation
-	var err error
 	if opts.DryRun {
-		o, err = m.begin(ctx, "prune")
-	} else {
-		var release func()
-		if o, ctx, release, err = m.hold(ctx, "prune"); err == nil {
-			defer release()
+		o, err := m.begin(ctx, "prune")
+		if err != nil {
+			return nil, err
 		}
+		pruned, err := o.prune(ctx, opts)
+		return pruned, o.done(ctx, Event{}, err)
 	}
+	o, ctx, release, err := m.hold(ctx, "prune")
 	if err != nil {
 		return nil, err
 	}
+	defer release()
 	o.emit(ctx, Event{Kind: EventStarted})
 	pruned, err := o.prune(ctx, opts)
 	return pruned, o.done(ctx, Event{}, err)
 }
 
 func (o *operation) prune(ctx context.Context, opts PruneOptions) ([]Pruned, error) {
-	backups, listErr := o.list(ctx)
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
+	list := o.listHeld
+	if opts.DryRun {
+		list = o.list
+	}
+	c, err := list(ctx)
+	if c == nil {
+		return nil, err
 	}
 	var result []Pruned
-	errs := []error{listErr}
-	for _, b := range backups {
-		if len(b.Shrunk) > 0 {
-			errs = append(errs, fmt.Errorf("%w: %s (%s): nothing is deleted until somebody has looked; restore what is missing, or accept the loss", ErrShrunk, b.Name, shrinks(b.Shrunk)))
-		}
+	var errs []error
+	// The newest that has shrunk: to accept it is to accept those before it.
+	if i := slices.IndexFunc(c.backups, func(b Backup) bool { return len(b.Shrunk) > 0 }); i >= 0 {
+		b := c.backups[i]
+		errs = append(errs, fmt.Errorf("%w: %s (%s): nothing is deleted until somebody has looked; restore what is missing, or accept the loss", ErrShrunk, b.Name, shrinks(b.Shrunk)))
 	}
-	waits := len(errs) > 1
+	waits := len(errs) > 0
 	for _, p := range o.sites {
-		there := there(backups, p)
-		r := Pruned{Location: p.name}
-		if opts.DryRun || waits {
-			r.Decisions = o.decide(there, opts)
-		} else if r.Decisions, r.Proven, r.Err = o.proven(ctx, p, there, opts); r.Err == nil {
-			r.Deleted, r.Err = o.delete(ctx, p, r.Decisions)
-		}
-		if r.Err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", p.name, r.Err))
-		}
-		if !opts.DryRun && !waits {
-			o.emit(ctx, Event{Kind: EventPruned, Location: p.name, Decisions: r.Decisions, Err: r.Err})
+		r := Pruned{Location: p.name, Err: c.errs[p.name]}
+		if r.Err == nil {
+			if there := c.at[p.name]; opts.DryRun || waits {
+				r.Decisions = o.decide(there, opts)
+			} else if r.Decisions, r.Proven, r.Err = o.proven(ctx, p, there, opts); r.Err == nil {
+				r.Deleted, r.Err = o.delete(ctx, p, r.Decisions)
+			}
+			if r.Err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", p.name, r.Err))
+			}
+			if !opts.DryRun && !waits {
+				o.emit(ctx, Event{Kind: EventPruned, Location: p.name, Decisions: r.Decisions, Deleted: r.Deleted})
+			}
 		}
 		result = append(result, r)
 	}
@@ -107,23 +115,11 @@ func (o *operation) prune(ctx context.Context, opts PruneOptions) ([]Pruned, err
 	return result, errors.Join(errs...)
 }
 
-// there returns the backups with a copy at a site, as they are there.
-func there(backups []Backup, p *site) []Backup {
-	var list []Backup
-	for _, b := range backups {
-		if c := b.at(p); c != nil {
-			b.Damaged = c.Err != nil
-			list = append(list, b)
-		}
-	}
-	return list
-}
-
 // class tells which rules a backup is subject to: those of the trigger that is
 // returned, none if it is empty.
 func (o *operation) class(b Backup, opts PruneOptions) string {
 	switch {
-	case b.Manifest == nil || b.Manifest.Application != o.App.Name:
+	case !o.genuine(b):
 		return ""
 	case b.Trigger == TriggerManual && opts.Manual:
 		return TriggerScheduled
@@ -153,16 +149,52 @@ func (o *operation) decide(backups []Backup, opts PruneOptions) []Decision {
 		switch {
 		case b.Manifest == nil:
 			reason = "unreadable, it may be anything"
+		case !o.genuine(b):
+			reason = "does not say of itself what its name says, with a digest"
 		case b.Trigger == TriggerManual:
 			reason = "made by hand"
 		}
 		decisions = append(decisions, Decision{Backup: b, Keep: true, Reasons: []string{reason}})
 	}
 	for class, list := range classes {
-		decisions = append(decisions, policies[class].Decide(list, time.Now())...)
+		decided := policies[class].Decide(list, time.Now())
+		for _, a := range anchors(decided) {
+			if d := &decided[a.index]; !d.Keep {
+				d.keep("newest good one with " + a.collection)
+			}
+		}
+		decisions = append(decisions, decided...)
 	}
 	slices.SortFunc(decisions, func(a, b Decision) int { return newestFirst(a.Backup, b.Backup) })
 	return decisions
+}
+
+// anything stands for a collection that every backup has.
+const anything = ""
+
+// An anchor is the newest good backup that has a collection.
+type anchor struct {
+	collection string
+	index      int
+}
+
+// anchors returns those of decisions about one class, newest first.
+func anchors(decisions []Decision) []anchor {
+	var found []anchor
+	seen := make(map[string]bool)
+	now := time.Now()
+	for i, d := range decisions {
+		if d.Damaged || d.CreatedAt.After(now) {
+			continue
+		}
+		for _, name := range append([]string{anything}, slices.Sorted(maps.Keys(d.Manifest.Records))...) {
+			if !seen[name] {
+				seen[name] = true
+				found = append(found, anchor{name, i})
+			}
+		}
+	}
+	return found
 }
 
 // proven decides, and verifies the newest good backup of each class that has one
@@ -199,25 +231,28 @@ func damage(err error) bool {
 	return errors.Is(err, ErrDamaged) || errors.Is(err, ErrFormat) || errors.Is(err, ErrInvalid)
 }
 
-// unproven returns the newest good backup that is kept, of a class of which
-// others are deleted, unless it is proven. Without a good one it is an error to
-// delete, which Decide does not.
+// unproven returns a backup that has to be proven before the decisions are
+// carried out: the newest good one of a collection that a backup to delete has.
 func (o *operation) unproven(decisions []Decision, opts PruneOptions, proven []string) *Decision {
 	for _, class := range []string{TriggerScheduled, TriggerBeforeRestore} {
-		var newest *Decision
-		deletes := false
-		for i := range decisions {
-			d := &decisions[i]
+		var list []Decision
+		lost := make(map[string]bool)
+		for _, d := range decisions {
 			if o.class(d.Backup, opts) != class {
 				continue
 			}
-			deletes = deletes || !d.Keep
-			if d.Keep && !d.Damaged && newest == nil {
-				newest = d
+			list = append(list, d)
+			if !d.Keep {
+				lost[anything] = true
+				for name := range d.Manifest.Records {
+					lost[name] = true
+				}
 			}
 		}
-		if deletes && newest != nil && !slices.Contains(proven, newest.Name) {
-			return newest
+		for _, a := range anchors(list) {
+			if lost[a.collection] && !slices.Contains(proven, list[a.index].Name) {
+				return &list[a.index]
+			}
 		}
 	}
 	return nil
@@ -237,15 +272,18 @@ func (o *operation) delete(ctx context.Context, p *site, decisions []Decision) (
 			return deleted, fmt.Errorf("delete %s: %w", d.Name, err)
 		}
 		deleted = append(deleted, d.Name)
-		if err := p.Delete(ctx, d.Name+acceptedSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return deleted, fmt.Errorf("delete the mark of %s: %w", d.Name, err)
+		for _, kind := range []mark{markAccepted, markRestored} {
+			if err := p.Delete(ctx, d.Name+string(kind)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return deleted, fmt.Errorf("delete the mark of %s: %w", d.Name, err)
+			}
 		}
 	}
 	return deleted, nil
 }
 
-// Accept says that a person has looked at a backup that has shrunk, and that the
-// loss is all right: Prune goes on. A mark beside the backup remembers it.
+// Accept says that a person has looked at a backup that has shrunk, and that this
+// loss and those before it are all right: Prune goes on. A mark beside the copies
+// of the backup remembers it. A backup that has not shrunk is an error.
 func (m *Manager) Accept(ctx context.Context, name string) error {
 	o, ctx, release, err := m.hold(ctx, "accept")
 	if err != nil {
@@ -257,21 +295,18 @@ func (m *Manager) Accept(ctx context.Context, name string) error {
 }
 
 func (o *operation) accept(ctx context.Context, name string) error {
-	backups, listErr := o.list(ctx)
-	i := slices.IndexFunc(backups, func(b Backup) bool { return b.Name == name })
-	if i < 0 {
-		return errors.Join(fmt.Errorf("no location has %s: %w", shorten(name), fs.ErrNotExist), listErr)
+	c, err := o.listHeld(ctx)
+	if err != nil {
+		return err
 	}
-	var errs []error
-	for _, p := range o.sites {
-		if backups[i].at(p) == nil {
-			continue
-		}
-		err := p.Put(ctx, name+acceptedSuffix, bytes.NewReader(nil))
-		if err == nil || errors.Is(err, fs.ErrExist) {
-			return nil
-		}
-		errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
+	i := c.find(name)
+	switch {
+	case i < 0:
+		return fmt.Errorf("no location has %s: %w", shorten(name), fs.ErrNotExist)
+	case c.marked[markAccepted][name]:
+		return nil
+	case len(c.backups[i].Shrunk) == 0:
+		return fmt.Errorf("%w: %s has not shrunk, so there is nothing to accept", ErrInvalid, name)
 	}
-	return errors.Join(errs...)
+	return o.mark(ctx, c.backups[i], markAccepted)
 }

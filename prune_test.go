@@ -1,11 +1,13 @@
 package backup_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -89,7 +91,7 @@ func TestRetentionAppliesToScheduledBackupsAndToOthersWhenAsked(t *testing.T) {
 		}
 		require.Equal(t, "made by hand", reasons[names[0]])
 		require.Equal(t, "no trigger that retention applies to", reasons[names[2]])
-		require.Equal(t, "no trigger that retention applies to", reasons[guide], "it does not say that it is ours")
+		require.Equal(t, "does not say of itself what its name says, with a digest", reasons[guide])
 		require.Equal(t, "unreadable, it may be anything", reasons[unreadable])
 
 		pruned = mustPrune(t, m, backup.PruneOptions{Manual: true})
@@ -276,9 +278,12 @@ func TestABackupThatHasShrunkIsFlaggedAndPruningWaits(t *testing.T) {
 		require.ErrorContains(t, m.Accept(t.Context(), "homelab-backup-2030-01-01T00-00-00.json"), "no location has")
 		require.NoError(t, m.Accept(t.Context(), made.Name))
 		require.NoError(t, m.Accept(t.Context(), made.Name), "twice is once")
+		require.ErrorContains(t, m.Accept(t.Context(), names[0]), "has not shrunk")
+		require.Contains(t, a.all(t), made.Name+".accepted")
+		require.Contains(t, b.all(t), made.Name+".accepted", "at each, should one be lost")
 		require.Len(t, mustPrune(t, m, backup.PruneOptions{})[0].Deleted, 12)
-		require.Len(t, a.names(t), 1, "the mark went with the backup")
-		require.Len(t, b.names(t), 1)
+		require.Len(t, a.all(t), 1, "the mark went with the backup")
+		require.Len(t, b.all(t), 1)
 
 		host["servers"] = whole["servers"]
 		daysOf(t, m, "scheduled")
@@ -301,6 +306,103 @@ func TestAShrunkBackupIsRememberedWhenTheOneBeforeRots(t *testing.T) {
 		require.ErrorIs(t, err, backup.ErrDamaged)
 		_, err = m.Prune(t.Context(), backup.PruneOptions{})
 		require.ErrorIs(t, err, backup.ErrShrunk)
+	})
+}
+
+func TestABackupThatShrinksBitByBitIsFlaggedToo(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := newShelf("a")
+		m, host, _ := managed(a)
+		m.Retention = backup.Retention{Last: 2}
+		host["applications"], host["settings"] = map[string]string{}, map[string]string{}
+		for _, n := range []int{214, 150, 107} {
+			host["servers"] = servers(n)
+			daysOf(t, m, "scheduled")
+			_, err := m.Prune(t.Context(), backup.PruneOptions{DryRun: true})
+			require.NoError(t, err)
+		}
+		for _, n := range []int{100, 80, 60} {
+			host["servers"] = servers(n)
+			daysOf(t, m, "scheduled")
+			_, err := m.Prune(t.Context(), backup.PruneOptions{})
+			require.ErrorIs(t, err, backup.ErrShrunk)
+			require.ErrorContains(t, err, "was 214")
+		}
+		require.Len(t, a.names(t), 6)
+		// To accept the last is to accept all before it.
+		require.NoError(t, m.Accept(t.Context(), mustList(t, m)[0].Name))
+		require.Len(t, mustPrune(t, m, backup.PruneOptions{})[0].Deleted, 4)
+	})
+}
+
+func TestOneLocationDoesNotDecideForAnother(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := newShelf("a"), newShelf("b")
+		m, _, _ := managed(a, b)
+		m.Retention = backup.Retention{Last: 1}
+		names := daysOf(t, m, "scheduled", "manual", "scheduled", "scheduled")
+		for _, name := range names[1:] { // somebody has written at a only
+			a.alter(t, name, func(s string) string {
+				return strings.NewReplacer(`"created_at":"2000`, `"created_at":"1990`, `"trigger":"manual"`, `"trigger":"scheduled"`).Replace(s)
+			})
+		}
+		m.Prune(t.Context(), backup.PruneOptions{})
+		require.Equal(t, []string{names[1], names[3]}, b.names(t))
+	})
+}
+
+func TestWhatAFileSaysOfItselfIsNotBelievedAgainstItsName(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := newShelf("a")
+		m, _, _ := managed(a)
+		m.Retention = backup.Retention{Last: 2}
+		names := daysOf(t, m, repeat("scheduled", 3)...)
+		for i := range 3 {
+			a.files()[fmt.Sprintf("homelab-backup-1990-01-01T00-00-0%d.json", i)] =
+				`{"version":"1.0","created_at":"2000-01-03T12:00:00Z","application":"homelab","application_version":"2.1.0","metadata":{"trigger":"scheduled"},"data":{}}`
+			a.files()[fmt.Sprintf("homelab-backup-2000-01-03T12-00-0%d.json", i)] =
+				fmt.Sprintf(`{"version":"1.0","created_at":"2000-01-03T12:00:0%dZ","application":"homelab","application_version":"2.1.0","metadata":{"trigger":"scheduled"},"data":{}}`, i)
+		}
+		require.Equal(t, names[:1], mustPrune(t, m, backup.PruneOptions{})[0].Deleted)
+		require.Len(t, a.names(t), 8)
+	})
+}
+
+func TestASelectiveBackupDoesNotPushOutWhatOthersHave(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := newShelf("a")
+		m, _, _ := managed(a)
+		m.Retention = backup.Retention{Last: 1}
+		names := daysOf(t, m, repeat("scheduled", 3)...)
+		for range 3 {
+			b, err := m.Create(t.Context(), backup.BackupOptions{Only: []string{"users"}})
+			require.NoError(t, err)
+			names = append(names, b.Name)
+			time.Sleep(24 * time.Hour)
+		}
+		pruned := mustPrune(t, m, backup.PruneOptions{Manual: true})
+		require.Equal(t, []string{names[0], names[1], names[3], names[4]}, pruned[0].Deleted)
+		require.Equal(t, []string{names[5], names[2]}, pruned[0].Proven)
+		require.Equal(t, []string{"newest good one with applications"}, pruned[0].Decisions[3].Reasons)
+	})
+}
+
+func TestTheLogNamesWhatWasDeletedAndNothingElse(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := newShelf("a")
+		m, _, _ := managed(a)
+		m.Retention = backup.Retention{Last: 2}
+		var log bytes.Buffer
+		m.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		names := daysOf(t, m, repeat("scheduled", 4)...)
+		m.Identities = []backup.Identity{testKey("another")}
+		_, err := m.Prune(t.Context(), backup.PruneOptions{})
+		require.ErrorIs(t, err, backup.ErrWrongKey)
+		require.NotContains(t, log.String(), "backup deleted")
+		m.Identities = []backup.Identity{testKey("k")}
+		mustPrune(t, m, backup.PruneOptions{})
+		require.Equal(t, 2, strings.Count(log.String(), "backup deleted"))
+		require.Contains(t, log.String(), "backup="+names[0]+" location=a reasons=\"not among the last 2\"")
 	})
 }
 

@@ -102,7 +102,7 @@ func (s *Strategy) UnmarshalText(text []byte) (err error) {
 // A Report says what a restore did, or would do.
 type Report struct {
 	Backup             string             `json:"backup,omitempty"` // the name of what was restored, if a [Manager] opened it
-	CreatedAt          time.Time          `json:"created_at"` // of the snapshot, as the next two
+	CreatedAt          time.Time          `json:"created_at"`       // of the snapshot, as the next two
 	ApplicationVersion string             `json:"application_version"`
 	SchemaVersion      int                `json:"schema_version"`
 	Collections        []CollectionReport `json:"collections"` // in the order of restore
@@ -189,6 +189,7 @@ type incoming struct {
 	spared      map[string]map[string]bool // collection → their keys: the host's records stay
 	leftOut     problems
 	warnings    []string
+	asItWas     bool // it puts back what was there, and that was not all valid
 }
 
 func (a *App) prepare(ctx context.Context, s *Snapshot, opts RestoreOptions) (*incoming, error) {

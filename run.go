@@ -37,41 +37,57 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 	var pause time.Duration // after a failure
 	busy := false           // and that was the first ErrBusy
+	var last time.Time      // what the last backup that was made here was for
 	for {
-		at := m.wake(ctx)
-		if at.After(time.Now()) { // another time than the one that failed
+		due := m.wake(ctx)
+		if due.at.After(time.Now()) { // another time than the one that failed
 			pause, busy = 0, false
 		}
-		if err := sleepUntil(ctx, at); err != nil {
+		if err := sleepUntil(ctx, due.at); err == errAgain {
+			continue
+		} else if err != nil {
 			return err
 		}
 		wait := time.Duration(0)
-		switch err := m.runOnce(ctx, pause > 0, busy); {
-		case err == nil:
-			pause, busy = 0, false
+		switch slot, err := m.runOnce(ctx, pause > 0, busy); {
+		case err == nil && slot.After(last):
+			last, pause, busy = slot, 0, false
 		case errors.Is(err, errNotDue):
 			pause, busy, wait = 0, false, time.Minute
-		default:
+		default: // a failure, or the backup that was made does not show
 			busy = errors.Is(err, ErrBusy)
 			pause = min(max(2*pause, time.Minute), time.Hour)
 			// Two that got in each other's way must not do so again.
 			wait = pause + rand.N(pause/4)
 		}
-		if err := sleepUntil(ctx, time.Now().Add(wait)); err != nil {
+		if err := sleepUntil(ctx, time.Now().Add(wait)); err != nil && err != errAgain {
 			return err
 		}
 	}
 }
 
-// A clock may be set, and stand still while the machine sleeps, so a long wait
-// looks at it now and then.
-const longestSleep = 10 * time.Minute
+// How long to sleep without a look at the clock, which may be set and which goes
+// on while the machine sleeps, and without a look at the backups.
+const (
+	longestSleep = 10 * time.Minute
+	longestWait  = 24 * time.Hour
+)
 
+// errAgain ends a sleep that was for a time which may not be right any more.
+var errAgain = errors.New("look again")
+
+// sleepUntil sleeps until t, unless the clock is set meanwhile or it is long.
 func sleepUntil(ctx context.Context, t time.Time) error {
-	for {
-		d := min(time.Until(t.Round(0)), longestSleep)
+	for start := time.Now(); ; {
+		now := time.Now()
+		d := min(t.Round(0).Sub(now.Round(0)), longestSleep)
 		if d <= 0 {
 			return ctx.Err()
+		}
+		// Durations between times of one process are those of a clock that is not set.
+		passed, shown := now.Sub(start), now.Round(0).Sub(start.Round(0))
+		if passed > longestWait || (passed-shown).Abs() > time.Minute {
+			return errAgain
 		}
 		timer := time.NewTimer(d)
 		select {
@@ -83,19 +99,18 @@ func sleepUntil(ctx context.Context, t time.Time) error {
 	}
 }
 
-// wake returns when there will be something to do, as far as the locations that
-// can be asked tell.
-func (m *Manager) wake(ctx context.Context) time.Time {
+// wake returns what is due next, as far as the locations that can be asked tell.
+func (m *Manager) wake(ctx context.Context) dueBackup {
 	now := time.Now()
 	backups, _ := m.List(ctx)
 	due := m.due(backups, now)
 	switch {
-	case due.at.IsZero(): // but somebody may change what there is
-		return now.Add(24 * time.Hour)
+	case due.at.IsZero(): // never, unless somebody changes what there is
+		due.at = now.Add(2 * longestWait)
 	case due.after(now) && m.Jitter > 0:
-		return due.at.Add(rand.N(m.Jitter))
+		due.at = due.at.Add(rand.N(m.Jitter))
 	}
-	return due.at
+	return due
 }
 
 // Next returns when Run makes the next scheduled backup, without Jitter, as far as
@@ -123,8 +138,11 @@ func (d dueBackup) after(now time.Time) bool { return d.at.IsZero() || d.at.Afte
 // made.
 func (m *Manager) due(backups []Backup, now time.Time) dueBackup {
 	i := slices.IndexFunc(backups, func(b Backup) bool {
-		// One from the future was made by a clock that was wrong.
-		return b.Trigger == TriggerScheduled && !b.Damaged && !b.CreatedAt.After(now)
+		// One from the future was made by a clock that was wrong, unless it is only
+		// that of another replica which goes before ours.
+		slot := slotOf(b)
+		return b.Trigger == TriggerScheduled && !b.Damaged && m.genuine(b) &&
+			(!b.CreatedAt.After(now) || !slot.IsZero() && !slot.After(now))
 	})
 	if i < 0 {
 		return dueBackup{at: now, slot: latestSlot(m.Schedule, now.AddDate(0, -2, 0), now)}
@@ -137,7 +155,29 @@ func (m *Manager) due(backups []Backup, now time.Time) dueBackup {
 	case next.After(now):
 		return dueBackup{at: now, slot: next, short: &last}
 	}
-	return dueBackup{at: next, slot: latestSlot(m.Schedule, last.CreatedAt, now)}
+	return dueBackup{at: next, slot: latestSlot(m.Schedule, served(last), now)}
+}
+
+// slotOf returns the time of the schedule that a backup was made for, zero if it
+// does not say.
+func slotOf(b Backup) time.Time {
+	if b.Manifest == nil {
+		return time.Time{}
+	}
+	slot, err := time.Parse(time.RFC3339Nano, b.Manifest.Metadata[metaSlot])
+	if err != nil {
+		return time.Time{}
+	}
+	return slot
+}
+
+// served returns the time up to which a backup serves: it may have been made a
+// little before its slot, by a clock that was set back.
+func served(b Backup) time.Time {
+	if slot := slotOf(b); slot.After(b.CreatedAt) && slot.Sub(b.CreatedAt) < time.Hour {
+		return slot
+	}
+	return b.CreatedAt
 }
 
 // whole counts the copies of a backup that nothing is known against.
@@ -154,28 +194,37 @@ func (m *Manager) whole(b Backup) int {
 // nextSlot returns the time of the schedule that follows a backup, leaving one
 // out that a late backup serves as well.
 func nextSlot(s Schedule, last Backup) time.Time {
-	next := s.Next(last.CreatedAt)
-	slot, err := time.Parse(time.RFC3339, last.Manifest.Metadata[metaSlot])
-	if err != nil || slot.After(last.CreatedAt) || next.IsZero() {
+	from := served(last)
+	next := after(s, from)
+	slot := slotOf(last)
+	if slot.IsZero() || slot.After(from) || next.IsZero() {
 		return next
 	}
-	if after := s.Next(slot); after.Equal(next) && next.Sub(last.CreatedAt) < next.Sub(slot)/4 {
-		return s.Next(next)
+	if after(s, slot).Equal(next) && next.Sub(from) < next.Sub(slot)/4 {
+		return after(s, next)
 	}
 	return next
 }
 
+// after returns the next time of a schedule. One that does not go on has none.
+func after(s Schedule, t time.Time) time.Time {
+	if next := s.Next(t); next.After(t) {
+		return next
+	}
+	return time.Time{}
+}
+
 // latestSlot returns the last time of the schedule after one time and not after
 // another, zero if there is none.
-func latestSlot(s Schedule, after, now time.Time) time.Time {
-	if recent := now.AddDate(0, -2, 0); after.Before(recent) {
+func latestSlot(s Schedule, from, now time.Time) time.Time {
+	if recent := now.AddDate(0, -2, 0); from.Before(recent) {
 		// Long ago there may be many of them.
-		if slot := s.Next(recent); !slot.IsZero() && !slot.After(now) {
-			after = recent
+		if slot := after(s, recent); !slot.IsZero() && !slot.After(now) {
+			from = recent
 		}
 	}
 	var slot time.Time
-	for next := s.Next(after); !next.IsZero() && !next.After(now); next = s.Next(next) {
+	for next := after(s, from); !next.IsZero() && !next.After(now); next = after(s, next) {
 		slot = next
 	}
 	return slot
@@ -186,39 +235,47 @@ func latestSlot(s Schedule, after, now time.Time) time.Time {
 const lateness = time.Minute
 
 // runOnce makes the scheduled backup that is due, if there still is one when
-// nobody else can make it.
-func (m *Manager) runOnce(ctx context.Context, again, busy bool) error {
+// nobody else can make it. It returns the time of the Schedule that it was for.
+func (m *Manager) runOnce(ctx context.Context, again, busy bool) (time.Time, error) {
 	o, held, release, err := m.hold(ctx, "run")
 	if err != nil {
 		if ctx.Err() == nil && (busy || !errors.Is(err, ErrBusy)) {
 			m.emit(ctx, Event{Kind: EventFailed, Operation: "run", Err: err})
 		}
-		return err
+		return time.Time{}, err
 	}
 	defer release()
-	b, err := o.scheduled(held, again)
+	b, slot, err := o.scheduled(held, again)
 	if err == errNotDue {
-		return err
+		return slot, err
 	}
-	return o.done(held, Event{Backup: b.Name, Manifest: b.Manifest}, err)
+	return slot, o.done(held, Event{Backup: b.Name, Manifest: b.Manifest}, err)
 }
 
 // errNotDue: somebody else was faster, or the clock was set back.
 var errNotDue = errors.New("no scheduled backup is due")
 
-func (o *operation) scheduled(ctx context.Context, again bool) (b Backup, err error) {
+func (o *operation) scheduled(ctx context.Context, again bool) (b Backup, slot time.Time, err error) {
+	c, err := o.listHeld(ctx)
+	if err != nil {
+		return Backup{}, slot, err
+	}
 	now := time.Now()
-	backups, _ := o.list(ctx) // what cannot be listed is filled in or fails below
-	due := o.due(backups, now)
+	due := o.due(c.backups, now)
 	if due.after(now) {
-		return Backup{}, errNotDue
+		return Backup{}, slot, errNotDue
 	}
 	o.emit(ctx, Event{Kind: EventStarted})
 	if due.short != nil {
-		b = *due.short
-		if from := b.source(o.sites); from != nil {
-			b.Copies = o.spread(ctx, b, from)
+		o.fill(ctx, c)
+		if c, err = o.listHeld(ctx); err != nil {
+			return *due.short, due.slot, err
 		}
+		b = *due.short
+		if i := c.find(b.Name); i >= 0 {
+			b = c.backups[i]
+		}
+		b.Copies = append(slices.Clone(b.Copies), o.down...)
 		err = o.enough(b)
 	} else {
 		if !again && !due.slot.IsZero() && now.Sub(due.at) > o.Jitter+lateness {
@@ -228,36 +285,55 @@ func (o *operation) scheduled(ctx context.Context, again bool) (b Backup, err er
 		opts.Recipients, opts.Limits, opts.CreatedAt = nil, Limits{}, time.Time{}
 		opts.Metadata = map[string]string{metaTrigger: TriggerScheduled}
 		if !due.slot.IsZero() {
-			opts.Metadata[metaSlot] = due.slot.UTC().Format(time.RFC3339)
+			opts.Metadata[metaSlot] = due.slot.UTC().Format(time.RFC3339Nano)
 		}
 		b, err = o.create(ctx, opts)
 	}
 	if err != nil {
-		return b, err
+		return b, due.slot, err
 	}
-	if o.drillDue(backups, b) {
-		if _, err := o.drill(ctx, b.Name); err != nil {
-			return b, fmt.Errorf("drill: %w", err)
+	if o.drillDue(c, b) {
+		if err := o.drilled(ctx, c, b); err != nil {
+			return b, due.slot, fmt.Errorf("drill: %w", err)
 		}
 	}
 	if _, err := o.prune(ctx, PruneOptions{}); err != nil {
 		o.emit(ctx, Event{Kind: EventFailed, Err: fmt.Errorf("prune: %w", err)})
 	}
-	return b, nil
+	return b, due.slot, nil
 }
 
-// drillDue tells whether a time of the DrillSchedule lies between the scheduled
-// backup before and this one.
-func (m *Manager) drillDue(before []Backup, b Backup) bool {
+// drillDue tells whether a time of the DrillSchedule lies between the last
+// scheduled backup that passed a drill and this one.
+func (m *Manager) drillDue(c *catalog, b Backup) bool {
 	if m.DrillSchedule == nil {
 		return false
 	}
-	i := slices.IndexFunc(before, func(old Backup) bool {
-		return old.Trigger == TriggerScheduled && !old.Damaged && newestFirst(b, old) < 0
-	})
-	if i < 0 {
-		return true
+	var last time.Time
+	for name := range c.marked[markDrilled] {
+		if at, ok := m.App.ParseBackupName(name); ok && at.After(last) && !at.After(b.CreatedAt) {
+			last = at
+		}
 	}
-	next := m.DrillSchedule.Next(before[i].CreatedAt)
-	return !next.IsZero() && !next.After(b.CreatedAt)
+	next := after(m.DrillSchedule, last)
+	return last.IsZero() || !next.IsZero() && !next.After(b.CreatedAt)
+}
+
+// drilled puts a backup to a drill, and if it passes leaves a mark in the place
+// of those before it.
+func (o *operation) drilled(ctx context.Context, c *catalog, b Backup) error {
+	if _, err := o.drill(ctx, b.Name); err != nil {
+		return err
+	}
+	if err := o.mark(ctx, b, markDrilled); err != nil {
+		return err
+	}
+	for name := range c.marked[markDrilled] {
+		for _, p := range o.sites {
+			if err := p.remove(ctx, name+string(markDrilled)); err != nil {
+				o.failed(ctx, p, name, fmt.Errorf("delete the mark of an earlier drill: %w", err))
+			}
+		}
+	}
+	return nil
 }

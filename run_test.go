@@ -16,8 +16,9 @@ import (
 )
 
 // small returns a Manager of a host of one record, and its events.
-func small(locations ...*shelf) (*backup.Manager, *eventLog) {
-	m, _, events := managed(locations...)
+func small(locations ...backup.Location) (*backup.Manager, *eventLog) {
+	m, _, events := managed()
+	m.Locations = locations
 	m.App = &backup.App{Name: "homelab", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{list("users")}}
 	m.Source = backuptest.MapStore{"users": {"1": `{"id":1}`}}
 	m.Recipients, m.Identities = nil, nil
@@ -40,10 +41,25 @@ func running(t testing.TB, m *backup.Manager) (stop func()) {
 	return stop
 }
 
+// timesAt is times of a shelf whose Location is another's.
+func timesAt(s *shelf) []string {
+	location := s.Location
+	switch l := location.(type) {
+	case unlistable:
+		location = l.Location
+	case forgetful:
+		location = l.Location
+	}
+	return times(&shelf{Location: location})
+}
+
 // times returns when scheduled backups were made, oldest first.
 func times(s *shelf) []string {
 	var at []string
 	for name := range s.files() {
+		if !strings.HasSuffix(name, ".json") {
+			continue
+		}
 		at = append(at, strings.TrimSuffix(strings.TrimPrefix(name, "homelab-backup-"), ".json"))
 	}
 	slices.Sort(at)
@@ -166,6 +182,93 @@ func TestAScheduleThatNeverComesDoesNothing(t *testing.T) {
 	})
 }
 
+func TestNoScheduleAndNoLocationMakesBackupsWithoutAPause(t *testing.T) {
+	for name, c := range map[string]struct {
+		schedule backup.Schedule
+		shelf    func(*shelf)
+		most     int
+	}{
+		"a list that fails": {backup.Daily{}, func(s *shelf) { s.Location = unlistable{s.Location} }, 0},
+		"a list that lags":  {backup.Daily{}, func(s *shelf) { s.Location = forgetful{s.Location} }, 40},
+		"fractions":         {backup.Daily{At: 3*time.Hour + time.Second/2}, func(*shelf) {}, 1},
+		"standing still":    {still{}, func(*shelf) {}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				a := newShelf("a")
+				c.shelf(a)
+				m, _ := small(lockable{a})
+				m.Schedule = c.schedule
+				until("2000-01-01 12:00:00")
+				stop := running(t, m)
+				defer stop()
+				until("2000-01-02 02:00:00")
+				require.LessOrEqual(t, len(timesAt(a)), c.most)
+				if name == "fractions" {
+					until("2000-01-02 12:00:00")
+					require.Len(t, timesAt(a), 2)
+				}
+			})
+		})
+	}
+}
+
+func TestClocksThatDisagreeMakeNoSecondBackup(t *testing.T) {
+	for name, stamp := range map[string]string{"set back": "2000-01-02 02:59:58", "ahead": "2000-01-02 03:00:07"} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				a := newShelf("a")
+				m, _ := small(a)
+				until("2000-01-01 12:00:00")
+				_, err := m.Create(t.Context(), backup.BackupOptions{CreatedAt: clock(stamp), Metadata: map[string]string{"trigger": "scheduled", "scheduled_for": "2000-01-02T03:00:00Z"}})
+				require.NoError(t, err)
+				until("2000-01-02 03:00:00")
+				m.Schedule = backup.Daily{At: 3 * time.Hour}
+				stop := running(t, m)
+				defer stop()
+				until("2000-01-03 12:00:00")
+				require.Len(t, times(a), 2)
+				require.Equal(t, "2000-01-03T03-00-00", times(a)[1])
+			})
+		})
+	}
+}
+
+func TestRunLooksAgainWhenTheBackupsAreGone(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := newShelf("a")
+		m, _ := small(a)
+		m.Schedule = backup.Monthly{}
+		stop := running(t, m)
+		defer stop()
+		until("2000-01-02 00:00:00")
+		clear(a.files())
+		until("2000-01-03 12:00:00")
+		require.Len(t, times(a), 1)
+	})
+}
+
+// still is a schedule that breaks the rule.
+type still struct{}
+
+func (still) Next(time.Time) time.Time { return clock("2000-01-01 00:00:00") }
+
+type unlistable struct{ backup.Location }
+
+func (unlistable) List(context.Context) ([]backup.File, error) { return nil, errDown }
+
+// A forgetful location shows nothing of what it has.
+type forgetful struct{ backup.Location }
+
+func (forgetful) List(context.Context) ([]backup.File, error) { return nil, nil }
+
+// lockable holds nobody up, so that a list is not needed for that.
+type lockable struct{ *shelf }
+
+func (lockable) Lock(context.Context, string, string) (func() error, error) {
+	return func() error { return nil }, nil
+}
+
 func TestAnIrregularScheduleIsKeptTo(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		a := newShelf("a")
@@ -256,10 +359,10 @@ func TestTooFewCopiesAreFilledInByALaterTryAndNotMadeAnew(t *testing.T) {
 		b.down = nil
 		until("2000-01-02 22:00:00")
 		require.Len(t, times(a), 2)
-		require.Equal(t, times(a)[1:], times(b), "the newest is copied there")
+		require.Equal(t, times(a), times(b), "what is missing is copied there")
 		failures := len(events.of(backup.EventFailed))
 		until("2000-01-03 12:00:00")
-		require.Equal(t, times(a), times(b), "what is missing is filled in")
+		require.Len(t, times(b), 3)
 		require.Len(t, events.of(backup.EventFailed), failures)
 	})
 }
@@ -338,11 +441,17 @@ func TestDrillsRunWithTheFirstBackupAfterTheirTime(t *testing.T) {
 		}, drilled)
 		require.Empty(t, events.of(backup.EventFailed))
 
-		m.CheckDrill = func(context.Context, backup.DataSource) error { return errors.New("nobody could log in") }
-		until("2000-01-24 12:00:00")
-		require.Len(t, events.of(backup.EventFailed), 1)
-		require.ErrorContains(t, events.of(backup.EventFailed)[0].Err, "nobody could log in")
-		require.Len(t, times(a), 2, "nothing is pruned when the newest does not restore")
+		fails := errors.New("nobody could log in")
+		m.CheckDrill = func(context.Context, backup.DataSource) error { return fails }
+		until("2000-01-26 12:00:00")
+		require.Len(t, events.of(backup.EventFailed), 3, "each is tried until one passes")
+		require.ErrorIs(t, events.of(backup.EventFailed)[0].Err, fails)
+		require.Len(t, times(a), 4, "nothing is pruned while the newest do not restore")
+		fails = nil
+		until("2000-01-28 12:00:00")
+		require.Len(t, events.of(backup.EventFailed), 3)
+		require.Len(t, times(a), 1)
+		require.Equal(t, []string{"homelab-backup-2000-01-27T03-00-00.json.drilled", "homelab-backup-2000-01-28T03-00-00.json"}, a.all(t))
 	})
 }
 

@@ -330,8 +330,9 @@ func (s *Snapshot) header(doc *codec.Document) error {
 }
 
 // Manifest returns what the snapshot says of itself.
-func (s *Snapshot) Manifest() Manifest {
-	m := s.manifest
+func (s *Snapshot) Manifest() Manifest { return s.manifest.clone() }
+
+func (m Manifest) clone() Manifest {
 	m.Metadata, m.Records, m.Missing = maps.Clone(m.Metadata), maps.Clone(m.Records), maps.Clone(m.Missing)
 	if m.Salvaged != nil {
 		m.Salvaged = &Salvaged{m.Salvaged.LostBytes, maps.Clone(m.Salvaged.Records)}

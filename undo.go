@@ -61,7 +61,8 @@ func (m *Manager) checkSink() error {
 // Restore is [App.Restore] into the Sink with a way back: what the collections
 // concerned hold is stored as a backup with the trigger "before restore" before
 // anything changes. It is taken inside the transaction that changes them, so
-// that it is just what the restore replaces, whatever else writes to the host.
+// that it is just what the restore replaces, whatever else writes to the host;
+// until it is stored at one Location, others may have to wait to write.
 // Report.UndoneBy names it, and Undo restores it. Without one there is no
 // restore; one that changes nothing has none.
 //
@@ -84,6 +85,9 @@ func (m *Manager) Restore(ctx context.Context, s *Snapshot, opts RestoreOptions)
 // Apply is [Plan.Apply] with a way back, for a plan of the method Plan. See
 // Restore.
 func (m *Manager) Apply(ctx context.Context, p *Plan) (Report, error) {
+	if p.in.App != m.App {
+		return Report{}, fmt.Errorf("%w: the plan is of another App than that of the Manager", ErrForeign)
+	}
 	return m.change(ctx, "restore", func(ctx context.Context, o *operation) (Report, error) {
 		return o.run(ctx, p.in, p.writing)
 	})
@@ -92,8 +96,11 @@ func (m *Manager) Apply(ctx context.Context, p *Plan) (Report, error) {
 // Undo restores the newest backup with the trigger "before restore", replacing
 // the collections in it, and so takes the last restore back. As a restore of its
 // own it can itself be undone: a second Undo brings back what the first one took
-// away. What it would do PlanUndo tells. It returns an error that wraps
-// fs.ErrNotExist if there is nothing to undo.
+// away. What it would do PlanUndo tells. Records of the host that are not valid,
+// and so are not in that backup, stay. References that pointed to nothing then do
+// so again; one of a record that came later, to a record that goes, is
+// ErrDangling. It returns an error that wraps fs.ErrNotExist if there is nothing
+// to undo.
 func (m *Manager) Undo(ctx context.Context) (Report, error) {
 	return m.change(ctx, "undo", func(ctx context.Context, o *operation) (Report, error) {
 		in, err := o.prepareUndo(ctx)
@@ -107,28 +114,59 @@ func (m *Manager) Undo(ctx context.Context) (Report, error) {
 
 // prepareUndo opens the newest backup from before a restore.
 func (o *operation) prepareUndo(ctx context.Context) (*incoming, error) {
-	backups, listErr := o.list(ctx)
-	i := slices.IndexFunc(backups, func(b Backup) bool { return b.Trigger == TriggerBeforeRestore })
-	if i < 0 {
-		return nil, errors.Join(fmt.Errorf("there is no backup from before a restore, so nothing to undo: %w", fs.ErrNotExist), listErr)
+	c, listErr := o.list(ctx)
+	if c == nil {
+		return nil, listErr
 	}
-	s, _, err := o.open(ctx, backups[i].Name)
+	for _, b := range c.backups {
+		switch {
+		case b.Manifest == nil:
+			return nil, fmt.Errorf("%s may be from before a later restore, and cannot be read; try again, or restore the backup that you want by its name: %w", b.Name, b.Copies[0].Err)
+		case b.Trigger != TriggerBeforeRestore:
+			continue
+		case b.CreatedAt.After(time.Now().Add(time.Minute)):
+			return nil, fmt.Errorf("%w: %s is from before a restore by a clock that was ahead, so which one is the last cannot be told; restore the backup that you want by its name", ErrInvalid, b.Name)
+		}
+		in, err := o.prepareBack(ctx, b.Name)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", b.Name, err)
+		}
+		if !c.marked[markRestored][b.Name] {
+			// The process was killed in that restore. If the host is as it was before,
+			// nothing came of it.
+			report, err := in.run(ctx, o.Sink, func(w Writer) *comparison { return &comparison{incoming: in, host: w} })
+			if err != nil || !report.changes() {
+				in.snapshot.Close()
+				if err != nil {
+					return nil, fmt.Errorf("%s: %w", b.Name, err)
+				}
+				continue
+			}
+			in.warn(fmt.Sprintf("the restore before which %s was made did not come to its end, so it may not have taken place", b.Name))
+		}
+		for _, c := range o.down {
+			in.warn(fmt.Sprintf("%s could not be asked for a newer backup from before a restore: %v", c.Location, c.Err))
+		}
+		if listErr != nil {
+			in.warn(fmt.Sprintf("not all could be asked for a newer backup from before a restore: %v", listErr))
+		}
+		return in, nil
+	}
+	return nil, errors.Join(fmt.Errorf("there is no backup from before a restore, so nothing to undo: %w", fs.ErrNotExist), listErr)
+}
+
+// prepareBack opens a backup from before a restore.
+func (o *operation) prepareBack(ctx context.Context, name string) (*incoming, error) {
+	s, _, err := o.open(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", backups[i].Name, err)
+		return nil, err
 	}
 	in, err := o.App.prepare(ctx, s, RestoreOptions{Strategy: Replace, Progress: o.progress(ctx, nil)})
 	if err != nil {
 		s.Close()
-		return nil, fmt.Errorf("%s: %w", backups[i].Name, err)
+		return nil, err
 	}
-	// What pointed to nothing then is put back as it was.
-	in.opts.AllowDangling = in.seen.dangling(true).total > 0
-	for _, c := range o.down {
-		in.warn(fmt.Sprintf("%s could not be asked for a newer backup from before a restore: %v", c.Location, c.Err))
-	}
-	if listErr != nil {
-		in.warn(fmt.Sprintf("not all could be asked for a newer backup from before a restore: %v", listErr))
-	}
+	in.asItWas = true
 	return in, nil
 }
 
@@ -137,24 +175,39 @@ func (m *Manager) change(ctx context.Context, name string, do func(context.Conte
 	if err := m.checkSink(); err != nil {
 		return Report{}, err
 	}
-	o, held, release, err := m.hold(ctx, name)
-	if err != nil {
+	o, report, err := m.holding(ctx, name, do)
+	if o == nil {
 		return Report{}, err
 	}
-	o.emit(ctx, Event{Kind: EventStarted})
-	report, err := do(held, o)
-	release()
-	if err == nil && m.AfterRestore != nil {
+	if err != nil {
+		return Report{}, o.done(ctx, Event{}, err)
+	}
+	if m.AfterRestore != nil && report.changes() {
 		// It may want to make a backup, so nothing is held any more.
 		if err := m.AfterRestore(ctx, report); err != nil {
 			report.AfterRestore = err.Error()
 		}
 	}
 	report.Duration = time.Since(o.start)
+	return report, o.done(ctx, Event{Report: &report, Backup: report.UndoneBy}, nil)
+}
+
+// holding runs the part of change during which all is held. The operation is nil
+// if it was not to be had.
+func (m *Manager) holding(ctx context.Context, name string, do func(context.Context, *operation) (Report, error)) (*operation, Report, error) {
+	o, held, release, err := m.hold(ctx, name)
 	if err != nil {
-		report = Report{}
+		return nil, Report{}, err
 	}
-	return report, o.done(ctx, Event{Report: &report, Backup: report.UndoneBy}, err)
+	defer release()
+	o.emit(ctx, Event{Kind: EventStarted})
+	report, err := do(held, o)
+	return o, report, lost(held, err)
+}
+
+// changes tells whether a restore changed anything, or would.
+func (r Report) changes() bool {
+	return slices.ContainsFunc(r.Collections, func(c CollectionReport) bool { return c.Added+c.Updated+c.Deleted > 0 })
 }
 
 // run makes a comparison that writes, with a way back.
@@ -167,7 +220,14 @@ func (o *operation) run(ctx context.Context, in *incoming, start func(Writer) *c
 		return in.run(ctx, o.Sink, start)
 	}
 	back := &wayBack{Sink: o.Sink, operation: o, collections: names}
+	ended := false
+	defer func() {
+		if !ended { // the host panics, and rolls back
+			back.drop(ctx)
+		}
+	}()
 	report, err := in.run(ctx, back, start)
+	ended = true
 	if back.err != nil {
 		return Report{}, fmt.Errorf("nothing was changed, because what is there could not be stored first: %w", back.err)
 	}
@@ -178,9 +238,12 @@ func (o *operation) run(ctx context.Context, in *incoming, start func(Writer) *c
 		back.drop(ctx)
 		return Report{}, err
 	}
-	if !slices.ContainsFunc(report.Collections, func(c CollectionReport) bool { return c.Added+c.Updated+c.Deleted > 0 }) {
+	if !report.changes() {
 		back.drop(ctx)
 		return report, nil
+	}
+	if err := o.mark(ctx, back.saved, markRestored); err != nil {
+		report.Warnings = append(report.Warnings, fmt.Sprintf("%s: that the restore took place could not be noted there: %v", back.saved.Name, err))
 	}
 	report.UndoneBy = back.saved.Name
 	for _, left := range back.saved.Manifest.LeftOut {
@@ -226,15 +289,12 @@ func (b *wayBack) Update(ctx context.Context, write func(Writer) error) error {
 	})
 }
 
-// drop takes the snapshot away that nothing came of. One that stays does no
-// harm: to restore it changes nothing.
+// drop takes the snapshot away that nothing came of.
 func (b *wayBack) drop(ctx context.Context) {
 	if b.at == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-	defer cancel()
-	if err := b.at.Delete(ctx, b.saved.Name); err != nil {
+	if err := b.at.remove(ctx, b.saved.Name); err != nil {
 		b.failed(ctx, b.at, b.saved.Name, fmt.Errorf("take away what was stored before a restore that changed nothing: %w", err))
 	}
 	b.saved, b.at = Backup{}, nil

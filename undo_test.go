@@ -182,6 +182,133 @@ func TestARestoreThatChangesNothingLeavesNothingToUndo(t *testing.T) {
 	})
 }
 
+func TestAPanicOfTheHostLeavesNothingHeldAndNothingBehind(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := newShelf("a")
+		m, host, _ := managed(a)
+		made := mustCreate(t, m)
+		change(host)
+		m.Sink = &backuptest.Faulty{Source: host, Sink: host, On: backuptest.CallPut, Nth: 1, Do: func() { panic("a bug") }}
+		s := open(t, m, made.Name)
+		require.PanicsWithValue(t, "a bug", func() {
+			m.Restore(t.Context(), s, backup.RestoreOptions{Strategy: backup.Replace})
+		})
+		require.Equal(t, []string{made.Name}, a.all(t))
+		m.Sink = host
+		_, err := m.Restore(t.Context(), s, backup.RestoreOptions{Strategy: backup.Replace})
+		require.NoError(t, err, "free again")
+	})
+}
+
+func TestUndoIsOfTheLastRestoreThatTookPlace(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := newShelf("a")
+		m, host, _ := managed(a)
+		made := mustCreate(t, m)
+		change(host)
+		before := host.Clone()
+		s := open(t, m, made.Name)
+		_, err := m.Restore(t.Context(), s, backup.RestoreOptions{Strategy: backup.Replace})
+		require.NoError(t, err)
+
+		// A later one is killed before the commit.
+		time.Sleep(time.Hour)
+		b, err := m.Create(t.Context(), backup.BackupOptions{Metadata: map[string]string{"trigger": "before restore"}})
+		require.NoError(t, err)
+		plan, err := m.PlanUndo(t.Context())
+		require.NoError(t, err)
+		require.NotEqual(t, b.Name, plan.Report().Backup)
+		require.NoError(t, plan.Close())
+
+		// It cannot be told whether it took place once the host has gone on.
+		users := host["users"]
+		host["users"] = map[string]string{"8": `{"id":8}`}
+		plan, err = m.PlanUndo(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, b.Name, plan.Report().Backup)
+		require.Contains(t, plan.Report().Warnings[0], "may not have taken place")
+		require.NoError(t, plan.Close())
+		host["users"] = users
+
+		_, err = m.Undo(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, before, host.Clone())
+	})
+}
+
+func TestUndoDoesNotGuessWhichIsTheLast(t *testing.T) {
+	for name, c := range map[string]struct {
+		file func(string) (string, string)
+		want string
+	}{
+		"unreadable": {func(text string) (string, string) { return "homelab-backup-2000-01-05T00-00-00.json", text[50:] }, "cannot be read"},
+		"of a clock that was ahead": {func(text string) (string, string) {
+			return "homelab-backup-2040-01-01T00-00-00.json", strings.NewReplacer(`"created_at":"2000-01-01T00`, `"created_at":"2040-01-01T00`, "manual", "before restore").Replace(text)
+		}, "clock that was ahead"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				a := newShelf("a")
+				m, host, _ := managed(a)
+				made := mustCreate(t, m)
+				change(host)
+				_, err := m.Restore(t.Context(), open(t, m, made.Name), backup.RestoreOptions{Strategy: backup.Replace})
+				require.NoError(t, err)
+				file, text := c.file(a.files()[made.Name])
+				a.files()[file] = text
+				_, err = m.Undo(t.Context())
+				require.ErrorContains(t, err, c.want)
+				require.ErrorContains(t, err, file)
+				require.ErrorContains(t, err, "by its name")
+				require.Equal(t, homelabStore(), exceptLogs(host))
+			})
+		})
+	}
+}
+
+func TestUndoLeavesRecordsAloneThatCouldNotBeStored(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, host, _ := managed(newShelf("a"))
+		made := mustCreate(t, m)
+		host["servers"] = map[string]string{"s9": `{"id":"s9","name":""}`}
+		host["settings"] = map[string]string{"home_server": `"s9"`}
+		host["applications"] = map[string]string{}
+		before := host.Clone()
+		_, err := m.Restore(t.Context(), open(t, m, made.Name), backup.RestoreOptions{Strategy: backup.Merge})
+		require.NoError(t, err)
+		require.Len(t, host["servers"], 3)
+		_, err = m.Undo(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, before, host.Clone())
+	})
+}
+
+func TestUndoPutsBackReferencesToNothingAndMakesNoNewOnes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, host, _ := managed(newShelf("a"))
+		host["settings"]["home_server"] = `"s2"`
+		made := mustCreate(t, m)
+		host["settings"]["home_server"] = `"gone"`
+		before := host.Clone()
+		_, err := m.Restore(t.Context(), open(t, m, made.Name), backup.RestoreOptions{Only: []string{"settings"}, Strategy: backup.Replace})
+		require.NoError(t, err)
+		_, err = m.Undo(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, before, host.Clone())
+
+		host["settings"]["home_server"] = `"s2"`
+		host["servers"] = map[string]string{"s2": host["servers"]["s2"]}
+		_, err = m.Restore(t.Context(), open(t, m, made.Name), backup.RestoreOptions{Only: []string{"servers"}})
+		require.NoError(t, err)
+		host["applications"]["a9"] = `{"id":"a9","name":"later","server_id":"s1"}`
+		now := host.Clone()
+		_, err = m.Undo(t.Context())
+		require.ErrorIs(t, err, backup.ErrDangling)
+		require.ErrorContains(t, err, `applications "a9" /server_id`)
+		require.Equal(t, now, host.Clone())
+	})
+}
+
 func TestThereIsNothingToUndo(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		m, _, _ := managed(newShelf("a"))
@@ -335,10 +462,13 @@ func TestTheHostIsToldThatTimeWentBack(t *testing.T) {
 		require.Equal(t, report.UndoneBy, told[0].UndoneBy)
 		require.Equal(t, report.Collections, told[0].Collections)
 
+		_, err = m.Restore(t.Context(), open(t, m, made.Name), backup.RestoreOptions{Strategy: backup.Replace})
+		require.NoError(t, err)
+		require.Len(t, told, 1, "nothing to tell of a restore that changed nothing")
 		m.Sink = &backuptest.Faulty{Source: host, Sink: host, On: backuptest.CallCommit, Nth: 1, Err: errDown}
 		_, err = m.Undo(t.Context())
 		require.Error(t, err)
-		require.Len(t, told, 1, "nothing to tell of a restore that failed")
+		require.Len(t, told, 1, "nor of one that failed")
 	})
 }
 

@@ -371,6 +371,35 @@ func decimalOf(number string) decimal {
 	return d
 }
 
+// Canonical appends a form of the compact value v to dst that is the same for all
+// values that are Equal, and for no others.
+func Canonical(dst, v []byte) []byte { return canonical(dst, Decode(v)) }
+
+func canonical(dst []byte, v any) []byte {
+	switch v := v.(type) {
+	case map[string]any:
+		dst = append(dst, '{')
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			dst = append(append(dst, Quote(name)...), ':')
+			dst = append(canonical(dst, v[name]), ',')
+		}
+		return append(dst, '}')
+	case []any:
+		dst = append(dst, '[')
+		for _, e := range v {
+			dst = append(canonical(dst, e), ',')
+		}
+		return append(dst, ']')
+	case string:
+		return append(dst, Quote(v)...)
+	case json.Number:
+		d := decimalOf(string(v))
+		return fmt.Appendf(dst, "%t %s %d", d.negative, d.digits, d.exp)
+	default:
+		return fmt.Append(dst, v)
+	}
+}
+
 type member struct {
 	name  string
 	value []byte

@@ -361,3 +361,18 @@ func TestEqualAgreesWithASlowReference(t *testing.T) {
 		}
 	}
 }
+
+func TestCanonicalIsTheSameForEqualValuesOnly(t *testing.T) {
+	values := []string{`{}`, `[]`, `""`, `null`, `true`, `false`, `0`, `1`, `-1`, `"1"`, `"null"`, `{"a":1}`, `{"b":1}`, `{"a":"1"}`, `[1]`, `[1,2]`, `[[1],2]`, `[[1,2]]`,
+		`{"a":{"b":1}}`, `{"a":1,"b":2}`, `12345678901234567890`, `12345678901234567891`, `1e400`, `"a,\"b"`, `["a","b"]`, `["a,b"]`}
+	same := map[string]string{`1`: `1.0`, `0`: `-0e7`, `{"a":1,"b":2}`: `{"b":20e-1,"a":1}`, `"1"`: `"\u0031"`, `1e400`: `10e399`}
+	for i, a := range values {
+		for j, b := range values {
+			require.Equal(t, i == j, string(Canonical(nil, []byte(a))) == string(Canonical(nil, []byte(b))), "%s %s", a, b)
+			require.Equal(t, i == j, Equal([]byte(a), []byte(b)), "%s %s", a, b)
+		}
+		if b, ok := same[a]; ok {
+			require.Equal(t, string(Canonical(nil, []byte(a))), string(Canonical(nil, []byte(b))), "%s %s", a, b)
+		}
+	}
+}
