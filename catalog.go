@@ -115,26 +115,35 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 		return nil, err
 	}
 	var errs []error
-	byName := make(map[string]*Backup)
+	merged := make(map[string]*Backup)
 	for _, p := range o.sites {
 		if err := c.errs[p.name]; err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
 		}
 		for _, b := range c.at[p.name] {
 			b.Copies = slices.Clone(b.Copies)
-			if known := byName[b.Name]; known != nil {
+			if known := merged[b.Name]; known != nil {
 				known.merge(b)
 			} else {
-				byName[b.Name] = &b
+				merged[b.Name] = &b
 			}
 		}
 	}
-	c.backups = make([]Backup, 0, len(byName))
-	for _, b := range byName {
+	c.backups = make([]Backup, 0, len(merged))
+	for _, b := range merged {
 		c.backups = append(c.backups, *b)
 	}
 	slices.SortFunc(c.backups, newestFirst)
 	c.flag()
+	shrunk := make(map[string][]Shrink)
+	for _, b := range c.backups {
+		shrunk[b.Name] = b.Shrunk
+	}
+	for _, there := range c.at {
+		for i := range there {
+			there[i].Shrunk = shrunk[there[i].Name]
+		}
+	}
 	return c, errors.Join(errs...)
 }
 

@@ -204,7 +204,7 @@ func TestNothingIsDeletedWithoutAGoodBackupOrAfterALoss(t *testing.T) {
 	o := m.fails(statusFailed, "tomo backup accept "+shrunk.Name, "backup", "prune", "--keep-last", "1")
 	require.Contains(t, o.stderr, "users: 0, was 12")
 	require.Len(t, m.list(), 3)
-	m.fails(statusFailed, "no such backup", "backup", "accept", "tomo-backup-2024-01-15T10-30-00.json")
+	m.fails(statusFailed, "no location has", "backup", "accept", "tomo-backup-2024-01-15T10-30-00.json")
 	m.ok("backup", "accept", shrunk.Name)
 	m.ok("backup", "prune", "--keep-last", "1")
 	require.Equal(t, []string{shrunk.Name, newest}, names(m.list()))

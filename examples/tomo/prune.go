@@ -60,24 +60,23 @@ func (c *cli) prune(ctx context.Context, policy policyFlags, opts backup.PruneOp
 		}
 	}
 	if errors.Is(err, backup.ErrShrunk) {
-		err = fmt.Errorf("%w\nWhat is missing can be brought back from an older one: tomo backup restore NAME\nIf the loss is all right:%s", err, c.acceptAll(pruned))
+		err = fmt.Errorf("%w\nWhat is missing can be brought back from an older one: tomo backup restore NAME\nIf the loss is all right:\n  %s", err, c.hint("accept", newestShrunk(pruned)))
 	}
 	return err
 }
 
-// acceptAll returns the commands that accept what has shrunk.
-func (c *cli) acceptAll(pruned []backup.Pruned) string {
-	var b strings.Builder
-	seen := map[string]bool{}
+// newestShrunk returns the name of the backup to accept: with it, those before it
+// are accepted.
+func newestShrunk(pruned []backup.Pruned) string {
+	var newest backup.Backup
 	for _, p := range pruned {
 		for _, d := range p.Decisions {
-			if len(d.Shrunk) > 0 && !seen[d.Name] {
-				seen[d.Name] = true
-				b.WriteString("\n  " + c.hint("accept", d.Name))
+			if len(d.Shrunk) > 0 && d.CreatedAt.After(newest.CreatedAt) {
+				newest = d.Backup
 			}
 		}
 	}
-	return b.String()
+	return newest.Name
 }
 
 func (c *cli) printPruned(pruned []backup.Pruned, opts backup.PruneOptions, failed error) error {
