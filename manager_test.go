@@ -25,11 +25,24 @@ import (
 type shelf struct {
 	backup.Location
 	name string
-	put  func(name string, r io.Reader) error // instead, if not nil
-	down error                                // of every call, if not nil
 
 	mu      sync.Mutex
+	put     func(name string, r io.Reader) error // instead of Put, if not nil
+	down    error                                // of every call, if not nil
 	changed map[string]time.Time
+}
+
+// set makes the calls of the shelf fail, or Put do something else.
+func (s *shelf) set(down error, put func(name string, r io.Reader) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.down, s.put = down, put
+}
+
+func (s *shelf) state() (down error, put func(name string, r io.Reader) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.down, s.put
 }
 
 func newShelf(name string) *shelf {
@@ -39,11 +52,12 @@ func newShelf(name string) *shelf {
 func (s *shelf) String() string { return s.name }
 
 func (s *shelf) Put(ctx context.Context, name string, r io.Reader) error {
+	down, put := s.state()
 	switch {
-	case s.down != nil:
-		return s.down
-	case s.put != nil:
-		return s.put(name, r)
+	case down != nil:
+		return down
+	case put != nil:
+		return put(name, r)
 	}
 	err := s.Location.Put(ctx, name, r)
 	s.mu.Lock()
@@ -53,15 +67,15 @@ func (s *shelf) Put(ctx context.Context, name string, r io.Reader) error {
 }
 
 func (s *shelf) Open(ctx context.Context, name string) (io.ReadCloser, error) {
-	if s.down != nil {
-		return nil, s.down
+	if down, _ := s.state(); down != nil {
+		return nil, down
 	}
 	return s.Location.Open(ctx, name)
 }
 
 func (s *shelf) List(ctx context.Context) ([]backup.File, error) {
-	if s.down != nil {
-		return nil, s.down
+	if down, _ := s.state(); down != nil {
+		return nil, down
 	}
 	files, err := s.Location.List(ctx)
 	s.mu.Lock()
@@ -73,8 +87,8 @@ func (s *shelf) List(ctx context.Context) ([]backup.File, error) {
 }
 
 func (s *shelf) Delete(ctx context.Context, name string) error {
-	if s.down != nil {
-		return s.down
+	if down, _ := s.state(); down != nil {
+		return down
 	}
 	return s.Location.Delete(ctx, name)
 }
@@ -198,33 +212,33 @@ func TestABackupGoesToAllLocations(t *testing.T) {
 
 func TestALocationThatIsDownDoesNotStopTheOthers(t *testing.T) {
 	for name, break_ := range map[string]func(*shelf){
-		"down": func(s *shelf) { s.down = errDown },
+		"down": func(s *shelf) { s.set(errDown, nil) },
 		"full": func(s *shelf) {
-			s.put = func(name string, r io.Reader) error {
+			s.set(nil, func(name string, r io.Reader) error {
 				if strings.HasSuffix(name, ".lease") {
 					return s.Location.Put(context.Background(), name, r)
 				}
 				io.CopyN(io.Discard, r, 100)
 				return errDown
-			}
+			})
 		},
 		"lying": func(s *shelf) { // stores something else than it was given
-			s.put = func(name string, r io.Reader) error {
+			s.set(nil, func(name string, r io.Reader) error {
 				text, err := io.ReadAll(r)
 				if err == nil && !strings.HasSuffix(name, ".lease") {
 					text = bytes.Replace(text, []byte("nas"), []byte("nbs"), 1)
 				}
 				return errors.Join(err, s.Location.Put(context.Background(), name, bytes.NewReader(text)))
-			}
+			})
 		},
 		"losing": func(s *shelf) { // says yes and stores nothing
-			s.put = func(name string, r io.Reader) error {
+			s.set(nil, func(name string, r io.Reader) error {
 				if strings.HasSuffix(name, ".lease") {
 					return s.Location.Put(context.Background(), name, r)
 				}
 				_, err := io.Copy(io.Discard, r)
 				return err
-			}
+			})
 		},
 	} {
 		for i, where := range []string{"first", "middle", "last"} {
@@ -256,7 +270,7 @@ func TestALocationThatIsDownDoesNotStopTheOthers(t *testing.T) {
 					require.Len(t, made.Copies, 3, "what there is is told and kept")
 					require.Len(t, shelves[(i+1)%3].names(t), 2)
 
-					shelves[i].down, shelves[i].put = nil, nil
+					shelves[i].set(nil, nil)
 					time.Sleep(time.Second)
 					mustCreate(t, m)
 					for _, s := range shelves {
@@ -273,7 +287,8 @@ func TestWithoutAnyLocationThereIsNoBackup(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		a, b := newShelf("a"), newShelf("b")
 		m, _, events := managed(a, b)
-		a.down, b.down = errDown, errDown
+		a.set(errDown, nil)
+		b.set(errDown, nil)
 		_, err := m.Create(t.Context(), backup.BackupOptions{})
 		require.ErrorIs(t, err, errDown)
 		require.ErrorContains(t, err, "a: no route to host")
@@ -394,16 +409,16 @@ func TestTheHoldOfAKilledProcessEndsByItself(t *testing.T) {
 		a := newShelf("a")
 		m, _, _ := managed(a)
 		var left string
-		a.put = func(name string, r io.Reader) error {
+		a.set(nil, func(name string, r io.Reader) error {
 			if strings.HasSuffix(name, ".lease") {
 				text, _ := io.ReadAll(r)
 				left = string(text)
 				r = strings.NewReader(left)
 			}
 			return a.Location.Put(context.Background(), name, r)
-		}
+		})
 		mustCreate(t, m)
-		a.put = nil
+		a.set(nil, nil)
 		killed := "homelab-" + strings.Repeat("k", 26) + ".lease"
 		a.files()[killed] = left
 		_, err := m.Create(t.Context(), backup.BackupOptions{})
@@ -436,7 +451,7 @@ func TestAnOperationThatLosesItsHoldStops(t *testing.T) {
 		a := newShelf("a")
 		m, host, _ := managed(a)
 		m.Source = &backuptest.Faulty{Source: host, Sink: host, On: backuptest.CallView, Nth: 1, Do: func() {
-			a.put = func(string, io.Reader) error { return errDown }
+			a.set(nil, func(string, io.Reader) error { return errDown })
 			time.Sleep(time.Hour)
 		}}
 		_, err := m.Create(t.Context(), backup.BackupOptions{})
@@ -572,15 +587,15 @@ func TestOpenSaysThatThereIsNoneOnlyIfAllSaySo(t *testing.T) {
 		m, _, _ := managed(a, b)
 		made := mustCreate(t, m)
 		delete(a.files(), made.Name)
-		b.down = errDown
+		b.set(errDown, nil)
 		_, err := m.Open(t.Context(), made.Name)
 		require.ErrorIs(t, err, errDown)
 		require.NotErrorIs(t, err, fs.ErrNotExist)
-		b.down = fmt.Errorf("the folder: %w", fs.ErrNotExist) // that is not mounted
+		b.set(fmt.Errorf("the folder: %w", fs.ErrNotExist), nil) // that is not mounted
 		_, err = m.Open(t.Context(), made.Name)
 		require.NotErrorIs(t, err, fs.ErrNotExist)
 		require.ErrorContains(t, err, "cannot be asked: the folder")
-		b.down = nil
+		b.set(nil, nil)
 		delete(b.files(), made.Name)
 		_, err = m.Open(t.Context(), made.Name)
 		require.ErrorIs(t, err, fs.ErrNotExist)
@@ -643,7 +658,7 @@ func TestListLeavesForeignFilesAloneAndShowsDamage(t *testing.T) {
 		_, err = m.Open(t.Context(), "../homelab-backup-2001-01-01T00-00-00.json")
 		require.ErrorIs(t, err, fs.ErrNotExist)
 
-		b.down = errDown
+		b.set(errDown, nil)
 		list, err = m.List(t.Context())
 		require.ErrorIs(t, err, errDown)
 		require.ErrorContains(t, err, "b: ")
@@ -698,7 +713,7 @@ func TestVerifyReadsEveryCopyToItsEnd(t *testing.T) {
 		_, err = m.Verify(t.Context(), made.Name)
 		require.ErrorIs(t, err, backup.ErrWrongKey)
 		m.Identities = nil
-		b.down = errDown
+		b.set(errDown, nil)
 		found, err = m.Verify(t.Context(), made.Name)
 		require.ErrorIs(t, err, errDown)
 		require.Len(t, found, 2)
@@ -744,7 +759,7 @@ func TestNoSecretIsInAnEventOrALogLine(t *testing.T) {
 		var log bytes.Buffer
 		m.Logger = slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		made := mustCreate(t, m)
-		b.down = errDown
+		b.set(errDown, nil)
 		host["servers"] = map[string]string{"s2": `{"id":"s2","name":"pi","password":"x"}`} // too short, so it is invalid
 		_, err := m.Create(t.Context(), backup.BackupOptions{})
 		require.ErrorIs(t, err, backup.ErrInvalid)

@@ -441,13 +441,13 @@ func TestWhatWasPrunedIsNotFilledInAgain(t *testing.T) {
 		m, _, _ := managed(a, b)
 		m.Retention = backup.Retention{Last: 2}
 		names := daysOf(t, m, repeat("scheduled", 3)...)
-		b.down = errors.New("unplugged")
+		b.set(errors.New("unplugged"), nil)
 		pruned, err := m.Prune(t.Context(), backup.PruneOptions{})
 		require.NoError(t, err)
-		require.ErrorIs(t, pruned[1].Err, b.down)
+		require.ErrorContains(t, pruned[1].Err, "unplugged")
 		require.Equal(t, names[1:], a.names(t))
 		names = append(names, daysOf(t, m, "scheduled", "scheduled")...)
-		b.down = nil
+		b.set(nil, nil)
 		names = append(names, daysOf(t, m, "scheduled")...)
 		require.NotContains(t, a.names(t), names[0])
 		mustPrune(t, m, backup.PruneOptions{})
