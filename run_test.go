@@ -3,6 +3,7 @@ package backup_test
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -471,6 +472,8 @@ func TestDrillsRunWithTheFirstBackupAfterTheirTime(t *testing.T) {
 // there are: one backup for each time of the schedule, at that time, and none
 // else, over restarts and days off.
 func TestAHundredYearsOfBackups(t *testing.T) {
+	before := debug.SetGCPercent(400) // little lives long here
+	t.Cleanup(func() { debug.SetGCPercent(before) })
 	years := 100
 	if raceEnabled {
 		years = 10

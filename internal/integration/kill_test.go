@@ -116,7 +116,7 @@ func (h host) forget(t *testing.T, m *backup.Manager, keep ...string) {
 
 func killRounds() int {
 	if raceEnabled {
-		return 50
+		return 20
 	}
 	return 200
 }
