@@ -168,6 +168,20 @@ func (o *operation) listHeld(ctx context.Context) (*catalog, error) {
 	return c, nil
 }
 
+// find returns the index of a backup, or -1.
+func (c *catalog) find(name string) int {
+	return slices.IndexFunc(c.backups, func(b Backup) bool { return b.Name == name })
+}
+
+// forget takes a backup out of the catalog.
+func (c *catalog) forget(name string) {
+	is := func(b Backup) bool { return b.Name == name }
+	c.backups = slices.DeleteFunc(c.backups, is)
+	for at := range c.at {
+		c.at[at] = slices.DeleteFunc(c.at[at], is)
+	}
+}
+
 // merge adds what another location has under the same name.
 func (b *Backup) merge(other Backup) {
 	c := other.Copies[0]

@@ -2,7 +2,6 @@ package backup
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,95 +11,6 @@ import (
 	"github.com/tomo-project/backup/internal/codec"
 	"github.com/tomo-project/backup/internal/keyset"
 )
-
-// A Verified is what Verify found out about one copy of a backup.
-type Verified struct {
-	Location string
-	Manifest Manifest
-	Report   Report // the counts, and warnings about what could not be checked
-	Err      error  // what is wrong with the copy; nil: nothing
-}
-
-// MarshalJSON returns the members location, manifest, report and error; the last
-// stands in the place of the two before it.
-func (v Verified) MarshalJSON() ([]byte, error) {
-	out := struct {
-		Location string    `json:"location"`
-		Manifest *Manifest `json:"manifest,omitempty"`
-		Report   *Report   `json:"report,omitempty"`
-		Error    string    `json:"error,omitempty"`
-	}{Location: v.Location, Error: errorText(v.Err)}
-	if v.Err == nil {
-		out.Manifest, out.Report = &v.Manifest, &v.Report
-	}
-	return json.Marshal(out)
-}
-
-// Verify reads every copy of a backup to its end and checks all that a restore
-// would: the digest, strict JSON, schemas, keys, references, and that the
-// Identities open it (guide, "Backup Verification"). Without Identities sealed
-// secrets are not opened, with a warning. The result has an entry for each
-// Location that has a copy, and for each that cannot be asked; the error joins
-// theirs, and wraps fs.ErrNotExist if there is no copy.
-func (m *Manager) Verify(ctx context.Context, name string) ([]Verified, error) {
-	o, err := m.begin(ctx, "verify")
-	if err != nil {
-		return nil, err
-	}
-	o.emit(ctx, Event{Kind: EventStarted, Backup: name})
-	found, err := o.verifyAll(ctx, name)
-	return found, o.done(ctx, Event{Backup: name}, err)
-}
-
-func (o *operation) verifyAll(ctx context.Context, name string) ([]Verified, error) {
-	if _, ok := o.App.ParseBackupName(name); !ok {
-		return nil, fmt.Errorf("%q is not the name of a backup of %s: %w", shorten(name), o.App.Name, fs.ErrNotExist)
-	}
-	var found []Verified
-	var errs []error
-	copies := 0
-	for _, p := range o.sites {
-		v := Verified{Location: p.name}
-		files, err := p.List(ctx)
-		if v.Err = err; err == nil {
-			if !slices.ContainsFunc(files, func(f File) bool { return f.Name == name }) {
-				continue
-			}
-			copies++
-			v.Manifest, v.Report, v.Err = o.verify(ctx, p, name, RestoreOptions{})
-		}
-		if ctx.Err() != nil {
-			return found, ctx.Err()
-		}
-		if v.Err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", p.name, v.Err))
-		}
-		found = append(found, v)
-	}
-	if copies == 0 {
-		errs = append(errs, fmt.Errorf("no location has %s: %w", name, fs.ErrNotExist))
-	}
-	return found, errors.Join(errs...)
-}
-
-// verify reads a copy of a backup to its end and remembers what it found.
-func (o *operation) verify(ctx context.Context, p *site, name string, opts RestoreOptions) (Manifest, Report, error) {
-	s, err := o.openAt(ctx, p, name, o.Identities)
-	if err != nil {
-		o.learn(p, name, err)
-		return Manifest{}, Report{}, err
-	}
-	defer s.Close()
-	opts.Progress = o.progress(ctx, nil)
-	report, err := o.App.Verify(ctx, s, opts)
-	if errors.Is(err, ErrNoKey) && len(o.Identities) == 0 {
-		report, err = Report{Warnings: []string{"its secrets were not opened and its records not checked, because no key was given: it is whole, as far as its digest tells"}}, nil
-	}
-	if err == nil || errors.Is(err, ErrDamaged) {
-		o.learn(p, name, err)
-	}
-	return s.Manifest(), report, err
-}
 
 // A DrillReport says that a backup restores, and how well.
 type DrillReport struct {

@@ -185,6 +185,41 @@ func runChild(args []string, records int) error {
 		}
 		defer db.Close()
 		return measure(func() error { return restore(ctx, checked, db) })
+	case "create":
+		db, err := openDB("bench.db", false)
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		m, err := manager(checked, db)
+		if err != nil {
+			return err
+		}
+		return measure(func() error {
+			_, err := m.Create(ctx, backup.BackupOptions{})
+			return err
+		})
+	case "replace", "manager-replace":
+		db, err := changedDB()
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		m, err := manager(checked, db)
+		if err != nil {
+			return err
+		}
+		return measure(func() error {
+			return withSnapshot(ctx, func(s *backup.Snapshot) (err error) {
+				opts := backup.RestoreOptions{Strategy: backup.Replace}
+				if work == "replace" {
+					_, err = m.App.Restore(ctx, s, m.Sink, opts)
+				} else {
+					_, err = m.Restore(ctx, s, opts)
+				}
+				return err
+			})
+		})
 	case "small":
 		all := makeServers(1000)
 		return measure(func() error { return backupTo("small.json", app(true), all) })
@@ -197,6 +232,44 @@ func restore(ctx context.Context, checked bool, db *sql.DB) error {
 		_, err := app(checked).Restore(ctx, s, store(db), backup.RestoreOptions{})
 		return err
 	})
+}
+
+// manager returns a Manager with two new folders.
+func manager(checked bool, db *sql.DB) (*backup.Manager, error) {
+	m := &backup.Manager{App: app(checked), Source: store(db), Sink: store(db)}
+	for _, dir := range []backup.Dir{"first", "second"} {
+		if err := os.RemoveAll(string(dir)); err != nil {
+			return nil, err
+		}
+		if err := dir.Make(); err != nil {
+			return nil, err
+		}
+		m.Locations = append(m.Locations, dir)
+	}
+	return m, nil
+}
+
+// changedDB returns a copy of the database in which every record is another.
+func changedDB() (*sql.DB, error) {
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		os.Remove("changed.db" + suffix)
+	}
+	from, err := openDB("bench.db", false)
+	if err != nil {
+		return nil, err
+	}
+	defer from.Close()
+	if _, err := from.Exec("VACUUM INTO 'changed.db'"); err != nil {
+		return nil, err
+	}
+	db, err := openDB("changed.db", false)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := db.Exec("UPDATE servers SET priority = priority + 1; PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
 }
 
 func withSnapshot(ctx context.Context, use func(*backup.Snapshot) error) error {

@@ -115,6 +115,14 @@ func rows(records int) []row {
 			ours: []string{"restore-sqlite-unchecked"}, peer: func(string) *exec.Cmd { return shell("rm -f peer.db; sqlite3 peer.db < dump.sql") },
 		},
 		{
+			name: "Manager.Create from SQLite to two folders, read back, no schema declared", target: "2, for two copies, each read back",
+			ours: []string{"create-unchecked"}, peer: self("backup-sqlite-unchecked"), child: true,
+		},
+		{
+			name: "Manager.Restore of records that all differ, with a way back, no schema declared", target: "2, for a backup and a restore",
+			ours: []string{"manager-replace-unchecked"}, peer: self("replace-unchecked"), child: true,
+		},
+		{
 			name: "small: 1,000 records, validated, backup to a synced file", target: "10 ms",
 			ours: []string{"small"},
 		},

@@ -1,0 +1,313 @@
+package backup
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// How a backup gets to the locations: made at the first that takes it, read back,
+// copied to the others, and filled in later where it is missing.
+
+// store makes a backup of src at the first location that takes it. The Copies
+// of the result are that one, and those that did not take it.
+func (o *operation) store(ctx context.Context, src DataSource, opts BackupOptions) (Backup, *site, error) {
+	if opts.Recipients == nil {
+		opts.Recipients = o.Recipients
+	}
+	if opts.Limits == (Limits{}) {
+		opts.Limits = o.Limits
+	}
+	var copies []Copy
+	var errs []error
+	for _, c := range o.down {
+		errs = append(errs, fmt.Errorf("%s: %w", c.Location, c.Err))
+	}
+	for _, p := range o.sites {
+		manifest, name, err := o.storeAt(ctx, p, src, opts)
+		if err == nil {
+			o.emit(ctx, Event{Kind: EventStored, Backup: name, Location: p.name, Manifest: &manifest})
+			b := backupOf(name, &manifest)
+			b.Copies = append(copies, Copy{Location: p.name})
+			return b, p, nil
+		}
+		var put *putError
+		if ctx.Err() != nil || !errors.As(err, &put) {
+			return Backup{}, nil, err
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", p.name, put.err))
+		copies = append(copies, o.failed(ctx, p, name, put.err))
+	}
+	return Backup{}, nil, fmt.Errorf("no location took the backup: %w", errors.Join(errs...))
+}
+
+// A putError is a failure of the location, as against one of the backup.
+type putError struct{ err error }
+
+func (e *putError) Error() string { return e.err.Error() }
+func (e *putError) Unwrap() error { return e.err }
+
+// storeAt makes a backup at one location, under the first name that is free,
+// and reads it back.
+func (o *operation) storeAt(ctx context.Context, p *site, src DataSource, opts BackupOptions) (Manifest, string, error) {
+	if opts.CreatedAt.IsZero() {
+		opts.CreatedAt = time.Now()
+	}
+	taken, err := o.taken(ctx)
+	if err != nil {
+		return Manifest{}, "", err
+	}
+	for n := 1; ; n++ {
+		name := o.App.BackupName(opts.CreatedAt)
+		if n > 1 {
+			name = fmt.Sprintf("%s-%d.json", strings.TrimSuffix(name, ".json"), n)
+		}
+		if taken[name] {
+			continue
+		}
+		manifest, err := o.write(ctx, p, name, src, opts)
+		var put *putError
+		if errors.As(err, &put) && errors.Is(err, fs.ErrExist) && n < 1000 && ctx.Err() == nil {
+			continue // somebody who does not ask for the hold
+		}
+		if err == nil {
+			if err = o.readBack(ctx, p, name, manifest); err != nil {
+				err = &putError{errors.Join(err, p.remove(ctx, name))}
+			}
+		}
+		return manifest, name, err
+	}
+}
+
+// taken returns the names that are in use anywhere: a backup has one name at
+// all locations.
+func (o *operation) taken(ctx context.Context) (map[string]bool, error) {
+	names := make(map[string]bool)
+	for _, p := range o.sites {
+		files, _ := within(ctx, p.List) // one that is down has no say
+		for _, f := range files {
+			names[f.Name] = true
+		}
+	}
+	return names, ctx.Err()
+}
+
+// write streams a backup into a location.
+func (o *operation) write(ctx context.Context, p *site, name string, src DataSource, opts BackupOptions) (Manifest, error) {
+	pr, pw := io.Pipe()
+	put := make(chan error, 1)
+	go func() {
+		err := p.Put(ctx, name, pr)
+		stopped := err
+		if err == nil {
+			stopped = errors.New("it took no more before the end")
+		}
+		pr.CloseWithError(&putError{stopped})
+		put <- err
+	}()
+	// A host that panics in its Source must not leave the location waiting.
+	defer pw.CloseWithError(errors.New("the backup was abandoned"))
+	manifest, err := o.App.Backup(ctx, pw, src, opts)
+	pw.CloseWithError(err)
+	stored := <-put
+	switch {
+	case err != nil:
+		return Manifest{}, err
+	case stored != nil:
+		return Manifest{}, &putError{stored}
+	}
+	return manifest, nil
+}
+
+// readBack holds what a location stored against what was written.
+func (o *operation) readBack(ctx context.Context, p *site, name string, want Manifest) error {
+	s, err := o.openAt(ctx, p, name, nil)
+	if err != nil {
+		return fmt.Errorf("read back what was stored: %w", err)
+	}
+	defer s.Close()
+	if got := s.Manifest(); got.SHA256 != want.SHA256 || got.Bytes != want.Bytes {
+		return fmt.Errorf("read back what was stored: %w: it has %d bytes with SHA-256 %s, written were %d with %s", ErrDamaged, got.Bytes, got.SHA256, want.Bytes, want.SHA256)
+	}
+	return nil
+}
+
+// openAt opens a backup at a location.
+func (o *operation) openAt(ctx context.Context, p *site, name string, identities []Identity) (*Snapshot, error) {
+	r, err := p.Open(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	s, err := OpenSnapshot(ctx, r, OpenOptions{Identities: identities, Limits: o.Limits, TempDir: o.TempDir, Progress: o.progress(ctx, nil)})
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	s.under = r
+	return s, nil
+}
+
+// spread copies a backup to all locations that it has no Copy of, side by side.
+// It returns all Copies, in the order of Locations.
+func (o *operation) spread(ctx context.Context, b Backup, from *site) []Copy {
+	var wait sync.WaitGroup
+	copies := make([]Copy, len(o.Locations))
+	for i, p := range o.Manager.sites() {
+		known := b.at(p)
+		if known == nil {
+			known = (&Backup{Copies: o.down}).at(p)
+		}
+		if known != nil {
+			copies[i] = *known
+			continue
+		}
+		wait.Go(func() {
+			if err := o.copy(ctx, b, from, p); err != nil {
+				copies[i] = o.failed(ctx, p, b.Name, err)
+				return
+			}
+			copies[i] = Copy{Location: p.name}
+		})
+	}
+	wait.Wait()
+	return copies
+}
+
+// copy takes a backup from one location to another and reads it back.
+func (o *operation) copy(ctx context.Context, b Backup, from, to *site) error {
+	r, err := from.Open(ctx, b.Name)
+	if err != nil {
+		return fmt.Errorf("copy from %s: %w", from.name, err)
+	}
+	defer r.Close()
+	if err := to.Put(ctx, b.Name, blaming{r, from}); err != nil {
+		return err
+	}
+	if err := o.readBack(ctx, to, b.Name, *b.Manifest); err != nil {
+		err = errors.Join(err, to.remove(ctx, b.Name))
+		if source := o.readBack(ctx, from, b.Name, *b.Manifest); source != nil {
+			o.learn(from, b.Name, source)
+			err = fmt.Errorf("copy from %s: %w", from.name, source)
+		}
+		return err
+	}
+	o.emit(ctx, Event{Kind: EventStored, Backup: b.Name, Location: to.name, Manifest: b.Manifest})
+	return nil
+}
+
+// A blaming reader says which location its errors come from.
+type blaming struct {
+	r    io.Reader
+	from *site
+}
+
+func (b blaming) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("copy from %s: %w", b.from.name, err)
+	}
+	return n, err
+}
+
+// fill copies to each location those backups that others have and it lacks, as
+// far as retention would keep them there. A copy that is damaged is replaced: it
+// is the other one that is worth keeping.
+func (o *operation) fill(ctx context.Context, c *catalog) {
+	for _, to := range o.sites {
+		there := slices.Clone(c.at[to.name])
+		for _, b := range c.backups {
+			if b.source(o.sites) == nil {
+				continue
+			}
+			switch known := b.at(to); {
+			case known == nil:
+				there = append(there, b)
+			case errors.Is(known.Err, ErrDamaged):
+				there = slices.DeleteFunc(there, func(old Backup) bool { return old.Name == b.Name })
+				there = append(there, b)
+			}
+		}
+		if len(there) == len(c.at[to.name]) && !slices.ContainsFunc(there, func(b Backup) bool { return b.damagedAt(to) }) {
+			continue
+		}
+		for _, d := range o.decide(there, PruneOptions{}) {
+			if b := d.Backup; d.Keep && (b.at(to) == nil || b.damagedAt(to)) {
+				if err := o.fillIn(ctx, b, to); err != nil {
+					o.failed(ctx, to, d.Name, fmt.Errorf("fill in what is missing: %w", err))
+					break // the location, or the way to it, is not well
+				}
+			}
+		}
+	}
+}
+
+// fillIn copies a backup to a location that lacks it, or has it damaged.
+func (o *operation) fillIn(ctx context.Context, b Backup, to *site) error {
+	from := b.source(o.sites)
+	if from == nil {
+		return nil // damaged everywhere
+	}
+	if b.damagedAt(to) {
+		if err := o.readBack(ctx, from, b.Name, *b.Manifest); err != nil {
+			o.learn(from, b.Name, err)
+			return fmt.Errorf("copy from %s: %w", from.name, err)
+		}
+		if err := to.Delete(ctx, b.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return o.copy(ctx, b, from, to)
+}
+
+// damagedAt tells whether the copy at a site is known to be damaged.
+func (b *Backup) damagedAt(p *site) bool {
+	c := b.at(p)
+	return c != nil && errors.Is(c.Err, ErrDamaged)
+}
+
+// mark puts a mark beside every copy of a backup. One is enough.
+func (o *operation) mark(ctx context.Context, b Backup, kind mark) error {
+	var errs []error
+	put := 0
+	for _, p := range o.sites {
+		if c := b.at(p); c == nil || c.Err != nil {
+			continue
+		}
+		if err := p.Put(ctx, b.Name+string(kind), bytes.NewReader(nil)); err != nil && !errors.Is(err, fs.ErrExist) {
+			errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
+			continue
+		}
+		put++
+	}
+	if put > 0 {
+		return nil
+	}
+	return errors.Join(errs...)
+}
+
+// at returns what is known of the backup at a site, nil if it is not there.
+func (b *Backup) at(p *site) *Copy {
+	for i := range b.Copies {
+		if b.Copies[i].Location == p.name {
+			return &b.Copies[i]
+		}
+	}
+	return nil
+}
+
+// source returns the first site with a copy that seems whole.
+func (b *Backup) source(sites []*site) *site {
+	for _, p := range sites {
+		if c := b.at(p); c != nil && c.Err == nil {
+			return p
+		}
+	}
+	return nil
+}
