@@ -39,10 +39,10 @@ func (s *shelf) set(down error, put func(name string, r io.Reader) error) {
 	s.down, s.put = down, put
 }
 
-func (s *shelf) state() (down error, put func(name string, r io.Reader) error) {
+func (s *shelf) state() (put func(name string, r io.Reader) error, down error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.down, s.put
+	return s.put, s.down
 }
 
 func newShelf(name string) *shelf {
@@ -52,7 +52,7 @@ func newShelf(name string) *shelf {
 func (s *shelf) String() string { return s.name }
 
 func (s *shelf) Put(ctx context.Context, name string, r io.Reader) error {
-	down, put := s.state()
+	put, down := s.state()
 	switch {
 	case down != nil:
 		return down
@@ -67,14 +67,14 @@ func (s *shelf) Put(ctx context.Context, name string, r io.Reader) error {
 }
 
 func (s *shelf) Open(ctx context.Context, name string) (io.ReadCloser, error) {
-	if down, _ := s.state(); down != nil {
+	if _, down := s.state(); down != nil {
 		return nil, down
 	}
 	return s.Location.Open(ctx, name)
 }
 
 func (s *shelf) List(ctx context.Context) ([]backup.File, error) {
-	if down, _ := s.state(); down != nil {
+	if _, down := s.state(); down != nil {
 		return nil, down
 	}
 	files, err := s.Location.List(ctx)
@@ -87,7 +87,7 @@ func (s *shelf) List(ctx context.Context) ([]backup.File, error) {
 }
 
 func (s *shelf) Delete(ctx context.Context, name string) error {
-	if down, _ := s.state(); down != nil {
+	if _, down := s.state(); down != nil {
 		return down
 	}
 	return s.Location.Delete(ctx, name)
