@@ -39,6 +39,14 @@ import (
 //
 // The Locations are those of one installation. Another one that keeps backups of
 // the same App there would take them for its own.
+//
+// # Files
+//
+// Beside the backups the Manager keeps empty files there, with the name of a
+// backup and one of three endings: ".accepted", a person has accepted what it has
+// lost; ".restored", the restore before which it was made took place; ".drilled",
+// it has passed a drill. And while it holds a Location that is no Locker, files
+// that end with ".lease". All other files are left alone.
 type Manager struct {
 	App    *App
 	Source DataSource // what is backed up

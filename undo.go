@@ -122,7 +122,7 @@ func (o *operation) prepareUndo(ctx context.Context) (*incoming, error) {
 		switch {
 		case b.Manifest == nil:
 			return nil, fmt.Errorf("%s may be from before a later restore, and cannot be read; try again, or restore the backup that you want by its name: %w", b.Name, b.Copies[0].Err)
-		case b.Trigger != TriggerBeforeRestore:
+		case b.Trigger != TriggerBeforeRestore || !o.genuine(b):
 			continue
 		case b.CreatedAt.After(time.Now().Add(time.Minute)):
 			return nil, fmt.Errorf("%w: %s is from before a restore by a clock that was ahead, so which one is the last cannot be told; restore the backup that you want by its name", ErrInvalid, b.Name)
