@@ -31,13 +31,14 @@ type seenManifest struct {
 }
 
 // A mark is an empty file beside a backup that remembers something of it: the
-// name of the backup with this ending.
+// name of the backup with this ending. The newest that says accepted or drilled
+// outlives its backup.
 type mark string
 
 const (
 	markAccepted mark = ".accepted" // a person has looked at what it has lost
 	markRestored mark = ".restored" // the restore that it was made for took place
-	markDrilled  mark = ".drilled"  // it has passed a drill; this mark outlives the backup
+	markDrilled  mark = ".drilled"  // it has passed a drill
 )
 
 var marks = []mark{markAccepted, markRestored, markDrilled}
@@ -134,7 +135,7 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 		c.backups = append(c.backups, *b)
 	}
 	slices.SortFunc(c.backups, newestFirst)
-	c.flag()
+	c.flag(o.latest(c, markAccepted))
 	shrunk := make(map[string][]Shrink)
 	for _, b := range c.backups {
 		shrunk[b.Name] = b.Shrunk
@@ -198,7 +199,7 @@ func (b *Backup) merge(other Backup) {
 
 // listAt returns the backups at one site, in any order, and all files there.
 func (o *operation) listAt(ctx context.Context, p *site) (backups []Backup, files []File, err error) {
-	files, err = within(ctx, p.List)
+	files, err = p.files(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -241,23 +242,31 @@ func (o *operation) listAt(ctx context.Context, p *site) (backups []Backup, file
 	return backups, files, nil
 }
 
-// patience is how long a location may take to answer a question.
+// patience is how long a location may take to answer a question, or to go on
+// with a longer answer.
 const patience = time.Minute
 
 var errNoAnswer = errors.New("it does not answer")
 
-// within asks a location something, and waits for the answer only so long. It
-// does not wait for a call that ignores its context.
-func within[T any](ctx context.Context, ask func(context.Context) (T, error)) (T, error) {
+// within asks a location something, and waits only so long for the answer since
+// alive was last called. It does not wait for a call that ignores its context;
+// what that returns after all is dropped, with drop if that is not nil.
+func within[T any](ctx context.Context, ask func(ctx context.Context, alive func()) (T, error), drop func(T)) (T, error) {
 	type answer struct {
 		value T
 		err   error
 	}
-	limited, cancel := context.WithTimeoutCause(ctx, patience, errNoAnswer)
-	defer cancel()
+	limited, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(patience, func() { cancel(errNoAnswer) })
+	defer timer.Stop()
 	answers := make(chan answer, 1)
 	go func() {
-		value, err := ask(limited)
+		value, err := ask(limited, func() {
+			if limited.Err() == nil {
+				timer.Reset(patience)
+			}
+		})
 		answers <- answer{value, err}
 	}()
 	select {
@@ -267,9 +276,55 @@ func within[T any](ctx context.Context, ask func(context.Context) (T, error)) (T
 		}
 		return a.value, a.err
 	case <-limited.Done():
+		if drop != nil {
+			go func() {
+				if a := <-answers; a.err == nil {
+					drop(a.value)
+				}
+			}()
+		}
 		var none T
 		return none, context.Cause(limited)
 	}
+}
+
+// files lists what is at a site.
+func (p *site) files(ctx context.Context) ([]File, error) {
+	return within(ctx, func(ctx context.Context, _ func()) ([]File, error) { return p.List(ctx) }, nil)
+}
+
+// A livelyFile tells that a file is being read.
+type livelyFile struct {
+	io.ReadCloser
+	alive func()
+}
+
+func (f livelyFile) Read(p []byte) (int, error) {
+	f.alive()
+	return f.ReadCloser.Read(p)
+}
+
+// A livelySeeker is one that can be read in places.
+type livelySeeker struct {
+	livelyFile
+	io.Seeker
+	at io.ReaderAt
+}
+
+func (f livelySeeker) ReadAt(p []byte, off int64) (int, error) {
+	f.alive()
+	return f.at.ReadAt(p, off)
+}
+
+// lively returns r with alive called whenever it is read.
+func lively(r io.ReadCloser, alive func()) io.ReadCloser {
+	if at, ok := r.(interface {
+		io.ReaderAt
+		io.Seeker
+	}); ok {
+		return livelySeeker{livelyFile{r, alive}, at, at}
+	}
+	return livelyFile{r, alive}
 }
 
 // remember returns what was found in a file before, nil if it is not ours.
@@ -317,7 +372,9 @@ func (m *Manager) learn(p *site, name string, err error) {
 // look opens a file and looks at both its ends. It returns nil for a file that
 // is not ours, and for one that has gone meanwhile.
 func (o *operation) look(ctx context.Context, p *site, f File) (*Backup, error) {
-	manifest, err := within(ctx, func(ctx context.Context) (*Manifest, error) { return o.peek(ctx, p, f.Name) })
+	manifest, err := within(ctx, func(ctx context.Context, alive func()) (*Manifest, error) {
+		return o.peek(ctx, p, f.Name, alive)
+	}, nil)
 	if ctx.Err() != nil || errors.Is(err, fs.ErrNotExist) {
 		return nil, ctx.Err()
 	}
@@ -361,11 +418,12 @@ func backupOf(name string, m *Manifest) Backup {
 // peek reads the manifest of a backup: from both ends of it where that will do,
 // else, for one that does not end as written or cannot be read in places,
 // from all of it.
-func (o *operation) peek(ctx context.Context, p *site, name string) (*Manifest, error) {
+func (o *operation) peek(ctx context.Context, p *site, name string, alive func()) (*Manifest, error) {
 	r, err := p.Open(ctx, name)
 	if err != nil {
 		return nil, err
 	}
+	r = lively(r, alive)
 	defer r.Close()
 	var head *Manifest
 	if at, ok := r.(interface {
@@ -417,22 +475,16 @@ func (m *Manager) genuine(b Backup) bool {
 
 // flag says of each backup which collections it has lost most of against those
 // before it: all of at least two records, or more than half and ten at the least
-// of the most that one had. What a person has accepted is where the comparison
-// begins. Damaged backups count as those before, as long as they tell their
+// of the most that one had. The comparison begins at the time of the newest that
+// a person has accepted. Damaged backups count as those before, as long as they tell their
 // counts. Snapshots made before a restore, which show what was to go, and
 // salvaged ones count on neither side.
-func (c *catalog) flag() {
+func (c *catalog) flag(accepted time.Time) {
 	most := make(map[string]int64)
 	for i := len(c.backups) - 1; i >= 0; i-- {
 		b := &c.backups[i]
-		if b.Manifest == nil || b.Trigger == TriggerBeforeRestore || b.Manifest.Salvaged != nil {
+		if b.Manifest == nil || b.Trigger == TriggerBeforeRestore || b.Manifest.Salvaged != nil || b.CreatedAt.Before(accepted) {
 			continue
-		}
-		if c.marked[markAccepted][b.Name] {
-			clear(most)
-			for j := i; j < len(c.backups); j++ {
-				c.backups[j].Shrunk = nil
-			}
 		}
 		for _, name := range slices.Sorted(maps.Keys(b.Manifest.Records)) {
 			is, was := b.Manifest.Records[name], most[name]
@@ -442,4 +494,16 @@ func (c *catalog) flag() {
 			most[name] = max(is, was)
 		}
 	}
+}
+
+// latest returns the time in the name of the newest backup with a mark, zero if
+// there is none.
+func (m *Manager) latest(c *catalog, kind mark) time.Time {
+	var latest time.Time
+	for name := range c.marked[kind] {
+		if at, ok := m.App.ParseBackupName(name); ok && at.After(latest) {
+			latest = at
+		}
+	}
+	return latest
 }

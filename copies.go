@@ -91,7 +91,7 @@ func (o *operation) storeAt(ctx context.Context, p *site, src DataSource, opts B
 func (o *operation) taken(ctx context.Context) (map[string]bool, error) {
 	names := make(map[string]bool)
 	for _, p := range o.sites {
-		files, _ := within(ctx, p.List) // one that is down has no say
+		files, _ := p.files(ctx) // one that is down has no say
 		for _, f := range files {
 			names[f.Name] = true
 		}
@@ -141,17 +141,36 @@ func (o *operation) readBack(ctx context.Context, p *site, name string, want Man
 
 // openAt opens a backup at a location.
 func (o *operation) openAt(ctx context.Context, p *site, name string, identities []Identity) (*Snapshot, error) {
-	r, err := p.Open(ctx, name)
+	s, err := within(ctx, func(_ context.Context, alive func()) (*Snapshot, error) {
+		// Not with the context of the question, which ends with the answer.
+		r, err := p.Open(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		r = lively(r, alive)
+		s, err := OpenSnapshot(ctx, r, OpenOptions{Limits: o.Limits, TempDir: o.TempDir, Progress: o.progress(ctx, nil)})
+		if err != nil {
+			r.Close()
+			return nil, err
+		}
+		s.under = r
+		return s, nil
+	}, func(s *Snapshot) { s.Close() })
 	if err != nil {
 		return nil, err
 	}
-	s, err := OpenSnapshot(ctx, r, OpenOptions{Identities: identities, Limits: o.Limits, TempDir: o.TempDir, Progress: o.progress(ctx, nil)})
-	if err != nil {
-		r.Close()
-		return nil, err
+	// A key may take its time: somebody may be asked for it.
+	if err := s.unlock(ctx, identities); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("open snapshot: %w", err)
 	}
-	s.under = r
 	return s, nil
+}
+
+// openFile opens a file at a location.
+func (p *site) openFile(ctx context.Context, name string) (io.ReadCloser, error) {
+	return within(ctx, func(context.Context, func()) (io.ReadCloser, error) { return p.Open(ctx, name) },
+		func(r io.ReadCloser) { r.Close() })
 }
 
 // spread copies a backup to all locations that it has no Copy of, side by side.
@@ -182,7 +201,7 @@ func (o *operation) spread(ctx context.Context, b Backup, from *site) []Copy {
 
 // copy takes a backup from one location to another and reads it back.
 func (o *operation) copy(ctx context.Context, b Backup, from, to *site) error {
-	r, err := from.Open(ctx, b.Name)
+	r, err := from.openFile(ctx, b.Name)
 	if err != nil {
 		return fmt.Errorf("copy from %s: %w", from.name, err)
 	}
@@ -218,52 +237,96 @@ func (b blaming) Read(p []byte) (int, error) {
 
 // fill copies to each location those backups that others have and it lacks, as
 // far as retention would keep them there. A copy that is damaged is replaced: it
-// is the other one that is worth keeping.
-func (o *operation) fill(ctx context.Context, c *catalog) {
+// is the other one that is worth keeping. It returns what came of one of them.
+func (o *operation) fill(ctx context.Context, c *catalog, concerned Backup) []Copy {
+	copies := o.copiesOf(concerned)
 	for _, to := range o.sites {
 		there := slices.Clone(c.at[to.name])
+		lacks := false
 		for _, b := range c.backups {
-			if b.source(o.sites) == nil {
+			if b.source(o.sites) == nil || b.at(to) != nil && !b.damagedAt(to) {
 				continue
 			}
-			switch known := b.at(to); {
-			case known == nil:
-				there = append(there, b)
-			case errors.Is(known.Err, ErrDamaged):
-				there = slices.DeleteFunc(there, func(old Backup) bool { return old.Name == b.Name })
-				there = append(there, b)
-			}
+			there = slices.DeleteFunc(there, func(old Backup) bool { return old.Name == b.Name })
+			there = append(there, b)
+			lacks = true
 		}
-		if len(there) == len(c.at[to.name]) && !slices.ContainsFunc(there, func(b Backup) bool { return b.damagedAt(to) }) {
+		if !lacks {
 			continue
 		}
 		for _, d := range o.decide(there, PruneOptions{}) {
-			if b := d.Backup; d.Keep && (b.at(to) == nil || b.damagedAt(to)) {
-				if err := o.fillIn(ctx, b, to); err != nil {
-					o.failed(ctx, to, d.Name, fmt.Errorf("fill in what is missing: %w", err))
-					break // the location, or the way to it, is not well
+			b := d.Backup
+			if !d.Keep || b.at(to) != nil && !b.damagedAt(to) || b.source(o.sites) == nil {
+				continue
+			}
+			err := o.fillIn(ctx, c, b, to)
+			if b.Name == concerned.Name {
+				for i := range copies {
+					if copies[i].Location == to.name {
+						copies[i].Err = err
+					}
 				}
+			}
+			if err != nil {
+				o.failed(ctx, to, d.Name, fmt.Errorf("fill in what is missing: %w", err))
+				break // the location, or the way to it, is not well
 			}
 		}
 	}
+	return copies
 }
 
-// fillIn copies a backup to a location that lacks it, or has it damaged.
-func (o *operation) fillIn(ctx context.Context, b Backup, to *site) error {
-	from := b.source(o.sites)
-	if from == nil {
-		return nil // damaged everywhere
+// copiesOf returns a Copy for each location, in their order.
+func (o *operation) copiesOf(b Backup) []Copy {
+	var copies []Copy
+	for _, p := range o.Manager.sites() {
+		c := b.at(p)
+		if c == nil {
+			c = (&Backup{Copies: o.down}).at(p)
+		}
+		if c == nil {
+			c = &Copy{p.name, fmt.Errorf("it has no copy: %w", fs.ErrNotExist)}
+		}
+		copies = append(copies, *c)
 	}
+	return copies
+}
+
+// fillIn copies a backup with its marks to a location that lacks it, or has it
+// damaged.
+func (o *operation) fillIn(ctx context.Context, c *catalog, b Backup, to *site) error {
+	from := b.source(o.sites)
 	if b.damagedAt(to) {
 		if err := o.readBack(ctx, from, b.Name, *b.Manifest); err != nil {
 			o.learn(from, b.Name, err)
 			return fmt.Errorf("copy from %s: %w", from.name, err)
 		}
-		if err := to.Delete(ctx, b.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := to.remove(ctx, b.Name); err != nil {
 			return err
 		}
 	}
-	return o.copy(ctx, b, from, to)
+	if err := o.copy(ctx, b, from, to); err != nil {
+		return err
+	}
+	for _, kind := range marks {
+		if c.marked[kind][b.Name] {
+			if err := to.Put(ctx, b.Name+string(kind), bytes.NewReader(nil)); err != nil && !errors.Is(err, fs.ErrExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// good counts the copies that nothing is known against.
+func (b *Backup) good() int {
+	n := 0
+	for _, c := range b.Copies {
+		if c.Err == nil {
+			n++
+		}
+	}
+	return n
 }
 
 // damagedAt tells whether the copy at a site is known to be damaged.

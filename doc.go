@@ -47,7 +47,7 @@
 // Memory depends on the number of keys, not on the size of the data.
 //
 // The package has no global state, and no goroutine outlives the call that
-// started it. It logs nothing but to the Logger of a Manager. Randomness comes
+// started it, but one that waits for a Location that does not answer. It logs nothing but to the Logger of a Manager. Randomness comes
 // from crypto/rand, and from math/rand where a pause is to be irregular.
 //
 // # Where to read on
@@ -57,7 +57,8 @@
 // and secrets.go for keys, record.go for what backup and restore share,
 // salvage.go for damaged files. Many backups: location.go and dir.go, manager.go,
 // copies.go, catalog.go for the list of them, hold.go for one operation at a time, undo.go,
-// prune.go with retention.go, verify.go and drill.go, run.go with schedule.go, event.go.
+// prune.go with retention.go,
+// verify.go and drill.go, run.go with schedule.go, event.go.
 //
 // Package backuptest has a reference store and a reference location with the
 // conformance suites that every DataSource, Sink and Location should pass, and

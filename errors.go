@@ -54,6 +54,10 @@ var (
 	// would delete what could not be saved.
 	ErrSalvaged = errors.New("snapshot is salvaged")
 
+	// ErrUncertain: the host failed to commit a restore, so that it may or may not
+	// have taken place. What was there before is kept as a backup.
+	ErrUncertain = errors.New("it is uncertain whether the restore took place")
+
 	// ErrBusy: another operation that changes something is under way.
 	ErrBusy = errors.New("busy")
 

@@ -13,11 +13,12 @@ import (
 )
 
 // An Event tells what a [Manager] is doing: for the log, and for the host's
-// notifications and metrics. Only the fields that its Kind names are set beside
-// Kind, Operation and Time. It holds no secret.
+// notifications and metrics. Beside Kind, Operation and Time those fields are set
+// that its Kind names, and Backup and Location where there is one. It holds no
+// secret.
 type Event struct {
 	Kind      EventKind `json:"kind"`
-	Operation string    `json:"operation"` // "create", "restore", "undo", "prune", "verify", "drill" or "run"
+	Operation string    `json:"operation"` // "create", "restore", "undo", "prune", "accept", "verify", "drill" or "run"
 	Time      time.Time `json:"time"`
 
 	Backup   string        `json:"backup,omitempty"`   // the name of the backup concerned
@@ -59,9 +60,9 @@ const (
 	EventStarted  EventKind = "started"  // an operation began
 	EventProgress EventKind = "progress" // now and then; sets Progress
 	EventStored   EventKind = "stored"   // a copy of a backup is at a Location and was read back; sets Backup, Location, Manifest
-	EventDone     EventKind = "done"     // an operation came to a good end; sets Duration, and Backup or Report of what it did
-	EventFailed   EventKind = "failed"   // an operation failed, or only its part at Location; sets Err, and Backup if there is one
-	EventMissed   EventKind = "missed"   // the machine was off, or busy, at Slot, and the backup is made up for now
+	EventDone     EventKind = "done"     // an operation came to a good end; sets Duration, and Manifest or Report of what it did
+	EventFailed   EventKind = "failed"   // an operation failed, or only its part at Location; sets Err
+	EventMissed   EventKind = "missed"   // the machine was off, or busy, at Slot, and the backup is made up for now; sets Slot
 	EventShrunk   EventKind = "shrunk"   // Backup has lost most of a collection; sets Shrunk. Nothing is pruned until it is accepted
 	EventPruned   EventKind = "pruned"   // retention was applied at Location; sets Decisions, with the reasons, and Deleted
 	EventDrill    EventKind = "drill"    // Backup was restored into a scratch store and compared; sets Drill

@@ -42,15 +42,19 @@ func (m *Manager) hold(ctx context.Context, name string) (_ *operation, _ contex
 	held := o.sites[:0:0]
 	for _, p := range o.sites {
 		unlock, err := m.lock(ctx, cancel, p, holder)
+		if err == nil {
+			undo = append(undo, unlock)
+			held = append(held, p)
+			err = ctx.Err()
+		}
 		switch {
-		case errors.Is(err, ErrBusy), ctx.Err() != nil:
+		case ctx.Err() != nil:
+			return fail(ctx.Err())
+		case errors.Is(err, ErrBusy):
 			return fail(err)
 		case err != nil:
 			o.down = append(o.down, o.failed(ctx, p, "", err))
-			continue
 		}
-		undo = append(undo, unlock)
-		held = append(held, p)
 	}
 	if o.sites = held; len(held) == 0 {
 		errs := []error{}
@@ -90,14 +94,9 @@ func (m *Manager) leave() {
 // lock holds a site, by its own means if it has any.
 func (m *Manager) lock(ctx context.Context, cancel context.CancelCauseFunc, p *site, holder string) (func(), error) {
 	if locker, ok := p.Location.(Locker); ok {
-		unlock, err := within(ctx, func(ctx context.Context) (func() error, error) {
-			unlock, err := locker.Lock(ctx, m.App.Name, holder)
-			if err == nil && ctx.Err() != nil { // too late, nobody waits for it
-				unlock()
-				err = ctx.Err()
-			}
-			return unlock, err
-		})
+		unlock, err := within(ctx, func(ctx context.Context, _ func()) (func() error, error) {
+			return locker.Lock(ctx, m.App.Name, holder)
+		}, func(unlock func() error) { unlock() })
 		if err == nil {
 			return func() { unlock() }, nil
 		}
@@ -127,7 +126,7 @@ var leaseName = regexp.MustCompile(`^([a-z0-9-]+)-[a-z2-7]{26}\.lease$`) // as r
 // takeLease holds a site until the function that it returns is called, and
 // cancels the operation if it cannot hold it any longer.
 func takeLease(ctx context.Context, cancel context.CancelCauseFunc, p *site, app, holder string) (func(), error) {
-	mine, err := putLease(ctx, p, app, holder)
+	mine, until, err := putLease(ctx, p, app, holder)
 	if err != nil {
 		return nil, err
 	}
@@ -135,11 +134,11 @@ func takeLease(ctx context.Context, cancel context.CancelCauseFunc, p *site, app
 		p.remove(ctx, mine)
 		return nil, err
 	}
+	left := []string{mine} // to be taken away in the end
 	renewing, stop := context.WithCancel(ctx)
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		until := time.Now().Add(leaseTime)
 		renew := time.NewTicker(leaseTime / 5)
 		defer renew.Stop()
 		for {
@@ -148,45 +147,53 @@ func takeLease(ctx context.Context, cancel context.CancelCauseFunc, p *site, app
 				return
 			case <-renew.C:
 			}
-			next, err := putLease(renewing, p, app, holder)
-			switch {
-			case err == nil:
-				until = time.Now().Add(leaseTime)
-				if err := p.Delete(renewing, mine); errors.Is(err, fs.ErrNotExist) {
-					cancel(fmt.Errorf("%s: somebody else has taken the hold on it; make sure that the clocks agree", p.name))
+			next, nextUntil, err := putLease(renewing, p, app, holder)
+			if err != nil {
+				if time.Until(until) < leaseTime*2/5 {
+					cancel(fmt.Errorf("%s: the hold on it could not be renewed: %w", p.name, err))
+					return
 				}
-				mine = next
-			case time.Until(until) < leaseTime/5:
-				cancel(fmt.Errorf("%s: the hold on it could not be renewed: %w", p.name, err))
-				return
+				continue
 			}
+			_, err = within(renewing, func(ctx context.Context, _ func()) (struct{}, error) { return struct{}{}, p.Delete(ctx, mine) }, nil)
+			if errors.Is(err, fs.ErrNotExist) {
+				cancel(fmt.Errorf("%s: somebody else has taken the hold on it; make sure that the clocks agree", p.name))
+			}
+			if err == nil {
+				left = left[:len(left)-1]
+			}
+			mine, until = next, nextUntil
+			left = append(left, mine)
 		}
 	}()
 	return func() {
 		stop()
 		<-stopped
-		p.remove(ctx, mine)
+		for _, name := range left {
+			p.remove(ctx, name)
+		}
 	}, nil
 }
 
-func putLease(ctx context.Context, p *site, app, holder string) (string, error) {
-	name := app + "-" + strings.ToLower(rand.Text()) + ".lease"
-	text, err := json.Marshal(lease{holder, time.Now().Add(leaseTime).UTC()})
+func putLease(ctx context.Context, p *site, app, holder string) (name string, until time.Time, err error) {
+	name = app + "-" + strings.ToLower(rand.Text()) + ".lease"
+	until = time.Now().Add(leaseTime)
+	text, err := json.Marshal(lease{holder, until.UTC()})
 	if err != nil {
-		return "", err
+		return "", until, err
 	}
-	_, err = within(ctx, func(ctx context.Context) (struct{}, error) {
+	_, err = within(ctx, func(ctx context.Context, _ func()) (struct{}, error) {
 		return struct{}{}, p.Put(ctx, name, bytes.NewReader(text))
-	})
+	}, nil)
 	if err != nil {
 		p.remove(ctx, name) // it may be there all the same
 	}
-	return name, err
+	return name, until, err
 }
 
 // otherLease returns ErrBusy if somebody else holds the site.
 func otherLease(ctx context.Context, p *site, app, mine string) error {
-	files, err := within(ctx, p.List)
+	files, err := p.files(ctx)
 	if err != nil {
 		return err
 	}
@@ -194,7 +201,7 @@ func otherLease(ctx context.Context, p *site, app, mine string) error {
 		if m := leaseName.FindStringSubmatch(f.Name); m == nil || m[1] != app || f.Name == mine {
 			continue
 		}
-		other, err := within(ctx, func(ctx context.Context) (lease, error) { return readLease(ctx, p, f.Name) })
+		other, err := within(ctx, func(ctx context.Context, _ func()) (lease, error) { return readLease(ctx, p, f.Name) }, nil)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()

@@ -27,15 +27,17 @@ import (
 // says who is at it since when. A process that was killed holds nobody up: a
 // folder is freed by the system, and at a Location that is no [Locker] a hold
 // ends by itself after ten minutes (clocks must agree to within some minutes).
-// List, Next, Open, Verify, Plan and Drill never wait and hold nobody up.
+// List, Next, Open, Verify, Plan, PlanUndo and Drill never wait and hold nobody up.
 //
 // # Several locations
 //
 // A backup is made at the first Location that takes it and copied from there to
 // the others side by side. What was stored is read back before it counts. A
-// Location that is down, or does not answer within a minute, stops nothing: what
+// Location that is down stops nothing, nor one that does not answer when it is
+// asked for its lock, its list or a file: it counts as down after a minute. What
 // it lacks, or has only damaged, is filled in by a later Create or Run, as far as
-// Retention would keep it there.
+// Retention would keep it there. A Put that never ends does hold its operation
+// up.
 //
 // The Locations are those of one installation. Another one that keeps backups of
 // the same App there would take them for its own.
@@ -276,9 +278,9 @@ func lost(ctx context.Context, err error) error {
 
 // remove takes a file away that must not stay, also when ctx is done.
 func (p *site) remove(ctx context.Context, name string) error {
-	_, err := within(context.WithoutCancel(ctx), func(ctx context.Context) (struct{}, error) {
+	_, err := within(context.WithoutCancel(ctx), func(ctx context.Context, _ func()) (struct{}, error) {
 		return struct{}{}, p.Delete(ctx, name)
-	})
+	}, nil)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -340,22 +342,23 @@ func (o *operation) create(ctx context.Context, opts BackupOptions) (Backup, err
 		o.emit(ctx, Event{Kind: EventShrunk, Backup: b.Name, Shrunk: b.Shrunk})
 	}
 	c.forget(b.Name) // it was copied just now, as far as that goes
-	o.fill(ctx, c)
+	o.fill(ctx, c, b)
 	return b, o.enough(b)
 }
 
 // enough returns an error if there are fewer copies of a backup than MinCopies.
 func (o *operation) enough(b Backup) error {
-	var errs []error
+	n, min := b.good(), max(1, o.MinCopies)
+	if n >= min {
+		return nil
+	}
+	errs := []error{fmt.Errorf("%s is at %d of %d locations, and %d are needed", b.Name, n, len(o.Locations), min)}
 	for _, c := range b.Copies {
 		if c.Err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", c.Location, c.Err))
 		}
 	}
-	if n, min := len(b.Copies)-len(errs), max(1, o.MinCopies); n < min {
-		return fmt.Errorf("%s is at %d of %d locations, and %d are needed: %w", b.Name, n, len(b.Copies), min, errors.Join(errs...))
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // Open opens a backup for reading, restoring or looking at it: the first copy
@@ -390,7 +393,7 @@ func (o *operation) open(ctx context.Context, name string) (*Snapshot, *site, er
 		}
 		if errors.Is(err, fs.ErrNotExist) {
 			// It may be the folder that is missing, which says nothing of the file.
-			if _, err := within(ctx, p.List); err == nil {
+			if _, err := p.files(ctx); err == nil {
 				missing = append(missing, fmt.Errorf("%s: %w", p.name, fs.ErrNotExist))
 				continue
 			}

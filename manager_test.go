@@ -496,6 +496,72 @@ func TestALocationThatDoesNotAnswerStopsNothing(t *testing.T) {
 	}
 }
 
+func TestALocationThatDoesNotAnswerIsPassedOver(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newShelf("b")
+		m, host, _ := managed(b)
+		made := mustCreate(t, m)
+		hung := &hungLocation{Location: newShelf("a"), over: make(chan struct{})}
+		defer close(hung.over)
+		m, _, _ = managed()
+		m.Source, m.Sink, m.Locations = host, host, []backup.Location{hung, b}
+		removed := 0
+		m.Scratch = scratch(emptyHost(), &removed)
+
+		s, err := m.Open(t.Context(), made.Name)
+		require.NoError(t, err)
+		defer s.Close()
+		found, err := m.Verify(t.Context(), made.Name)
+		require.ErrorContains(t, err, "it does not answer")
+		require.NoError(t, found[1].Err)
+		_, err = m.Drill(t.Context(), "")
+		require.NoError(t, err)
+		change(host)
+		_, err = m.Restore(t.Context(), s, backup.RestoreOptions{Strategy: backup.Replace})
+		require.NoError(t, err)
+		_, err = m.Undo(t.Context())
+		require.NoError(t, err)
+		require.Less(t, time.Since(clock("2000-01-01 00:00:00")), time.Hour)
+	})
+}
+
+func TestAFileThatTakesLongIsNoReasonToGiveUpItsLocation(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := newShelf("a")
+		m, _, _ := managed(a)
+		made := mustCreate(t, m)
+		a.Location = slow{a.Location}
+		a.changed[made.Name] = time.Now().Add(time.Hour) // so that it is looked at anew
+		list := mustList(t, m)
+		require.Len(t, list, 1)
+		require.NoError(t, list[0].Copies[0].Err)
+		s, err := m.Open(t.Context(), made.Name)
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+		require.Greater(t, time.Since(clock("2000-01-01 00:00:00")), 2*time.Minute)
+	})
+}
+
+// A slow location takes half a minute for each kilobyte, and cannot seek.
+type slow struct{ backup.Location }
+
+func (l slow) Open(ctx context.Context, name string) (io.ReadCloser, error) {
+	r, err := l.Location.Open(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return slowFile{r}, nil
+}
+
+type slowFile struct{ r io.ReadCloser }
+
+func (f slowFile) Read(p []byte) (int, error) {
+	time.Sleep(30 * time.Second)
+	return f.r.Read(p[:min(len(p), 1000)])
+}
+
+func (f slowFile) Close() error { return f.r.Close() }
+
 // A hungLocation never answers.
 type hungLocation struct {
 	backup.Location

@@ -55,7 +55,7 @@ func (p Pruned) MarshalJSON() ([]byte, error) {
 // While a backup has shrunk and is not accepted nothing is deleted anywhere, and
 // the error wraps ErrShrunk: its predecessors may be all that is left (see
 // Accept). The decisions are returned also with an error. A Location that is down
-// is no error: it has Err in its place of the result.
+// is no error: it has an entry with Err at the end of the result.
 func (m *Manager) Prune(ctx context.Context, opts PruneOptions) ([]Pruned, error) {
 	if opts.DryRun {
 		o, err := m.begin(ctx, "prune")
@@ -63,7 +63,10 @@ func (m *Manager) Prune(ctx context.Context, opts PruneOptions) ([]Pruned, error
 			return nil, err
 		}
 		pruned, err := o.prune(ctx, opts)
-		return pruned, o.done(ctx, Event{}, err)
+		if err != nil {
+			err = fmt.Errorf("prune: %w", err)
+		}
+		return pruned, err
 	}
 	o, ctx, release, err := m.hold(ctx, "prune")
 	if err != nil {
@@ -112,7 +115,40 @@ func (o *operation) prune(ctx context.Context, opts PruneOptions) ([]Pruned, err
 	for _, c := range o.down {
 		result = append(result, Pruned{Location: c.Location, Err: c.Err})
 	}
+	if !opts.DryRun && !waits {
+		o.tidy(ctx, c, result)
+	}
 	return result, errors.Join(errs...)
+}
+
+// tidy takes marks away that say nothing any more: of backups that are gone, but
+// for the newest that says accepted or drilled.
+func (o *operation) tidy(ctx context.Context, c *catalog, pruned []Pruned) {
+	gone := make(map[string]bool)
+	left := make(map[string]bool)
+	for _, b := range c.backups {
+		gone[b.Name] = true
+		for _, copied := range b.Copies {
+			i := slices.IndexFunc(pruned, func(r Pruned) bool { return r.Location == copied.Location })
+			if i < 0 || !slices.Contains(pruned[i].Deleted, b.Name) {
+				left[b.Name] = true
+			}
+		}
+	}
+	for _, kind := range marks {
+		latest := o.latest(c, kind)
+		for name := range c.marked[kind] {
+			at, ours := o.App.ParseBackupName(name)
+			if !ours || left[name] || len(o.down) > 0 && !gone[name] || kind != markRestored && at.Equal(latest) {
+				continue
+			}
+			for _, p := range o.sites {
+				if err := p.remove(ctx, name+string(kind)); err != nil {
+					o.failed(ctx, p, name, fmt.Errorf("delete a mark: %w", err))
+				}
+			}
+		}
+	}
 }
 
 // class tells which rules a backup is subject to: those of the trigger that is
@@ -268,22 +304,18 @@ func (o *operation) delete(ctx context.Context, p *site, decisions []Decision) (
 		if err := ctx.Err(); err != nil {
 			return deleted, err
 		}
-		if err := p.Delete(ctx, d.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		_, err := within(ctx, func(ctx context.Context, _ func()) (struct{}, error) { return struct{}{}, p.Delete(ctx, d.Name) }, nil)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return deleted, fmt.Errorf("delete %s: %w", d.Name, err)
 		}
 		deleted = append(deleted, d.Name)
-		for _, kind := range []mark{markAccepted, markRestored} {
-			if err := p.Delete(ctx, d.Name+string(kind)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return deleted, fmt.Errorf("delete the mark of %s: %w", d.Name, err)
-			}
-		}
 	}
 	return deleted, nil
 }
 
 // Accept says that a person has looked at a backup that has shrunk, and that this
 // loss and those before it are all right: Prune goes on. A mark beside the copies
-// of the backup remembers it. A backup that has not shrunk is an error.
+// of the backup remembers it, also when the backup is gone. A backup that has not shrunk is an error.
 func (m *Manager) Accept(ctx context.Context, name string) error {
 	o, ctx, release, err := m.hold(ctx, "accept")
 	if err != nil {

@@ -282,8 +282,8 @@ func TestABackupThatHasShrunkIsFlaggedAndPruningWaits(t *testing.T) {
 		require.Contains(t, a.all(t), made.Name+".accepted")
 		require.Contains(t, b.all(t), made.Name+".accepted", "at each, should one be lost")
 		require.Len(t, mustPrune(t, m, backup.PruneOptions{})[0].Deleted, 12)
-		require.Len(t, a.all(t), 1, "the mark went with the backup")
-		require.Len(t, b.all(t), 1)
+		require.Len(t, a.names(t), 1)
+		require.Contains(t, b.all(t), made.Name+".accepted", "it counts on")
 
 		host["servers"] = whole["servers"]
 		daysOf(t, m, "scheduled")
@@ -306,6 +306,51 @@ func TestAShrunkBackupIsRememberedWhenTheOneBeforeRots(t *testing.T) {
 		require.ErrorIs(t, err, backup.ErrDamaged)
 		_, err = m.Prune(t.Context(), backup.PruneOptions{})
 		require.ErrorIs(t, err, backup.ErrShrunk)
+	})
+}
+
+func TestWhatWasAcceptedStaysAcceptedWhenItsBackupIsGone(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := newShelf("a")
+		m, host, _ := managed(a)
+		m.Retention = backup.Retention{Last: 2}
+		host["applications"], host["settings"] = map[string]string{}, map[string]string{}
+		host["servers"] = servers(214)
+		daysOf(t, m, "manual") // which stays for ever
+		host["servers"] = servers(20)
+		names := daysOf(t, m, "scheduled")
+		require.NoError(t, m.Accept(t.Context(), names[0]))
+		for range 6 {
+			daysOf(t, m, "scheduled")
+			mustPrune(t, m, backup.PruneOptions{})
+		}
+		require.NotContains(t, a.all(t), names[0])
+		host["servers"] = servers(5)
+		next := daysOf(t, m, "scheduled")
+		_, err := m.Prune(t.Context(), backup.PruneOptions{})
+		require.ErrorContains(t, err, "servers: 5, was 20")
+		require.NoError(t, m.Accept(t.Context(), next[0]))
+		mustPrune(t, m, backup.PruneOptions{})
+		require.NotContains(t, a.all(t), names[0]+".accepted", "one mark is enough")
+		require.Contains(t, a.all(t), next[0]+".accepted")
+	})
+}
+
+func TestMarksOfBackupsThatAreGoneAreTakenAway(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := newShelf("a"), newShelf("b")
+		m, host, _ := managed(a, b)
+		made := mustCreate(t, m)
+		change(host)
+		report, err := m.Restore(t.Context(), open(t, m, made.Name), backup.RestoreOptions{Strategy: backup.Replace})
+		require.NoError(t, err)
+		for _, s := range []*shelf{a, b} {
+			require.Contains(t, s.all(t), report.UndoneBy+".restored", "beside each copy")
+			delete(s.files(), report.UndoneBy) // as the script of the guide does
+		}
+		mustPrune(t, m, backup.PruneOptions{})
+		require.Equal(t, []string{made.Name}, a.all(t))
+		require.Equal(t, []string{made.Name}, b.all(t))
 	})
 }
 

@@ -10,8 +10,8 @@ import (
 )
 
 // Run makes backups when Schedule says, drills when DrillSchedule says, and
-// prunes after each success, until ctx is done; it returns the error of ctx, or at once an error if the
-// Manager cannot work. It starts no goroutine that outlives it.
+// prunes after each success, until ctx is done; it returns the error of ctx, or at
+// once an error if the Manager cannot work.
 //
 // What is due it derives from the scheduled backups that exist, and remembers
 // nothing. So a machine that was off makes up for what it missed, once, soon
@@ -150,7 +150,7 @@ func (m *Manager) due(backups []Backup, now time.Time) dueBackup {
 	last := backups[i]
 	next := nextSlot(m.Schedule, last)
 	switch {
-	case next.IsZero() || next.After(now) && m.whole(last) >= max(1, m.MinCopies):
+	case next.IsZero() || next.After(now) && last.good() >= max(1, m.MinCopies):
 		return dueBackup{at: next, slot: next}
 	case next.After(now):
 		return dueBackup{at: now, slot: next, short: &last}
@@ -178,17 +178,6 @@ func served(b Backup) time.Time {
 		return slot
 	}
 	return b.CreatedAt
-}
-
-// whole counts the copies of a backup that nothing is known against.
-func (m *Manager) whole(b Backup) int {
-	n := 0
-	for _, c := range b.Copies {
-		if c.Err == nil {
-			n++
-		}
-	}
-	return n
 }
 
 // nextSlot returns the time of the schedule that follows a backup, leaving one
@@ -267,15 +256,8 @@ func (o *operation) scheduled(ctx context.Context, again bool) (b Backup, slot t
 	}
 	o.emit(ctx, Event{Kind: EventStarted})
 	if due.short != nil {
-		o.fill(ctx, c)
-		if c, err = o.listHeld(ctx); err != nil {
-			return *due.short, due.slot, err
-		}
 		b = *due.short
-		if i := c.find(b.Name); i >= 0 {
-			b = c.backups[i]
-		}
-		b.Copies = append(slices.Clone(b.Copies), o.down...)
+		b.Copies = o.fill(ctx, c, b)
 		err = o.enough(b)
 	} else {
 		if !again && !due.slot.IsZero() && now.Sub(due.at) > o.Jitter+lateness {
@@ -309,12 +291,7 @@ func (m *Manager) drillDue(c *catalog, b Backup) bool {
 	if m.DrillSchedule == nil {
 		return false
 	}
-	var last time.Time
-	for name := range c.marked[markDrilled] {
-		if at, ok := m.App.ParseBackupName(name); ok && at.After(last) && !at.After(b.CreatedAt) {
-			last = at
-		}
-	}
+	last := m.latest(c, markDrilled)
 	next := after(m.DrillSchedule, last)
 	return last.IsZero() || !next.IsZero() && !next.After(b.CreatedAt)
 }

@@ -397,6 +397,18 @@ func TestReplicasMakeOneScheduledBackupATime(t *testing.T) {
 					days[at[:10]]++
 				}
 				require.Len(t, days, 32)
+				late := 0
+				for _, at := range times(a)[1:] {
+					made, err := time.Parse("2006-01-02T15-04-05", at)
+					require.NoError(t, err)
+					after := made.Sub(made.Truncate(24 * time.Hour).Add(3 * time.Hour))
+					require.GreaterOrEqual(t, after, time.Duration(0))
+					require.LessOrEqual(t, after, jitter+2*time.Minute)
+					if after > time.Minute {
+						late++
+					}
+				}
+				require.Equal(t, jitter > 0, late > 10, "%d late", late)
 				for day, n := range days {
 					require.Equal(t, 1, n, day)
 				}

@@ -69,7 +69,8 @@ func (m *Manager) checkSink() error {
 // Records of the host that are not valid cannot be in that backup. They do not
 // stop the restore, which may be the remedy; a warning in the Report names them.
 //
-// After an error the host is as it was. Beside the errors of [App.Restore] it
+// After an error the host is as it was, but for ErrUncertain: its commit failed,
+// and may have taken effect all the same. Beside the errors of [App.Restore] it
 // returns ErrBusy, and that of a Location if none takes the backup.
 func (m *Manager) Restore(ctx context.Context, s *Snapshot, opts RestoreOptions) (Report, error) {
 	return m.change(ctx, "restore", func(ctx context.Context, o *operation) (Report, error) {
@@ -232,8 +233,8 @@ func (o *operation) run(ctx context.Context, in *incoming, start func(Writer) *c
 		return Report{}, fmt.Errorf("nothing was changed, because what is there could not be stored first: %w", back.err)
 	}
 	if err != nil {
-		if back.written { // the failure of a commit may come after it took site
-			return Report{}, fmt.Errorf("%w\nwhat was there before is kept as %s", err, back.saved.Name)
+		if back.written { // the failure of a commit may come after it took effect
+			return Report{}, fmt.Errorf("%w: %w\nwhat was there before is kept as %s", ErrUncertain, err, back.saved.Name)
 		}
 		back.drop(ctx)
 		return Report{}, err
@@ -249,11 +250,13 @@ func (o *operation) run(ctx context.Context, in *incoming, start func(Writer) *c
 	for _, left := range back.saved.Manifest.LeftOut {
 		report.Warnings = append(report.Warnings, "not valid before the restore, and not in "+back.saved.Name+": "+left.Error())
 	}
-	for _, c := range o.spread(ctx, back.saved, back.at) {
+	back.saved.Copies = o.spread(ctx, back.saved, back.at)
+	for _, c := range back.saved.Copies {
 		if c.Err != nil {
 			report.Warnings = append(report.Warnings, fmt.Sprintf("%s is not at %s: %v", back.saved.Name, c.Location, c.Err))
 		}
 	}
+	o.mark(ctx, back.saved, markRestored) // beside the other copies too
 	return report, nil
 }
 

@@ -57,7 +57,7 @@ func (o *operation) verifyAll(ctx context.Context, name string) ([]Verified, err
 	copies := 0
 	for _, p := range o.sites {
 		v := Verified{Location: p.name}
-		files, err := p.List(ctx)
+		files, err := p.files(ctx)
 		if v.Err = err; err == nil {
 			if !slices.ContainsFunc(files, func(f File) bool { return f.Name == name }) {
 				continue

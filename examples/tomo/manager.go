@@ -309,9 +309,9 @@ func quoted(arg string) string {
 }
 
 // explainMissing adds to the error about a name that no location has where to
-// look.
+// look. A folder that is missing has an advice of its own.
 func explainMissing(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && !strings.Contains(err.Error(), "the folder is missing") {
 		return fmt.Errorf("%w\n  (which backups there are, tomo backup list shows)", err)
 	}
 	return err

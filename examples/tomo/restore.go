@@ -112,7 +112,7 @@ func (c *cli) restore(ctx context.Context, flags restoreFlags, strategy backup.S
 	}
 	defer k.Close()
 	failed := func(err error) error {
-		return fmt.Errorf("restore failed, nothing was changed: %s: %w", flags.input, err)
+		return fmt.Errorf("restore failed%s: %s: %w", unchanged(err), flags.input, err)
 	}
 	snapshot, closeSnapshot, err := c.openBackup(ctx, k, flags.input)
 	if err != nil {
@@ -373,4 +373,12 @@ func (c *cli) printPlanJSON(ctx context.Context, plan *backup.Plan) error {
 	}
 	_, err = io.Copy(c.stdout, temp)
 	return err
+}
+
+// unchanged says that nothing was changed by what failed, if that is certain.
+func unchanged(err error) string {
+	if errors.Is(err, backup.ErrUncertain) {
+		return ""
+	}
+	return ", nothing was changed"
 }

@@ -40,7 +40,7 @@ func (c *cli) undo(ctx context.Context, yes bool) error {
 		return err
 	}
 	defer k.Close()
-	failed := func(err error) error { return fmt.Errorf("undo failed, nothing was changed: %w", err) }
+	failed := func(err error) error { return fmt.Errorf("undo failed%s: %w", unchanged(err), err) }
 	undo := k.Undo
 	if !yes {
 		plan, err := k.PlanUndo(ctx)
