@@ -167,12 +167,6 @@ func (o *operation) openAt(ctx context.Context, p *site, name string, identities
 	return s, nil
 }
 
-// openFile opens a file at a location.
-func (p *site) openFile(ctx context.Context, name string) (io.ReadCloser, error) {
-	return within(ctx, func(context.Context, func()) (io.ReadCloser, error) { return p.Open(ctx, name) },
-		func(r io.ReadCloser) { r.Close() })
-}
-
 // spread copies a backup to all locations that it has no Copy of, side by side.
 // It returns all Copies, in the order of Locations.
 func (o *operation) spread(ctx context.Context, b Backup, from *site) []Copy {

@@ -54,11 +54,12 @@
 //
 // The files in the order in which they make sense. One snapshot: app.go,
 // store.go, backup.go, snapshot.go, restore.go, plan.go, migrate.go; then seal.go
-// and secrets.go for keys, record.go for what backup and restore share,
-// salvage.go for damaged files. Many backups: location.go and dir.go, manager.go,
-// copies.go, catalog.go for the list of them, hold.go for one operation at a time, undo.go,
-// prune.go with retention.go,
-// verify.go and drill.go, run.go with schedule.go, event.go.
+// and secrets.go for keys, record.go for what backup and restore share, errors.go,
+// and salvage.go with salvage_outline.go and salvage_records.go for damaged files.
+// Many backups: location.go and dir.go, name.go, manager.go, site.go for a
+// location in use, copies.go, catalog.go for the list of backups, hold.go for one
+// operation at a time, undo.go, prune.go with retention.go, verify.go, drill.go,
+// run.go with schedule.go, event.go.
 //
 // Package backuptest has a reference store and a reference location with the
 // conformance suites that every DataSource, Sink and Location should pass, and

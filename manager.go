@@ -163,24 +163,6 @@ func (c Copy) MarshalJSON() ([]byte, error) {
 	}{c.Location, errorText(c.Err)})
 }
 
-// A site is a Location of a Manager under its name.
-type site struct {
-	Location
-	name string
-}
-
-func (m *Manager) sites() []*site {
-	sites := make([]*site, len(m.Locations))
-	for i, l := range m.Locations {
-		p := &site{l, fmt.Sprintf("location %d", i+1)}
-		if s, ok := l.(fmt.Stringer); ok {
-			p.name = s.String()
-		}
-		sites[i] = p
-	}
-	return sites
-}
-
 // check refuses a Manager that cannot work, before anything is done. Since a
 // Manager is not changed once it is used, it is checked once.
 func (m *Manager) check() error {
@@ -272,17 +254,6 @@ func (o *operation) done(ctx context.Context, e Event, err error) error {
 func lost(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
 		return fmt.Errorf("%w: %w", cause, err)
-	}
-	return err
-}
-
-// remove takes a file away that must not stay, also when ctx is done.
-func (p *site) remove(ctx context.Context, name string) error {
-	_, err := within(context.WithoutCancel(ctx), func(ctx context.Context, _ func()) (struct{}, error) {
-		return struct{}{}, p.Delete(ctx, name)
-	}, nil)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
 	}
 	return err
 }
