@@ -34,7 +34,7 @@ var errPeeked = errors.New("peeked")
 // tail reads the lines behind the data and tells whether the last of them is
 // "integrity" and all is as written.
 func (s *scanner) tail(r io.ReaderAt, size int64) (bool, error) {
-	// Two lines of members, and a line that ends a collection before them.
+	// Three lines of members, and a line that ends a collection before them.
 	for n := int64(4 << 10); ; n *= 8 {
 		n = min(n, size)
 		buf := make([]byte, n)
@@ -46,17 +46,20 @@ func (s *scanner) tail(r io.ReaderAt, size int64) (bool, error) {
 			return false, nil
 		}
 		lines := bytes.Split(rest, []byte("\n"))
-		if len(lines) < 3 { // the first may have been cut
-			if n == size || n > 2*HeaderBytes {
+		if len(lines) < 4 { // the first may have been cut
+			if n == size || n > 3*HeaderBytes {
 				return false, nil
 			}
 			continue
 		}
-		lines = lines[len(lines)-2:]
-		if !s.line("integrity", lines[1]) {
+		last := len(lines) - 1
+		if !s.line("integrity", lines[last]) {
 			return false, nil
 		}
-		s.line("left_out", bytes.TrimSuffix(lines[0], []byte(",")))
+		if s.line("proof", bytes.TrimSuffix(lines[last-1], []byte(","))) {
+			last--
+		}
+		s.line("left_out", bytes.TrimSuffix(lines[last-1], []byte(",")))
 		return true, nil
 	}
 }

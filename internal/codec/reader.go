@@ -20,6 +20,7 @@ type Document struct {
 	Collections []Section         // in the order of the text
 	Bytes       int64
 	SHA256      string // of what stands before the integrity line; empty if there is none
+	Proven      []byte // SHA-256 of what stands before the member "proof"; nil if there is none
 }
 
 // A Section is the place of a collection in a snapshot.
@@ -48,6 +49,10 @@ const partBytes = 64 << 10
 type Hooks struct {
 	// Version is given the first member before anything else is read.
 	Version func(value []byte) error
+
+	// Header, if not nil, is given the members before the data, which are not
+	// proven to be whole yet, before any of it is read.
+	Header func(members map[string][]byte) error
 
 	// Progress is called now and then; it returns an error to stop.
 	Progress func(collection string, records, bytes int64) error
@@ -135,8 +140,13 @@ func (s *scanner) document() error {
 		if first != (name == "version") {
 			return layoutError(`its first member is not "version"`)
 		}
-		if s.doc.Members["integrity"] != nil {
+		switch {
+		case s.doc.Members["integrity"] != nil:
 			return layoutError(`a member follows "integrity", which must be the last`)
+		case s.doc.Members["proof"] != nil && name != "integrity":
+			return layoutError(`a member other than "integrity" follows "proof", which would not cover it`)
+		case name == "proof" && s.doc.Members["data"] == nil:
+			return layoutError(`"proof" stands before "data", which it would not cover`)
 		}
 		if len(s.doc.Members) == maxMembers {
 			return layoutError("it has more members than any snapshot")
@@ -146,12 +156,21 @@ func (s *scanner) document() error {
 				s.doc.Members["data"] = []byte{}
 				return errPeeked
 			}
+			if s.hooks.Header != nil {
+				if err := s.hooks.Header(s.doc.Members); err != nil {
+					return hookError{err}
+				}
+			}
 			if err := s.data(); err != nil {
 				return err
 			}
 			continue
 		}
-		if name == "integrity" {
+		switch name {
+		case "proof":
+			s.in.advance(s.dec.InputOffset() - int64(len(`"proof"`)))
+			s.doc.Proven = s.in.whole.Sum(nil)
+		case "integrity":
 			s.in.advance(s.dec.InputOffset() - int64(len(`"integrity"`)))
 			s.doc.SHA256 = hex.EncodeToString(s.in.whole.Sum(nil))
 		}

@@ -105,15 +105,24 @@ func (w *Writer) EndData() error {
 	return w.buf.WriteByte('}')
 }
 
+// Sum returns the SHA-256 of what stands before the next member.
+func (w *Writer) Sum() ([]byte, error) {
+	w.separate()
+	w.first = true
+	if err := w.buf.Flush(); err != nil {
+		return nil, err
+	}
+	return w.hash.Sum(nil), nil
+}
+
 // End writes the integrity line that line makes from the digest and ends the
 // document. It returns the digest.
 func (w *Writer) End(line func(sha256 string) []byte) (string, error) {
-	w.separate()
-	if err := w.buf.Flush(); err != nil {
+	digest, err := w.Sum()
+	if err != nil {
 		return "", err
 	}
-	sum := hex.EncodeToString(w.hash.Sum(nil))
-	w.first = true
+	sum := hex.EncodeToString(digest)
 	w.Member("integrity", line(sum))
 	w.buf.WriteString("\n}\n")
 	return sum, w.buf.Flush()

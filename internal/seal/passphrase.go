@@ -12,10 +12,12 @@ import (
 	"golang.org/x/crypto/chacha20poly1305"
 )
 
+// TypePassphrase is the type of the wrapped keys of passphrases.
+const TypePassphrase = "argon2id"
+
 const (
-	typeArgon2id = "argon2id"
-	saltSize     = 16
-	adKey        = "tomo-project/backup 1.0 key"
+	saltSize = 16
+	adKey    = "tomo-project/backup 1.0 key"
 )
 
 // cost is what one try of a passphrase takes.
@@ -59,7 +61,7 @@ func wrapPassphrase(passphrase, key []byte, c cost) (jsonv1.RawMessage, error) {
 	}
 	nonce := random(aead.NonceSize())
 	return json.Marshal(passphraseKey{
-		Type:    new(typeArgon2id),
+		Type:    new(TypePassphrase),
 		Salt:    new(strict.EncodeToString(salt)),
 		Time:    &c.time,
 		Memory:  &c.memory,
@@ -102,7 +104,7 @@ func parsePassphrase(wrapped []byte) (c cost, salt, sealed []byte, err error) {
 	if head.Type == nil {
 		return fail(fmt.Errorf(`%w: no "type"`, ErrMalformed))
 	}
-	if *head.Type != typeArgon2id {
+	if *head.Type != TypePassphrase {
 		return fail(ErrOtherType)
 	}
 	var k passphraseKey

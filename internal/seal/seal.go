@@ -3,10 +3,11 @@
 // layout here is normative, FORMAT.md "Sealing"; testdata/vectors.py computes
 // the same bytes in another language.
 //
-// Each snapshot has a random key of its own. Two keys are derived from it: one
-// seals the values, each bound to the place where it stands, the other
-// authenticates the part of the header that says what is sealed. The key of the
-// snapshot is stored wrapped, once for every recipient.
+// Each snapshot has a random key of its own. Three keys are derived from it: one
+// seals the values, each bound to the place where it stands, the second
+// authenticates the part of the header that says what is sealed, the third the
+// whole document. The key of the snapshot is stored wrapped, once for every
+// recipient.
 package seal
 
 import (
@@ -54,6 +55,7 @@ const (
 
 	infoValues = "tomo-project/backup 1.0 values"
 	infoHeader = "tomo-project/backup 1.0 header"
+	infoProof  = "tomo-project/backup 1.0 proof"
 	adValue    = "tomo-project/backup 1.0"
 )
 
@@ -75,6 +77,7 @@ type Box struct {
 	id        string
 	values    cipher.AEAD
 	headerKey []byte
+	proofKey  []byte
 	scratch   sync.Pool // of *scratch
 }
 
@@ -101,6 +104,10 @@ func NewBox(key []byte, id string) (*Box, error) {
 	if err != nil {
 		return nil, fmt.Errorf("derive the key of the header: %w", err)
 	}
+	proofKey, err := hkdf.Key(sha256.New, key, salt, infoProof, keySize)
+	if err != nil {
+		return nil, fmt.Errorf("derive the key of the proof: %w", err)
+	}
 	values, err := chacha20poly1305.NewX(valueKey)
 	if err != nil {
 		return nil, fmt.Errorf("key of the values: %w", err)
@@ -109,6 +116,7 @@ func NewBox(key []byte, id string) (*Box, error) {
 		id:        id,
 		values:    values,
 		headerKey: headerKey,
+		proofKey:  proofKey,
 		scratch:   sync.Pool{New: func() any { return new(scratch) }},
 	}, nil
 }
@@ -188,6 +196,36 @@ func (b *Box) mac(application string, schemaVersion int, fields map[string]Field
 	}
 	h := hmac.New(sha256.New, b.headerKey)
 	h.Write(frame)
+	return h.Sum(nil)
+}
+
+// ProofMessage returns what a proof is made of: a digest in a frame that nothing
+// else that is signed or authenticated here has.
+func ProofMessage(digest []byte) []byte {
+	return appendFrame(nil, infoProof, string(digest))
+}
+
+// Prove returns the text that authenticates a document with this digest.
+func (b *Box) Prove(digest []byte) string {
+	return strict.EncodeToString(b.proof(digest))
+}
+
+// VerifyProof compares proof with what Prove returns, in constant time. The
+// error is ErrMalformed or ErrAltered.
+func (b *Box) VerifyProof(proof string, digest []byte) error {
+	sum, err := decode(nil, []byte(proof))
+	if err != nil {
+		return err
+	}
+	if !hmac.Equal(sum, b.proof(digest)) {
+		return ErrAltered
+	}
+	return nil
+}
+
+func (b *Box) proof(digest []byte) []byte {
+	h := hmac.New(sha256.New, b.proofKey)
+	h.Write(ProofMessage(digest))
 	return h.Sum(nil)
 }
 
