@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"io"
@@ -24,8 +25,19 @@ type BackupOptions struct {
 	Include []string
 
 	// Recipients are those who can open the secrets, each on its own. An App
-	// with secret fields needs at least one, whatever the collections taken.
+	// with secret fields needs at least one, whatever the collections taken,
+	// unless the file is encrypted as a whole.
 	Recipients []Recipient
+
+	// Compress compresses the file, and Encrypt encrypts it as a whole: on top of
+	// the Recipients, or without any instead of them. Both may be zero.
+	Compress Compression
+	Encrypt  Encrypter
+
+	// Signer, an Ed25519 key, signs the snapshot, so that its reader can tell that
+	// it is authentic. Nil: only the passphrase proves that, where there is one
+	// among the Recipients (FORMAT.md, "Proof").
+	Signer crypto.Signer
 
 	// CreatedAt is the time to write in the snapshot, to the second. Zero means
 	// now.
@@ -47,6 +59,9 @@ type BackupOptions struct {
 
 	// Progress, if not nil, is called now and then.
 	Progress func(Progress)
+
+	// provable refuses to make a snapshot that carries no proof.
+	provable bool
 }
 
 // Backup writes a snapshot of the data of src to w. Records are read at one
@@ -77,7 +92,7 @@ func (a *App) backup(ctx context.Context, w io.Writer, src DataSource, opts Back
 	if err != nil {
 		return Manifest{}, err
 	}
-	if len(opts.Recipients) == 0 && slices.ContainsFunc(c.collections, func(col *collection) bool { return len(col.secrets) > 0 }) {
+	if len(opts.Recipients) == 0 && opts.Encrypt == nil && slices.ContainsFunc(c.collections, func(col *collection) bool { return len(col.secrets) > 0 }) {
 		return Manifest{}, fmt.Errorf("%w: %s has secret fields, which are never written in clear: give a passphrase or another recipient", ErrNoKey, a.Name)
 	}
 	if s, ok := src.(*Snapshot); ok {
@@ -100,6 +115,8 @@ func (a *App) backup(ctx context.Context, w io.Writer, src DataSource, opts Back
 			SchemaVersion:      a.SchemaVersion,
 			Metadata:           maps.Clone(opts.Metadata),
 			Records:            make(map[string]int64),
+			Compressed:         opts.Compress,
+			Encrypted:          opts.Encrypt != nil,
 		},
 	}
 	if s, ok := src.(*Snapshot); ok {
@@ -117,15 +134,44 @@ func (a *App) backup(ctx context.Context, w io.Writer, src DataSource, opts Back
 	if b.encryption, b.box, err = c.seal(collections, opts.Recipients); err != nil {
 		return Manifest{}, err
 	}
-	b.manifest.Sealed = b.box != nil
+	if e := b.encryption; e != nil {
+		b.manifest.Sealed, b.manifest.Keys = len(e.Fields) > 0, keyIDs(e.Keys)
+	}
+	if opts.Encrypt != nil { // whose key comes first
+		b.manifest.Keys = idsOf(opts.Encrypt)
+	}
+	if opts.Signer != nil {
+		if _, err := publicKey(opts.Signer); err != nil {
+			return Manifest{}, err
+		}
+	}
+	if opts.provable && opts.Signer == nil && (b.encryption == nil || !slices.ContainsFunc(b.encryption.Keys, byPassphrase)) {
+		return Manifest{}, fmt.Errorf("%w: a proof is required of backups, and this one would carry none: give a Signer, or a passphrase among the Recipients", ErrUnauthentic)
+	}
+	file, err := opts.Compress.open(w, opts.Encrypt)
+	if err != nil {
+		return Manifest{}, err
+	}
+	b.out = codec.NewWriter(file)
+	m, err := b.write(src, collections)
+	if err != nil {
+		file.Close() // for what it holds: the file is worthless
+		return Manifest{}, err
+	}
+	if err := file.Close(); err != nil {
+		return Manifest{}, advise(fmt.Errorf("write: %w", err))
+	}
+	return m, nil
+}
 
-	b.out = codec.NewWriter(w)
+// write writes the snapshot of what src shows.
+func (b *backup) write(src DataSource, collections []*collection) (Manifest, error) {
 	if err := b.header(); err != nil {
 		return Manifest{}, err
 	}
 	reads := 0
 	var inside error // whatever View makes of it
-	err = src.View(ctx, func(r Reader) error {
+	err := src.View(b.ctx, func(r Reader) error {
 		if reads++; reads > 1 {
 			inside = errors.New("the DataSource showed its data twice: its View called read again")
 			return inside
@@ -260,7 +306,7 @@ func (b *backup) collection(r Reader, col *collection) error {
 		if err := b.check(col, &batch); err != nil {
 			return err
 		}
-		if err := b.write(col, &batch); err != nil {
+		if err := b.writeBatch(col, &batch); err != nil {
 			return err
 		}
 		batch.reset()
@@ -271,7 +317,7 @@ func (b *backup) collection(r Reader, col *collection) error {
 	}
 	for rec, err := range r.Records(b.ctx, col.Name) {
 		if err != nil {
-			return fmt.Errorf("read %s from the host: %w", col.Name, err)
+			return fmt.Errorf("read %s from the host: %w", col.Name, aboutRecord(col.Name, rec.Key, err))
 		}
 		if err := batch.add(rec, b.limits); err != nil {
 			if err := b.problems.add(&RecordError{Collection: col.Name, Key: rec.Key, Offset: -1, Err: err}); err != nil {
@@ -291,6 +337,14 @@ func (b *backup) collection(r Reader, col *collection) error {
 	return advise(b.out.EndCollection())
 }
 
+// aboutRecord makes an error one about a record, if the host says which.
+func aboutRecord(collection, key string, err error) error {
+	if _, known := errors.AsType[*RecordError](err); known || key == "" {
+		return err
+	}
+	return &RecordError{Collection: collection, Key: key, Offset: -1, Err: err}
+}
+
 // check drops the records from the batch that must not be written.
 func (b *backup) check(col *collection, batch *batch) error {
 	return batch.keep(func(r *item) (bool, error) {
@@ -302,8 +356,8 @@ func (b *backup) check(col *collection, batch *batch) error {
 	})
 }
 
-// write seals and writes a batch.
-func (b *backup) write(col *collection, batch *batch) error {
+// writeBatch seals and writes a batch.
+func (b *backup) writeBatch(col *collection, batch *batch) error {
 	if b.problems.fatal() {
 		return nil // what is written does not count any more
 	}
@@ -354,8 +408,20 @@ func (b *backup) end() (Manifest, error) {
 			return Manifest{}, err
 		}
 	}
+	digest, err := b.out.Sum()
+	if err != nil {
+		return Manifest{}, advise(fmt.Errorf("write: %w", err))
+	}
+	proof, err := prove(digest, b.encryption, b.box, b.opts.Signer)
+	if err != nil {
+		return Manifest{}, err
+	}
+	if proof != nil {
+		if err := b.member("proof", proof); err != nil {
+			return Manifest{}, err
+		}
+	}
 	sum := integrity{Records: m.Records}
-	var err error
 	m.SHA256, err = b.out.End(func(sha256 string) []byte {
 		sum.SHA256 = sha256
 		line, _ := codec.Marshal(sum)

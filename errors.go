@@ -37,6 +37,10 @@ var (
 	// ErrWrongKey: none of the given keys opens the snapshot.
 	ErrWrongKey = errors.New("wrong key")
 
+	// ErrUnauthentic: the snapshot was altered or made by somebody without the
+	// key, or it carries no proof where one is required. That is no accident.
+	ErrUnauthentic = errors.New("snapshot is not authentic")
+
 	// ErrInvalid: records do not satisfy their schema, lack a key, share one,
 	// or belong to a collection that the App does not declare.
 	ErrInvalid = errors.New("invalid data")

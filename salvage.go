@@ -246,7 +246,9 @@ func (s *salvage) judge(o *outline, p *placement) {
 		s.report.SecretsLost = secretsLost
 		s.warn("what says how to open the secrets is lost, and nothing opens them any more: they were taken off %d records", stripped)
 	}
-	m.Sealed = s.file.encryption != nil
+	if m.Sealed = s.file.encryption != nil && len(s.file.encryption.Fields) > 0; s.file.encryption == nil {
+		m.Keys = nil
+	}
 	if m.Sealed && s.file.box == nil {
 		s.warn("the secrets were not opened, so that one that is damaged has the restore refused; salvage with the key to find it")
 	}

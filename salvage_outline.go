@@ -46,12 +46,15 @@ var (
 	digestText   = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	formatNumber = regexp.MustCompile(`^"[0-9]+[.][0-9]+"$`)
 	headerNames  = []string{"created_at", "application", "application_version", "schema_version", "metadata", "encryption", "salvaged"}
+	tailNames    = []string{"left_out", "proof", "integrity"}
 	headerLine   = regexp.MustCompile(`^(\{"version|"` + strings.Join(headerNames, `|"`) + `)":`)
 )
 
 // readOutline reads the file to its end.
 func (s *salvage) readOutline(r io.Reader) (*outline, error) {
-	in, size, err := s.file.source(s.ctx, r, s.opts.TempDir)
+	in, size, err := s.file.source(s.ctx, r, OpenOptions{Identities: s.opts.Identities, TempDir: s.opts.TempDir, damaged: func(err error) {
+		s.warn("only the beginning of the file could be read: %v", err)
+	}})
 	if err != nil {
 		return nil, err
 	}
@@ -76,9 +79,11 @@ func (s *salvage) readOutline(r io.Reader) (*outline, error) {
 			return nil
 		case text[0] != '"' && text[0] != '{':
 			return nil
-		case sumLine.Match(line) && len(text) == len(line), afterBracket && bytes.HasPrefix(text, []byte(`"left_out":`)):
-			end, brackets, afterBracket = append(end[:min(len(end), 1)], l.Offset), 0, false
-			if name, value, err := codec.HeaderMember(text); err == nil && (name == "integrity" || name == "left_out") && wellFormed(name, value) {
+		case sumLine.Match(line) && len(text) == len(line),
+			afterBracket && bytes.HasPrefix(text, []byte(`"left_out":`)),
+			(afterBracket || len(end) > 0) && bytes.HasPrefix(text, []byte(`"proof":`)):
+			end, brackets, afterBracket = append(end[:min(len(end), 2)], l.Offset), 0, false
+			if name, value, err := codec.HeaderMember(text); err == nil && slices.Contains(tailNames, name) && wellFormed(name, value) {
 				o.members[name], o.at[name] = value, l.Offset
 			}
 			return nil
@@ -111,7 +116,7 @@ func (s *salvage) readOutline(r io.Reader) (*outline, error) {
 	if err != nil {
 		return nil, fromCodec(err)
 	}
-	for _, name := range []string{"integrity", "left_out"} {
+	for _, name := range tailNames {
 		if offset, found := o.at[name]; found && !slices.Contains(end, offset) {
 			delete(o.members, name) // a record of a map
 			delete(o.at, name)
@@ -221,6 +226,10 @@ func (s *salvage) header(o *outline) error {
 	doc := codec.Document{Members: maps.Clone(o.members)}
 	doc.Members["data"] = []byte{}
 	delete(doc.Members, "integrity")
+	if doc.Members["proof"] != nil {
+		delete(doc.Members, "proof")
+		s.warn("the proof that the file is authentic covers all of it, so what is saved has none")
+	}
 	replace := func(name string, value []byte, format string, args ...any) {
 		if doc.Members[name] == nil {
 			doc.Members[name] = value
@@ -263,7 +272,7 @@ func (s *salvage) unlock(o *outline) error {
 	if e == nil || len(s.opts.Identities) == 0 {
 		return nil
 	}
-	key, err := unwrap(s.ctx, e.Keys, s.opts.Identities)
+	key, _, err := s.file.unwrapKey(s.ctx, s.opts.Identities)
 	if err != nil {
 		return fmt.Errorf("%w; without a key the sealed values are copied as they are", err)
 	}

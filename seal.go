@@ -12,12 +12,13 @@ import (
 )
 
 // A Recipient can seal: it wraps the key of a snapshot so that only the holder
-// of a matching [Identity] gets it back.
+// of a matching [Identity] gets it back. Here there is the passphrase, which is
+// both; package agekey has public keys, which can seal and not open.
 type Recipient interface {
 	// Wrap returns key wrapped for the recipient, a JSON object whose member
-	// "type" names the method (FORMAT.md, "Sealing"). It is stored in the
-	// snapshot in clear. A backup calls it once, and only if a collection that
-	// it takes has secrets.
+	// "type" names the method (FORMAT.md, "Wrapped keys"), and whose member "ids"
+	// may name the keys that open it. It is stored in the snapshot in clear. A
+	// backup calls it once.
 	Wrap(key []byte) (json.RawMessage, error)
 }
 
@@ -26,13 +27,14 @@ type Identity interface {
 	// Unwrap returns the key of a snapshot from one of its wrapped keys. It
 	// returns ErrWrongKey if wrapped is of a type that it does not handle or
 	// was made for another identity. Another error ends the attempt. It is
-	// called only if the snapshot has secrets.
+	// called for each wrapped key of the snapshot, until one opens.
 	Unwrap(wrapped json.RawMessage) (key []byte, err error)
 }
 
 // A PassphraseKey seals and opens with a passphrase: it is a [Recipient] and an
 // [Identity]. Whoever knows the passphrase opens the snapshot, on any machine;
-// nobody opens it without. Printing or logging it never shows the passphrase.
+// nobody opens it without. It also proves where the snapshot comes from
+// (FORMAT.md, "Proof"). Printing or logging it never shows the passphrase.
 //
 // The key that wraps is derived with Argon2id (FORMAT.md, "Sealing"), which
 // takes 64 MiB of memory and a part of a second for each snapshot.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/tomo-project/backup/internal/codec"
 	"github.com/tomo-project/backup/internal/seal"
@@ -32,28 +33,23 @@ const (
 )
 
 // seal makes the member "encryption" for some collections, and the box that
-// seals their secrets. Without secrets there is neither.
+// seals their secrets. There may be no secrets: the data key also proves that
+// the snapshot is authentic. Without recipients there is neither.
 func (c *compiled) seal(collections []*collection, recipients []Recipient) (*encryption, *seal.Box, error) {
+	if len(recipients) == 0 {
+		return nil, nil, nil
+	}
 	fields := make(map[string]seal.Fields)
 	for _, col := range collections {
 		if len(col.secrets) > 0 {
 			fields[col.Name] = seal.Fields{Key: col.Key, Secrets: col.Secrets}
 		}
 	}
-	if len(fields) == 0 {
-		return nil, nil, nil
-	}
-	if len(recipients) > maxKeys {
-		return nil, nil, fmt.Errorf("%w: %d recipients, the most is %d", ErrLimit, len(recipients), maxKeys)
-	}
 	key := seal.NewKey()
 	e := &encryption{Cipher: cipherName, ID: seal.NewID(), Fields: fields}
-	for _, r := range recipients {
-		wrapped, err := r.Wrap(key)
-		if err != nil {
-			return nil, nil, fmt.Errorf("wrap the key of the snapshot: %w", err)
-		}
-		e.Keys = append(e.Keys, wrapped)
+	var err error
+	if e.Keys, err = wrapFor(key, recipients); err != nil {
+		return nil, nil, err
 	}
 	box, err := seal.NewBox(key, e.ID)
 	if err != nil {
@@ -63,11 +59,30 @@ func (c *compiled) seal(collections []*collection, recipients []Recipient) (*enc
 	return e, box, nil
 }
 
+// wrapFor wraps the data key for each of the recipients.
+func wrapFor(key []byte, recipients []Recipient) ([]json.RawMessage, error) {
+	if len(recipients) > maxKeys {
+		return nil, fmt.Errorf("%w: %d recipients, the most is %d", ErrLimit, len(recipients), maxKeys)
+	}
+	var keys []json.RawMessage
+	for _, r := range recipients {
+		wrapped, err := r.Wrap(key)
+		if err != nil {
+			return nil, fmt.Errorf("wrap the key of the snapshot: %w", err)
+		}
+		if wrapped, err = codec.Compact(nil, wrapped, hostLimits); err != nil || keyType(wrapped) == "" {
+			return nil, fmt.Errorf("%w: the %T wrapped the key of the snapshot in something that is no JSON object with a type", ErrInvalid, r)
+		}
+		keys = append(keys, wrapped)
+	}
+	return keys, nil
+}
+
 // checkSource refuses to back up a snapshot whose secrets would come out
 // unsealed, or sealed twice: they look like secrets then and are none.
 func (c *compiled) checkSource(s *Snapshot) error {
 	e, m := s.encryption, s.manifest
-	if e == nil {
+	if e == nil || len(e.Fields) == 0 {
 		return nil
 	}
 	if s.box == nil {
@@ -102,7 +117,7 @@ func (col *collection) sealRecord(box *seal.Box, key string, view []byte) ([]byt
 // unlock opens the member "encryption" with the first identity that fits.
 func (s *Snapshot) unlock(ctx context.Context, identities []Identity) error {
 	e := s.encryption
-	if e == nil {
+	if e == nil || s.box != nil {
 		return nil
 	}
 	if e.Cipher != cipherName {
@@ -111,13 +126,13 @@ func (s *Snapshot) unlock(ctx context.Context, identities []Identity) error {
 	if len(e.Keys) > maxKeys {
 		return fmt.Errorf("%w: %d wrapped keys, the most is %d", ErrLimit, len(e.Keys), maxKeys)
 	}
-	if e.ID == "" || e.Check == "" || len(e.Fields) == 0 {
+	if e.ID == "" || e.Check == "" || e.Fields == nil {
 		return fmt.Errorf(`%w: member "encryption" lacks a part`, ErrFormat)
 	}
 	if len(identities) == 0 {
 		return nil
 	}
-	key, err := unwrap(ctx, e.Keys, identities)
+	key, by, err := s.unwrapKey(ctx, identities)
 	if err != nil {
 		return err
 	}
@@ -128,26 +143,100 @@ func (s *Snapshot) unlock(ctx context.Context, identities []Identity) error {
 	if err := box.VerifyCheck(e.Check, s.manifest.Application, s.manifest.SchemaVersion, e.Fields); err != nil {
 		return fmt.Errorf("%w: the key fits, but what is said about the secrets has been altered: %w", ErrDamaged, err)
 	}
-	s.box = box
+	s.box, s.key, s.byPassphrase = box, key, byPassphrase(by)
 	return nil
 }
 
-func unwrap(ctx context.Context, keys []json.RawMessage, identities []Identity) ([]byte, error) {
+// unwrapKey returns the data key, and the wrapped key that gave it.
+func (s *Snapshot) unwrapKey(ctx context.Context, identities []Identity) (key []byte, by json.RawMessage, err error) {
+	if s.patient != nil {
+		defer s.patient()()
+	}
+	keys := s.encryption.Keys
 	for _, id := range identities {
 		for _, wrapped := range keys {
 			if err := ctx.Err(); err != nil {
-				return nil, err // each may take seconds
+				return nil, nil, err // each may take seconds
 			}
 			key, err := id.Unwrap(wrapped)
 			if err == nil {
-				return key, nil
+				return key, wrapped, nil
 			}
 			if !errors.Is(err, ErrWrongKey) {
-				return nil, err
+				return nil, nil, err
 			}
 		}
 	}
-	return nil, fmt.Errorf("%w: the passphrase or key does not open this snapshot; nothing was changed, try the one that was in use when it was made", ErrWrongKey)
+	return nil, nil, fmt.Errorf("%w: what was given does not open this snapshot, which takes %s; nothing was changed, try the one that was in use when it was made", ErrWrongKey, alternatives(keyIDs(keys)))
+}
+
+// keyType returns the type of a wrapped key, empty if it has none.
+func keyType(wrapped json.RawMessage) (name string) {
+	if value := codec.Get(wrapped, codec.Pointer{"type"}); value == nil || codec.Unmarshal(value, &name) != nil {
+		return ""
+	}
+	return name
+}
+
+// keyIDs says which keys open one of the wrapped keys.
+func keyIDs(keys []json.RawMessage) []string {
+	var ids []string
+	add := func(id string) {
+		if id = shorten(id); !slices.Contains(ids, id) && len(ids) < maxKeyIDs {
+			ids = append(ids, id)
+		}
+	}
+	for _, wrapped := range keys {
+		named := namedKeys(wrapped)
+		switch kind := keyType(wrapped); {
+		case kind == seal.TypePassphrase:
+			add(keyIDPassphrase)
+		case kind != "" && len(named) == 0:
+			add("a key of type " + kind)
+		}
+		for _, id := range named {
+			add(id)
+		}
+	}
+	return ids
+}
+
+// namedKeys returns what a wrapped key says of who opens it: for people, since
+// nothing proves that it is right.
+func namedKeys(wrapped json.RawMessage) (ids []string) {
+	if value := codec.Get(wrapped, codec.Pointer{"ids"}); value == nil || codec.Unmarshal(value, &ids) != nil {
+		return nil
+	}
+	return ids
+}
+
+const (
+	maxKeyIDs       = 64
+	keyIDPassphrase = "passphrase"
+)
+
+// idsOf says which keys open what an Encrypter encrypts.
+func idsOf(e Encrypter) []string {
+	if named, ok := e.(interface{ KeyIDs() []string }); ok {
+		return named.KeyIDs()
+	}
+	return nil
+}
+
+// alternatives puts key ids in a line for a person.
+func alternatives(ids []string) string {
+	if len(ids) == 0 {
+		return "a key that it does not name"
+	}
+	quoted := make([]string, 0, len(ids))
+	for _, id := range ids {
+		if id == keyIDPassphrase {
+			quoted = append(quoted, "the passphrase")
+			continue
+		}
+		quoted = append(quoted, string(codec.Quote(id)))
+	}
+	return strings.Join(quoted, " or ")
 }
 
 // sealed tells whether the snapshot has sealed secrets in the section.

@@ -2,13 +2,13 @@ package backup
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"maps"
 	"math"
-	"os"
 	"regexp"
 	"slices"
 	"time"
@@ -63,14 +63,18 @@ type Manifest struct {
 	ApplicationVersion string            `json:"application_version"`
 	SchemaVersion      int               `json:"schema_version"` // 1 where the snapshot does not say
 	Metadata           map[string]string `json:"metadata,omitempty"`
-	Records            map[string]int64  `json:"records"` // by collection
-	Bytes              int64             `json:"bytes"`
-	SHA256             string            `json:"sha256,omitempty"`   // empty: the snapshot has no integrity information
-	Sealed             bool              `json:"sealed"`             // it has secrets, and they are sealed
-	Salvaged           *Salvaged         `json:"salvaged,omitempty"` // nil: it was not saved from a damaged file
-	Missing            map[string]int64  `json:"missing,omitempty"`  // records left out as invalid, by collection
-	LeftOut            []*RecordError    `json:"left_out,omitempty"` // these records, from [App.Backup] only
-	Dangling           []*RecordError    `json:"dangling,omitempty"` // references to nothing, from [App.Backup] only
+	Records            map[string]int64  `json:"records"`              // by collection
+	Bytes              int64             `json:"bytes"`                // of the document, whatever is around it in the file
+	Compressed         Compression       `json:"compressed,omitempty"` // how the file is compressed
+	Encrypted          bool              `json:"encrypted,omitempty"`  // the file is encrypted as a whole
+	SHA256             string            `json:"sha256,omitempty"`     // empty: the snapshot has no integrity information
+	Sealed             bool              `json:"sealed"`               // it has secrets, and they are sealed
+	Keys               []string          `json:"keys,omitempty"`       // the keys that open it, any one of them, as far as it names them; nothing proves that it is right
+	Authentic          string            `json:"authentic,omitempty"`  // by what it was proven authentic when it was opened, "passphrase" or "ed25519 KEY"; empty: by nothing
+	Salvaged           *Salvaged         `json:"salvaged,omitempty"`   // nil: it was not saved from a damaged file
+	Missing            map[string]int64  `json:"missing,omitempty"`    // records left out as invalid, by collection
+	LeftOut            []*RecordError    `json:"left_out,omitempty"`   // these records, from [App.Backup] only
+	Dangling           []*RecordError    `json:"dangling,omitempty"`   // references to nothing, from [App.Backup] only
 }
 
 // Salvaged marks a snapshot that [App.Salvage] has saved from a damaged file
@@ -100,12 +104,29 @@ type OpenOptions struct {
 	// Limits bound what is accepted. The zero value has the defaults.
 	Limits Limits
 
-	// TempDir is where input that cannot seek is kept until Close. Empty means
-	// os.TempDir.
+	// RequireProof refuses a snapshot that is not proven authentic: by a
+	// passphrase that opened it, or by a signature of a key in Trusted (FORMAT.md,
+	// "Proof"). Without it, whoever can write to where the file was can have
+	// written it.
+	RequireProof bool
+
+	// Trusted are the keys whose signature proves that a snapshot is authentic.
+	Trusted []ed25519.PublicKey
+
+	// TempDir is where what cannot be read in place is kept until Close,
+	// encrypted: input that cannot seek, or that is compressed or encrypted. Empty
+	// means os.TempDir.
 	TempDir string
 
 	// Progress, if not nil, is called now and then.
 	Progress func(Progress)
+
+	// patient is called before a key is asked for, and what it returns after.
+	patient func() func()
+
+	// damaged is told that a compressed or encrypted file is damaged, which then
+	// ends there. Nil: that is an error.
+	damaged func(error)
 }
 
 // A Snapshot is one that has been read to its end and found whole. It is a
@@ -116,27 +137,36 @@ type Snapshot struct {
 	manifest   Manifest
 	sections   []codec.Section
 	limits     codec.Limits
+	envelope   envelope
 	encryption *encryption
 	box        *seal.Box // nil: no secrets, or no Identity for them
+	key        []byte    // of box
 
-	r     io.ReaderAt
-	temp  *os.File  // r, if it is ours
-	under io.Closer // what was opened for it by the library; nil: by the caller
-	name  string    // of the backup, where a Manager opened it
+	byPassphrase bool // key was wrapped with the passphrase that opened it
+	proof        *proof
+
+	r       io.ReaderAt
+	temp    *spool        // r, if it is ours
+	release func()        // what takes the envelope off, if it has to be released
+	under   io.Closer     // what was opened for it by the library; nil: by the caller
+	name    string        // of the backup, where a Manager opened it
+	patient func() func() // see OpenOptions; may be nil
 }
 
 // OpenSnapshot reads a snapshot to its end and checks all that can be told
 // without its App: the version of the format, strict JSON, limits, the digest,
-// the counts and that one of the Identities opens the secrets.
+// the counts, that one of the Identities opens the secrets, and the proof. A
+// wrong key is told before the data is read. A file that is compressed or
+// encrypted as a whole is known by how it begins.
 //
 // What r cannot seek in is copied to a private temporary file first. A file is
 // read where it is, from its current position, and must stay open and unchanged
 // until Close; a change is noticed and refused.
 //
-// It returns ErrFormat, ErrTooNew, ErrDamaged, ErrLimit or ErrWrongKey, or the
-// error of r.
+// It returns ErrFormat, ErrTooNew, ErrDamaged, ErrLimit, ErrNoKey, ErrWrongKey or
+// ErrUnauthentic, or the error of r.
 func OpenSnapshot(ctx context.Context, r io.Reader, opts OpenOptions) (*Snapshot, error) {
-	s := &Snapshot{limits: opts.Limits.codec()}
+	s := &Snapshot{limits: opts.Limits.codec(), patient: opts.patient}
 	if err := s.open(ctx, r, opts); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("open snapshot: %w", err)
@@ -145,12 +175,13 @@ func OpenSnapshot(ctx context.Context, r io.Reader, opts OpenOptions) (*Snapshot
 }
 
 func (s *Snapshot) open(ctx context.Context, r io.Reader, opts OpenOptions) error {
-	in, size, err := s.source(ctx, r, opts.TempDir)
+	in, size, err := s.source(ctx, r, opts)
 	if err != nil {
 		return err
 	}
 	doc, err := codec.Scan(in, s.limits, codec.Hooks{
 		Version: checkFormat,
+		Header:  func(members map[string][]byte) error { return s.unlockEarly(ctx, members, opts.Identities) },
 		Progress: func(collection string, records, bytes int64) error {
 			if opts.Progress != nil {
 				opts.Progress(Progress{"read", collection, records, bytes, size})
@@ -168,12 +199,29 @@ func (s *Snapshot) open(ctx context.Context, r io.Reader, opts OpenOptions) erro
 	if err := s.header(doc); err != nil {
 		return err
 	}
-	return s.unlock(ctx, opts.Identities)
+	if err := s.unlock(ctx, opts.Identities); err != nil {
+		return err
+	}
+	return s.authenticate(doc, opts)
+}
+
+// unlockEarly opens the secrets before the data is read, if all that it takes
+// stands before it: who has the wrong key should not have to wait for that.
+func (s *Snapshot) unlockEarly(ctx context.Context, members map[string][]byte, identities []Identity) error {
+	if members["encryption"] == nil || len(identities) == 0 {
+		return nil
+	}
+	all := maps.Clone(members)
+	all["data"] = []byte{}
+	if s.header(&codec.Document{Members: all}) != nil {
+		return nil // which is told together with what else is wrong
+	}
+	return s.unlock(ctx, identities)
 }
 
 // source makes s.r something to read at any place. It returns what has to be
 // read to its end first, and its size, 0 if that is not known.
-func (s *Snapshot) source(ctx context.Context, r io.Reader, tempDir string) (io.Reader, int64, error) {
+func (s *Snapshot) source(ctx context.Context, r io.Reader, opts OpenOptions) (io.Reader, int64, error) {
 	if at, ok := r.(interface {
 		io.ReaderAt
 		io.Seeker
@@ -184,30 +232,30 @@ func (s *Snapshot) source(ctx context.Context, r io.Reader, tempDir string) (io.
 				return nil, 0, err
 			}
 			size := max(0, end-start)
-			s.r = io.NewSectionReader(at, start, size)
-			return ctxReader{ctx, io.NewSectionReader(s.r, 0, size)}, size, nil
+			section := io.NewSectionReader(at, start, size)
+			head := make([]byte, sniffBytes)
+			n, err := section.ReadAt(head, 0)
+			if err != nil && err != io.EOF {
+				return nil, 0, err
+			}
+			r = section
+			if sniff(head[:n]).plain() {
+				s.r = section
+				return ctxReader{ctx, section}, size, nil
+			}
 		}
 	}
-	temp, err := os.CreateTemp(tempDir, "backup-snapshot-*")
+	temp, err := newSpool(opts.TempDir)
 	if err != nil {
 		return nil, 0, advise(fmt.Errorf("make a temporary copy: %w", err))
 	}
 	s.r, s.temp = temp, temp
-	// Where a file can go on without its name, a killed process leaves nothing.
-	os.Remove(temp.Name())
-	// What is refused is refused before all of it has been copied.
-	return io.TeeReader(ctxReader{ctx, r}, spool{temp}), 0, nil
-}
-
-// A spool is a temporary copy being written.
-type spool struct{ *os.File }
-
-func (s spool) Write(p []byte) (int, error) {
-	n, err := s.File.Write(p)
+	plain, err := s.unwrap(ctx, ctxReader{ctx, r}, opts)
 	if err != nil {
-		err = advise(fmt.Errorf("make a temporary copy: %w", err))
+		return nil, 0, err
 	}
-	return n, err
+	// What is refused is refused before all of it has been copied.
+	return io.TeeReader(plain, s.temp), 0, nil
 }
 
 type ctxReader struct {
@@ -253,6 +301,7 @@ func (s *Snapshot) header(doc *codec.Document) error {
 	for _, sec := range doc.Collections {
 		m.Records[sec.Name] = sec.Count
 	}
+	s.encryption, s.proof = nil, nil // what was seen of the header early
 	var created string
 	var sum integrity
 	known := []struct {
@@ -270,6 +319,7 @@ func (s *Snapshot) header(doc *codec.Document) error {
 		{"salvaged", false, &m.Salvaged},
 		{"data", true, nil},
 		{"left_out", false, &m.Missing},
+		{"proof", false, &s.proof},
 		{"integrity", false, &sum},
 	}
 	var errs []error
@@ -322,9 +372,13 @@ func (s *Snapshot) header(doc *codec.Document) error {
 			}
 		}
 	}
+	m.Compressed, m.Encrypted = s.envelope.Compressed, s.envelope.Encrypted
 	m.CreatedAt = t.UTC()
 	m.SHA256 = sum.SHA256
-	m.Sealed = s.encryption != nil
+	if e := s.encryption; e != nil {
+		m.Sealed = len(e.Fields) > 0
+		m.Keys = keyIDs(e.Keys)
+	}
 	s.manifest = m
 	return nil
 }
@@ -332,8 +386,10 @@ func (s *Snapshot) header(doc *codec.Document) error {
 // Manifest returns what the snapshot says of itself.
 func (s *Snapshot) Manifest() Manifest { return s.manifest.clone() }
 
+func (m *Manifest) envelope() envelope { return envelope{m.Compressed, m.Encrypted} }
+
 func (m Manifest) clone() Manifest {
-	m.Metadata, m.Records, m.Missing = maps.Clone(m.Metadata), maps.Clone(m.Records), maps.Clone(m.Missing)
+	m.Metadata, m.Records, m.Missing, m.Keys = maps.Clone(m.Metadata), maps.Clone(m.Records), maps.Clone(m.Missing), slices.Clone(m.Keys)
 	if m.Salvaged != nil {
 		m.Salvaged = &Salvaged{m.Salvaged.LostBytes, maps.Clone(m.Salvaged.Records)}
 	}
@@ -367,7 +423,9 @@ func (s *Snapshot) Close() error {
 	}
 	if s.temp != nil {
 		errs = append(errs, s.temp.Close())
-		os.Remove(s.temp.Name())
+	}
+	if s.release != nil {
+		s.release()
 	}
 	return errors.Join(errs...)
 }

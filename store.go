@@ -35,7 +35,11 @@ type DataSource interface {
 //
 //   - Every record is yielded once, in an order that depends on the data alone:
 //     the same data gives the same sequence and the same bytes.
-//   - After an error, which is yielded with a zero Record, the sequence ends.
+//   - After an error the sequence ends. It is yielded with a zero Record, or with
+//     the Key of the record that it is about: of one whose secret the host cannot
+//     open with its own key, say. A backup names it then.
+//   - Secrets are yielded in clear, whatever the host keeps them under; the backup
+//     seals them for its own recipients.
 //   - A sequence may be abandoned at any record and started again.
 //   - A Record is the consumer's only until it asks for the next one: a store
 //     may reuse the memory of its Value.
@@ -54,6 +58,10 @@ type Reader interface {
 // it was and Update returns that error. A Sink whose transactions may have to be
 // repeated (serialization failures) may call write again from a fresh
 // transaction; write starts over each time.
+//
+// What is put has its secrets in clear, opened with the key of the backup. A host
+// that encrypts them at rest does so with a key of its own, which need not be the
+// one of the host that was backed up: so credentials work on a new machine.
 //
 // A restore deletes first and puts afterwards, so that what comes can take the
 // place of what goes. A store that enforces references or uniqueness among

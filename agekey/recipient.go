@@ -1,0 +1,223 @@
+package agekey
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"filippo.io/age"
+	"filippo.io/age/agessh"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/tomo-project/backup"
+)
+
+// A Recipient is one or several public keys of age. It seals as a
+// [backup.Recipient] and encrypts whole files as a [backup.Encrypter], so that
+// whoever has the private key of one of them can open; it cannot open itself.
+//
+// The zero value has no key and fails with ErrNoKey.
+type Recipient struct {
+	ids []string
+	// One may hold a passphrase. A closure keeps it also from printers that go
+	// around methods and unexported fields, by reflection.
+	reveal func() []age.Recipient
+}
+
+// NewRecipient returns the Recipient of these keys, 64 at most. It tries them, so
+// that one that cannot encrypt is found now and not at the first backup. It
+// returns ErrNoKey if there are none, and an error if they cannot be together:
+// post-quantum keys with others, or a passphrase with anything. Sealed fields can
+// have both all the same, with a Recipient for each; a whole file cannot.
+func NewRecipient(recipients ...age.Recipient) (*Recipient, error) {
+	ids := make([]string, len(recipients))
+	for i, r := range recipients {
+		ids[i] = recipientID(r)
+	}
+	return newRecipient(recipients, ids)
+}
+
+func newRecipient(recipients []age.Recipient, ids []string) (*Recipient, error) {
+	if len(recipients) == 0 || slices.Contains(recipients, nil) {
+		return nil, fmt.Errorf("%w: there is no public key; name at least one age recipient, as age-keygen prints it", backup.ErrNoKey)
+	}
+	if len(recipients) > maxIDs {
+		return nil, fmt.Errorf("%d public keys, the most is %d; use fewer", len(recipients), maxIDs)
+	}
+	recipients = slices.Clone(recipients)
+	r := &Recipient{ids: ids, reveal: func() []age.Recipient { return recipients }}
+	isPassphrase := func(r age.Recipient) bool { _, ok := r.(*age.ScryptRecipient); return ok }
+	const apart = "give each its own Recipient: the data key is wrapped for each; a whole file cannot be encrypted for both"
+	if slices.ContainsFunc(recipients, isPassphrase) {
+		if len(recipients) > 1 {
+			return nil, errors.New("age does not encrypt for a passphrase and something else at once; " + apart)
+		}
+		return r, nil // nothing is left that a try, which takes a second, could find
+	}
+	for i, single := range recipients {
+		if _, err := encrypt(nil, single); err != nil {
+			return nil, fmt.Errorf("the key %s cannot encrypt: %.200s; use another", list(ids[i:i+1]), err)
+		}
+	}
+	file, err := encrypt(make([]byte, dataKeySize), recipients...)
+	if err != nil {
+		return nil, fmt.Errorf("the keys cannot be together: %.200s; %s", err, apart)
+	}
+	if len(file) > maxFile {
+		return nil, fmt.Errorf("the data key wrapped for %d keys has %d bytes, the most is %d; use fewer keys", len(recipients), len(file), maxFile)
+	}
+	return r, nil
+}
+
+// ParseRecipients returns the Recipient of public keys in text, as it stands in a
+// recipients file of age: one a line, "age1…", "ssh-ed25519 AAAA…" or
+// "ssh-rsa AAAA…". Empty lines and those that begin with # are ignored. It returns
+// ErrNoKey if there is none, what [NewRecipient] does, and otherwise an error that
+// names the line and does not quote it, for it may be a private key by mistake.
+func ParseRecipients(text string) (*Recipient, error) {
+	if isPrivate(strings.TrimSpace(text)) {
+		return nil, fmt.Errorf("line 1 is %s", errPrivate)
+	}
+	var (
+		recipients []age.Recipient
+		ids        []string
+	)
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		r, id, err := parseRecipient(line)
+		if err != nil {
+			return nil, fmt.Errorf("line %d is %w", n, err)
+		}
+		recipients, ids = append(recipients, r), append(ids, id)
+	}
+	return newRecipient(recipients, ids)
+}
+
+var errPrivate = errors.New(`a private key, where a public key belongs; put the public half there, which "age-keygen -y" prints and ssh-keygen keeps in the file with the ending .pub, and the private one out of reach`)
+
+// parseRecipient never quotes the line. The error goes on from "line 1 is ".
+func parseRecipient(line string) (r age.Recipient, id string, err error) {
+	switch {
+	case isPrivate(line):
+		return nil, "", errPrivate
+	case strings.HasPrefix(line, "age1pq1"):
+		r, err = age.ParseHybridRecipient(line)
+	case strings.HasPrefix(line, "age1") && strings.Count(line, "1") > 1:
+		return nil, "", errors.New("a key of an age plugin; give it to NewRecipient")
+	case strings.HasPrefix(line, "age1"):
+		r, err = age.ParseX25519Recipient(line)
+	default:
+		return parseSSHRecipient(line)
+	}
+	if err != nil {
+		return nil, "", errors.New("not a whole age public key; copy it again")
+	}
+	return r, recipientID(r), nil
+}
+
+func parseSSHRecipient(line string) (r age.Recipient, id string, err error) {
+	key, _, options, rest, err := ssh.ParseAuthorizedKey([]byte(line))
+	if err != nil || len(options) > 0 || len(rest) > 0 {
+		return nil, "", errors.New("not a public key of age or SSH; it must begin with age1, ssh-ed25519 or ssh-rsa")
+	}
+	return fromSSHPublic(key)
+}
+
+// fromSSHPublic returns an error that goes on from "line 1 is ".
+func fromSSHPublic(key ssh.PublicKey) (r age.Recipient, id string, err error) {
+	switch key.Type() {
+	case ssh.KeyAlgoED25519:
+		r, err = agessh.NewEd25519Recipient(key)
+	case ssh.KeyAlgoRSA:
+		r, err = agessh.NewRSARecipient(key)
+	default:
+		return nil, "", fmt.Errorf("an SSH key of type %s; age knows ssh-ed25519 and ssh-rsa", key.Type())
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("an SSH key that age does not take: %.200s", err)
+	}
+	return r, sshID(key), nil
+}
+
+// Wrap implements [backup.Recipient]: key, which has 32 bytes, becomes the content
+// of an age file (FORMAT.md, "Wrapped keys"). It returns ErrNoKey if there is no
+// key to wrap for.
+func (r *Recipient) Wrap(key []byte) (json.RawMessage, error) {
+	recipients, err := r.recipients()
+	if err != nil {
+		return nil, err
+	}
+	if len(key) != dataKeySize {
+		return nil, fmt.Errorf("seal for age keys: the key of the snapshot has %d bytes and not %d", len(key), dataKeySize)
+	}
+	file, err := encrypt(key, recipients...)
+	if err == nil && len(file) > maxFile {
+		err = fmt.Errorf("the wrapped key has %d bytes, the most is %d", len(file), maxFile)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("seal for age keys: %w", err)
+	}
+	return marshalWrapped(file, r.ids)
+}
+
+// Encrypt implements [backup.Encrypter]: what is written becomes a binary age file
+// on w. It returns ErrNoKey if there is no key to encrypt for, and the errors of w.
+func (r *Recipient) Encrypt(w io.Writer) (io.WriteCloser, error) {
+	recipients, err := r.recipients()
+	if err != nil {
+		return nil, err
+	}
+	out, err := age.Encrypt(w, recipients...)
+	if err != nil {
+		return nil, fmt.Errorf("encrypt for age keys: %w", err)
+	}
+	return out, nil
+}
+
+// KeyIDs returns for each key the text by which people know it: an age1 key, of a
+// long one the first 32 characters; of an SSH key what ssh-keygen -l prints, such
+// as "ssh-ed25519 SHA256:…", or its type alone if it came to [NewRecipient]; or
+// "passphrase".
+func (r *Recipient) KeyIDs() []string {
+	if r == nil {
+		return nil
+	}
+	return slices.Clone(r.ids)
+}
+
+// String returns the ids of the keys.
+func (r Recipient) String() string { return strings.Join(r.ids, ", ") }
+
+// MarshalText returns what String does, for JSON and the like.
+func (r Recipient) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+func (r *Recipient) recipients() ([]age.Recipient, error) {
+	if r == nil || r.reveal == nil {
+		return nil, fmt.Errorf("%w: the Recipient has no public key; make it with NewRecipient or ParseRecipients", backup.ErrNoKey)
+	}
+	return r.reveal(), nil
+}
+
+func encrypt(plain []byte, recipients ...age.Recipient) ([]byte, error) {
+	var file bytes.Buffer
+	w, err := age.Encrypt(&file, recipients...)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(plain); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return file.Bytes(), nil
+}

@@ -1,0 +1,374 @@
+package backup_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"filippo.io/age"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/agekey"
+	"github.com/tomo-project/backup/backuptest"
+)
+
+var created = time.Date(2024, 1, 15, 10, 30, 0, 0, time.UTC)
+
+// A pair is a key of age with both halves.
+type pair struct {
+	to   *agekey.Recipient
+	from *agekey.Identity
+}
+
+func newPair(t testing.TB) pair {
+	key, err := age.GenerateX25519Identity()
+	require.NoError(t, err)
+	from, err := agekey.NewIdentity(key)
+	require.NoError(t, err)
+	to, err := from.Recipient()
+	require.NoError(t, err)
+	return pair{to, from}
+}
+
+// inFile backs the homelab up with opts and returns the file.
+func inFile(t testing.TB, opts backup.BackupOptions) ([]byte, backup.Manifest) {
+	opts.CreatedAt, opts.Include = created, []string{"logs"}
+	var file bytes.Buffer
+	m, err := homelab().Backup(t.Context(), &file, homelabStore(), opts)
+	require.NoError(t, err)
+	return file.Bytes(), m
+}
+
+func TestAFileIsWhatItWasMadeFor(t *testing.T) {
+	key := newPair(t)
+	for _, compress := range []backup.Compression{"", backup.Gzip, backup.Zstd} {
+		for _, whole := range []bool{false, true} {
+			for _, fields := range []bool{false, true} {
+				if !whole && !fields {
+					continue // which nothing may be
+				}
+				t.Run(fmt.Sprintf("%s whole %v fields %v", compress, whole, fields), func(t *testing.T) {
+					opts := backup.BackupOptions{Compress: compress}
+					if whole {
+						opts.Encrypt = key.to
+					}
+					if fields {
+						opts.Recipients = []backup.Recipient{key.to}
+					}
+					file, m := inFile(t, opts)
+					require.Equal(t, compress, m.Compressed)
+					require.Equal(t, whole, m.Encrypted)
+					require.Equal(t, fields, m.Sealed)
+					require.Equal(t, key.from.KeyIDs(), m.Keys)
+					require.Equal(t, !whole && compress == "", bytes.Contains(file, []byte("homelab")), "what is encrypted shows nothing")
+					require.NotContains(t, string(file), "hunter2")
+
+					for name, r := range map[string]io.Reader{
+						"in place": bytes.NewReader(file), "a stream": struct{ io.Reader }{bytes.NewReader(file)},
+					} {
+						opened, err := backup.OpenSnapshot(t.Context(), r, backup.OpenOptions{Identities: []backup.Identity{key.from}})
+						require.NoError(t, err, name)
+						got := opened.Manifest()
+						require.Equal(t, m.SHA256, got.SHA256)
+						require.Equal(t, m.Bytes, got.Bytes)
+						require.Equal(t, compress, got.Compressed)
+						require.Equal(t, whole, got.Encrypted)
+						host := backuptest.MapStore{}
+						for name := range homelabStore() {
+							host[name] = map[string]string{}
+						}
+						_, err = homelab().Restore(t.Context(), opened, host, backup.RestoreOptions{})
+						require.NoError(t, err, name)
+						require.Equal(t, homelabStore(), host)
+						require.NoError(t, opened.Close())
+					}
+				})
+			}
+		}
+	}
+}
+
+func TestTheSameDataIsCompressedToTheSameBytes(t *testing.T) {
+	app := homelab()
+	for i := range app.Collections {
+		app.Collections[i].Secrets = nil
+	}
+	for _, compress := range []backup.Compression{backup.Gzip, backup.Zstd} {
+		var files [2]bytes.Buffer
+		for i := range files {
+			_, err := app.Backup(t.Context(), &files[i], homelabStore(), backup.BackupOptions{CreatedAt: created, Compress: compress})
+			require.NoError(t, err)
+		}
+		require.Equal(t, files[0].Bytes(), files[1].Bytes(), compress)
+	}
+}
+
+func TestWithoutItsKeyAnEncryptedFileSaysWhatItTakes(t *testing.T) {
+	key, other := newPair(t), newPair(t)
+	file, _ := inFile(t, backup.BackupOptions{Encrypt: key.to})
+	_, err := backup.OpenSnapshot(t.Context(), bytes.NewReader(file), backup.OpenOptions{})
+	require.ErrorIs(t, err, backup.ErrNoKey)
+	_, err = backup.OpenSnapshot(t.Context(), bytes.NewReader(file), backup.OpenOptions{Identities: []backup.Identity{testKey("k")}})
+	require.ErrorIs(t, err, backup.ErrNoKey, "which opens sealed secrets only")
+	_, err = backup.OpenSnapshot(t.Context(), bytes.NewReader(file), backup.OpenOptions{Identities: []backup.Identity{other.from}})
+	require.ErrorIs(t, err, backup.ErrWrongKey)
+	_, err = backup.OpenSnapshot(t.Context(), bytes.NewReader(file), backup.OpenOptions{Identities: []backup.Identity{other.from, newPair(t).from}})
+	require.ErrorIs(t, err, backup.ErrWrongKey)
+
+	s, err := backup.OpenSnapshot(t.Context(), struct{ io.Reader }{bytes.NewReader(file)},
+		backup.OpenOptions{Identities: []backup.Identity{testKey("k"), other.from, newPair(t).from, key.from}})
+	require.NoError(t, err, "each is tried")
+	require.NoError(t, s.Close())
+}
+
+func TestKeysAreNamedInTheError(t *testing.T) {
+	key, other := newPair(t), newPair(t)
+	file, m := inFile(t, backup.BackupOptions{Recipients: []backup.Recipient{key.to, backup.Passphrase([]byte("correct horse"))}})
+	require.Equal(t, append(key.from.KeyIDs(), "passphrase"), m.Keys)
+	_, err := backup.OpenSnapshot(t.Context(), bytes.NewReader(file), backup.OpenOptions{Identities: []backup.Identity{other.from}})
+	require.ErrorIs(t, err, backup.ErrWrongKey)
+	require.ErrorContains(t, err, key.from.KeyIDs()[0])
+	require.ErrorContains(t, err, "the passphrase")
+}
+
+func TestAWrongKeyIsToldBeforeTheDataIsRead(t *testing.T) {
+	file := homelabFile(t)
+	data := strings.Index(file, `"data"`)
+	read := 0
+	r := readerFunc(func(p []byte) (int, error) {
+		require.Less(t, read, len(file), "not beyond what comes with the header")
+		n := copy(p[:1], file[read:]) // a byte at a time
+		read += n
+		return n, nil
+	})
+	_, err := backup.OpenSnapshot(t.Context(), r, backup.OpenOptions{Identities: []backup.Identity{testKey("other")}})
+	require.ErrorIs(t, err, backup.ErrWrongKey)
+	require.Less(t, read, data+100)
+}
+
+func TestADamagedFileIsDamagedWhateverIsAroundTheSnapshot(t *testing.T) {
+	key := newPair(t)
+	for name, opts := range map[string]backup.BackupOptions{
+		"gzip": {Compress: backup.Gzip}, "zstd": {Compress: backup.Zstd}, "age": {Encrypt: key.to},
+		"zstd in age": {Compress: backup.Zstd, Encrypt: key.to},
+	} {
+		opts.Recipients = []backup.Recipient{key.to}
+		file, _ := inFile(t, opts)
+		open := func(file []byte) error {
+			s, err := backup.OpenSnapshot(t.Context(), bytes.NewReader(file), backup.OpenOptions{Identities: []backup.Identity{key.from}})
+			if err == nil {
+				s.Close()
+			}
+			return err
+		}
+		require.NoError(t, open(file))
+		for cut := 1; cut < len(file); cut++ {
+			err := open(file[:cut])
+			require.Error(t, err, "%s cut at %d", name, cut)
+			require.True(t, errors.Is(err, backup.ErrDamaged) || errors.Is(err, backup.ErrFormat), "%s cut at %d: %v", name, cut, err)
+		}
+		require.ErrorIs(t, open(append(bytes.Clone(file), "more"...)), backup.ErrDamaged, name)
+	}
+}
+
+func TestADiskThatFailsUnderAnEnvelopeIsNoDamage(t *testing.T) {
+	key := newPair(t)
+	broken := errors.New("the disk is on fire")
+	for name, opts := range map[string]backup.BackupOptions{
+		"gzip": {Compress: backup.Gzip}, "zstd": {Compress: backup.Zstd}, "age": {Encrypt: key.to}, "zstd in age": {Compress: backup.Zstd, Encrypt: key.to},
+	} {
+		opts.Recipients = []backup.Recipient{key.to}
+		file, _ := inFile(t, opts)
+		for at := 0; at < len(file); at += 7 {
+			r := io.MultiReader(bytes.NewReader(file[:at]), readerFunc(func([]byte) (int, error) { return 0, broken }))
+			_, err := backup.OpenSnapshot(t.Context(), r, backup.OpenOptions{Identities: []backup.Identity{key.from}})
+			require.ErrorIs(t, err, broken, "%s at %d", name, at)
+			require.NotErrorIs(t, err, backup.ErrDamaged, "%s at %d", name, at)
+		}
+	}
+}
+
+func TestWhatExpandsTooFarIsRefused(t *testing.T) {
+	bomb := func(w io.WriteCloser, err error) {
+		require.NoError(t, err)
+		io.WriteString(w, plainHead+`"data":{"logs":[`)
+		for range 200 {
+			io.WriteString(w, strings.Repeat(" ", 1<<19)+`{"id":1,"message":"x"},`)
+		}
+		require.NoError(t, w.Close())
+	}
+	for name, compressed := range map[string]func(io.Writer) (io.WriteCloser, error){
+		"gzip": func(w io.Writer) (io.WriteCloser, error) { return gzip.NewWriter(w), nil },
+		"zstd": func(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w) },
+	} {
+		var file bytes.Buffer
+		bomb(compressed(&file))
+		require.Less(t, file.Len(), 1<<20, name)
+		dir := t.TempDir()
+		_, err := backup.OpenSnapshot(t.Context(), &file, backup.OpenOptions{Limits: backup.Limits{TotalBytes: 4 << 20}, TempDir: dir})
+		require.ErrorIs(t, err, backup.ErrLimit, name)
+	}
+
+	var far bytes.Buffer
+	w, err := zstd.NewWriter(&far, zstd.WithWindowSize(64<<20))
+	require.NoError(t, err)
+	_, err = io.Copy(w, io.LimitReader(readerFunc(func(p []byte) (int, error) { return len(p), nil }), 65<<20))
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	_, err = backup.OpenSnapshot(t.Context(), &far, backup.OpenOptions{})
+	require.ErrorIs(t, err, backup.ErrLimit, "a window that takes 64 MiB of memory")
+
+	var nothing bytes.Buffer // empty frames: much to read, and nothing comes of it
+	for range 1000 {
+		w := gzip.NewWriter(&nothing)
+		require.NoError(t, w.Close())
+	}
+	_, err = backup.OpenSnapshot(t.Context(), &nothing, backup.OpenOptions{Limits: backup.Limits{TotalBytes: 1000}})
+	require.ErrorIs(t, err, backup.ErrLimit)
+}
+
+func TestOneEnvelopeOfEachKindInOneOrder(t *testing.T) {
+	key := newPair(t)
+	plain, _ := inFile(t, backup.BackupOptions{Recipients: []backup.Recipient{key.to}})
+	zip := func(b []byte) []byte {
+		var out bytes.Buffer
+		w := gzip.NewWriter(&out)
+		w.Write(b)
+		require.NoError(t, w.Close())
+		return out.Bytes()
+	}
+	encrypt := func(b []byte) []byte {
+		var out bytes.Buffer
+		w, err := key.to.Encrypt(&out)
+		require.NoError(t, err)
+		w.Write(b)
+		require.NoError(t, w.Close())
+		return out.Bytes()
+	}
+	for name, c := range map[string]struct {
+		file []byte
+		ok   bool
+	}{
+		"compressed": {zip(plain), true}, "compressed, then encrypted": {encrypt(zip(plain)), true},
+		"compressed twice": {zip(zip(plain)), false}, "encrypted, then compressed": {zip(encrypt(plain)), false},
+		"encrypted twice": {encrypt(encrypt(plain)), false},
+	} {
+		s, err := backup.OpenSnapshot(t.Context(), bytes.NewReader(c.file), backup.OpenOptions{Identities: []backup.Identity{key.from}})
+		if c.ok {
+			require.NoError(t, err, name)
+			require.NoError(t, s.Close())
+			continue
+		}
+		require.Error(t, err, name)
+		require.True(t, errors.Is(err, backup.ErrDamaged) || errors.Is(err, backup.ErrFormat), "%s: %v", name, err)
+	}
+}
+
+func TestTheTemporaryCopyOfWhatWasEncryptedShowsNothing(t *testing.T) {
+	key := newPair(t)
+	store := homelabStore()
+	store["logs"]["1"] = `{"id":1,"message":"` + strings.Repeat("telltale ", 1<<16) + `"}`
+	var file bytes.Buffer
+	_, err := homelab().Backup(t.Context(), &file, store, backup.BackupOptions{Include: []string{"logs"}, Encrypt: key.to})
+	require.NoError(t, err)
+	s, err := backup.OpenSnapshot(t.Context(), &file, backup.OpenOptions{Identities: []backup.Identity{key.from}})
+	require.NoError(t, err)
+	defer s.Close()
+	found := 0
+	files, err := filepath.Glob("/proc/self/fd/*")
+	require.NoError(t, err)
+	for _, path := range files {
+		target, _ := os.Readlink(path)
+		if !strings.Contains(target, "backup-snapshot-") {
+			continue
+		}
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.Greater(t, len(text), 1<<19)
+		require.NotContains(t, string(text), "telltale")
+		require.NotContains(t, string(text), "hunter2")
+		found++
+	}
+	if _, err := os.Stat("/proc/self/fd"); err == nil {
+		require.Equal(t, 1, found)
+	}
+	var again bytes.Buffer
+	_, err = homelab().Backup(t.Context(), &again, s, backup.BackupOptions{Recipients: sealed, Include: []string{"logs"}})
+	require.NoError(t, err, "it is read back in any place")
+	require.Contains(t, again.String(), "telltale")
+}
+
+func TestAnUnknownCompressionIsRefused(t *testing.T) {
+	_, err := homelab().Backup(t.Context(), io.Discard, homelabStore(), backup.BackupOptions{Recipients: sealed, Compress: "rar"})
+	require.ErrorIs(t, err, backup.ErrInvalid)
+	require.ErrorContains(t, err, "gzip")
+}
+
+func TestADiskThatIsFullIsNoticedThroughAnEnvelope(t *testing.T) {
+	key := newPair(t)
+	full := errors.New("no space left")
+	for _, opts := range []backup.BackupOptions{{Compress: backup.Gzip}, {Compress: backup.Zstd}, {Encrypt: key.to}, {Compress: backup.Zstd, Encrypt: key.to}} {
+		opts.Recipients = sealed
+		whole, _ := inFile(t, opts)
+		for room := 0; room < len(whole)-200; room += 50 {
+			left := room
+			w := writerFunc(func(p []byte) (int, error) {
+				if left -= len(p); left < 0 {
+					return 0, full
+				}
+				return len(p), nil
+			})
+			_, err := homelab().Backup(t.Context(), w, homelabStore(), opts)
+			require.ErrorIs(t, err, full, "%v with room for %d", opts.Compress, room)
+		}
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// A lockedStore is a host that cannot open one of its own secrets.
+type lockedStore struct{ backuptest.MapStore }
+
+func (s lockedStore) View(ctx context.Context, read func(backup.Reader) error) error {
+	return s.MapStore.View(ctx, func(r backup.Reader) error { return read(lockedReader{r}) })
+}
+
+var errMasterKey = errors.New("the master key does not open it")
+
+type lockedReader struct{ backup.Reader }
+
+func (r lockedReader) Records(ctx context.Context, collection string) iter.Seq2[backup.Record, error] {
+	return func(yield func(backup.Record, error) bool) {
+		for rec, err := range r.Reader.Records(ctx, collection) {
+			if collection == "servers" && err == nil {
+				rec, err = backup.Record{Key: rec.Key}, errMasterKey
+			}
+			if !yield(rec, err) {
+				return
+			}
+		}
+	}
+}
+
+func TestASecretThatTheHostCannotOpenIsNamed(t *testing.T) {
+	var file bytes.Buffer
+	_, err := homelab().Backup(t.Context(), &file, lockedStore{homelabStore()}, backup.BackupOptions{Recipients: sealed})
+	require.ErrorIs(t, err, errMasterKey)
+	var record *backup.RecordError
+	require.ErrorAs(t, err, &record)
+	require.Equal(t, "servers", record.Collection)
+	require.NotEmpty(t, record.Key)
+}

@@ -1,0 +1,119 @@
+package backup
+
+import (
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/seal"
+)
+
+// proof is the member of that name (FORMAT.md, "Proof"): that the document comes
+// from who knows its key, over all that stands before it.
+type proof struct {
+	MAC     string     `json:"mac,omitempty"`
+	Ed25519 *signature `json:"ed25519,omitempty"`
+}
+
+type signature struct {
+	Key       string `json:"key"`
+	Signature string `json:"signature"`
+}
+
+// How a snapshot was proven, in Manifest.Authentic.
+const (
+	provenByPassphrase = "passphrase"
+	provenByEd25519    = "ed25519 "
+)
+
+// prove makes the proof of a document from the digest of what stands before it:
+// nil if there is nothing to prove it with, as for a salvaged one, of which
+// nobody knows what was in it (there is no box).
+func prove(digest []byte, e *encryption, box *seal.Box, signer crypto.Signer) (*proof, error) {
+	var p proof
+	// For others than the holders of a passphrase a data key proves nothing: with
+	// a public key anybody wraps one of their own.
+	if e != nil && box != nil && slices.ContainsFunc(e.Keys, byPassphrase) {
+		p.MAC = box.Prove(digest)
+	}
+	if signer != nil {
+		public, err := publicKey(signer)
+		if err != nil {
+			return nil, err
+		}
+		message := seal.ProofMessage(digest)
+		sum, err := signer.Sign(rand.Reader, message, crypto.Hash(0))
+		if err != nil {
+			return nil, fmt.Errorf("sign: %w", err)
+		}
+		if !ed25519.Verify(public, message, sum) {
+			return nil, errors.New("sign: the signature that the Signer made does not fit its public key")
+		}
+		p.Ed25519 = &signature{Key: encodeBase64(public), Signature: encodeBase64(sum)}
+	}
+	if p == (proof{}) {
+		return nil, nil
+	}
+	return &p, nil
+}
+
+// publicKey refuses signers of other kinds, before anything is written.
+func publicKey(signer crypto.Signer) (ed25519.PublicKey, error) {
+	public, ok := signer.Public().(ed25519.PublicKey)
+	if !ok || len(public) != ed25519.PublicKeySize {
+		return nil, fmt.Errorf("%w: Signer is %T and not an Ed25519 key", ErrInvalid, signer)
+	}
+	return public, nil
+}
+
+// authenticate holds the document against its proof.
+func (s *Snapshot) authenticate(doc *codec.Document, opts OpenOptions) error {
+	p := s.proof
+	if p == nil {
+		p = &proof{}
+	}
+	if p.MAC != "" && s.box != nil {
+		if err := s.box.VerifyProof(p.MAC, doc.Proven); err != nil {
+			return fmt.Errorf("%w: it was altered by somebody without the key: %w; do not restore it, use another copy", ErrUnauthentic, err)
+		}
+		if s.byPassphrase {
+			s.manifest.Authentic = provenByPassphrase
+		}
+	}
+	if p.Ed25519 != nil {
+		key, ok := decodeBase64([]byte(p.Ed25519.Key))
+		sum, fine := decodeBase64([]byte(p.Ed25519.Signature))
+		if !ok || !fine || len(key) != ed25519.PublicKeySize {
+			return fmt.Errorf("%w: its signature is malformed; do not restore it, use another copy", ErrUnauthentic)
+		}
+		if slices.ContainsFunc(opts.Trusted, func(t ed25519.PublicKey) bool { return t.Equal(ed25519.PublicKey(key)) }) {
+			if !ed25519.Verify(key, seal.ProofMessage(doc.Proven), sum) {
+				return fmt.Errorf("%w: it was altered after it was signed with %s; do not restore it, use another copy", ErrUnauthentic, p.Ed25519.Key)
+			}
+			s.manifest.Authentic = provenByEd25519 + p.Ed25519.Key
+		}
+	}
+	switch {
+	case !opts.RequireProof || s.manifest.Authentic != "":
+		return nil
+	case p.Ed25519 != nil && p.MAC == "":
+		return fmt.Errorf("%w: it is signed with %s, which is not trusted here; trust that key if you know it, or use another backup", ErrUnauthentic, p.Ed25519.Key)
+	case p.MAC != "" && s.box == nil && len(opts.Identities) == 0:
+		return fmt.Errorf("%w: it takes the passphrase to tell whether it is authentic", ErrNoKey)
+	case p.MAC != "" && s.box != nil && !s.byPassphrase:
+		return fmt.Errorf("%w: a proof is required, and what opened it is no passphrase: anybody could have made it for that key; open it with the passphrase", ErrUnauthentic)
+	}
+	return fmt.Errorf("%w: a proof is required, and it carries none; if you know where it comes from, open it without requiring one", ErrUnauthentic)
+}
+
+// byPassphrase tells whether a wrapped key is one that takes the passphrase to
+// make, as it does to open.
+func byPassphrase(wrapped json.RawMessage) bool { return keyType(wrapped) == seal.TypePassphrase }
+
+func encodeBase64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
