@@ -22,32 +22,38 @@ type seenFile struct {
 	location, name string
 	bytes          int64
 	modTime        time.Time
+	note           time.Time // of the file beside it; zero if there is none
 }
 
 // A seenManifest is what was found in it.
 type seenManifest struct {
-	manifest *Manifest // nil: unreadable
+	manifest *Manifest // nil: unreadable, or encrypted and without a note
 	err      error     // why it is not whole; nil: nothing is known against it
+	sha256   string    // of the file, if a note tells
 }
 
 // A mark is an empty file beside a backup that remembers something of it: the
-// name of the backup with this ending. The newest that says accepted or drilled
-// outlives its backup.
+// name of the backup with this ending.
 type mark string
 
 const (
-	markAccepted mark = ".accepted" // a person has looked at what it has lost
-	markRestored mark = ".restored" // the restore that it was made for took place
-	markDrilled  mark = ".drilled"  // it has passed a drill
+	markAccepted  mark = ".accepted"  // a person has looked at what it has lost
+	markRestored  mark = ".restored"  // the restore that it was made for took place
+	markDrilled   mark = ".drilled"   // it has passed a drill
+	markRehearsed mark = ".rehearsed" // a person has opened it with their key
 )
 
-var marks = []mark{markAccepted, markRestored, markDrilled}
+var marks = []mark{markAccepted, markRestored, markDrilled, markRehearsed}
+
+// outlives tells whether the newest of these marks stays when its backup goes.
+func (k mark) outlives() bool { return k == markAccepted || k == markDrilled || k == markRehearsed }
 
 // A catalog is what the locations hold.
 type catalog struct {
 	backups []Backup                 // one for all copies of a backup, newest first
 	at      map[string][]Backup      // by location: each as it is there, with that one Copy
 	marked  map[mark]map[string]bool // names of backups
+	notes   map[string]bool          // names of backups that have one somewhere
 	errs    map[string]error         // by location: why it could not be asked
 }
 
@@ -58,7 +64,9 @@ type catalog struct {
 //
 // Whole means here that the file begins and ends as it was written, or that
 // nothing else is known since Verify, Prune or a restore has read it; Verify
-// reads all of it. A file is opened for that only if it has changed since the
+// reads all of it. Of a compressed or encrypted backup List takes what the file
+// beside it says, and opens no key: an encrypted one without that file is there
+// with its name and size only. A file is opened for that only if it has changed since the
 // last time; from a folder, 10,000 are read in about a second at first.
 //
 // Where a Location is down, or does not answer for a minute, List returns what
@@ -87,7 +95,7 @@ func (m *Manager) List(ctx context.Context) ([]Backup, error) {
 // list asks all locations side by side. Its error joins theirs; the catalog is
 // nil if ctx is done.
 func (o *operation) list(ctx context.Context) (*catalog, error) {
-	c := &catalog{at: make(map[string][]Backup), marked: make(map[mark]map[string]bool), errs: make(map[string]error)}
+	c := &catalog{at: make(map[string][]Backup), marked: make(map[mark]map[string]bool), notes: make(map[string]bool), errs: make(map[string]error)}
 	for _, kind := range marks {
 		c.marked[kind] = make(map[string]bool)
 	}
@@ -103,6 +111,9 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 			}
 			c.at[p.name] = backups
 			for _, f := range files {
+				if name, ok := strings.CutSuffix(f.Name, noteEnding); ok {
+					c.notes[name] = true
+				}
 				for _, kind := range marks {
 					if name, ok := strings.CutSuffix(f.Name, string(kind)); ok {
 						c.marked[kind][name] = true
@@ -191,10 +202,28 @@ func (b *Backup) merge(other Backup) {
 		other.Copies = append(b.Copies, c)
 		*b = other
 		return
-	case !b.Damaged && !other.Damaged && b.Manifest.SHA256 != other.Manifest.SHA256:
+	case !b.Damaged && !other.Damaged && b.differs(other):
 		c.Err = fmt.Errorf("it is another backup than %s at %s, under the same name", b.Name, b.Copies[0].Location)
+	case b.Manifest == nil && !other.Damaged:
+		other.Copies = append(b.Copies, c)
+		*b = other
+		return
 	}
 	b.Copies = append(b.Copies, c)
+}
+
+// differs tells whether two backups under one name are known not to be the same.
+func (b *Backup) differs(other Backup) bool {
+	known := func(a, b string) bool { return a != "" && b != "" }
+	switch {
+	case known(b.sha256, other.sha256):
+		return b.sha256 != other.sha256
+	case b.Manifest == nil || other.Manifest == nil:
+		return b.Bytes != other.Bytes
+	case b.Manifest.Encrypted || b.sha256 != "" || other.sha256 != "":
+		return b.Bytes != other.Bytes || !b.CreatedAt.Equal(other.CreatedAt)
+	}
+	return b.Manifest.SHA256 != other.Manifest.SHA256
 }
 
 // listAt returns the backups at one site, in any order, and all files there.
@@ -204,6 +233,7 @@ func (o *operation) listAt(ctx context.Context, p *site) (backups []Backup, file
 		return nil, nil, err
 	}
 	found := make([]*Backup, len(files))
+	notes := notesOf(files)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wait sync.WaitGroup
@@ -211,7 +241,7 @@ func (o *operation) listAt(ctx context.Context, p *site) (backups []Backup, file
 	for range min(8, len(files)) {
 		wait.Go(func() {
 			for i := range next {
-				b, err := o.look(ctx, p, files[i])
+				b, err := o.look(ctx, p, files[i], notes[files[i].Name])
 				if found[i] = b; errors.Is(err, errNoAnswer) {
 					cancel(err)
 				}
@@ -222,7 +252,7 @@ func (o *operation) listAt(ctx context.Context, p *site) (backups []Backup, file
 		if _, ours := o.App.ParseBackupName(f.Name); !ours || ctx.Err() != nil {
 			continue
 		}
-		if b, ok := o.remember(p, f); ok {
+		if b, ok := o.remember(p, f, notes[f.Name]); ok {
 			found[i] = b
 			continue
 		}
@@ -233,7 +263,7 @@ func (o *operation) listAt(ctx context.Context, p *site) (backups []Backup, file
 	if ctx.Err() != nil {
 		return nil, nil, context.Cause(ctx)
 	}
-	o.forget(p, files)
+	o.forget(p, files, notes)
 	for _, b := range found {
 		if b != nil {
 			backups = append(backups, *b)
@@ -242,10 +272,30 @@ func (o *operation) listAt(ctx context.Context, p *site) (backups []Backup, file
 	return backups, files, nil
 }
 
+// notesOf returns the notes among files, by the names that they belong to.
+func notesOf(files []File) map[string]*File {
+	notes := make(map[string]*File)
+	for i := range files {
+		if name, ok := strings.CutSuffix(files[i].Name, noteEnding); ok {
+			notes[name] = &files[i]
+		}
+	}
+	return notes
+}
+
+// seenAs is how a file with its note is remembered.
+func (p *site) seenAs(f File, note *File) seenFile {
+	seen := seenFile{location: p.name, name: f.Name, bytes: f.Bytes, modTime: f.ModTime}
+	if note != nil {
+		seen.note = note.ModTime
+	}
+	return seen
+}
+
 // remember returns what was found in a file before, nil if it is not ours.
-func (m *Manager) remember(p *site, f File) (*Backup, bool) {
+func (m *Manager) remember(p *site, f File, note *File) (*Backup, bool) {
 	m.mu.Lock()
-	seen, ok := m.seen[seenFile{p.name, f.Name, f.Bytes, f.ModTime}]
+	seen, ok := m.seen[p.seenAs(f, note)]
 	m.mu.Unlock()
 	if !ok {
 		return nil, false
@@ -254,10 +304,10 @@ func (m *Manager) remember(p *site, f File) (*Backup, bool) {
 }
 
 // forget drops what is known of files that are no longer there.
-func (m *Manager) forget(p *site, files []File) {
+func (m *Manager) forget(p *site, files []File, notes map[string]*File) {
 	there := make(map[seenFile]bool, len(files))
 	for _, f := range files {
-		there[seenFile{p.name, f.Name, f.Bytes, f.ModTime}] = true
+		there[p.seenAs(f, notes[f.Name])] = true
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -286,25 +336,50 @@ func (m *Manager) learn(p *site, name string, err error) {
 
 // look opens a file and looks at both its ends. It returns nil for a file that
 // is not ours, and for one that has gone meanwhile.
-func (o *operation) look(ctx context.Context, p *site, f File) (*Backup, error) {
-	manifest, err := within(ctx, func(ctx context.Context, alive func()) (*Manifest, error) {
-		return o.peek(ctx, p, f.Name, alive)
+func (o *operation) look(ctx context.Context, p *site, f File, beside *File) (*Backup, error) {
+	seen, err := within(ctx, func(ctx context.Context, alive func()) (seenManifest, error) {
+		if named, _ := o.App.parseName(f.Name); beside != nil || named.Encrypted {
+			seen, err := o.lookBeside(ctx, p, f, beside, alive)
+			if seen.manifest != nil || err != nil || named.Encrypted {
+				return seen, err
+			}
+		}
+		manifest, err := o.peek(ctx, p, f.Name, alive)
+		return seenManifest{manifest: manifest}, err
 	}, nil)
 	if ctx.Err() != nil || errors.Is(err, fs.ErrNotExist) {
 		return nil, ctx.Err()
 	}
-	seen := seenManifest{manifest, err}
+	seen.err = err
 	// An error that is not about the content may pass.
 	about := err == nil || errors.Is(err, ErrDamaged) || errors.Is(err, ErrFormat) || errors.Is(err, ErrTooNew) || errors.Is(err, ErrLimit)
-	if about && !f.ModTime.IsZero() {
+	if about && !f.ModTime.IsZero() && (beside == nil || !beside.ModTime.IsZero()) {
 		o.mu.Lock()
 		if o.seen == nil {
 			o.seen = make(map[seenFile]seenManifest)
 		}
-		o.seen[seenFile{p.name, f.Name, f.Bytes, f.ModTime}] = seen
+		o.seen[p.seenAs(f, beside)] = seen
 		o.mu.Unlock()
 	}
 	return o.entry(p, f, seen), err
+}
+
+// lookBeside finds out about a backup from its note. There is no manifest if it
+// has none, or one that is not its own.
+func (o *operation) lookBeside(ctx context.Context, p *site, f File, beside *File, alive func()) (seenManifest, error) {
+	if beside == nil {
+		return seenManifest{}, nil
+	}
+	n, err := o.readNote(ctx, p, f.Name, alive)
+	switch {
+	case errors.Is(err, errBadNote), errors.Is(err, fs.ErrNotExist):
+		return seenManifest{}, nil
+	case err != nil:
+		return seenManifest{}, err
+	case n.Bytes != f.Bytes:
+		return seenManifest{manifest: &n.Manifest, sha256: n.SHA256}, fmt.Errorf("%w: the file has %d bytes, and had %d when it was written; try another copy or an older backup", ErrDamaged, f.Bytes, n.Bytes)
+	}
+	return seenManifest{manifest: &n.Manifest, sha256: n.SHA256}, nil
 }
 
 // entry makes an entry of the list of what was found in a file.
@@ -316,7 +391,7 @@ func (m *Manager) entry(p *site, f File, seen seenManifest) *Backup {
 	if seen.manifest == nil {
 		b.CreatedAt, _ = m.App.ParseBackupName(f.Name)
 	}
-	b.Bytes = f.Bytes
+	b.Bytes, b.sha256 = f.Bytes, seen.sha256
 	b.Damaged = seen.err != nil
 	b.Copies = []Copy{{p.name, seen.err}}
 	return &b
@@ -341,10 +416,11 @@ func (o *operation) peek(ctx context.Context, p *site, name string, alive func()
 	r = lively(r, alive)
 	defer r.Close()
 	var head *Manifest
+	named, _ := o.App.parseName(name)
 	if at, ok := r.(interface {
 		io.ReaderAt
 		io.Seeker
-	}); ok {
+	}); ok && named.plain() {
 		size, err := at.Seek(0, io.SeekEnd)
 		if err != nil {
 			return nil, err
@@ -380,11 +456,11 @@ func (o *operation) peek(ctx context.Context, p *site, name string, alive func()
 }
 
 // genuine tells whether a backup says of itself what its name says: that it is
-// one of this App, of that time, and has its digest. Only such a backup counts
+// one of this App, of that time, and has its digest or has one beside it. Only such a backup counts
 // for retention and for the schedule.
 func (m *Manager) genuine(b Backup) bool {
 	named, ok := m.App.ParseBackupName(b.Name)
-	return ok && b.Manifest != nil && b.Manifest.Application == m.App.Name && b.Manifest.SHA256 != "" &&
+	return ok && b.Manifest != nil && b.Manifest.Application == m.App.Name && (b.Manifest.SHA256 != "" || b.sha256 != "") &&
 		b.CreatedAt.Truncate(time.Second).Equal(named)
 }
 

@@ -2,13 +2,16 @@ package backup
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -16,25 +19,47 @@ import (
 // How a backup gets to the locations: made at the first that takes it, read back,
 // copied to the others, and filled in later where it is missing.
 
-// store makes a backup of src at the first location that takes it. The Copies
-// of the result are that one, and those that did not take it.
+// store makes a backup of src at the first location that takes it.
 func (o *operation) store(ctx context.Context, src DataSource, opts BackupOptions) (Backup, *site, error) {
 	if opts.Recipients == nil {
 		opts.Recipients = o.Recipients
 	}
+	if opts.Encrypt == nil {
+		opts.Encrypt = o.Encrypt
+	}
+	if opts.Compress == "" {
+		opts.Compress = o.Compress
+	}
+	if opts.Signer == nil {
+		opts.Signer = o.Signer
+	}
 	if opts.Limits == (Limits{}) {
 		opts.Limits = o.Limits
 	}
+	if opts.CreatedAt.IsZero() {
+		opts.CreatedAt = time.Now()
+	}
+	opts.provable = o.RequireProof
+	return o.place(ctx, opts.CreatedAt, envelope{opts.Compress, opts.Encrypt != nil}, func(ctx context.Context, w io.Writer) (Manifest, error) {
+		return o.App.Backup(ctx, w, src, opts)
+	})
+}
+
+// A maker writes what is to be stored. Its error is not one of the location.
+type maker func(ctx context.Context, w io.Writer) (Manifest, error)
+
+// place stores a backup at the first location that takes it. The Copies of the
+// result are that one, and those that did not take it.
+func (o *operation) place(ctx context.Context, at time.Time, e envelope, produce maker) (Backup, *site, error) {
 	var copies []Copy
 	var errs []error
 	for _, c := range o.down {
 		errs = append(errs, fmt.Errorf("%s: %w", c.Location, c.Err))
 	}
 	for _, p := range o.sites {
-		manifest, name, err := o.storeAt(ctx, p, src, opts)
+		b, err := o.placeAt(ctx, p, at, e, produce)
 		if err == nil {
-			o.emit(ctx, Event{Kind: EventStored, Backup: name, Location: p.name, Manifest: &manifest})
-			b := backupOf(name, &manifest)
+			o.emit(ctx, Event{Kind: EventStored, Backup: b.Name, Location: p.name, Manifest: b.Manifest})
 			b.Copies = append(copies, Copy{Location: p.name})
 			return b, p, nil
 		}
@@ -43,7 +68,7 @@ func (o *operation) store(ctx context.Context, src DataSource, opts BackupOption
 			return Backup{}, nil, err
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", p.name, put.err))
-		copies = append(copies, o.failed(ctx, p, name, put.err))
+		copies = append(copies, o.failed(ctx, p, b.Name, put.err))
 	}
 	return Backup{}, nil, fmt.Errorf("no location took the backup: %w", errors.Join(errs...))
 }
@@ -54,53 +79,49 @@ type putError struct{ err error }
 func (e *putError) Error() string { return e.err.Error() }
 func (e *putError) Unwrap() error { return e.err }
 
-// storeAt makes a backup at one location, under the first name that is free,
-// and reads it back.
-func (o *operation) storeAt(ctx context.Context, p *site, src DataSource, opts BackupOptions) (Manifest, string, error) {
-	if opts.CreatedAt.IsZero() {
-		opts.CreatedAt = time.Now()
-	}
+// placeAt stores a backup at one location, under the first name that is free, and
+// reads it back.
+func (o *operation) placeAt(ctx context.Context, p *site, at time.Time, e envelope, produce maker) (Backup, error) {
 	taken, err := o.taken(ctx)
 	if err != nil {
-		return Manifest{}, "", err
+		return Backup{}, err
 	}
 	for n := 1; ; n++ {
-		name := o.App.BackupName(opts.CreatedAt)
-		if n > 1 {
-			name = fmt.Sprintf("%s-%d.json", strings.TrimSuffix(name, ".json"), n)
-		}
-		if taken[name] {
+		name := o.App.backupName(at, n, e)
+		if parsed, ok := o.App.parseName(name); ok && taken[parsed.stem] {
 			continue
 		}
-		manifest, err := o.write(ctx, p, name, src, opts)
+		b, err := o.write(ctx, p, name, produce)
 		var put *putError
 		if errors.As(err, &put) && errors.Is(err, fs.ErrExist) && n < 1000 && ctx.Err() == nil {
 			continue // somebody who does not ask for the hold
 		}
 		if err == nil {
-			if err = o.readBack(ctx, p, name, manifest); err != nil {
-				err = &putError{errors.Join(err, p.remove(ctx, name))}
+			if err = cmp.Or(o.readBack(ctx, p, b), o.putNote(ctx, p, b)); err != nil {
+				err = &putError{errors.Join(err, p.drop(ctx, name))}
 			}
 		}
-		return manifest, name, err
+		return b, err
 	}
 }
 
-// taken returns the names that are in use anywhere: a backup has one name at
-// all locations.
+// taken returns the names, without their endings, that are in use anywhere: a
+// backup has one name at all locations.
 func (o *operation) taken(ctx context.Context) (map[string]bool, error) {
 	names := make(map[string]bool)
 	for _, p := range o.sites {
 		files, _ := p.files(ctx) // one that is down has no say
 		for _, f := range files {
-			names[f.Name] = true
+			if parsed, ok := o.App.parseName(f.Name); ok {
+				names[parsed.stem] = true
+			}
 		}
 	}
 	return names, ctx.Err()
 }
 
 // write streams a backup into a location.
-func (o *operation) write(ctx context.Context, p *site, name string, src DataSource, opts BackupOptions) (Manifest, error) {
+func (o *operation) write(ctx context.Context, p *site, name string, produce maker) (Backup, error) {
 	pr, pw := io.Pipe()
 	put := make(chan error, 1)
 	go func() {
@@ -114,41 +135,71 @@ func (o *operation) write(ctx context.Context, p *site, name string, src DataSou
 	}()
 	// A host that panics in its Source must not leave the location waiting.
 	defer pw.CloseWithError(errors.New("the backup was abandoned"))
-	manifest, err := o.App.Backup(ctx, pw, src, opts)
+	sum := &digester{h: sha256.New()}
+	manifest, err := produce(ctx, io.MultiWriter(pw, sum))
 	pw.CloseWithError(err)
-	stored := <-put
+	failed := <-put
 	switch {
 	case err != nil:
-		return Manifest{}, err
-	case stored != nil:
-		return Manifest{}, &putError{stored}
+		return Backup{Name: name}, err
+	case failed != nil:
+		return Backup{Name: name}, &putError{failed}
 	}
-	return manifest, nil
+	b := backupOf(name, &manifest)
+	b.Bytes, b.sha256 = sum.n, sum.String()
+	return b, nil
 }
 
+// A digester takes the digest of what is written to it.
+type digester struct {
+	h hash.Hash
+	n int64
+}
+
+func (d *digester) Write(p []byte) (int, error) {
+	d.n += int64(len(p))
+	return d.h.Write(p)
+}
+
+func (d *digester) String() string { return hex.EncodeToString(d.h.Sum(nil)) }
+
 // readBack holds what a location stored against what was written.
-func (o *operation) readBack(ctx context.Context, p *site, name string, want Manifest) error {
-	s, err := o.openAt(ctx, p, name, nil)
+func (o *operation) readBack(ctx context.Context, p *site, b Backup) error {
+	if b.sha256 != "" {
+		size, sum, err := p.digest(ctx, b.Name)
+		if err == nil && (size != b.Bytes || sum != b.sha256) {
+			err = fmt.Errorf("%w: the file has %d bytes with SHA-256 %s, written were %d with %s", ErrDamaged, size, sum, b.Bytes, b.sha256)
+		}
+		if err != nil {
+			return fmt.Errorf("read back what was stored: %w", err)
+		}
+		return nil
+	}
+	s, err := o.openAt(ctx, p, b.Name, OpenOptions{})
 	if err != nil {
 		return fmt.Errorf("read back what was stored: %w", err)
 	}
 	defer s.Close()
-	if got := s.Manifest(); got.SHA256 != want.SHA256 || got.Bytes != want.Bytes {
+	if got, want := s.Manifest(), b.Manifest; got.SHA256 != want.SHA256 || got.Bytes != want.Bytes {
 		return fmt.Errorf("read back what was stored: %w: it has %d bytes with SHA-256 %s, written were %d with %s", ErrDamaged, got.Bytes, got.SHA256, want.Bytes, want.SHA256)
 	}
 	return nil
 }
 
-// openAt opens a backup at a location.
-func (o *operation) openAt(ctx context.Context, p *site, name string, identities []Identity) (*Snapshot, error) {
-	s, err := within(ctx, func(_ context.Context, alive func()) (*Snapshot, error) {
+// openAt opens a backup at a location. Of opts only the keys count, and what
+// proof they ask for.
+func (o *operation) openAt(ctx context.Context, p *site, name string, opts OpenOptions) (*Snapshot, error) {
+	opts.Limits, opts.TempDir, opts.Progress = o.Limits, o.TempDir, o.progress(ctx, nil)
+	return within(ctx, func(_ context.Context, alive func()) (*Snapshot, error) {
 		// Not with the context of the question, which ends with the answer.
 		r, err := p.Open(ctx, name)
 		if err != nil {
 			return nil, err
 		}
 		r = lively(r, alive)
-		s, err := OpenSnapshot(ctx, r, OpenOptions{Limits: o.Limits, TempDir: o.TempDir, Progress: o.progress(ctx, nil)})
+		// A key may take its time: somebody may be asked for it.
+		opts.patient = func() func() { return keep(alive) }
+		s, err := OpenSnapshot(ctx, r, opts)
 		if err != nil {
 			r.Close()
 			return nil, err
@@ -156,20 +207,16 @@ func (o *operation) openAt(ctx context.Context, p *site, name string, identities
 		s.under = r
 		return s, nil
 	}, func(s *Snapshot) { s.Close() })
-	if err != nil {
-		return nil, err
-	}
-	// A key may take its time: somebody may be asked for it.
-	if err := s.unlock(ctx, identities); err != nil {
-		s.Close()
-		return nil, fmt.Errorf("open snapshot: %w", err)
-	}
-	return s, nil
+}
+
+// keys are the OpenOptions of a Manager's own keys.
+func (m *Manager) keys() OpenOptions {
+	return OpenOptions{Identities: m.Identities, RequireProof: m.RequireProof, Trusted: m.Trusted}
 }
 
 // spread copies a backup to all locations that it has no Copy of, side by side.
-// It returns all Copies, in the order of Locations.
-func (o *operation) spread(ctx context.Context, b Backup, from *site) []Copy {
+// The result has all Copies, in the order of Locations.
+func (o *operation) spread(ctx context.Context, b Backup, from *site) Backup {
 	var wait sync.WaitGroup
 	copies := make([]Copy, len(o.Locations))
 	for i, p := range o.Manager.sites() {
@@ -190,7 +237,11 @@ func (o *operation) spread(ctx context.Context, b Backup, from *site) []Copy {
 		})
 	}
 	wait.Wait()
-	return copies
+	if b.Manifest.envelope().plain() {
+		b.sha256 = "" // it is not kept
+	}
+	b.Copies = copies
+	return b
 }
 
 // copy takes a backup from one location to another and reads it back.
@@ -200,16 +251,23 @@ func (o *operation) copy(ctx context.Context, b Backup, from, to *site) error {
 		return fmt.Errorf("copy from %s: %w", from.name, err)
 	}
 	defer r.Close()
-	if err := to.Put(ctx, b.Name, blaming{r, from}); err != nil {
+	sum := &digester{h: sha256.New()}
+	if err := to.Put(ctx, b.Name, io.TeeReader(blaming{r, from}, sum)); err != nil {
 		return err
 	}
-	if err := o.readBack(ctx, to, b.Name, *b.Manifest); err != nil {
-		err = errors.Join(err, to.remove(ctx, b.Name))
-		if source := o.readBack(ctx, from, b.Name, *b.Manifest); source != nil {
+	if b.Manifest == nil && b.sha256 == "" { // encrypted, and nothing is known but what is there
+		b.Bytes, b.sha256 = sum.n, sum.String()
+	}
+	if err := o.readBack(ctx, to, b); err != nil {
+		err = errors.Join(err, to.drop(ctx, b.Name))
+		if source := o.readBack(ctx, from, b); source != nil {
 			o.learn(from, b.Name, source)
 			err = fmt.Errorf("copy from %s: %w", from.name, source)
 		}
 		return err
+	}
+	if err := o.putNote(ctx, to, b); err != nil {
+		return errors.Join(err, to.drop(ctx, b.Name))
 	}
 	o.emit(ctx, Event{Kind: EventStored, Backup: b.Name, Location: to.name, Manifest: b.Manifest})
 	return nil
@@ -238,6 +296,12 @@ func (o *operation) fill(ctx context.Context, c *catalog, concerned Backup) []Co
 		there := slices.Clone(c.at[to.name])
 		lacks := false
 		for _, b := range c.backups {
+			if lost := find(there, b.Name); lost != nil && !lost.Damaged && lost.sha256 == "" && lost.Bytes == b.Bytes {
+				// Somebody was killed between the two.
+				if err := o.putNote(ctx, to, b); err != nil {
+					o.failed(ctx, to, b.Name, err)
+				}
+			}
 			if b.source(o.sites) == nil || b.at(to) != nil && !b.damagedAt(to) {
 				continue
 			}
@@ -270,6 +334,13 @@ func (o *operation) fill(ctx context.Context, c *catalog, concerned Backup) []Co
 	return copies
 }
 
+func find(backups []Backup, name string) *Backup {
+	if i := slices.IndexFunc(backups, func(b Backup) bool { return b.Name == name }); i >= 0 {
+		return &backups[i]
+	}
+	return nil
+}
+
 // copiesOf returns a Copy for each location, in their order.
 func (o *operation) copiesOf(b Backup) []Copy {
 	var copies []Copy
@@ -291,11 +362,11 @@ func (o *operation) copiesOf(b Backup) []Copy {
 func (o *operation) fillIn(ctx context.Context, c *catalog, b Backup, to *site) error {
 	from := b.source(o.sites)
 	if b.damagedAt(to) {
-		if err := o.readBack(ctx, from, b.Name, *b.Manifest); err != nil {
+		if err := o.readBack(ctx, from, b); err != nil {
 			o.learn(from, b.Name, err)
 			return fmt.Errorf("copy from %s: %w", from.name, err)
 		}
-		if err := to.remove(ctx, b.Name); err != nil {
+		if err := to.drop(ctx, b.Name); err != nil {
 			return err
 		}
 	}

@@ -47,7 +47,7 @@ func (o *operation) drill(ctx context.Context, name string) (report DrillReport,
 		if c == nil {
 			return report, err
 		}
-		i := slices.IndexFunc(c.backups, func(b Backup) bool { return !b.Damaged && b.Manifest.Salvaged == nil })
+		i := slices.IndexFunc(c.backups, func(b Backup) bool { return !b.Damaged && (b.Manifest == nil || b.Manifest.Salvaged == nil) })
 		if i < 0 {
 			return report, errors.Join(fmt.Errorf("there is no backup to try: %w", fs.ErrNotExist), err)
 		}
@@ -72,7 +72,7 @@ func (o *operation) drill(ctx context.Context, name string) (report DrillReport,
 			}
 		}()
 	}
-	if err := o.rehearse(ctx, s, scratch, start, &report); err != nil {
+	if err := o.tryOut(ctx, s, scratch, start, &report); err != nil {
 		return report, fmt.Errorf("%s did not pass: %w", name, err)
 	}
 	report.Total = time.Since(start)
@@ -80,8 +80,8 @@ func (o *operation) drill(ctx context.Context, name string) (report DrillReport,
 	return report, nil
 }
 
-// rehearse restores into an empty store and compares.
-func (o *operation) rehearse(ctx context.Context, s *Snapshot, scratch Store, start time.Time, report *DrillReport) error {
+// tryOut restores into an empty store and compares.
+func (o *operation) tryOut(ctx context.Context, s *Snapshot, scratch Store, start time.Time, report *DrillReport) error {
 	in, err := o.App.prepare(ctx, s, RestoreOptions{AllowDangling: true, Progress: o.progress(ctx, nil)})
 	if err != nil {
 		return err

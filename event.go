@@ -18,7 +18,7 @@ import (
 // secret.
 type Event struct {
 	Kind      EventKind `json:"kind"`
-	Operation string    `json:"operation"` // "create", "restore", "undo", "prune", "accept", "verify", "drill" or "run"
+	Operation string    `json:"operation"` // "create", "restore", "undo", "prune", "accept", "verify", "drill", "rehearse", "rewrap" or "run"
 	Time      time.Time `json:"time"`
 
 	Backup   string        `json:"backup,omitempty"`   // the name of the backup concerned
@@ -57,15 +57,16 @@ func errorText(err error) string {
 type EventKind string
 
 const (
-	EventStarted  EventKind = "started"  // an operation began
-	EventProgress EventKind = "progress" // now and then; sets Progress
-	EventStored   EventKind = "stored"   // a copy of a backup is at a Location and was read back; sets Backup, Location, Manifest
-	EventDone     EventKind = "done"     // an operation came to a good end; sets Duration, and Manifest or Report of what it did
-	EventFailed   EventKind = "failed"   // an operation failed, or only its part at Location; sets Err
-	EventMissed   EventKind = "missed"   // the machine was off, or busy, at Slot, and the backup is made up for now; sets Slot
-	EventShrunk   EventKind = "shrunk"   // Backup has lost most of a collection; sets Shrunk. Nothing is pruned until it is accepted
-	EventPruned   EventKind = "pruned"   // retention was applied at Location; sets Decisions, with the reasons, and Deleted
-	EventDrill    EventKind = "drill"    // Backup was restored into a scratch store and compared; sets Drill
+	EventStarted   EventKind = "started"   // an operation began
+	EventProgress  EventKind = "progress"  // now and then; sets Progress
+	EventStored    EventKind = "stored"    // a copy of a backup is at a Location and was read back; sets Backup, Location, Manifest
+	EventDone      EventKind = "done"      // an operation came to a good end; sets Duration, and Manifest or Report of what it did
+	EventFailed    EventKind = "failed"    // an operation failed, or only its part at Location; sets Err
+	EventMissed    EventKind = "missed"    // the machine was off, or busy, at Slot, and the backup is made up for now; sets Slot
+	EventShrunk    EventKind = "shrunk"    // Backup has lost most of a collection; sets Shrunk. Nothing is pruned until it is accepted
+	EventPruned    EventKind = "pruned"    // retention was applied at Location; sets Decisions, with the reasons, and Deleted
+	EventDrill     EventKind = "drill"     // Backup was restored into a scratch store and compared; sets Drill
+	EventRehearsal EventKind = "rehearsal" // it is time for a person to prove that their key opens the backups: Manager.Rehearse
 )
 
 // emit tells the host and the log of an event.
@@ -95,6 +96,8 @@ func (m *Manager) emit(ctx context.Context, e Event) {
 			level = slog.LevelWarn
 		}
 		text("error", e.Err.Error())
+	case EventRehearsal:
+		level = slog.LevelWarn
 	case EventMissed:
 		level = slog.LevelWarn
 		text("slot", e.Slot.UTC().Format(time.RFC3339))
@@ -120,14 +123,15 @@ func (m *Manager) emit(ctx context.Context, e Event) {
 }
 
 var messages = map[EventKind]string{
-	EventStarted: "backup operation started",
-	EventStored:  "backup stored",
-	EventDone:    "backup operation done",
-	EventFailed:  "backup operation failed",
-	EventMissed:  "scheduled backup missed, made up for now",
-	EventShrunk:  "backup has shrunk, nothing is pruned until it is accepted",
-	EventPruned:  "retention applied",
-	EventDrill:   "backup proven to restore",
+	EventStarted:   "backup operation started",
+	EventStored:    "backup stored",
+	EventDone:      "backup operation done",
+	EventFailed:    "backup operation failed",
+	EventMissed:    "scheduled backup missed, made up for now",
+	EventShrunk:    "backup has shrunk, nothing is pruned until it is accepted",
+	EventPruned:    "retention applied",
+	EventDrill:     "backup proven to restore",
+	EventRehearsal: "somebody should prove that their key opens the backups",
 }
 
 // shrinks puts losses in a line for a person.

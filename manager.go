@@ -2,6 +2,8 @@ package backup
 
 import (
 	"context"
+	"crypto"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,13 +23,14 @@ import (
 //
 // # One at a time
 //
-// Create, Restore, Apply, Undo, Prune and Accept change something, and one of
-// them runs at a time: in this Manager, and among all processes that share one
+// Create, Restore, Apply, Undo, Prune, Rewrap and Accept change something, and one
+// of them runs at a time: in this Manager, and among all processes that share one
 // of its Locations. Another one returns at once an error that wraps ErrBusy and
 // says who is at it since when. A process that was killed holds nobody up: a
 // folder is freed by the system, and at a Location that is no [Locker] a hold
 // ends by itself after ten minutes (clocks must agree to within some minutes).
-// List, Next, Open, Verify, Plan, PlanUndo and Drill never wait and hold nobody up.
+// List, Next, Open, Verify, Plan, PlanUndo, Drill and Rehearse never wait and hold
+// nobody up.
 //
 // # Several locations
 //
@@ -44,10 +47,12 @@ import (
 //
 // # Files
 //
-// Beside the backups the Manager keeps empty files there, with the name of a
-// backup and one of three endings: ".accepted", a person has accepted what it has
-// lost; ".restored", the restore before which it was made took place; ".drilled",
-// it has passed a drill. And while it holds a Location that is no Locker, files
+// Beside the backups the Manager keeps small files there, with the name of a
+// backup and one of these endings: ".manifest", of a compressed or encrypted one,
+// what List shows and the digest of the file, in clear; and empty ones:
+// ".accepted", a person has accepted what it has lost; ".restored", the restore
+// before which it was made took place; ".drilled", it has passed a drill;
+// ".rehearsed", a person has opened it with their key. And while it holds a Location that is no Locker, files
 // that end with ".lease". All other files are left alone.
 type Manager struct {
 	App    *App
@@ -70,8 +75,22 @@ type Manager struct {
 	Recipients []Recipient
 	Identities []Identity
 
-	// Schedule says when Run makes a backup, and Scheduled what it takes; the
-	// Recipients, Limits, CreatedAt and Metadata of Scheduled are not used.
+	// Compress and Encrypt are how files are stored, and Signer signs what is in
+	// them: as in [BackupOptions]. Without a key to open what is encrypted, backups
+	// are made, listed, copied, checked against their digest and pruned all the
+	// same; for the rest it takes one of the Identities.
+	Compress Compression
+	Encrypt  Encrypter
+	Signer   crypto.Signer
+
+	// RequireProof refuses backups that are not proven authentic, by a passphrase
+	// or by a key in Trusted, and refuses to make such: for Locations that others
+	// can write to. See [OpenOptions].
+	RequireProof bool
+	Trusted      []ed25519.PublicKey
+
+	// Schedule says when Run makes a backup, and Scheduled what it takes; of
+	// Scheduled are not used the keys, Compress, Limits, CreatedAt and Metadata.
 	Schedule  Schedule
 	Scheduled BackupOptions
 
@@ -105,6 +124,12 @@ type Manager struct {
 	// scheduled one after each of its times, and the following ones until one
 	// passes. Until then Run prunes nothing. Nil means never.
 	DrillSchedule Schedule
+
+	// RehearsalSchedule says how often Run asks, with an Event, for somebody to prove
+	// with Rehearse that their key opens the backups: after the first scheduled
+	// backup at each of its times, and after each one until it was done. Nil means
+	// never.
+	RehearsalSchedule Schedule
 
 	// Limits bound what is written and accepted. The zero value has the defaults.
 	Limits Limits
@@ -193,7 +218,7 @@ func (m *Manager) examine() error {
 		errs = append(errs, fmt.Errorf("KeepBeforeRestore is %d", m.KeepBeforeRestore))
 	}
 	errs = append(errs, m.App.Validate(), m.Retention.Validate())
-	for _, s := range []Schedule{m.Schedule, m.DrillSchedule} {
+	for _, s := range []Schedule{m.Schedule, m.DrillSchedule, m.RehearsalSchedule} {
 		if v, ok := s.(interface{ Validate() error }); ok {
 			errs = append(errs, v.Validate())
 		}
@@ -267,8 +292,8 @@ func (o *operation) failed(ctx context.Context, p *site, name string, err error)
 }
 
 // Create makes a backup and stores it at all Locations: guide, "Create Backup".
-// The Recipients and Limits of opts are those of the Manager where they are not
-// set; the trigger in its Metadata is "manual" where there is none. Then it fills
+// The Recipients, Compress, Encrypt, Signer and Limits of opts are those of the
+// Manager where they are not set; the trigger in its Metadata is "manual" where there is none. Then it fills
 // in what Locations lack of older backups; a failure of that is an Event only.
 //
 // The Copies of the result name each Location, with the reason where the backup
@@ -298,7 +323,7 @@ func (o *operation) create(ctx context.Context, opts BackupOptions) (Backup, err
 	if err != nil {
 		return Backup{}, err
 	}
-	b.Copies = o.spread(ctx, b, first)
+	b = o.spread(ctx, b, first)
 	c, err := o.listHeld(ctx)
 	if ctx.Err() != nil {
 		return b, ctx.Err()
@@ -354,7 +379,7 @@ func (o *operation) open(ctx context.Context, name string) (*Snapshot, *site, er
 	}
 	var errs, missing []error
 	for _, p := range o.sites {
-		s, err := o.openAt(ctx, p, name, o.Identities)
+		s, err := o.openAt(ctx, p, name, o.keys())
 		if err == nil {
 			s.name = name
 			return s, p, nil

@@ -100,7 +100,7 @@ func (s *shelf) files() backuptest.MapLocation { return s.Location.(backuptest.M
 func (s *shelf) names(t testing.TB) []string {
 	return slices.DeleteFunc(s.all(t), func(name string) bool {
 		_, rest, _ := strings.Cut(name, ".json.")
-		return rest == "restored" || rest == "accepted" || rest == "drilled"
+		return slices.Contains([]string{"restored", "accepted", "drilled", "rehearsed"}, rest) || strings.HasSuffix(rest, "manifest")
 	})
 }
 

@@ -121,8 +121,8 @@ func (o *operation) prune(ctx context.Context, opts PruneOptions) ([]Pruned, err
 	return result, errors.Join(errs...)
 }
 
-// tidy takes marks away that say nothing any more: of backups that are gone, but
-// for the newest that says accepted or drilled.
+// tidy takes away what stands beside backups that are gone, but for the newest
+// mark of a kind that outlives its backup.
 func (o *operation) tidy(ctx context.Context, c *catalog, pruned []Pruned) {
 	gone := make(map[string]bool)
 	left := make(map[string]bool)
@@ -135,19 +135,26 @@ func (o *operation) tidy(ctx context.Context, c *catalog, pruned []Pruned) {
 			}
 		}
 	}
+	remove := func(name, ending string) {
+		if _, ours := o.App.parseName(name); !ours || left[name] || len(o.down) > 0 && !gone[name] {
+			return
+		}
+		for _, p := range o.sites {
+			if err := p.remove(ctx, name+ending); err != nil {
+				o.failed(ctx, p, name, fmt.Errorf("delete what stood beside it: %w", err))
+			}
+		}
+	}
 	for _, kind := range marks {
 		latest := o.latest(c, kind)
 		for name := range c.marked[kind] {
-			at, ours := o.App.ParseBackupName(name)
-			if !ours || left[name] || len(o.down) > 0 && !gone[name] || kind != markRestored && at.Equal(latest) {
-				continue
-			}
-			for _, p := range o.sites {
-				if err := p.remove(ctx, name+string(kind)); err != nil {
-					o.failed(ctx, p, name, fmt.Errorf("delete a mark: %w", err))
-				}
+			if at, _ := o.App.ParseBackupName(name); !kind.outlives() || !at.Equal(latest) {
+				remove(name, string(kind))
 			}
 		}
+	}
+	for name := range c.notes {
+		remove(name, noteEnding)
 	}
 }
 
@@ -183,6 +190,8 @@ func (o *operation) decide(backups []Backup, opts PruneOptions) []Decision {
 		}
 		reason := "no trigger that retention applies to"
 		switch {
+		case b.Manifest == nil && !b.Damaged:
+			reason = "encrypted, and nothing beside it tells what it is"
 		case b.Manifest == nil:
 			reason = "unreadable, it may be anything"
 		case !o.genuine(b):
@@ -264,7 +273,7 @@ func (o *operation) proven(ctx context.Context, p *site, backups []Backup, opts 
 
 // damage tells whether an error is about a backup itself, whoever reads it.
 func damage(err error) bool {
-	return errors.Is(err, ErrDamaged) || errors.Is(err, ErrFormat) || errors.Is(err, ErrInvalid)
+	return errors.Is(err, ErrDamaged) || errors.Is(err, ErrFormat) || errors.Is(err, ErrInvalid) || errors.Is(err, ErrUnauthentic)
 }
 
 // unproven returns a backup that has to be proven before the decisions are
@@ -304,8 +313,7 @@ func (o *operation) delete(ctx context.Context, p *site, decisions []Decision) (
 		if err := ctx.Err(); err != nil {
 			return deleted, err
 		}
-		_, err := within(ctx, func(ctx context.Context, _ func()) (struct{}, error) { return struct{}{}, p.Delete(ctx, d.Name) }, nil)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := p.drop(ctx, d.Name); err != nil {
 			return deleted, fmt.Errorf("delete %s: %w", d.Name, err)
 		}
 		deleted = append(deleted, d.Name)

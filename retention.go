@@ -17,7 +17,7 @@ type Backup struct {
 	// CreatedAt is the time that the snapshot shows. Zero means not known.
 	CreatedAt time.Time `json:"created_at"`
 
-	// Bytes is the size at the location.
+	// Bytes is the size of the file at the location.
 	Bytes int64 `json:"bytes"`
 
 	// Trigger says what made the backup: "manual", "scheduled", "before
@@ -28,8 +28,9 @@ type Backup struct {
 	// it. One that has not been verified counts as good.
 	Damaged bool `json:"damaged,omitempty"`
 
-	// Manifest is what the snapshot says of itself, with the counts of records.
-	// Nil means that it cannot be read.
+	// Manifest is what the snapshot says of itself, with the counts of records; for
+	// one that is compressed or encrypted, what the file beside it says. Nil means
+	// that it cannot be read, or that it is encrypted and nothing beside it tells.
 	Manifest *Manifest `json:"manifest,omitempty"`
 
 	// Copies say where the backup is, and is whole, in the order of the
@@ -39,6 +40,9 @@ type Backup struct {
 	// Shrunk says what the backup has lost most of against the one before, unless
 	// that was accepted ([Manager.Accept]).
 	Shrunk []Shrink `json:"shrunk,omitempty"`
+
+	// sha256 is that of the file, where a note beside it tells.
+	sha256 string
 }
 
 // Retention says which backups to keep (guide, "Backup Retention" and

@@ -264,7 +264,8 @@ func (o *operation) scheduled(ctx context.Context, again bool) (b Backup, slot t
 			o.emit(ctx, Event{Kind: EventMissed, Slot: due.at})
 		}
 		opts := o.Scheduled
-		opts.Recipients, opts.Limits, opts.CreatedAt = nil, Limits{}, time.Time{}
+		opts.Recipients, opts.Compress, opts.Encrypt, opts.Signer = nil, "", nil, nil
+		opts.Limits, opts.CreatedAt = Limits{}, time.Time{}
 		opts.Metadata = map[string]string{metaTrigger: TriggerScheduled}
 		if !due.slot.IsZero() {
 			opts.Metadata[metaSlot] = due.slot.UTC().Format(time.RFC3339Nano)
@@ -273,6 +274,9 @@ func (o *operation) scheduled(ctx context.Context, again bool) (b Backup, slot t
 	}
 	if err != nil {
 		return b, due.slot, err
+	}
+	if o.rehearsalDue(c, now) {
+		o.emit(ctx, Event{Kind: EventRehearsal, Backup: b.Name})
 	}
 	if o.drillDue(c, b) {
 		if err := o.drilled(ctx, c, b); err != nil {

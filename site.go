@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 	"time"
 )
 
@@ -42,6 +43,14 @@ func (p *site) remove(ctx context.Context, name string) error {
 		return nil
 	}
 	return err
+}
+
+// drop takes a backup away with its note: a backup is gone before its note is.
+func (p *site) drop(ctx context.Context, name string) error {
+	if err := p.remove(ctx, name); err != nil || strings.HasSuffix(name, endingJSON) {
+		return err
+	}
+	return p.remove(ctx, name+noteEnding)
 }
 
 // patience is how long a location may take to answer a question, or to go on
@@ -87,6 +96,28 @@ func within[T any](ctx context.Context, ask func(ctx context.Context, alive func
 		}
 		var none T
 		return none, context.Cause(limited)
+	}
+}
+
+// keep calls alive now and then, until what it returns is called.
+func keep(alive func()) (stop func()) {
+	done := make(chan struct{})
+	go func() {
+		tick := time.NewTicker(patience / 4)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				alive()
+			}
+		}
+	}()
+	alive()
+	return func() {
+		alive()
+		close(done)
 	}
 }
 

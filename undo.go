@@ -121,6 +121,8 @@ func (o *operation) prepareUndo(ctx context.Context) (*incoming, error) {
 	}
 	for _, b := range c.backups {
 		switch {
+		case b.Manifest == nil && !b.Damaged:
+			return nil, fmt.Errorf("%w: %s is encrypted and may be from before a later restore, and nothing beside it tells; restore the backup that you want by its name", ErrInvalid, b.Name)
 		case b.Manifest == nil:
 			return nil, fmt.Errorf("%s may be from before a later restore, and cannot be read; try again, or restore the backup that you want by its name: %w", b.Name, b.Copies[0].Err)
 		case b.Trigger != TriggerBeforeRestore || !o.genuine(b):
@@ -250,7 +252,7 @@ func (o *operation) run(ctx context.Context, in *incoming, start func(Writer) *c
 	for _, left := range back.saved.Manifest.LeftOut {
 		report.Warnings = append(report.Warnings, "not valid before the restore, and not in "+back.saved.Name+": "+left.Error())
 	}
-	back.saved.Copies = o.spread(ctx, back.saved, back.at)
+	back.saved = o.spread(ctx, back.saved, back.at)
 	for _, c := range back.saved.Copies {
 		if c.Err != nil {
 			report.Warnings = append(report.Warnings, fmt.Sprintf("%s is not at %s: %v", back.saved.Name, c.Location, c.Err))

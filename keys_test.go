@@ -1,0 +1,495 @@
+package backup_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/backuptest"
+)
+
+// publicOnly is a Manager on a server that can make encrypted backups and open
+// none, and the key of the person who can.
+func publicOnly(t testing.TB, locations ...*shelf) (*backup.Manager, backuptest.MapStore, pair) {
+	key := newPair(t)
+	m, host, _ := managed(locations...)
+	m.Recipients, m.Identities = []backup.Recipient{key.to}, nil
+	m.Encrypt, m.Compress = key.to, backup.Zstd
+	return m, host, key
+}
+
+// whoHolds is the same Manager, with the key.
+func whoHolds(m *backup.Manager, identities ...backup.Identity) *backup.Manager {
+	return &backup.Manager{
+		App: m.App, Source: m.Source, Sink: m.Sink, Locations: m.Locations, Scratch: m.Scratch, Retention: m.Retention,
+		Recipients: m.Recipients, Encrypt: m.Encrypt, Compress: m.Compress, Signer: m.Signer, Identities: identities,
+	}
+}
+
+func TestAServerWithPublicKeysOnlyKeepsBackups(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk, cloud := newShelf("disk"), newShelf("cloud")
+		m, host, key := publicOnly(t, disk, cloud)
+		m.Retention = backup.Retention{Last: 2}
+		var made []backup.Backup
+		for range 4 {
+			b, err := m.Create(t.Context(), backup.BackupOptions{Metadata: map[string]string{"trigger": backup.TriggerScheduled}})
+			require.NoError(t, err)
+			made = append(made, b)
+			time.Sleep(time.Hour)
+		}
+		require.Equal(t, "homelab-backup-2000-01-01T00-00-00.json.zst.age", made[0].Name)
+		require.Contains(t, disk.all(t), made[0].Name+".manifest")
+
+		{ // lists what the notes tell
+			fresh := whoHolds(m)
+			list := mustList(t, fresh)
+			require.Len(t, list, 4)
+			require.Equal(t, backup.TriggerScheduled, list[0].Trigger)
+			require.Equal(t, int64(2), list[0].Manifest.Records["servers"])
+			require.True(t, list[0].Manifest.Encrypted)
+			require.Equal(t, backup.Zstd, list[0].Manifest.Compressed)
+			require.Equal(t, key.from.KeyIDs(), list[0].Manifest.Keys)
+			require.Empty(t, list[0].Manifest.SHA256, "which would tell whether a guess at the data is right")
+			require.Len(t, list[0].Copies, 2)
+			require.Equal(t, int64(len(disk.files()[list[0].Name])), list[0].Bytes)
+			for _, file := range disk.files() {
+				require.NotContains(t, file, "hunter22")
+				require.NotContains(t, file, "jellyfin", "no name of anything")
+			}
+		}
+		{ // verifies the files
+			found, err := m.Verify(t.Context(), made[0].Name)
+			require.NoError(t, err)
+			require.Len(t, found, 2)
+			require.Contains(t, found[0].Report.Warnings[0], "no key was given")
+			disk.alter(t, made[1].Name, func(s string) string { return s[:len(s)-1] + "x" })
+			mustList(t, m)
+			_, err = m.Verify(t.Context(), made[1].Name)
+			require.ErrorIs(t, err, backup.ErrDamaged)
+			list := mustList(t, m)
+			i := slices.IndexFunc(list, func(b backup.Backup) bool { return b.Name == made[1].Name })
+			require.ErrorIs(t, list[i].Copies[0].Err, backup.ErrDamaged)
+			require.NoError(t, list[i].Copies[1].Err)
+		}
+		{ // cannot open them
+			_, err := m.Open(t.Context(), made[0].Name)
+			require.ErrorIs(t, err, backup.ErrNoKey)
+			_, err = m.Drill(t.Context(), "")
+			require.Error(t, err)
+			_, err = m.Undo(t.Context())
+			require.ErrorIs(t, err, fs.ErrNotExist)
+		}
+		{ // prunes them with what stands beside them
+			pruned, err := m.Prune(t.Context(), backup.PruneOptions{})
+			require.NoError(t, err)
+			require.Equal(t, []string{made[0].Name, made[1].Name}, pruned[1].Deleted)
+			require.Equal(t, []string{made[3].Name}, pruned[1].Proven, "by the digest of the file")
+			want := []string{made[2].Name, made[2].Name + ".manifest", made[3].Name, made[3].Name + ".manifest"}
+			require.Equal(t, want, cloud.all(t))
+		}
+		{ // who has the key restores them and takes that back
+			person := whoHolds(m, key.from)
+			before := host.Clone()
+			change(host)
+			changed := host.Clone()
+			s := open(t, person, made[3].Name)
+			report, err := person.Restore(t.Context(), s, backup.RestoreOptions{Strategy: backup.Replace})
+			require.NoError(t, err)
+			require.Equal(t, exceptLogs(before), exceptLogs(host))
+			require.True(t, strings.HasSuffix(report.UndoneBy, ".json.zst.age"), "the way back shows no more than a backup")
+			_, err = m.Undo(t.Context())
+			require.ErrorIs(t, err, backup.ErrNoKey)
+			_, err = person.Undo(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, exceptLogs(changed), exceptLogs(host))
+		}
+	})
+}
+
+func TestTheScheduleWorksWithoutAKey(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := newShelf("disk")
+		m, _, _ := publicOnly(t, disk)
+		m.Schedule, m.Retention = backup.Daily{At: 3 * time.Hour, Location: time.UTC}, backup.Retention{Last: 2}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*24*time.Hour)
+		defer cancel()
+		require.ErrorIs(t, m.Run(ctx), context.DeadlineExceeded)
+		list := mustList(t, m)
+		require.Len(t, list, 2)
+		require.Equal(t, 3, list[0].CreatedAt.Hour())
+		require.Equal(t, 24*time.Hour, list[0].CreatedAt.Sub(list[1].CreatedAt))
+	})
+}
+
+func TestABackupWithoutItsNoteIsKeptAndCopied(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk, cloud := newShelf("disk"), newShelf("cloud")
+		m, _, key := publicOnly(t, disk)
+		b := mustCreate(t, m)
+		require.NoError(t, disk.Delete(t.Context(), b.Name+".manifest")) // as after a kill between the two
+		time.Sleep(time.Hour)
+		m = whoHolds(m)
+		m.Locations = append(m.Locations, cloud)
+		list := mustList(t, m)
+		require.Len(t, list, 1)
+		require.Nil(t, list[0].Manifest)
+		require.False(t, list[0].Damaged)
+		require.NoError(t, list[0].Copies[0].Err)
+		_, err := m.Verify(t.Context(), b.Name)
+		require.ErrorIs(t, err, backup.ErrNoKey)
+		m.Retention = backup.Retention{Last: 1}
+		for range 3 {
+			mustCreate(t, m)
+			time.Sleep(time.Hour)
+		}
+		require.Equal(t, disk.files()[b.Name], cloud.files()[b.Name])
+		_, err = m.Prune(t.Context(), backup.PruneOptions{Manual: true})
+		require.NoError(t, err)
+		require.Contains(t, disk.names(t), b.Name, "nobody knows what it is")
+		s := open(t, whoHolds(m, key.from), b.Name)
+		require.Equal(t, b.Manifest.SHA256, s.Manifest().SHA256)
+	})
+}
+
+func TestANoteThatWasLostIsPutBackFromAnotherLocation(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk, cloud := newShelf("disk"), newShelf("cloud")
+		m, _, _ := publicOnly(t, disk, cloud)
+		b := mustCreate(t, m)
+		note := cloud.files()[b.Name+".manifest"]
+		require.NotEmpty(t, note)
+		require.NoError(t, disk.Delete(t.Context(), b.Name+".manifest"))
+		time.Sleep(time.Hour)
+		require.Equal(t, int64(2), mustList(t, whoHolds(m))[0].Manifest.Records["servers"], "the other location tells")
+		mustCreate(t, m)
+		require.JSONEq(t, note, disk.files()[b.Name+".manifest"])
+	})
+}
+
+func TestANoteThatLiesIsNotBelieved(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := newShelf("disk")
+		m, _, key := publicOnly(t, disk)
+		b := mustCreate(t, m)
+		name := b.Name + ".manifest"
+		note := disk.files()[name]
+		for what, f := range map[string]func(string) string{
+			"no JSON":       func(string) string { return "no" },
+			"empty":         func(string) string { return "" },
+			"null":          func(s string) string { return strings.Replace(s, `"homelab"`, "null", 1) },
+			"another time":  func(s string) string { return strings.Replace(s, "2000-01-01T00:00:00Z", "1999-01-01T00:00:00Z", 1) },
+			"another app":   func(s string) string { return strings.Replace(s, `"homelab"`, `"other"`, 1) },
+			"a member more": func(s string) string { return strings.Replace(s, `{`, `{"x":1,`, 1) },
+			"not encrypted": func(s string) string { return strings.Replace(s, `"encrypted":true,`, "", 1) },
+			"no digest": func(s string) string {
+				return regexp.MustCompile(`"sha256":"[0-9a-f]*"`).ReplaceAllString(s, `"sha256":""`)
+			},
+			"too large": func(s string) string { return s + strings.Repeat(" ", 2<<20) },
+		} {
+			disk.alter(t, name, func(string) string { return f(note) })
+			list := mustList(t, whoHolds(m))
+			require.Len(t, list, 1, what)
+			require.Nil(t, list[0].Manifest, what)
+			require.NoError(t, list[0].Copies[0].Err, "it says nothing about the backup: %s", what)
+			open(t, whoHolds(m, key.from), b.Name)
+		}
+		disk.alter(t, name, func(string) string {
+			return regexp.MustCompile(`"bytes":\d+,"sha256"`).ReplaceAllString(note, `"bytes":5,"sha256"`)
+		})
+		list := mustList(t, whoHolds(m))
+		require.ErrorIs(t, list[0].Copies[0].Err, backup.ErrDamaged)
+	})
+}
+
+func TestCompressedBackupsAreKeptLikeOthers(t *testing.T) {
+	for _, compress := range []backup.Compression{backup.Gzip, backup.Zstd} {
+		bubble(t, func(t *testing.T) {
+			disk := newShelf("disk")
+			m, host, _ := managed(disk)
+			m.Compress = compress
+			b := mustCreate(t, m)
+			require.Regexp(t, `\.json\.(gz|zst)$`, b.Name)
+			time.Sleep(time.Hour)
+			before := host.Clone()
+			change(host)
+			_, err := m.Verify(t.Context(), b.Name)
+			require.NoError(t, err)
+			_, err = m.Restore(t.Context(), open(t, m, b.Name), backup.RestoreOptions{Strategy: backup.Replace})
+			require.NoError(t, err)
+			require.Equal(t, exceptLogs(before), exceptLogs(host))
+			require.NoError(t, disk.Delete(t.Context(), b.Name+".manifest"))
+			fresh := whoHolds(m)
+			list := mustList(t, fresh)
+			require.Equal(t, b.Manifest.SHA256, list[len(list)-1].Manifest.SHA256, "without its note it is read")
+		})
+	}
+}
+
+func TestTwoBackupsDoNotDifferInTheirEndingOnly(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := newShelf("disk")
+		m, _, key := publicOnly(t, disk)
+		plain := whoHolds(m)
+		plain.Encrypt, plain.Compress = nil, ""
+		mustCreate(t, m)
+		b := mustCreate(t, plain)
+		require.Equal(t, "homelab-backup-2000-01-01T00-00-00-2.json", b.Name)
+		packed, err := plain.Create(t.Context(), backup.BackupOptions{Compress: backup.Gzip, Encrypt: key.to})
+		require.NoError(t, err)
+		require.Equal(t, "homelab-backup-2000-01-01T00-00-00-3.json.gz.age", packed.Name)
+		for _, b := range mustList(t, plain) {
+			at, ok := m.App.ParseBackupName(b.Name)
+			require.True(t, ok, b.Name)
+			require.Equal(t, b.CreatedAt, at)
+		}
+		for _, name := range []string{"homelab-backup-2000-01-01T00-00-00.json.age.gz", "homelab-backup-2000-01-01T00-00-00.gz", "homelab-backup-2000-01-01T00-00-00.json.gz.zst", "homelab-backup-2000-01-01T00-00-00.age"} {
+			_, ok := m.App.ParseBackupName(name)
+			require.False(t, ok, name)
+		}
+	})
+}
+
+func TestAPersonProvesThatTheirKeyOpensTheBackups(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk, cloud := newShelf("disk"), newShelf("cloud")
+		m, _, key := publicOnly(t, disk, cloud)
+		_, err := m.Rehearse(t.Context(), key.from)
+		require.ErrorIs(t, err, fs.ErrNotExist, "there is none to try it on")
+		mustCreate(t, m)
+		time.Sleep(time.Hour)
+		b := mustCreate(t, m)
+		found, err := m.Rehearse(t.Context(), key.from)
+		require.NoError(t, err)
+		require.Len(t, found, 2)
+		require.Equal(t, b.Name, found[0].Backup)
+		require.Equal(t, int64(2), found[1].Manifest.Records["servers"])
+		require.Contains(t, disk.all(t), b.Name+".rehearsed")
+
+		_, err = m.Rehearse(t.Context())
+		require.ErrorIs(t, err, backup.ErrNoKey)
+		_, err = whoHolds(m, key.from).Rehearse(t.Context(), newPair(t).from)
+		require.ErrorIs(t, err, backup.ErrWrongKey, "that the Manager has the right one proves nothing")
+		cloud.alter(t, b.Name, func(s string) string { return s[:len(s)/2] })
+		found, err = m.Rehearse(t.Context(), key.from)
+		require.NoError(t, err, "what is known to be damaged is passed over")
+		require.NotEqual(t, b.Name, found[1].Backup)
+		cloud.set(errors.New("no network"), nil)
+		found, err = m.Rehearse(t.Context(), key.from)
+		require.ErrorContains(t, err, "no network")
+		require.NoError(t, found[0].Err)
+
+		bare, host, _ := managed(newShelf("bare"))
+		for i := range bare.App.Collections {
+			bare.App.Collections[i].Secrets = nil
+		}
+		bare.Recipients = nil
+		delete(host, "logs")
+		mustCreate(t, bare)
+		_, err = bare.Rehearse(t.Context(), key.from)
+		require.ErrorIs(t, err, backup.ErrNoKey, "what takes no key proves nothing")
+	})
+}
+
+func TestRunAsksForARehearsal(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := newShelf("disk")
+		m, _, events := managed(disk)
+		m.Schedule = backup.Daily{Location: time.UTC}
+		m.RehearsalSchedule = backup.Monthly{Location: time.UTC}
+		run := func(d time.Duration) int {
+			ctx, cancel := context.WithTimeout(t.Context(), d)
+			defer cancel()
+			n := len(events.of(backup.EventRehearsal))
+			require.ErrorIs(t, m.Run(ctx), context.DeadlineExceeded)
+			return len(events.of(backup.EventRehearsal)) - n
+		}
+		const day = 24 * time.Hour
+		require.Equal(t, 2, run(day+time.Hour), "until it was done")
+		_, err := m.Rehearse(t.Context(), testKey("k"))
+		require.NoError(t, err)
+		require.Zero(t, run(29*day), "until the first of the month")
+		require.Equal(t, 1, run(day))
+		_, err = m.Rehearse(t.Context(), testKey("k"))
+		require.NoError(t, err)
+		require.Zero(t, run(5*day))
+	})
+}
+
+func TestABackupGetsOtherKeys(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk, cloud := newShelf("disk"), newShelf("cloud")
+		old, next := newPair(t), newPair(t)
+		m, _, _ := managed(disk, cloud)
+		m.Recipients, m.Identities = []backup.Recipient{old.to}, []backup.Identity{old.from}
+		b := mustCreate(t, m)
+		time.Sleep(time.Hour)
+
+		again, err := m.Rewrap(t.Context(), b.Name, backup.RewrapOptions{Recipients: []backup.Recipient{next.to}})
+		require.NoError(t, err)
+		require.Equal(t, "homelab-backup-2000-01-01T00-00-00-2.json", again.Name)
+		require.Equal(t, next.from.KeyIDs(), again.Manifest.Keys)
+		require.Equal(t, b.CreatedAt, again.CreatedAt)
+		require.ElementsMatch(t, []string{b.Name, again.Name}, disk.names(t))
+		require.Equal(t, disk.names(t), cloud.names(t))
+		values := func(name string) []string {
+			return regexp.MustCompile(`"\$sealed":"[^"]*"`).FindAllString(disk.files()[name], -1)
+		}
+		require.NotEmpty(t, values(b.Name))
+		require.Equal(t, values(b.Name), values(again.Name), "sealed values are not touched")
+
+		_, err = m.Open(t.Context(), again.Name)
+		require.ErrorIs(t, err, backup.ErrWrongKey)
+		s := open(t, whoHolds(m, next.from), again.Name)
+		host, err := restored(t, strings.NewReader(disk.files()[again.Name]), backup.OpenOptions{Identities: []backup.Identity{next.from}}, backup.RestoreOptions{Strategy: backup.Replace})
+		require.NoError(t, err)
+		require.Equal(t, exceptLogs(homelabStore()), exceptLogs(host))
+		require.NoError(t, s.Close())
+
+		third, err := whoHolds(m, next.from, old.from).Rewrap(t.Context(), b.Name, backup.RewrapOptions{Encrypt: next.to, Recipients: []backup.Recipient{next.to, backup.Passphrase([]byte("correct horse"))}, Delete: true})
+		require.NoError(t, err)
+		require.Equal(t, "homelab-backup-2000-01-01T00-00-00-3.json.age", third.Name)
+		require.NotContains(t, disk.names(t), b.Name)
+		require.NotContains(t, cloud.names(t), b.Name)
+		s = open(t, whoHolds(m, next.from), third.Name)
+		require.True(t, s.Manifest().Encrypted)
+		_, err = m.App.Verify(t.Context(), s, backup.RestoreOptions{})
+		require.NoError(t, err)
+	})
+}
+
+func TestRewrapLosesNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		passphrase := backup.Passphrase([]byte("correct horse"))
+		private, public := newSigner(t)
+		key := newPair(t)
+		disk, cloud := newShelf("disk"), newShelf("cloud")
+		m, _, _ := managed(disk, cloud)
+		m.Recipients, m.Identities = []backup.Recipient{passphrase}, []backup.Identity{passphrase}
+		b := mustCreate(t, m)
+		time.Sleep(time.Hour)
+		to := func(r ...backup.Recipient) backup.RewrapOptions {
+			return backup.RewrapOptions{Recipients: r, Delete: true}
+		}
+
+		_, err := m.Rewrap(t.Context(), b.Name, to(key.to))
+		require.ErrorIs(t, err, backup.ErrUnauthentic, "nothing would prove where it comes from any more")
+		_, err = whoHolds(m).Rewrap(t.Context(), b.Name, to(passphrase))
+		require.ErrorIs(t, err, backup.ErrNoKey)
+		_, err = whoHolds(m, key.from).Rewrap(t.Context(), b.Name, to(passphrase))
+		require.ErrorIs(t, err, backup.ErrWrongKey)
+		_, err = m.Rewrap(t.Context(), "homelab-backup-1999-01-01T00-00-00.json", to(passphrase))
+		require.ErrorIs(t, err, fs.ErrNotExist)
+		require.Equal(t, []string{b.Name}, disk.names(t))
+
+		full := func(name string, r io.Reader) error {
+			if _, ok := m.App.ParseBackupName(name); ok {
+				return errors.New("full")
+			}
+			return cloud.Location.Put(t.Context(), name, r)
+		}
+		cloud.set(nil, full)
+		_, err = m.Rewrap(t.Context(), b.Name, to(passphrase, key.to))
+		require.ErrorContains(t, err, "stays there")
+		require.Equal(t, []string{b.Name}, cloud.names(t), "the old one stays where the new one is not")
+		cloud.set(nil, nil)
+		require.NotContains(t, disk.names(t), b.Name)
+
+		signing := whoHolds(m, passphrase)
+		signing.Signer = private
+		signed := mustCreate(t, signing)
+		_, err = m.Rewrap(t.Context(), signed.Name, to(passphrase))
+		require.ErrorIs(t, err, backup.ErrUnauthentic, "nor who signed it")
+		again, err := signing.Rewrap(t.Context(), signed.Name, to(key.to))
+		require.NoError(t, err)
+		_, err = openWith(t, disk.files()[again.Name], backup.OpenOptions{RequireProof: true, Trusted: []ed25519.PublicKey{public}})
+		require.NoError(t, err)
+	})
+}
+
+func TestOldBackupsStayReadableAfterAChangeOfPassphrase(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := newShelf("disk")
+		first, second := backup.Passphrase([]byte("correct horse")), backup.Passphrase([]byte("battery staple"))
+		m, _, _ := managed(disk)
+		m.Recipients, m.Identities = []backup.Recipient{first}, []backup.Identity{first}
+		b := mustCreate(t, m)
+		time.Sleep(time.Hour)
+		m = whoHolds(m, second, first)
+		m.Recipients = []backup.Recipient{second}
+		later := mustCreate(t, m)
+		open(t, m, b.Name)
+		open(t, m, later.Name)
+		m = whoHolds(m, second)
+		_, err := m.Open(t.Context(), b.Name)
+		require.ErrorIs(t, err, backup.ErrWrongKey)
+	})
+}
+
+func TestAManagerRequiresProof(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		private, public := newSigner(t)
+		key := newPair(t)
+		disk := newShelf("disk")
+		m, host, _ := managed(disk)
+		m.Recipients, m.Identities = []backup.Recipient{key.to}, []backup.Identity{key.from}
+		m.RequireProof = true
+		_, err := m.Create(t.Context(), backup.BackupOptions{})
+		require.ErrorIs(t, err, backup.ErrUnauthentic, "what could not be restored is not made")
+		require.Empty(t, disk.all(t))
+
+		signing := whoHolds(m, key.from)
+		signing.Signer, signing.RequireProof, signing.Trusted = private, true, []ed25519.PublicKey{public}
+		signing.Retention = backup.Retention{Last: 1}
+		scheduled := backup.BackupOptions{Metadata: map[string]string{"trigger": backup.TriggerScheduled}}
+		good, err := signing.Create(t.Context(), scheduled)
+		require.NoError(t, err)
+		time.Sleep(time.Hour)
+
+		// Who can write there knows the public key, and has an administrator to add.
+		evil := whoHolds(m)
+		evil.Source = backuptest.MapStore{"servers": {}, "applications": {}, "settings": {}, "users": {"1": `{"id":1,"name":"eve","admin":true}`}, "logs": {}}
+		forged, err := evil.Create(t.Context(), scheduled)
+		require.NoError(t, err)
+		_, err = signing.Open(t.Context(), forged.Name)
+		require.ErrorIs(t, err, backup.ErrUnauthentic)
+		_, err = signing.Verify(t.Context(), forged.Name)
+		require.ErrorIs(t, err, backup.ErrUnauthentic)
+		_, err = signing.Rehearse(t.Context(), key.from)
+		require.ErrorIs(t, err, backup.ErrUnauthentic)
+		require.NoError(t, signing.Accept(t.Context(), forged.Name), "as if nobody had looked")
+		_, err = signing.Prune(t.Context(), backup.PruneOptions{})
+		require.NoError(t, err)
+		require.Contains(t, disk.names(t), good.Name, "it does not push out the good one")
+
+		s := open(t, signing, good.Name)
+		change(host)
+		_, err = signing.Restore(t.Context(), s, backup.RestoreOptions{Strategy: backup.Replace})
+		require.NoError(t, err)
+		_, err = signing.Undo(t.Context())
+		require.NoError(t, err, "the way back is signed too")
+	})
+}
+
+func TestAKeyThatTakesItsTimeIsNoLocationThatDoesNotAnswer(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, _, _ := managed(newShelf("disk"))
+		b := mustCreate(t, m)
+		asked := whoHolds(m, identityFunc(func(wrapped json.RawMessage) ([]byte, error) {
+			time.Sleep(time.Hour) // a person looks for the key
+			return testKey("k").Unwrap(wrapped)
+		}))
+		open(t, asked, b.Name)
+	})
+}

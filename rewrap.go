@@ -1,0 +1,228 @@
+package backup
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/tomo-project/backup/internal/codec"
+)
+
+// RewrapOptions say who can open a backup from now on. The zero value takes the
+// keys of the Manager.
+type RewrapOptions struct {
+	// Recipients are those who can open the secrets. Nil means those of the
+	// Manager.
+	Recipients []Recipient
+
+	// Encrypt encrypts the new file as a whole. Nil means that of the Manager.
+	Encrypt Encrypter
+
+	// Delete deletes the old backup at each Location that has the new one; where it
+	// stays is an error. Without it both stay, and whoever could open the old one
+	// still can.
+	Delete bool
+}
+
+// Rewrap gives a stored backup new recipients: after a change of keys, or for one
+// more person who is to be able to open it. The result is another backup, of the
+// same time and with a name of its own, in which everything stands as it stood
+// but who opens it, and the proof, which is made anew: what was signed needs the
+// Signer of the Manager. Sealed values are copied as they are.
+//
+// It takes one of the Identities. What is written is opened and checked to the
+// last secret before it is stored, and read back afterwards. It returns ErrNoKey
+// without a key, and the errors of Open and Create.
+func (m *Manager) Rewrap(ctx context.Context, name string, opts RewrapOptions) (Backup, error) {
+	o, ctx, release, err := m.hold(ctx, "rewrap")
+	if err != nil {
+		return Backup{}, err
+	}
+	defer release()
+	o.emit(ctx, Event{Kind: EventStarted, Backup: name})
+	b, err := o.rewrap(ctx, name, opts)
+	return b, o.done(ctx, Event{Backup: b.Name, Manifest: b.Manifest}, err)
+}
+
+func (o *operation) rewrap(ctx context.Context, name string, opts RewrapOptions) (Backup, error) {
+	if opts.Recipients == nil {
+		opts.Recipients = o.Recipients
+	}
+	if opts.Encrypt == nil {
+		opts.Encrypt = o.Encrypt
+	}
+	old, _, err := o.open(ctx, name)
+	if err != nil {
+		return Backup{}, fmt.Errorf("%s: %w", name, err)
+	}
+	defer old.Close()
+	// All of it is written to a temporary copy and checked there: what is stored
+	// can be opened by who holds the new keys only.
+	temp, err := newSpool(o.TempDir)
+	if err != nil {
+		return Backup{}, advise(fmt.Errorf("make a temporary copy: %w", err))
+	}
+	defer temp.Close()
+	m, err := o.rewrite(ctx, temp, old, opts)
+	if err != nil {
+		return Backup{}, fmt.Errorf("%s: %w", name, err)
+	}
+	if err := o.checkRewritten(ctx, temp, m, old); err != nil {
+		return Backup{}, fmt.Errorf("%s: what was made of it does not open: %w", name, err)
+	}
+	b, first, err := o.place(ctx, m.CreatedAt, m.envelope(), func(ctx context.Context, w io.Writer) (Manifest, error) {
+		file, err := m.Compressed.open(w, opts.Encrypt)
+		if err != nil {
+			return Manifest{}, err
+		}
+		if _, err := io.Copy(file, ctxReader{ctx, io.NewSectionReader(temp, 0, m.Bytes)}); err != nil {
+			return Manifest{}, err
+		}
+		return m, file.Close()
+	})
+	if err != nil {
+		return Backup{}, err
+	}
+	b = o.spread(ctx, b, first)
+	c, err := o.listHeld(ctx)
+	if err != nil {
+		return b, err
+	}
+	for _, kind := range marks {
+		if c.marked[kind][name] {
+			if err := o.mark(ctx, b, kind); err != nil {
+				return b, err
+			}
+		}
+	}
+	if opts.Delete {
+		err = o.replaced(ctx, c, name, b)
+	}
+	return b, errors.Join(err, o.enough(b))
+}
+
+// replaced deletes a backup wherever the one that was made of it is.
+func (o *operation) replaced(ctx context.Context, c *catalog, name string, by Backup) error {
+	i := c.find(name)
+	if i < 0 {
+		return nil
+	}
+	var errs []error
+	for _, down := range o.down {
+		errs = append(errs, fmt.Errorf("%s: %s may still be there: %w", down.Location, name, down.Err))
+	}
+	for _, p := range o.sites {
+		if c.backups[i].at(p) == nil {
+			continue
+		}
+		if at := by.at(p); at == nil || at.Err != nil {
+			errs = append(errs, fmt.Errorf("%s: %s stays there, because the new one is not there", p.name, name))
+			continue
+		}
+		err := p.drop(ctx, name)
+		for _, kind := range marks {
+			if c.marked[kind][name] && err == nil {
+				err = p.remove(ctx, name+string(kind))
+			}
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: delete %s: %w", p.name, name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// rewrite writes a snapshot with other wrapped keys.
+func (o *operation) rewrite(ctx context.Context, w io.Writer, old *Snapshot, opts RewrapOptions) (Manifest, error) {
+	c, err := o.App.compile()
+	if err != nil {
+		return Manifest{}, err
+	}
+	b := &backup{
+		compiled: c,
+		ctx:      ctx,
+		opts:     BackupOptions{Signer: o.Signer},
+		limits:   old.limits,
+		problems: problems{tolerate: true, count: old.manifest.Missing},
+		seen:     newSeen(nil),
+		manifest: old.Manifest(),
+		out:      codec.NewWriter(w),
+	}
+	m := &b.manifest
+	m.Compressed, m.Encrypted, m.Authentic = o.Compress, opts.Encrypt != nil, ""
+	switch e := old.encryption; {
+	case e == nil && opts.Encrypt == nil:
+		return Manifest{}, fmt.Errorf("%w: nothing in it is sealed, so there is no key to wrap anew; encrypt the file as a whole", ErrNoKey)
+	case e == nil: // secrets, if it has any, are in clear inside of the encrypted file
+	case old.box == nil:
+		return Manifest{}, fmt.Errorf("%w: it takes a key that opens it to give it another", ErrNoKey)
+	case len(opts.Recipients) == 0:
+		return Manifest{}, fmt.Errorf("%w: its secrets are sealed, and there is no recipient to seal them for", ErrNoKey)
+	default:
+		again := *e
+		if again.Keys, err = wrapFor(old.key, opts.Recipients); err != nil {
+			return Manifest{}, err
+		}
+		b.encryption, b.box = &again, old.box
+	}
+	switch {
+	case old.proof == nil:
+	case old.proof.Ed25519 != nil && o.Signer == nil:
+		return Manifest{}, fmt.Errorf("%w: it is signed, and its signature would be lost: give the Manager a Signer", ErrUnauthentic)
+	case old.proof.MAC != "" && o.Signer == nil && !slices.ContainsFunc(b.encryption.Keys, byPassphrase):
+		return Manifest{}, fmt.Errorf("%w: a passphrase proves that it is authentic, which would be lost: keep a passphrase among the recipients, or give the Manager a Signer", ErrUnauthentic)
+	}
+	m.Keys = nil
+	if b.encryption != nil {
+		m.Keys = keyIDs(b.encryption.Keys)
+	}
+	if opts.Encrypt != nil {
+		m.Keys = idsOf(opts.Encrypt)
+	}
+	if err := b.header(); err != nil {
+		return Manifest{}, err
+	}
+	sealed := *old
+	sealed.box = nil // as they stand
+	for i := range sealed.sections {
+		sec := &sealed.sections[i]
+		if err := b.out.BeginCollection(sec.Name, sec.IsMap); err != nil {
+			return Manifest{}, err
+		}
+		err := sealed.records(ctx, sec, func(r item) error { return b.out.Record(r.key, r.value) })
+		if err != nil {
+			return Manifest{}, err
+		}
+		if err := b.out.EndCollection(); err != nil {
+			return Manifest{}, err
+		}
+	}
+	return b.end()
+}
+
+// checkRewritten opens what was made of a snapshot as its new recipients would.
+func (o *operation) checkRewritten(ctx context.Context, temp *spool, m Manifest, old *Snapshot) error {
+	opts := OpenOptions{Limits: o.Limits, TempDir: o.TempDir}
+	if old.key != nil {
+		opts.Identities = []Identity{knownKey(old.key)}
+	}
+	s, err := OpenSnapshot(ctx, io.NewSectionReader(temp, 0, m.Bytes), opts)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	for i := range s.sections {
+		if err := s.records(ctx, &s.sections[i], func(item) error { return nil }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A knownKey is an Identity that needs no wrapped key.
+type knownKey []byte
+
+func (k knownKey) Unwrap(json.RawMessage) ([]byte, error) { return k, nil }
