@@ -27,7 +27,9 @@
 //
 // [App.Backup] sees one point in time and validates every record: a backup that
 // it returns can be restored. Secret fields are never written in clear; without
-// a [Recipient] to seal them for there is no backup.
+// a [Recipient] to seal them for, or an [Encrypter] for the whole file, there is no
+// backup. With the public keys of package agekey a server makes backups that it
+// cannot open itself.
 //
 // [App.Restore] changes nothing before the whole snapshot has been read, its
 // digest compared, its secrets opened, its data migrated and validated. Then it
@@ -36,7 +38,9 @@
 //
 // Input is hostile: depth, sizes and counts are bounded by [Limits], and what is
 // damaged, foreign, newer or sealed with another key is refused with an error
-// that says so ([ErrDamaged] and the other kinds).
+// that says so ([ErrDamaged] and the other kinds). What somebody has made or altered
+// who does not know the key is refused where a proof is required ([ErrUnauthentic];
+// FORMAT.md, "What is protected, and what is not").
 //
 // A backup is at a Location whole or not at all, and never overwritten.
 // [Manager.Prune] never deletes the newest backup that verifies, nor a file that
@@ -47,21 +51,25 @@
 // Memory depends on the number of keys, not on the size of the data.
 //
 // The package has no global state, and no goroutine outlives the call that
-// started it, but one that waits for a Location that does not answer. It logs nothing but to the Logger of a Manager. Randomness comes
-// from crypto/rand, and from math/rand where a pause is to be irregular.
+// started it, but one that waits for a Location that does not answer. It logs
+// nothing but to the Logger of a Manager. Randomness comes from crypto/rand, and
+// from math/rand where a pause is to be irregular.
 //
 // # Where to read on
 //
 // The files in the order in which they make sense. One snapshot: app.go,
 // store.go, backup.go, snapshot.go, restore.go, plan.go, migrate.go; then seal.go
-// and secrets.go for keys, record.go for what backup and restore share, errors.go,
-// and salvage.go with salvage_outline.go and salvage_records.go for damaged files.
+// and secrets.go for keys, proof.go for authenticity, envelope.go for compressed and
+// encrypted files, record.go for what backup and restore share, errors.go, and
+// salvage.go with salvage_outline.go and salvage_records.go for damaged files.
 // Many backups: location.go and dir.go, name.go, manager.go, site.go for a
-// location in use, copies.go, catalog.go for the list of backups, hold.go for one
-// operation at a time, undo.go, prune.go with retention.go, verify.go, drill.go,
-// run.go with schedule.go, event.go.
+// location in use, copies.go, catalog.go for the list of backups with note.go for
+// what stands beside them, hold.go for one operation at a time, undo.go, prune.go
+// with retention.go, verify.go, drill.go, rehearse.go and rewrap.go for keys, run.go
+// with schedule.go, event.go.
 //
-// Package backuptest has a reference store and a reference location with the
+// Package agekey has keys of age, and package sqlstore stores in tables. Package
+// backuptest has a reference store and a reference location with the
 // conformance suites that every DataSource, Sink and Location should pass, and
 // package tomo is the declaration of a whole application.
 //

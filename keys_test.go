@@ -163,6 +163,31 @@ func TestABackupWithoutItsNoteIsKeptAndCopied(t *testing.T) {
 	})
 }
 
+func TestUndoOpensWhatHasLostItsNote(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := newShelf("disk")
+		m, host, key := publicOnly(t, disk)
+		b := mustCreate(t, m)
+		time.Sleep(time.Hour)
+		person := whoHolds(m, key.from)
+		change(host)
+		changed := host.Clone()
+		report, err := person.Restore(t.Context(), open(t, person, b.Name), backup.RestoreOptions{Strategy: backup.Replace})
+		require.NoError(t, err)
+		time.Sleep(time.Hour)
+		later := mustCreate(t, m)
+		for _, name := range []string{later.Name, report.UndoneBy} {
+			require.NoError(t, disk.Delete(t.Context(), name+".manifest"))
+		}
+		_, err = whoHolds(m).Undo(t.Context())
+		require.ErrorIs(t, err, backup.ErrNoKey)
+		report, err = whoHolds(m, key.from).Undo(t.Context())
+		require.NoError(t, err)
+		require.NotEqual(t, later.Name, report.Backup)
+		require.Equal(t, exceptLogs(changed), exceptLogs(host))
+	})
+}
+
 func TestANoteThatWasLostIsPutBackFromAnotherLocation(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		disk, cloud := newShelf("disk"), newShelf("cloud")

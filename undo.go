@@ -120,9 +120,16 @@ func (o *operation) prepareUndo(ctx context.Context) (*incoming, error) {
 		return nil, listErr
 	}
 	for _, b := range c.backups {
+		if b.Manifest == nil && !b.Damaged { // encrypted, and its note is lost
+			s, _, err := o.open(ctx, b.Name)
+			if err != nil {
+				return nil, fmt.Errorf("%s may be from before a later restore, and cannot be opened; restore the backup that you want by its name: %w", b.Name, err)
+			}
+			manifest := s.Manifest()
+			s.Close()
+			b.Manifest, b.Trigger, b.CreatedAt = &manifest, manifest.Metadata[metaTrigger], manifest.CreatedAt
+		}
 		switch {
-		case b.Manifest == nil && !b.Damaged:
-			return nil, fmt.Errorf("%w: %s is encrypted and may be from before a later restore, and nothing beside it tells; restore the backup that you want by its name", ErrInvalid, b.Name)
 		case b.Manifest == nil:
 			return nil, fmt.Errorf("%s may be from before a later restore, and cannot be read; try again, or restore the backup that you want by its name: %w", b.Name, b.Copies[0].Err)
 		case b.Trigger != TriggerBeforeRestore || !o.genuine(b):

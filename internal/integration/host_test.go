@@ -13,9 +13,11 @@ import (
 	"strings"
 	"testing"
 
+	"filippo.io/age"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/agekey"
 	"github.com/tomo-project/backup/sqlstore"
 	"github.com/tomo-project/backup/tomo"
 )
@@ -115,12 +117,41 @@ var quickApp = func() *backup.App {
 // manager returns a Manager of the host that knows nothing yet.
 func (h host) manager(db *sql.DB) *backup.Manager {
 	s := tomoStore(db)
-	return &backup.Manager{
+	return h.packed(&backup.Manager{
 		App: tomoApp, Source: s, Sink: s,
 		Locations:  []backup.Location{h.folder("a"), h.folder("b")},
 		Recipients: []backup.Recipient{plainKey{}}, Identities: []backup.Identity{plainKey{}},
 		Retention: backup.Retention{Last: 3}, KeepBeforeRestore: 2,
+	})
+}
+
+// pack has the host compress its backups and encrypt them as a whole. The key is
+// in its folder, for the processes that are killed.
+func (h host) pack(t testing.TB) {
+	key, err := age.GenerateX25519Identity()
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(h.keyFile(), []byte(key.String()), 0o600))
+}
+
+func (h host) keyFile() string { return filepath.Join(h.dir, "key.txt") }
+
+// packed gives a Manager the key of a host that was packed.
+func (h host) packed(m *backup.Manager) *backup.Manager {
+	text, err := os.ReadFile(h.keyFile())
+	if err != nil {
+		return m
 	}
+	identity, err := agekey.ParseIdentities(text, nil)
+	if err != nil {
+		panic(err)
+	}
+	recipient, err := identity.Recipient()
+	if err != nil {
+		panic(err)
+	}
+	m.Compress, m.Encrypt = backup.Zstd, recipient
+	m.Identities = append(m.Identities, identity)
+	return m
 }
 
 // quickManager is manager with the quickApp.

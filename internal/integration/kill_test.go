@@ -129,13 +129,37 @@ func (h host) same(t *testing.T) {
 
 const killedRecords = 60
 
-func TestABackupThatIsKilledIsThereWholeOrNotAtAll(t *testing.T) {
+// eachPacking runs a test with backups as they are, and with such as are
+// compressed and encrypted, of which each is two files.
+func eachPacking(t *testing.T, run func(t *testing.T, packed bool, rounds int)) {
 	t.Parallel()
-	h := newHost(t, killedRecords)
+	t.Run("plain", func(t *testing.T) {
+		t.Parallel()
+		run(t, false, killRounds())
+	})
+	t.Run("packed", func(t *testing.T) {
+		t.Parallel()
+		run(t, true, killRounds()/2)
+	})
+}
+
+func (h host) packIf(t testing.TB, packed bool) host {
+	if packed {
+		h.pack(t)
+	}
+	return h
+}
+
+func TestABackupThatIsKilledIsThereWholeOrNotAtAll(t *testing.T) {
+	eachPacking(t, killCreates)
+}
+
+func killCreates(t *testing.T, packed bool, rounds int) {
+	h := newHost(t, killedRecords).packIf(t, packed)
 	first := create(t, h.manager(h.open(t)), backup.BackupOptions{})
 	data := state(t, h.open(t))
 	k := newKiller(t, "create", h, "")
-	for k.kills < killRounds() {
+	for k.kills < rounds {
 		before := h.shelves(t)
 		done := k.strike(t)
 		t.Run(fmt.Sprint("kill ", k.kills), func(t *testing.T) {
@@ -235,19 +259,17 @@ func TestAPruneThatIsKilledHasDeletedNothingThatIsKept(t *testing.T) {
 }
 
 func TestARestoreThatIsKilledLeavesTheOldOrTheNewStateAndCanBeUndone(t *testing.T) {
-	t.Parallel()
-	killRestores(t, "restore")
+	eachPacking(t, func(t *testing.T, packed bool, rounds int) { killRestores(t, "restore", packed, rounds) })
 }
 
 func TestAnUndoThatIsKilledLeavesTheOldOrTheNewStateAndCanBeUndone(t *testing.T) {
-	t.Parallel()
-	killRestores(t, "undo")
+	eachPacking(t, func(t *testing.T, packed bool, rounds int) { killRestores(t, "undo", packed, rounds) })
 }
 
 // killRestores kills what brings the host from one state to another, and goes
 // back to the former each time.
-func killRestores(t *testing.T, what string) {
-	h := newHost(t, killedRecords)
+func killRestores(t *testing.T, what string, packed bool, rounds int) {
+	h := newHost(t, killedRecords).packIf(t, packed)
 	db := h.open(t)
 	m := h.manager(db)
 	first := create(t, m, backup.BackupOptions{})
@@ -271,7 +293,7 @@ func killRestores(t *testing.T, what string) {
 
 	k := newKiller(t, what, h, first.Name)
 	news := 0
-	for k.kills < killRounds() {
+	for k.kills < rounds {
 		before := h.shelves(t)
 		done := k.strike(t)
 		t.Run(fmt.Sprint("kill ", k.kills), func(t *testing.T) {

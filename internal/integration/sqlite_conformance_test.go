@@ -33,10 +33,18 @@ func TestSQLiteKeepsTheRulesOfAStore(t *testing.T) {
 			}, backuptest.Fixture{
 				Collections: []string{"servers", "apps", "settings"},
 				Blocking:    fixture.blocking,
+				App: &backup.App{
+					Name: "conformance", Version: "1.0.0", SchemaVersion: 1,
+					Collections: []backup.Collection{
+						{Name: "servers", Key: "/id", Refs: []backup.Ref{{Pointer: "/parent", Collection: "servers"}}, Secrets: []string{"/note", "/labels/n/*"}},
+						{Name: "apps", Key: "/id", Refs: []backup.Ref{{Pointer: "/server", Collection: "servers"}}},
+						{Name: "settings", Shape: backup.Map, Secrets: []string{"/*/token"}},
+					},
+				},
 				Record: func(collection string, number, revision int) backup.Record {
 					switch {
 					case collection == "settings":
-						return record(fmt.Sprint("s", number), fmt.Sprintf(`{"n":%d,"revision":[%d,1.50]}`, number, revision))
+						return record(fmt.Sprint("s", number), fmt.Sprintf(`{"n":%d,"revision":[%d,1.50],"token":"made-up-%d"}`, number, revision, number))
 					case collection == "apps":
 						return record(fmt.Sprint(number), fmt.Sprintf(`{"id":%d,"server":%q,"enabled":%t,"weight":%d.25,"icon":"AP8Q"}`, number, id(number), revision == 0, number))
 					case revision == 0:
