@@ -498,6 +498,17 @@ func TestAManagerRequiresProof(t *testing.T) {
 		require.NoError(t, err)
 		require.Contains(t, disk.names(t), good.Name, "it does not push out the good one")
 
+		keyless := whoHolds(signing)
+		keyless.RequireProof, keyless.Trusted, keyless.Encrypt = true, signing.Trusted, key.to
+		for range 2 {
+			time.Sleep(time.Hour)
+			_, err = keyless.Create(t.Context(), scheduled)
+			require.NoError(t, err)
+		}
+		pruned, err := keyless.Prune(t.Context(), backup.PruneOptions{})
+		require.ErrorIs(t, err, backup.ErrNoKey, "a digest proves nothing")
+		require.Empty(t, pruned[0].Deleted)
+
 		s := open(t, signing, good.Name)
 		change(host)
 		_, err = signing.Restore(t.Context(), s, backup.RestoreOptions{Strategy: backup.Replace})

@@ -85,7 +85,8 @@ type Manager struct {
 
 	// RequireProof refuses backups that are not proven authentic, by a passphrase
 	// or by a key in Trusted, and refuses to make such: for Locations that others
-	// can write to. See [OpenOptions].
+	// can write to. See [OpenOptions]. Prune then deletes only where it can prove
+	// what it keeps: of encrypted backups that takes one of the Identities.
 	RequireProof bool
 	Trusted      []ed25519.PublicKey
 

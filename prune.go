@@ -252,7 +252,10 @@ func (o *operation) proven(ctx context.Context, p *site, backups []Backup, opts 
 		if d == nil {
 			return decisions, proven, nil
 		}
-		_, _, err := o.verify(ctx, p, d.Name, RestoreOptions{AllowDangling: true})
+		m, _, err := o.verify(ctx, p, d.Name, RestoreOptions{AllowDangling: true})
+		if err == nil && o.RequireProof && m.Authentic == "" {
+			err = fmt.Errorf("%w: it takes a key to tell whether it is authentic", ErrNoKey)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return decisions, proven, ctx.Err()

@@ -14,9 +14,11 @@ import (
 	"strings"
 	"time"
 
+	"filippo.io/age"
 	_ "modernc.org/sqlite"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/agekey"
 	"github.com/tomo-project/backup/sqlstore"
 )
 
@@ -117,6 +119,51 @@ func openDB(path string, create bool) (*sql.DB, error) {
 	return db, err
 }
 
+// What is compressed and encrypted, and for which key.
+const (
+	packedFile = "packed.json.zst.age"
+	keyFile    = "key.txt"
+)
+
+func makeKey() error {
+	key, err := age.GenerateX25519Identity()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(keyFile, []byte(key.String()), 0o600)
+}
+
+func readKey() (*agekey.Recipient, *agekey.Identity, error) {
+	text, err := os.ReadFile(keyFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	identity, err := agekey.ParseIdentities(text, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	recipient, err := identity.Recipient()
+	return recipient, identity, err
+}
+
+func backupPacked(name string, a *backup.App, src backup.DataSource) error {
+	recipient, _, err := readKey()
+	if err != nil {
+		return err
+	}
+	return toFile(name, func(w io.Writer) error {
+		_, err := a.Backup(context.Background(), w, src, backup.BackupOptions{Compress: backup.Zstd, Encrypt: recipient})
+		return err
+	})
+}
+
+func verify(ctx context.Context, checked bool, file string, identities ...backup.Identity) error {
+	return openFile(ctx, file, identities, func(s *backup.Snapshot) error {
+		_, err := app(checked).Verify(ctx, s, backup.RestoreOptions{})
+		return err
+	})
+}
+
 // toFile runs write on a new file and syncs it.
 func toFile(name string, write func(w io.Writer) error) error {
 	f, err := os.Create(name)
@@ -148,6 +195,12 @@ func runChild(args []string, records int) error {
 		if err := backupTo("snapshot.json", app(true), makeServers(records)); err != nil {
 			return err
 		}
+		if err := makeKey(); err != nil {
+			return err
+		}
+		if err := backupPacked(packedFile, app(false), makeServers(records)); err != nil {
+			return err
+		}
 		return restore(ctx, true, db)
 	case "backup-sqlite":
 		db, err := openDB("bench.db", false)
@@ -156,6 +209,19 @@ func runChild(args []string, records int) error {
 		}
 		defer db.Close()
 		return measure(func() error { return backupTo("ours.json", app(checked), store(db)) })
+	case "backup-packed":
+		db, err := openDB("bench.db", false)
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		return measure(func() error { return backupPacked("ours.json.zst.age", app(checked), store(db)) })
+	case "verify-packed":
+		_, identity, err := readKey()
+		if err != nil {
+			return err
+		}
+		return measure(func() error { return verify(ctx, checked, packedFile, identity) })
 	case "backup-memory":
 		all := makeServers(records)
 		return measure(func() error { return backupTo("ours.json", app(checked), all) })
@@ -169,12 +235,7 @@ func runChild(args []string, records int) error {
 			return os.WriteFile("peer.json", text, 0o600)
 		})
 	case "verify":
-		return measure(func() error {
-			return withSnapshot(ctx, func(s *backup.Snapshot) error {
-				_, err := app(checked).Verify(ctx, s, backup.RestoreOptions{})
-				return err
-			})
-		})
+		return measure(func() error { return verify(ctx, checked, "snapshot.json") })
 	case "restore-sqlite":
 		for _, suffix := range []string{"", "-wal", "-shm"} {
 			os.Remove("ours.db" + suffix)
@@ -273,12 +334,16 @@ func changedDB() (*sql.DB, error) {
 }
 
 func withSnapshot(ctx context.Context, use func(*backup.Snapshot) error) error {
-	f, err := os.Open("snapshot.json")
+	return openFile(ctx, "snapshot.json", nil, use)
+}
+
+func openFile(ctx context.Context, name string, identities []backup.Identity, use func(*backup.Snapshot) error) error {
+	f, err := os.Open(name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	s, err := backup.OpenSnapshot(ctx, f, backup.OpenOptions{})
+	s, err := backup.OpenSnapshot(ctx, f, backup.OpenOptions{Identities: identities})
 	if err != nil {
 		return err
 	}

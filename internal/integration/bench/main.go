@@ -115,6 +115,14 @@ func rows(records int) []row {
 			ours: []string{"restore-sqlite-unchecked"}, peer: func(string) *exec.Cmd { return shell("rm -f peer.db; sqlite3 peer.db < dump.sql") },
 		},
 		{
+			name: "backup from SQLite, compressed (zstd) and encrypted (age), no schema declared", target: "–",
+			ours: []string{"backup-packed-unchecked"}, peer: self("backup-sqlite-unchecked"), child: true,
+		},
+		{
+			name: "verify of that, no schema declared", target: "–",
+			ours: []string{"verify-packed-unchecked"}, peer: self("verify-unchecked"), child: true,
+		},
+		{
 			name: "Manager.Create from SQLite to two folders, read back, no schema declared", target: "2, for two copies, each read back",
 			ours: []string{"create-unchecked"}, peer: self("backup-sqlite-unchecked"), child: true,
 		},
@@ -253,7 +261,7 @@ func prepare(dir string, records int) error {
 	if out, err := dump.CombinedOutput(); err != nil {
 		return fmt.Errorf("dump: %w: %s", err, out)
 	}
-	for _, name := range []string{"bench.db", "dump.sql", "snapshot.json"} {
+	for _, name := range []string{"bench.db", "dump.sql", "snapshot.json", packedFile} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			return err
 		}
