@@ -9,6 +9,7 @@ import (
 	"io"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -46,6 +47,13 @@ type Fixture struct {
 	// returns the zero Record, and if it is nil, such keys are not tested. Its
 	// records refer to nothing.
 	WithKey func(collection, key string) backup.Record
+
+	// App declares Collections, and perhaps others, as the host does. With it a
+	// whole backup is made and restored into another store. The records of
+	// revision 0 must be valid, and where a collection has Secrets some must be
+	// texts of 8 characters or more that are in no other field. Nil means that no
+	// backup is tried; a store that does something with secrets needs it.
+	App *backup.App
 
 	// Unknown is the name of a collection that the store does not know. Empty
 	// means "no_such_collection".
@@ -112,6 +120,21 @@ func (f Fixture) check() error {
 			return fmt.Errorf("backuptest: Fixture.Record of %s: the revisions must have different values", c)
 		}
 	}
+	if f.App == nil {
+		return nil
+	}
+	if err := f.App.Validate(); err != nil {
+		return fmt.Errorf("backuptest: Fixture.App: %w", err)
+	}
+	for _, c := range f.Collections {
+		i := slices.IndexFunc(f.App.Collections, func(declared backup.Collection) bool { return declared.Name == c })
+		switch {
+		case i < 0:
+			return fmt.Errorf("backuptest: Fixture.App does not declare %s", c)
+		case len(f.App.Collections[i].Secrets) > 0 && len(f.secrets(f.App.Collections[i])) == 0:
+			return fmt.Errorf("backuptest: Fixture.Record of %s: no record has a secret that is a text of 8 characters or more", c)
+		}
+	}
 	return nil
 }
 
@@ -143,6 +166,9 @@ const patience = time.Second
 
 const many = 2000
 
+// backedUp is how many records of each collection are in a whole backup.
+const backedUp = 50
+
 var rules = []rule{
 	{"View calls read once and returns its error", (*harness).viewCallsReadOnce},
 	{"a collection without records is an empty sequence", (*harness).emptyCollections},
@@ -166,6 +192,7 @@ var rules = []rule{
 	{"Delete ignores keys that do not exist and removes no others", (*harness).deletes},
 	{"batches of any size are accepted, empty ones too", (*harness).batches},
 	{"any text may be a key, and each is another key", (*harness).oddKeys},
+	{"what is backed up with its secrets sealed is the same in the store that it is restored into", (*harness).wholeBackup},
 }
 
 // A harness is one store under test.
@@ -1093,4 +1120,103 @@ func (h *harness) oddKeys() error {
 		want[c] = rest
 	}
 	return h.expect(want)
+}
+
+func (h *harness) wholeBackup() error {
+	if h.App == nil {
+		return nil
+	}
+	if err := h.fill(0, backedUp, 0); err != nil {
+		return err
+	}
+	want := h.want(0, backedUp, 0)
+	key := backup.Passphrase([]byte("conformance"))
+	var file bytes.Buffer
+	if _, err := h.App.Backup(h.ctx, &file, h.store, backup.BackupOptions{Only: h.Collections, Recipients: []backup.Recipient{key}}); err != nil {
+		return err
+	}
+	for _, c := range h.App.Collections {
+		if !slices.Contains(h.Collections, c.Name) {
+			continue
+		}
+		for _, secret := range h.secrets(c) {
+			if bytes.Contains(file.Bytes(), []byte(secret)) {
+				return fmt.Errorf("%s: a secret is in the backup in clear", c.Name)
+			}
+		}
+	}
+	if err := h.expect(want); err != nil {
+		return fmt.Errorf("the store that is backed up: %w", err)
+	}
+	s, err := backup.OpenSnapshot(h.ctx, bytes.NewReader(file.Bytes()), backup.OpenOptions{Identities: []backup.Identity{key}})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	other := &harness{Fixture: h.Fixture, ctx: h.ctx, store: h.new()}
+	for again := range 2 {
+		report, err := h.App.Restore(h.ctx, s, other.store, backup.RestoreOptions{Strategy: backup.Replace})
+		if err != nil {
+			return fmt.Errorf("restore into another store: %w", err)
+		}
+		if err := other.expect(want); err != nil {
+			return fmt.Errorf("restored into another store: %w", err)
+		}
+		for _, c := range report.Collections {
+			if changed := c.Added + c.Updated + c.Deleted; again > 0 && changed > 0 {
+				return fmt.Errorf("%s: restoring the same again changes %d records", c.Name, changed)
+			}
+		}
+	}
+	return nil
+}
+
+// secrets returns the texts among the secrets of a whole backup that are not in
+// it by chance, as JSON has them between the quotes.
+func (f Fixture) secrets(c backup.Collection) (found []string) {
+	for i := range backedUp {
+		r := f.Record(c.Name, i, 0)
+		d := json.NewDecoder(bytes.NewReader(r.Value))
+		d.UseNumber()
+		var value any
+		if d.Decode(&value) != nil {
+			continue // which the other rules will say
+		}
+		if c.Shape == backup.Map {
+			value = map[string]any{r.Key: value}
+		}
+		for _, pointer := range c.Secrets {
+			for _, secret := range at(value, strings.Split(pointer, "/")[1:]) {
+				if text, ok := secret.(string); ok && len(text) >= 8 {
+					quoted, _ := json.Marshal(text)
+					found = append(found, strings.Trim(normal(quoted), `"`))
+				}
+			}
+		}
+	}
+	return found
+}
+
+// at returns the places in a decoded value that the tokens of a JSON Pointer
+// name.
+func at(value any, tokens []string) (found []any) {
+	if len(tokens) == 0 {
+		return []any{value}
+	}
+	token := strings.NewReplacer("~1", "/", "~0", "~").Replace(tokens[0])
+	switch value := value.(type) {
+	case map[string]any:
+		for name, v := range value {
+			if token == "*" || token == name {
+				found = append(found, at(v, tokens[1:])...)
+			}
+		}
+	case []any:
+		for i, v := range value {
+			if token == "*" || token == strconv.Itoa(i) {
+				found = append(found, at(v, tokens[1:])...)
+			}
+		}
+	}
+	return found
 }

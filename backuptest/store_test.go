@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"testing"
 
@@ -22,7 +23,7 @@ func fixture() Fixture {
 		Collections: []string{"servers", "applications", "settings"},
 		Record: func(collection string, number, revision int) backup.Record {
 			key := fmt.Sprintf("%s-%d", collection, number)
-			value := fmt.Sprintf(`{"id":%q,"server":"servers-%d","n":1234567890123456789%d,"note":null,"x":[1.50,"é\u2028"]}`, key, number, number)
+			value := fmt.Sprintf(`{"id":%q,"server":"servers-%d","n":1234567890123456789%d,"note":null,"x":[1.50,"é\u2028"],"secrets":{"a/b":"made-up-%d",":":[true,null]}}`, key, number, number, number)
 			if revision == 1 {
 				value = fmt.Sprintf(`{"id":%q,"server":"servers-%d","n":-0}`, key, number)
 			}
@@ -34,6 +35,15 @@ func fixture() Fixture {
 				panic(err)
 			}
 			return backup.Record{Key: key, Value: fmt.Appendf(nil, `{"id":%s}`, id)}
+		},
+		App: &backup.App{
+			Name: "conformance", Version: "1.0.0", SchemaVersion: 1,
+			Collections: []backup.Collection{
+				{Name: "servers", Key: "/id", Secrets: []string{"/secrets/a~1b"}},
+				{Name: "applications", Key: "/id", Refs: []backup.Ref{{Pointer: "/server", Collection: "servers"}}, Secrets: []string{"/secrets/*"}},
+				{Name: "settings", Shape: backup.Map, Secrets: []string{"/*/secrets/a~1b"}},
+				{Name: "logs", Key: "/id"},
+			},
 		},
 	}
 }
@@ -169,6 +179,15 @@ func TestEveryBrokenRuleIsFoundAndNamed(t *testing.T) {
 		}
 	}
 	ctx := context.Background()
+	// exchange puts something else in the place of the secrets.
+	exchange := func(rs []backup.Record, by string) []backup.Record {
+		rs = slices.Clone(rs)
+		for i := range rs {
+			rs[i].Value = regexp.MustCompile(`"made-up-\d+"`).ReplaceAll(rs[i].Value, []byte(by))
+		}
+		return rs
+	}
+	const whole = "what is backed up with its secrets sealed is the same in the store that it is restored into"
 
 	cases := map[string]struct {
 		rule string
@@ -492,6 +511,39 @@ func TestEveryBrokenRuleIsFoundAndNamed(t *testing.T) {
 			}
 			return w
 		})},
+		"secrets read as they are stored": {whole, spoilReader(func(r backup.Reader) reader {
+			return func(ctx context.Context, c string) iter.Seq2[backup.Record, error] {
+				return yieldAll(exchange(gather(r.Records(ctx, c)), `"sealed with the key of this store"`))
+			}
+		})},
+		"secrets in a second place": {whole, spoilReader(func(r backup.Reader) reader {
+			return func(ctx context.Context, c string) iter.Seq2[backup.Record, error] {
+				return yieldAll(exchange(gather(r.Records(ctx, c)), `$0,"copy":$0`))
+			}
+		})},
+		"secrets are lost in the second store": {whole, func() func() Store {
+			stores := 0
+			return func() Store {
+				stores++
+				second := stores%2 == 0
+				return spoilWriter(func(w writer) writer {
+					w.put = func(ctx context.Context, c string, records []backup.Record) error {
+						if second {
+							records = exchange(records, "null")
+						}
+						return w.Writer.Put(ctx, c, records)
+					}
+					return w
+				})()
+			}
+		}()},
+		"Lookup masks secrets": {whole, spoilWriter(func(w writer) writer {
+			w.lookup = func(ctx context.Context, c string, keys []string) ([]backup.Record, error) {
+				rs, err := w.Writer.Lookup(ctx, c, keys)
+				return exchange(rs, `"********"`), err
+			}
+			return w
+		})},
 	}
 	found := map[string]bool{}
 	for name, c := range cases {
@@ -546,4 +598,12 @@ func TestAFixtureThatCannotTestAnythingIsRefused(t *testing.T) {
 		return backup.Record{Key: fmt.Sprint(number), Value: []byte(`{}`)}
 	}
 	require.ErrorContains(t, CheckStore(func() Store { return emptyStore() }, f), "different values")
+
+	f = fixture()
+	f.App.Collections[0].Secrets = []string{"/none"}
+	require.ErrorContains(t, CheckStore(func() Store { return emptyStore() }, f), "servers: no record has a secret")
+	f.App.Collections = f.App.Collections[1:]
+	require.ErrorContains(t, CheckStore(func() Store { return emptyStore() }, f), "not declared")
+	f.App.Collections = f.App.Collections[1:]
+	require.ErrorContains(t, CheckStore(func() Store { return emptyStore() }, f), "does not declare servers")
 }
