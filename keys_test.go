@@ -443,6 +443,35 @@ func TestRewrapLosesNothing(t *testing.T) {
 	})
 }
 
+func TestRewrapVouchesForNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		passphrase := backup.Passphrase([]byte("correct horse"))
+		private, public := newSigner(t)
+		key := newPair(t)
+		disk := newShelf("disk")
+		m, _, _ := managed(disk)
+		m.Recipients, m.Identities, m.Signer = []backup.Recipient{passphrase, key.to}, []backup.Identity{passphrase}, private
+		b := mustCreate(t, m)
+		plain := regexp.MustCompile(`(?m)^"proof":.*\n`).ReplaceAllString(disk.files()[b.Name], "")
+		disk.alter(t, b.Name, func(string) string { return resummed(t, strings.Replace(plain, `"name":"ada"`, `"name":"eve"`, 1)) })
+		time.Sleep(time.Hour)
+		again, err := m.Rewrap(t.Context(), b.Name, backup.RewrapOptions{})
+		require.NoError(t, err)
+		require.NotContains(t, disk.files()[again.Name], `"proof"`, "what carried no proof carries none")
+		_, err = openWith(t, disk.files()[again.Name], backup.OpenOptions{Identities: m.Identities, Trusted: []ed25519.PublicKey{public}, RequireProof: true})
+		require.ErrorIs(t, err, backup.ErrUnauthentic)
+
+		b = mustCreate(t, m)
+		_, err = whoHolds(m, key.from).Rewrap(t.Context(), b.Name, backup.RewrapOptions{})
+		require.ErrorIs(t, err, backup.ErrUnauthentic, "nobody has checked it")
+
+		both := backup.OpenOptions{Identities: []backup.Identity{key.from, passphrase}, RequireProof: true}
+		got, err := openWith(t, disk.files()[b.Name], both)
+		require.NoError(t, err, "whatever the order of the keys")
+		require.Equal(t, "passphrase", got.Authentic)
+	})
+}
+
 func TestOldBackupsStayReadableAfterAChangeOfPassphrase(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		disk := newShelf("disk")

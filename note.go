@@ -30,13 +30,6 @@ type note struct {
 	Manifest Manifest `json:"manifest"`
 }
 
-// A stored file is what was written to a location.
-type stored struct {
-	manifest Manifest
-	bytes    int64
-	sha256   string
-}
-
 // noteOf makes the note of a backup: nil if it needs none, or nobody knows what
 // would have to be in it.
 func (o *operation) noteOf(b Backup) ([]byte, error) {

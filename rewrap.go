@@ -30,12 +30,14 @@ type RewrapOptions struct {
 // Rewrap gives a stored backup new recipients: after a change of keys, or for one
 // more person who is to be able to open it. The result is another backup, of the
 // same time and with a name of its own, in which everything stands as it stood
-// but who opens it, and the proof, which is made anew: what was signed needs the
-// Signer of the Manager. Sealed values are copied as they are.
+// but who opens it, and the proof. That is made anew if the old one was proven
+// authentic, for which what was signed needs the Signer of the Manager; otherwise
+// there is none. Sealed values are copied as they are.
 //
 // It takes one of the Identities. What is written is opened and checked to the
 // last secret before it is stored, and read back afterwards. It returns ErrNoKey
-// without a key, and the errors of Open and Create.
+// without a key, ErrUnauthentic if a proof would be lost, and the errors of Open
+// and Create.
 func (m *Manager) Rewrap(ctx context.Context, name string, opts RewrapOptions) (Backup, error) {
 	o, ctx, release, err := m.hold(ctx, "rewrap")
 	if err != nil {
@@ -168,12 +170,8 @@ func (o *operation) rewrite(ctx context.Context, w io.Writer, old *Snapshot, opt
 		}
 		b.encryption, b.box = &again, old.box
 	}
-	switch {
-	case old.proof == nil:
-	case old.proof.Ed25519 != nil && o.Signer == nil:
-		return Manifest{}, fmt.Errorf("%w: it is signed, and its signature would be lost: give the Manager a Signer", ErrUnauthentic)
-	case old.proof.MAC != "" && o.Signer == nil && !slices.ContainsFunc(b.encryption.Keys, byPassphrase):
-		return Manifest{}, fmt.Errorf("%w: a passphrase proves that it is authentic, which would be lost: keep a passphrase among the recipients, or give the Manager a Signer", ErrUnauthentic)
+	if err := b.provenAs(old); err != nil {
+		return Manifest{}, err
 	}
 	m.Keys = nil
 	if b.encryption != nil {
@@ -201,6 +199,24 @@ func (o *operation) rewrite(ctx context.Context, w io.Writer, old *Snapshot, opt
 		}
 	}
 	return b.end()
+}
+
+// provenAs sees to it that what is made of a snapshot carries a proof if and only
+// if that was proven itself: nobody vouches for anything here.
+func (b *backup) provenAs(old *Snapshot) error {
+	bySignature := old.proof != nil && old.proof.Ed25519 != nil
+	keepsPassphrase := b.encryption != nil && slices.ContainsFunc(b.encryption.Keys, byPassphrase)
+	switch {
+	case old.proof == nil:
+		b.box, b.opts.Signer = nil, nil
+	case old.manifest.Authentic == "":
+		return fmt.Errorf("%w: it carries a proof that was not checked: open it with the passphrase, or trust the key that it is signed with", ErrUnauthentic)
+	case bySignature && b.opts.Signer == nil:
+		return fmt.Errorf("%w: it is signed, and its signature would be lost: give the Manager a Signer", ErrUnauthentic)
+	case b.opts.Signer == nil && !keepsPassphrase:
+		return fmt.Errorf("%w: a passphrase proves that it is authentic, which would be lost: keep a passphrase among the recipients, or give the Manager a Signer", ErrUnauthentic)
+	}
+	return nil
 }
 
 // checkRewritten opens what was made of a snapshot as its new recipients would.

@@ -153,17 +153,24 @@ func (s *Snapshot) unwrapKey(ctx context.Context, identities []Identity) (key []
 		defer s.patient()()
 	}
 	keys := s.encryption.Keys
-	for _, id := range identities {
-		for _, wrapped := range keys {
-			if err := ctx.Err(); err != nil {
-				return nil, nil, err // each may take seconds
-			}
-			key, err := id.Unwrap(wrapped)
-			if err == nil {
-				return key, wrapped, nil
-			}
-			if !errors.Is(err, ErrWrongKey) {
-				return nil, nil, err
+	rounds := [][]json.RawMessage{keys}
+	if s.requireProof { // what a passphrase opens it also proves, so that comes first
+		others := slices.DeleteFunc(slices.Clone(keys), byPassphrase)
+		rounds = [][]json.RawMessage{slices.DeleteFunc(slices.Clone(keys), func(k json.RawMessage) bool { return !byPassphrase(k) }), others}
+	}
+	for _, round := range rounds {
+		for _, id := range identities {
+			for _, wrapped := range round {
+				if err := ctx.Err(); err != nil {
+					return nil, nil, err // each may take seconds
+				}
+				key, err := id.Unwrap(wrapped)
+				if err == nil {
+					return key, wrapped, nil
+				}
+				if !errors.Is(err, ErrWrongKey) {
+					return nil, nil, err
+				}
 			}
 		}
 	}

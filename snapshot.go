@@ -143,6 +143,7 @@ type Snapshot struct {
 	key        []byte    // of box
 
 	byPassphrase bool // key was wrapped with the passphrase that opened it
+	requireProof bool
 	proof        *proof
 
 	r       io.ReaderAt
@@ -166,7 +167,7 @@ type Snapshot struct {
 // It returns ErrFormat, ErrTooNew, ErrDamaged, ErrLimit, ErrNoKey, ErrWrongKey or
 // ErrUnauthentic, or the error of r.
 func OpenSnapshot(ctx context.Context, r io.Reader, opts OpenOptions) (*Snapshot, error) {
-	s := &Snapshot{limits: opts.Limits.codec(), patient: opts.patient}
+	s := &Snapshot{limits: opts.Limits.codec(), requireProof: opts.RequireProof, patient: opts.patient}
 	if err := s.open(ctx, r, opts); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("open snapshot: %w", err)
@@ -370,6 +371,14 @@ func (s *Snapshot) header(doc *codec.Document) error {
 			if n < 1 {
 				return fmt.Errorf(`%w: member "salvaged" counts %d records of %s`, ErrFormat, n, codec.Quote(name))
 			}
+		}
+	}
+	if p := s.proof; p != nil {
+		// An empty text would pass for one that is absent.
+		member := doc.Members["proof"]
+		if p.MAC == "" && (p.Ed25519 == nil || codec.Get(member, codec.Pointer{"mac"}) != nil) ||
+			p.Ed25519 != nil && (p.Ed25519.Key == "" || p.Ed25519.Signature == "") {
+			return fmt.Errorf(`%w: member "proof" lacks a part`, ErrFormat)
 		}
 	}
 	m.Compressed, m.Encrypted = s.envelope.Compressed, s.envelope.Encrypted

@@ -3,6 +3,7 @@ package backuptest
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"embed"
 	"encoding/json"
 	"fmt"
@@ -20,29 +21,40 @@ import (
 //go:embed testdata/vectors
 var vectorFiles embed.FS
 
-// A Vector is a document with what is to come of it when [VectorApp] verifies
-// it and restores it into an empty host.
+// A Vector is a document with what is to come of it when it is opened with some
+// keys and [VectorApp] verifies it and restores it into an empty host.
 type Vector struct {
 	Name string
 	File string // in testdata/vectors
 	Note string // what is the matter with it
 
-	// Passphrase is the one to open it with; empty means without.
+	// Passphrase is the one to open it with, its secrets and what age has
+	// encrypted; empty means without.
 	Passphrase string
 
+	// Identities are the private keys to open it with beside the passphrase, as
+	// the text that package agekey parses; empty means none.
+	Identities string
+
+	// RequireProof and Trusted are to be given to [backup.OpenSnapshot].
+	RequireProof bool `json:"require_proof"`
+	Trusted      []ed25519.PublicKey
+
 	// Expect is "ok", or the kind of error that refuses the document: "damaged",
-	// "format", "too-new", "foreign", "no-key", "wrong-key", "invalid",
-	// "dangling" or "limit".
+	// "format", "too-new", "foreign", "no-key", "wrong-key", "unauthentic",
+	// "invalid", "dangling" or "limit".
 	Expect string
 
-	// Manifest is what a good document says of itself.
+	// Manifest is what a good document says of itself. Its Keys and Missing are
+	// those of the document only if they are there, and its Bytes are 0 where Data
+	// is the document itself.
 	Manifest backup.Manifest
 
 	// Records are what a good document restores: its records migrated and with
 	// their secrets open, to the byte but for white space.
 	Records MapStore
 
-	// Data is the document.
+	// Data is the file: the document, or what it is compressed or encrypted to.
 	Data []byte `json:"-"`
 }
 
@@ -51,16 +63,17 @@ type Vector struct {
 func (v Vector) Err() error { return vectorErrors[v.Expect] }
 
 var vectorErrors = map[string]error{
-	"ok":        nil,
-	"damaged":   backup.ErrDamaged,
-	"format":    backup.ErrFormat,
-	"too-new":   backup.ErrTooNew,
-	"foreign":   backup.ErrForeign,
-	"no-key":    backup.ErrNoKey,
-	"wrong-key": backup.ErrWrongKey,
-	"invalid":   backup.ErrInvalid,
-	"dangling":  backup.ErrDangling,
-	"limit":     backup.ErrLimit,
+	"ok":          nil,
+	"damaged":     backup.ErrDamaged,
+	"format":      backup.ErrFormat,
+	"too-new":     backup.ErrTooNew,
+	"foreign":     backup.ErrForeign,
+	"no-key":      backup.ErrNoKey,
+	"wrong-key":   backup.ErrWrongKey,
+	"unauthentic": backup.ErrUnauthentic,
+	"invalid":     backup.ErrInvalid,
+	"dangling":    backup.ErrDangling,
+	"limit":       backup.ErrLimit,
 }
 
 // index is vectors.json.
@@ -112,6 +125,7 @@ func Vectors() []Vector {
 	for i := range vectors {
 		vectors[i].Data = bytes.Clone(vectors[i].Data)
 		vectors[i].Records = vectors[i].Records.Clone()
+		vectors[i].Trusted = slices.Clone(vectors[i].Trusted)
 	}
 	return vectors
 }

@@ -1,6 +1,7 @@
 package schema_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/backuptest"
 	"github.com/tomo-project/backup/schema"
 )
 
@@ -102,6 +104,19 @@ func TestGoodSnapshotsSatisfyTheSchema(t *testing.T) {
 	}
 }
 
+func TestEveryGoodVectorSatisfiesTheSchema(t *testing.T) {
+	s := compile(t)
+	n := 0
+	for _, v := range backuptest.Vectors() {
+		if v.Expect != "ok" || v.Manifest.Compressed != "" || v.Manifest.Encrypted {
+			continue
+		}
+		n++
+		require.NoError(t, s.Validate(decode(t, string(v.Data))), v.Name)
+	}
+	require.NotZero(t, n)
+}
+
 func TestTheSchemaRefuses(t *testing.T) {
 	s := compile(t)
 	type object = map[string]any
@@ -155,7 +170,7 @@ func TestTheSchemaRefuses(t *testing.T) {
 		"an id of 15 bytes":                   func(d object) { at(d, "encryption")["id"] = "EBESExQVFhcYGRobHB0e" },
 		"an id with unused bits set":          func(d object) { at(d, "encryption")["id"] = "EBESExQVFhcYGRobHB0eHx==" },
 		"no check":                            func(d object) { delete(at(d, "encryption"), "check") },
-		"no sealed fields":                    func(d object) { at(d, "encryption")["fields"] = object{} },
+		"no member for the sealed fields":     func(d object) { delete(at(d, "encryption"), "fields") },
 		"a pointer without a slash":           func(d object) { at(d, "encryption", "fields", "servers")["key"] = "id" },
 		"a pointer with a lone tilde":         func(d object) { at(d, "encryption", "fields", "servers")["secrets"] = []any{"/a~b"} },
 		"an empty list of secrets":            func(d object) { at(d, "encryption", "fields", "servers")["secrets"] = []any{} },
@@ -169,6 +184,42 @@ func TestTheSchemaRefuses(t *testing.T) {
 		"a key derivation that costs nothing": func(d object) { wrapped(d)["memory"] = num("8") },
 		"a key derivation of 17 passes":       func(d object) { wrapped(d)["time"] = num("17") },
 		"a key derivation without a lane":     func(d object) { wrapped(d)["threads"] = num("0") },
+
+		"an age key without a file":            func(d object) { at(d, "encryption")["keys"] = []any{object{"type": "age", "ids": []any{}}} },
+		"an age key with a member more":        func(d object) { at(d, "encryption")["keys"] = []any{ageKey("salt", "")} },
+		"an age key with an empty file":        func(d object) { at(d, "encryption")["keys"] = []any{ageKey("file", "")} },
+		"an age key with a file in two lines":  func(d object) { at(d, "encryption")["keys"] = []any{ageKey("file", "YWdl\nYWdl")} },
+		"an age key with unused bits set":      func(d object) { at(d, "encryption")["keys"] = []any{ageKey("file", "YWdlYR==")} },
+		"an age key with a file beyond 64 KiB": func(d object) { at(d, "encryption")["keys"] = []any{ageKey("file", strings.Repeat("YWdl", 21847))} },
+		"an age key whose ids are a string":    func(d object) { at(d, "encryption")["keys"] = []any{ageKey("ids", "age1")} },
+		"an age key whose ids are null":        func(d object) { at(d, "encryption")["keys"] = []any{ageKey("ids", nil)} },
+		"an age key with an id that is null":   func(d object) { at(d, "encryption")["keys"] = []any{ageKey("ids", []any{nil})} },
+		"an age key with an id of 201 bytes":   func(d object) { at(d, "encryption")["keys"] = []any{ageKey("ids", []any{strings.Repeat("a", 201)})} },
+		"an age key with 65 ids":               func(d object) { at(d, "encryption")["keys"] = []any{ageKey("ids", manyIDs(65))} },
+		"an age key with members of another":   func(d object) { wrapped(d)["type"] = "age" },
+
+		"a proof of nothing":             func(d object) { d["proof"] = object{} },
+		"a proof that is null":           func(d object) { d["proof"] = nil },
+		"a proof that is a string":       func(d object) { d["proof"] = at(d, "proof")["mac"] },
+		"an unknown member of the proof": func(d object) { at(d, "proof")["sha256"] = "" },
+		"an empty mac":                   func(d object) { at(d, "proof")["mac"] = "" },
+		"a mac that is null":             func(d object) { at(d, "proof")["mac"] = nil },
+		"a mac of 31 bytes":              func(d object) { at(d, "proof")["mac"] = base64.StdEncoding.EncodeToString(make([]byte, 31)) },
+		"a mac in base64 for URLs":       func(d object) { at(d, "proof")["mac"] = strings.Repeat("_", 42) + "8=" },
+		"a signature that is a string":   func(d object) { at(d, "proof")["ed25519"] = signature()["signature"] },
+		"a signature without its key":    func(d object) { at(d, "proof")["ed25519"] = without(signature(), "key") },
+		"a key without its signature":    func(d object) { at(d, "proof")["ed25519"] = without(signature(), "signature") },
+		"a signature with a member more": func(d object) { at(d, "proof")["ed25519"] = with(signature(), "hash", "sha512") },
+		"a signature of 63 bytes": func(d object) {
+			at(d, "proof")["ed25519"] = with(signature(), "signature", base64.StdEncoding.EncodeToString(make([]byte, 63)))
+		},
+		"a signature with unused bits set": func(d object) {
+			at(d, "proof")["ed25519"] = with(signature(), "signature", strings.Repeat("A", 85)+"B==")
+		},
+		"a signature with a key of 33 bytes": func(d object) {
+			at(d, "proof")["ed25519"] = with(signature(), "key", base64.StdEncoding.EncodeToString(make([]byte, 33)))
+		},
+		"a signature with a key that is null": func(d object) { at(d, "proof")["ed25519"] = with(signature(), "key", nil) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			doc := decode(t, example(t))
@@ -178,12 +229,66 @@ func TestTheSchemaRefuses(t *testing.T) {
 	}
 }
 
+func ageKey(name string, value any) map[string]any {
+	key := map[string]any{"type": "age", "file": "YWdl", "ids": []any{"age1"}}
+	return with(key, name, value)
+}
+
+func signature() map[string]any {
+	return map[string]any{
+		"key":       base64.StdEncoding.EncodeToString(make([]byte, 32)),
+		"signature": base64.StdEncoding.EncodeToString(make([]byte, 64)),
+	}
+}
+
+func with(object map[string]any, name string, value any) map[string]any {
+	object[name] = value
+	return object
+}
+
+func without(object map[string]any, name string) map[string]any {
+	delete(object, name)
+	return object
+}
+
+func manyIDs(n int) []any {
+	ids := make([]any, n)
+	for i := range ids {
+		ids[i] = "age1"
+	}
+	return ids
+}
+
 func make17(key any) []any {
 	keys := make([]any, 17)
 	for i := range keys {
 		keys[i] = key
 	}
 	return keys
+}
+
+func TestGoodKeysAndProofsSatisfyTheSchema(t *testing.T) {
+	type object = map[string]any
+	s := compile(t)
+	for name, change := range map[string]func(doc, encryption object){
+		"no sealed fields":           func(_, e object) { e["fields"] = object{} },
+		"an age key":                 func(_, e object) { e["keys"] = []any{ageKey("ids", []any{"age1", "ssh-ed25519 SHA256:x"})} },
+		"an age key without ids":     func(_, e object) { e["keys"] = []any{without(ageKey("file", "YWdlLQ=="), "ids")} },
+		"an age key with no id":      func(_, e object) { e["keys"] = []any{ageKey("ids", []any{})} },
+		"an age key with 64 ids":     func(_, e object) { e["keys"] = []any{ageKey("ids", manyIDs(64))} },
+		"an age key of 64 KiB":       func(_, e object) { e["keys"] = []any{ageKey("file", strings.Repeat("YWdl", 21845)+"YQ==")} },
+		"keys of two types":          func(_, e object) { e["keys"] = append(e["keys"].([]any), ageKey("file", "YWdlLWU=")) },
+		"no proof":                   func(d, _ object) { delete(d, "proof") },
+		"a signature beside the mac": func(d, _ object) { d["proof"].(object)["ed25519"] = signature() },
+		"a signature alone":          func(d, _ object) { d["proof"] = object{"ed25519": signature()} },
+		"a signature and no keys":    func(d, _ object) { d["proof"] = object{"ed25519": signature()}; delete(d, "encryption") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			doc := decode(t, example(t)).(object)
+			change(doc, doc["encryption"].(object))
+			require.NoError(t, s.Validate(doc))
+		})
+	}
 }
 
 func TestAWrappedKeyOfALaterTypeSatisfiesTheSchema(t *testing.T) {
@@ -236,11 +341,12 @@ func TestTheWorkedExampleOpens(t *testing.T) {
 	require.ErrorIs(t, err, backup.ErrWrongKey)
 
 	s, err := backup.OpenSnapshot(t.Context(), strings.NewReader(example(t)), backup.OpenOptions{
-		Identities: []backup.Identity{backup.Passphrase([]byte("correct horse"))},
+		Identities: []backup.Identity{backup.Passphrase([]byte("correct horse"))}, RequireProof: true,
 	})
 	require.NoError(t, err)
 	defer s.Close()
 	require.Equal(t, map[string]int64{"servers": 2, "settings": 2, "users": 0}, s.Manifest().Records)
+	require.Equal(t, "passphrase", s.Manifest().Authentic)
 
 	opened := make(map[string][]string)
 	require.NoError(t, s.View(t.Context(), func(r backup.Reader) error {

@@ -24,6 +24,13 @@ func TestPeekReadsTheEndsAndNothingBetween(t *testing.T) {
 		"left_out": []byte(`{"a":2}`), "integrity": []byte(`{"sha256":"00","records":{"a":1}}`),
 	}, members)
 
+	proven := strings.Replace(foot, `"integrity"`, `"proof":{"mac":"00"},`+"\n"+`"integrity"`, 1)
+	members, ended, err = peek(head + "nor is this\n" + proven)
+	require.NoError(t, err)
+	require.True(t, ended)
+	require.Equal(t, `{"mac":"00"}`, string(members["proof"]))
+	require.Equal(t, `{"a":2}`, string(members["left_out"]))
+
 	for name, text := range map[string]string{
 		"cut off":             head + strings.TrimSuffix(foot, "\n"),
 		"cut in the data":     head + "{",

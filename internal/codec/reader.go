@@ -2,6 +2,7 @@ package codec
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -168,11 +169,15 @@ func (s *scanner) document() error {
 		}
 		switch name {
 		case "proof":
-			s.in.advance(s.dec.InputOffset() - int64(len(`"proof"`)))
-			s.doc.Proven = s.in.whole.Sum(nil)
+			if s.doc.Proven, err = s.before(name); err != nil {
+				return err
+			}
 		case "integrity":
-			s.in.advance(s.dec.InputOffset() - int64(len(`"integrity"`)))
-			s.doc.SHA256 = hex.EncodeToString(s.in.whole.Sum(nil))
+			digest, err := s.before(name)
+			if err != nil {
+				return err
+			}
+			s.doc.SHA256 = hex.EncodeToString(digest)
 		}
 		value, err := s.value(HeaderBytes)
 		if err != nil {
@@ -190,6 +195,17 @@ func (s *scanner) document() error {
 		return err
 	}
 	return s.end()
+}
+
+// before returns the digest of what stands before a member, whose name was read
+// last. With an escape in it there would be two ways to write one document.
+func (s *scanner) before(name string) ([]byte, error) {
+	at := s.dec.InputOffset() - int64(len(name)+2)
+	s.in.advance(at)
+	if !bytes.HasPrefix(s.in.pending, Quote(name)) {
+		return nil, &jsontext.SyntacticError{ByteOffset: at, Err: fmt.Errorf("the name %q is written with an escape", name)}
+	}
+	return s.in.whole.Sum(nil), nil
 }
 
 // end checks that nothing follows the document. Behind an integrity line, whose

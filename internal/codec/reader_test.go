@@ -2,9 +2,12 @@ package codec
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,6 +56,62 @@ func TestScanFindsMembersAndRecords(t *testing.T) {
 	require.Empty(t, recordsOf(t, text, doc.Collections[2]))
 	require.Equal(t, "none", doc.Collections[2].Name)
 	require.Equal(t, "[]", text[doc.Collections[2].Start:doc.Collections[2].End])
+}
+
+func TestWhatIsProvenEndsWhereTheProofBegins(t *testing.T) {
+	const proven = head + "\"data\":{\"map\":{\"a\":1}},\n\"left_out\":{} ,\r\n \t"
+	want := sha256.Sum256([]byte(proven))
+	for name, rest := range map[string]string{
+		"as written":        "\"proof\":{\"mac\":\"\"},\n\"integrity\":{}\n}\n",
+		"another proof":     "\"proof\":{\"ed25519\":{}},\n\"integrity\":{}\n}\n",
+		"without integrity": "\"proof\" : { \"mac\" : \"\" } } \n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, r := range []io.Reader{strings.NewReader(proven + rest), iotest.OneByteReader(strings.NewReader(proven + rest))} {
+				doc, err := Scan(r, testLimits, noHooks)
+				require.NoError(t, err)
+				require.Equal(t, want[:], doc.Proven)
+				before, _, found := strings.Cut(proven+rest, `"integrity"`)
+				if sum := sha256.Sum256([]byte(before)); found {
+					require.Equal(t, hex.EncodeToString(sum[:]), doc.SHA256)
+				} else {
+					require.Empty(t, doc.SHA256)
+				}
+			}
+		})
+	}
+	doc, err := Scan(strings.NewReader(head+"\"data\":{},\n\"integrity\":{}\n}\n"), testLimits, noHooks)
+	require.NoError(t, err)
+	require.Nil(t, doc.Proven)
+}
+
+func TestNothingButTheDigestStandsBehindTheProof(t *testing.T) {
+	for name, c := range map[string]struct {
+		text string
+		kind error
+	}{
+		"before the data":         {head + `"proof":{},"data":{}}`, ErrLayout},
+		"between header and data": {head + `"a":1,"proof":{},"data":{},"integrity":{}` + "\n}\n", ErrLayout},
+		"a member behind":         {head + `"data":{},"proof":{},"a":1}`, ErrLayout},
+		"a member between":        {head + `"data":{},"proof":{},"left_out":{},"integrity":{}` + "\n}\n", ErrLayout},
+		"behind the digest":       {head + `"data":{},"integrity":{},"proof":{}}`, ErrLayout},
+		"twice":                   {head + `"data":{},"proof":{},"proof":{}}`, ErrSyntax},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Scan(strings.NewReader(c.text), testLimits, noHooks)
+			require.ErrorIs(t, err, c.kind)
+		})
+	}
+}
+
+func TestTheHeaderIsShownBeforeTheData(t *testing.T) {
+	stop := errors.New("no")
+	var seen map[string][]byte
+	hooks := noHooks
+	hooks.Header = func(members map[string][]byte) error { seen = maps.Clone(members); return stop }
+	_, err := Scan(strings.NewReader(head+`"metadata":{ "a":"b" },"data":this is no JSON`), testLimits, hooks)
+	require.Equal(t, stop, err)
+	require.Equal(t, map[string][]byte{"version": []byte(`"1.0"`), "metadata": []byte(`{"a":"b"}`)}, seen)
 }
 
 func TestRecordsOfManyPartsComeInOrder(t *testing.T) {

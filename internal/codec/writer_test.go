@@ -51,6 +51,32 @@ const written = `{"version":"1.0",
 },
 `
 
+func TestWriterTellsTheDigestOfWhatStandsBeforeTheNextMember(t *testing.T) {
+	const begin = "{\"version\":\"1.0\",\n\"data\":{\n},\n"
+	const proof = "\"proof\":{},\n"
+	for name, member := range map[string]string{"with a member": proof, "with none": ""} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			w := NewWriter(&out)
+			require.NoError(t, w.Member("version", []byte(`"1.0"`)))
+			require.NoError(t, w.BeginData())
+			require.NoError(t, w.EndData())
+			sum, err := w.Sum()
+			require.NoError(t, err)
+			want := sha256.Sum256([]byte(begin))
+			require.Equal(t, want[:], sum)
+			if member != "" {
+				require.NoError(t, w.Member("proof", []byte(`{}`)))
+			}
+			end, err := w.End(func(string) []byte { return []byte(`{}`) })
+			require.NoError(t, err)
+			want = sha256.Sum256([]byte(begin + member))
+			require.Equal(t, hex.EncodeToString(want[:]), end)
+			require.Equal(t, begin+member+"\"integrity\":{}\n}\n", out.String())
+		})
+	}
+}
+
 func TestWriterWritesTheBytesOfTheFormat(t *testing.T) {
 	var out bytes.Buffer
 	w := NewWriter(&out)

@@ -2,12 +2,18 @@ package seal
 
 import (
 	"bytes"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/argon2"
+
+	"github.com/tomo-project/backup/schema"
 )
 
 // The constants of the known answers come from testdata/vectors.py.
@@ -242,6 +248,84 @@ func TestHeaderThatWasAlteredFailsItsCheck(t *testing.T) {
 		err := box.VerifyCheck(string(altered), "tomo", 3, fixedFields)
 		require.True(t, isOneOf(err, ErrAltered, ErrMalformed), "byte %d: %v", i, err)
 	}
+}
+
+// The digest of the known answer is 80 81 … 9f.
+var fixedDigest = sequence(0x80, 32)
+
+func TestProofIsTheOneOfAnotherImplementation(t *testing.T) {
+	require.Equal(t, "1cVXq8w4Jgg8iIJnK8srWK7FSiprndD7atkL5bNP6X8=", fixedBox(t).Prove(fixedDigest))
+}
+
+func TestProofOfAnotherDocumentFails(t *testing.T) {
+	box := fixedBox(t)
+	proof := box.Prove(fixedDigest)
+	require.NoError(t, box.VerifyProof(proof, fixedDigest))
+
+	otherID, err := NewBox(fixedKey, NewID())
+	require.NoError(t, err)
+	otherKey, err := NewBox(NewKey(), fixedID)
+	require.NoError(t, err)
+	for name, verify := range map[string]func() error{
+		"other digest":                     func() error { return box.VerifyProof(proof, sequence(0x81, 32)) },
+		"no digest":                        func() error { return box.VerifyProof(proof, nil) },
+		"other snapshot with the same key": func() error { return otherID.VerifyProof(proof, fixedDigest) },
+		"other key":                        func() error { return otherKey.VerifyProof(proof, fixedDigest) },
+		"check value of the snapshot":      func() error { return box.VerifyProof(box.Check("tomo", 3, fixedFields), fixedDigest) },
+		"proof cut to nothing":             func() error { return box.VerifyProof("", fixedDigest) },
+		"proof cut":                        func() error { return box.VerifyProof(proof[:40], fixedDigest) },
+	} {
+		t.Run(name, func(t *testing.T) { require.ErrorIs(t, verify(), ErrAltered) })
+	}
+	require.ErrorIs(t, box.VerifyProof(proof+"\n", fixedDigest), ErrMalformed)
+	require.ErrorIs(t, box.VerifyProof("?", fixedDigest), ErrMalformed)
+	for i := range proof {
+		altered := []byte(proof)
+		altered[i] ^= 1
+		err := box.VerifyProof(string(altered), fixedDigest)
+		require.True(t, isOneOf(err, ErrAltered, ErrMalformed), "byte %d: %v", i, err)
+	}
+}
+
+// FORMAT.md gives the values that follow from the worked example, for people who
+// implement it.
+func TestTheValuesOfTheWorkedExampleAreThoseOfTheFormat(t *testing.T) {
+	_, section, found := strings.Cut(schema.Format(), "\nWhat follows from it, in hexadecimal:\n\n```\n")
+	require.True(t, found)
+	section, _, _ = strings.Cut(section, "\n```\n")
+	stated := make(map[string]string)
+	for _, paragraph := range strings.Split(section, "\n\n") {
+		title, value, _ := strings.Cut(paragraph, "\n")
+		title, _, _ = strings.Cut(title, ",")
+		title, _, _ = strings.Cut(title, ":")
+		stated[title] = strings.Join(strings.Fields(value), "")
+	}
+
+	_, text, found := strings.Cut(schema.Format(), "\n## Worked example\n")
+	require.True(t, found)
+	_, text, _ = strings.Cut(text, "\n```json\n")
+	text, _, _ = strings.Cut(text, "```\n")
+	proven, rest, found := strings.Cut(text, `"proof":{"mac":"`)
+	require.True(t, found)
+	proof, _, _ := strings.Cut(rest, `"`)
+	digest := sha256.Sum256([]byte(proven))
+	message := ProofMessage(digest[:])
+
+	box := fixedBox(t)
+	wrappingKey := argon2.IDKey([]byte("correct horse"), sequence(0x60, saltSize), 3, 64<<10, 4, keySize)
+	valueKey, err := hkdf.Key(sha256.New, fixedKey, sequence(0x10, idSize), infoValues, keySize)
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{
+		"wrapping key":             hex.EncodeToString(wrappingKey),
+		"value key":                hex.EncodeToString(valueKey),
+		"header key":               hex.EncodeToString(box.headerKey),
+		"proof key":                hex.EncodeToString(box.proofKey),
+		"frame of the check value": hex.EncodeToString(appendFrame(nil, "tomo", "3", "servers", "/id", "1", "/password", "settings", "", "1", "/smtp_password")),
+		`associated data of the password of "a1"`: hex.EncodeToString(box.appendPlace(nil, "servers", "a1", "/password")),
+		"M": hex.EncodeToString(message),
+	}, stated)
+	require.NoError(t, box.VerifyProof(proof, digest[:]))
+	require.Equal(t, proof, box.Prove(digest[:]))
 }
 
 func BenchmarkSeal(b *testing.B) {
