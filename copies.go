@@ -190,7 +190,7 @@ func (o *operation) readBack(ctx context.Context, p *site, b Backup) error {
 // proof they ask for.
 func (o *operation) openAt(ctx context.Context, p *site, name string, opts OpenOptions) (*Snapshot, error) {
 	opts.Limits, opts.TempDir, opts.Progress = o.Limits, o.TempDir, o.progress(ctx, nil)
-	return within(ctx, func(_ context.Context, alive func()) (*Snapshot, error) {
+	s, err := within(ctx, func(_ context.Context, alive func()) (*Snapshot, error) {
 		// Not with the context of the question, which ends with the answer.
 		r, err := p.Open(ctx, name)
 		if err != nil {
@@ -207,6 +207,13 @@ func (o *operation) openAt(ctx context.Context, p *site, name string, opts OpenO
 		s.under = r
 		return s, nil
 	}, func(s *Snapshot) { s.Close() })
+	if named, _ := o.App.parseName(name); named.Encrypted && (errors.Is(err, ErrNoKey) || errors.Is(err, ErrWrongKey)) {
+		n, unknown := within(ctx, func(ctx context.Context, alive func()) (note, error) { return o.readNote(ctx, p, name, alive) }, nil)
+		if unknown == nil && len(n.Manifest.Keys) > 0 {
+			err = fmt.Errorf("%w; it takes %s", err, alternatives(n.Manifest.Keys))
+		}
+	}
+	return s, err
 }
 
 // keys are the OpenOptions of a Manager's own keys.

@@ -86,6 +86,7 @@ func TestAServerWithPublicKeysOnlyKeepsBackups(t *testing.T) {
 		{ // cannot open them
 			_, err := m.Open(t.Context(), made[0].Name)
 			require.ErrorIs(t, err, backup.ErrNoKey)
+			require.ErrorContains(t, err, key.from.KeyIDs()[0], "it says which key to look for")
 			_, err = m.Drill(t.Context(), "")
 			require.Error(t, err)
 			_, err = m.Undo(t.Context())
@@ -185,6 +186,31 @@ func TestUndoOpensWhatHasLostItsNote(t *testing.T) {
 		require.NoError(t, err)
 		require.NotEqual(t, later.Name, report.Backup)
 		require.Equal(t, exceptLogs(changed), exceptLogs(host))
+	})
+}
+
+func TestTheLastOfOneSecondIsUndoneWhateverItsEnding(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := newShelf("disk")
+		m, host, key := publicOnly(t, disk)
+		packed := whoHolds(m, key.from)
+		plain := whoHolds(m, key.from)
+		plain.Encrypt, plain.Compress = nil, ""
+		b := mustCreate(t, packed)
+		time.Sleep(time.Hour)
+		change(host)
+		s := open(t, packed, b.Name)
+		_, err := packed.Restore(t.Context(), s, backup.RestoreOptions{Strategy: backup.Replace})
+		require.NoError(t, err)
+		host["users"]["7"] = `{"id":7,"name":"grace"}`
+		between := host.Clone()
+		report, err := plain.Restore(t.Context(), s, backup.RestoreOptions{Strategy: backup.Replace})
+		require.NoError(t, err)
+		require.Regexp(t, `-2\.json$`, report.UndoneBy, "in the same second")
+		require.Equal(t, report.UndoneBy, mustList(t, packed)[0].Name)
+		_, err = packed.Undo(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, exceptLogs(between), exceptLogs(host))
 	})
 }
 

@@ -85,8 +85,10 @@ type Manager struct {
 
 	// RequireProof refuses backups that are not proven authentic, by a passphrase
 	// or by a key in Trusted, and refuses to make such: for Locations that others
-	// can write to. See [OpenOptions]. Prune then deletes only where it can prove
-	// what it keeps: of encrypted backups that takes one of the Identities.
+	// can write to. See [OpenOptions]. Restore too then needs a passphrase among the
+	// Recipients or a Signer, since the way back must be provable, and Prune deletes
+	// only where it can prove what it keeps: of encrypted backups that takes one of
+	// the Identities.
 	RequireProof bool
 	Trusted      []ed25519.PublicKey
 

@@ -439,7 +439,7 @@ func (in *incoming) produce(ctx context.Context, sec *codec.Section, f func(col 
 		}
 	}
 	if in.snapshot.locked(sec) {
-		return fmt.Errorf("%w: the secrets of %s are sealed; give the passphrase or key that the snapshot was made with", ErrNoKey, sec.Name)
+		return fmt.Errorf("%w: the secrets of %s are sealed; it takes %s to open them", ErrNoKey, sec.Name, alternatives(keyIDs(in.snapshot.encryption.Keys)))
 	}
 	unlisted := declared != nil && sec.IsMap == (declared.Shape == Map) && !in.snapshot.sealed(sec)
 	return in.snapshot.records(ctx, sec, func(r item) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -181,12 +182,14 @@ func (d *Decision) decide(rules []retentionRule, newest bool) {
 	}
 }
 
-// newestFirst orders names of the same second by their suffix: "-10" before
-// "-9" before none.
+// newestFirst orders names of the same second by their suffix, whatever their
+// ending: "-10" before "-9" before none.
 func newestFirst(a, b Backup) int {
+	stem := func(b Backup) string { stem, _, _ := strings.Cut(b.Name, "."); return stem }
 	return cmp.Or(
 		b.CreatedAt.Compare(a.CreatedAt),
-		cmp.Compare(len(b.Name), len(a.Name)),
+		cmp.Compare(len(stem(b)), len(stem(a))),
+		cmp.Compare(stem(b), stem(a)),
 		cmp.Compare(b.Name, a.Name),
 	)
 }

@@ -160,7 +160,7 @@ func (o *operation) rewrite(ctx context.Context, w io.Writer, old *Snapshot, opt
 		return Manifest{}, fmt.Errorf("%w: nothing in it is sealed, so there is no key to wrap anew; encrypt the file as a whole", ErrNoKey)
 	case e == nil: // secrets, if it has any, are in clear inside of the encrypted file
 	case old.box == nil:
-		return Manifest{}, fmt.Errorf("%w: it takes a key that opens it to give it another", ErrNoKey)
+		return Manifest{}, fmt.Errorf("%w: to give it another key takes one that opens it: %s", ErrNoKey, alternatives(keyIDs(e.Keys)))
 	case len(opts.Recipients) == 0:
 		return Manifest{}, fmt.Errorf("%w: its secrets are sealed, and there is no recipient to seal them for", ErrNoKey)
 	default:

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -43,7 +42,13 @@ whole or not at all, and one that exists is never overwritten without --force.
 
 Passwords, keys and tokens are sealed with a passphrase, which comes from the
 environment variable ` + passphraseVariable + `, from --passphrase-file,
-or from a prompt. Keep it: without it they are lost.`,
+or from a prompt. Keep it: without it they are lost.
+
+With --recipient they are sealed for public keys instead, and the private ones
+open them (tomo key generate); with a passphrase as well if the variable or
+--passphrase-file gives one. --encrypt encrypts the whole file too: for the
+recipients, or without any with the passphrase. The passphrase proves to whoever
+restores the backup that it is authentic; without one --sign does.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := c.checkCollections(cmd, "only", flags.only); err != nil {
@@ -72,6 +77,7 @@ or from a prompt. Keep it: without it they are lost.`,
 	c.locationFlags(cmd)
 	minCopiesFlag(cmd, &flags.minCopies)
 	c.passphraseFlag(cmd)
+	c.sealFlags(cmd)
 	return cmd
 }
 
@@ -95,10 +101,8 @@ func (c *cli) create(ctx context.Context, flags createFlags) error {
 	if k.Retention, err = (policyFlags{}).retention(k.settings); err != nil {
 		return err
 	}
-	if c.hasSecrets(flags) { // ask now, and not in the middle of the work
-		if err := k.key.get(true); err != nil {
-			return err
-		}
+	if err := c.sealNew(k); err != nil {
+		return err
 	}
 	c.inParts = len(k.folders) > 1
 	b, err := k.Create(ctx, flags.options())
@@ -113,6 +117,17 @@ func (c *cli) create(ctx context.Context, flags createFlags) error {
 		return fmt.Errorf("too few copies: %w", err)
 	}
 	c.warn(k)
+	return nil
+}
+
+// sealNew sets who can open what is made, and how it is stored.
+func (c *cli) sealNew(k *keeper) error {
+	s, err := k.keys.sealing(c.seal.encrypt)
+	if err != nil {
+		return err
+	}
+	k.Recipients, k.Encrypt = s.recipients, s.encrypt
+	k.Compress, k.Signer = backup.Compression(c.seal.compress), k.keys.signer
 	return nil
 }
 
@@ -156,6 +171,12 @@ func shrinks(list []backup.Shrink) string {
 }
 
 func (c *cli) printContents(m backup.Manifest) {
+	switch {
+	case m.Encrypted:
+		fmt.Fprintf(c.stdout, "  encrypted for %s\n", keyNames(m.Keys))
+	case m.Sealed:
+		fmt.Fprintf(c.stdout, "  sealed for %s\n", keyNames(m.Keys))
+	}
 	fmt.Fprintf(c.stdout, "  %s\n", contents(m))
 	for _, left := range m.LeftOut {
 		fmt.Fprintf(c.stdout, "  left out: %s\n", printable(left.Error()))
@@ -181,16 +202,19 @@ func (c *cli) createFile(ctx context.Context, flags createFlags) error {
 	if err := checkTarget(flags.output, flags.force); err != nil { // before anybody is asked for a passphrase
 		return explainTaken(err)
 	}
-	key := c.key(ctx)
-	if c.hasSecrets(flags) { // ask now, and not in the middle of the work
-		if err := key.get(true); err != nil {
-			return err
-		}
+	keys, err := c.keys(ctx)
+	if err != nil {
+		return err
+	}
+	s, err := keys.sealing(c.seal.encrypt)
+	if err != nil {
+		return err
 	}
 	show, done := c.progress()
 	defer done()
 	opts := flags.options()
-	opts.Recipients = []backup.Recipient{key}
+	opts.Recipients, opts.Encrypt = s.recipients, s.encrypt
+	opts.Compress, opts.Signer = backup.Compression(c.seal.compress), keys.signer
 	opts.Metadata = map[string]string{"trigger": backup.TriggerManual}
 	opts.Progress = show
 	var manifest backup.Manifest
@@ -214,22 +238,16 @@ func (c *cli) createFile(ctx context.Context, flags createFlags) error {
 func contents(m backup.Manifest) string {
 	s := fmt.Sprintf("%s in %s, %s", plural(sum(m.Records), "record", "records"),
 		plural(int64(len(m.Records)), "collection", "collections"), size(m.Bytes))
+	if m.Compressed != "" {
+		s += ", " + string(m.Compressed)
+	}
+	if m.Encrypted {
+		s += ", encrypted"
+	}
 	if m.Sealed {
 		s += ", secrets sealed"
 	}
 	return s
-}
-
-// hasSecrets reports whether a collection that is to be backed up declares
-// secret fields.
-func (c *cli) hasSecrets(flags createFlags) bool {
-	return slices.ContainsFunc(c.app.Collections, func(collection backup.Collection) bool {
-		taken := !collection.Optional
-		if flags.only != nil {
-			taken = slices.Contains(flags.only, collection.Name)
-		}
-		return (taken || slices.Contains(flags.include, collection.Name)) && len(collection.Secrets) > 0
-	})
 }
 
 // explainTaken adds to the error about a taken name how to overwrite it.

@@ -28,7 +28,7 @@ var schemaSQL string
 type database struct {
 	*sql.DB
 	path  string
-	store sqlstore.Store
+	store *vault
 }
 
 // databaseFile returns the path of --db, or of the guide's default.
@@ -68,7 +68,8 @@ func (c *cli) openDatabase(ctx context.Context) (*database, error) {
 }
 
 // openSQLite opens a SQLite file, which is never made by it: foreign keys are
-// enforced, and what is committed survives a loss of power.
+// enforced, what is committed survives a loss of power, and what was deleted is
+// overwritten: a secret in clear must not outlive its sealing in a free page.
 func openSQLite(path, journal string) (*sql.DB, error) {
 	absolute, err := filepath.Abs(path)
 	if err != nil {
@@ -76,7 +77,7 @@ func openSQLite(path, journal string) (*sql.DB, error) {
 	}
 	name := url.URL{Scheme: "file", Path: filepath.ToSlash(absolute), RawQuery: url.Values{
 		"mode":    {"rw"},
-		"_pragma": {"busy_timeout(5000)", "foreign_keys(1)", "journal_mode(" + journal + ")", "synchronous(full)"},
+		"_pragma": {"busy_timeout(5000)", "foreign_keys(1)", "journal_mode(" + journal + ")", "synchronous(full)", "secure_delete(1)"},
 	}.Encode()}
 	return sql.Open("sqlite", name.String())
 }
@@ -99,15 +100,21 @@ func checkDatabase(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-// newDatabase maps the tables to the collections of the same names.
+// newDatabase maps the tables to the collections of the same names. Their
+// secrets are sealed with the master key that lies beside the database.
 func newDatabase(path string, db *sql.DB) *database {
+	app := tomo.App(version)
 	store := sqlstore.Store{DB: db, Dialect: sqlstore.SQLite}
-	for _, collection := range tomo.App(version).Collections {
+	for _, collection := range app.Collections {
 		table := sqlstore.Table{Collection: collection.Name}
 		if collection.Shape == backup.Map {
 			table.Key, table.Value = "key", "value"
 		}
 		store.Tables = append(store.Tables, table)
 	}
-	return &database{DB: db, path: path, store: store}
+	return &database{DB: db, path: path, store: newVault(store, app, masterKeyFile(path))}
 }
+
+// masterKeyFile is where the master key of the database at path lies. It must
+// not get into the same hands as copies of the database: backups are without it.
+func masterKeyFile(path string) string { return path + ".key" }

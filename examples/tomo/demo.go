@@ -51,7 +51,7 @@ func (c *cli) demo(ctx context.Context) error {
 
 	fmt.Fprintf(c.stdout, "Backup and restore of Tomo, on a real SQLite database in\n%s\nEvery command below also has --location drive, for a second copy.\n", dir)
 
-	step("A database with 12 made-up records in each collection: tomo.db")
+	step("A database with 12 made-up records in each collection: tomo.db, its secrets encrypted with the master key in tomo.db.key")
 	if err := c.makeDatabase(ctx, c.databasePath, 12); err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (c *cli) demo(ctx context.Context) error {
 	err = c.execute(ctx,
 		`DELETE FROM applications WHERE id > 'app-0000007'`,
 		`UPDATE servers SET host = 'evil.example.net', password = 'stolen' WHERE id = 'server-0000000'`,
-		`INSERT INTO users (id, username, password_hash, role) VALUES ('stranger', 'stranger', (SELECT password_hash FROM users LIMIT 1), 'admin')`,
+		`INSERT INTO users (id, username, password_hash, role) VALUES ('stranger', 'stranger', '$2b$12$the.stranger.has.brought.this.hash.along.............', 'admin')`,
 		`UPDATE settings SET value = '"light"' WHERE key = 'theme'`)
 	if err != nil {
 		return err
@@ -180,6 +180,7 @@ The files are still there:
   %[3]s  its copy
   %[4]s  what was salvaged
   %[5]s  the passphrase
+  %[8]s  the master key
 
 Look at them, or go on:
 
@@ -187,7 +188,7 @@ Look at them, or go on:
   go run ./examples/tomo --db %[1]s backup list --location %[6]s
   go run ./examples/tomo --db %[1]s backup verify %[7]s --location %[6]s
   go run ./examples/inspect %[3]s
-`, c.databasePath, broken, filepath.Join(drive, name), saved, c.passphraseFile, drive, name)
+`, c.databasePath, broken, filepath.Join(drive, name), saved, c.passphraseFile, drive, name, masterKeyFile(c.databasePath))
 	return nil
 }
 
@@ -220,19 +221,22 @@ func (c *cli) compare(ctx context.Context, before string) error {
 	return nil
 }
 
-// fingerprint is a digest of all rows of all tables.
+// fingerprint is a digest of all rows of all tables, with their secrets in clear:
+// encrypted, they are others each time that they are written.
 func (c *cli) fingerprint(ctx context.Context) (string, error) {
 	hash := sha256.New()
 	err := c.withDatabase(ctx, func(db *database) error {
-		for _, collection := range c.app.Collections {
-			err := eachRow(ctx, db.DB, "SELECT * FROM "+collection.Name+" ORDER BY 1", func(columns []string, row []any) {
-				fmt.Fprintf(hash, "%q %q %#v\n", collection.Name, columns, row)
-			})
-			if err != nil {
-				return err
+		return db.store.View(ctx, func(r backup.Reader) error {
+			for _, collection := range c.app.Collections {
+				for record, err := range r.Records(ctx, collection.Name) {
+					if err != nil {
+						return err
+					}
+					fmt.Fprintf(hash, "%q %q %q\n", collection.Name, record.Key, record.Value)
+				}
 			}
-		}
-		return nil
+			return nil
+		})
 	})
 	return fmt.Sprintf("%x", hash.Sum(nil)), err
 }

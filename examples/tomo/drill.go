@@ -14,7 +14,8 @@ func (c *cli) drillCommand() *cobra.Command {
 		Long: `Prove that a backup restores: the newest one, or NAME. It is restored into a
 database made for it in the folder for temporary files, read back and compared
 record by record. Your own database is not touched. The temporary one, which
-holds the data in clear, is removed at the end.
+holds the data in clear, is removed at the end. It needs the passphrase, or the
+private key with --identity.
 
 It says how old the data is, which is what would be lost if the disk died now
 (the guide's Recovery Point), and how long the restore took (Recovery Time).`,
@@ -28,7 +29,7 @@ It says how old the data is, which is what would be lost if the disk died now
 		},
 	}
 	c.locationFlags(cmd)
-	c.passphraseFlag(cmd)
+	c.openFlags(cmd)
 	return cmd
 }
 

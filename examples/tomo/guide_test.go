@@ -183,13 +183,15 @@ func TestASelectiveBackupHasOnlyWhatWasNamed(t *testing.T) {
 	require.ElementsMatch(t, []string{"servers", "users"}, collections("--only", "servers", "--only", "users"))
 }
 
-func TestWithoutSecretsThereIsNoNeedForAPassphrase(t *testing.T) {
-	m := newMachine(t, 3).without(passphraseVariable)
+func TestWithoutSecretsThePassphraseIsNeededToMakeABackupAndNotToReadIt(t *testing.T) {
+	m := newMachine(t, 3)
+	none := m.without(passphraseVariable)
 	file := m.path("b.json")
+	none.fails(statusFailed, "a passphrase is needed", "backup", "create", "--only", "preferences", "--output", file)
 	m.ok("backup", "create", "--only", "preferences", "--output", file)
-	m.ok("backup", "verify", file)
-	m.ok("backup", "restore", "--input", file)
-	m.ok("backup", "list", "--dir", m.home)
+	require.Contains(t, none.ok("backup", "verify", file).stdout, "is whole and can be restored")
+	none.ok("backup", "restore", "--input", file, "--dry-run")
+	none.ok("backup", "list", "--dir", m.home)
 }
 
 func TestADefaultNameThatIsTakenGetsASuffix(t *testing.T) {

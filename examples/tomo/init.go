@@ -20,8 +20,12 @@ func (c *cli) initCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Make a new, empty database",
-		Long:  `Make a new, empty database. One that exists is never touched.`,
-		Args:  arguments(cobra.NoArgs),
+		Long: `Make a new, empty database. One that exists is never touched.
+
+The master key goes to a file beside it, PATH.key: with it the credentials in the
+database are encrypted. One that is there already is used. Keep it: without it
+they can be read from a backup only, which needs no more than its passphrase.`,
+		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if sample < 0 || sample > maxSample {
 				return usagef("--sample %d: want 0 to %d", sample, maxSample)
@@ -33,7 +37,7 @@ func (c *cli) initCommand() *cobra.Command {
 			if err := c.makeDatabase(cmd.Context(), path, sample); err != nil {
 				return err
 			}
-			fmt.Fprintf(c.stdout, "Made the database %s.\n", printable(path))
+			fmt.Fprintf(c.stdout, "Made the database %s.\nThe master key of its credentials is %s.\n", printable(path), printable(masterKeyFile(path)))
 			return nil
 		},
 	}
@@ -55,7 +59,12 @@ func (c *cli) makeDatabase(ctx context.Context, path string, sample int) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(c.addSample(ctx, db, sample), db.Close())
+		db.store.keyFile = masterKeyFile(path)
+		_, err = db.store.key(ctx, true)
+		if err == nil {
+			err = c.addSample(ctx, db, sample)
+		}
+		return errors.Join(err, db.Close())
 	})
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%w: it is left as it is", err)

@@ -22,7 +22,8 @@ func (c *cli) listCommand() *cobra.Command {
 		Long: `List the backups, newest first: where they are, what made them, and whether they
 are whole. A backup counts as whole if it begins and ends as it was written,
 which is quick to see also for thousands; tomo backup verify reads all of one. A
-backup with another name, such as a script gives, is read to its end here.
+backup with another name, such as a script gives, is read to its end here. What
+is in an encrypted one the file beside it tells; without that it is not known.
 
 Files that are not backups of Tomo are not shown.`,
 		Args: arguments(cobra.NoArgs),
@@ -121,10 +122,10 @@ func stateOf(b backup.Backup) (state string, good int) {
 	case good == 0:
 	case b.Manifest != nil && b.Manifest.Salvaged != nil:
 		parts = append(parts, "salvaged: it lacks records")
-	case b.Manifest != nil && b.Manifest.SHA256 == "":
-		parts = append(parts, "readable, without a digest")
+	case b.Manifest == nil:
+		parts = append(parts, "encrypted, not known")
 	default:
-		parts = append(parts, "whole")
+		parts = append(parts, storedState(*b.Manifest))
 	}
 	parts = append(parts, bad...)
 	if len(b.Shrunk) > 0 {
@@ -132,6 +133,25 @@ func stateOf(b backup.Backup) (state string, good int) {
 	}
 	return strings.Join(parts, "; "), good
 }
+
+// storedState says how the file of a good backup is stored.
+func storedState(m backup.Manifest) string {
+	state := "whole"
+	// Of what is not stored as it is, the digest is that of the file.
+	if m.SHA256 == "" && m.Compressed == "" && !m.Encrypted {
+		state = "readable, without a digest"
+	}
+	if m.Compressed != "" {
+		state += ", " + string(m.Compressed)
+	}
+	if m.Encrypted {
+		state += ", encrypted"
+	}
+	return state
+}
+
+// otherEndings are those of the names of files that may be backups.
+var otherEndings = []string{".json", ".json.gz", ".json.zst", ".json.age", ".json.gz.age", ".json.zst.age"}
 
 // otherBackups finds what is a backup of Tomo under a name that the library
 // does not give, as the guide's script does ("Scripting Backups"), and behind a
@@ -153,7 +173,7 @@ func (c *cli) otherBackups(ctx context.Context, k *keeper, folder string, known 
 			return nil, err
 		}
 		name := entry.Name()
-		if names[name] || !strings.HasSuffix(name, ".json") {
+		if names[name] || !slices.ContainsFunc(otherEndings, func(ending string) bool { return strings.HasSuffix(name, ending) }) {
 			continue
 		}
 		path := filepath.Join(folder, name)
@@ -165,6 +185,7 @@ func (c *cli) otherBackups(ctx context.Context, k *keeper, folder string, known 
 		manifest, err := readManifest(ctx, path, k.show)
 		ownName := strings.HasPrefix(name, c.app.Name+"-backup-")
 		switch {
+		case errors.Is(err, backup.ErrNoKey) && ownName: // encrypted, and no key is asked for here
 		case err != nil && ownName:
 			b.Damaged, b.Copies[0].Err = true, err
 		case err == nil && (manifest.Application == c.app.Name || manifest.Application == "" && ownName):

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/tomo"
 )
 
@@ -146,25 +146,31 @@ func (m *machine) sql(statements ...string) {
 	}
 }
 
-// dump returns all that is in the database.
+// dump returns all that is in the database, with its secrets in clear.
 func (m *machine) dump() string {
 	m.t.Helper()
 	db, err := openSQLite(m.db(), "wal")
 	require.NoError(m.t, err)
 	defer db.Close()
-	return dump(m.t, db)
+	text, err := dump(m.t.Context(), newDatabase(m.db(), db).store)
+	require.NoError(m.t, err)
+	return text
 }
 
-func dump(t *testing.T, db *sql.DB) string {
-	t.Helper()
+func dump(ctx context.Context, store backup.DataSource) (string, error) {
 	var b strings.Builder
-	for _, collection := range tomo.App(version).Collections {
-		err := eachRow(context.Background(), db, "SELECT * FROM "+collection.Name+" ORDER BY 1", func(_ []string, row []any) {
-			fmt.Fprintf(&b, "%s %#v\n", collection.Name, row)
-		})
-		require.NoError(t, err)
-	}
-	return b.String()
+	err := store.View(ctx, func(r backup.Reader) error {
+		for _, collection := range tomo.App(version).Collections {
+			for record, err := range r.Records(ctx, collection.Name) {
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(&b, "%s %s %s\n", collection.Name, record.Key, record.Value)
+			}
+		}
+		return nil
+	})
+	return b.String(), err
 }
 
 // parse reads a JSON document that stdout must be, all of it.

@@ -111,7 +111,7 @@ type keeper struct {
 	*backup.Manager
 	database *database // nil: there is none, and the command can do without
 	settings settings
-	key      *lazyKey
+	keys     *keyring
 	folders  []string // the Locations
 
 	show func(backup.Progress)
@@ -162,9 +162,12 @@ func (c *cli) lookAround(ctx context.Context) (*keeper, error) {
 
 // newKeeper is for the two before. db may be nil.
 func (c *cli) newKeeper(ctx context.Context, db *database) (*keeper, error) {
-	k := &keeper{database: db, key: c.key(ctx)}
+	keys, err := c.keys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	k := &keeper{database: db, keys: keys}
 	if db != nil {
-		var err error
 		if k.settings, err = readSettings(ctx, db); err != nil {
 			if ctx.Err() != nil {
 				return nil, err
@@ -174,11 +177,12 @@ func (c *cli) newKeeper(ctx context.Context, db *database) (*keeper, error) {
 	}
 	k.show, k.wipe = c.progress()
 	k.Manager = &backup.Manager{
-		App:        c.app,
-		Recipients: []backup.Recipient{k.key},
-		Identities: []backup.Identity{k.key},
-		Scratch:    scratchDatabase,
-		OnEvent:    k.note,
+		App:          c.app,
+		Identities:   k.keys.openers,
+		RequireProof: c.open.requireProof,
+		Trusted:      k.keys.trusted,
+		Scratch:      scratchDatabase,
+		OnEvent:      k.note,
 	}
 	if db != nil {
 		k.Source, k.Sink = db.store, db.store
@@ -199,6 +203,23 @@ func (c *cli) newKeeper(ctx context.Context, db *database) (*keeper, error) {
 		k.folders = append(k.folders, string(f))
 	}
 	return k, nil
+}
+
+// storing returns a Manager for what a restore replaces: who can open that follows
+// from what opened the backup. It need not be proven, unlike what is restored: who
+// restores with a private key alone has nothing to prove it with.
+func (k *keeper) storing(s sealing) *backup.Manager {
+	return &backup.Manager{
+		App:        k.App,
+		Source:     k.Source,
+		Sink:       k.Sink,
+		Locations:  k.Locations,
+		Recipients: s.recipients,
+		Identities: k.Identities,
+		Encrypt:    s.encrypt,
+		Signer:     k.keys.signer,
+		OnEvent:    k.note,
+	}
 }
 
 func sameFile(a, b string) bool {
@@ -317,7 +338,8 @@ func explainMissing(err error) error {
 	return err
 }
 
-// scratchDatabase makes an empty database for a drill.
+// scratchDatabase makes an empty database for a drill. The master key of its
+// secrets is in no file: what is left of it if the drill is killed opens to nobody.
 func scratchDatabase(ctx context.Context) (backup.Store, func() error, error) {
 	dir, err := os.MkdirTemp("", "tomo-drill-") // for the owner only
 	if err != nil {
@@ -328,6 +350,7 @@ func scratchDatabase(ctx context.Context) (backup.Store, func() error, error) {
 	if err != nil {
 		return nil, nil, errors.Join(err, os.RemoveAll(dir))
 	}
+	db.store.useKey(newMasterKey())
 	return db.store, func() error { return errors.Join(db.Close(), os.RemoveAll(dir)) }, nil
 }
 

@@ -48,6 +48,12 @@ func advice(err error) string {
 		return "Wait until that has ended, then run the command again."
 	case errors.Is(err, backup.ErrSalvaged):
 		return "Add what is missing with --strategy merge, or insist with --allow-salvaged."
+	case errors.Is(err, backup.ErrUnauthentic):
+		return "Do not restore it. Compare with another copy or an older backup (tomo backup list), and find out who can write to its folder."
+	case errors.Is(err, backup.ErrWrongKey):
+		return "Give the private key with --identity FILE, or the passphrase in " + passphraseVariable + " or with --passphrase-file FILE: those of the time when the backup was made."
+	case errors.Is(err, backup.ErrNoKey):
+		return "Give the private key with --identity FILE, or the passphrase in " + passphraseVariable + " or with --passphrase-file FILE."
 	case errors.Is(err, backup.ErrDamaged):
 		return "Try another copy or an older backup (tomo backup list). What is intact in a damaged one, tomo backup salvage saves."
 	}

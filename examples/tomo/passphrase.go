@@ -8,22 +8,28 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 
+	"filippo.io/age"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/agekey"
 )
 
 const (
 	passphraseVariable = "TOMO_BACKUP_PASSPHRASE"
 	maxPassphrase      = 64 << 10
+	maxWork            = 20 // scrypt with 2^20 takes 1 GiB
 )
 
-var errNoPassphrase = errors.New("a passphrase is needed for the secrets in the backup. Give it in one of three ways:\n" +
+var errNoPassphrase = errors.New("a passphrase is needed for the secrets in the backup, or a key. Give it in one of these ways:\n" +
 	"  in the environment variable " + passphraseVariable + "\n" +
 	"  in a file, with --passphrase-file FILE\n" +
-	"  at the prompt, by running the command in a terminal")
+	"  at the prompt, by running the command in a terminal\n" +
+	"  or without a passphrase: --recipient KEY seals for a public key, --identity FILE opens with the private one")
 
 // passphraseFlag adds --passphrase-file. There is no flag for the passphrase
 // itself: the arguments of a process can be read by every user of the machine.
@@ -93,6 +99,9 @@ func readPassphrase(name string) ([]byte, error) {
 type lazyKey struct {
 	find func(isNew bool) ([]byte, error)
 	key  *backup.PassphraseKey
+
+	// For whole files. A closure keeps it from what prints a lazyKey.
+	reveal func() []byte
 }
 
 func (c *cli) key(ctx context.Context) *lazyKey {
@@ -102,7 +111,7 @@ func (c *cli) key(ctx context.Context) *lazyKey {
 // get finds the passphrase. A new one, which nothing is sealed with yet that
 // would tell that it is wrong, is asked for twice.
 func (l *lazyKey) get(isNew bool) error {
-	if l.key != nil {
+	if l.known() {
 		return nil
 	}
 	passphrase, err := l.find(isNew)
@@ -110,8 +119,11 @@ func (l *lazyKey) get(isNew bool) error {
 		return err
 	}
 	l.key = backup.Passphrase(passphrase)
+	l.reveal = func() []byte { return passphrase }
 	return nil
 }
+
+func (l *lazyKey) known() bool { return l.key != nil }
 
 // Wrap implements [backup.Recipient].
 func (l *lazyKey) Wrap(key []byte) (json.RawMessage, error) {
@@ -123,17 +135,86 @@ func (l *lazyKey) Wrap(key []byte) (json.RawMessage, error) {
 
 // Unwrap implements [backup.Identity].
 func (l *lazyKey) Unwrap(wrapped json.RawMessage) ([]byte, error) {
+	var head struct {
+		Type string `json:"type"`
+	}
+	if json.Unmarshal(wrapped, &head) == nil && head.Type != "argon2id" {
+		return nil, fmt.Errorf("%w: no passphrase opens it", backup.ErrWrongKey)
+	}
 	if err := l.get(false); err != nil {
 		return nil, err
 	}
 	return l.key.Unwrap(wrapped)
 }
 
-// hasPassphrase reports whether a passphrase was given or can be asked for.
-func (c *cli) hasPassphrase() bool {
-	_, set := os.LookupEnv(passphraseVariable)
-	return set || c.passphraseFile != "" || c.interactive()
+// age returns the passphrase as age has it, for a whole file.
+func (l *lazyKey) age() (*agekey.Recipient, *agekey.Identity, error) {
+	if err := l.get(true); err != nil {
+		return nil, nil, err
+	}
+	return agekey.Passphrase(l.reveal())
 }
+
+// Decrypt implements [backup.Decrypter].
+func (l *lazyKey) Decrypt(r io.Reader) (io.Reader, error) {
+	file := &lazyFile{passphrase: l}
+	id, err := agekey.NewIdentity(file)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := id.Decrypt(r)
+	switch {
+	case file.err != nil:
+		return nil, file.err
+	case !errors.Is(err, backup.ErrWrongKey):
+		return plain, err
+	case !file.fits:
+		return nil, fmt.Errorf("%w: no passphrase opens the file, it is encrypted for a private key", backup.ErrWrongKey)
+	}
+	return nil, fmt.Errorf("%w: this passphrase does not open the file; use the one that was set when the backup was made", backup.ErrWrongKey)
+}
+
+// lazyFile is the passphrase as age asks for it, about one file.
+type lazyFile struct {
+	passphrase *lazyKey
+	fits       bool  // a passphrase opens the file
+	err        error // as it is, since agekey would call it that of a private key
+}
+
+// Unwrap implements [age.Identity].
+func (f *lazyFile) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
+	if !slices.ContainsFunc(stanzas, func(s *age.Stanza) bool { return s.Type == "scrypt" }) {
+		return nil, age.ErrIncorrectIdentity
+	}
+	f.fits = true
+	if f.err = f.passphrase.get(false); f.err != nil {
+		return nil, f.err
+	}
+	id, err := age.NewScryptIdentity(string(f.passphrase.reveal()))
+	if err != nil {
+		return nil, err
+	}
+	id.SetMaxWorkFactor(maxWork)
+	key, err := id.Unwrap(stanzas)
+	switch {
+	case err == nil, errors.Is(err, age.ErrIncorrectIdentity):
+		return key, err
+	case strings.Contains(err.Error(), "work factor too large"):
+		f.err = fmt.Errorf("%w: to try a passphrase takes too much: %w; make sure that the file is yours", backup.ErrLimit, err)
+	default:
+		f.err = fmt.Errorf("%w: %w; try another copy or an older backup", backup.ErrDamaged, err)
+	}
+	return nil, f.err
+}
+
+// passphraseGiven reports whether a passphrase was given explicitly.
+func (c *cli) passphraseGiven() bool {
+	_, set := os.LookupEnv(passphraseVariable)
+	return set || c.passphraseFile != ""
+}
+
+// hasPassphrase reports whether a passphrase was given or can be asked for.
+func (c *cli) hasPassphrase() bool { return c.passphraseGiven() || c.interactive() }
 
 // interactive reports whether a person can be asked: questions go to stderr,
 // so that stdout can be piped away.

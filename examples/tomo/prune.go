@@ -26,7 +26,8 @@ without a rule all is kept. Backups made by hand are kept in any case, unless
 --manual is given, and so are files with other names.
 
 The newest good backup is always kept, and is read and verified before any other
-is deleted. While a backup has lost most of a collection against the one before,
+is deleted: with the passphrase or the private key if there is one, else as far
+as its digest tells. While a backup has lost most of a collection against the one before,
 nothing is deleted until somebody has looked (tomo backup accept).`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.prune(cmd.Context(), policy, opts) },
@@ -35,7 +36,7 @@ nothing is deleted until somebody has looked (tomo backup accept).`,
 	cmd.Flags().BoolVar(&opts.Manual, "manual", false, "apply the policy to backups made by hand too")
 	policy.add(cmd)
 	c.locationFlags(cmd)
-	c.passphraseFlag(cmd)
+	c.openFlags(cmd)
 	return cmd
 }
 
@@ -47,9 +48,6 @@ func (c *cli) prune(ctx context.Context, policy policyFlags, opts backup.PruneOp
 	defer k.Close()
 	if k.Retention, err = policy.retention(k.settings); err != nil {
 		return err
-	}
-	if !c.hasPassphrase() {
-		k.Identities = nil // the digest of what is kept will do
 	}
 	c.inParts = !opts.DryRun
 	pruned, err := k.Prune(ctx, opts)

@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -40,8 +38,13 @@ func (c *cli) restoreCommand() *cobra.Command {
 		Use:   "restore NAME | restore --input FILE",
 		Short: "Restore a backup into the database",
 		Long: `Restore a backup into the database, whole or not at all: a NAME that tomo backup
-list shows, or any FILE; a NAME that is a file here is that file. What a restore
-replaces is stored as a backup first, and tomo backup undo brings it back.
+list shows, or any FILE; a NAME that is a file here is that file. It is opened
+with the passphrase, or with the private keys of --identity.
+
+What a restore replaces is stored as a backup first, and tomo backup undo brings
+it back. That is sealed for the keys of --recipient; without any with the
+passphrase, and if there was none for the private key that opened the backup. Of a
+backup that is encrypted as a whole, it is too.
 
   --full                  replaces ALL current data, and asks first
   --only servers,users    restores these collections only
@@ -101,7 +104,8 @@ What happens to records that are on both sides and differ, --strategy says:
 	cmd.Flags().BoolVar(&flags.allowDangling, "allow-dangling", false, "accept references to records that do not exist, and name them")
 	cmd.Flags().BoolVar(&flags.allowSalvaged, "allow-salvaged", false, "replace current data also from a file that was salvaged and lacks records")
 	c.locationFlags(cmd)
-	c.passphraseFlag(cmd)
+	c.openFlags(cmd)
+	c.recipientFlags(cmd, "what is replaced")
 	return cmd
 }
 
@@ -119,10 +123,15 @@ func (c *cli) restore(ctx context.Context, flags restoreFlags, strategy backup.S
 		return failed(err)
 	}
 	defer closeSnapshot()
-	if !flags.dryRun && c.sealsFirst(flags, snapshot) { // ask now, and not in the middle of the work
-		if err := k.key.get(true); err != nil {
+	manager, back := k.Manager, sealing{}
+	if !flags.dryRun {
+		if m := snapshot.Manifest(); m.Sealed && len(k.keys.openers) == 0 && k.keys.recipients == nil {
+			return failed(opensWith(fmt.Errorf("%w: its secrets are sealed, and no key was given to open them", backup.ErrNoKey), m.Keys))
+		}
+		if back, err = k.keys.wayBack(snapshot.Manifest().Encrypted); err != nil {
 			return failed(err)
 		}
+		manager = k.storing(back)
 	}
 
 	opts := backup.RestoreOptions{
@@ -136,14 +145,14 @@ func (c *cli) restore(ctx context.Context, flags restoreFlags, strategy backup.S
 		Progress:        k.show,
 	}
 	if !flags.dryRun && (flags.yes || strategy != backup.Replace) {
-		report, err := k.Restore(ctx, snapshot, opts)
+		report, err := manager.Restore(ctx, snapshot, opts)
 		if err != nil {
 			return failed(err)
 		}
 		k.wipe()
-		return c.printRestored(report, k.database.path)
+		return c.printRestored(report, k.database.path, back)
 	}
-	plan, err := k.Plan(ctx, snapshot, opts)
+	plan, err := manager.Plan(ctx, snapshot, opts)
 	if err != nil {
 		return failed(err)
 	}
@@ -165,29 +174,19 @@ func (c *cli) restore(ctx context.Context, flags restoreFlags, strategy backup.S
 	if !agreed {
 		return errors.New("not confirmed: nothing was changed")
 	}
-	report, err := k.Apply(ctx, plan)
+	report, err := manager.Apply(ctx, plan)
 	if err != nil {
 		return failed(err)
 	}
 	k.wipe()
-	return c.printRestored(report, k.database.path)
+	return c.printRestored(report, k.database.path, back)
 }
 
-// sealsFirst reports whether what a restore replaces has secrets, which are
-// sealed before it is changed.
-func (c *cli) sealsFirst(flags restoreFlags, snapshot *backup.Snapshot) bool {
-	concerned := flags.only
-	if concerned == nil {
-		concerned = slices.Collect(maps.Keys(snapshot.Manifest().Records))
-	}
-	return len(concerned) > 0 && c.hasSecrets(createFlags{only: concerned})
-}
-
-// openBackup opens the backup of a name, or of a file, with the passphrase if
-// there are secrets. The caller calls close when done with the snapshot.
+// openBackup opens the backup of a name, or of a file. The caller calls close when
+// done with the snapshot.
 func (c *cli) openBackup(ctx context.Context, k *keeper, input string) (snapshot *backup.Snapshot, close func(), err error) {
 	if !c.isName(input) {
-		return openFile(ctx, input, k.key, k.show)
+		return c.openFile(ctx, input, k.keys, k.show)
 	}
 	snapshot, err = k.Open(ctx, input)
 	if err != nil {
@@ -218,7 +217,7 @@ func (t *totals) add(r backup.CollectionReport) {
 	t.unchanged += r.Unchanged
 }
 
-func (c *cli) printRestored(report backup.Report, database string) error {
+func (c *cli) printRestored(report backup.Report, database string, back sealing) error {
 	if c.json {
 		return c.printJSON(report)
 	}
@@ -230,7 +229,16 @@ func (c *cli) printRestored(report backup.Report, database string) error {
 		fmt.Fprintln(c.stdout, "\nNothing had to be changed.")
 		return nil
 	}
-	fmt.Fprintf(c.stdout, "\nWhat was there before is kept as %s.\nTo bring it back: %s\nIf Tomo is running, restart it.\n", printable(report.UndoneBy), c.hint("undo"))
+	how := "sealed"
+	if back.encrypt != nil {
+		how = "encrypted"
+	}
+	undo := []string{"undo"}
+	for _, path := range c.open.identities {
+		undo = append(undo, "--identity", path)
+	}
+	fmt.Fprintf(c.stdout, "\nWhat was there before is kept as %s,\n%s for %s. To bring it back:\n  %s\nIf Tomo is running, restart it.\n",
+		printable(report.UndoneBy), how, keyNames(back.names()), c.hint(undo...))
 	return nil
 }
 

@@ -33,6 +33,8 @@ type cli struct {
 	json           bool    // --json
 	dir            folder  // --dir
 	further        folders // --location
+	open           openFlags
+	seal           sealFlags
 
 	// inParts is set by a command that does its work in several parts, of which
 	// those that are done stay when it is interrupted.
@@ -94,9 +96,9 @@ func (c *cli) rootCommand() *cobra.Command {
 	backups.PersistentFlags().BoolVar(&c.json, "json", false, "print one JSON document for machines")
 	backups.AddCommand(
 		c.createCommand(), c.listCommand(), c.verifyCommand(), c.restoreCommand(), c.undoCommand(),
-		c.runCommand(), c.pruneCommand(), c.acceptCommand(), c.drillCommand(), c.salvageCommand())
+		c.runCommand(), c.pruneCommand(), c.acceptCommand(), c.drillCommand(), c.salvageCommand(), c.rewrapCommand())
 
-	root.AddCommand(backups, c.initCommand(), c.demoCommand())
+	root.AddCommand(backups, c.keyCommand(), c.initCommand(), c.demoCommand())
 	return root
 }
 

@@ -20,7 +20,7 @@ type runFlags struct {
 	hourly                 bool
 	daily, weekly, monthly string
 	zone                   string
-	drill                  string
+	drill, rehearsal       string
 	minCopies              int
 	policy                 policyFlags
 
@@ -44,7 +44,9 @@ What is due follows from the backups that exist. So it can be stopped and
 started at any time: what was missed meanwhile is made up for once, and without
 any scheduled backup the first one is made at once. Failures are tried again.
 
-The passphrase is needed at the start.`,
+The passphrase is needed at the start, unless --recipient says for whom to seal.
+Then backups are made, copied and pruned without a key that opens them: what is
+kept is verified as far as its digest tells. A --drill needs such a key.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			given := 0
@@ -68,10 +70,12 @@ The passphrase is needed at the start.`,
 	cmd.Flags().StringVar(&flags.monthly, "monthly", "", "every month on this `DAY:TIME`: 1:03:00; 31 is the last day")
 	cmd.Flags().StringVar(&flags.zone, "time-zone", "", "`ZONE` of these times, such as Europe/Berlin (default: the setting timezone, or that of the machine)")
 	cmd.Flags().StringVar(&flags.drill, "drill", "", "prove `HOW-OFTEN` that a new backup restores: daily, weekly or monthly")
+	cmd.Flags().StringVar(&flags.rehearsal, "rehearsal", "", "say in the log `HOW-OFTEN` that somebody should prove that their key opens the backups: daily, weekly or monthly")
 	flags.policy.add(cmd)
 	c.locationFlags(cmd)
 	minCopiesFlag(cmd, &flags.minCopies)
-	c.passphraseFlag(cmd)
+	c.openFlags(cmd)
+	c.sealFlags(cmd)
 	return cmd
 }
 
@@ -97,7 +101,10 @@ func (c *cli) schedule(ctx context.Context, flags runFlags) error {
 		return err
 	}
 	k.Retention.Location = zone
-	if k.DrillSchedule, err = flags.drills(zone); err != nil {
+	if k.DrillSchedule, err = howOften("drill", flags.drill, zone); err != nil {
+		return err
+	}
+	if k.RehearsalSchedule, err = howOften("rehearsal", flags.rehearsal, zone); err != nil {
 		return err
 	}
 	logs, err := k.settings.yes("backup_include_logs")
@@ -107,8 +114,17 @@ func (c *cli) schedule(ctx context.Context, flags runFlags) error {
 	if logs {
 		k.Scheduled.Include = []string{"logs"}
 	}
-	if err := k.key.get(true); err != nil { // and not in the middle of the night
+	if err := c.sealNew(k); err != nil {
 		return err
+	}
+	if !k.keys.passphrase.known() { // nobody is asked for it in the middle of the night
+		k.Identities = k.keys.openers[:len(k.keys.identities)]
+	}
+	if k.DrillSchedule != nil && len(k.Identities) == 0 {
+		return usagef("--drill: a drill opens the backup, and there is no key for that: add --identity FILE, or a passphrase")
+	}
+	if c.open.requireProof && k.Signer == nil && !k.keys.passphrase.known() {
+		return usagef("--require-proof: nothing would prove what is made here: add --sign FILE, or a passphrase")
 	}
 
 	handler := slog.Handler(slog.NewTextHandler(c.stderr, nil))
@@ -179,8 +195,9 @@ func (f runFlags) schedule(s settings, zone *time.Location) (backup.Schedule, st
 	return s.schedule(zone)
 }
 
-func (f runFlags) drills(zone *time.Location) (backup.Schedule, error) {
-	switch f.drill {
+// howOften returns the schedule of a flag, nil if it was not given.
+func howOften(flag, value string, zone *time.Location) (backup.Schedule, error) {
+	switch value {
 	case "":
 		return nil, nil
 	case "daily":
@@ -190,7 +207,7 @@ func (f runFlags) drills(zone *time.Location) (backup.Schedule, error) {
 	case "monthly":
 		return backup.Monthly{Location: zone}, nil
 	}
-	return nil, usagef("--drill %s: want daily, weekly or monthly", f.drill)
+	return nil, usagef("--%s %s: want daily, weekly or monthly", flag, value)
 }
 
 // policyText sums up a policy for the log.

@@ -22,6 +22,10 @@ func (c *cli) salvageCommand() *cobra.Command {
 full, and the list of what is lost is printed. FILE is not changed, and OUT never
 overwrites anything. For FILE a name that tomo backup list shows will do.
 
+With the passphrase or the private key the secrets are opened and checked too.
+OUT has them sealed as they were; it is neither compressed nor encrypted as a
+whole, also if FILE is.
+
 Try another copy and an older backup first. What was salvaged is best added to
 what there is: tomo backup restore --input OUT --strategy merge. A restore that
 replaces would delete what is lost, and is refused without --allow-salvaged.`,
@@ -35,7 +39,7 @@ replaces would delete what is lost, and is refused without --allow-salvaged.`,
 	}
 	cmd.Flags().StringVar(&output, "output", "", "`FILE` to write, which must not exist")
 	c.locationFlags(cmd)
-	c.passphraseFlag(cmd)
+	c.identityFlags(cmd) // nothing proves what is left of a damaged file
 	return cmd
 }
 
@@ -55,13 +59,17 @@ func (c *cli) salvage(ctx context.Context, input, output string) error {
 		return err
 	}
 	defer f.Close()
+	keys, err := c.keys(ctx)
+	if err != nil {
+		return err
+	}
 	show, done := c.progress()
 	defer done()
 	var report backup.SalvageReport
 	err = publish(ctx, output, false, func(out *os.File) (err error) {
 		report, err = c.app.Salvage(ctx, out, f, backup.SalvageOptions{
 			Name:       filepath.Base(path),
-			Identities: []backup.Identity{c.key(ctx)},
+			Identities: keys.openers,
 			Progress:   show,
 		})
 		return err

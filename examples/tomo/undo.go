@@ -19,7 +19,8 @@ func (c *cli) undoCommand() *cobra.Command {
 what is there now, in the same collections. It says what will happen, and asks.
 
 Undo is a restore too, and can be undone: a second one brings back what the
-first took away. It needs the passphrase that the last restore was given.`,
+first took away. It needs the key that the last restore said, and stores what it
+replaces as tomo backup restore does.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !yes && !c.interactive() {
@@ -30,7 +31,8 @@ first took away. It needs the passphrase that the last restore was given.`,
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	c.locationFlags(cmd)
-	c.passphraseFlag(cmd)
+	c.openFlags(cmd)
+	c.recipientFlags(cmd, "what is replaced")
 	return cmd
 }
 
@@ -40,15 +42,29 @@ func (c *cli) undo(ctx context.Context, yes bool) error {
 		return err
 	}
 	defer k.Close()
-	failed := func(err error) error { return fmt.Errorf("undo failed%s: %w", unchanged(err), err) }
-	undo := k.Undo
-	if !yes {
-		plan, err := k.PlanUndo(ctx)
-		if err != nil {
-			return failed(err)
+	// Who is not shown what will happen does not mind that it is something else
+	// because Tomo goes on writing.
+	for tries := 3; ; tries-- {
+		err := c.undoOnce(ctx, k, yes)
+		if !yes || tries == 1 || !errors.Is(err, backup.ErrStale) {
+			return err
 		}
-		defer plan.Close()
-		k.wipe()
+	}
+}
+
+func (c *cli) undoOnce(ctx context.Context, k *keeper, yes bool) error {
+	failed := func(err error) error { return fmt.Errorf("undo failed%s: %w", unchanged(err), err) }
+	plan, err := k.PlanUndo(ctx)
+	if err != nil {
+		return failed(err)
+	}
+	defer plan.Close()
+	k.wipe()
+	back, err := k.keys.wayBack(storedAs(plan.Report().Backup).Encrypted)
+	if err != nil {
+		return failed(err)
+	}
+	if !yes {
 		agreed, err := c.askReplace(ctx, "what the last restore changed", k.database.path, plan.Report())
 		if err != nil {
 			return err
@@ -56,12 +72,11 @@ func (c *cli) undo(ctx context.Context, yes bool) error {
 		if !agreed {
 			return errors.New("not confirmed: nothing was changed")
 		}
-		undo = func(ctx context.Context) (backup.Report, error) { return k.Apply(ctx, plan) }
 	}
-	report, err := undo(ctx)
+	report, err := k.storing(back).Apply(ctx, plan)
 	if err != nil {
 		return failed(err)
 	}
 	k.wipe()
-	return c.printRestored(report, k.database.path)
+	return c.printRestored(report, k.database.path, back)
 }

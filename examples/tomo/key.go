@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"filippo.io/age"
+	"github.com/spf13/cobra"
+
+	"github.com/tomo-project/backup"
+)
+
+func (c *cli) keyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "key",
+		Short: "Make keys for backups, and prove that they open them",
+		Args:  cobra.ArbitraryArgs,
+		RunE:  group,
+	}
+	cmd.PersistentFlags().BoolVar(&c.json, "json", false, "print one JSON document for machines")
+	cmd.AddCommand(c.generateCommand(), c.rehearseCommand())
+	return cmd
+}
+
+// generateFlags are the flags of tomo key generate.
+type generateFlags struct {
+	output      string
+	postQuantum bool
+	signing     bool
+}
+
+func (c *cli) generateCommand() *cobra.Command {
+	var flags generateFlags
+	cmd := &cobra.Command{
+		Use:   "generate --output FILE",
+		Short: "Make a key for backups",
+		Long: `Make a key for backups. FILE gets the private key and must not exist; the public
+key is printed.
+
+Without --signing it is a key of age, in a file as age-keygen writes it. With the
+public key a machine makes backups that it cannot open itself: --recipient KEY.
+The private one opens them: --identity FILE, or the age command. Keep it away
+from the machine that makes the backups, and in more than one place: without it
+they are lost.
+
+With --signing it is an Ed25519 key, PKCS #8 in PEM, for --sign FILE. It stays
+with who makes backups. The public key tells whoever restores one, with --trust
+KEY, that it was not made or altered by somebody else.`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if flags.output == "" || flags.output == "-" {
+				return usagef("say where the private key goes: --output FILE")
+			}
+			if flags.signing && flags.postQuantum {
+				return usagef("--post-quantum is for keys that open backups, not for --signing")
+			}
+			return c.generate(flags)
+		},
+	}
+	cmd.Flags().StringVar(&flags.output, "output", "", "`FILE` to write the private key to, which must not exist")
+	cmd.Flags().BoolVar(&flags.postQuantum, "post-quantum", false, "make a key that a quantum computer does not break either; it is long")
+	cmd.Flags().BoolVar(&flags.signing, "signing", false, "make a key that signs backups")
+	return cmd
+}
+
+// generated is what key generate prints with --json.
+type generated struct {
+	Path      string `json:"path"`
+	Type      string `json:"type"` // "age", "age-post-quantum" or "ed25519"
+	PublicKey string `json:"public_key"`
+}
+
+func (c *cli) generate(flags generateFlags) error {
+	made := generated{Path: flags.output, Type: "age"}
+	var text string
+	var err error
+	switch {
+	case flags.signing:
+		made.Type = "ed25519"
+		text, made.PublicKey, err = newSigningKey()
+	case flags.postQuantum:
+		made.Type = "age-post-quantum"
+		var id *age.HybridIdentity
+		if id, err = age.GenerateHybridIdentity(); err == nil {
+			made.PublicKey = id.Recipient().String()
+			text = identityText(made.PublicKey, id.String())
+		}
+	default:
+		var id *age.X25519Identity
+		if id, err = age.GenerateX25519Identity(); err == nil {
+			made.PublicKey = id.Recipient().String()
+			text = identityText(made.PublicKey, id.String())
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if err := writeKey(flags.output, text); err != nil {
+		return err
+	}
+	if c.json {
+		return c.printJSON(made)
+	}
+	fmt.Fprintf(c.stdout, "Private key written: %s\nPublic key: %s\n\n", printable(flags.output), made.PublicKey)
+	if flags.signing {
+		fmt.Fprintf(c.stdout, `Keep the file with who makes backups, readable for nobody else, and sign them:
+  tomo backup create --sign %s
+Keep the public key where backups are restored. It proves who made one:
+  tomo backup restore NAME --require-proof --trust %s
+`, quoted(flags.output), made.PublicKey)
+		return nil
+	}
+	key := made.PublicKey
+	if flags.postQuantum { // one cannot read past it
+		key = "KEY"
+	}
+	fmt.Fprintf(c.stdout, `Keep the file away from this machine, and in more than one place: whoever has it
+opens the backups, and without it nobody does. Here the public key is enough:
+  tomo backup create --recipient %s
+Where the file is, prove now and then that it opens them:
+  tomo key rehearse --identity %s
+`, key, quoted(filepath.Base(flags.output)))
+	return nil
+}
+
+// identityText is an identity file as age-keygen writes it.
+func identityText(public, private string) string {
+	return fmt.Sprintf("# created: %s\n# public key: %s\n%s\n", time.Now().Format(time.RFC3339), public, private)
+}
+
+func newSigningKey() (text, public string, err error) {
+	key, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return "", "", err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return "", "", err
+	}
+	text = string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	return text, base64.StdEncoding.EncodeToString(key), nil
+}
+
+// writeKey writes a private key into a new file for its owner only, which
+// survives a loss of power.
+func writeKey(path, text string) (err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(f, text)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil { // nobody knows of the key yet
+		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(path))
+	}
+	return nil
+}
+
+func (c *cli) rehearseCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rehearse",
+		Short: "Prove that your key opens the backups",
+		Long: `Prove that your key opens the backups, before the day on which it has to: in each
+folder the newest one is opened with the private keys of --identity alone, or
+without any with the passphrase, and every record in it is checked. Nothing is
+restored.
+
+A machine that makes backups for public keys cannot do this itself. So do it now
+and then where the private key is kept; that it went well is noted beside the
+backups, and tomo backup run --rehearsal monthly asks for it.`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.rehearse(cmd.Context()) },
+	}
+	c.locationFlags(cmd)
+	c.openFlags(cmd)
+	return cmd
+}
+
+func (c *cli) rehearse(ctx context.Context) error {
+	k, err := c.lookAround(ctx)
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	keys := k.keys.openers
+	if len(k.keys.identities) > 0 { // a passphrase at hand must not hide that they do not open it
+		keys = nil
+		for _, id := range k.keys.identities {
+			keys = append(keys, id)
+		}
+	}
+	found, failed := k.Rehearse(ctx, keys...)
+	k.wipe()
+	switch {
+	case len(found) == 0 || ctx.Err() != nil:
+		return failed
+	case c.json:
+		if err := c.printJSON(found); err != nil {
+			return err
+		}
+		return failed
+	}
+	for _, v := range found {
+		location := printable(v.Location)
+		switch {
+		case v.Err == nil:
+			fmt.Fprintf(c.stdout, "%s: your key opens %s (%s, all checked)\n", location, printable(v.Backup), plural(sum(v.Manifest.Records), "record", "records"))
+		case v.Backup != "":
+			fmt.Fprintf(c.stdout, "%s: %s was NOT opened\n", location, printable(v.Backup))
+		default:
+			fmt.Fprintf(c.stdout, "%s: no backup was opened\n", location)
+		}
+	}
+	if failed == nil {
+		c.warn(k)
+	}
+	return failed
+}
+
+// proofText says by what a backup was proven authentic.
+func proofText(m backup.Manifest) string {
+	if key, signed := strings.CutPrefix(m.Authentic, "ed25519 "); signed {
+		return "signed by " + printable(key)
+	}
+	if m.Authentic != "" {
+		return "proven by the " + printable(m.Authentic)
+	}
+	return "not proven: its passphrase does that, or a signature of a --trust key"
+}

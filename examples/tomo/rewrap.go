@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tomo-project/backup"
+)
+
+// rewrapFlags are the flags of tomo backup rewrap.
+type rewrapFlags struct {
+	newPassphrase pathFlag // --new-passphrase-file
+	deleteOld     bool
+}
+
+func (c *cli) rewrapCommand() *cobra.Command {
+	var flags rewrapFlags
+	cmd := &cobra.Command{
+		Use:   "rewrap NAME",
+		Short: "Change who can open a backup",
+		Long: `Change who can open a backup that tomo backup list shows: after a change of keys,
+or for one more person. NAME is opened with --identity or its passphrase; what is
+made of it is another backup of the same time, for the keys of --recipient and
+the passphrase of --new-passphrase-file alone. Nothing else in it changes, and
+its records are not read into any database.
+
+The old backup stays, and whoever could open it still can, unless --delete-old is
+given. Neither changes what somebody has copied.
+
+A file that is encrypted as a whole stays so, and one that is compressed too;
+--encrypt and --compress do it to one that is not. What proves that a backup is
+authentic is made anew if it was proven: open it with its passphrase, or --trust
+the key that it is signed with; and keep a passphrase, or give --sign. One that
+nothing proves is not signed.`,
+		Args: arguments(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !c.seal.given() && flags.newPassphrase == "" {
+				return usagef("say who can open it from now on: --recipient KEY or --new-passphrase-file FILE")
+			}
+			return c.rewrap(cmd.Context(), args[0], flags)
+		},
+	}
+	cmd.Flags().Var(&flags.newPassphrase, "new-passphrase-file", "`FILE` that holds a passphrase that opens it from now on")
+	cmd.Flags().BoolVar(&flags.deleteOld, "delete-old", false, "delete the old backup where the new one is")
+	c.locationFlags(cmd)
+	c.openFlags(cmd)
+	c.sealFlags(cmd)
+	return cmd
+}
+
+func (c *cli) rewrap(ctx context.Context, name string, flags rewrapFlags) error {
+	k, err := c.lookAround(ctx)
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	// What opened the old one has no say in who opens the new one.
+	was := storedAs(name)
+	s, err := k.keys.renewed(string(flags.newPassphrase), c.seal.encrypt || was.Encrypted)
+	if err != nil {
+		return err
+	}
+	k.Compress, k.Signer = backup.Compression(c.seal.compress), k.keys.signer
+	if k.Compress == "" {
+		k.Compress = was.Compressed
+	}
+	if k.keys.given { // what it opens it also proves, so it comes first
+		k.Identities = slices.Insert(slices.Clone(k.keys.openers), 0, backup.Identity(k.keys.passphrase))
+	}
+	if k.Signer != nil {
+		if err := c.checkProven(ctx, k, name); err != nil {
+			return err
+		}
+	}
+	c.inParts = len(k.folders) > 1
+	b, err := k.Rewrap(ctx, name, backup.RewrapOptions{Recipients: s.recipients, Encrypt: s.encrypt, Delete: flags.deleteOld})
+	k.wipe()
+	if err != nil && b.Name == "" {
+		return explainMissing(c.proofLost(ctx, k, name, err))
+	}
+	if printed := c.printRewrapped(name, b, s, flags.deleteOld && err == nil); printed != nil {
+		return printed
+	}
+	if err != nil {
+		return err
+	}
+	c.warn(k)
+	return nil
+}
+
+// storedAs tells by the name of a backup how its file is stored.
+func storedAs(name string) (m backup.Manifest) {
+	name, m.Encrypted = strings.CutSuffix(name, ".age")
+	switch {
+	case strings.HasSuffix(name, ".json.gz"):
+		m.Compressed = backup.Gzip
+	case strings.HasSuffix(name, ".json.zst"):
+		m.Compressed = backup.Zstd
+	}
+	return m
+}
+
+// renewed returns who can open what is made of an old backup.
+func (k *keyring) renewed(passphraseFile string, whole bool) (sealing, error) {
+	other := &keyring{recipients: k.recipients, given: passphraseFile != ""}
+	other.passphrase = &lazyKey{find: func(bool) ([]byte, error) { return readPassphrase(passphraseFile) }}
+	return other.sealing(whole)
+}
+
+// checkProven refuses to sign what nothing proves: somebody else may have made it.
+func (c *cli) checkProven(ctx context.Context, k *keeper, name string) error {
+	old, err := k.Open(ctx, name)
+	if err != nil {
+		return explainMissing(err)
+	}
+	defer old.Close()
+	if old.Manifest().Authentic == "" {
+		return fmt.Errorf("%s is not signed, because nothing proves that it is authentic: give its passphrase, or --trust the key that it is signed with; if it carries no proof, leave --sign away", name)
+	}
+	return nil
+}
+
+// proofLost says what to do if a backup cannot be rewrapped because nothing would
+// prove it any more. That is the matter if it can be opened as it is.
+func (c *cli) proofLost(ctx context.Context, k *keeper, name string, err error) error {
+	if !errors.Is(err, backup.ErrUnauthentic) {
+		return err
+	}
+	old, failed := k.Open(ctx, name)
+	if failed != nil {
+		return err
+	}
+	defer old.Close()
+	if old.Manifest().Authentic == "" {
+		return fmt.Errorf("%s: its proof was not checked and would be lost: open it with its passphrase, or --trust the key that it is signed with", name)
+	}
+	return fmt.Errorf("%s: what proves that it is authentic would be lost: keep a passphrase with --new-passphrase-file FILE, or sign it with --sign FILE", name)
+}
+
+func (c *cli) printRewrapped(name string, b backup.Backup, s sealing, deleted bool) error {
+	if c.json {
+		return c.printJSON(b)
+	}
+	fmt.Fprintf(c.stdout, "Made of %s:\n  %s\n  opens with %s\n", printable(name), printable(b.Name), keyNames(s.names()))
+	for _, copy := range b.Copies {
+		if copy.Err == nil {
+			fmt.Fprintf(c.stdout, "  at %s\n", printable(copy.Location))
+		}
+	}
+	if deleted {
+		fmt.Fprintln(c.stdout, "The old one is deleted.")
+		return nil
+	}
+	fmt.Fprintln(c.stdout, "The old one is still there, and opens with the keys that it had. To delete it:")
+	for _, copy := range b.Copies {
+		path := filepath.Join(copy.Location, name)
+		if !exists(path) {
+			continue
+		}
+		files := quoted(path)
+		if note := path + ".manifest"; exists(note) {
+			files += " " + quoted(note)
+		}
+		fmt.Fprintf(c.stdout, "  rm %s\n", files)
+	}
+	return nil
+}
