@@ -19,7 +19,8 @@ type settings map[string]json.RawMessage
 
 func readSettings(ctx context.Context, db *database) (settings, error) {
 	s := settings{}
-	err := db.store.View(ctx, func(r backup.Reader) error {
+	// None of them is secret, so they can be read whatever the master key is.
+	err := db.store.store.View(ctx, func(r backup.Reader) error {
 		for record, err := range r.Records(ctx, "settings") {
 			if err != nil {
 				return err
