@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"iter"
 
@@ -15,6 +16,7 @@ type view struct {
 	conn    *sql.Conn
 	tx      transaction
 	tables  map[string]*table
+	all     []*table
 }
 
 func (v *view) table(collection string) (*table, error) {
@@ -44,9 +46,9 @@ func (v *view) records(ctx context.Context, collection string, yield func(backup
 	if err != nil {
 		return err
 	}
-	rows, err := v.conn.QueryContext(ctx, "SELECT "+t.selected+" FROM "+t.name+" ORDER BY "+t.keyColumn().quoted)
+	rows, err := v.conn.QueryContext(ctx, "SELECT "+t.selected+" FROM "+t.name+" ORDER BY "+t.order)
 	if err != nil {
-		return fmt.Errorf("read %s: %w", collection, contextError(ctx, err))
+		return v.failed(ctx, collection, err)
 	}
 	defer rows.Close()
 	row := newRow(t)
@@ -64,9 +66,13 @@ func (v *view) records(ctx context.Context, collection string, yield func(backup
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return fmt.Errorf("read %s: %w", collection, contextError(ctx, err))
+		return v.failed(ctx, collection, err)
 	}
 	return ctx.Err()
+}
+
+func (v *view) failed(ctx context.Context, collection string, err error) error {
+	return fmt.Errorf("read %s: %w", collection, explain(v.dialect, contextError(ctx, err)))
 }
 
 // A row is where the values of a row are scanned to.
@@ -125,3 +131,19 @@ func contextError(ctx context.Context, err error) error {
 	}
 	return err
 }
+
+// explain has a dialect explain an error once.
+func explain(d Dialect, err error) error {
+	var done explained
+	if err == nil || errors.As(err, &done) {
+		return err
+	}
+	if e := d.explain(err); e != err {
+		return explained{e}
+	}
+	return err
+}
+
+type explained struct{ error }
+
+func (e explained) Unwrap() error { return e.error }

@@ -35,6 +35,7 @@ type sqliteTx struct {
 	enforced bool              // the connection had foreign keys on, and gets them back
 	before   map[violation]int // what dangled when the first change was made, nil without one
 	actions  map[foreignKey]string
+	tables   []*table
 }
 
 // A foreignKey is one of a table.
@@ -83,6 +84,9 @@ func (sqlite) begin(ctx context.Context, conn *sql.Conn, write bool) (_ transact
 	return tx, nil
 }
 
+// Who waits for a lock here waits for PRAGMA busy_timeout.
+func (sqlite) conflict(error) bool { return false }
+
 func (sqlite) explain(err error) error {
 	switch {
 	case err == nil:
@@ -127,7 +131,8 @@ func (tx *sqliteTx) discard() {
 // look at foreign keys in a transaction that writes: an action of one would change
 // a row that a record is still to come for, and what only the host has of it would
 // be lost. The commit finds what has come to dangle.
-func (tx *sqliteTx) touch(ctx context.Context) (err error) {
+func (tx *sqliteTx) touch(ctx context.Context, tables []*table) (err error) {
+	tx.tables = tables
 	if tx.before, err = tx.violations(ctx); err != nil {
 		return fmt.Errorf("sqlstore: check foreign keys: %w", contextError(ctx, err))
 	}
@@ -151,20 +156,23 @@ func (tx *sqliteTx) violations(ctx context.Context) (map[violation]int, error) {
 	return found, rows.Err()
 }
 
-// alive: SQLite rolls back when the disk is full, on an I/O error, and when it
+// attempt: SQLite rolls back when the disk is full, on an I/O error, and when it
 // runs out of memory. What follows would be committed statement by statement.
-func (tx *sqliteTx) alive(ctx context.Context) bool {
-	_, err := tx.conn.ExecContext(ctx, "BEGIN")
-	if err == nil {
-		tx.rollback()
-		return false
+func (tx *sqliteTx) attempt(ctx context.Context, do func() error) (alive bool, err error) {
+	if err = do(); err == nil {
+		return true, nil
 	}
-	return strings.Contains(err.Error(), "within a transaction")
+	_, inside := tx.conn.ExecContext(ctx, "BEGIN")
+	if inside == nil {
+		tx.rollback()
+		return false, err
+	}
+	return strings.Contains(inside.Error(), "within a transaction"), err
 }
 
-func (tx *sqliteTx) commit(ctx context.Context, tables []*table) error {
+func (tx *sqliteTx) commit(ctx context.Context) error {
 	if tx.before != nil {
-		if err := tx.settle(ctx, tables); err != nil {
+		if err := tx.settle(ctx, tx.tables); err != nil {
 			tx.rollback()
 			return err
 		}
@@ -306,7 +314,7 @@ func (tx *sqliteTx) dangling(ctx context.Context, news []violation, tables []*ta
 	const shown = 10
 	var named []string
 	for _, v := range news[:min(shown, len(news))] {
-		named = append(named, tx.describe(ctx, v, tables))
+		named = append(named, tx.words(ctx, v, tables))
 	}
 	if len(news) > shown {
 		named = append(named, fmt.Sprintf("and %d more", len(news)-shown))
@@ -314,8 +322,8 @@ func (tx *sqliteTx) dangling(ctx context.Context, news []violation, tables []*ta
 	return fmt.Errorf("%w: %s", backup.ErrDangling, strings.Join(named, "; "))
 }
 
-// describe says in words which row v is about, as well as it can be found out.
-func (tx *sqliteTx) describe(ctx context.Context, v violation, tables []*table) string {
+// words says which row v is about, as well as it can be found out.
+func (tx *sqliteTx) words(ctx context.Context, v violation, tables []*table) string {
 	row := "a row"
 	if v.row.Valid {
 		row = fmt.Sprintf("row %d", v.row.Int64)
@@ -369,10 +377,11 @@ func affinityOf(declared string, strict bool) affinity {
 	}
 }
 
-func (d sqlite) describe(ctx context.Context, conn *sql.Conn, declared Table) (*table, error) {
+func (tx *sqliteTx) describe(ctx context.Context, declared Table) (*table, error) {
 	t := &table{collection: declared.Collection}
+	var d sqlite
 	var strict bool
-	err := conn.QueryRowContext(ctx, `SELECT name, strict, (SELECT coalesce(max(s.sql LIKE '%conflict%'), 0) FROM main.sqlite_schema s WHERE s.type = 'table' AND s.name = l.name)
+	err := tx.conn.QueryRowContext(ctx, `SELECT name, strict, (SELECT coalesce(max(s.sql LIKE '%conflict%'), 0) FROM main.sqlite_schema s WHERE s.type = 'table' AND s.name = l.name)
 		FROM pragma_table_list l WHERE schema = 'main' AND name = ? COLLATE NOCASE`, declared.Name).Scan(&t.plain, &strict, &t.resolves)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, errors.New("there is no such table")
@@ -381,7 +390,7 @@ func (d sqlite) describe(ctx context.Context, conn *sql.Conn, declared Table) (*
 		return nil, contextError(ctx, err)
 	}
 	t.name = quote(t.plain)
-	columns, primary, err := d.columns(ctx, conn, t.plain, strict)
+	columns, primary, err := d.columns(ctx, tx.conn, t.plain, strict)
 	if err != nil {
 		return nil, contextError(ctx, err)
 	}
@@ -398,8 +407,10 @@ func (d sqlite) describe(ctx context.Context, conn *sql.Conn, declared Table) (*
 		if err := d.kind(c, i == t.key); err != nil {
 			return nil, fmt.Errorf("column %q: %w", c.Name, err)
 		}
+		c.read = d.read(c)
 	}
-	if err := d.unique(ctx, conn, t, primary); err != nil {
+	t.order = t.keyColumn().quoted
+	if err := d.unique(ctx, tx.conn, t, primary); err != nil {
 		return nil, contextError(ctx, err)
 	}
 	return t, nil
@@ -529,7 +540,8 @@ func (c *column) tagged() bool {
 	return false
 }
 
-func (sqlite) column(c *column) string {
+// read returns the expression that reads c exactly as it is stored.
+func (sqlite) read(c *column) string {
 	switch {
 	case c.tagged():
 		return "CASE typeof(" + c.quoted + ") WHEN 'text' THEN 'T'||" + c.quoted + " ELSE " + c.quoted + " END"
@@ -537,6 +549,10 @@ func (sqlite) column(c *column) string {
 		return "+" + c.quoted // without the declared type: some drivers make booleans of it
 	}
 	return c.quoted
+}
+
+func (sqlite) match(c *column, n int) string {
+	return c.quoted + " IN (?" + strings.Repeat(",?", n-1) + ")"
 }
 
 func (sqlite) upsert(t *table, set []*column, rows int) string {
@@ -620,9 +636,7 @@ func (sqlite) append(dst []byte, c *column, v any) ([]byte, error) {
 	case []byte:
 		switch c.Kind {
 		case Blob:
-			dst = append(dst, '"')
-			dst = base64.StdEncoding.AppendEncode(dst, v)
-			return append(dst, '"'), nil
+			return appendBlob(dst, v), nil
 		case JSONBytes:
 			return sqljson.AppendCompact(dst, v)
 		}
@@ -688,11 +702,7 @@ func (sqlite) bind(c *column, json string) (any, error) {
 		case err != nil:
 			return nil, err
 		case c.Kind == Blob:
-			b, err := base64.StdEncoding.Strict().DecodeString(s)
-			if err != nil || strings.ContainsAny(s, "\r\n") {
-				return nil, fmt.Errorf("%w: the text is not base64", backup.ErrInvalid)
-			}
-			return b, nil
+			return decodeBlob(s)
 		case c.Kind == Integer || c.Kind == Real:
 			return nil, cannot("text", c)
 		case c.affinity >= numeric && looksNumeric(s):
@@ -702,6 +712,18 @@ func (sqlite) bind(c *column, json string) (any, error) {
 	default:
 		return nil, cannot("an array or object", c)
 	}
+}
+
+func appendBlob(dst, b []byte) []byte {
+	return append(base64.StdEncoding.AppendEncode(append(dst, '"'), b), '"')
+}
+
+func decodeBlob(s string) ([]byte, error) {
+	b, err := base64.StdEncoding.Strict().DecodeString(s)
+	if err != nil || strings.ContainsAny(s, "\r\n") {
+		return nil, fmt.Errorf("%w: the text is not base64", backup.ErrInvalid)
+	}
+	return b, nil
 }
 
 func cannot(what string, c *column) error {
@@ -715,7 +737,7 @@ func cannot(what string, c *column) error {
 func bindNumber(c *column, json string) (any, error) {
 	if c.affinity == real || c.Kind != Integer && strings.ContainsAny(json, ".eE") {
 		v, err := strconv.ParseFloat(json, 64)
-		if err != nil || !exact(json, v) {
+		if err != nil || !exact(json, v, 64) {
 			return nil, errChanged
 		}
 		return v, nil
@@ -727,10 +749,10 @@ func bindNumber(c *column, json string) (any, error) {
 	return v, nil
 }
 
-// exact tells whether the number json is what is written for v.
-func exact(json string, v float64) bool {
-	var buf [32]byte
-	written := string(appendReal(buf[:0], v, false))
+// exact tells whether the number json is what is written for v, which has 32 or
+// 64 bits.
+func exact(json string, v float64, bits int) bool {
+	written := strconv.FormatFloat(v, 'g', -1, bits)
 	if json == written {
 		return true
 	}

@@ -30,19 +30,13 @@
 //
 // # What else the database does
 //
-// Foreign keys are enforced, whatever the connection says, but not before the
-// commit: the order of changes does not matter. Rows of declared tables are
-// changed by records only. In a table that is not declared, a row that refers to
-// a deleted record is deleted or loses its reference at the commit, if its
-// foreign key says ON DELETE CASCADE or SET NULL. Anything else that would be
-// left dangling is an error, and nothing is changed: a foreign key without these
-// actions, a row WITHOUT ROWID, and a row that refers to a column that records
-// can change, since ON UPDATE is not carried out. The commit looks at every row
-// that has a foreign key.
+// The order of changes does not matter to references: what would break one for
+// the moment does not. Rows of declared tables are changed by records only,
+// whatever the actions of their foreign keys are. A reference that is left
+// dangling is a [backup.ErrDangling], and nothing is changed.
 //
 // Other constraints hold at each step. Records that exchange the values of a
-// UNIQUE column other than the key fail a restore, which is rolled back. ON
-// CONFLICT clauses of a table have no effect: a conflict is an error. Triggers
+// UNIQUE column other than the key fail a restore, which is rolled back. Triggers
 // run as for any other writer.
 //
 // # SQLite
@@ -56,6 +50,52 @@
 // so that it is read again as the same one; outside of REAL columns it has a
 // point or an exponent, which tells it from an integer. Dates and times are what
 // the host has stored, text or number.
+//
+// Foreign keys are enforced, whatever the connection says, but not before the
+// commit. In a table that is not declared, a row that refers to a deleted record
+// is deleted or loses its reference at the commit, if its foreign key says ON
+// DELETE CASCADE or SET NULL. Anything else that would be left dangling is an
+// error: a foreign key without these actions, a row WITHOUT ROWID, and a row that
+// refers to a column that records can change, since ON UPDATE is not carried out.
+// The commit looks at every row that has a foreign key. ON CONFLICT clauses of a
+// table have no effect: a conflict is an error.
+//
+// # PostgreSQL
+//
+// View is one REPEATABLE READ transaction that only reads. Update locks the
+// declared tables in EXCLUSIVE mode from the beginning, in the order of
+// [Store.Tables]: others go on reading them and wait to write. A deadlock with
+// them is an error that wraps the driver's, or begins again: [Store.Retries].
+// Neither is ended by the statement_timeout of the connection; lock_timeout
+// holds. The user of the connection needs no more than SELECT, INSERT, UPDATE and
+// DELETE on tables, SELECT and UPDATE on sequences. Rows that a policy hides from
+// it are an error.
+//
+// A table may be in another schema: "schema.table". Names are case-sensitive.
+// Keys are text, integers or uuid; records come in the order of their bytes or
+// numbers.
+//
+// Integers, numeric and floating-point numbers are numbers with all their digits,
+// json and jsonb are embedded (jsonb has an order of members and a form of numbers
+// of its own), bytea is base64, an array is an array of what PostgreSQL's to_json
+// makes of its elements, and anything else the text that PostgreSQL has for it,
+// whatever the session is set to: dates in ISO form, intervals as P1DT2H, and
+// timestamps as RFC 3339 has them, "2024-01-15T10:30:00.5Z" with a time zone and
+// without Z without one. Arrays of json, bytea, domains and types that are not
+// built in are text too. NaN and infinite numbers are an error that names the record, unless
+// their column is taken for [Text]. A value in another form than that in which
+// it is read (another time zone, more digits than the column has) is refused.
+//
+// Explicit values of serial and identity columns are stored. Their sequences are
+// then set to go on behind the last, never back; they stay there if the commit
+// fails. An identity column that is GENERATED ALWAYS can only be the key.
+//
+// Constraints that are DEFERRABLE are deferred, unique ones too. Where a foreign
+// key is not, a record that a row of a declared table still refers to is deleted
+// at the end, and a reference that comes before what it refers to is NULL until
+// then. If its column is NOT NULL, declare it in Refs of the [backup.App], or
+// make it DEFERRABLE. To tables that are not declared the database does, at each
+// step, what their foreign keys say.
 package sqlstore
 
 import (
@@ -77,8 +117,14 @@ import (
 // still.
 type Store struct {
 	DB      *sql.DB
-	Dialect Dialect // SQLite
+	Dialect Dialect // SQLite, PostgreSQL
 	Tables  []Table
+
+	// Retries is how often Update begins again if the database ends its
+	// transaction for what others do at the same time: a deadlock or a
+	// serialization failure. Zero returns the error of the first. SQLite has
+	// neither.
+	Retries int
 }
 
 // A Table says which table holds a collection, and how.
@@ -126,7 +172,10 @@ type Column struct {
 	OmitNull bool
 }
 
-// Kind is what a column holds.
+// Kind is what a column holds. Each says what it is in SQLite; in PostgreSQL, where
+// columns have types, [Text] takes any column but bytea for its text, and the
+// others say what Auto would, but for JSON in text, booleans in integers, and
+// JSONBytes in bytea.
 type Kind int
 
 const (
@@ -155,14 +204,11 @@ func (k Kind) String() string {
 // A Dialect is what is particular to a database.
 type Dialect interface {
 	// begin starts a transaction on conn that sees one point in time from now
-	// on. One that writes keeps other writers out.
+	// on, or keeps other writers out.
 	begin(ctx context.Context, conn *sql.Conn, write bool) (transaction, error)
 
-	// describe looks a table up in the database.
-	describe(ctx context.Context, conn *sql.Conn, t Table) (*table, error)
-
-	// column returns the expression that reads c exactly as it is stored.
-	column(c *column) string
+	// match returns the condition that the key c is one of n arguments.
+	match(c *column, n int) string
 
 	// upsert returns the statement that inserts rows with the columns set, or
 	// overwrites the whole of those that exist.
@@ -184,17 +230,24 @@ type Dialect interface {
 
 	// explain adds to an error of the database what to do next.
 	explain(err error) error
+
+	// conflict tells whether an error comes from what others do at the same time,
+	// and the same transaction may succeed the next time.
+	conflict(err error) bool
 }
 
 // A transaction ends exactly once, by commit or by rollback. If commit fails,
-// nothing has been changed.
+// nothing has been changed, or the error says that this is not known.
 type transaction interface {
-	// touch is called before the first change.
-	touch(ctx context.Context) error
-	// alive tells whether the transaction goes on after an error: the database
-	// ends it itself where it must.
-	alive(ctx context.Context) bool
-	commit(ctx context.Context, tables []*table) error
+	// describe looks a table up in the database, and keeps other writers out of it
+	// in a transaction that writes.
+	describe(ctx context.Context, t Table) (*table, error)
+	// touch is called before the first change of any of the tables.
+	touch(ctx context.Context, tables []*table) error
+	// attempt does something of which nothing is left if it fails, and tells
+	// whether the transaction goes on: the database ends it itself where it must.
+	attempt(ctx context.Context, do func() error) (alive bool, err error)
+	commit(ctx context.Context) error
 	rollback()
 }
 
@@ -209,11 +262,20 @@ func (s Store) View(ctx context.Context, read func(backup.Reader) error) error {
 	return s.run(ctx, false, func(v *view) error { return read(v) })
 }
 
-// Update calls write once, with a Writer on one transaction that keeps other
-// writers out from the beginning. A reference that would be dangling after the
-// commit is a [backup.ErrDangling] that names table and rows; those that were
-// dangling before do not matter.
+// Update calls write with a Writer on one transaction that keeps other writers out
+// from the beginning: once, unless there are Retries. A reference that would be
+// dangling after the commit is a [backup.ErrDangling] that names table and rows;
+// those that were dangling before do not matter.
 func (s Store) Update(ctx context.Context, write func(backup.Writer) error) error {
+	for try := 0; ; try++ {
+		err := s.update(ctx, write)
+		if err == nil || try >= s.Retries || !s.Dialect.conflict(err) {
+			return err
+		}
+	}
+}
+
+func (s Store) update(ctx context.Context, write func(backup.Writer) error) error {
 	return s.run(ctx, true, func(v *view) error {
 		w := &writer{view: v}
 		defer w.close()
@@ -221,7 +283,10 @@ func (s Store) Update(ctx context.Context, write func(backup.Writer) error) erro
 			return err
 		}
 		// What has failed may have been done in part.
-		return w.failed
+		if w.failed != nil {
+			return w.failed
+		}
+		return w.settle(ctx)
 	})
 }
 
@@ -248,9 +313,8 @@ func (s Store) run(ctx context.Context, write bool, f func(*view) error) error {
 		}
 	}()
 	v := &view{dialect: s.Dialect, conn: conn, tx: tx, tables: map[string]*table{}}
-	var all []*table
 	for _, declared := range s.Tables {
-		t, err := s.describe(ctx, conn, declared)
+		t, err := s.describe(ctx, tx, declared)
 		if err != nil {
 			return err
 		}
@@ -258,7 +322,7 @@ func (s Store) run(ctx context.Context, write bool, f func(*view) error) error {
 			return fmt.Errorf("sqlstore: two tables of the collection %q", t.collection)
 		}
 		v.tables[t.collection] = t
-		all = append(all, t)
+		v.all = append(v.all, t)
 	}
 	if err := f(v); err != nil {
 		return err
@@ -268,21 +332,21 @@ func (s Store) run(ctx context.Context, write bool, f func(*view) error) error {
 	}
 	if write {
 		over = true
-		return tx.commit(ctx, all)
+		return tx.commit(ctx)
 	}
 	return nil
 }
 
-func (s Store) describe(ctx context.Context, conn *sql.Conn, declared Table) (*table, error) {
+func (s Store) describe(ctx context.Context, tx transaction, declared Table) (*table, error) {
 	if declared.Collection == "" {
 		return nil, errors.New("sqlstore: a Table without Collection")
 	}
 	if declared.Name == "" {
 		declared.Name = declared.Collection
 	}
-	t, err := s.Dialect.describe(ctx, conn, declared)
+	t, err := tx.describe(ctx, declared)
 	if err != nil {
-		return nil, fmt.Errorf("sqlstore: collection %q in table %q: %w", declared.Collection, declared.Name, err)
+		return nil, fmt.Errorf("sqlstore: collection %q in table %q: %w", declared.Collection, declared.Name, explain(s.Dialect, err))
 	}
-	return t, t.prepare(s.Dialect)
+	return t, t.prepare()
 }

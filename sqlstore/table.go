@@ -20,9 +20,19 @@ type table struct {
 	value      int       // index of the value of a Map, -1 for a List
 	resolves   bool      // a constraint may have an ON CONFLICT clause, which would drop rows silently
 
+	order    string         // the expression that rows are read in the order of
 	selected string         // the columns to read: "a", "b"
 	index    map[string]int // columns by the name of their member
 	defaults int            // how many columns have one
+
+	// What a database that looks at foreign keys at each step makes necessary.
+	unless    string    // " AND …": rows that must not be deleted yet
+	referrers []string  // tables with rows for which that is so
+	loose     []*column // refer to declared tables, and may do so later
+
+	written bool // a record was put
+
+	pg pgTable
 }
 
 type column struct {
@@ -32,6 +42,9 @@ type column struct {
 	affinity affinity
 	def      string // the SQL of its default, empty for NULL
 	lone     bool   // the value of a Map
+	read     string // the expression that reads it exactly as it is stored
+
+	pg pgColumn
 
 	prefix      []byte // "name": with quotes and colon
 	name        string // the name with its quotes
@@ -41,11 +54,11 @@ type column struct {
 func (t *table) keyColumn() *column { return t.columns[t.key] }
 
 // prepare works out what is needed again and again.
-func (t *table) prepare(d Dialect) error {
+func (t *table) prepare() error {
 	t.index = map[string]int{}
 	var exprs []string
 	for i, c := range t.columns {
-		exprs = append(exprs, d.column(c))
+		exprs = append(exprs, c.read)
 		c.defaultSlot = -1
 		if c.def != "" && !c.OmitNull && i != t.key {
 			c.defaultSlot = t.defaults
@@ -70,6 +83,9 @@ func (t *table) prepare(d Dialect) error {
 // as the database has them.
 func (t *table) declare(d Table, columns []*column) error {
 	find := func(name string) int {
+		if i := slices.IndexFunc(columns, func(c *column) bool { return c.Name == name }); i >= 0 {
+			return i
+		}
 		return slices.IndexFunc(columns, func(c *column) bool { return strings.EqualFold(c.Name, name) })
 	}
 	for _, given := range d.Columns {

@@ -31,6 +31,7 @@ type writer struct {
 	*view
 	touched bool
 	failed  error // the first failure: nothing is changed after it, nor committed
+	waiting map[*table]*waiting
 	stmts   map[string]*sql.Stmt
 	puts    map[*table]map[string]*put
 
@@ -61,7 +62,7 @@ func (w *writer) change(ctx context.Context, collection string) (*table, error) 
 	}
 	if !w.touched {
 		w.touched = true
-		if err := w.tx.touch(ctx); err != nil {
+		if err := w.tx.touch(ctx, w.all); err != nil {
 			return nil, err
 		}
 	}
@@ -101,7 +102,7 @@ func (w *writer) Keys(ctx context.Context, collection string) iter.Seq2[string, 
 }
 
 func (w *writer) keys(ctx context.Context, t *table, yield func(string) bool) error {
-	rows, err := w.conn.QueryContext(ctx, "SELECT "+w.dialect.column(t.keyColumn())+" FROM "+t.name)
+	rows, err := w.conn.QueryContext(ctx, "SELECT "+t.keyColumn().read+" FROM "+t.name)
 	if err != nil {
 		return fmt.Errorf("read the keys of %s: %w", t.collection, contextError(ctx, err))
 	}
@@ -117,6 +118,9 @@ func (w *writer) keys(ctx context.Context, t *table, yield func(string) bool) er
 		key, err := w.dialect.keyText(t.keyColumn(), cell)
 		if err != nil {
 			return t.fail("", t.keyColumn(), err)
+		}
+		if w.goes(t, key) {
+			continue
 		}
 		if !yield(key) {
 			return nil
@@ -136,16 +140,26 @@ func (w *writer) Lookup(ctx context.Context, collection string, keys []string) (
 	}
 	w.buf, w.records, w.ends = w.buf[:0], w.records[:0], w.ends[:0]
 	row := newRow(t)
-	err = w.in(ctx, t, keys, "SELECT "+t.selected+" FROM ", func(s *sql.Stmt, args []any) error {
+	if len(keys) > 0 {
+		if err := w.settleReferences(ctx, t, keys); err != nil {
+			return nil, w.fail(err)
+		}
+	}
+	err = w.in(ctx, t, keys, "SELECT "+t.selected+" FROM "+t.name, "", func(s *sql.Stmt, args []any) error {
 		rows, err := s.QueryContext(ctx, args...)
 		if err != nil {
 			return err
 		}
 		defer rows.Close()
 		for rows.Next() {
+			start := len(w.buf)
 			var key string
 			if key, w.buf, err = row.scan(w.dialect, rows, w.buf); err != nil {
 				return err
+			}
+			if w.goes(t, key) {
+				w.buf = w.buf[:start]
+				continue
 			}
 			w.records = append(w.records, backup.Record{Key: key})
 			w.ends = append(w.ends, len(w.buf))
@@ -167,13 +181,7 @@ func (w *writer) Lookup(ctx context.Context, collection string, keys []string) (
 func (w *writer) Delete(ctx context.Context, collection string, keys []string) error {
 	t, err := w.change(ctx, collection)
 	if err == nil {
-		err = w.in(ctx, t, keys, "DELETE FROM ", func(s *sql.Stmt, args []any) error {
-			_, err := s.ExecContext(ctx, args...)
-			return err
-		})
-		if err != nil {
-			err = fmt.Errorf("delete records of %s: %w", collection, contextError(ctx, err))
-		}
+		err = w.remove(ctx, t, keys)
 	}
 	return w.fail(err)
 }
@@ -184,15 +192,15 @@ func (w *writer) fail(err error) error {
 	if errors.Is(err, w.failed) {
 		return err // explained already
 	}
-	err = w.dialect.explain(err)
+	err = explain(w.dialect, err)
 	if w.failed == nil {
 		w.failed = err
 	}
 	return err
 }
 
-// in runs a statement on the rows with the given keys.
-func (w *writer) in(ctx context.Context, t *table, keys []string, verb string, run func(*sql.Stmt, []any) error) error {
+// in runs a statement on the rows with the given keys that also meets a condition.
+func (w *writer) in(ctx context.Context, t *table, keys []string, statement, and string, run func(*sql.Stmt, []any) error) error {
 	most := min(inKeys, w.dialect.maxArgs())
 	for len(keys) > 0 {
 		n := min(most, len(keys))
@@ -212,7 +220,7 @@ func (w *writer) in(ctx context.Context, t *table, keys []string, verb string, r
 			args = append(args, args[len(args)-1])
 		}
 		w.args = args
-		s, err := w.stmt(ctx, verb+t.name+" WHERE "+t.keyColumn().quoted+" IN (?"+strings.Repeat(",?", size-1)+")")
+		s, err := w.stmt(ctx, statement+" WHERE "+w.dialect.match(t.keyColumn(), size)+and)
 		if err != nil {
 			return err
 		}
@@ -238,6 +246,7 @@ type put struct {
 func (w *writer) Put(ctx context.Context, collection string, records []backup.Record) error {
 	t, err := w.change(ctx, collection)
 	if err == nil {
+		t.written = true
 		err = w.put(ctx, t, records)
 		for _, p := range w.puts[t] { // forget what a failure has left
 			clear(p.args)
@@ -277,6 +286,7 @@ func (w *writer) put(ctx context.Context, t *table, records []backup.Record) err
 			p.args = append(p.args, values[i])
 		}
 		p.keys = append(p.keys, r.Key)
+		w.overwritten(t, r.Key)
 		if len(p.keys) == p.most {
 			if err := w.flush(ctx, p); err != nil {
 				return err
@@ -380,18 +390,18 @@ func (w *writer) flush(ctx context.Context, p *put) error {
 			rows = 1 << (bits.Len(uint(len(keys))) - 1)
 		}
 		n := rows * len(p.set)
-		err := w.exec(ctx, p, args[:n], rows)
-		if err != nil && rows > 1 && ctx.Err() == nil && w.tx.alive(ctx) {
+		alive, err := w.attempt(ctx, p, args[:n], keys[:rows])
+		if err != nil && rows > 1 && alive {
 			// One of the rows is refused: which?
 			for i := range rows {
-				if one := w.exec(ctx, p, args[i*len(p.set):(i+1)*len(p.set)], 1); one != nil {
-					return p.t.fail(keys[i], nil, one)
+				if _, one := w.attempt(ctx, p, args[i*len(p.set):(i+1)*len(p.set)], keys[i:i+1]); one != nil {
+					return p.t.fail(keys[i], nil, explain(w.dialect, one))
 				}
 			}
 		}
 		if err != nil {
 			if err = contextError(ctx, err); ctx.Err() == nil && rows == 1 {
-				return p.t.fail(keys[0], nil, err)
+				return p.t.fail(keys[0], nil, explain(w.dialect, err))
 			}
 			return fmt.Errorf("write records of %s: %w", p.t.collection, err)
 		}
@@ -400,6 +410,24 @@ func (w *writer) flush(ctx context.Context, p *put) error {
 	clear(p.args)
 	p.args, p.keys = p.args[:0], p.keys[:0]
 	return nil
+}
+
+// attempt stores rows, if need be with references that wait.
+func (w *writer) attempt(ctx context.Context, p *put, args []any, keys []string) (alive bool, err error) {
+	alive, err = w.tx.attempt(ctx, func() error { return w.exec(ctx, p, args, len(keys)) })
+	alive = alive && ctx.Err() == nil
+	if err == nil || !alive || len(p.t.loose) == 0 || !w.dialect.(stepwise).dangles(err) {
+		return alive, err
+	}
+	without, later := p.withoutReferences(args, keys)
+	if len(later) == 0 {
+		return true, err
+	}
+	if again, e := w.tx.attempt(ctx, func() error { return w.exec(ctx, p, without, len(keys)) }); e != nil {
+		return again, err
+	}
+	w.refersLater(p.t, later)
+	return true, nil
 }
 
 func (w *writer) exec(ctx context.Context, p *put, args []any, rows int) error {

@@ -29,7 +29,9 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	stopServices()
+	os.Exit(code)
 }
 
 // runChild says when it begins, what it has come to, and how long it took, for

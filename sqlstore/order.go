@@ -1,0 +1,271 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/tomo-project/backup"
+)
+
+// Some databases look at foreign keys, and carry out their actions, at each
+// statement. There, what would break a reference for the moment waits for the end
+// of the transaction:
+//
+//   - a row that a row of a declared table refers to is deleted when that has been
+//     changed or is gone: its foreign key could refuse, or take rows with it that a
+//     record is still to come for,
+//   - a reference to a row that is still to come is NULL until then, if it can be.
+
+// stepwise is what the dialect of such a database implements too.
+type stepwise interface {
+	// dangles tells whether a statement was refused for a foreign key, and would
+	// not be if what it refers to were there.
+	dangles(err error) bool
+	// update returns the statement that sets columns in a number of rows. Its
+	// arguments are, for each row, the key and the values.
+	update(t *table, set []*column, rows int) string
+}
+
+// waiting is what waits in a table.
+type waiting struct {
+	deletes    map[string]bool  // by key
+	references map[string][]any // by key: what belongs in the columns of table.loose
+}
+
+func (w *writer) wait(t *table) *waiting {
+	if w.waiting == nil {
+		w.waiting = map[*table]*waiting{}
+	}
+	if w.waiting[t] == nil {
+		w.waiting[t] = &waiting{map[string]bool{}, map[string][]any{}}
+	}
+	return w.waiting[t]
+}
+
+// goes tells whether the row under a key is deleted, but for the statement.
+func (w *writer) goes(t *table, key string) bool {
+	return w.waiting[t] != nil && w.waiting[t].deletes[key]
+}
+
+// overwritten forgets what waits for a row.
+func (w *writer) overwritten(t *table, key string) {
+	if wait := w.waiting[t]; wait != nil {
+		delete(wait.deletes, key)
+		delete(wait.references, key)
+	}
+}
+
+// Records implements [backup.Reader] with what the transaction sees.
+func (w *writer) Records(ctx context.Context, collection string) iter.Seq2[backup.Record, error] {
+	return func(yield func(backup.Record, error) bool) {
+		t, err := w.table(collection)
+		if err == nil {
+			err = w.settleReferences(ctx, t, nil)
+		}
+		if err != nil {
+			yield(backup.Record{}, w.fail(err))
+			return
+		}
+		for r, err := range w.view.Records(ctx, collection) {
+			if err == nil && w.goes(t, r.Key) {
+				continue
+			}
+			if !yield(r, w.fail(err)) {
+				return
+			}
+		}
+	}
+}
+
+// remove deletes the rows with the given keys, now or later.
+func (w *writer) remove(ctx context.Context, t *table, keys []string) error {
+	err := w.in(ctx, t, keys, "DELETE FROM "+t.name, t.unless, func(s *sql.Stmt, args []any) error {
+		_, err := s.ExecContext(ctx, args...)
+		return err
+	})
+	if err == nil && t.unless != "" {
+		for _, key := range keys {
+			w.overwritten(t, key)
+		}
+		err = w.in(ctx, t, keys, "SELECT "+t.keyColumn().read+" FROM "+t.name, "", func(s *sql.Stmt, args []any) error {
+			rows, err := s.QueryContext(ctx, args...)
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			for rows.Next() {
+				var cell any
+				if err := rows.Scan(&cell); err != nil {
+					return err
+				}
+				key, err := w.dialect.keyText(t.keyColumn(), cell)
+				if err != nil {
+					return err
+				}
+				w.wait(t).deletes[key] = true
+			}
+			return rows.Err()
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("delete records of %s: %w", t.collection, explain(w.dialect, contextError(ctx, err)))
+	}
+	return nil
+}
+
+// settle does what waits.
+func (w *writer) settle(ctx context.Context) error {
+	for _, t := range w.all {
+		if err := w.settleReferences(ctx, t, nil); err != nil {
+			return err
+		}
+	}
+	return w.settleDeletes(ctx)
+}
+
+func (w *writer) settleDeletes(ctx context.Context) error {
+	cut := false
+	for {
+		left, changed := []string(nil), false
+		for _, t := range w.all {
+			if w.waiting[t] == nil || len(w.waiting[t].deletes) == 0 {
+				continue
+			}
+			keys := slices.Sorted(maps.Keys(w.waiting[t].deletes))
+			if err := w.remove(ctx, t, keys); err != nil {
+				return err
+			}
+			n := len(w.waiting[t].deletes)
+			changed = changed || n < len(keys)
+			if n > 0 {
+				left = append(left, fmt.Sprintf("table %q: %s (from %s)", t.plain, some(slices.Sorted(maps.Keys(w.waiting[t].deletes))), strings.Join(t.referrers, ", ")))
+			}
+		}
+		switch {
+		case len(left) == 0:
+			return nil
+		case changed:
+		case cut:
+			return fmt.Errorf("%w: rows that stay refer to rows that are deleted, %s", backup.ErrDangling, strings.Join(left, "; "))
+		default:
+			// They may refer to each other.
+			cut = true
+			if err := w.cut(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// cut takes the references out of the rows that are going to be deleted.
+func (w *writer) cut(ctx context.Context) error {
+	for _, t := range w.all {
+		if w.waiting[t] == nil || len(t.loose) == 0 {
+			continue
+		}
+		var set []string
+		for _, c := range t.loose {
+			set = append(set, c.quoted+" = NULL")
+		}
+		keys := slices.Sorted(maps.Keys(w.waiting[t].deletes))
+		err := w.in(ctx, t, keys, "UPDATE "+t.name+" SET "+strings.Join(set, ", "), "", func(s *sql.Stmt, args []any) error {
+			_, err := s.ExecContext(ctx, args...)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("delete records of %s: %w", t.collection, explain(w.dialect, contextError(ctx, err)))
+		}
+	}
+	return nil
+}
+
+// withoutReferences returns the arguments of rows with NULL for the references
+// that may wait, and these by key.
+func (p *put) withoutReferences(args []any, keys []string) (without []any, later map[string][]any) {
+	var at []int // columns of loose among those that are set
+	for _, c := range p.t.loose {
+		at = append(at, slices.IndexFunc(p.set, func(i int) bool { return p.t.columns[i] == c }))
+	}
+	without, later = slices.Clone(args), map[string][]any{}
+	for row, key := range keys {
+		values, any := make([]any, len(at)), false
+		for i, column := range at {
+			if column < 0 {
+				continue
+			}
+			cell := &without[row*len(p.set)+column]
+			values[i], any = *cell, any || *cell != nil
+			*cell = nil
+		}
+		if any {
+			later[key] = values
+		}
+	}
+	return without, later
+}
+
+func (w *writer) refersLater(t *table, later map[string][]any) {
+	maps.Copy(w.wait(t).references, later)
+}
+
+// settleReferences writes the references that wait in a table. With keys it does
+// so only if it concerns one of them.
+func (w *writer) settleReferences(ctx context.Context, t *table, keys []string) error {
+	if w.waiting[t] == nil || len(w.waiting[t].references) == 0 {
+		return nil
+	}
+	wait := w.waiting[t].references
+	if keys != nil && !slices.ContainsFunc(keys, func(key string) bool { return wait[key] != nil }) {
+		return nil
+	}
+	for keys := range slices.Chunk(slices.Sorted(maps.Keys(wait)), putRows) {
+		alive, err := w.refer(ctx, t, keys)
+		for i := 0; err != nil && alive && i < len(keys); i++ {
+			if _, one := w.refer(ctx, t, keys[i:i+1]); one != nil {
+				return t.fail(keys[i], t.loose[0], explain(w.dialect, one))
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("write records of %s: %w", t.collection, explain(w.dialect, contextError(ctx, err)))
+		}
+	}
+	clear(wait)
+	return nil
+}
+
+func (w *writer) refer(ctx context.Context, t *table, keys []string) (alive bool, err error) {
+	var args []any
+	for _, key := range keys {
+		arg, ok := w.dialect.keyArg(t.keyColumn(), key)
+		if !ok {
+			return false, errors.New("a key that the column cannot hold")
+		}
+		args = append(append(args, arg), w.waiting[t].references[key]...)
+	}
+	return w.tx.attempt(ctx, func() error {
+		s, err := w.stmt(ctx, w.dialect.(stepwise).update(t, t.loose, len(keys)))
+		if err == nil {
+			_, err = s.ExecContext(ctx, args...)
+		}
+		return err
+	})
+}
+
+// some lists keys for an error.
+func some(keys []string) string {
+	const shown = 10
+	var named []string
+	for _, key := range keys[:min(shown, len(keys))] {
+		named = append(named, fmt.Sprintf("%q", key))
+	}
+	if len(keys) > shown {
+		named = append(named, fmt.Sprintf("and %d more", len(keys)-shown))
+	}
+	return strings.Join(named, ", ")
+}

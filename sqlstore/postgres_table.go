@@ -1,0 +1,243 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A pgTable and a pgColumn are what PostgreSQL tells of a table and a column.
+type (
+	pgTable struct{ oid int64 }
+
+	pgColumn struct {
+		attnum    int
+		base      string // name of the type, of the one below a domain
+		modified  bool   // it has a length, precision or scale
+		array     bool   // of values that JSON has a form for
+		nullable  bool
+		collated  bool   // texts that differ may be the same
+		generated string // "a" for GENERATED ALWAYS AS IDENTITY
+		write     string // the expression that makes a value of the text in v.cN
+	}
+)
+
+func (tx *postgresTx) describe(ctx context.Context, declared Table) (*table, error) {
+	t := &table{collection: declared.Collection}
+	schema, name, qualified := strings.Cut(declared.Name, ".")
+	names := []string{quote(declared.Name)}
+	if qualified {
+		names = append(names, quote(schema)+"."+quote(name))
+	}
+	var kind string
+	var inherited bool
+	err := sql.ErrNoRows
+	for i := 0; i < len(names) && errors.Is(err, sql.ErrNoRows); i++ {
+		err = tx.conn.QueryRowContext(ctx, `SELECT c.oid::int8, c.relname::text, quote_ident(n.nspname)||'.'||quote_ident(c.relname), c.relkind::text,
+			c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid)
+			FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1::text)`, names[i]).Scan(&t.pg.oid, &t.plain, &t.name, &kind, &inherited)
+	}
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, errors.New("there is no such table that the user of the connection can see (names are case-sensitive)")
+	case err != nil:
+		return nil, contextError(ctx, err)
+	case kind != "r" && kind != "p":
+		return nil, errors.New("it is not a table")
+	case inherited:
+		return nil, errors.New("other tables inherit from it")
+	}
+	if tx.write {
+		if err := tx.exec(ctx, "LOCK TABLE "+t.name+" IN EXCLUSIVE MODE"); err != nil {
+			return nil, contextError(ctx, err)
+		}
+	}
+	columns, err := tx.columns(ctx, t)
+	if err != nil {
+		return nil, contextError(ctx, err)
+	}
+	primary, unique, err := tx.keys(ctx, t)
+	if err != nil {
+		return nil, contextError(ctx, err)
+	}
+	if declared.Key == "" {
+		if len(primary) != 1 {
+			return nil, fmt.Errorf("the primary key has %d columns: name the one that is unique in Table.Key", len(primary))
+		}
+		declared.Key = primary[0]
+	}
+	if err := t.declare(declared, columns); err != nil {
+		return nil, err
+	}
+	for i, c := range t.columns {
+		if err := c.settle(t, i); err != nil {
+			return nil, fmt.Errorf("column %q: %w", c.Name, err)
+		}
+	}
+	key := t.keyColumn()
+	if !slices.Contains(unique, key.Name) {
+		return nil, fmt.Errorf("the key column %q is not unique by itself: it needs a unique index, on it alone and not DEFERRABLE", key.Name)
+	}
+	t.order = t.name + "." + key.quoted
+	if key.pg.text() {
+		t.order += ` COLLATE "C"`
+	}
+	return t, nil
+}
+
+// columns returns the columns of a table, without generated ones.
+func (tx *postgresTx) columns(ctx context.Context, t *table) (columns []*column, err error) {
+	rows, err := tx.conn.QueryContext(ctx, `WITH RECURSIVE types AS (
+			SELECT attnum, atttypid AS type, atttypmod AS modifier FROM pg_attribute WHERE attrelid = $1::text::oid AND attnum > 0 AND NOT attisdropped
+			UNION ALL
+			SELECT attnum, typbasetype, CASE WHEN typtypmod < 0 THEN modifier ELSE typtypmod END FROM types JOIN pg_type ON oid = type WHERE typtype = 'd')
+		SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), coalesce(pg_get_expr(d.adbin, d.adrelid), ''), a.attnum::int8, NOT a.attnotnull, a.attidentity::text,
+			b.typname::text, y.modifier >= 0,
+			coalesce(b.typcategory = 'A' AND b.typlen = -1 AND e.typtype IN ('b', 'e', 'r') AND e.typcategory <> 'A' AND (e.oid < 16384 OR e.typtype = 'e') AND e.typname NOT IN ('json', 'jsonb', 'bytea', 'xml'), false),
+			coalesce(NOT l.collisdeterministic, false)
+		FROM pg_attribute a JOIN types y USING (attnum) JOIN pg_type b ON b.oid = y.type AND b.typtype <> 'd' LEFT JOIN pg_type e ON e.oid = b.typelem
+			LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum LEFT JOIN pg_collation l ON l.oid = a.attcollation
+		WHERE a.attrelid = $1::text::oid AND a.attgenerated = '' ORDER BY a.attnum`, strconv.FormatInt(t.pg.oid, 10))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		c := &column{}
+		err := rows.Scan(&c.Name, &c.declared, &c.def, &c.pg.attnum, &c.pg.nullable, &c.pg.generated, &c.pg.base, &c.pg.modified, &c.pg.array, &c.pg.collated)
+		if err != nil {
+			return nil, err
+		}
+		if c.pg.generated != "" {
+			c.def = "DEFAULT"
+		}
+		c.Field = c.Name
+		c.quoted = quote(c.Name)
+		columns = append(columns, c)
+	}
+	return columns, rows.Err()
+}
+
+// keys returns the columns of the primary key, and those that are unique by
+// themselves.
+func (tx *postgresTx) keys(ctx context.Context, t *table) (primary, unique []string, err error) {
+	rows, err := tx.conn.QueryContext(ctx, `SELECT a.attname::text, i.indisprimary, i.indnkeyatts = 1 AND i.indimmediate AND i.indisvalid
+		FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts-1])
+		WHERE i.indrelid = $1::text::oid AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL
+		ORDER BY array_position(i.indkey, a.attnum)`, strconv.FormatInt(t.pg.oid, 10))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		var isPrimary, alone bool
+		if err := rows.Scan(&name, &isPrimary, &alone); err != nil {
+			return nil, nil, err
+		}
+		if isPrimary {
+			primary = append(primary, name)
+		}
+		if alone {
+			unique = append(unique, name)
+		}
+	}
+	return primary, unique, rows.Err()
+}
+
+func (c pgColumn) text() bool    { return c.base == "text" || c.base == "varchar" || c.base == "bpchar" }
+func (c pgColumn) integer() bool { return c.base == "int2" || c.base == "int4" || c.base == "int8" }
+func (c pgColumn) float() int    { return map[string]int{"float4": 32, "float8": 64}[c.base] }
+func (c pgColumn) number() bool  { return c.integer() || c.float() > 0 || c.base == "numeric" }
+func (c pgColumn) json() bool    { return c.base == "json" || c.base == "jsonb" }
+func (c pgColumn) moment() bool  { return c.base == "timestamp" || c.base == "timestamptz" }
+
+// textOf returns the expression of the text of a value. A cast shows the mask of
+// every address.
+func (c pgColumn) textOf(value string) string {
+	if c.base == "inet" {
+		return "abbrev(" + value + ")"
+	}
+	return "(" + value + ")::text"
+}
+
+// settle works out what a column holds and how it is read and written. It is
+// number i of those of a record.
+func (c *column) settle(t *table, i int) error {
+	pg := &c.pg
+	if i == t.key {
+		switch {
+		case c.OmitNull:
+			return errors.New("a key cannot be left out")
+		case pg.collated:
+			return errors.New("the key has a collation to which different keys may be the same")
+		case !pg.text() && !pg.integer() && pg.base != "uuid":
+			return fmt.Errorf("a key cannot be %s: it is text, an integer or uuid", c.declared)
+		case c.Kind != Auto && c.Kind != Text && (c.Kind != Integer || !pg.integer()):
+			return fmt.Errorf("a key that is %s cannot be %v", c.declared, c.Kind)
+		}
+	}
+	if pg.generated == "a" && i != t.key {
+		return errors.New("GENERATED ALWAYS AS IDENTITY it cannot be overwritten: exclude it, or make it BY DEFAULT")
+	}
+	kind := Text
+	switch {
+	case pg.base == "bool":
+		kind = Bool
+	case pg.integer():
+		kind = Integer
+	case pg.number():
+		kind = Real
+	case pg.json(), pg.array:
+		kind = JSON
+	case pg.base == "bytea":
+		kind = Blob
+	}
+	switch {
+	case c.Kind == Auto:
+	case c.Kind == Text && kind != Blob, c.Kind == kind:
+		pg.array = pg.array && c.Kind != Text
+	case c.Kind == Integer && pg.base == "numeric", c.Kind == Real && kind == Integer, c.Kind == Bool && kind == Integer,
+		c.Kind == JSON && pg.text(), c.Kind == JSONBytes && kind == Blob:
+	case c.Kind == JSONBytes && (pg.text() || pg.json()):
+		c.Kind = JSON // what is stored is text all the same
+	default:
+		return fmt.Errorf("declared %s it cannot be %v", c.declared, c.Kind)
+	}
+	if c.Kind == Auto {
+		c.Kind = kind
+	}
+	if (c.Kind == JSON && !pg.array) || c.Kind == JSONBytes {
+		c.OmitNull = !c.lone
+	}
+
+	x := "v.c" + strconv.Itoa(i)
+	as := x + "::" + c.declared
+	// checked has PostgreSQL fail where a value is not what was read of it again,
+	// and only there: what is random is not worked out beforehand.
+	checked := func(changed string) string {
+		return "CASE WHEN " + changed + " THEN (" + literal(misfit+c.Name+"\n") + "||random())::int::text::" + c.declared + " ELSE " + as + " END"
+	}
+	c.read = pg.textOf(c.quoted)
+	pg.write = as
+	switch {
+	case pg.base == "bytea":
+		c.read = c.quoted
+	case pg.array:
+		// One that does not begin at 1 would lose that.
+		c.read = "CASE WHEN left(" + c.quoted + "::text, 1) = '[' THEN '" + notFromOne + "' ELSE to_json(" + c.quoted + ")::text END"
+		as = "(SELECT r.a FROM jsonb_to_record(jsonb_build_object('a', " + x + "::jsonb)) AS r(a " + c.declared + "))"
+		pg.write = checked("to_jsonb(" + as + ") <> " + x + "::jsonb")
+	case c.Kind == JSON && pg.text() && !pg.modified, c.Kind != Text && !pg.modified:
+	case c.Kind != Text && pg.base == "numeric":
+		pg.write = checked(as + " <> " + x + "::numeric")
+	case pg.base == "text", pg.base == "varchar" && !pg.modified:
+	default:
+		pg.write = checked(pg.textOf(as) + " <> " + x)
+	}
+	return nil
+}
