@@ -1,0 +1,170 @@
+package s3location
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"hash/fnv"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/tomo-project/backup"
+)
+
+// A Location is a folder of a bucket that keeps backups, a [backup.Location]. Set
+// its fields before it is used and do not copy it. It is safe for concurrent use.
+//
+// The folder is for backups alone. Objects in folders below it are left alone.
+// Objects in it that somebody else has put there are listed.
+//
+// Several processes may share a Location. It is no [backup.Locker]: a Manager
+// holds it with files.
+//
+// Every error says where it happened, and wraps its cause: fs.ErrInvalid for a
+// name that [backup.CheckName] refuses, fs.ErrExist, fs.ErrNotExist,
+// fs.ErrPermission, errors.ErrUnsupported, the error of the context, and what the
+// service said, a smithy.APIError. No text has credentials in it.
+type Location struct {
+	Client *s3.Client // how the service is reached, and as whom
+	Bucket string     // its name
+	Prefix string     // of all keys, a path such as "backups/tomo"; empty: the bucket itself
+
+	refuses atomic.Bool // the service was seen to refuse to overwrite
+
+	mu      sync.Mutex
+	cleaned time.Time // when killed uploads were last looked for
+}
+
+// String returns "s3://bucket/prefix".
+func (l *Location) String() string { return strings.TrimSuffix("s3://"+l.Bucket+"/"+l.prefix(), "/") }
+
+// prefix is what all keys begin with.
+func (l *Location) prefix() string {
+	if p := strings.TrimSuffix(l.Prefix, "/"); p != "" {
+		return p + "/"
+	}
+	return ""
+}
+
+// enter opens every method: it checks the fields and the context.
+func (l *Location) enter(ctx context.Context, op string) error {
+	switch prefix := strings.TrimSuffix(l.Prefix, "/"); {
+	case l.Client == nil:
+		return fmt.Errorf("%s %s: %w: the Location has no Client", op, l, fs.ErrInvalid)
+	case l.Bucket == "":
+		return fmt.Errorf("%s: %w: the Location has no Bucket", op, fs.ErrInvalid)
+	case l.Prefix != "" && (!fs.ValidPath(prefix) || prefix == "."):
+		return fmt.Errorf("%s %s: %w: the Prefix is no path; let it be like \"backups/tomo\"", op, l, fs.ErrInvalid)
+	case ctx.Err() != nil:
+		return l.failed(ctx, op, "", ctx.Err())
+	}
+	return nil
+}
+
+// key is enter for what has a name.
+func (l *Location) key(ctx context.Context, op, name string) (string, error) {
+	if err := backup.CheckName(name); err != nil {
+		return "", fmt.Errorf("%s in %s: %w", op, l, err)
+	}
+	return l.prefix() + name, l.enter(ctx, op)
+}
+
+// name returns the name of the file with a key, and whether it is one.
+func (l *Location) name(key string) (string, bool) {
+	name, ours := strings.CutPrefix(key, l.prefix())
+	return name, ours && backup.CheckName(name) == nil
+}
+
+// List implements [backup.Location].
+func (l *Location) List(ctx context.Context) ([]backup.File, error) {
+	if err := l.enter(ctx, "list"); err != nil {
+		return nil, err
+	}
+	var files []backup.File
+	pages := s3.NewListObjectsV2Paginator(l.Client, &s3.ListObjectsV2Input{
+		Bucket: &l.Bucket, Prefix: aws.String(l.prefix()), Delimiter: aws.String("/"),
+	})
+	for pages.HasMorePages() {
+		limited, cancel := limit(ctx, 0)
+		page, err := pages.NextPage(limited)
+		cancel()
+		if err != nil {
+			return nil, l.failed(ctx, "list", "", err)
+		}
+		for _, o := range page.Contents {
+			name, ok := l.name(aws.ToString(o.Key))
+			if !ok {
+				continue
+			}
+			files = append(files, backup.File{Name: name, Bytes: aws.ToInt64(o.Size), ModTime: modTime(aws.ToTime(o.LastModified), aws.ToString(o.ETag))})
+		}
+	}
+	byName := func(a, b backup.File) int { return cmp.Compare(a.Name, b.Name) }
+	slices.SortFunc(files, byName) // not all services do
+	return files, nil
+}
+
+// modTime makes a time of modification, of which services tell the second only,
+// change with the content even if it is replaced at once.
+func modTime(t time.Time, etag string) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	h := fnv.New32a()
+	h.Write([]byte(etag))
+	return t.Add(time.Duration(h.Sum32() % uint32(time.Millisecond)))
+}
+
+// Delete implements [backup.Location]. Where the bucket has versions, they stay.
+func (l *Location) Delete(ctx context.Context, name string) error {
+	key, err := l.key(ctx, "delete", name)
+	if err != nil {
+		return err
+	}
+	found, err := l.head(ctx, key) // S3 does not say that there was nothing to delete
+	if err == nil && found == nil {
+		err = fs.ErrNotExist
+	}
+	if err == nil {
+		err = l.remove(ctx, key)
+	}
+	if err != nil {
+		return l.failed(ctx, "delete", name, err)
+	}
+	return nil
+}
+
+func (l *Location) remove(ctx context.Context, key string) error {
+	ctx, cancel := limit(ctx, 0)
+	defer cancel()
+	_, err := l.Client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &l.Bucket, Key: &key})
+	return err
+}
+
+// head looks at an object: nil if there is none.
+func (l *Location) head(ctx context.Context, key string) (*s3.HeadObjectOutput, error) {
+	ctx, cancel := limit(ctx, 0)
+	defer cancel()
+	out, err := l.Client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &l.Bucket, Key: &key})
+	if status(err) == 404 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// limit ends a request with so many bytes that is not answered: a connection can
+// be dead without anybody being told.
+func limit(ctx context.Context, bytes int64) (context.Context, context.CancelFunc) {
+	const least = 16 << 10 // bytes a second
+	return context.WithTimeout(ctx, 2*time.Minute+time.Duration(bytes/least)*time.Second)
+}

@@ -1,0 +1,449 @@
+package s3location
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/middleware"
+)
+
+const (
+	// A file of less is one request, a larger one is uploaded in parts of this.
+	firstPart = 8 << 20
+	maxParts  = 10_000 // of S3
+
+	// mark is the metadata that tells which Put an object comes from.
+	mark = "backup-put"
+
+	// abandoned is how old an upload is that nobody works at any more: more than
+	// any takes.
+	abandoned = 48 * time.Hour
+
+	// afterwards is how long a Put goes on after its context, to clean up.
+	afterwards = 10 * time.Second
+)
+
+// partBytes is the size of a part. Some services want all of them to be alike,
+// which the first 5,000 are, 39 GiB; after that they grow, to half a TiB in all.
+func partBytes(number int) int { return firstPart << max(0, (number-1)/1000-4) }
+
+// Put implements [backup.Location]. It holds about 16 MiB in memory, and more for
+// what a file has above 39 GiB. While it waits for r it does not notice that ctx is
+// done. After that it takes some seconds, where the service is slow up to twenty, to
+// find out what became of the file and to clean up.
+func (l *Location) Put(ctx context.Context, name string, r io.Reader) error {
+	key, err := l.key(ctx, "put", name)
+	if err != nil {
+		return err
+	}
+	found, err := l.head(ctx, key) // before r is asked to do its work
+	if err == nil && found != nil {
+		err = errTaken
+	}
+	if err != nil {
+		return l.failed(ctx, "put", name, err)
+	}
+	l.clean(ctx)
+	u := &upload{l: l, key: key, id: rand.Text(), md5: l.Client.Options().RequestChecksumCalculation == aws.RequestChecksumCalculationWhenRequired}
+	in := &source{ctx: ctx, r: r}
+	first, err := in.fill(nil, firstPart, nil)
+	if err == nil && in.ended {
+		err = u.whole(ctx, first)
+	} else if err == nil {
+		err = u.inParts(ctx, first, in)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case in.err != nil:
+		err = fmt.Errorf("put s3://%s/%s: %w", l.Bucket, key, in.err)
+	default:
+		err = l.failed(ctx, "put", name, err)
+	}
+	if u.left != "" {
+		err = fmt.Errorf("%w; %s", err, u.left)
+	}
+	return err
+}
+
+// A source is a reader that ends with a context, and remembers why it ended.
+type source struct {
+	ctx   context.Context
+	r     io.Reader
+	ended bool
+	err   error // of r or of the context that was given to Put
+}
+
+// fill reads up to size bytes into buf, which grows to that only if it is needed.
+// It ends with an error of stop, which may be nil and is asked now and then.
+func (s *source) fill(buf []byte, size int, stop func() error) ([]byte, error) {
+	buf = buf[:0]
+	for len(buf) < size && !s.ended {
+		if err := s.ctx.Err(); err != nil {
+			s.err = err
+			return nil, err
+		}
+		if stop != nil {
+			if err := stop(); err != nil {
+				return nil, err
+			}
+		}
+		if len(buf) == cap(buf) {
+			buf = slices.Grow(buf, min(max(64<<10, 3*len(buf)), size-len(buf)))
+		}
+		n, err := s.r.Read(buf[len(buf):min(cap(buf), size)])
+		buf = buf[:len(buf)+n]
+		if err == io.EOF {
+			s.ended = true
+		} else if err != nil {
+			s.err = err
+			return nil, err
+		}
+	}
+	return buf, nil
+}
+
+// An upload is one file on its way.
+type upload struct {
+	l   *Location
+	key string
+	id  string // of this Put
+	md5 bool   // the service knows no other checksum
+
+	number *string // of an upload in parts
+	parts  []types.CompletedPart
+	sums   []byte // the digests of the parts
+	bytes  int64
+
+	left string // what a Put that failed may have left behind
+}
+
+const maybeThere = "the file may be there all the same"
+
+// checksum returns the checksum that goes with data: one of the two.
+func (u *upload) checksum(data []byte) (sha, sum *string) {
+	if u.md5 {
+		digest := md5.Sum(data)
+		return nil, aws.String(base64.StdEncoding.EncodeToString(digest[:]))
+	}
+	digest := sha256.Sum256(data)
+	return aws.String(base64.StdEncoding.EncodeToString(digest[:])), nil
+}
+
+// same holds the checksum of the service, if it tells one, against what was sent.
+func same(sent, stored *string) error {
+	if sent == nil || stored == nil || *sent == *stored {
+		return nil
+	}
+	return fmt.Errorf("the service has stored something else than what was sent: its SHA-256 is %s and not %s; try again", shown(*stored), *sent)
+}
+
+// whole puts a file in one request.
+func (u *upload) whole(ctx context.Context, data []byte) error {
+	sha, sum := u.checksum(data)
+	put := func() (*s3.PutObjectOutput, error) {
+		ctx, cancel := limit(ctx, int64(len(data)))
+		defer cancel()
+		return u.l.Client.PutObject(ctx, &s3.PutObjectInput{
+			Bucket: &u.l.Bucket, Key: &u.key, IfNoneMatch: aws.String("*"), Metadata: map[string]string{mark: u.id},
+			Body: bytes.NewReader(data), ContentLength: aws.Int64(int64(len(data))), ChecksumSHA256: sha, ContentMD5: sum,
+		})
+	}
+	u.bytes = int64(len(data))
+	for try := 1; ; try++ {
+		out, err := put()
+		if err == nil {
+			if err := same(sha, out.ChecksumSHA256); err != nil {
+				return u.takeBack(ctx, err)
+			}
+			break
+		}
+		done, err := u.settle(ctx, err)
+		if done {
+			break
+		}
+		if !errors.Is(err, errConflict) || try == 5 {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Duration(try) * 100 * time.Millisecond):
+		}
+	}
+	if u.l.refuses.Load() {
+		return nil
+	}
+	// The same once more does no harm. Twice, as a Delete may come between.
+	for range 2 {
+		_, err := put()
+		if status(err) == http.StatusPreconditionFailed {
+			u.l.refuses.Store(true)
+		}
+		if err != nil {
+			return nil
+		}
+	}
+	return u.takeBack(ctx, fmt.Errorf("the service overwrites in spite of If-None-Match, so that backups could be lost; use another: %w", errors.ErrUnsupported))
+}
+
+// takeBack removes a file of this Put that must not stay, and returns why.
+func (u *upload) takeBack(ctx context.Context, why error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
+	defer cancel()
+	found, err := u.l.head(ctx, u.key)
+	if err == nil && found != nil && u.isOurs(found) {
+		err = u.l.remove(ctx, u.key)
+	}
+	if err != nil {
+		u.left = maybeThere
+	}
+	return why
+}
+
+func (u *upload) isOurs(found *s3.HeadObjectOutput) bool {
+	for k, v := range found.Metadata {
+		if strings.EqualFold(k, mark) && v == u.id {
+			return aws.ToInt64(found.ContentLength) == u.bytes
+		}
+	}
+	return false
+}
+
+var errConflict = fmt.Errorf("another Put or Delete of the name is under way: %w", fs.ErrExist)
+
+// settle finds out what became of a file after an error. An answer that was lost
+// is no failure, and the request that is then made again finds the name taken.
+func (u *upload) settle(ctx context.Context, err error) (done bool, _ error) {
+	code := status(err)
+	taken := code == http.StatusPreconditionFailed || code == http.StatusConflict
+	if code >= 400 && code < 500 && !taken && code != http.StatusNotFound && code != http.StatusRequestTimeout {
+		return false, err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
+	defer cancel()
+	found, unknown := u.l.head(ctx, u.key)
+	switch {
+	case unknown == nil && found != nil && u.isOurs(found):
+		return true, nil
+	case found != nil, code == http.StatusPreconditionFailed:
+		return false, &failure{errTaken.Error(), []error{errTaken, err}}
+	case taken:
+		return false, &failure{errConflict.Error(), []error{errConflict, err}}
+	case unknown != nil:
+		u.left = maybeThere
+	}
+	return false, err
+}
+
+// inParts uploads a file of which the first part is read. While one part is under
+// way the next is read.
+func (u *upload) inParts(ctx context.Context, part []byte, in *source) error {
+	if err := u.begin(ctx); err != nil {
+		return err
+	}
+	complete := false
+	defer func() {
+		if !complete {
+			u.abort(ctx)
+		}
+	}()
+	sending, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type sent struct {
+		again bool // the buffer is free for another part
+		err   error
+	}
+	result := make(chan sent, 1)
+	result <- sent{}
+	failed := func() error {
+		select {
+		case r := <-result:
+			result <- r
+			return r.err
+		default:
+			return nil
+		}
+	}
+	var current []byte // under way
+	for number := 1; len(part) > 0; number++ {
+		r := <-result
+		if r.err == nil && number > maxParts {
+			r.err = fmt.Errorf("the file is too large: S3 takes %d parts, which end after %d bytes", maxParts, u.bytes)
+		}
+		if r.err != nil {
+			return r.err
+		}
+		spare := current
+		if !r.again {
+			spare = nil
+		}
+		current = part
+		u.bytes += int64(len(part))
+		go func() {
+			again, err := u.send(sending, number, current)
+			result <- sent{again, err}
+		}()
+		var err error
+		part, err = in.fill(spare, partBytes(number+1), failed)
+		if err != nil {
+			cancel()
+			<-result
+			return err
+		}
+	}
+	if r := <-result; r.err != nil {
+		return r.err
+	}
+	err := u.complete(ctx)
+	complete = err == nil
+	return err
+}
+
+func (u *upload) begin(ctx context.Context) error {
+	ctx, cancel := limit(ctx, 0)
+	defer cancel()
+	in := &s3.CreateMultipartUploadInput{Bucket: &u.l.Bucket, Key: &u.key, Metadata: map[string]string{mark: u.id}}
+	if !u.md5 {
+		in.ChecksumAlgorithm, in.ChecksumType = types.ChecksumAlgorithmSha256, types.ChecksumTypeComposite
+	}
+	out, err := u.l.Client.CreateMultipartUpload(ctx, in)
+	if err != nil {
+		return err
+	}
+	u.number = out.UploadId
+	return nil
+}
+
+// send uploads a part. The client may still be reading data after it has tried
+// more than once.
+func (u *upload) send(ctx context.Context, number int, data []byte) (once bool, err error) {
+	ctx, cancel := limit(ctx, int64(len(data)))
+	defer cancel()
+	sha, sum := u.checksum(data)
+	out, err := u.l.Client.UploadPart(ctx, &s3.UploadPartInput{
+		Bucket: &u.l.Bucket, Key: &u.key, UploadId: u.number, PartNumber: aws.Int32(int32(number)),
+		Body: bytes.NewReader(data), ContentLength: aws.Int64(int64(len(data))), ChecksumSHA256: sha, ContentMD5: sum,
+	})
+	if err == nil {
+		err = same(sha, out.ChecksumSHA256)
+	}
+	if err != nil {
+		return false, err
+	}
+	u.parts = append(u.parts, types.CompletedPart{PartNumber: aws.Int32(int32(number)), ETag: out.ETag, ChecksumSHA256: sha})
+	if sha != nil {
+		digest, _ := base64.StdEncoding.DecodeString(*sha)
+		u.sums = append(u.sums, digest...)
+	}
+	attempts, ok := retry.GetAttemptResults(out.ResultMetadata)
+	return ok && len(attempts.Results) == 1, nil
+}
+
+// complete makes a file of the parts.
+func (u *upload) complete(ctx context.Context) error {
+	limited, cancel := limit(ctx, u.bytes)
+	defer cancel()
+	in := &s3.CompleteMultipartUploadInput{
+		Bucket: &u.l.Bucket, Key: &u.key, UploadId: u.number, IfNoneMatch: aws.String("*"),
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: u.parts}, MpuObjectSize: &u.bytes,
+	}
+	var all *string
+	if !u.md5 {
+		digest := sha256.Sum256(u.sums)
+		all = aws.String(fmt.Sprintf("%s-%d", base64.StdEncoding.EncodeToString(digest[:]), len(u.parts)))
+		in.ChecksumType = types.ChecksumTypeComposite
+	}
+	// A service that does not heed the condition has still not got this far if the
+	// name was taken meanwhile.
+	found, err := u.l.head(ctx, u.key)
+	if err == nil && found != nil {
+		err = errTaken
+	}
+	if err != nil {
+		return err
+	}
+	out, err := u.l.Client.CompleteMultipartUpload(limited, in)
+	if err != nil {
+		if done, err := u.settle(ctx, err); !done {
+			return err
+		}
+		return nil
+	}
+	if err := same(all, out.ChecksumSHA256); err != nil {
+		return u.takeBack(ctx, err)
+	}
+	return nil
+}
+
+// abort removes the parts of an upload that has failed.
+func (u *upload) abort(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
+	defer cancel()
+	if err := u.l.abort(ctx, u.key, u.number); err != nil && u.left == "" {
+		u.left = "what was sent stays in the bucket, unseen, until a Put removes it after two days"
+	}
+}
+
+func (l *Location) abort(ctx context.Context, key string, number *string) error {
+	_, err := l.Client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &l.Bucket, Key: &key, UploadId: number})
+	if status(err) == http.StatusNotFound {
+		return nil
+	}
+	return err
+}
+
+// clean aborts uploads whose process was killed, once a day. What cannot be
+// removed stays: that is not the matter of the Put that finds it.
+func (l *Location) clean(ctx context.Context) {
+	l.mu.Lock()
+	due := l.cleaned.IsZero() || time.Since(l.cleaned) > 24*time.Hour
+	if due {
+		l.cleaned = time.Now()
+	}
+	l.mu.Unlock()
+	if !due {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, afterwards)
+	defer cancel()
+	pages := s3.NewListMultipartUploadsPaginator(l.Client, &s3.ListMultipartUploadsInput{Bucket: &l.Bucket, Prefix: aws.String(l.prefix())})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return
+		}
+		now := serverTime(page.ResultMetadata)
+		for _, old := range page.Uploads {
+			key := aws.ToString(old.Key)
+			if _, ours := l.name(key); ours && old.Initiated != nil && now.Sub(*old.Initiated) > abandoned {
+				_ = l.abort(ctx, key, old.UploadId)
+			}
+		}
+	}
+}
+
+// serverTime is the clock by which the service says when something was.
+func serverTime(m middleware.Metadata) time.Time {
+	if t, ok := awsmiddleware.GetServerTime(m); ok && !t.IsZero() {
+		return t
+	}
+	return time.Now()
+}
