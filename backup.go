@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"crypto"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -60,8 +61,10 @@ type BackupOptions struct {
 	// Progress, if not nil, is called now and then.
 	Progress func(Progress)
 
-	// provable refuses to make a snapshot that carries no proof.
+	// provable refuses to make a snapshot that carries no proof, by a passphrase or
+	// by a signature of one of those who are trusted.
 	provable bool
+	trusted  []ed25519.PublicKey
 }
 
 // Backup writes a snapshot of the data of src to w. Records are read at one
@@ -140,13 +143,16 @@ func (a *App) backup(ctx context.Context, w io.Writer, src DataSource, opts Back
 	if opts.Encrypt != nil { // whose key comes first
 		b.manifest.Keys = idsOf(opts.Encrypt)
 	}
+	proven := b.encryption != nil && slices.ContainsFunc(b.encryption.Keys, byPassphrase)
 	if opts.Signer != nil {
-		if _, err := publicKey(opts.Signer); err != nil {
+		key, err := publicKey(opts.Signer)
+		if err != nil {
 			return Manifest{}, err
 		}
+		proven = proven || slices.ContainsFunc(opts.trusted, func(t ed25519.PublicKey) bool { return t.Equal(key) })
 	}
-	if opts.provable && opts.Signer == nil && (b.encryption == nil || !slices.ContainsFunc(b.encryption.Keys, byPassphrase)) {
-		return Manifest{}, fmt.Errorf("%w: a proof is required of backups, and this one would carry none: give a Signer, or a passphrase among the Recipients", ErrUnauthentic)
+	if opts.provable && !proven {
+		return Manifest{}, fmt.Errorf("%w: a proof is required of backups, and this one would carry none that counts: give a Signer whose key is Trusted, or a Passphrase of this package among the Recipients", ErrUnauthentic)
 	}
 	file, err := opts.Compress.open(w, opts.Encrypt)
 	if err != nil {
@@ -261,8 +267,8 @@ func (b *backup) header() error {
 		omit  bool
 	}{
 		{"version", m.Version, false},
-		{"created_at", m.CreatedAt.Format(time.RFC3339), false},
-		{"application", m.Application, false},
+		{"created_at", m.CreatedAt.Format(time.RFC3339Nano), false},
+		{"application", m.Application, m.Application == ""},
 		{"application_version", m.ApplicationVersion, false},
 		{"schema_version", m.SchemaVersion, false},
 		{"metadata", m.Metadata, len(m.Metadata) == 0},

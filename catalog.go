@@ -318,10 +318,10 @@ func (m *Manager) forget(p *site, files []File, notes map[string]*File) {
 	}
 }
 
-// learn takes note that a copy was read and found damaged, or with a nil error
+// learn takes note that a copy was read and found damaged or not authentic, or with a nil error
 // that nothing is known against it any more.
 func (m *Manager) learn(p *site, name string, err error) {
-	if err != nil && !errors.Is(err, ErrDamaged) {
+	if err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrUnauthentic) {
 		return
 	}
 	m.mu.Lock()
@@ -338,7 +338,7 @@ func (m *Manager) learn(p *site, name string, err error) {
 // is not ours, and for one that has gone meanwhile.
 func (o *operation) look(ctx context.Context, p *site, f File, beside *File) (*Backup, error) {
 	seen, err := within(ctx, func(ctx context.Context, alive func()) (seenManifest, error) {
-		if named, _ := o.App.parseName(f.Name); beside != nil || named.Encrypted {
+		if named, _ := o.App.parseName(f.Name); !named.plain() {
 			seen, err := o.lookBeside(ctx, p, f, beside, alive)
 			if seen.manifest != nil || err != nil || named.Encrypted {
 				return seen, err
@@ -446,6 +446,9 @@ func (o *operation) peek(ctx context.Context, p *site, name string, alive func()
 			return head, err
 		}
 	}
+	if !named.plain() {
+		return o.peekInto(ctx, r)
+	}
 	s, err := OpenSnapshot(ctx, r, OpenOptions{Limits: o.Limits, TempDir: o.TempDir})
 	if err != nil {
 		return head, err
@@ -453,6 +456,34 @@ func (o *operation) peek(ctx context.Context, p *site, name string, alive func()
 	defer s.Close()
 	manifest := s.Manifest()
 	return &manifest, nil
+}
+
+// peekInto reads the manifest of a compressed backup without its note, as far as it
+// stands before the data: to learn the rest would take expanding all of it, which
+// nobody has asked for.
+func (o *operation) peekInto(ctx context.Context, r io.Reader) (*Manifest, error) {
+	s := &Snapshot{limits: o.Limits.codec()}
+	in, err := s.unwrap(ctx, ctxReader{ctx, r}, OpenOptions{})
+	if err != nil {
+		return nil, err
+	}
+	if s.release != nil {
+		defer s.release()
+	}
+	errSeen := errors.New("seen")
+	_, err = codec.Scan(in, s.limits, codec.Hooks{Version: checkFormat, Header: func(members map[string][]byte) error {
+		all := maps.Clone(members)
+		all["data"] = []byte{}
+		if err := s.header(&codec.Document{Members: all}); err != nil {
+			return err
+		}
+		return errSeen
+	}})
+	if err != errSeen {
+		return nil, fromCodec(err)
+	}
+	s.manifest.Records = nil // which is not known
+	return &s.manifest, nil
 }
 
 // genuine tells whether a backup says of itself what its name says: that it is

@@ -39,7 +39,7 @@ func (o *operation) store(ctx context.Context, src DataSource, opts BackupOption
 	if opts.CreatedAt.IsZero() {
 		opts.CreatedAt = time.Now()
 	}
-	opts.provable = o.RequireProof
+	opts.provable, opts.trusted = o.RequireProof, o.Trusted
 	return o.place(ctx, opts.CreatedAt, envelope{opts.Compress, opts.Encrypt != nil}, func(ctx context.Context, w io.Writer) (Manifest, error) {
 		return o.App.Backup(ctx, w, src, opts)
 	})
@@ -207,7 +207,12 @@ func (o *operation) openAt(ctx context.Context, p *site, name string, opts OpenO
 		s.under = r
 		return s, nil
 	}, func(s *Snapshot) { s.Close() })
-	if named, _ := o.App.parseName(name); named.Encrypted && (errors.Is(err, ErrNoKey) || errors.Is(err, ErrWrongKey)) {
+	named, _ := o.App.parseName(name)
+	if err == nil && named.Encrypted && !s.envelope.Encrypted {
+		s.Close()
+		return nil, fmt.Errorf("%w: its name says that it is encrypted, and it is not: it was put there in the place of another", ErrUnauthentic)
+	}
+	if _, ok := errors.AsType[fileLocked](err); ok {
 		n, unknown := within(ctx, func(ctx context.Context, alive func()) (note, error) { return o.readNote(ctx, p, name, alive) }, nil)
 		if unknown == nil && len(n.Manifest.Keys) > 0 {
 			err = fmt.Errorf("%w; it takes %s", err, alternatives(n.Manifest.Keys))
@@ -303,9 +308,8 @@ func (o *operation) fill(ctx context.Context, c *catalog, concerned Backup) []Co
 		there := slices.Clone(c.at[to.name])
 		lacks := false
 		for _, b := range c.backups {
-			if lost := find(there, b.Name); lost != nil && !lost.Damaged && lost.sha256 == "" && lost.Bytes == b.Bytes {
-				// Somebody was killed between the two.
-				if err := o.putNote(ctx, to, b); err != nil {
+			if lost := find(there, b.Name); lost != nil && !lost.Damaged && lost.sha256 == "" && b.sha256 != "" {
+				if err := o.restoreNote(ctx, to, b); err != nil {
 					o.failed(ctx, to, b.Name, err)
 				}
 			}
@@ -341,6 +345,19 @@ func (o *operation) fill(ctx context.Context, c *catalog, concerned Backup) []Co
 	return copies
 }
 
+// restoreNote puts the note of a backup beside it where somebody was killed between
+// the two, if it is its own.
+func (o *operation) restoreNote(ctx context.Context, to *site, b Backup) error {
+	size, sum, err := to.digest(ctx, b.Name)
+	if err == nil && (size != b.Bytes || sum != b.sha256) {
+		err = fmt.Errorf("it is another backup than elsewhere under the name %s", b.Name)
+	}
+	if err != nil {
+		return err
+	}
+	return o.putNote(ctx, to, b)
+}
+
 func find(backups []Backup, name string) *Backup {
 	if i := slices.IndexFunc(backups, func(b Backup) bool { return b.Name == name }); i >= 0 {
 		return &backups[i]
@@ -369,7 +386,11 @@ func (o *operation) copiesOf(b Backup) []Copy {
 func (o *operation) fillIn(ctx context.Context, c *catalog, b Backup, to *site) error {
 	from := b.source(o.sites)
 	if b.damagedAt(to) {
-		if err := o.readBack(ctx, from, b); err != nil {
+		err := o.readBack(ctx, from, b)
+		if err == nil && o.RequireProof {
+			_, _, err = o.verify(ctx, from, b.Name, RestoreOptions{AllowDangling: true})
+		}
+		if err != nil {
 			o.learn(from, b.Name, err)
 			return fmt.Errorf("copy from %s: %w", from.name, err)
 		}
@@ -401,10 +422,10 @@ func (b *Backup) good() int {
 	return n
 }
 
-// damagedAt tells whether the copy at a site is known to be damaged.
+// damagedAt tells whether the copy at a site is known to be damaged, by whomever.
 func (b *Backup) damagedAt(p *site) bool {
 	c := b.at(p)
-	return c != nil && errors.Is(c.Err, ErrDamaged)
+	return c != nil && (errors.Is(c.Err, ErrDamaged) || errors.Is(c.Err, ErrUnauthentic))
 }
 
 // mark puts a mark beside every copy of a backup. One is enough.

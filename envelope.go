@@ -29,9 +29,17 @@ const (
 	Zstd Compression = "zstd" // several times faster, and smaller
 )
 
+// check refuses what is no compression.
+func (c Compression) check() error {
+	if c != "" && c != Gzip && c != Zstd {
+		return fmt.Errorf("%w: no compression is called %q, only %s and %s", ErrInvalid, shorten(string(c)), Gzip, Zstd)
+	}
+	return nil
+}
+
 // An Encrypter encrypts whole files, so that nothing in them can be read without
-// a key (FORMAT.md, "Compressed and encrypted files"). Package agekey has one:
-// what it writes is an ordinary age file.
+// a key (FORMAT.md, "Compressed and encrypted files"). What it writes must be an
+// age file, as that of package agekey does: the reader knows no other.
 //
 // One that has a method KeyIDs() []string says with it which keys open the file;
 // this is kept in clear beside an encrypted backup, for people.
@@ -94,16 +102,19 @@ func (e envelope) plain() bool { return e == envelope{} }
 // open returns a writer of a snapshot into such a file. Its Close completes what
 // is written to w and does not close that.
 func (c Compression) open(w io.Writer, encrypter Encrypter) (io.WriteCloser, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
 	var out layers
 	if encrypter != nil {
-		encrypted, err := encrypter.Encrypt(w)
+		checked := &ageOnly{w: w}
+		encrypted, err := encrypter.Encrypt(checked)
 		if err != nil {
 			return nil, fmt.Errorf("encrypt the file: %w", err)
 		}
-		out, w = append(out, encrypted), encrypted
+		out, w = append(out, checked, encrypted), encrypted
 	}
 	switch c {
-	case "":
 	case Gzip:
 		compressed := gzip.NewWriter(w)
 		out, w = append(out, compressed), compressed
@@ -114,8 +125,6 @@ func (c Compression) open(w io.Writer, encrypter Encrypter) (io.WriteCloser, err
 			return nil, err
 		}
 		out, w = append(out, compressed), compressed
-	default:
-		return nil, fmt.Errorf("%w: no compression is called %q, only %s and %s", ErrInvalid, shorten(string(c)), Gzip, Zstd)
 	}
 	if len(out) == 0 {
 		return nopCloser{w}, nil
@@ -135,6 +144,41 @@ func (l layers) Close() error {
 		}
 	}
 	return nil
+}
+
+// An ageOnly writer refuses what no reader would know for an encrypted file.
+type ageOnly struct {
+	w    io.Writer
+	head []byte
+	seen bool // it begins as it should
+}
+
+var errNotAge = fmt.Errorf("%w: what the Encrypter writes is no age file", ErrInvalid)
+
+// Close implements io.Closer.
+func (a *ageOnly) Close() error {
+	if !a.seen {
+		return errNotAge
+	}
+	return nil
+}
+
+func (a *ageOnly) Write(p []byte) (int, error) {
+	if !a.seen {
+		if a.head = append(a.head, p...); len(a.head) < sniffBytes {
+			return len(p), nil
+		}
+		if !sniff(a.head).Encrypted {
+			return 0, errNotAge
+		}
+		head := a.head
+		a.head, a.seen = nil, true
+		if _, err := a.w.Write(head); err != nil {
+			return 0, err
+		}
+		return len(p), nil
+	}
+	return a.w.Write(p)
 }
 
 type nopCloser struct{ io.Writer }
@@ -162,7 +206,9 @@ func sniff(head []byte) envelope {
 // unwrap takes what is around a snapshot off a file: first what it is encrypted
 // with, then what it is compressed with.
 func (s *Snapshot) unwrap(ctx context.Context, r io.Reader, opts OpenOptions) (io.Reader, error) {
-	in := &encoded{r: r, left: s.limits.TotalBytes}
+	// The limit is the document's. An armored file has a third more, and each chunk
+	// of an encrypted one a bit.
+	in := &encoded{r: r, left: s.limits.TotalBytes/3*4 + s.limits.TotalBytes/100 + 2*maxEnvelopeHeader}
 	buffered := bufio.NewReader(in)
 	head, err := buffered.Peek(sniffBytes)
 	if err != nil && err != io.EOF {
@@ -203,12 +249,11 @@ func (s *Snapshot) unwrap(ctx context.Context, r io.Reader, opts OpenOptions) (i
 // decrypt opens a file with the first identity that fits.
 func (s *Snapshot) decrypt(ctx context.Context, r io.Reader, identities []Identity) (io.Reader, error) {
 	if len(identities) == 0 {
-		return nil, fmt.Errorf("%w: the file is encrypted as a whole, and no key was given to open it", ErrNoKey)
+		return nil, fileLocked{fmt.Errorf("%w: the file is encrypted as a whole, and no key was given to open it", ErrNoKey)}
 	}
-	if s.patient != nil {
-		defer s.patient()()
-	}
-	again := &rewinder{r: r}
+	again := &rewinder{r: r, patient: s.patient}
+	again.wait()
+	defer again.goOn()
 	var wrong []error
 	for _, id := range identities {
 		if err := ctx.Err(); err != nil {
@@ -231,12 +276,18 @@ func (s *Snapshot) decrypt(ctx context.Context, r io.Reader, identities []Identi
 	}
 	switch len(wrong) {
 	case 0:
-		return nil, fmt.Errorf("%w: the file is encrypted as a whole, and what was given opens sealed secrets only; give the key that it was encrypted for", ErrNoKey)
+		return nil, fileLocked{fmt.Errorf("%w: the file is encrypted as a whole, and what was given opens sealed secrets only; give the key that it was encrypted for", ErrNoKey)}
 	case 1:
-		return nil, wrong[0]
+		return nil, fileLocked{wrong[0]}
 	}
-	return nil, fmt.Errorf("%w: none of the keys that were given opens the file: %w", ErrWrongKey, errors.Join(wrong...))
+	return nil, fileLocked{fmt.Errorf("%w: none of the keys that were given opens the file: %w", ErrWrongKey, errors.Join(wrong...))}
 }
+
+// A fileLocked error is about the key of a file, as against that of the secrets in
+// it.
+type fileLocked struct{ error }
+
+func (e fileLocked) Unwrap() error { return e.error }
 
 // A rewinder reads the beginning of a file again, for the next key to try.
 type rewinder struct {
@@ -244,6 +295,24 @@ type rewinder struct {
 	head []byte
 	at   int
 	done bool // no more
+
+	patient func() func() // see OpenOptions; may be nil
+	stop    func()
+}
+
+// wait begins to wait for a key, and goOn ends that: what the file takes to be read
+// is not waited for.
+func (r *rewinder) wait() {
+	if r.patient != nil {
+		r.stop = r.patient()
+	}
+}
+
+func (r *rewinder) goOn() {
+	if r.stop != nil {
+		r.stop()
+		r.stop = nil
+	}
 }
 
 // maxEnvelopeHeader is more than what says who opens an encrypted file can need.
@@ -262,7 +331,9 @@ func (r *rewinder) Read(p []byte) (int, error) {
 	if len(r.head) > maxEnvelopeHeader {
 		return 0, fmt.Errorf("%w: what says who opens the file has more than %d bytes", ErrLimit, maxEnvelopeHeader)
 	}
+	r.goOn()
 	n, err := r.r.Read(p)
+	r.wait()
 	r.head = append(r.head, p[:n]...)
 	r.at += n
 	return n, err

@@ -3,12 +3,14 @@ package backup_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -230,12 +232,94 @@ func TestWhatExpandsTooFarIsRefused(t *testing.T) {
 	require.ErrorIs(t, err, backup.ErrLimit, "a window that takes 64 MiB of memory")
 
 	var nothing bytes.Buffer // empty frames: much to read, and nothing comes of it
-	for range 1000 {
-		w := gzip.NewWriter(&nothing)
-		require.NoError(t, w.Close())
-	}
-	_, err = backup.OpenSnapshot(t.Context(), &nothing, backup.OpenOptions{Limits: backup.Limits{TotalBytes: 1000}})
+	require.NoError(t, gzip.NewWriter(&nothing).Close())
+	endless := bytes.Repeat(nothing.Bytes(), 3<<20/nothing.Len())
+	_, err = backup.OpenSnapshot(t.Context(), bytes.NewReader(endless), backup.OpenOptions{Limits: backup.Limits{TotalBytes: 1000}})
 	require.ErrorIs(t, err, backup.ErrLimit)
+}
+
+func TestALimitIsThatOfTheDocumentWhateverIsAroundIt(t *testing.T) {
+	key := newPair(t)
+	store := homelabStore()
+	for i := range 2000 {
+		store["logs"][fmt.Sprint(i)] = fmt.Sprintf(`{"id":%d,"message":%q}`, i, rand.Text()+rand.Text()+rand.Text()+rand.Text())
+	}
+	for name, opts := range map[string]backup.BackupOptions{
+		"gzip": {Compress: backup.Gzip}, "zstd": {Compress: backup.Zstd}, "age": {Encrypt: key.to}, "zstd in age": {Compress: backup.Zstd, Encrypt: key.to},
+	} {
+		opts.Recipients, opts.Include, opts.CreatedAt = []backup.Recipient{key.to}, []string{"logs"}, created
+		var file bytes.Buffer
+		m, err := homelab().Backup(t.Context(), &file, store, opts)
+		require.NoError(t, err)
+		open := func(limit int64) error {
+			s, err := backup.OpenSnapshot(t.Context(), bytes.NewReader(file.Bytes()), backup.OpenOptions{Identities: []backup.Identity{key.from}, Limits: backup.Limits{TotalBytes: limit}})
+			if err == nil {
+				s.Close()
+			}
+			return err
+		}
+		require.NoError(t, open(m.Bytes), name)
+		require.ErrorIs(t, open(m.Bytes-1), backup.ErrLimit, name)
+	}
+}
+
+// notAge encrypts in a way that nobody can read.
+type notAge struct{ start string }
+
+func (n notAge) Encrypt(w io.Writer) (io.WriteCloser, error) {
+	_, err := io.WriteString(w, n.start)
+	return struct {
+		io.Writer
+		io.Closer
+	}{w, io.NopCloser(nil)}, err
+}
+
+func TestWhatNoReaderWouldOpenIsNotWritten(t *testing.T) {
+	for _, start := range []string{"", "not age", strings.Repeat("x", 100)} {
+		_, err := homelab().Backup(t.Context(), io.Discard, homelabStore(), backup.BackupOptions{Encrypt: notAge{start}})
+		require.ErrorIs(t, err, backup.ErrInvalid, start)
+	}
+}
+
+func TestTheOrderOfTheHeaderIsFreeWithAKeyToo(t *testing.T) {
+	file := homelabFile(t)
+	lines := regexp.MustCompile(`(?m)^"application":.*\n|^"schema_version":.*\n`)
+	moved := strings.Join(lines.FindAllString(file, -1), "")
+	require.Contains(t, moved, "schema_version")
+	file = strings.Replace(lines.ReplaceAllString(file, ""), `"integrity":`, moved+`"integrity":`, 1)
+	_, err := restored(t, strings.NewReader(resummed(t, file)), backup.OpenOptions{Identities: []backup.Identity{testKey("k")}}, backup.RestoreOptions{})
+	require.NoError(t, err)
+}
+
+func TestWhatWasEncryptedIsNotSavedInClear(t *testing.T) {
+	key := newPair(t)
+	file, _ := inFile(t, backup.BackupOptions{Encrypt: key.to, Compress: backup.Zstd})
+	var out bytes.Buffer
+	with := backup.SalvageOptions{Identities: []backup.Identity{key.from}}
+	_, err := homelab().Salvage(t.Context(), &out, bytes.NewReader(file), with)
+	require.ErrorIs(t, err, backup.ErrNoKey)
+	require.Zero(t, out.Len())
+	with.Encrypt = key.to
+	report, err := homelab().Salvage(t.Context(), &out, bytes.NewReader(file), with)
+	require.NoError(t, err)
+	require.True(t, report.Manifest.Encrypted)
+	require.NotContains(t, out.String(), "hunter22")
+	m, err := openWith(t, out.String(), backup.OpenOptions{Identities: []backup.Identity{key.from}})
+	require.NoError(t, err)
+	require.NotNil(t, m.Salvaged)
+	require.Equal(t, int64(2), m.Records["servers"])
+
+	out.Reset()
+	report, err = homelab().Salvage(t.Context(), &out, bytes.NewReader(file[:len(file)-10]), with)
+	if err == nil { // of so small a file nothing may be left
+		require.NotEmpty(t, report.Warnings)
+	}
+	whole, _ := inFile(t, backup.BackupOptions{Recipients: sealed, Compress: backup.Gzip})
+	out.Reset()
+	report, err = homelab().Salvage(t.Context(), &out, bytes.NewReader(whole[:len(whole)-20]), backup.SalvageOptions{})
+	require.NoError(t, err)
+	require.Contains(t, report.Warnings[0], "only the beginning of the file could be read")
+	require.Equal(t, int64(2), report.Kept["servers"])
 }
 
 func TestOneEnvelopeOfEachKindInOneOrder(t *testing.T) {

@@ -3,8 +3,10 @@ package backup_test
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"regexp"
@@ -283,7 +285,12 @@ func TestCompressedBackupsAreKeptLikeOthers(t *testing.T) {
 			require.NoError(t, disk.Delete(t.Context(), b.Name+".manifest"))
 			fresh := whoHolds(m)
 			list := mustList(t, fresh)
-			require.Equal(t, b.Manifest.SHA256, list[len(list)-1].Manifest.SHA256, "without its note it is read")
+			oldest := list[len(list)-1]
+			require.Equal(t, backup.TriggerManual, oldest.Trigger, "without its note its beginning is read")
+			require.Empty(t, oldest.Manifest.SHA256)
+			_, err = fresh.Prune(t.Context(), backup.PruneOptions{Manual: true})
+			require.NoError(t, err)
+			require.Contains(t, disk.names(t), b.Name)
 		})
 	}
 }
@@ -408,7 +415,7 @@ func TestABackupGetsOtherKeys(t *testing.T) {
 		require.Equal(t, exceptLogs(homelabStore()), exceptLogs(host))
 		require.NoError(t, s.Close())
 
-		third, err := whoHolds(m, next.from, old.from).Rewrap(t.Context(), b.Name, backup.RewrapOptions{Encrypt: next.to, Recipients: []backup.Recipient{next.to, backup.Passphrase([]byte("correct horse"))}, Delete: true})
+		third, err := whoHolds(m, next.from, old.from).Rewrap(t.Context(), b.Name, backup.RewrapOptions{Encrypt: next.to, Recipients: []backup.Recipient{next.to, old.to}, Delete: true})
 		require.NoError(t, err)
 		require.Equal(t, "homelab-backup-2000-01-01T00-00-00-3.json.age", third.Name)
 		require.NotContains(t, disk.names(t), b.Name)
@@ -462,10 +469,241 @@ func TestRewrapLosesNothing(t *testing.T) {
 		signed := mustCreate(t, signing)
 		_, err = m.Rewrap(t.Context(), signed.Name, to(passphrase))
 		require.ErrorIs(t, err, backup.ErrUnauthentic, "nor who signed it")
+		_, err = signing.Rewrap(t.Context(), signed.Name, to(key.to))
+		require.ErrorIs(t, err, backup.ErrWrongKey, "nothing is deleted for what nobody here can open")
+		require.Contains(t, disk.names(t), signed.Name)
+		signing = whoHolds(m, passphrase, key.from)
+		signing.Signer = private
 		again, err := signing.Rewrap(t.Context(), signed.Name, to(key.to))
 		require.NoError(t, err)
+		require.NotContains(t, disk.names(t), signed.Name)
 		_, err = openWith(t, disk.files()[again.Name], backup.OpenOptions{RequireProof: true, Trusted: []ed25519.PublicKey{public}})
 		require.NoError(t, err)
+	})
+}
+
+func TestRewrapLetsNobodySeemToKnowThePassphrase(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		passphrase := backup.Passphrase([]byte("correct horse"))
+		key := newPair(t)
+		disk := newShelf("disk")
+		m, _, _ := managed(disk)
+		// Whoever knows the public key stores a backup of which they know the data key.
+		m.Recipients, m.Identities = []backup.Recipient{key.to}, []backup.Identity{key.from}
+		b := mustCreate(t, m)
+		_, err := m.Rewrap(t.Context(), b.Name, backup.RewrapOptions{Recipients: []backup.Recipient{passphrase}})
+		require.ErrorIs(t, err, backup.ErrUnauthentic, "with that key they would make more, and the passphrase would prove it")
+		require.Len(t, disk.names(t), 1)
+	})
+}
+
+func TestRewrapDoesNotTakeEncryptionOff(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := newShelf("disk")
+		m, _, key := publicOnly(t, disk)
+		b := mustCreate(t, m)
+		person := whoHolds(m, key.from)
+		person.Encrypt = nil
+		_, err := person.Rewrap(t.Context(), b.Name, backup.RewrapOptions{Delete: true})
+		require.ErrorIs(t, err, backup.ErrNoKey)
+		require.Equal(t, []string{b.Name}, disk.names(t))
+	})
+}
+
+// A liar wraps another key than it was given.
+type liar struct{ testKey }
+
+func (l liar) Wrap(key []byte) (json.RawMessage, error) {
+	return l.testKey.Wrap(slices.Repeat([]byte{1}, len(key)))
+}
+
+func TestRewrapDeletesOnlyWhatWasReplaced(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := newShelf("a"), newShelf("b")
+		m, _, _ := managed(a, b)
+		made := mustCreate(t, m)
+		lies := backup.RewrapOptions{Recipients: []backup.Recipient{liar{"k"}}, Delete: true}
+		_, err := m.Rewrap(t.Context(), made.Name, lies)
+		require.ErrorIs(t, err, backup.ErrDamaged, "the new keys are tried")
+		require.Equal(t, []string{made.Name}, a.names(t))
+		require.Equal(t, []string{made.Name}, b.names(t))
+
+		// Another backup under the same name, of somebody else.
+		other, host, _ := managed(b)
+		host["users"]["7"] = `{"id":7,"name":"only in b"}`
+		require.NoError(t, b.Delete(t.Context(), made.Name))
+		mustCreate(t, other)
+		again := backup.RewrapOptions{Recipients: sealed, Delete: true}
+		_, err = m.Rewrap(t.Context(), made.Name, again)
+		require.ErrorContains(t, err, "not the one that was opened")
+		require.Contains(t, b.names(t), made.Name)
+		require.NotContains(t, a.names(t), made.Name)
+	})
+}
+
+func TestARehearsalIsOfTheKeysOfItsBackup(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := newShelf("disk")
+		m, _, key := publicOnly(t, disk)
+		b := mustCreate(t, m)
+		_, err := m.Rehearse(t.Context(), key.from)
+		require.NoError(t, err)
+		again, err := whoHolds(m, key.from).Rewrap(t.Context(), b.Name, backup.RewrapOptions{})
+		require.NoError(t, err)
+		require.NotContains(t, disk.all(t), again.Name+".rehearsed", "nobody has tried the new ones")
+	})
+}
+
+func TestAManagerThatRequiresProofTakesNothingElse(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		private, public := newSigner(t)
+		_, stranger := newSigner(t)
+		disk := newShelf("disk")
+		m, host, _ := managed(disk)
+		m.RequireProof, m.Signer, m.Trusted = true, private, []ed25519.PublicKey{stranger}
+		_, err := m.Create(t.Context(), backup.BackupOptions{})
+		require.ErrorIs(t, err, backup.ErrUnauthentic, "it would not open what it makes")
+		m = whoHolds(m, m.Identities...)
+		m.RequireProof, m.Signer, m.Trusted = true, private, []ed25519.PublicKey{public}
+		before := host.Clone()
+
+		// An upload, which the host opened without asking for a proof.
+		upload := opened(t, document(m.App, 1, `{"users":[{"id":7,"name":"eve","admin":true}]}`))
+		_, err = m.Restore(t.Context(), upload, backup.RestoreOptions{Strategy: backup.Replace})
+		require.ErrorIs(t, err, backup.ErrUnauthentic)
+		_, err = m.Plan(t.Context(), upload, backup.RestoreOptions{Strategy: backup.Replace})
+		require.ErrorIs(t, err, backup.ErrUnauthentic)
+		require.Equal(t, before, host)
+
+		file, _ := inFile(t, backup.BackupOptions{Recipients: sealed, Signer: private})
+		s, err := backup.OpenSnapshot(t.Context(), strings.NewReader(string(file)), backup.OpenOptions{Identities: m.Identities, Trusted: m.Trusted})
+		require.NoError(t, err)
+		_, err = m.Restore(t.Context(), s, backup.RestoreOptions{})
+		require.NoError(t, err)
+		m2 := whoHolds(m, m.Identities...)
+		m2.RequireProof, m2.Trusted = true, []ed25519.PublicKey{stranger}
+		_, err = m2.Restore(t.Context(), s, backup.RestoreOptions{})
+		require.ErrorIs(t, err, backup.ErrUnauthentic, "whoever was trusted when it was opened")
+	})
+}
+
+func TestForgeriesDoNotPushOutGoodBackups(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		private, public := newSigner(t)
+		disk := newShelf("disk")
+		m, _, _ := managed(disk)
+		m.RequireProof, m.Signer, m.Trusted, m.Retention = true, private, []ed25519.PublicKey{public}, backup.Retention{Last: 5}
+		scheduled := backup.BackupOptions{Metadata: map[string]string{"trigger": backup.TriggerScheduled}}
+		var good []string
+		for i := range 6 {
+			if i == 5 { // somebody who can write there fills the places
+				forger := whoHolds(m)
+				forger.Signer = nil
+				for range 4 {
+					_, err := forger.Create(t.Context(), scheduled)
+					require.NoError(t, err)
+					time.Sleep(time.Hour)
+				}
+			}
+			signer := whoHolds(m)
+			signer.Signer = private
+			b, err := signer.Create(t.Context(), scheduled)
+			require.NoError(t, err)
+			good = append(good, b.Name)
+			time.Sleep(time.Hour)
+		}
+		pruned, err := m.Prune(t.Context(), backup.PruneOptions{})
+		require.NoError(t, err)
+		for _, name := range good[1:] {
+			require.Contains(t, disk.names(t), name)
+		}
+		require.NotContains(t, pruned[0].Deleted, good[1])
+	})
+}
+
+func TestNobodySaysWhatUndoRestores(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		private, public := newSigner(t)
+		disk := newShelf("disk")
+		m, host, key := publicOnly(t, disk)
+		m.Identities, m.Signer, m.RequireProof, m.Trusted = []backup.Identity{key.from}, private, true, []ed25519.PublicKey{public}
+		made := mustCreate(t, m)
+		time.Sleep(time.Hour)
+		note := made.Name + ".manifest"
+		was := disk.files()[note]
+		disk.alter(t, note, func(s string) string { return strings.Replace(s, `"manual"`, `"before restore"`, 1) })
+		_, err := m.Undo(t.Context())
+		require.ErrorIs(t, err, fs.ErrNotExist, "a note makes no backup one from before a restore")
+		disk.alter(t, note, func(string) string { return was })
+
+		var states []backuptest.MapStore
+		var last backup.Report
+		for i := range 2 {
+			host["users"]["7"] = fmt.Sprintf(`{"id":7,"name":"%d"}`, i)
+			states = append(states, host.Clone())
+			last, err = m.Restore(t.Context(), open(t, m, made.Name), backup.RestoreOptions{Strategy: backup.Replace})
+			require.NoError(t, err)
+			time.Sleep(time.Hour)
+		}
+		disk.alter(t, last.UndoneBy+".manifest", func(s string) string { return strings.Replace(s, `"before restore"`, `"manual"`, 1) })
+		_, err = m.Undo(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, exceptLogs(states[1]), exceptLogs(host), "nor one that is another")
+	})
+}
+
+func TestAnotherLocationDoesNotSpoilAGoodCopy(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk, cloud := newShelf("disk"), newShelf("cloud")
+		m, _, key := publicOnly(t, disk)
+		b := mustCreate(t, m)
+		good := disk.files()[b.Name]
+		note := disk.files()[b.Name+".manifest"]
+		require.NoError(t, disk.Delete(t.Context(), b.Name+".manifest"))
+		// Junk of the same size, with a note that fits it.
+		junk := strings.Repeat("x", len(good))
+		sum := fmt.Sprintf("%x", sha256.Sum256([]byte(junk)))
+		note = regexp.MustCompile(`"sha256":"[0-9a-f]*"`).ReplaceAllString(note, `"sha256":"`+sum+`"`)
+		require.NoError(t, cloud.Put(t.Context(), b.Name, strings.NewReader(junk)))
+		require.NoError(t, cloud.Put(t.Context(), b.Name+".manifest", strings.NewReader(note)))
+		m = whoHolds(m)
+		m.Locations = append(m.Locations, cloud)
+		for range 3 {
+			time.Sleep(time.Hour)
+			mustCreate(t, m)
+			m.Verify(t.Context(), b.Name)
+		}
+		require.Equal(t, good, disk.files()[b.Name])
+		open(t, whoHolds(m, key.from), b.Name)
+	})
+}
+
+func TestARestoreThatChangesNothingLeavesNoNote(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := newShelf("disk")
+		m, _, key := publicOnly(t, disk)
+		m.Identities = []backup.Identity{key.from}
+		b := mustCreate(t, m)
+		time.Sleep(time.Hour)
+		_, err := m.Restore(t.Context(), open(t, m, b.Name), backup.RestoreOptions{})
+		require.NoError(t, err)
+		require.Equal(t, []string{b.Name, b.Name + ".manifest"}, disk.all(t))
+	})
+}
+
+func TestAFileThatIsNotEncryptedDoesNotPassForOne(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := newShelf("disk")
+		m, _, key := publicOnly(t, disk)
+		m.Identities = []backup.Identity{key.from}
+		b := mustCreate(t, m)
+		plain, _ := inFile(t, backup.BackupOptions{Recipients: []backup.Recipient{key.to}})
+		disk.alter(t, b.Name, func(string) string { return string(plain) })
+		require.NoError(t, disk.Delete(t.Context(), b.Name+".manifest"))
+		_, err := m.Verify(t.Context(), b.Name)
+		require.ErrorIs(t, err, backup.ErrUnauthentic)
+		_, err = m.Rehearse(t.Context(), key.from)
+		require.ErrorIs(t, err, backup.ErrUnauthentic)
 	})
 }
 

@@ -86,9 +86,10 @@ type Manager struct {
 	// RequireProof refuses backups that are not proven authentic, by a passphrase
 	// or by a key in Trusted, and refuses to make such: for Locations that others
 	// can write to. See [OpenOptions]. Restore too then needs a passphrase among the
-	// Recipients or a Signer, since the way back must be provable, and Prune deletes
-	// only where it can prove what it keeps: of encrypted backups that takes one of
-	// the Identities.
+	// Recipients or a Signer whose key is Trusted, since the way back must be
+	// provable; Undo opens all backups that are newer; and Prune reads all that it
+	// keeps, and deletes only where it can prove them: of encrypted backups that takes
+	// one of the Identities.
 	RequireProof bool
 	Trusted      []ed25519.PublicKey
 
@@ -220,7 +221,11 @@ func (m *Manager) examine() error {
 	if m.KeepBeforeRestore < 0 {
 		errs = append(errs, fmt.Errorf("KeepBeforeRestore is %d", m.KeepBeforeRestore))
 	}
-	errs = append(errs, m.App.Validate(), m.Retention.Validate())
+	errs = append(errs, m.App.Validate(), m.Retention.Validate(), m.Compress.check())
+	if m.Signer != nil {
+		_, err := publicKey(m.Signer)
+		errs = append(errs, err)
+	}
 	for _, s := range []Schedule{m.Schedule, m.DrillSchedule, m.RehearsalSchedule} {
 		if v, ok := s.(interface{ Validate() error }); ok {
 			errs = append(errs, v.Validate())
@@ -377,12 +382,16 @@ func (m *Manager) Open(ctx context.Context, name string) (*Snapshot, error) {
 }
 
 func (o *operation) open(ctx context.Context, name string) (*Snapshot, *site, error) {
+	return o.openWith(ctx, name, o.keys())
+}
+
+func (o *operation) openWith(ctx context.Context, name string, opts OpenOptions) (*Snapshot, *site, error) {
 	if _, ok := o.App.ParseBackupName(name); !ok {
 		return nil, nil, fmt.Errorf("not the name of a backup of %s: %w", o.App.Name, fs.ErrNotExist)
 	}
 	var errs, missing []error
 	for _, p := range o.sites {
-		s, err := o.openAt(ctx, p, name, o.keys())
+		s, err := o.openAt(ctx, p, name, opts)
 		if err == nil {
 			s.name = name
 			return s, p, nil

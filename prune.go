@@ -243,7 +243,9 @@ func anchors(decisions []Decision) []anchor {
 }
 
 // proven decides, and verifies the newest good backup of each class that has one
-// to delete. What is found damaged takes no part in the next decision.
+// to delete; where a proof is required all that are kept, or somebody's forgeries
+// would take the places of good ones. What is found damaged or not authentic takes
+// no part in the next decision.
 func (o *operation) proven(ctx context.Context, p *site, backups []Backup, opts PruneOptions) ([]Decision, []string, error) {
 	var proven []string
 	for {
@@ -282,6 +284,7 @@ func damage(err error) bool {
 // unproven returns a backup that has to be proven before the decisions are
 // carried out: the newest good one of a collection that a backup to delete has.
 func (o *operation) unproven(decisions []Decision, opts PruneOptions, proven []string) *Decision {
+	deletes := slices.ContainsFunc(decisions, func(d Decision) bool { return !d.Keep })
 	for _, class := range []string{TriggerScheduled, TriggerBeforeRestore} {
 		var list []Decision
 		lost := make(map[string]bool)
@@ -290,6 +293,9 @@ func (o *operation) unproven(decisions []Decision, opts PruneOptions, proven []s
 				continue
 			}
 			list = append(list, d)
+			if o.RequireProof && deletes && d.Keep && !d.Damaged && !slices.Contains(proven, d.Name) {
+				return &d
+			}
 			if !d.Keep {
 				lost[anything] = true
 				for name := range d.Manifest.Records {

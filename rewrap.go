@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,12 +19,14 @@ type RewrapOptions struct {
 	// Manager.
 	Recipients []Recipient
 
-	// Encrypt encrypts the new file as a whole. Nil means that of the Manager.
+	// Encrypt encrypts the new file as a whole. Nil means that of the Manager. A
+	// backup that was encrypted as a whole needs it.
 	Encrypt Encrypter
 
 	// Delete deletes the old backup at each Location that has the new one; where it
-	// stays is an error. Without it both stay, and whoever could open the old one
-	// still can.
+	// stays is an error. It needs one of the Identities to open the new one, to be
+	// sure that somebody can, and as many copies as MinCopies. Without it both stay,
+	// whoever could open the old one still can, and retention counts both.
 	Delete bool
 }
 
@@ -32,12 +35,15 @@ type RewrapOptions struct {
 // same time and with a name of its own, in which everything stands as it stood
 // but who opens it, and the proof. That is made anew if the old one was proven
 // authentic, for which what was signed needs the Signer of the Manager; otherwise
-// there is none. Sealed values are copied as they are.
+// there is none. Sealed values are copied as they are. So their key stays the same,
+// and a passphrase cannot be given to what nothing has proven: who made that knows
+// the key, and could make more that passes for proven by the passphrase.
 //
-// It takes one of the Identities. What is written is opened and checked to the
-// last secret before it is stored, and read back afterwards. It returns ErrNoKey
-// without a key, ErrUnauthentic if a proof would be lost, and the errors of Open
-// and Create.
+// It takes one of the Identities. What is written is checked to the last secret
+// before it is stored, and read back afterwards; that the new recipients can open it
+// is tried if one of the Identities can. It returns ErrNoKey without a key,
+// ErrUnauthentic if a proof would be lost or made up, and the errors of Open and
+// Create.
 func (m *Manager) Rewrap(ctx context.Context, name string, opts RewrapOptions) (Backup, error) {
 	o, ctx, release, err := m.hold(ctx, "rewrap")
 	if err != nil {
@@ -56,7 +62,9 @@ func (o *operation) rewrap(ctx context.Context, name string, opts RewrapOptions)
 	if opts.Encrypt == nil {
 		opts.Encrypt = o.Encrypt
 	}
-	old, _, err := o.open(ctx, name)
+	keys := o.keys()
+	keys.proofFirst = true
+	old, from, err := o.openWith(ctx, name, keys)
 	if err != nil {
 		return Backup{}, fmt.Errorf("%s: %w", name, err)
 	}
@@ -88,29 +96,54 @@ func (o *operation) rewrap(ctx context.Context, name string, opts RewrapOptions)
 	if err != nil {
 		return Backup{}, err
 	}
+	if err := o.tryNewKeys(ctx, first, b.Name, opts.Delete); err != nil {
+		return Backup{}, errors.Join(fmt.Errorf("%s: %w", name, err), first.drop(ctx, b.Name))
+	}
 	b = o.spread(ctx, b, first)
 	c, err := o.listHeld(ctx)
 	if err != nil {
 		return b, err
 	}
-	for _, kind := range marks {
+	for _, kind := range []mark{markAccepted, markRestored} { // the others are about its keys
 		if c.marked[kind][name] {
 			if err := o.mark(ctx, b, kind); err != nil {
 				return b, err
 			}
 		}
 	}
-	if opts.Delete {
-		err = o.replaced(ctx, c, name, b)
+	err = o.enough(b)
+	if opts.Delete && err == nil {
+		err = o.replaced(ctx, c, name, from, b)
 	}
-	return b, errors.Join(err, o.enough(b))
+	return b, err
+}
+
+// tryNewKeys opens what was stored with the Identities, if one of them fits.
+func (o *operation) tryNewKeys(ctx context.Context, p *site, name string, must bool) error {
+	keys := o.keys()
+	keys.RequireProof = false
+	s, err := o.openAt(ctx, p, name, keys)
+	if err == nil {
+		err = cmp.Or(readAll(ctx, s), s.Close())
+	}
+	if (errors.Is(err, ErrWrongKey) || errors.Is(err, ErrNoKey)) && !must {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("what was made of it was not opened with the new keys, so nothing was changed: %w", err)
+	}
+	return nil
 }
 
 // replaced deletes a backup wherever the one that was made of it is.
-func (o *operation) replaced(ctx context.Context, c *catalog, name string, by Backup) error {
+func (o *operation) replaced(ctx context.Context, c *catalog, name string, from *site, by Backup) error {
 	i := c.find(name)
 	if i < 0 {
 		return nil
+	}
+	_, opened, err := from.digest(ctx, name)
+	if err != nil {
+		return fmt.Errorf("%s stays: %w", name, err)
 	}
 	var errs []error
 	for _, down := range o.down {
@@ -124,7 +157,13 @@ func (o *operation) replaced(ctx context.Context, c *catalog, name string, by Ba
 			errs = append(errs, fmt.Errorf("%s: %s stays there, because the new one is not there", p.name, name))
 			continue
 		}
-		err := p.drop(ctx, name)
+		_, sum, err := p.digest(ctx, name)
+		if err == nil && sum != opened {
+			err = errors.New("it is not the one that was opened, so it stays")
+		}
+		if err == nil {
+			err = p.drop(ctx, name)
+		}
 		for _, kind := range marks {
 			if c.marked[kind][name] && err == nil {
 				err = p.remove(ctx, name+string(kind))
@@ -154,8 +193,10 @@ func (o *operation) rewrite(ctx context.Context, w io.Writer, old *Snapshot, opt
 		out:      codec.NewWriter(w),
 	}
 	m := &b.manifest
-	m.Compressed, m.Encrypted, m.Authentic = o.Compress, opts.Encrypt != nil, ""
+	m.Compressed, m.Encrypted, m.Authentic = cmp.Or(o.Compress, m.Compressed), opts.Encrypt != nil, ""
 	switch e := old.encryption; {
+	case old.envelope.Encrypted && opts.Encrypt == nil:
+		return Manifest{}, fmt.Errorf("%w: it is encrypted as a whole, and what is made of it would not be: say for whom", ErrNoKey)
 	case e == nil && opts.Encrypt == nil:
 		return Manifest{}, fmt.Errorf("%w: nothing in it is sealed, so there is no key to wrap anew; encrypt the file as a whole", ErrNoKey)
 	case e == nil: // secrets, if it has any, are in clear inside of the encrypted file
@@ -202,24 +243,33 @@ func (o *operation) rewrite(ctx context.Context, w io.Writer, old *Snapshot, opt
 }
 
 // provenAs sees to it that what is made of a snapshot carries a proof if and only
-// if that was proven itself: nobody vouches for anything here.
+// if that was proven itself, and by no less: nobody vouches for anything here.
 func (b *backup) provenAs(old *Snapshot) error {
 	bySignature := old.proof != nil && old.proof.Ed25519 != nil
-	keepsPassphrase := b.encryption != nil && slices.ContainsFunc(b.encryption.Keys, byPassphrase)
-	switch {
+	takesPassphrase := b.encryption != nil && slices.ContainsFunc(b.encryption.Keys, byPassphrase)
+	// Others than those with the passphrase know the key, and could make the MAC.
+	others := old.encryption != nil && slices.ContainsFunc(old.encryption.Keys, func(k json.RawMessage) bool { return !byPassphrase(k) })
+	switch authentic := old.manifest.Authentic; {
+	case takesPassphrase && !old.byPassphrase && authentic == "":
+		return fmt.Errorf("%w: whoever made it knows its key, so a passphrase must not seem to prove it: leave the passphrase away, or restore it and make a new backup", ErrUnauthentic)
 	case old.proof == nil:
 		b.box, b.opts.Signer = nil, nil
-	case old.manifest.Authentic == "":
+	case authentic == provenByPassphrase && !bySignature && others:
+		if b.opts.Signer = nil; !takesPassphrase {
+			return fmt.Errorf("%w: a passphrase proves that it is authentic, which would be lost: keep a passphrase among the recipients", ErrUnauthentic)
+		}
+	case authentic == "":
 		return fmt.Errorf("%w: it carries a proof that was not checked: open it with the passphrase, or trust the key that it is signed with", ErrUnauthentic)
 	case bySignature && b.opts.Signer == nil:
-		return fmt.Errorf("%w: it is signed, and its signature would be lost: give the Manager a Signer", ErrUnauthentic)
-	case b.opts.Signer == nil && !keepsPassphrase:
-		return fmt.Errorf("%w: a passphrase proves that it is authentic, which would be lost: keep a passphrase among the recipients, or give the Manager a Signer", ErrUnauthentic)
+		return fmt.Errorf("%w: it is signed, and its signature would be lost: give a signer", ErrUnauthentic)
+	case b.opts.Signer == nil && !takesPassphrase:
+		return fmt.Errorf("%w: a passphrase proves that it is authentic, which would be lost: keep a passphrase among the recipients, or give a signer", ErrUnauthentic)
 	}
 	return nil
 }
 
-// checkRewritten opens what was made of a snapshot as its new recipients would.
+// checkRewritten reads what was made of a snapshot to its last secret, with the key
+// that is known.
 func (o *operation) checkRewritten(ctx context.Context, temp *spool, m Manifest, old *Snapshot) error {
 	opts := OpenOptions{Limits: o.Limits, TempDir: o.TempDir}
 	if old.key != nil {
@@ -230,6 +280,11 @@ func (o *operation) checkRewritten(ctx context.Context, temp *spool, m Manifest,
 		return err
 	}
 	defer s.Close()
+	return readAll(ctx, s)
+}
+
+// readAll reads every record, and opens its secrets.
+func readAll(ctx context.Context, s *Snapshot) error {
 	for i := range s.sections {
 		if err := s.records(ctx, &s.sections[i], func(item) error { return nil }); err != nil {
 			return err

@@ -25,6 +25,10 @@ type SalvageOptions struct {
 	// they stand, and one that is damaged has the restore refused.
 	Identities []Identity
 
+	// Encrypt encrypts what is written as a whole. A file that was encrypted as a
+	// whole needs it: what is in it may be private, and its secrets in clear.
+	Encrypt Encrypter
+
 	// Limits bound what is read and written. The zero value has the defaults.
 	Limits Limits
 
@@ -102,7 +106,8 @@ type LostRange struct {
 // collection is left out if nothing of it was saved, unless it was empty.
 //
 // After an error what was written is worthless. It returns ErrDamaged if no
-// line is a record, ErrFormat or ErrTooNew for another version of the format,
+// line is a record, ErrNoKey if the file is encrypted and there is no key for it or
+// no Encrypt, ErrFormat or ErrTooNew for another version of the format,
 // ErrForeign, ErrWrongKey if there are Identities and none opens the secrets,
 // ErrLimit, or the error of an Identity, of r, w or ctx.
 func (a *App) Salvage(ctx context.Context, w io.Writer, r io.Reader, opts SalvageOptions) (SalvageReport, error) {
@@ -155,7 +160,22 @@ func (s *salvage) run(w io.Writer, r io.Reader) error {
 	if n := len(s.file.manifest.Records); n > codec.MaxCollections {
 		return fmt.Errorf("%w: %d collections, the most is %d", ErrLimit, n, codec.MaxCollections)
 	}
-	return s.write(w, p.shards)
+	file, err := Compression("").open(w, s.opts.Encrypt)
+	if err != nil {
+		return err
+	}
+	s.file.manifest.Compressed, s.file.manifest.Encrypted = "", s.opts.Encrypt != nil
+	if s.opts.Encrypt != nil {
+		s.file.manifest.Keys = idsOf(s.opts.Encrypt)
+	}
+	if err := s.write(file, p.shards); err != nil {
+		file.Close() // for what it holds: the file is worthless
+		return err
+	}
+	if err := file.Close(); err != nil {
+		return advise(fmt.Errorf("write: %w", err))
+	}
+	return nil
 }
 
 func (s *salvage) warn(format string, args ...any) {

@@ -58,6 +58,9 @@ func (s *salvage) readOutline(r io.Reader) (*outline, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.file.envelope.Encrypted && s.opts.Encrypt == nil {
+		return nil, fmt.Errorf("%w: the file is encrypted as a whole, and what is saved of it would be in clear; say for whom to encrypt that", ErrNoKey)
+	}
 	s.size = size
 	o := &outline{members: make(map[string][]byte), at: make(map[string]int64), frame: make(map[int64]bool), data: -1, headerEnd: -1}
 	opened := make(map[string]bool)
@@ -272,11 +275,10 @@ func (s *salvage) unlock(o *outline) error {
 	if e == nil || len(s.opts.Identities) == 0 {
 		return nil
 	}
-	key, _, err := s.file.unwrapKey(s.ctx, s.opts.Identities)
-	if err != nil {
+	if err := s.file.unwrapKey(s.ctx, s.opts.Identities); err != nil {
 		return fmt.Errorf("%w; without a key the sealed values are copied as they are", err)
 	}
-	box, err := seal.NewBox(key, e.ID)
+	box, err := seal.NewBox(s.file.key, e.ID)
 	fits := func(version int) bool {
 		return err == nil && box.VerifyCheck(e.Check, m.Application, version, e.Fields) == nil
 	}

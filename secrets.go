@@ -114,12 +114,9 @@ func (col *collection) sealRecord(box *seal.Box, key string, view []byte) ([]byt
 	})
 }
 
-// unlock opens the member "encryption" with the first identity that fits.
-func (s *Snapshot) unlock(ctx context.Context, identities []Identity) error {
+// checkEncryption checks the member of that name, as far as that takes no key.
+func (s *Snapshot) checkEncryption() error {
 	e := s.encryption
-	if e == nil || s.box != nil {
-		return nil
-	}
 	if e.Cipher != cipherName {
 		return fmt.Errorf("%w: its secrets are sealed with the cipher %s, this build knows %s", ErrFormat, codec.Quote(e.Cipher), cipherName)
 	}
@@ -129,32 +126,42 @@ func (s *Snapshot) unlock(ctx context.Context, identities []Identity) error {
 	if e.ID == "" || e.Check == "" || e.Fields == nil {
 		return fmt.Errorf(`%w: member "encryption" lacks a part`, ErrFormat)
 	}
-	if len(identities) == 0 {
+	return nil
+}
+
+// unlock opens the member "encryption" with the first identity that fits.
+func (s *Snapshot) unlock(ctx context.Context, identities []Identity) error {
+	e := s.encryption
+	if e == nil {
 		return nil
 	}
-	key, by, err := s.unwrapKey(ctx, identities)
-	if err != nil {
+	if err := s.checkEncryption(); err != nil || len(identities) == 0 {
 		return err
 	}
-	box, err := seal.NewBox(key, e.ID)
+	if s.key == nil {
+		if err := s.unwrapKey(ctx, identities); err != nil {
+			return err
+		}
+	}
+	box, err := seal.NewBox(s.key, e.ID)
 	if err != nil {
 		return fmt.Errorf(`%w: member "encryption": %w`, ErrDamaged, err)
 	}
 	if err := box.VerifyCheck(e.Check, s.manifest.Application, s.manifest.SchemaVersion, e.Fields); err != nil {
 		return fmt.Errorf("%w: the key fits, but what is said about the secrets has been altered: %w", ErrDamaged, err)
 	}
-	s.box, s.key, s.byPassphrase = box, key, byPassphrase(by)
+	s.box = box
 	return nil
 }
 
-// unwrapKey returns the data key, and the wrapped key that gave it.
-func (s *Snapshot) unwrapKey(ctx context.Context, identities []Identity) (key []byte, by json.RawMessage, err error) {
+// unwrapKey finds out the data key.
+func (s *Snapshot) unwrapKey(ctx context.Context, identities []Identity) error {
 	if s.patient != nil {
 		defer s.patient()()
 	}
 	keys := s.encryption.Keys
 	rounds := [][]json.RawMessage{keys}
-	if s.requireProof { // what a passphrase opens it also proves, so that comes first
+	if s.proofFirst { // what a passphrase opens it also proves
 		others := slices.DeleteFunc(slices.Clone(keys), byPassphrase)
 		rounds = [][]json.RawMessage{slices.DeleteFunc(slices.Clone(keys), func(k json.RawMessage) bool { return !byPassphrase(k) }), others}
 	}
@@ -162,19 +169,20 @@ func (s *Snapshot) unwrapKey(ctx context.Context, identities []Identity) (key []
 		for _, id := range identities {
 			for _, wrapped := range round {
 				if err := ctx.Err(); err != nil {
-					return nil, nil, err // each may take seconds
+					return err // each may take seconds
 				}
 				key, err := id.Unwrap(wrapped)
 				if err == nil {
-					return key, wrapped, nil
+					s.key, s.byPassphrase = key, byPassphrase(wrapped)
+					return nil
 				}
 				if !errors.Is(err, ErrWrongKey) {
-					return nil, nil, err
+					return err
 				}
 			}
 		}
 	}
-	return nil, nil, fmt.Errorf("%w: what was given does not open this snapshot, which takes %s; nothing was changed, try the one that was in use when it was made", ErrWrongKey, alternatives(keyIDs(keys)))
+	return fmt.Errorf("%w: what was given does not open this snapshot, which takes %s; nothing was changed, try the one that was in use when it was made", ErrWrongKey, alternatives(keyIDs(keys)))
 }
 
 // keyType returns the type of a wrapped key, empty if it has none.

@@ -67,9 +67,9 @@ type Manifest struct {
 	Bytes              int64             `json:"bytes"`                // of the document, whatever is around it in the file
 	Compressed         Compression       `json:"compressed,omitempty"` // how the file is compressed
 	Encrypted          bool              `json:"encrypted,omitempty"`  // the file is encrypted as a whole
-	SHA256             string            `json:"sha256,omitempty"`     // empty: the snapshot has no integrity information
+	SHA256             string            `json:"sha256,omitempty"`     // empty: the snapshot has no integrity information, or it is encrypted and was not opened
 	Sealed             bool              `json:"sealed"`               // it has secrets, and they are sealed
-	Keys               []string          `json:"keys,omitempty"`       // the keys that open it, any one of them, as far as it names them; nothing proves that it is right
+	Keys               []string          `json:"keys,omitempty"`       // any of them opens it, as far as it names them, which nothing proves; of an encrypted file that was not opened, those of the file
 	Authentic          string            `json:"authentic,omitempty"`  // by what it was proven authentic when it was opened, "passphrase" or "ed25519 KEY"; empty: by nothing
 	Salvaged           *Salvaged         `json:"salvaged,omitempty"`   // nil: it was not saved from a damaged file
 	Missing            map[string]int64  `json:"missing,omitempty"`    // records left out as invalid, by collection
@@ -121,6 +121,9 @@ type OpenOptions struct {
 	// Progress, if not nil, is called now and then.
 	Progress func(Progress)
 
+	// proofFirst takes of several keys the one that also proves.
+	proofFirst bool
+
 	// patient is called before a key is asked for, and what it returns after.
 	patient func() func()
 
@@ -143,7 +146,7 @@ type Snapshot struct {
 	key        []byte    // of box
 
 	byPassphrase bool // key was wrapped with the passphrase that opened it
-	requireProof bool
+	proofFirst   bool // of several keys take the one that also proves
 	proof        *proof
 
 	r       io.ReaderAt
@@ -167,7 +170,7 @@ type Snapshot struct {
 // It returns ErrFormat, ErrTooNew, ErrDamaged, ErrLimit, ErrNoKey, ErrWrongKey or
 // ErrUnauthentic, or the error of r.
 func OpenSnapshot(ctx context.Context, r io.Reader, opts OpenOptions) (*Snapshot, error) {
-	s := &Snapshot{limits: opts.Limits.codec(), requireProof: opts.RequireProof, patient: opts.patient}
+	s := &Snapshot{limits: opts.Limits.codec(), proofFirst: opts.RequireProof || opts.proofFirst, patient: opts.patient}
 	if err := s.open(ctx, r, opts); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("open snapshot: %w", err)
@@ -190,6 +193,10 @@ func (s *Snapshot) open(ctx context.Context, r io.Reader, opts OpenOptions) erro
 			return ctx.Err()
 		},
 	})
+	if s.release != nil {
+		s.release()
+		s.release = nil
+	}
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -206,18 +213,17 @@ func (s *Snapshot) open(ctx context.Context, r io.Reader, opts OpenOptions) erro
 	return s.authenticate(doc, opts)
 }
 
-// unlockEarly opens the secrets before the data is read, if all that it takes
-// stands before it: who has the wrong key should not have to wait for that.
+// unlockEarly finds out the data key before the data is read, if it stands before
+// that: who has the wrong key should not have to wait. Nothing else is made of the
+// header, which may not be all of it.
 func (s *Snapshot) unlockEarly(ctx context.Context, members map[string][]byte, identities []Identity) error {
 	if members["encryption"] == nil || len(identities) == 0 {
 		return nil
 	}
-	all := maps.Clone(members)
-	all["data"] = []byte{}
-	if s.header(&codec.Document{Members: all}) != nil {
+	if codec.Unmarshal(members["encryption"], &s.encryption) != nil || s.checkEncryption() != nil {
 		return nil // which is told together with what else is wrong
 	}
-	return s.unlock(ctx, identities)
+	return s.unwrapKey(ctx, identities)
 }
 
 // source makes s.r something to read at any place. It returns what has to be

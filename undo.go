@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,8 +22,23 @@ func (m *Manager) Plan(ctx context.Context, s *Snapshot, opts RestoreOptions) (*
 	if err != nil {
 		return nil, err
 	}
+	if err := m.checkProof(s); err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
 	opts.Progress = o.progress(ctx, opts.Progress)
 	return m.App.Plan(ctx, s, m.Sink, opts)
+}
+
+// checkProof refuses a snapshot, whoever opened it, that is not proven authentic
+// where that is required.
+func (m *Manager) checkProof(s *Snapshot) error {
+	by := s.manifest.Authentic
+	key, signed := strings.CutPrefix(by, provenByEd25519)
+	trusted := func(t ed25519.PublicKey) bool { return encodeBase64(t) == key }
+	if !m.RequireProof || by != "" && (!signed || slices.ContainsFunc(m.Trusted, trusted)) {
+		return nil
+	}
+	return fmt.Errorf("%w: a proof is required, and nothing has proven it: open it with the passphrase, or with the Trusted keys of the Manager", ErrUnauthentic)
 }
 
 // PlanUndo says what Undo would do: for a person to agree to, and for Apply. The
@@ -74,6 +90,9 @@ func (m *Manager) checkSink() error {
 // returns ErrBusy, and that of a Location if none takes the backup.
 func (m *Manager) Restore(ctx context.Context, s *Snapshot, opts RestoreOptions) (Report, error) {
 	return m.change(ctx, "restore", func(ctx context.Context, o *operation) (Report, error) {
+		if err := m.checkProof(s); err != nil {
+			return Report{}, err
+		}
 		opts.Progress = o.progress(ctx, opts.Progress)
 		in, err := o.App.prepare(ctx, s, opts)
 		if err != nil {
@@ -90,6 +109,9 @@ func (m *Manager) Apply(ctx context.Context, p *Plan) (Report, error) {
 		return Report{}, fmt.Errorf("%w: the plan is of another App than that of the Manager", ErrForeign)
 	}
 	return m.change(ctx, "restore", func(ctx context.Context, o *operation) (Report, error) {
+		if err := m.checkProof(p.in.snapshot); err != nil {
+			return Report{}, err
+		}
 		return o.run(ctx, p.in, p.writing)
 	})
 }
@@ -120,7 +142,9 @@ func (o *operation) prepareUndo(ctx context.Context) (*incoming, error) {
 		return nil, listErr
 	}
 	for _, b := range c.backups {
-		if b.Manifest == nil && !b.Damaged { // encrypted, and its note is lost
+		// Encrypted, and its note is lost; or what it says of itself has to be proven,
+		// so that nobody hides the last one by saying that it is none.
+		if b.Manifest == nil && !b.Damaged || o.RequireProof && o.genuine(b) && b.Trigger != TriggerBeforeRestore {
 			s, _, err := o.open(ctx, b.Name)
 			if err != nil {
 				return nil, fmt.Errorf("%s may be from before a later restore, and cannot be opened; restore the backup that you want by its name: %w", b.Name, err)
@@ -140,6 +164,10 @@ func (o *operation) prepareUndo(ctx context.Context) (*incoming, error) {
 		in, err := o.prepareBack(ctx, b.Name)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", b.Name, err)
+		}
+		if is := in.snapshot.manifest; is.Metadata[metaTrigger] != TriggerBeforeRestore || !is.CreatedAt.Equal(b.CreatedAt) {
+			in.snapshot.Close() // what stands beside it is not its own
+			continue
 		}
 		if !c.marked[markRestored][b.Name] {
 			// The process was killed in that restore. If the host is as it was before,
@@ -306,7 +334,7 @@ func (b *wayBack) drop(ctx context.Context) {
 	if b.at == nil {
 		return
 	}
-	if err := b.at.remove(ctx, b.saved.Name); err != nil {
+	if err := b.at.drop(ctx, b.saved.Name); err != nil {
 		b.failed(ctx, b.at, b.saved.Name, fmt.Errorf("take away what was stored before a restore that changed nothing: %w", err))
 	}
 	b.saved, b.at = Backup{}, nil

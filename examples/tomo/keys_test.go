@@ -294,10 +294,12 @@ func TestRewrappingChangesWhoCanOpenABackup(t *testing.T) {
 	other.ok("backup", "restore", made.Name, "--identity", newKey, "--full", "--yes")
 	require.Equal(t, before, other.dump())
 
-	// One that is encrypted as a whole stays so, and with a new passphrase.
+	// One that is encrypted as a whole stays so.
 	whole := none.create("--recipient", oldPublic, "--encrypt", "--compress", "gzip", "--location", drive)
 	write(t, m.path("new"), "another passphrase\n")
-	o = none.ok("backup", "rewrap", whole.Name, "--identity", oldKey, "--new-passphrase-file", m.path("new"), "--delete-old", "--location", drive)
+	none.fails(statusFailed, "a passphrase must not seem to prove it", "backup", "rewrap", whole.Name, "--identity", oldKey, "--new-passphrase-file", m.path("new"), "--location", drive)
+	none.fails(statusFailed, "not opened with the new keys", "backup", "rewrap", whole.Name, "--identity", oldKey, "--recipient", newPublic, "--delete-old", "--location", drive)
+	o = none.ok("backup", "rewrap", whole.Name, "--identity", oldKey, "--identity", newKey, "--recipient", newPublic, "--delete-old", "--location", drive)
 	require.Contains(t, o.stdout, "The old one is deleted")
 	for _, dir := range []string{m.backups(), drive} {
 		require.NoFileExists(t, filepath.Join(dir, whole.Name))
@@ -306,7 +308,7 @@ func TestRewrappingChangesWhoCanOpenABackup(t *testing.T) {
 	made = m.made(o)
 	require.True(t, strings.HasSuffix(made.Name, ".json.gz.age"), made.Name)
 	none.fails(statusFailed, "wrong key", "backup", "verify", made.Name, "--identity", oldKey)
-	o = m.with(passphraseVariable, "another passphrase").ok("backup", "verify", made.Name)
+	o = none.ok("backup", "verify", made.Name, "--identity", newKey)
 	require.Contains(t, o.stdout, "authentic: not proven", "what nothing proved is not vouched for")
 
 	// What a passphrase proves must not lose its proof.
@@ -317,8 +319,8 @@ func TestRewrappingChangesWhoCanOpenABackup(t *testing.T) {
 	signing, trusted := m.generate("--signing")
 	none.fails(statusFailed, "nothing proves", "backup", "rewrap", b.Name, "--identity", oldKey, "--recipient", newPublic, "--sign", signing)
 	both := m.create("--recipient", oldPublic)
-	none.fails(statusFailed, "its proof was not checked", "backup", "rewrap", both.Name, "--identity", oldKey, "--recipient", newPublic)
-	m.ok("backup", "rewrap", both.Name, "--identity", oldKey, "--recipient", newPublic, "--sign", signing)
+	none.fails(statusFailed, "a proof that was not checked", "backup", "rewrap", both.Name, "--identity", oldKey, "--recipient", newPublic)
+	m.fails(statusFailed, "would be lost", "backup", "rewrap", both.Name, "--recipient", newPublic, "--sign", signing) // who has oldKey could have made it
 	made = m.made(m.ok("backup", "rewrap", proven.Name, "--recipient", newPublic, "--sign", signing))
 	o = none.ok("backup", "verify", made.Name, "--identity", newKey, "--trust", trusted, "--require-proof")
 	require.Contains(t, o.stdout, "signed by "+trusted)

@@ -31,13 +31,15 @@ the passphrase of --new-passphrase-file alone. Nothing else in it changes, and
 its records are not read into any database.
 
 The old backup stays, and whoever could open it still can, unless --delete-old is
-given. Neither changes what somebody has copied.
+given, which needs the new private key as a further --identity, or the new
+passphrase: nothing is deleted for what nobody here can open. Neither changes what
+somebody has copied.
 
 A file that is encrypted as a whole stays so, and one that is compressed too;
 --encrypt and --compress do it to one that is not. What proves that a backup is
 authentic is made anew if it was proven: open it with its passphrase, or --trust
 the key that it is signed with; and keep a passphrase, or give --sign. One that
-nothing proves is not signed.`,
+nothing proves is not signed, and gets no passphrase.`,
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !c.seal.given() && flags.newPassphrase == "" {
@@ -72,6 +74,11 @@ func (c *cli) rewrap(ctx context.Context, name string, flags rewrapFlags) error 
 	}
 	if k.keys.given { // what it opens it also proves, so it comes first
 		k.Identities = slices.Insert(slices.Clone(k.keys.openers), 0, backup.Identity(k.keys.passphrase))
+	}
+	for _, r := range s.recipients { // what is made is tried with them
+		if id, ok := r.(backup.Identity); ok {
+			k.Identities = append(slices.Clone(k.Identities), id)
+		}
 	}
 	if k.Signer != nil {
 		if err := c.checkProven(ctx, k, name); err != nil {
@@ -126,8 +133,8 @@ func (c *cli) checkProven(ctx context.Context, k *keeper, name string) error {
 	return nil
 }
 
-// proofLost says what to do if a backup cannot be rewrapped because nothing would
-// prove it any more. That is the matter if it can be opened as it is.
+// proofLost keeps the error about a proof that would be lost, or made up, from
+// being taken for one about a forgery: the backup can be opened as it is.
 func (c *cli) proofLost(ctx context.Context, k *keeper, name string, err error) error {
 	if !errors.Is(err, backup.ErrUnauthentic) {
 		return err
@@ -136,11 +143,8 @@ func (c *cli) proofLost(ctx context.Context, k *keeper, name string, err error) 
 	if failed != nil {
 		return err
 	}
-	defer old.Close()
-	if old.Manifest().Authentic == "" {
-		return fmt.Errorf("%s: its proof was not checked and would be lost: open it with its passphrase, or --trust the key that it is signed with", name)
-	}
-	return fmt.Errorf("%s: what proves that it is authentic would be lost: keep a passphrase with --new-passphrase-file FILE, or sign it with --sign FILE", name)
+	old.Close()
+	return fmt.Errorf("%s\n  (a passphrase: --new-passphrase-file FILE; a signer: --sign FILE; whom to trust: --trust KEY)", err)
 }
 
 func (c *cli) printRewrapped(name string, b backup.Backup, s sealing, deleted bool) error {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -65,13 +67,17 @@ func (c *cli) salvage(ctx context.Context, input, output string) error {
 	}
 	show, done := c.progress()
 	defer done()
+	opts := backup.SalvageOptions{Name: filepath.Base(path), Identities: keys.openers, Progress: show}
+	if len(keys.openers) > 0 && isEncrypted(f) { // then what is saved of it is not to be in clear
+		back, err := keys.wayBack(true)
+		if err != nil {
+			return err
+		}
+		opts.Encrypt = back.encrypt
+	}
 	var report backup.SalvageReport
 	err = publish(ctx, output, false, func(out *os.File) (err error) {
-		report, err = c.app.Salvage(ctx, out, f, backup.SalvageOptions{
-			Name:       filepath.Base(path),
-			Identities: keys.openers,
-			Progress:   show,
-		})
+		report, err = c.app.Salvage(ctx, out, f, opts)
 		return err
 	})
 	if err != nil {
@@ -83,6 +89,13 @@ func (c *cli) salvage(ctx context.Context, input, output string) error {
 	}
 	c.printSalvaged(path, output, report)
 	return nil
+}
+
+// isEncrypted tells whether a file begins as one that age has encrypted.
+func isEncrypted(f io.ReaderAt) bool {
+	head := make([]byte, len("-----BEGIN AGE ENCRYPTED FILE-----"))
+	n, _ := f.ReadAt(head, 0)
+	return bytes.HasPrefix(head[:n], []byte("age-encryption.org/")) || bytes.HasPrefix(head[:n], []byte("-----BEGIN AGE"))
 }
 
 // damagedFile returns the path of the first copy of a backup, or of a file.
