@@ -24,4 +24,4 @@ demo:
 	go run ./examples/tomo demo
 
 tidy:
-	for m in . examples internal/integration s3location tools; do (cd $$m && go mod tidy) || exit 1; done
+	for m in . examples examples/bbolt internal/integration s3location tools; do (cd $$m && go mod tidy) || exit 1; done

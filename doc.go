@@ -68,8 +68,8 @@
 // with retention.go, verify.go, drill.go, rehearse.go and rewrap.go for keys, run.go
 // with schedule.go, event.go.
 //
-// Package agekey has keys of age, and package sqlstore stores in tables. Package
-// backuptest has a reference store and a reference location with the
+// Package agekey has keys of age; packages sqlstore, kvstore and filestore are
+// stores over tables, key-value stores and files. Package backuptest has a reference store and a reference location with the
 // conformance suites that every DataSource, Sink and Location should pass, and
 // package tomo is the declaration of a whole application.
 //
