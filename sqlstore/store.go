@@ -96,6 +96,44 @@
 // then. If its column is NOT NULL, declare it in Refs of the [backup.App], or
 // make it DEFERRABLE. To tables that are not declared the database does, at each
 // step, what their foreign keys say.
+//
+// # MariaDB
+//
+// View is one REPEATABLE READ transaction that only reads. Update locks every row
+// of the declared tables, and the gaps between them, in the order of
+// [Store.Tables]: others go on reading and wait to write. One store at a time
+// updates a database. A deadlock, or a lock that another holds for longer than
+// innodb_lock_wait_timeout, is an error that wraps the driver's, or begins again:
+// [Store.Retries]. The variables of the session that matter (sql_mode, time_zone,
+// the character set, timeouts) are set for the transaction and put back. Tables
+// have the engine InnoDB. The user of the connection needs SELECT, INSERT, UPDATE
+// and DELETE on them, and SELECT on the tables with a foreign key to or from them:
+// a foreign key that the user cannot see is not checked.
+//
+// A table may be in another database: "database.table". Keys are text, VARBINARY,
+// integers or UUID, and are exact whatever the collation is. A record whose key
+// is the same as another's to the collation of the column ("a" and "A", or "a "
+// where it pads) is refused. VARBINARY, and the collation utf8mb4_nopad_bin, hold
+// keys of all kinds, and need no sort to be read in order.
+//
+// Numbers are numbers with all their digits, BIT(n) and YEAR too. TINYINT(1), which
+// is BOOLEAN, and BIT(1) are [Bool]. JSON is embedded. BINARY, VARBINARY and BLOB are base64.
+// Anything else is text: ENUM and SET by their labels, DATETIME as
+// "2024-01-15T10:30:00.5" and TIMESTAMP with a Z. [Text] takes binary for text in
+// UTF-8, and integers for their text. Geometry has no JSON: exclude it. A value in
+// another form than that in which it is read is refused, and so is a record that
+// does not fit into three quarters of max_allowed_packet.
+//
+// A record never overwrites another that has the value of a UNIQUE column: it is
+// refused. AUTO_INCREMENT goes on behind the largest value. Columns in
+// [Table.Exclude] that are ON UPDATE CURRENT_TIMESTAMP keep what they hold.
+//
+// Foreign keys are checked at the commit. In a table that is not declared, rows
+// that refer to a deleted record are deleted or lose their reference there, if
+// their foreign key says ON DELETE CASCADE or SET NULL, and so on through other
+// such tables. As with SQLite, ON UPDATE is not carried out, and anything that is
+// left dangling is an error. The commit looks at every row that has a foreign key
+// to or of these tables.
 package sqlstore
 
 import (
@@ -117,7 +155,7 @@ import (
 // still.
 type Store struct {
 	DB      *sql.DB
-	Dialect Dialect // SQLite, PostgreSQL
+	Dialect Dialect // SQLite, PostgreSQL, MariaDB
 	Tables  []Table
 
 	// Retries is how often Update begins again if the database ends its

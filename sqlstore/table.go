@@ -33,6 +33,7 @@ type table struct {
 	written bool // a record was put
 
 	pg pgTable
+	my myTable
 }
 
 type column struct {
@@ -45,6 +46,7 @@ type column struct {
 	read     string // the expression that reads it exactly as it is stored
 
 	pg pgColumn
+	my myColumn
 
 	prefix      []byte // "name": with quotes and colon
 	name        string // the name with its quotes

@@ -219,6 +219,9 @@ func (w *writer) in(ctx context.Context, t *table, keys []string, statement, and
 		for len(args) < size {
 			args = append(args, args[len(args)-1])
 		}
+		if d, ok := w.dialect.(interface{ twice(*column) bool }); ok && d.twice(t.keyColumn()) {
+			args = append(args, args...)
+		}
 		w.args = args
 		s, err := w.stmt(ctx, statement+" WHERE "+w.dialect.match(t.keyColumn(), size)+and)
 		if err != nil {
@@ -234,12 +237,13 @@ func (w *writer) in(ctx context.Context, t *table, keys []string, statement, and
 
 // A put collects rows that have a value for the same columns.
 type put struct {
-	t    *table
-	set  []int // indexes of the columns
-	most int   // rows of the largest statement
-	args []any
-	keys []string
-	sqls map[int]*sql.Stmt // by rows
+	t     *table
+	set   []int // indexes of the columns
+	most  int   // rows of the largest statement
+	args  []any
+	keys  []string
+	bytes int               // of the records, about
+	sqls  map[int]*sql.Stmt // by rows
 }
 
 // Put implements [backup.Writer].
@@ -250,7 +254,7 @@ func (w *writer) Put(ctx context.Context, collection string, records []backup.Re
 		err = w.put(ctx, t, records)
 		for _, p := range w.puts[t] { // forget what a failure has left
 			clear(p.args)
-			p.args, p.keys = p.args[:0], p.keys[:0]
+			p.args, p.keys, p.bytes = p.args[:0], p.keys[:0], 0
 		}
 	}
 	return w.fail(err)
@@ -260,6 +264,10 @@ func (w *writer) put(ctx context.Context, t *table, records []backup.Record) err
 	n := len(t.columns)
 	w.values, w.seen = slices.Grow(w.values[:0], n), slices.Grow(w.seen[:0], n)
 	values, seen := w.values[:n], w.seen[:n]
+	limit, bounded := w.tx.(interface {
+		room() int
+		tooLarge(size int) error
+	})
 	for _, r := range records {
 		clear(values)
 		clear(seen)
@@ -282,10 +290,22 @@ func (w *writer) put(ctx context.Context, t *table, records []backup.Record) err
 		if p == nil {
 			p = w.newPut(t, string(w.mask))
 		}
+		size := len(r.Value) + 16*len(p.set)
+		if bounded {
+			if err := limit.tooLarge(size); err != nil {
+				return t.fail(r.Key, nil, err)
+			}
+			if p.bytes+size > limit.room() {
+				if err := w.flush(ctx, p); err != nil {
+					return err
+				}
+			}
+		}
 		for _, i := range p.set {
 			p.args = append(p.args, values[i])
 		}
 		p.keys = append(p.keys, r.Key)
+		p.bytes += size
 		w.overwritten(t, r.Key)
 		if len(p.keys) == p.most {
 			if err := w.flush(ctx, p); err != nil {
@@ -408,7 +428,7 @@ func (w *writer) flush(ctx context.Context, p *put) error {
 		args, keys = args[n:], keys[rows:]
 	}
 	clear(p.args)
-	p.args, p.keys = p.args[:0], p.keys[:0]
+	p.args, p.keys, p.bytes = p.args[:0], p.keys[:0], 0
 	return nil
 }
 
