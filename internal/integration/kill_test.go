@@ -139,7 +139,7 @@ func eachPacking(t *testing.T, run func(t *testing.T, packed bool, rounds int)) 
 	})
 	t.Run("packed", func(t *testing.T) {
 		t.Parallel()
-		run(t, true, killRounds()/2)
+		run(t, true, killRounds()/4)
 	})
 }
 
