@@ -1,36 +1,15 @@
 package backup
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/tomo-project/backup/internal/codec"
 )
-
-// A seenFile is a file as it was when it was looked into. One that is not known
-// to change its time when it changes is never taken for seen.
-type seenFile struct {
-	location, name string
-	bytes          int64
-	modTime        time.Time
-	note           time.Time // of the file beside it; zero if there is none
-}
-
-// A seenManifest is what was found in it.
-type seenManifest struct {
-	manifest *Manifest // nil: unreadable, or encrypted and without a note
-	err      error     // why it is not whole; nil: nothing is known against it
-	sha256   string    // of the file, if a note tells
-}
 
 // A mark is an empty file beside a backup that remembers something of it: the
 // name of the backup with this ending.
@@ -180,9 +159,12 @@ func (o *operation) listHeld(ctx context.Context) (*catalog, error) {
 	return c, nil
 }
 
-// find returns the index of a backup, or -1.
-func (c *catalog) find(name string) int {
-	return slices.IndexFunc(c.backups, func(b Backup) bool { return b.Name == name })
+// find returns the backup of a name, nil if there is none.
+func find(backups []Backup, name string) *Backup {
+	if i := slices.IndexFunc(backups, func(b Backup) bool { return b.Name == name }); i >= 0 {
+		return &backups[i]
+	}
+	return nil
 }
 
 // forget takes a backup out of the catalog.
@@ -272,218 +254,12 @@ func (o *operation) listAt(ctx context.Context, p *site) (backups []Backup, file
 	return backups, files, nil
 }
 
-// notesOf returns the notes among files, by the names that they belong to.
-func notesOf(files []File) map[string]*File {
-	notes := make(map[string]*File)
-	for i := range files {
-		if name, ok := strings.CutSuffix(files[i].Name, noteEnding); ok {
-			notes[name] = &files[i]
-		}
-	}
-	return notes
-}
-
-// seenAs is how a file with its note is remembered.
-func (p *site) seenAs(f File, note *File) seenFile {
-	seen := seenFile{location: p.name, name: f.Name, bytes: f.Bytes, modTime: f.ModTime}
-	if note != nil {
-		seen.note = note.ModTime
-	}
-	return seen
-}
-
-// remember returns what was found in a file before, nil if it is not ours.
-func (m *Manager) remember(p *site, f File, note *File) (*Backup, bool) {
-	m.mu.Lock()
-	seen, ok := m.seen[p.seenAs(f, note)]
-	m.mu.Unlock()
-	if !ok {
-		return nil, false
-	}
-	return m.entry(p, f, seen), true
-}
-
-// forget drops what is known of files that are no longer there.
-func (m *Manager) forget(p *site, files []File, notes map[string]*File) {
-	there := make(map[seenFile]bool, len(files))
-	for _, f := range files {
-		there[p.seenAs(f, notes[f.Name])] = true
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for k := range m.seen {
-		if k.location == p.name && !there[k] {
-			delete(m.seen, k)
-		}
-	}
-}
-
-// learn takes note that a copy was read and found damaged or not authentic, or with a nil error
-// that nothing is known against it any more.
-func (m *Manager) learn(p *site, name string, err error) {
-	if err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrUnauthentic) {
-		return
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for k, s := range m.seen {
-		if k.location == p.name && k.name == name {
-			s.err = err
-			m.seen[k] = s
-		}
-	}
-}
-
-// look opens a file and looks at both its ends. It returns nil for a file that
-// is not ours, and for one that has gone meanwhile.
-func (o *operation) look(ctx context.Context, p *site, f File, beside *File) (*Backup, error) {
-	seen, err := within(ctx, func(ctx context.Context, alive func()) (seenManifest, error) {
-		if named, _ := o.App.parseName(f.Name); !named.plain() {
-			seen, err := o.lookBeside(ctx, p, f, beside, alive)
-			if seen.manifest != nil || err != nil || named.Encrypted {
-				return seen, err
-			}
-		}
-		manifest, err := o.peek(ctx, p, f.Name, alive)
-		return seenManifest{manifest: manifest}, err
-	}, nil)
-	if ctx.Err() != nil || errors.Is(err, fs.ErrNotExist) {
-		return nil, ctx.Err()
-	}
-	seen.err = err
-	// An error that is not about the content may pass.
-	about := err == nil || errors.Is(err, ErrDamaged) || errors.Is(err, ErrFormat) || errors.Is(err, ErrTooNew) || errors.Is(err, ErrLimit)
-	if about && !f.ModTime.IsZero() && (beside == nil || !beside.ModTime.IsZero()) {
-		o.mu.Lock()
-		if o.seen == nil {
-			o.seen = make(map[seenFile]seenManifest)
-		}
-		o.seen[p.seenAs(f, beside)] = seen
-		o.mu.Unlock()
-	}
-	return o.entry(p, f, seen), err
-}
-
-// lookBeside finds out about a backup from its note. There is no manifest if it
-// has none, or one that is not its own.
-func (o *operation) lookBeside(ctx context.Context, p *site, f File, beside *File, alive func()) (seenManifest, error) {
-	if beside == nil {
-		return seenManifest{}, nil
-	}
-	n, err := o.readNote(ctx, p, f.Name, alive)
-	switch {
-	case errors.Is(err, errBadNote), errors.Is(err, fs.ErrNotExist):
-		return seenManifest{}, nil
-	case err != nil:
-		return seenManifest{}, err
-	case n.Bytes != f.Bytes:
-		return seenManifest{manifest: &n.Manifest, sha256: n.SHA256}, fmt.Errorf("%w: the file has %d bytes, and had %d when it was written; try another copy or an older backup", ErrDamaged, f.Bytes, n.Bytes)
-	}
-	return seenManifest{manifest: &n.Manifest, sha256: n.SHA256}, nil
-}
-
-// entry makes an entry of the list of what was found in a file.
-func (m *Manager) entry(p *site, f File, seen seenManifest) *Backup {
-	if seen.manifest != nil && seen.manifest.Application != "" && seen.manifest.Application != m.App.Name {
-		return nil
-	}
-	b := backupOf(f.Name, seen.manifest)
-	if seen.manifest == nil {
-		b.CreatedAt, _ = m.App.ParseBackupName(f.Name)
-	}
-	b.Bytes, b.sha256 = f.Bytes, seen.sha256
-	b.Damaged = seen.err != nil
-	b.Copies = []Copy{{p.name, seen.err}}
-	return &b
-}
-
 func backupOf(name string, m *Manifest) Backup {
 	b := Backup{Name: name, Manifest: m}
 	if m != nil {
 		b.CreatedAt, b.Bytes, b.Trigger = m.CreatedAt, m.Bytes, m.Metadata[metaTrigger]
 	}
 	return b
-}
-
-// peek reads the manifest of a backup: from both ends of it where that will do,
-// else, for one that does not end as written or cannot be read in places,
-// from all of it.
-func (o *operation) peek(ctx context.Context, p *site, name string, alive func()) (*Manifest, error) {
-	r, err := p.Open(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	r = lively(r, alive)
-	defer r.Close()
-	var head *Manifest
-	named, _ := o.App.parseName(name)
-	if at, ok := r.(interface {
-		io.ReaderAt
-		io.Seeker
-	}); ok && named.plain() {
-		size, err := at.Seek(0, io.SeekEnd)
-		if err != nil {
-			return nil, err
-		}
-		members, ended, err := codec.Peek(at, size, checkFormat)
-		if err != nil {
-			return nil, fromCodec(err)
-		}
-		// The counts stand in the last member, which is read for its digest only.
-		s := &Snapshot{}
-		var sum integrity
-		if ended {
-			err = codec.Unmarshal(members["integrity"], &sum)
-		}
-		if err = cmp.Or(err, s.header(&codec.Document{Members: members, Bytes: size})); err == nil {
-			head = &s.manifest
-			head.Records = sum.Records
-		}
-		if ended {
-			return head, err
-		}
-		if _, err := at.Seek(0, io.SeekStart); err != nil {
-			return head, err
-		}
-	}
-	if !named.plain() {
-		return o.peekInto(ctx, r)
-	}
-	s, err := OpenSnapshot(ctx, r, OpenOptions{Limits: o.Limits, TempDir: o.TempDir})
-	if err != nil {
-		return head, err
-	}
-	defer s.Close()
-	manifest := s.Manifest()
-	return &manifest, nil
-}
-
-// peekInto reads the manifest of a compressed backup without its note, as far as it
-// stands before the data: to learn the rest would take expanding all of it, which
-// nobody has asked for.
-func (o *operation) peekInto(ctx context.Context, r io.Reader) (*Manifest, error) {
-	s := &Snapshot{limits: o.Limits.codec()}
-	in, err := s.unwrap(ctx, ctxReader{ctx, r}, OpenOptions{})
-	if err != nil {
-		return nil, err
-	}
-	if s.release != nil {
-		defer s.release()
-	}
-	errSeen := errors.New("seen")
-	_, err = codec.Scan(in, s.limits, codec.Hooks{Version: checkFormat, Header: func(members map[string][]byte) error {
-		all := maps.Clone(members)
-		all["data"] = []byte{}
-		if err := s.header(&codec.Document{Members: all}); err != nil {
-			return err
-		}
-		return errSeen
-	}})
-	if err != errSeen {
-		return nil, fromCodec(err)
-	}
-	s.manifest.Records = nil // which is not known
-	return &s.manifest, nil
 }
 
 // genuine tells whether a backup says of itself what its name says: that it is

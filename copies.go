@@ -358,13 +358,6 @@ func (o *operation) restoreNote(ctx context.Context, to *site, b Backup) error {
 	return o.putNote(ctx, to, b)
 }
 
-func find(backups []Backup, name string) *Backup {
-	if i := slices.IndexFunc(backups, func(b Backup) bool { return b.Name == name }); i >= 0 {
-		return &backups[i]
-	}
-	return nil
-}
-
 // copiesOf returns a Copy for each location, in their order.
 func (o *operation) copiesOf(b Backup) []Copy {
 	var copies []Copy

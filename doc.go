@@ -63,8 +63,8 @@
 // encrypted files, record.go for what backup and restore share, errors.go, and
 // salvage.go with salvage_outline.go and salvage_records.go for damaged files.
 // Many backups: location.go and dir.go, name.go, manager.go, site.go for a
-// location in use, copies.go, catalog.go for the list of backups with note.go for
-// what stands beside them, hold.go for one operation at a time, undo.go, prune.go
+// location in use, copies.go, catalog.go for the list of backups with look.go for one
+// file of it and note.go for what stands beside, hold.go for one operation at a time, undo.go, prune.go
 // with retention.go, verify.go, drill.go, rehearse.go and rewrap.go for keys, run.go
 // with schedule.go, event.go.
 //

@@ -339,8 +339,8 @@ func (o *operation) create(ctx context.Context, opts BackupOptions) (Backup, err
 	if err != nil { // it was told of, and the backup is made
 		return b, o.enough(b)
 	}
-	if i := c.find(b.Name); i >= 0 {
-		b.Shrunk = c.backups[i].Shrunk
+	if listed := find(c.backups, b.Name); listed != nil {
+		b.Shrunk = listed.Shrunk
 	}
 	if len(b.Shrunk) > 0 {
 		o.emit(ctx, Event{Kind: EventShrunk, Backup: b.Name, Shrunk: b.Shrunk})

@@ -348,14 +348,14 @@ func (o *operation) accept(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	i := c.find(name)
+	b := find(c.backups, name)
 	switch {
-	case i < 0:
+	case b == nil:
 		return fmt.Errorf("no location has %s: %w", shorten(name), fs.ErrNotExist)
 	case c.marked[markAccepted][name]:
 		return nil
-	case len(c.backups[i].Shrunk) == 0:
+	case len(b.Shrunk) == 0:
 		return fmt.Errorf("%w: %s has not shrunk, so there is nothing to accept", ErrInvalid, name)
 	}
-	return o.mark(ctx, c.backups[i], markAccepted)
+	return o.mark(ctx, *b, markAccepted)
 }

@@ -65,7 +65,7 @@ func (o *operation) rehearse(ctx context.Context, identities []Identity) ([]Veri
 	if len(errs) > 0 {
 		return found, errors.Join(errs...)
 	}
-	newest = c.backups[c.find(newest.Name)] // with all its copies
+	newest = *find(c.backups, newest.Name) // with all its copies
 	if err := o.mark(ctx, newest, markRehearsed); err != nil {
 		return found, fmt.Errorf("the key opens every backup that was tried, but that could not be noted: %w", err)
 	}

@@ -137,8 +137,8 @@ func (o *operation) tryNewKeys(ctx context.Context, p *site, name string, must b
 
 // replaced deletes a backup wherever the one that was made of it is.
 func (o *operation) replaced(ctx context.Context, c *catalog, name string, from *site, by Backup) error {
-	i := c.find(name)
-	if i < 0 {
+	old := find(c.backups, name)
+	if old == nil {
 		return nil
 	}
 	_, opened, err := from.digest(ctx, name)
@@ -150,7 +150,7 @@ func (o *operation) replaced(ctx context.Context, c *catalog, name string, from 
 		errs = append(errs, fmt.Errorf("%s: %s may still be there: %w", down.Location, name, down.Err))
 	}
 	for _, p := range o.sites {
-		if c.backups[i].at(p) == nil {
+		if old.at(p) == nil {
 			continue
 		}
 		if at := by.at(p); at == nil || at.Err != nil {

@@ -18,27 +18,27 @@ import (
 
 // MariaDB is the dialect of MariaDB from 10.6 on, with the database/sql driver of
 // github.com/go-sql-driver/mysql. MySQL, whose JSON would round numbers, is refused.
-var MariaDB Dialect = mysql{}
+var MariaDB Dialect = mariadb{}
 
-type mysql struct{}
+type mariadb struct{}
 
 // The protocol counts arguments in 16 bits.
-func (mysql) maxArgs() int { return 65535 }
+func (mariadb) maxArgs() int { return 65535 }
 
-// mysqlTx is a transaction in a session whose variables are set for it.
-type mysqlTx struct {
+// mariadbTx is a transaction in a session whose variables are set for it.
+type mariadbTx struct {
 	conn    *sql.Conn
 	write   bool
 	packet  int    // bytes that a statement can have
 	lock    string // the name of the lock that keeps other stores out
 	restore string // sets the variables back
 	tables  []*table
-	refs    []*myReference
+	refs    []*mariadbReference
 }
 
-// mysqlSession are the variables of the session, and what they are set to. Some
+// mariadbSession are the variables of the session, and what they are set to. Some
 // servers lack some.
-var mysqlSession = []struct{ name, value string }{
+var mariadbSession = []struct{ name, value string }{
 	// No value is changed to fit, and what was stored without such rules fits.
 	{"sql_mode", "'STRICT_ALL_TABLES,STRICT_TRANS_TABLES,NO_AUTO_VALUE_ON_ZERO,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'"},
 	{"time_zone", "'+00:00'"},
@@ -53,10 +53,10 @@ var mysqlSession = []struct{ name, value string }{
 
 // The server itself ends some transactions. Without autocommit nothing that comes
 // after that is kept either.
-var mysqlWrites = []struct{ name, value string }{{"foreign_key_checks", "0"}, {"unique_checks", "1"}, {"autocommit", "0"}}
+var mariadbWrites = []struct{ name, value string }{{"foreign_key_checks", "0"}, {"unique_checks", "1"}, {"autocommit", "0"}}
 
-func (mysql) begin(ctx context.Context, conn *sql.Conn, write bool) (transaction, error) {
-	tx := &mysqlTx{conn: conn, write: write}
+func (mariadb) begin(ctx context.Context, conn *sql.Conn, write bool) (transaction, error) {
+	tx := &mariadbTx{conn: conn, write: write}
 	err := tx.begin(ctx)
 	if err != nil {
 		tx.rollback()
@@ -65,7 +65,7 @@ func (mysql) begin(ctx context.Context, conn *sql.Conn, write bool) (transaction
 	return tx, nil
 }
 
-func (tx *mysqlTx) begin(ctx context.Context) error {
+func (tx *mariadbTx) begin(ctx context.Context) error {
 	if err := tx.prepare(ctx); err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (tx *mysqlTx) begin(ctx context.Context) error {
 }
 
 // prepare sets the variables of the session.
-func (tx *mysqlTx) prepare(ctx context.Context) error {
+func (tx *mariadbTx) prepare(ctx context.Context) error {
 	var version, limit string
 	if err := tx.conn.QueryRowContext(ctx, "SELECT VERSION(), @@max_allowed_packet, @@sql_select_limit").Scan(&version, &tx.packet, &limit); err != nil {
 		return err
@@ -111,9 +111,9 @@ func (tx *mysqlTx) prepare(ctx context.Context) error {
 	if !strings.Contains(version, "MariaDB") {
 		return fmt.Errorf("%w: this is MySQL %s, and no MariaDB: its JSON would round numbers", errors.ErrUnsupported, version)
 	}
-	settings := slices.Clone(mysqlSession)
+	settings := slices.Clone(mariadbSession)
 	if tx.write {
-		settings = append(settings, mysqlWrites...)
+		settings = append(settings, mariadbWrites...)
 	}
 	wanted := map[string]string{}
 	var quoted []string
@@ -149,15 +149,15 @@ func (tx *mysqlTx) prepare(ctx context.Context) error {
 	return tx.exec(ctx, "SET "+strings.Join(set, ", "))
 }
 
-func (tx *mysqlTx) exec(ctx context.Context, statement string) error {
+func (tx *mariadbTx) exec(ctx context.Context, statement string) error {
 	_, err := tx.conn.ExecContext(ctx, statement)
 	return err
 }
 
-func (tx *mysqlTx) rollback() { tx.end("ROLLBACK") }
+func (tx *mariadbTx) rollback() { tx.end("ROLLBACK") }
 
 // end leaves the session as it was, or keeps the connection from being used again.
-func (tx *mysqlTx) end(statement string) {
+func (tx *mariadbTx) end(statement string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // the server may be out of reach
 	defer cancel()
 	statements := []string{statement}
@@ -177,12 +177,12 @@ func (tx *mysqlTx) end(statement string) {
 
 // attempt: a statement that fails leaves nothing, and some errors nothing of the
 // transaction either.
-func (tx *mysqlTx) attempt(_ context.Context, do func() error) (alive bool, err error) {
+func (tx *mariadbTx) attempt(_ context.Context, do func() error) (alive bool, err error) {
 	err = do()
-	return err == nil || !MariaDB.conflict(err) && !mysqlLost(err), err
+	return err == nil || !MariaDB.conflict(err) && !mariadbLost(err), err
 }
 
-func (tx *mysqlTx) commit(ctx context.Context) error {
+func (tx *mariadbTx) commit(ctx context.Context) error {
 	err := tx.settle(ctx)
 	if err == nil {
 		// A context that is done from here on does not matter: a driver could
@@ -191,7 +191,7 @@ func (tx *mysqlTx) commit(ctx context.Context) error {
 			tx.end("")
 			return nil
 		}
-		if mysqlLost(err) {
+		if mariadbLost(err) {
 			err = explained{fmt.Errorf("%w; the connection to the database was lost, and whether everything or nothing was changed is not known", err)}
 		}
 	}
@@ -201,23 +201,23 @@ func (tx *mysqlTx) commit(ctx context.Context) error {
 
 // room tells how many bytes the values of a statement may have in all: less than
 // the server takes.
-func (tx *mysqlTx) room() int { return max(tx.packet*3/4, 1) }
+func (tx *mariadbTx) room() int { return max(tx.packet*3/4, 1) }
 
-// mysqlNumber returns the number that the server gave an error: "Error 1062
+// mariadbNumber returns the number that the server gave an error: "Error 1062
 // (23000): …" is how the driver writes it.
-func mysqlNumber(err error) int {
+func mariadbNumber(err error) int {
 	switch e := err.(type) {
 	case nil:
 		return 0
 	case interface{ Unwrap() []error }:
 		for _, err := range e.Unwrap() {
-			if n := mysqlNumber(err); n > 0 {
+			if n := mariadbNumber(err); n > 0 {
 				return n
 			}
 		}
 		return 0
 	case interface{ Unwrap() error }:
-		return mysqlNumber(e.Unwrap())
+		return mariadbNumber(e.Unwrap())
 	}
 	text, ok := strings.CutPrefix(err.Error(), "Error ")
 	if !ok {
@@ -229,10 +229,10 @@ func mysqlNumber(err error) int {
 	return n
 }
 
-// mysqlLost tells whether there is no connection any more.
-func mysqlLost(err error) bool {
+// mariadbLost tells whether there is no connection any more.
+func mariadbLost(err error) bool {
 	var network *net.OpError
-	switch mysqlNumber(err) {
+	switch mariadbNumber(err) {
 	case 1053, 1153, 1158, 1159, 1160, 1161, 1927, 2006, 2013:
 		return true
 	case 0:
@@ -243,20 +243,20 @@ func mysqlLost(err error) bool {
 
 // The server rolls the transaction back at a deadlock, and, if it is told so, when
 // it has waited for a lock.
-func (mysql) conflict(err error) bool {
-	switch mysqlNumber(err) {
+func (mariadb) conflict(err error) bool {
+	switch mariadbNumber(err) {
 	case 1020, 1205, 1206, 1213, 3572:
 		return true
 	}
 	return false
 }
 
-func (d mysql) explain(err error) error {
-	number := mysqlNumber(err)
+func (d mariadb) explain(err error) error {
+	number := mariadbNumber(err)
 	switch {
 	case number == 1153 || strings.Contains(err.Error(), "packet for query is too large"):
 		return fmt.Errorf("%w; raise max_allowed_packet", err)
-	case mysqlLost(err):
+	case mariadbLost(err):
 		return fmt.Errorf("%w; the connection to the database was lost: what was not committed is undone", err)
 	case d.conflict(err):
 		return fmt.Errorf("%w; another transaction was in the way: try again, or set Store.Retries", err)
@@ -265,15 +265,15 @@ func (d mysql) explain(err error) error {
 	case 1062, 1169, 1586:
 		// The text quotes the value.
 		_, key, _ := strings.Cut(err.Error(), "' for key ")
-		return mysqlError{fmt.Sprintf("the value is in another record, in the unique key %s (Error %d); records that exchange a unique value cannot be restored at once", key, number), []error{err}}
+		return mariadbError{fmt.Sprintf("the value is in another record, in the unique key %s (Error %d); records that exchange a unique value cannot be restored at once", key, number), []error{err}}
 	case 1690:
-		if strings.Contains(err.Error(), mysqlOther) {
-			return mysqlError{"another record has the value of a unique column, or a key that is the same to the collation of its column (records that exchange a unique value cannot be restored at once; " +
+		if strings.Contains(err.Error(), mariadbOther) {
+			return mariadbError{"another record has the value of a unique column, or a key that is the same to the collation of its column (records that exchange a unique value cannot be restored at once; " +
 				"keys compare byte by byte in VARBINARY, or with COLLATE utf8mb4_nopad_bin)", []error{err}}
 		}
-		return mysqlInvalid(number, err)
+		return mariadbInvalid(number, err)
 	case 1048, 1264, 1265, 1292, 1366, 1367, 1406, 1411, 1416, 3140, 3141:
-		return mysqlInvalid(number, err)
+		return mariadbInvalid(number, err)
 	case 1021, 1114, 1041, 1037:
 		return fmt.Errorf("%w; check disk space", err)
 	case 1044, 1045, 1142, 1143, 1227:
@@ -292,20 +292,20 @@ func (d mysql) explain(err error) error {
 	return err
 }
 
-// mysqlInvalid returns the error without its text, which may quote the value.
-func mysqlInvalid(number int, err error) error {
+// mariadbInvalid returns the error without its text, which may quote the value.
+func mariadbInvalid(number int, err error) error {
 	column := ""
 	if _, after, ok := strings.Cut(err.Error(), "olumn '"); ok && number != 1366 && number != 1292 {
 		column, _, _ = strings.Cut(after, "'")
 		column = fmt.Sprintf(" %q", column)
 	}
-	return mysqlError{fmt.Sprintf("%v: the column%s cannot hold the value (Error %d)", backup.ErrInvalid, column, number), []error{backup.ErrInvalid, err}}
+	return mariadbError{fmt.Sprintf("%v: the column%s cannot hold the value (Error %d)", backup.ErrInvalid, column, number), []error{backup.ErrInvalid, err}}
 }
 
-type mysqlError struct {
+type mariadbError struct {
 	text string
 	errs []error
 }
 
-func (e mysqlError) Error() string   { return e.text }
-func (e mysqlError) Unwrap() []error { return e.errs }
+func (e mariadbError) Error() string   { return e.text }
+func (e mariadbError) Unwrap() []error { return e.errs }

@@ -10,10 +10,10 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// A myReference is a foreign key. The server does not look at any in a transaction
+// A mariadbReference is a foreign key. The server does not look at any in a transaction
 // that writes: it could not wait for the commit, and the action of one would change
 // a row that a record is still to come for.
-type myReference struct {
+type mariadbReference struct {
 	table, parent         *table // nil if it is not declared
 	name, parentName      string // quoted
 	plain, parentPlain    string
@@ -23,7 +23,7 @@ type myReference struct {
 }
 
 // touch learns which foreign keys there are, and what dangles already.
-func (tx *mysqlTx) touch(ctx context.Context, tables []*table) error {
+func (tx *mariadbTx) touch(ctx context.Context, tables []*table) error {
 	tx.tables = tables
 	err := tx.references(ctx)
 	for i := 0; err == nil && i < len(tx.refs); i++ {
@@ -37,7 +37,7 @@ func (tx *mysqlTx) touch(ctx context.Context, tables []*table) error {
 
 // references looks for the foreign keys of declared tables, and of those that
 // refer to them, over others if need be.
-func (tx *mysqlTx) references(ctx context.Context) error {
+func (tx *mariadbTx) references(ctx context.Context) error {
 	declared := map[string]*table{}
 	reached := map[string]bool{}
 	for _, t := range tx.tables {
@@ -52,14 +52,14 @@ func (tx *mysqlTx) references(ctx context.Context) error {
 		return err
 	}
 	defer rows.Close()
-	var all []*myReference
+	var all []*mariadbReference
 	last := ""
 	for rows.Next() {
 		var constraint, schema, name, column, parentSchema, parentName, parentColumn, onDelete string
 		if err := rows.Scan(&constraint, &schema, &name, &column, &parentSchema, &parentName, &parentColumn, &onDelete); err != nil {
 			return err
 		}
-		r := &myReference{name: backtick(schema) + "." + backtick(name), parentName: backtick(parentSchema) + "." + backtick(parentName), plain: name, parentPlain: parentName, onDelete: onDelete}
+		r := &mariadbReference{name: backtick(schema) + "." + backtick(name), parentName: backtick(parentSchema) + "." + backtick(parentName), plain: name, parentPlain: parentName, onDelete: onDelete}
 		if this := r.name + "." + constraint; this != last || len(all) == 0 {
 			last = this
 			r.table, r.parent = declared[r.name], declared[r.parentName]
@@ -87,7 +87,7 @@ func (tx *mysqlTx) references(ctx context.Context) error {
 
 // from returns what follows SELECT or DELETE: rows of the child that refer to
 // nothing.
-func (r *myReference) from() string {
+func (r *mariadbReference) from() string {
 	var on, set []string
 	for i, c := range r.columns {
 		on = append(on, "p."+backtick(r.parentColumn[i])+" = c."+backtick(c))
@@ -99,7 +99,7 @@ func (r *myReference) from() string {
 
 // missing counts the rows that refer to nothing, by what tells them apart: the key
 // of a record, and what they refer to.
-func (tx *mysqlTx) missing(ctx context.Context, r *myReference) (map[string]int, error) {
+func (tx *mariadbTx) missing(ctx context.Context, r *mariadbReference) (map[string]int, error) {
 	key := "'a row'"
 	if r.table != nil {
 		key = "CAST(c." + r.table.keyColumn().quoted + " AS CHAR)"
@@ -126,7 +126,7 @@ func (tx *mysqlTx) missing(ctx context.Context, r *myReference) (map[string]int,
 
 // settle carries out the actions of the foreign keys of tables that are not
 // declared. What dangles nevertheless is an error.
-func (tx *mysqlTx) settle(ctx context.Context) error {
+func (tx *mariadbTx) settle(ctx context.Context) error {
 	for changed := true; changed; {
 		changed = false
 		for _, r := range tx.refs {
@@ -173,7 +173,7 @@ func (tx *mysqlTx) settle(ctx context.Context) error {
 // key asks for when those that they refer to are deleted. It is empty if the rows
 // are records, if some were dangling before, or if the others may have been changed
 // only.
-func (r *myReference) action() string {
+func (r *mariadbReference) action() string {
 	if r.table != nil || len(r.before) > 0 {
 		return ""
 	}

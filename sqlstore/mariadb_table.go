@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// A myTable and a myColumn are what MariaDB or MySQL tells of a table and a column.
+// A mariadbTable and a mariadbColumn are what MariaDB tells of a table and a column.
 type (
-	myTable struct {
+	mariadbTable struct {
 		schema string
 		keep   []string // quoted columns that an update would set by itself
 	}
 
-	myColumn struct {
+	mariadbColumn struct {
 		base      string // the type: "varchar"
 		nullable  bool
 		unsigned  bool
@@ -34,7 +34,7 @@ type (
 
 func backtick(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }
 
-func (tx *mysqlTx) describe(ctx context.Context, declared Table) (*table, error) {
+func (tx *mariadbTx) describe(ctx context.Context, declared Table) (*table, error) {
 	t := &table{collection: declared.Collection}
 	names := [][2]string{{"", declared.Name}}
 	if schema, name, ok := strings.Cut(declared.Name, "."); ok {
@@ -93,7 +93,7 @@ func (tx *mysqlTx) describe(ctx context.Context, declared Table) (*table, error)
 		}
 	}
 	for i, c := range t.columns {
-		if err := c.settleMySQL(i == t.key); err != nil {
+		if err := c.settleMariaDB(i == t.key); err != nil {
 			return nil, fmt.Errorf("column %q: %w", c.Name, err)
 		}
 	}
@@ -110,7 +110,7 @@ func (tx *mysqlTx) describe(ctx context.Context, declared Table) (*table, error)
 
 // keys returns the columns of the primary key, and those that are unique by
 // themselves.
-func (tx *mysqlTx) keys(ctx context.Context, t *table) (primary, unique []string, err error) {
+func (tx *mariadbTx) keys(ctx context.Context, t *table) (primary, unique []string, err error) {
 	rows, err := tx.conn.QueryContext(ctx, `SELECT INDEX_NAME, COALESCE(COLUMN_NAME, ''), SUB_PART IS NOT NULL FROM information_schema.STATISTICS
 		WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND NON_UNIQUE = 0 ORDER BY INDEX_NAME, SEQ_IN_INDEX`, t.my.schema, t.plain)
 	if err != nil {
@@ -136,7 +136,7 @@ func (tx *mysqlTx) keys(ctx context.Context, t *table) (primary, unique []string
 }
 
 // columns returns the columns of a table, without generated ones.
-func (tx *mysqlTx) columns(ctx context.Context, t *table) (columns []*column, err error) {
+func (tx *mariadbTx) columns(ctx context.Context, t *table) (columns []*column, err error) {
 	// JSON is text with a constraint, which not everyone sees in CHECK_CONSTRAINTS.
 	var ignored, create string
 	if err := tx.conn.QueryRowContext(ctx, "SHOW CREATE TABLE "+t.name).Scan(&ignored, &create); err != nil {
@@ -207,7 +207,7 @@ func labelsOf(list string) (labels []string) {
 	return labels
 }
 
-func (c myColumn) integer() bool {
+func (c mariadbColumn) integer() bool {
 	switch c.base {
 	case "tinyint", "smallint", "mediumint", "int", "bigint", "year", "bit":
 		return true
@@ -215,7 +215,7 @@ func (c myColumn) integer() bool {
 	return false
 }
 
-func (c myColumn) text() bool {
+func (c mariadbColumn) text() bool {
 	switch c.base {
 	case "char", "varchar", "tinytext", "text", "mediumtext", "longtext":
 		return true
@@ -223,7 +223,7 @@ func (c myColumn) text() bool {
 	return false
 }
 
-func (c myColumn) binary() bool {
+func (c mariadbColumn) binary() bool {
 	switch c.base {
 	case "binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob":
 		return true
@@ -231,25 +231,25 @@ func (c myColumn) binary() bool {
 	return false
 }
 
-func (c myColumn) float() int   { return map[string]int{"float": 32, "double": 64}[c.base] }
-func (c myColumn) moment() bool { return c.base == "datetime" || c.base == "timestamp" }
-func (c myColumn) unicode() bool {
+func (c mariadbColumn) float() int   { return map[string]int{"float": 32, "double": 64}[c.base] }
+func (c mariadbColumn) moment() bool { return c.base == "datetime" || c.base == "timestamp" }
+func (c mariadbColumn) unicode() bool {
 	return c.charset == "utf8mb4" || c.charset == "utf8mb3" || c.charset == "utf8"
 }
 
 // exactKey tells whether the column itself compares byte by byte, and in their
 // order.
-func (c myColumn) exactKey() bool {
+func (c mariadbColumn) exactKey() bool {
 	return !c.text() || c.collation == "utf8mb4_nopad_bin"
 }
 
 // bytes returns the expression of the bytes of a text of the column in UTF-8.
-func (c myColumn) bytes(value string) string {
+func (c mariadbColumn) bytes(value string) string {
 	return "CAST(CONVERT(" + value + " USING utf8mb4) AS BINARY)"
 }
 
-// settleMySQL works out what a column holds and how it is read.
-func (c *column) settleMySQL(key bool) error {
+// settleMariaDB works out what a column holds and how it is read.
+func (c *column) settleMariaDB(key bool) error {
 	my := &c.my
 	var kind Kind
 	c.read = c.quoted

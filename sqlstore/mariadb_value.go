@@ -16,7 +16,7 @@ import (
 
 // match looks keys up in the index, as the column compares them, and takes those
 // whose bytes are the same. That takes each argument twice.
-func (d mysql) match(c *column, n int) string {
+func (d mariadb) match(c *column, n int) string {
 	list := func(one string) string { return " IN (" + one + strings.Repeat(","+one, n-1) + ")" }
 	if !d.twice(c) {
 		return c.quoted + list("?")
@@ -24,14 +24,14 @@ func (d mysql) match(c *column, n int) string {
 	return c.quoted + list("CONVERT(? USING "+c.my.charset+") COLLATE "+c.my.collation) + " AND " + c.my.bytes(c.quoted) + list("CAST(? AS BINARY)")
 }
 
-func (mysql) twice(c *column) bool { return !c.my.exactKey() }
+func (mariadb) twice(c *column) bool { return !c.my.exactKey() }
 
-// mysqlOther is in the expression that fails where the row to overwrite is that of
+// mariadbOther is in the expression that fails where the row to overwrite is that of
 // another record: one with the same value in another unique column. It is part of
 // the error.
-const mysqlOther = "18446744073709551615 + "
+const mariadbOther = "18446744073709551615 + "
 
-func (mysql) upsert(t *table, set []*column, rows int) string {
+func (mariadb) upsert(t *table, set []*column, rows int) string {
 	var names, update []string
 	for _, c := range set {
 		names = append(names, c.quoted)
@@ -41,7 +41,7 @@ func (mysql) upsert(t *table, set []*column, rows int) string {
 	if !t.keyColumn().my.exactKey() {
 		same = "CAST(" + key + " AS BINARY) <=> CAST(VALUES(" + key + ") AS BINARY)"
 	}
-	update = append(update, key+"=IF("+same+","+key+","+mysqlOther+"(1+LENGTH(VALUES("+key+"))))")
+	update = append(update, key+"=IF("+same+","+key+","+mariadbOther+"(1+LENGTH(VALUES("+key+"))))")
 	for i, c := range t.columns {
 		switch {
 		case i == t.key:
@@ -59,7 +59,7 @@ func (mysql) upsert(t *table, set []*column, rows int) string {
 		" ON DUPLICATE KEY UPDATE " + strings.Join(update, ",")
 }
 
-func (mysql) append(dst []byte, c *column, v any) ([]byte, error) {
+func (mariadb) append(dst []byte, c *column, v any) ([]byte, error) {
 	my := &c.my
 	var s string
 	switch v := v.(type) {
@@ -134,7 +134,7 @@ func fraction(s string) string {
 }
 
 // momentOf writes a DATETIME or TIMESTAMP as RFC 3339 does.
-func (c myColumn) momentOf(s string) string {
+func (c mariadbColumn) momentOf(s string) string {
 	s = strings.Replace(fraction(s), " ", "T", 1)
 	if c.base == "timestamp" {
 		s += "Z"
@@ -157,7 +157,7 @@ func like(s, pattern string) bool {
 
 // seconds cuts a fraction of seconds off, and tells whether it is one that the
 // column can hold, and in the form in which it is read.
-func (c myColumn) seconds(s string) (whole string, ok bool) {
+func (c mariadbColumn) seconds(s string) (whole string, ok bool) {
 	whole, f, point := strings.Cut(s, ".")
 	return whole, !point || f != "" && int64(len(f)) <= c.scale && digits(f) == len(f) && f[len(f)-1] != '0'
 }
@@ -238,7 +238,7 @@ func (c *column) sqlInteger(s string) (any, error) {
 	return nil, errChanged
 }
 
-func (mysql) bind(c *column, json string) (any, error) {
+func (mariadb) bind(c *column, json string) (any, error) {
 	my := &c.my
 	number := json[0] == '-' || '0' <= json[0] && json[0] <= '9'
 	switch {
@@ -316,7 +316,7 @@ func fractionDigits(json string) int64 {
 	return int64(max(0, len(d)-e))
 }
 
-func (mysql) keyText(c *column, v any) (string, error) {
+func (mariadb) keyText(c *column, v any) (string, error) {
 	var s string
 	switch v := v.(type) {
 	case int64:
@@ -336,7 +336,7 @@ func (mysql) keyText(c *column, v any) (string, error) {
 	return s, nil
 }
 
-func (mysql) keyArg(c *column, key string) (any, bool) {
+func (mariadb) keyArg(c *column, key string) (any, bool) {
 	if !utf8.ValidString(key) {
 		return nil, false
 	}
@@ -345,7 +345,7 @@ func (mysql) keyArg(c *column, key string) (any, bool) {
 }
 
 // tooLarge is the error of a record that no statement can hold.
-func (tx *mysqlTx) tooLarge(size int) error {
+func (tx *mariadbTx) tooLarge(size int) error {
 	if size <= tx.room() {
 		return nil
 	}

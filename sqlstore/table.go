@@ -33,7 +33,7 @@ type table struct {
 	written bool // a record was put
 
 	pg pgTable
-	my myTable
+	my mariadbTable
 }
 
 type column struct {
@@ -46,7 +46,7 @@ type column struct {
 	read     string // the expression that reads it exactly as it is stored
 
 	pg pgColumn
-	my myColumn
+	my mariadbColumn
 
 	prefix      []byte // "name": with quotes and colon
 	name        string // the name with its quotes

@@ -492,8 +492,10 @@ func TestEncryptedSalvageNeedsItsKey(t *testing.T) {
 // A file for the age command is one for it years from now.
 func TestTheAgeCommandOpensABackup(t *testing.T) {
 	command, err := exec.LookPath("age")
-	if err != nil {
-		t.Skip("no age")
+	if err != nil && os.Getenv("BACKUP_REQUIRE_SERVICES") == "1" {
+		t.Fatal("the command age is not in PATH, and BACKUP_REQUIRE_SERVICES=1 requires it")
+	} else if err != nil {
+		t.Skip("the command age is not in PATH; set BACKUP_REQUIRE_SERVICES=1 to be sure that nothing is skipped")
 	}
 	m := newMachine(t, 2).without(passphraseVariable)
 	identity, public := m.generate()
