@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 
 	"golang.org/x/mod/semver"
@@ -54,8 +53,10 @@ type Collection struct {
 	Shape Shape
 
 	// Key is the JSON Pointer of the identity in a record of a List collection,
-	// "/id". The identity is a non-empty string or an integer. It is empty for
-	// a Map collection.
+	// "/id". The identity is a non-empty string or an integer. Where it takes
+	// several, as the row of a table that joins two others does, there are commas
+	// between the pointers, "/user_id,/group_id", and the identity is the JSON array
+	// of the parts as strings, ["7","admins"]. It is empty for a Map collection.
 	Key string
 
 	// Schema is the JSON Schema (draft 2020-12) of one record at the current
@@ -94,7 +95,8 @@ const (
 type Ref struct {
 	// Pointer is the JSON Pointer of the field, "/server_id"; the token "*"
 	// stands for any element or member. A field that is absent or null refers
-	// to nothing and is fine.
+	// to nothing and is fine. To a record whose Key has several pointers as many
+	// refer, in the same order and with commas between them, and without "*".
 	Pointer string
 
 	// Collection is the name of the collection referred to.
@@ -122,15 +124,15 @@ type compiled struct {
 
 type collection struct {
 	Collection
-	key     codec.Pointer // into the view, as are the others
+	key     codec.Key // into the view, as are the others
 	refs    []ref
 	secrets []codec.Pointer
 	schema  *validate.Schema // nil: anything goes
 }
 
 type ref struct {
-	pointers []codec.Pointer // just one
-	target   string
+	Ref
+	key codec.Key
 }
 
 var (
@@ -168,8 +170,11 @@ func (a *App) compile() (*compiled, error) {
 	}
 	for _, col := range c.collections {
 		for _, r := range col.Refs {
-			if c.byName[r.Collection] == nil {
+			switch target := c.byName[r.Collection]; {
+			case target == nil:
 				fail("collection %q: Ref %s to %q, which is not declared", col.Name, r.Pointer, r.Collection)
+			case strings.Count(r.Pointer, ",") != strings.Count(target.Key, ","):
+				fail("collection %q: Ref %s to %q, whose Key is %s: as many pointers refer as there are in the Key", col.Name, r.Pointer, r.Collection, target.Key)
 			}
 		}
 	}
@@ -196,14 +201,23 @@ func (d Collection) compile() (*collection, error) {
 		}
 		return p
 	}
+	key := func(field, s string) codec.Key {
+		k, err := codec.ParseKey(s)
+		if err != nil {
+			fail("%s: %w", field, err)
+		} else if len(k) == 0 {
+			fail("%s is empty: want a JSON Pointer such as /id", field)
+		}
+		return k
+	}
 
 	if !validCollectionName.MatchString(d.Name) {
 		fail("want a name of lower-case letters, digits and underscores")
 	}
 	switch d.Shape {
 	case List:
-		col.key = pointer("Key", d.Key)
-		if slices.Contains(col.key, codec.Any) {
+		col.key = key("Key", d.Key)
+		if col.key.HasAny() {
 			fail("Key %s has a wildcard", d.Key)
 		}
 	case Map:
@@ -214,15 +228,19 @@ func (d Collection) compile() (*collection, error) {
 		fail("Shape %d is neither List nor Map", d.Shape)
 	}
 	for _, r := range d.Refs {
-		col.refs = append(col.refs, ref{[]codec.Pointer{pointer("Ref", r.Pointer)}, r.Collection})
+		k := key("Ref", r.Pointer)
+		if len(k) > 1 && k.HasAny() {
+			fail("Ref %s has a wildcard, and more than one pointer", r.Pointer)
+		}
+		col.refs = append(col.refs, ref{r, k})
 	}
 	for _, s := range d.Secrets {
 		secret := pointer("Secret", s)
-		if d.Shape == List && secret.Overlaps(col.key) {
+		if d.Shape == List && col.key.Overlaps(secret) {
 			fail("Secret %s contains the Key %s", s, d.Key)
 		}
 		for i, r := range col.refs {
-			if secret.Overlaps(r.pointers[0]) {
+			if r.key.Overlaps(secret) {
 				fail("Secret %s contains the Ref %s", s, d.Refs[i].Pointer)
 			}
 		}
@@ -253,7 +271,7 @@ func (c *compiled) sort() {
 		}
 		done[col.Name] = true
 		for _, r := range col.refs {
-			visit(c.byName[r.target])
+			visit(c.byName[r.Collection])
 		}
 		c.order = append(c.order, col)
 	}

@@ -74,7 +74,7 @@ var (
 type RecordError struct {
 	Collection string
 	Key        string // empty if the record has none or it is not known
-	Pointer    string // JSON Pointer inside the record; empty for the record as a whole
+	Pointer    string // JSON Pointer inside the record, or several as declared; empty for the record as a whole
 	Offset     int64  // byte offset of the record in the snapshot, -1 if it does not come from one
 	Err        error  // what is wrong
 }

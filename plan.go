@@ -313,7 +313,7 @@ func (c *comparison) checkLeftBehind() error {
 	for _, col := range c.compiled.collections {
 		concerned := false
 		for _, r := range col.refs {
-			concerned = concerned || len(c.deleted[r.target]) > 0
+			concerned = concerned || len(c.deleted[r.Collection]) > 0
 		}
 		if !concerned {
 			continue

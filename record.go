@@ -83,7 +83,7 @@ func (col *collection) identity(r *item) (string, error) {
 	case col.Shape == List && r.value[0] != '{':
 		return "", errors.New("the record is not an object")
 	case col.Shape == List:
-		return codec.Identity(codec.Get(r.value, col.key))
+		return col.key.Of(r.value)
 	case r.key == "":
 		return "", errors.New("the key is empty")
 	case !utf8.ValidString(r.key):
@@ -138,18 +138,29 @@ func (col *collection) problem(r *item, pointer string, err error) *RecordError 
 // what stands there is no key.
 func (col *collection) eachRef(view []byte, f func(target, key, pointer string, err error)) {
 	for _, r := range col.refs {
-		codec.Find(view, r.pointers, func(pointer string, start, end int) error {
+		if len(r.key) > 1 {
+			if key, ok, err := r.key.Reference(view); ok || err != nil {
+				f(r.Collection, key, r.Pointer, r.wrong(err))
+			}
+			continue
+		}
+		codec.Find(view, r.key, func(pointer string, start, end int) error {
 			if string(view[start:end]) == "null" {
 				return nil
 			}
 			key, err := codec.Identity(view[start:end])
-			if err != nil {
-				err = fmt.Errorf("reference to %s: %w", r.target, err)
-			}
-			f(r.target, key, pointer, err)
+			f(r.Collection, key, pointer, r.wrong(err))
 			return nil
 		})
 	}
+}
+
+// wrong says that what should refer to a record cannot, if there is an error.
+func (r *ref) wrong(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("reference to %s: %w", r.Collection, err)
 }
 
 // seen knows the keys of the records that went by, and the references that had

@@ -452,7 +452,7 @@ func (in *incoming) produce(ctx context.Context, sec *codec.Section, f func(col 
 			return f(declared, r)
 		}
 		if !sec.IsMap && declared != nil && declared.Shape == List {
-			r.key, _ = codec.Identity(codec.Get(r.value, declared.key))
+			r.key, _ = declared.key.Of(r.value)
 		}
 		return in.migrate(ctx, version, sec.Name, Record{r.key, r.value}, r.offset, func(name string, out Record) error {
 			if !in.wants(name) {

@@ -21,7 +21,7 @@ type shard struct {
 	order    int         // of writing, -1 if not declared
 	opened   bool        // the line that begins it is in the file
 	empty    bool        // and the one that ends it follows
-	key      codec.Pointer
+	key      codec.Key
 	sealed   []codec.Pointer          // where secrets are sealed
 	open     func(item) (item, error) // opens them; nil without a key
 	strip    bool                     // nothing opens them any more: they are taken off
@@ -304,7 +304,7 @@ func (p *placement) loseText(l codec.Line, reason string) {
 	if sh.isMap {
 		key = codec.GlimpseName(l.Text)
 	} else if len(sh.key) > 0 {
-		key = codec.Glimpse(l.Text, sh.key)
+		key = sh.key.Glimpse(l.Text)
 	}
 	p.lose(l, sh.name, key, reason)
 }
@@ -405,7 +405,7 @@ func (sh *shard) fits(r item, isMap bool) (c candidate, err error) {
 	case sh.isMap:
 		c.key = r.key
 	case len(sh.key) > 0:
-		c.key, _ = codec.Identity(codec.Get(r.value, sh.key))
+		c.key, _ = sh.key.Of(r.value)
 	}
 	if sh.keys.Has(c.key) {
 		return c, errors.New("a record before it has the same key")

@@ -290,7 +290,7 @@ func (s *Snapshot) opener(sec *codec.Section) (func(item) (item, error), error) 
 		return nil, nil
 	}
 	fields := s.encryption.Fields[sec.Name]
-	keyPointer, secrets, err := places(fields, sec.IsMap)
+	key, secrets, err := places(fields, sec.IsMap)
 	if err != nil {
 		return nil, fmt.Errorf(`%w: member "encryption", %s: %w`, ErrFormat, codec.Quote(sec.Name), err)
 	}
@@ -306,7 +306,7 @@ func (s *Snapshot) opener(sec *codec.Section) (func(item) (item, error), error) 
 			view = viewMember(r.key, r.value, nil)
 		} else {
 			var err error
-			if r.key, err = codec.Identity(codec.Get(r.value, keyPointer)); err != nil {
+			if r.key, err = key.Of(r.value); err != nil {
 				return r, fail("", err)
 			}
 		}
@@ -336,8 +336,8 @@ func (s *Snapshot) opener(sec *codec.Section) (func(item) (item, error), error) 
 
 // places returns the pointers of fields. They must be such as an App may
 // declare: a record is still an object with its key when they are opened.
-func places(fields seal.Fields, isMap bool) (key codec.Pointer, secrets []codec.Pointer, err error) {
-	if key, err = codec.ParsePointer(fields.Key); err != nil {
+func places(fields seal.Fields, isMap bool) (key codec.Key, secrets []codec.Pointer, err error) {
+	if key, err = codec.ParseKey(fields.Key); err != nil {
 		return nil, nil, err
 	}
 	if isMap != (len(key) == 0) {
@@ -349,7 +349,7 @@ func places(fields seal.Fields, isMap bool) (key codec.Pointer, secrets []codec.
 			return nil, nil, err
 		}
 		overlaps := func(q codec.Pointer) bool { return p.Overlaps(q) }
-		if len(p) == 0 || !isMap && overlaps(key) || slices.ContainsFunc(secrets, overlaps) {
+		if len(p) == 0 || !isMap && key.Overlaps(p) || slices.ContainsFunc(secrets, overlaps) {
 			return nil, nil, errors.New("a secret is a whole record, or contains the key or another secret")
 		}
 		secrets = append(secrets, p)

@@ -115,9 +115,8 @@ func HeaderMember(text []byte) (name string, value []byte, err error) {
 // glimpseBytes is how far into a damaged line its key is looked for.
 const glimpseBytes = 64 << 10
 
-// Glimpse returns the identity at key in an object of which text is the intact
-// beginning, as far as it is; empty if the damage comes before.
-func Glimpse(text []byte, key Pointer) string {
+// glimpse returns the identity at one pointer in such an object.
+func glimpse(text []byte, key Pointer) string {
 	d := jsontext.NewDecoder(bytes.NewReader(text[:min(len(text), glimpseBytes)]), trusted...)
 	for _, token := range key {
 		if d.PeekKind() != '{' {

@@ -93,7 +93,7 @@ func TestMemberReadsJustOne(t *testing.T) {
 }
 
 func TestGlimpseReadsTheKeyOfADamagedRecord(t *testing.T) {
-	id, deep := Pointer{"id"}, Pointer{"meta", "id"}
+	id, deep := Key{{"id"}}, Key{{"meta", "id"}}
 	for text, want := range map[string]string{
 		`{"id":"a1","name":"na`:                "a1",
 		`{"name":[1,{"id":2}],"id":"a\u0031",`: "a1",
@@ -111,11 +111,15 @@ func TestGlimpseReadsTheKeyOfADamagedRecord(t *testing.T) {
 		"\x00\x00":                             "",
 		`{"id":"` + strings.Repeat("k", MaxKey+1) + `","x":1}`: "",
 	} {
-		require.Equal(t, want, Glimpse([]byte(text), id), text)
+		require.Equal(t, want, id.Glimpse([]byte(text)), text)
 	}
-	require.Equal(t, "x", Glimpse([]byte(`{"id":"no","meta":{"a":1,"id":"x","b`), deep))
-	require.Empty(t, Glimpse([]byte(`{"meta":7,"id":"x","b`), deep))
-	require.Empty(t, Glimpse([]byte(`{"meta":{"a":1},"id":"x","b`), deep))
+	require.Equal(t, "x", deep.Glimpse([]byte(`{"id":"no","meta":{"a":1,"id":"x","b`)))
+	require.Empty(t, deep.Glimpse([]byte(`{"meta":7,"id":"x","b`)))
+	require.Empty(t, deep.Glimpse([]byte(`{"meta":{"a":1},"id":"x","b`)))
+
+	both := Key{{"id"}, {"meta", "id"}}
+	require.Equal(t, `["7","x"]`, both.Glimpse([]byte(`{"id":7,"meta":{"id":"x"},"b`)))
+	require.Empty(t, both.Glimpse([]byte(`{"id":7,"meta":{"id":"x`)))
 
 	for text, want := range map[string]string{
 		`"theme":"dar`: "theme", `"a\/b":`: "a/b", `"theme"`: "", `"theme`: "", `theme":1`: "", `{"a":1}`: "", ``: "", `"a" :1`: "",
