@@ -257,7 +257,7 @@ func (o *operation) listAt(ctx context.Context, p *site) (backups []Backup, file
 func backupOf(name string, m *Manifest) Backup {
 	b := Backup{Name: name, Manifest: m}
 	if m != nil {
-		b.CreatedAt, b.Bytes, b.Trigger = m.CreatedAt, m.Bytes, m.Metadata[metaTrigger]
+		b.CreatedAt, b.Bytes, b.Trigger, b.Database = m.CreatedAt, m.Bytes, m.Metadata[metaTrigger], m.Database
 	}
 	return b
 }

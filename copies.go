@@ -40,7 +40,7 @@ func (o *operation) store(ctx context.Context, src DataSource, opts BackupOption
 		opts.CreatedAt = time.Now()
 	}
 	opts.provable, opts.trusted = o.RequireProof, o.Trusted
-	return o.place(ctx, opts.CreatedAt, envelope{opts.Compress, opts.Encrypt != nil}, func(ctx context.Context, w io.Writer) (Manifest, error) {
+	return o.place(ctx, opts.CreatedAt, envelope{opts.Compress, opts.Encrypt != nil, false}, func(ctx context.Context, w io.Writer) (Manifest, error) {
 		return o.App.Backup(ctx, w, src, opts)
 	})
 }

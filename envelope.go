@@ -17,7 +17,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// How a snapshot is put into a file: as it is, compressed, encrypted as a whole,
+// What is in a file, and how a snapshot is put into one: as it is, compressed, encrypted as a whole,
 // or first the one and then the other (FORMAT.md, "Compressed and encrypted
 // files"). Whoever reads one need not be told: it shows in how the file begins.
 
@@ -61,16 +61,19 @@ type Decrypter interface {
 	Decrypt(r io.Reader) (io.Reader, error)
 }
 
-// An envelope is what is around a snapshot in a file.
+// An envelope is what is around a snapshot in a file, or around a copy of a
+// database.
 type envelope struct {
 	Compressed Compression
 	Encrypted  bool
+	Database   bool
 }
 
 // The endings of names of files, and how such files begin.
 const (
-	endingJSON = ".json"
-	endingAge  = ".age"
+	endingJSON     = ".json"
+	endingDatabase = ".db"
+	endingAge      = ".age"
 )
 
 var (
@@ -85,6 +88,9 @@ var (
 // ending is what a name has behind its time: ".json.zst.age".
 func (e envelope) ending() string {
 	text := endingJSON
+	if e.Database {
+		text = endingDatabase
+	}
 	for _, c := range compressions {
 		if c.Compression == e.Compressed {
 			text += c.ending
@@ -96,7 +102,7 @@ func (e envelope) ending() string {
 	return text
 }
 
-// plain tells whether there is none.
+// plain tells whether there is none: the file is a snapshot as it is.
 func (e envelope) plain() bool { return e == envelope{} }
 
 // open returns a writer of a snapshot into such a file. Its Close completes what

@@ -101,7 +101,7 @@ func (o *operation) look(ctx context.Context, p *site, f File, beside *File) (*B
 	seen, err := within(ctx, func(ctx context.Context, alive func()) (seenManifest, error) {
 		if named, _ := o.App.parseName(f.Name); !named.plain() {
 			seen, err := o.lookBeside(ctx, p, f, beside, alive)
-			if seen.manifest != nil || err != nil || named.Encrypted {
+			if seen.manifest != nil || err != nil || named.Encrypted || named.Database {
 				return seen, err
 			}
 		}
@@ -150,7 +150,8 @@ func (m *Manager) entry(p *site, f File, seen seenManifest) *Backup {
 	}
 	b := backupOf(f.Name, seen.manifest)
 	if seen.manifest == nil {
-		b.CreatedAt, _ = m.App.ParseBackupName(f.Name)
+		named, _ := m.App.parseName(f.Name)
+		b.CreatedAt, b.Database = named.at, named.Database
 	}
 	b.Bytes, b.sha256 = f.Bytes, seen.sha256
 	b.Damaged = seen.err != nil

@@ -23,13 +23,13 @@ import (
 //
 // # One at a time
 //
-// Create, Restore, Apply, Undo, Prune, Delete, Rewrap and Accept change something, and one
+// Create, CopyDatabase, Restore, Apply, Undo, Prune, Delete, Rewrap and Accept change something, and one
 // of them runs at a time: in this Manager, and among all processes that share one
 // of its Locations. Another one returns at once an error that wraps ErrBusy and
 // says who is at it since when. A process that was killed holds nobody up: a
 // folder is freed by the system, and at a Location that is no [Locker] a hold
 // ends by itself after ten minutes (clocks must agree to within some minutes).
-// List, Next, Open, OpenWith, OpenFile, Verify, Plan, PlanUndo, Drill, Rehearse and Probe
+// List, Next, Open, OpenWith, OpenFile, ExtractDatabase, Verify, Plan, PlanUndo, Drill, Rehearse and Probe
 // never wait and hold nobody up.
 //
 // # Several locations
@@ -92,6 +92,15 @@ type Manager struct {
 	// one of the Identities.
 	RequireProof bool
 	Trusted      []ed25519.PublicKey
+
+	// Database, if not nil, is the host's database, of which CopyDatabase stores a
+	// copy as a whole beside the backups (guide, "Database Backup"). Run does so with
+	// each scheduled backup, and Retention applies to the copies among themselves.
+	// If the App has Secrets it takes Encrypt, or DatabaseInClear: that the host keeps
+	// them in its database in such a way that a copy may lie about. A copy cannot be
+	// proven authentic: with RequireProof there must be none.
+	Database        Database
+	DatabaseInClear bool
 
 	// Schedule says when Run makes a backup, and Scheduled what it takes; of
 	// Scheduled are not used the keys, Compress, Limits, CreatedAt and Metadata.
@@ -225,6 +234,9 @@ func (m *Manager) examine() error {
 	if m.Signer != nil {
 		_, err := publicKey(m.Signer)
 		errs = append(errs, err)
+	}
+	if m.Database != nil {
+		errs = append(errs, m.checkDatabase())
 	}
 	for _, s := range []Schedule{m.Schedule, m.DrillSchedule, m.RehearsalSchedule} {
 		if v, ok := s.(interface{ Validate() error }); ok {
@@ -402,8 +414,11 @@ func (o *operation) open(ctx context.Context, name string) (*Snapshot, *site, er
 }
 
 func (o *operation) openWith(ctx context.Context, name string, opts OpenOptions) (*Snapshot, *site, error) {
-	if _, ok := o.App.ParseBackupName(name); !ok {
+	switch named, ok := o.App.parseName(name); {
+	case !ok:
 		return nil, nil, fmt.Errorf("not the name of a backup of %s: %w", o.App.Name, fs.ErrNotExist)
+	case named.Database:
+		return nil, nil, errIsDatabase
 	}
 	var errs, missing []error
 	for _, p := range o.sites {

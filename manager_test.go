@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -99,8 +100,7 @@ func (s *shelf) files() backuptest.MapLocation { return s.Location.(backuptest.M
 // names are those of the files on the shelf, but for marks.
 func (s *shelf) names(t testing.TB) []string {
 	return slices.DeleteFunc(s.all(t), func(name string) bool {
-		_, rest, _ := strings.Cut(name, ".json.")
-		return slices.Contains([]string{"restored", "accepted", "drilled", "rehearsed"}, rest) || strings.HasSuffix(rest, "manifest")
+		return slices.Contains([]string{".restored", ".accepted", ".drilled", ".rehearsed", ".manifest"}, path.Ext(name))
 	})
 }
 

@@ -10,6 +10,12 @@ import (
 	"unicode/utf8"
 )
 
+// What follows the name of the application in that of a backup.
+const (
+	infixBackup   = "-backup-"
+	infixDatabase = "-db-"
+)
+
 // nameTime has no colons, which some file systems refuse, and sorts by time.
 const nameTime = "2006-01-02T15-04-05"
 
@@ -17,16 +23,18 @@ const nameTime = "2006-01-02T15-04-05"
 // "tomo-backup-2024-01-15T10-30-00.json", in UTC whatever the zone of t, with
 // fractions of a second cut off. The year of t must lie between 0 and 9999. A
 // Manager adds ".gz" or ".zst" to it for what is compressed, and then ".age" for
-// what is encrypted as a whole.
+// what is encrypted as a whole. A copy of a database ([Manager.CopyDatabase]) is
+// called "tomo-db-2024-01-15T10-30-00.db".
 func (a *App) BackupName(t time.Time) string {
-	return a.Name + "-backup-" + t.UTC().Format(nameTime) + ".json"
+	return a.Name + infixBackup + t.UTC().Format(nameTime) + endingJSON
 }
 
 // ParseBackupName is the strict inverse of [App.BackupName]: it returns the
 // time in name, in UTC, and whether name is that of a backup of the
 // application. It also understands the suffix of a second backup, a third and
 // so on in the same second, "tomo-backup-2024-01-15T10-30-00-2.json", and the
-// endings of what is compressed or encrypted, ".json.zst.age". Any other
+// endings of what is compressed or encrypted, ".json.zst.age", and the name of a
+// copy of a database. Any other
 // name is false: that of a file that a person or a script has put beside the
 // backups, like the guide's "tomo-backup-2024-01-15.json" ("Scripting
 // Backups"), and a path.
@@ -43,7 +51,10 @@ type backupName struct {
 }
 
 func (a *App) parseName(name string) (n backupName, ok bool) {
-	rest, ours := strings.CutPrefix(name, a.Name+"-backup-")
+	rest, ours := strings.CutPrefix(name, a.Name+infixBackup)
+	if !ours {
+		rest, n.Database = strings.CutPrefix(name, a.Name+infixDatabase)
+	}
 	rest, n.Encrypted = strings.CutSuffix(rest, endingAge)
 	for _, c := range compressions {
 		if cut, found := strings.CutSuffix(rest, c.ending); found {
@@ -51,8 +62,12 @@ func (a *App) parseName(name string) (n backupName, ok bool) {
 			break
 		}
 	}
-	rest, json := strings.CutSuffix(rest, endingJSON)
-	if !ours || !json || len(rest) < len(nameTime) {
+	ending := endingJSON
+	if n.Database {
+		ending = endingDatabase
+	}
+	rest, ends := strings.CutSuffix(rest, ending)
+	if !ours && !n.Database || !ends || len(rest) < len(nameTime) {
 		return backupName{}, false
 	}
 	stamp, suffix := rest[:len(nameTime)], rest[len(nameTime):]
@@ -76,6 +91,9 @@ func (a *App) parseName(name string) (n backupName, ok bool) {
 // backupName returns the name of the nth backup of a second.
 func (a *App) backupName(t time.Time, n int, e envelope) string {
 	stem := strings.TrimSuffix(a.BackupName(t), endingJSON)
+	if e.Database {
+		stem = a.Name + infixDatabase + t.UTC().Format(nameTime)
+	}
 	if n > 1 {
 		stem = fmt.Sprintf("%s-%d", stem, n)
 	}

@@ -42,7 +42,8 @@ func (p Pruned) MarshalJSON() ([]byte, error) {
 // Prune applies Retention at each Location to the backups there, by what that
 // Location has (guide, "Backup Retention"). Scheduled backups are subject to it,
 // and manual ones only if opts say so; of the snapshots from before a restore the
-// newest KeepBeforeRestore stay. Whatever else is there is kept: backups without a
+// newest KeepBeforeRestore stay. Copies of the database are subject to Retention as
+// backups are, each kind for itself. Whatever else is there is kept: backups without a
 // known trigger, and such as do not say of themselves what their name says or
 // have no digest. The newest good backup that has a collection is always kept, so
 // that selective ones do not push out all that others have.
@@ -158,11 +159,21 @@ func (o *operation) tidy(ctx context.Context, c *catalog, pruned []Pruned) {
 	}
 }
 
+// classes are the kinds of backups that retention judges each for itself: what
+// made them, and copies of the database.
+const classDatabase = "database"
+
+var classes = []string{TriggerScheduled, TriggerBeforeRestore, classDatabase}
+
 // class tells which rules a backup is subject to: those of the trigger that is
 // returned, none if it is empty.
 func (o *operation) class(b Backup, opts PruneOptions) string {
 	switch {
 	case !o.genuine(b):
+		return ""
+	case b.Database && (b.Trigger == TriggerScheduled || b.Trigger == TriggerManual && opts.Manual):
+		return classDatabase
+	case b.Database:
 		return ""
 	case b.Trigger == TriggerManual && opts.Manual:
 		return TriggerScheduled
@@ -174,24 +185,24 @@ func (o *operation) class(b Backup, opts PruneOptions) string {
 
 // decide says for each of the backups at one site what becomes of it.
 func (o *operation) decide(backups []Backup, opts PruneOptions) []Decision {
-	policies := map[string]Retention{TriggerScheduled: o.Retention}
+	policies := map[string]Retention{TriggerScheduled: o.Retention, classDatabase: o.Retention}
 	if o.KeepBeforeRestore > 0 || !o.Retention.keepsAll() {
 		policies[TriggerBeforeRestore] = Retention{Last: o.KeepBeforeRestore}
 		if o.KeepBeforeRestore == 0 {
 			policies[TriggerBeforeRestore] = Retention{Last: 5}
 		}
 	}
-	classes := make(map[string][]Backup)
+	judged := make(map[string][]Backup)
 	var decisions []Decision
 	for _, b := range backups {
 		if class := o.class(b, opts); class != "" {
-			classes[class] = append(classes[class], b)
+			judged[class] = append(judged[class], b)
 			continue
 		}
 		reason := "no trigger that retention applies to"
 		switch {
 		case b.Manifest == nil && !b.Damaged:
-			reason = "encrypted, and nothing beside it tells what it is"
+			reason = "nothing beside it tells what it is"
 		case b.Manifest == nil:
 			reason = "unreadable, it may be anything"
 		case !o.genuine(b):
@@ -201,7 +212,7 @@ func (o *operation) decide(backups []Backup, opts PruneOptions) []Decision {
 		}
 		decisions = append(decisions, Decision{Backup: b, Keep: true, Reasons: []string{reason}})
 	}
-	for class, list := range classes {
+	for class, list := range judged {
 		decided := policies[class].Decide(list, time.Now())
 		for _, a := range anchors(decided) {
 			if d := &decided[a.index]; !d.Keep {
@@ -285,7 +296,7 @@ func damage(err error) bool {
 // carried out: the newest good one of a collection that a backup to delete has.
 func (o *operation) unproven(decisions []Decision, opts PruneOptions, proven []string) *Decision {
 	deletes := slices.ContainsFunc(decisions, func(d Decision) bool { return !d.Keep })
-	for _, class := range []string{TriggerScheduled, TriggerBeforeRestore} {
+	for _, class := range classes {
 		var list []Decision
 		lost := make(map[string]bool)
 		for _, d := range decisions {

@@ -41,7 +41,7 @@ func (o *operation) rehearse(ctx context.Context, identities []Identity) ([]Veri
 	var newest Backup
 	for _, p := range o.sites {
 		v := Verified{Location: p.name, Err: c.errs[p.name]}
-		there := slices.DeleteFunc(slices.Clone(c.at[p.name]), func(b Backup) bool { return b.Damaged })
+		there := slices.DeleteFunc(slices.Clone(c.at[p.name]), func(b Backup) bool { return b.Damaged || b.Database })
 		slices.SortFunc(there, newestFirst)
 		switch {
 		case v.Err != nil:

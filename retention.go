@@ -25,6 +25,10 @@ type Backup struct {
 	// restore". Empty means not known.
 	Trigger string `json:"trigger,omitempty"`
 
+	// Database: it is no snapshot but a copy of the host's database as a whole
+	// ([Manager.CopyDatabase]).
+	Database bool `json:"database,omitempty"`
+
 	// Damaged: the backup is known not to verify, or cannot be read, any copy of
 	// it. One that has not been verified counts as good.
 	Damaged bool `json:"damaged,omitempty"`

@@ -141,7 +141,7 @@ func (m *Manager) due(backups []Backup, now time.Time) dueBackup {
 		// One from the future was made by a clock that was wrong, unless it is only
 		// that of another replica which goes before ours.
 		slot := slotOf(b)
-		return b.Trigger == TriggerScheduled && !b.Damaged && m.genuine(b) &&
+		return b.Trigger == TriggerScheduled && !b.Database && !b.Damaged && m.genuine(b) &&
 			(!b.CreatedAt.After(now) || !slot.IsZero() && !slot.After(now))
 	})
 	if i < 0 {
@@ -271,6 +271,11 @@ func (o *operation) scheduled(ctx context.Context, again bool) (b Backup, slot t
 			opts.Metadata[metaSlot] = due.slot.UTC().Format(time.RFC3339Nano)
 		}
 		b, err = o.create(ctx, opts)
+		if err == nil && o.Database != nil {
+			if _, failed := o.copyDatabase(ctx, opts.Metadata); failed != nil {
+				err = fmt.Errorf("copy the database: %w", failed)
+			}
+		}
 	}
 	if err != nil {
 		return b, due.slot, err

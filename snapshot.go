@@ -55,7 +55,8 @@ func (l Limits) codec() codec.Limits {
 }
 
 // A Manifest says what a snapshot holds. It can be had without a key and
-// without the App that made it.
+// without the App that made it. That of a copy of a database has no Version, and
+// no Records.
 type Manifest struct {
 	Version            string            `json:"version"` // of the format, "1.0"
 	CreatedAt          time.Time         `json:"created_at"`
@@ -68,6 +69,7 @@ type Manifest struct {
 	Compressed         Compression       `json:"compressed,omitempty"` // how the file is compressed
 	Encrypted          bool              `json:"encrypted,omitempty"`  // the file is encrypted as a whole
 	SHA256             string            `json:"sha256,omitempty"`     // empty: the snapshot has no integrity information, or it is encrypted and was not opened
+	Database           bool              `json:"database,omitempty"`   // it is no snapshot but a copy of the host's database ([Manager.CopyDatabase])
 	Sealed             bool              `json:"sealed"`               // it has secrets, and they are sealed
 	Keys               []string          `json:"keys,omitempty"`       // any of them opens it, as far as it names them, which nothing proves; of an encrypted file that was not opened, those of the file
 	Authentic          string            `json:"authentic,omitempty"`  // by what it was proven authentic when it was opened, "passphrase" or "ed25519 KEY"; empty: by nothing
@@ -401,7 +403,7 @@ func (s *Snapshot) header(doc *codec.Document) error {
 // Manifest returns what the snapshot says of itself.
 func (s *Snapshot) Manifest() Manifest { return s.manifest.clone() }
 
-func (m *Manifest) envelope() envelope { return envelope{m.Compressed, m.Encrypted} }
+func (m *Manifest) envelope() envelope { return envelope{m.Compressed, m.Encrypted, m.Database} }
 
 func (m Manifest) clone() Manifest {
 	m.Metadata, m.Records, m.Missing, m.Keys = maps.Clone(m.Metadata), maps.Clone(m.Records), maps.Clone(m.Missing), slices.Clone(m.Keys)

@@ -142,6 +142,9 @@ func (o *operation) prepareUndo(ctx context.Context) (*incoming, error) {
 		return nil, listErr
 	}
 	for _, b := range c.backups {
+		if b.Database {
+			continue
+		}
 		// Encrypted, and its note is lost; or what it says of itself has to be proven,
 		// so that nobody hides the last one by saying that it is none.
 		if b.Manifest == nil && !b.Damaged || o.RequireProof && o.genuine(b) && b.Trigger != TriggerBeforeRestore {

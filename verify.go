@@ -38,7 +38,8 @@ func (v Verified) MarshalJSON() ([]byte, error) {
 // would: the digest, strict JSON, schemas, keys, references, and that the
 // Identities open it (guide, "Backup Verification"). Without Identities sealed
 // secrets are not opened, and of what is encrypted as a whole the file is held
-// against the digest beside it, with a warning. The result has an entry for each
+// against the digest beside it, with a warning. Of a copy of the database Verify
+// checks the digest beside it, and has Database check it. The result has an entry for each
 // Location that has a copy, and for each that cannot be asked; the error joins
 // theirs, and wraps fs.ErrNotExist if there is no copy.
 func (m *Manager) Verify(ctx context.Context, name string) ([]Verified, error) {
@@ -84,6 +85,9 @@ func (o *operation) verifyAll(ctx context.Context, name string) ([]Verified, err
 
 // verify reads a copy of a backup to its end and remembers what it found.
 func (o *operation) verify(ctx context.Context, p *site, name string, opts RestoreOptions) (Manifest, Report, error) {
+	if named, _ := o.App.parseName(name); named.Database {
+		return o.verifyDatabase(ctx, p, name)
+	}
 	s, err := o.openAt(ctx, p, name, o.keys())
 	if errors.Is(err, ErrNoKey) && len(o.Identities) == 0 {
 		return o.verifyLocked(ctx, p, name)

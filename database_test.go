@@ -1,0 +1,198 @@
+package backup_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tomo-project/backup"
+)
+
+// A textDatabase is a text that ends with a full stop.
+type textDatabase struct {
+	text string
+	err  error
+}
+
+func (d *textDatabase) Copy(_ context.Context, w io.Writer) error {
+	if _, err := io.WriteString(w, d.text); err != nil {
+		return err
+	}
+	return d.err
+}
+
+func (d *textDatabase) Check(_ context.Context, r io.Reader) error {
+	text, err := io.ReadAll(r)
+	if err == nil && !bytes.HasSuffix(text, []byte(".")) {
+		err = fmt.Errorf("%w: it does not end", backup.ErrDamaged)
+	}
+	return err
+}
+
+// withDatabase is managed with a database beside it, without secrets.
+func withDatabase(locations ...*shelf) (*backup.Manager, *textDatabase, *eventLog) {
+	var all []backup.Location
+	for _, l := range locations {
+		all = append(all, l)
+	}
+	m, events := small(all...)
+	db := &textDatabase{text: "all of it."}
+	m.Database = db
+	return m, db, events
+}
+
+func newestDatabase(t testing.TB, m *backup.Manager) backup.Backup {
+	list := mustList(t, m)
+	return list[slices.IndexFunc(list, func(b backup.Backup) bool { return b.Database })]
+}
+
+func TestADatabaseIsCopiedWithEachScheduledBackup(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := newShelf("disk"), newShelf("drive")
+		m, db, events := withDatabase(a, b)
+		m.Schedule, m.Retention = backup.Daily{}, backup.Retention{Last: 2}
+		stop := running(t, m)
+		time.Sleep(5*24*time.Hour + time.Hour)
+		stop()
+		require.Empty(t, events.of(backup.EventFailed))
+		want := []string{
+			"homelab-backup-2000-01-05T00-00-00.json", "homelab-backup-2000-01-06T00-00-00.json",
+			"homelab-db-2000-01-05T00-00-00.db", "homelab-db-2000-01-06T00-00-00.db",
+		}
+		for _, s := range []*shelf{a, b} {
+			require.Equal(t, want, s.names(t), "and retention applies to each kind for itself")
+			require.Contains(t, s.all(t), want[2]+".manifest")
+		}
+		require.Equal(t, "all of it.", a.files()[want[2]])
+		copied := newestDatabase(t, m)
+		require.Equal(t, "scheduled", copied.Trigger)
+		require.Equal(t, mustList(t, m)[0].Manifest.Metadata, copied.Manifest.Metadata)
+
+		// A copy that fails: nothing is pruned, and there is no half of one.
+		db.err = errors.New("disk I/O error")
+		stop = running(t, m)
+		time.Sleep(24 * time.Hour)
+		stop()
+		require.Len(t, a.names(t), 5)
+		require.ErrorContains(t, events.of(backup.EventFailed)[0].Err, "run: copy the database: disk I/O error")
+	})
+}
+
+func TestACopyOfADatabaseIsNoSnapshot(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := newShelf("disk")
+		m, _, _ := withDatabase(a)
+		m.Schedule = backup.Daily{}
+		made, err := m.CopyDatabase(t.Context())
+		require.NoError(t, err)
+
+		next, err := m.Next(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, time.Now(), next, "it serves for no scheduled backup")
+		for what, err := range map[string]error{
+			"open":   func() error { _, err := m.Open(t.Context(), made.Name); return err }(),
+			"drill":  func() error { m.Scratch = scratch(emptyHost(), new(int)); _, err := m.Drill(t.Context(), made.Name); return err }(),
+			"rewrap": func() error { _, err := m.Rewrap(t.Context(), made.Name, backup.RewrapOptions{Recipients: sealed}); return err }(),
+		} {
+			require.ErrorContains(t, err, "it is a copy of the database and no snapshot", what)
+		}
+		require.ErrorContains(t, m.Accept(t.Context(), made.Name), "has not shrunk")
+		_, err = m.Undo(t.Context())
+		require.ErrorIs(t, err, fs.ErrNotExist)
+		delete(a.files(), made.Name+".manifest")
+		_, err = m.Undo(t.Context())
+		require.ErrorIs(t, err, fs.ErrNotExist)
+		_, err = m.Rehearse(t.Context(), testKey("k"))
+		require.ErrorContains(t, err, "no backup to try the key on")
+	})
+}
+
+func TestACopyOfADatabaseIsVerifiedAndExtracted(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := newShelf("disk"), newShelf("drive")
+		m, db, _ := withDatabase(a, b)
+		m.Compress = backup.Zstd
+		db.text = strings.Repeat("all of it. ", 1000) + "."
+		made, err := m.CopyDatabase(t.Context())
+		require.NoError(t, err)
+		require.EqualValues(t, len(db.text), made.Manifest.Bytes)
+		require.Less(t, made.Bytes, made.Manifest.Bytes)
+
+		verified, err := m.Verify(t.Context(), made.Name)
+		require.NoError(t, err)
+		require.Len(t, verified, 2)
+
+		a.alter(t, made.Name, func(s string) string { return s[:len(s)-1] + "!" })
+		var out strings.Builder
+		require.NoError(t, m.ExtractDatabase(t.Context(), made.Name, &out))
+		require.Equal(t, db.text, out.String())
+		_, err = m.Verify(t.Context(), made.Name)
+		require.ErrorIs(t, err, backup.ErrDamaged)
+
+		// Without its note it is checked all the same, but what it was for is not known.
+		delete(b.files(), made.Name+".manifest")
+		delete(a.files(), made.Name+".manifest")
+		delete(a.files(), made.Name)
+		verified, err = m.Verify(t.Context(), made.Name)
+		require.NoError(t, err)
+		require.Equal(t, []string{"nothing beside it tells its digest"}, verified[0].Report.Warnings)
+		b.alter(t, made.Name, func(s string) string { return s[:len(s)/2] })
+		require.ErrorIs(t, m.ExtractDatabase(t.Context(), made.Name, io.Discard), backup.ErrDamaged)
+		require.ErrorIs(t, m.ExtractDatabase(t.Context(), "homelab-backup-2000-01-01T00-00-00.json", io.Discard), fs.ErrNotExist)
+	})
+}
+
+func TestACopyOfADatabaseThatIsDamagedIsNotWhatIsKept(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := newShelf("disk")
+		m, _, _ := withDatabase(a)
+		m.Schedule, m.Retention = backup.Daily{}, backup.Retention{}
+		stop := running(t, m)
+		time.Sleep(3*24*time.Hour + time.Hour)
+		stop()
+		newest := newestDatabase(t, m)
+		a.alter(t, newest.Name, func(s string) string { return "ALL of it!" })
+		m2, _, _ := withDatabase(a)
+		m2.Retention = backup.Retention{Last: 1}
+		pruned := mustPrune(t, m2, backup.PruneOptions{})
+		require.NotContains(t, pruned[0].Proven, newest.Name)
+		left := strings.Join(a.names(t), " ")
+		require.Equal(t, "homelab-backup-2000-01-04T00-00-00.json homelab-db-2000-01-03T00-00-00.db homelab-db-2000-01-04T00-00-00.db", left)
+	})
+}
+
+func TestADatabaseWithSecretsIsNotCopiedInClear(t *testing.T) {
+	m, _, _ := managed(newShelf("disk"))
+	m.Database = &textDatabase{text: "."}
+	_, err := m.CopyDatabase(t.Context())
+	require.ErrorIs(t, err, backup.ErrNoKey)
+	require.ErrorContains(t, err, "set Encrypt, or DatabaseInClear")
+
+	m, _, _ = managed(newShelf("disk"))
+	m.Database, m.DatabaseInClear = &textDatabase{text: "."}, true
+	_, err = m.CopyDatabase(t.Context())
+	require.NoError(t, err)
+
+	m, _, _ = managed(newShelf("disk"))
+	m.Database, m.DatabaseInClear, m.RequireProof = &textDatabase{text: "."}, true, true
+	_, err = m.CopyDatabase(t.Context())
+	require.ErrorContains(t, err, "cannot be proven authentic")
+}
+
+func TestADatabaseBeyondTheLimitIsRefusedWhenItIsCopied(t *testing.T) {
+	a := newShelf("disk")
+	m, _, _ := withDatabase(a)
+	m.Limits.TotalBytes = 5
+	_, err := m.CopyDatabase(t.Context())
+	require.ErrorIs(t, err, backup.ErrLimit)
+	require.Empty(t, a.all(t))
+}

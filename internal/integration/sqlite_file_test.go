@@ -1,0 +1,196 @@
+package integration
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/agekey"
+	"github.com/tomo-project/backup/sqlstore"
+)
+
+// ledger opens a new database of accounts, whose balances add up to 1,000.
+func ledger(t testing.TB) *sql.DB {
+	path := filepath.Join(t.TempDir(), "a ?#%.db")
+	db, err := sql.Open("sqlite", "file:"+strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path)+"?_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_txlock=immediate")
+	require.NoError(t, err)
+	t.Cleanup(func() { db.Close() })
+	_, err = db.Exec(`PRAGMA application_id = 77; CREATE TABLE accounts (id INTEGER PRIMARY KEY, balance INTEGER NOT NULL, note TEXT); CREATE INDEX notes ON accounts (note)`)
+	require.NoError(t, err)
+	for i := range 100 {
+		_, err = db.Exec(`INSERT INTO accounts VALUES (?, 10, ?)`, i, strings.Repeat("x", 300))
+		require.NoError(t, err)
+	}
+	return db
+}
+
+func balances(t testing.TB, path string) (sum int) {
+	db, err := sql.Open("sqlite", "file:"+path+"?mode=ro")
+	require.NoError(t, err)
+	defer db.Close()
+	require.NoError(t, db.QueryRow(`SELECT sum(balance) FROM accounts`).Scan(&sum))
+	return sum
+}
+
+func TestACopyOfADatabaseIsOnePointInTime(t *testing.T) {
+	db := ledger(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	moving := make(chan error)
+	go func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			_, err := db.Exec(`UPDATE accounts SET balance = balance + CASE id WHEN ? THEN -1 ELSE 1 END WHERE id IN (?, ?)`, i%100, i%100, (i+1)%100)
+			if err != nil {
+				moving <- err
+				return
+			}
+		}
+		moving <- nil
+	}()
+	temp := t.TempDir()
+	file := sqlstore.SQLiteFile{DB: db, TempDir: temp}
+	for i := range 5 {
+		var copied bytes.Buffer
+		require.NoError(t, file.Copy(t.Context(), &copied))
+		require.NoError(t, file.Check(t.Context(), bytes.NewReader(copied.Bytes())))
+		path := filepath.Join(t.TempDir(), fmt.Sprint(i))
+		require.NoError(t, os.WriteFile(path, copied.Bytes(), 0o600))
+		require.Equal(t, 1000, balances(t, path))
+	}
+	cancel()
+	require.NoError(t, <-moving)
+	left, err := os.ReadDir(temp)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+func TestCheckFindsWhatIsWrongWithACopyOfADatabase(t *testing.T) {
+	db := ledger(t)
+	file := sqlstore.SQLiteFile{DB: db}
+	var copied bytes.Buffer
+	require.NoError(t, file.Copy(t.Context(), &copied))
+	whole := copied.Bytes()
+
+	other := bytes.Clone(whole) // a note is not what the index says
+	other[bytes.LastIndex(other, []byte("xxxxxxxxxx"))] = 'y'
+	altered := func(at int) []byte {
+		b := bytes.Clone(whole)
+		for i := range 64 {
+			b[at+i] ^= 0x55
+		}
+		return b
+	}
+	for name, text := range map[string][]byte{
+		"nothing":            nil,
+		"not a database":     []byte(strings.Repeat("no database ", 100)),
+		"half":               whole[:len(whole)/2],
+		"a header only":      whole[:100],
+		"an altered header":  altered(16),
+		"an altered page":    altered(4096),
+		"an altered leaf":    altered(3 * 4096),
+		"an index that lies": other,
+	} {
+		err := file.Check(t.Context(), bytes.NewReader(text))
+		require.ErrorIs(t, err, backup.ErrDamaged, name)
+	}
+	foreign := ledger(t)
+	_, err := foreign.Exec("PRAGMA application_id = 78")
+	require.NoError(t, err)
+	require.ErrorIs(t, sqlstore.SQLiteFile{DB: foreign}.Check(t.Context(), bytes.NewReader(whole)), backup.ErrForeign)
+
+	failed := errors.New("the drive is gone")
+	require.ErrorIs(t, file.Check(t.Context(), io.MultiReader(bytes.NewReader(whole), failing{failed})), failed)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, file.Check(ctx, bytes.NewReader(whole)), context.Canceled)
+	require.ErrorIs(t, file.Copy(ctx, io.Discard), context.Canceled)
+	require.ErrorIs(t, file.Copy(t.Context(), failingWriter{failed}), failed)
+	require.ErrorContains(t, sqlstore.SQLiteFile{DB: db, TempDir: "/nowhere"}.Copy(t.Context(), io.Discard), "no place for a copy of the database")
+}
+
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+type failingWriter struct{ err error }
+
+func (f failingWriter) Write([]byte) (int, error) { return 0, f.err }
+
+func TestADatabaseIsKeptBesideItsBackups(t *testing.T) {
+	db := ledger(t)
+	identity, err := agekey.ParseIdentities([]byte("AGE-SECRET-KEY-1SZQC9QUYSKRG0ZYF329CERVW37GFRY5NJJ2ED9UCNXDFH8YAN60SS4NW9U"), nil)
+	require.NoError(t, err)
+	recipient, err := identity.Recipient()
+	require.NoError(t, err)
+	a, b := t.TempDir(), t.TempDir()
+	store := sqlstore.Store{DB: db, Dialect: sqlstore.SQLite, Tables: []sqlstore.Table{{Collection: "accounts"}}}
+	m := &backup.Manager{
+		App: &backup.App{Name: "ledger", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{
+			{Name: "accounts", Key: "/id", Secrets: []string{"/note"}}}},
+		Source: store, Sink: store, Locations: []backup.Location{backup.Dir(a), backup.Dir(b)},
+		Recipients: []backup.Recipient{recipient}, Encrypt: recipient, Compress: backup.Zstd,
+		Database: sqlstore.SQLiteFile{DB: db},
+	}
+	snapshot, err := m.Create(t.Context(), backup.BackupOptions{})
+	require.NoError(t, err)
+	made, err := m.CopyDatabase(t.Context())
+	require.NoError(t, err)
+	require.True(t, made.Database)
+	require.True(t, strings.HasSuffix(made.Name, ".db.zst.age"), made.Name)
+
+	list, err := m.List(t.Context())
+	require.NoError(t, err)
+	require.Len(t, list, 2)
+	slices.SortFunc(list, func(a, b backup.Backup) int { return strings.Compare(a.Name, b.Name) })
+	require.False(t, list[0].Database)
+	require.True(t, list[1].Database)
+	require.Equal(t, made.Name, list[1].Name)
+	require.Equal(t, "manual", list[1].Trigger)
+	require.Equal(t, recipient.KeyIDs(), list[1].Manifest.Keys)
+
+	// Without the key it is held against its digest, with it checked as a database.
+	found, err := m.Verify(t.Context(), made.Name)
+	require.NoError(t, err)
+	require.Len(t, found, 2)
+	require.Contains(t, found[0].Report.Warnings[0], "no key was given")
+	opened := managerLike(m)
+	opened.Identities = []backup.Identity{identity}
+	found, err = opened.Verify(t.Context(), made.Name)
+	require.NoError(t, err)
+	require.Empty(t, found[0].Report.Warnings)
+
+	// It is not taken for a snapshot, nor a snapshot for it.
+	_, err = opened.Open(t.Context(), made.Name)
+	require.ErrorIs(t, err, backup.ErrInvalid)
+	require.ErrorContains(t, err, "copy of the database")
+	require.Error(t, opened.ExtractDatabase(t.Context(), snapshot.Name, io.Discard))
+
+	// One copy is damaged: the other is extracted, and is the database.
+	path := filepath.Join(a, made.Name)
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	text[len(text)/2] ^= 1
+	require.NoError(t, os.WriteFile(path, text, 0o600))
+	_, err = opened.Verify(t.Context(), made.Name)
+	require.ErrorIs(t, err, backup.ErrDamaged)
+	out, err := os.Create(filepath.Join(t.TempDir(), "out.db"))
+	require.NoError(t, err)
+	require.NoError(t, opened.ExtractDatabase(t.Context(), made.Name, out))
+	require.NoError(t, out.Close())
+	require.Equal(t, 1000, balances(t, out.Name()))
+}
+
+// managerLike returns a Manager with the same fields that was not used yet.
+func managerLike(m *backup.Manager) *backup.Manager {
+	return &backup.Manager{App: m.App, Source: m.Source, Sink: m.Sink, Locations: m.Locations, Recipients: m.Recipients, Encrypt: m.Encrypt, Compress: m.Compress, Database: m.Database}
+}
