@@ -99,9 +99,16 @@ func TestACopyOfADatabaseIsNoSnapshot(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, time.Now(), next, "it serves for no scheduled backup")
 		for what, err := range map[string]error{
-			"open":   func() error { _, err := m.Open(t.Context(), made.Name); return err }(),
-			"drill":  func() error { m.Scratch = scratch(emptyHost(), new(int)); _, err := m.Drill(t.Context(), made.Name); return err }(),
-			"rewrap": func() error { _, err := m.Rewrap(t.Context(), made.Name, backup.RewrapOptions{Recipients: sealed}); return err }(),
+			"open": func() error { _, err := m.Open(t.Context(), made.Name); return err }(),
+			"drill": func() error {
+				m.Scratch = scratch(emptyHost(), new(int))
+				_, err := m.Drill(t.Context(), made.Name)
+				return err
+			}(),
+			"rewrap": func() error {
+				_, err := m.Rewrap(t.Context(), made.Name, backup.RewrapOptions{Recipients: sealed})
+				return err
+			}(),
 		} {
 			require.ErrorContains(t, err, "it is a copy of the database and no snapshot", what)
 		}
