@@ -21,6 +21,7 @@ type createFlags struct {
 	only      []string
 	include   []string
 	minCopies int
+	database  bool
 
 	leaveOutInvalid bool
 }
@@ -36,6 +37,9 @@ It goes to the folder of the setting backup_dir, or to backups beside the
 database, under a name made from the time, and a copy to each --location. What
 was stored is read back before it counts. A folder that is down stops nothing,
 unless --min-copies says so; a later backup fills in what it lacks.
+
+With --database a copy of the whole database is stored beside it, for what no
+backup covers; tomo backup extract gets it out again.
 
 With --output it goes to that file instead, wherever that is. A file is there
 whole or not at all, and one that exists is never overwritten without --force.
@@ -63,8 +67,8 @@ restores the backup that it is authentic; without one --sign does.`,
 			if flags.force && flags.output == "" {
 				return usagef("--force is for --output")
 			}
-			if flags.output != "" && (c.dir != "" || len(c.further) > 0 || flags.minCopies > 0) {
-				return usagef("--output is one file: leave --dir, --location and --min-copies away")
+			if flags.output != "" && (c.dir != "" || len(c.further) > 0 || flags.minCopies > 0 || flags.database) {
+				return usagef("--output is one file: leave --dir, --location, --min-copies and --database away")
 			}
 			return c.create(cmd.Context(), flags)
 		},
@@ -74,11 +78,16 @@ restores the backup that it is authentic; without one --sign does.`,
 	cmd.Flags().StringSliceVar(&flags.only, "only", nil, "`COLLECTIONS` to back up, such as servers,users (default: all but logs)")
 	cmd.Flags().StringSliceVar(&flags.include, "include", nil, "optional `COLLECTIONS` to back up as well: logs")
 	cmd.Flags().BoolVar(&flags.leaveOutInvalid, "leave-out-invalid", false, "leave out records that are not valid, and name them")
+	databaseFlag(cmd, &flags.database)
 	c.locationFlags(cmd)
 	minCopiesFlag(cmd, &flags.minCopies)
 	c.passphraseFlag(cmd)
 	c.sealFlags(cmd)
 	return cmd
+}
+
+func databaseFlag(cmd *cobra.Command, yes *bool) {
+	cmd.Flags().BoolVar(yes, "database", false, "store a copy of the whole database too")
 }
 
 func minCopiesFlag(cmd *cobra.Command, n *int) {
@@ -104,6 +113,9 @@ func (c *cli) create(ctx context.Context, flags createFlags) error {
 	if err := c.sealNew(k); err != nil {
 		return err
 	}
+	if flags.database {
+		k.copyDatabases()
+	}
 	c.inParts = len(k.folders) > 1
 	b, err := k.Create(ctx, flags.options())
 	k.wipe()
@@ -115,6 +127,16 @@ func (c *cli) create(ctx context.Context, flags createFlags) error {
 	}
 	if err != nil { // which names the copies that are missing
 		return fmt.Errorf("too few copies: %w", err)
+	}
+	if flags.database {
+		copied, err := k.CopyDatabase(ctx)
+		k.wipe()
+		if err != nil {
+			return fmt.Errorf("the backup is made, the copy of the database failed: %w", err)
+		}
+		if err := c.printCopied(copied); err != nil {
+			return err
+		}
 	}
 	c.warn(k)
 	return nil
@@ -157,6 +179,20 @@ func (c *cli) printCreated(b backup.Backup) error {
 	}
 	if len(b.Shrunk) > 0 {
 		fmt.Fprintf(c.stdout, "It has lost most of what the backup before had:\n  %s\nUntil somebody has looked, no backup is deleted. If the loss is all right:\n  %s\n", shrinks(b.Shrunk), c.hint("accept", b.Name))
+	}
+	return nil
+}
+
+// printCopied tells of a copy of the database.
+func (c *cli) printCopied(b backup.Backup) error {
+	if c.json {
+		return c.printJSON(b)
+	}
+	fmt.Fprintf(c.stdout, "Database copied: %s, %s\n", printable(b.Name), size(b.Bytes))
+	for _, copy := range b.Copies {
+		if copy.Err == nil {
+			fmt.Fprintf(c.stdout, "  at %s\n", printable(copy.Location))
+		}
 	}
 	return nil
 }
@@ -236,16 +272,25 @@ func (c *cli) createFile(ctx context.Context, flags createFlags) error {
 
 // contents sums up what a snapshot holds.
 func contents(m backup.Manifest) string {
+	if m.Database {
+		return storedSize(m)
+	}
 	s := fmt.Sprintf("%s in %s, %s", plural(sum(m.Records), "record", "records"),
-		plural(int64(len(m.Records)), "collection", "collections"), size(m.Bytes))
+		plural(int64(len(m.Records)), "collection", "collections"), storedSize(m))
+	if m.Sealed {
+		s += ", secrets sealed"
+	}
+	return s
+}
+
+// storedSize says how large what is in a file is, and how it is stored.
+func storedSize(m backup.Manifest) string {
+	s := size(m.Bytes)
 	if m.Compressed != "" {
 		s += ", " + string(m.Compressed)
 	}
 	if m.Encrypted {
 		s += ", encrypted"
-	}
-	if m.Sealed {
-		s += ", secrets sealed"
 	}
 	return s
 }

@@ -92,7 +92,7 @@ func (c *cli) printList(backups []backup.Backup, folders int) error {
 			records, appVersion = count(sum(m.Records)), printable(m.ApplicationVersion)
 		}
 		state, good := stateOf(b)
-		if good == 0 {
+		if good == 0 || b.Database {
 			records = "-" // the counts are at the end
 		}
 		if folders > 1 {
@@ -122,6 +122,8 @@ func stateOf(b backup.Backup) (state string, good int) {
 	case good == 0:
 	case b.Manifest != nil && b.Manifest.Salvaged != nil:
 		parts = append(parts, "salvaged: it lacks records")
+	case b.Database:
+		parts = append(parts, "copy of the database")
 	case b.Manifest == nil:
 		parts = append(parts, "encrypted, not known")
 	default:

@@ -96,7 +96,7 @@ func (c *cli) rootCommand() *cobra.Command {
 	backups.PersistentFlags().BoolVar(&c.json, "json", false, "print one JSON document for machines")
 	backups.AddCommand(
 		c.createCommand(), c.listCommand(), c.verifyCommand(), c.restoreCommand(), c.undoCommand(),
-		c.runCommand(), c.pruneCommand(), c.acceptCommand(), c.drillCommand(), c.salvageCommand(), c.rewrapCommand())
+		c.runCommand(), c.pruneCommand(), c.acceptCommand(), c.drillCommand(), c.salvageCommand(), c.rewrapCommand(), c.extractCommand())
 
 	root.AddCommand(backups, c.keyCommand(), c.initCommand(), c.demoCommand())
 	return root

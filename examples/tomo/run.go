@@ -22,6 +22,7 @@ type runFlags struct {
 	zone                   string
 	drill, rehearsal       string
 	minCopies              int
+	database               bool
 	policy                 policyFlags
 
 	onEvent func(backup.Event) // for the demo
@@ -72,6 +73,7 @@ kept is verified as far as its digest tells. A --drill needs such a key.`,
 	cmd.Flags().StringVar(&flags.drill, "drill", "", "prove `HOW-OFTEN` that a new backup restores: daily, weekly or monthly")
 	cmd.Flags().StringVar(&flags.rehearsal, "rehearsal", "", "say in the log `HOW-OFTEN` that somebody should prove that their key opens the backups: daily, weekly or monthly")
 	flags.policy.add(cmd)
+	databaseFlag(cmd, &flags.database)
 	c.locationFlags(cmd)
 	minCopiesFlag(cmd, &flags.minCopies)
 	c.openFlags(cmd)
@@ -116,6 +118,9 @@ func (c *cli) schedule(ctx context.Context, flags runFlags) error {
 	}
 	if err := c.sealNew(k); err != nil {
 		return err
+	}
+	if flags.database {
+		k.copyDatabases()
 	}
 	if !k.keys.passphrase.known() { // nobody is asked for it in the middle of the night
 		k.Identities = k.keys.openers[:len(k.keys.identities)]

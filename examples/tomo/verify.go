@@ -102,12 +102,19 @@ func (c *cli) verify(ctx context.Context, path string) error {
 
 func (c *cli) printVerified(path string, m backup.Manifest, report backup.Report) {
 	verdict := "is whole and can be restored"
+	if m.Database {
+		verdict = "is a whole copy of the database"
+	}
 	if len(report.Collections) == 0 && len(m.Records) > 0 {
 		verdict = "is whole, as far as its digest tells"
 	}
 	fmt.Fprintf(c.stdout, "%s %s.\n", path, verdict)
 	fmt.Fprintf(c.stdout, "  made %s by Tomo %s\n", moment(m.CreatedAt), printable(m.ApplicationVersion))
 	fmt.Fprintf(c.stdout, "  %s\n", contents(m))
+	if m.Database {
+		c.printRemarks(report)
+		return
+	}
 	fmt.Fprintf(c.stdout, "  authentic: %s\n", proofText(m))
 	if len(m.Keys) > 0 {
 		fmt.Fprintf(c.stdout, "  opens with: %s\n", keyNames(m.Keys))

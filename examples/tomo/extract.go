@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tomo-project/backup/sqlstore"
+)
+
+func (c *cli) extractCommand() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "extract NAME",
+		Short: "Get the database out of a copy of it",
+		Long: `Get the database out of a copy that tomo backup create --database has stored:
+checked, decrypted and decompressed, as an ordinary SQLite file.
+
+A copy holds all tables, also those that no backup covers, and only this version
+of Tomo reads it; a backup is what restores into any. To put one in the place of
+the database, stop Tomo, move tomo.db, tomo.db-wal and tomo.db-shm away, and
+move the file there. The credentials in it open with the tomo.db.key that they
+were stored under, which is not in the copy: keep one elsewhere.`,
+		Args: arguments(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if output == "" {
+				return usagef("--output: say where the database goes")
+			}
+			return c.extract(cmd.Context(), args[0], output)
+		},
+	}
+	cmd.Flags().StringVar(&output, "output", "", "write this `FILE`, which must not exist")
+	c.locationFlags(cmd)
+	c.identityFlags(cmd)
+	return cmd
+}
+
+func (c *cli) extract(ctx context.Context, name, output string) error {
+	if err := checkTarget(output, false); err != nil {
+		return err
+	}
+	k, err := c.lookAround(ctx)
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	err = publish(ctx, output, false, func(f *os.File) error {
+		return k.ExtractDatabase(ctx, name, f)
+	})
+	k.wipe()
+	if err != nil {
+		return explainMissing(err)
+	}
+	fmt.Fprintf(c.stdout, "Database written: %s\n", printable(output))
+	return nil
+}
+
+// copyDatabases has the database copied as a whole too. Its credentials are
+// encrypted with a key that is not in it.
+func (k *keeper) copyDatabases() {
+	k.Database, k.DatabaseInClear = sqlstore.SQLiteFile{DB: k.database.DB}, true
+}
