@@ -41,7 +41,11 @@ func (mariadb) upsert(t *table, set []*column, rows int) string {
 	if !t.keyColumn().my.exactKey() {
 		same = "CAST(" + key + " AS BINARY) <=> CAST(VALUES(" + key + ") AS BINARY)"
 	}
-	update = append(update, key+"=IF("+same+","+key+","+mariadbOther+"(1+LENGTH(VALUES("+key+"))))")
+	value := key
+	if t.keyColumn().my.base == "uuid" {
+		value = "CAST(" + key + " AS CHAR)" // IF takes no UUID beside a number
+	}
+	update = append(update, key+"=IF("+same+","+value+","+mariadbOther+"(1+LENGTH(VALUES("+key+"))))")
 	for i, c := range t.columns {
 		switch {
 		case i == t.key:

@@ -12,6 +12,11 @@
 //		},
 //	}
 //
+// [Store.Describe] makes such a declaration of the tables that it finds, with the
+// collections for the [backup.App]: keys, references, what looks like a secret, and
+// a JSON Schema. [Store.CoverAll] has a backup fail when there is a table that was
+// neither declared nor excluded.
+//
 // # Rows and records
 //
 // A row of a table is a record of a List collection: an object with one member
@@ -158,6 +163,21 @@ type Store struct {
 	Dialect Dialect // SQLite, PostgreSQL, MariaDB
 	Tables  []Table
 
+	// CoverAll makes a backup fail, with an error that names them, if the database
+	// has tables that are neither in Tables nor in Exclude: a feature that is added
+	// later is not missing in the backup unnoticed. A restore does not mind.
+	//
+	// In SQLite these are the tables of the main database, but not virtual ones. In
+	// PostgreSQL they are those of the schemas on the search_path and of the schemas
+	// of Tables, readable or not, but not partitions, foreign tables, and what belongs
+	// to an extension. In MariaDB they are those of the current database and of the
+	// databases of Tables that the user of the connection can see.
+	CoverAll bool
+
+	// Exclude names the tables that CoverAll and Describe leave out, as Table.Name
+	// does. One that does not exist is no error.
+	Exclude []string
+
 	// Retries is how often Update begins again if the database ends its
 	// transaction for what others do at the same time: a deadlock or a
 	// serialization failure. Zero returns the error of the first. SQLite has
@@ -280,6 +300,14 @@ type transaction interface {
 	// describe looks a table up in the database, and keeps other writers out of it
 	// in a transaction that writes.
 	describe(ctx context.Context, t Table) (*table, error)
+
+	// others returns the names of the tables of the database that are neither among
+	// the given ones nor excluded, as Table.Name has them, links the foreign keys
+	// between tables, and members what the columns of a table are in a record.
+	others(ctx context.Context, tables []*table, exclude []string) ([]string, error)
+	links(ctx context.Context, tables []*table) ([]link, error)
+	members(ctx context.Context, t *table, key []*column) ([]member, error)
+
 	// touch is called before the first change of any of the tables.
 	touch(ctx context.Context, tables []*table) error
 	// attempt does something of which nothing is left if it fails, and tells
@@ -295,7 +323,8 @@ var (
 )
 
 // View calls read with a Reader on one read transaction, which shows the database
-// as it was when View was called.
+// as it was when View was called. With CoverAll it fails if there are tables that a
+// backup would miss.
 func (s Store) View(ctx context.Context, read func(backup.Reader) error) error {
 	return s.run(ctx, false, func(v *view) error { return read(v) })
 }
@@ -361,6 +390,11 @@ func (s Store) run(ctx context.Context, write bool, f func(*view) error) error {
 		}
 		v.tables[t.collection] = t
 		v.all = append(v.all, t)
+	}
+	if s.CoverAll && !write {
+		if err := s.covered(ctx, tx, v.all); err != nil {
+			return err
+		}
 	}
 	if err := f(v); err != nil {
 		return err

@@ -323,6 +323,18 @@ func TestMariaDBNamesOfAllKinds(t *testing.T) {
 	require.Len(t, dump(t, s, "odd"), 1)
 }
 
+func TestMariaDBOverwritesRecordsUnderUUIDs(t *testing.T) {
+	const a, b, c = "123e4567-e89b-12d3-a456-426614174000", "123e4567-e89b-12d3-a456-426614174001", "123e4567-e89b-12d3-a456-426614174002"
+	db, _ := newMariaDB(t, "CREATE TABLE u (id uuid PRIMARY KEY, v varchar(9) UNIQUE)")
+	s := my(db, sqlstore.Table{Collection: "u"})
+	require.NoError(t, put(s, "u", record(a, `{"id":"`+a+`","v":"x"}`), record(b, `{"id":"`+b+`","v":"y"}`)))
+	require.NoError(t, put(s, "u", record(a, `{"id":"`+a+`","v":"z"}`)))
+	want := []string{a + ` {"id":"` + a + `","v":"z"}`, b + ` {"id":"` + b + `","v":"y"}`}
+	require.Equal(t, want, dump(t, s, "u"))
+	require.ErrorContains(t, put(s, "u", record(c, `{"id":"`+c+`","v":"y"}`)), "another record has the value of a unique column")
+	require.Equal(t, want, dump(t, s, "u"))
+}
+
 func TestMariaDBKeysAreExact(t *testing.T) {
 	const id = "123e4567-e89b-12d3-a456-426614174000"
 	db, _ := newMariaDB(t, `CREATE TABLE i (id int PRIMARY KEY, v text); CREATE TABLE t (id varchar(200) COLLATE utf8mb4_nopad_bin PRIMARY KEY); CREATE TABLE b (id varbinary(200) PRIMARY KEY);

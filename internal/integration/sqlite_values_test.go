@@ -19,6 +19,70 @@ const kindsSchema = `CREATE TABLE things (
 	flag BOOLEAN, js JSON, jtxt TEXT, jbytes BLOB, bin BLOB, at DATETIME, day DATE, ts TIMESTAMP, untyped, uuid UUID,
 	gen TEXT AS (txt || '!') STORED)`
 
+// sqliteValues are values by the columns of kindsSchema: as they are stored, and as
+// they are in a record.
+var sqliteValues = []struct{ column, sql, json string }{
+	{"txt", `''`, `""`},
+	{"txt", `'a "quoted" \ text
+with lines	and tabs'`, `"a \"quoted\" \\ text\nwith lines\tand tabs"`},
+	{"txt", `'é 日本語 🚀 ' || char(0x2028)`, "\"é 日本語 🚀 \u2028\""},
+	{"txt", `'before' || char(0) || 'after'`, `"before\u0000after"`},
+	{"txt", `'007'`, `"007"`},
+	{"txt", `'2024-01-15 10:30:00'`, `"2024-01-15 10:30:00"`},
+	{"txt", `NULL`, `null`},
+	{"vc", `'1e5'`, `"1e5"`},
+	{"i", `9223372036854775807`, `9223372036854775807`},
+	{"i", `-9223372036854775808`, `-9223372036854775808`},
+	{"big", `9007199254740993`, `9007199254740993`},
+	{"i", `'not a number'`, `"not a number"`},
+	{"i", `1.5`, `1.5`},
+	{"i", `1e300`, `1e+300`},
+	{"r", `0.1`, `0.1`},
+	{"r", `5`, `5`},
+	{"r", `1.7976931348623157e308`, `1.7976931348623157e+308`},
+	{"r", `5e-324`, `5e-324`},
+	{"r", `1e21`, `1e+21`},
+	{"r", `123456789012345680000`, `123456789012345680000`},
+	{"r", `0.30000000000000004`, `0.30000000000000004`},
+	{"dbl", `2.2250738585072014e-308`, `2.2250738585072014e-308`},
+	{"num", `'12.50'`, `12.5`},
+	{"num", `1e18`, `1000000000000000000`},
+	{"num", `1e19`, `10000000000000000000.0`},
+	{"dec", `'abc'`, `"abc"`},
+	{"flag", `1`, `true`},
+	{"flag", `0`, `false`},
+	{"flag", `7`, `7`},
+	{"flag", `'yes'`, `"yes"`},
+	{"flag", `NULL`, `null`},
+	{"js", `'{"a":[1,2.50,"x"],"n":12345678901234567890}'`, `{"a":[1,2.50,"x"],"n":12345678901234567890}`},
+	{"js", `'null'`, `null`},
+	{"js", `NULL`, ``},
+	{"js", `'17'`, `17`},
+	{"js", `'1.5'`, `1.5`},
+	{"js", `'"17"'`, `"17"`},
+	{"js", `'true'`, `true`},
+	{"jtxt", `'1.50'`, `1.50`},
+	{"jtxt", `'"\u00e9\/"'`, `"\u00e9\/"`},
+	{"jbytes", `CAST('{"a":1}' AS BLOB)`, `{"a":1}`},
+	{"bin", `x''`, `""`},
+	{"bin", `x'00ff10'`, `"AP8Q"`},
+	{"at", `'2024-01-15 10:30:00'`, `"2024-01-15 10:30:00"`},
+	{"at", `'2024-01-15T10:30:00.123456789+02:00'`, `"2024-01-15T10:30:00.123456789+02:00"`},
+	{"at", `'2024-01-15 10:30:00 +0000 UTC m=+0.1'`, `"2024-01-15 10:30:00 +0000 UTC m=+0.1"`},
+	{"at", `1705314600`, `1705314600`},
+	{"at", `2460325.9375`, `2460325.9375`},
+	{"at", `'soon'`, `"soon"`},
+	{"at", `''`, `""`},
+	{"day", `'2024-01-15'`, `"2024-01-15"`},
+	{"ts", `'10:30'`, `"10:30"`},
+	{"untyped", `1`, `1`},
+	{"untyped", `1.0`, `1.0`},
+	{"untyped", `-0.5`, `-0.5`},
+	{"untyped", `'1'`, `"1"`},
+	{"untyped", `'2024-01-15 10:30:00'`, `"2024-01-15 10:30:00"`},
+	{"uuid", `'123e4567-e89b-12d3-a456-426614174000'`, `"123e4567-e89b-12d3-a456-426614174000"`},
+}
+
 func kindsStore(t *testing.T, params string) (sqlstore.Store, func(query string, args ...any), func() []string) {
 	db := openFile(t, t.TempDir()+"/test.db", params, kindsSchema)
 	s := store(db, sqlstore.Table{Collection: "things", Columns: []sqlstore.Column{
@@ -45,74 +109,13 @@ func kindsStore(t *testing.T, params string) (sqlstore.Store, func(query string,
 }
 
 func TestSQLiteRestoresEveryValueAsItWasStored(t *testing.T) {
-	values := []struct{ column, sql, json string }{
-		{"txt", `''`, `""`},
-		{"txt", `'a "quoted" \ text
-with lines	and tabs'`, `"a \"quoted\" \\ text\nwith lines\tand tabs"`},
-		{"txt", `'é 日本語 🚀 ' || char(0x2028)`, "\"é 日本語 🚀 \u2028\""},
-		{"txt", `'before' || char(0) || 'after'`, `"before\u0000after"`},
-		{"txt", `'007'`, `"007"`},
-		{"txt", `'2024-01-15 10:30:00'`, `"2024-01-15 10:30:00"`},
-		{"txt", `NULL`, `null`},
-		{"vc", `'1e5'`, `"1e5"`},
-		{"i", `9223372036854775807`, `9223372036854775807`},
-		{"i", `-9223372036854775808`, `-9223372036854775808`},
-		{"big", `9007199254740993`, `9007199254740993`},
-		{"i", `'not a number'`, `"not a number"`},
-		{"i", `1.5`, `1.5`},
-		{"i", `1e300`, `1e+300`},
-		{"r", `0.1`, `0.1`},
-		{"r", `5`, `5`},
-		{"r", `1.7976931348623157e308`, `1.7976931348623157e+308`},
-		{"r", `5e-324`, `5e-324`},
-		{"r", `1e21`, `1e+21`},
-		{"r", `123456789012345680000`, `123456789012345680000`},
-		{"r", `0.30000000000000004`, `0.30000000000000004`},
-		{"dbl", `2.2250738585072014e-308`, `2.2250738585072014e-308`},
-		{"num", `'12.50'`, `12.5`},
-		{"num", `1e18`, `1000000000000000000`},
-		{"num", `1e19`, `10000000000000000000.0`},
-		{"dec", `'abc'`, `"abc"`},
-		{"flag", `1`, `true`},
-		{"flag", `0`, `false`},
-		{"flag", `7`, `7`},
-		{"flag", `'yes'`, `"yes"`},
-		{"flag", `NULL`, `null`},
-		{"js", `'{"a":[1,2.50,"x"],"n":12345678901234567890}'`, `{"a":[1,2.50,"x"],"n":12345678901234567890}`},
-		{"js", `'null'`, `null`},
-		{"js", `NULL`, ``},
-		{"js", `'17'`, `17`},
-		{"js", `'1.5'`, `1.5`},
-		{"js", `'"17"'`, `"17"`},
-		{"js", `'true'`, `true`},
-		{"jtxt", `'1.50'`, `1.50`},
-		{"jtxt", `'"\u00e9\/"'`, `"\u00e9\/"`},
-		{"jbytes", `CAST('{"a":1}' AS BLOB)`, `{"a":1}`},
-		{"bin", `x''`, `""`},
-		{"bin", `x'00ff10'`, `"AP8Q"`},
-		{"at", `'2024-01-15 10:30:00'`, `"2024-01-15 10:30:00"`},
-		{"at", `'2024-01-15T10:30:00.123456789+02:00'`, `"2024-01-15T10:30:00.123456789+02:00"`},
-		{"at", `'2024-01-15 10:30:00 +0000 UTC m=+0.1'`, `"2024-01-15 10:30:00 +0000 UTC m=+0.1"`},
-		{"at", `1705314600`, `1705314600`},
-		{"at", `2460325.9375`, `2460325.9375`},
-		{"at", `'soon'`, `"soon"`},
-		{"at", `''`, `""`},
-		{"day", `'2024-01-15'`, `"2024-01-15"`},
-		{"ts", `'10:30'`, `"10:30"`},
-		{"untyped", `1`, `1`},
-		{"untyped", `1.0`, `1.0`},
-		{"untyped", `-0.5`, `-0.5`},
-		{"untyped", `'1'`, `"1"`},
-		{"untyped", `'2024-01-15 10:30:00'`, `"2024-01-15 10:30:00"`},
-		{"uuid", `'123e4567-e89b-12d3-a456-426614174000'`, `"123e4567-e89b-12d3-a456-426614174000"`},
-	}
 	for name, params := range map[string]string{
 		"plain": "", "driver converts": "&_texttotime=1&_inttotime=1", "driver has a time zone": "&_time_format=sqlite&_timezone=Europe/Berlin",
 	} {
 		t.Run(name, func(t *testing.T) {
 			from, fromExec, fromStored := kindsStore(t, params)
 			to, toExec, toStored := kindsStore(t, params)
-			for i, v := range values {
+			for i, v := range sqliteValues {
 				fromExec(fmt.Sprintf("INSERT INTO things (id, %s) VALUES (%d, %s)", v.column, i, v.sql))
 				// What is overwritten must leave nothing behind.
 				if i%2 == 0 {
@@ -125,7 +128,7 @@ with lines	and tabs'`, `"a \"quoted\" \\ text\nwith lines\tand tabs"`},
 					if err != nil {
 						return err
 					}
-					v := values[i]
+					v := sqliteValues[i]
 					member := fmt.Sprintf(`,%q:%s`, v.column, v.json)
 					if v.json == "" {
 						require.NotContains(t, string(rec.Value), `"`+v.column+`"`, "%+v", v)
@@ -139,7 +142,7 @@ with lines	and tabs'`, `"a \"quoted\" \\ text\nwith lines\tand tabs"`},
 					}
 					i++
 				}
-				require.Equal(t, len(values), i)
+				require.Equal(t, len(sqliteValues), i)
 				return nil
 			})
 			require.NoError(t, err)

@@ -1,0 +1,330 @@
+package integration
+
+import (
+	"bytes"
+	"database/sql"
+	"fmt"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/sqlstore"
+)
+
+// describe returns what is described, as the declaration of an application.
+func describe(t testing.TB, s sqlstore.Store) (sqlstore.Store, *backup.App) {
+	t.Helper()
+	described, collections, err := s.Describe(t.Context())
+	require.NoError(t, err)
+	app := &backup.App{Name: "described", Version: "1.0.0", SchemaVersion: 1, Collections: collections}
+	require.NoError(t, app.Validate())
+	return described, app
+}
+
+// collections lists keys, references and secrets.
+func collections(app *backup.App) (lines []string) {
+	for _, c := range app.Collections {
+		line := c.Name + " " + c.Key
+		if c.Shape == backup.Map {
+			line = c.Name + " map"
+		}
+		for _, r := range c.Refs {
+			line += " " + r.Pointer + ">" + r.Collection
+		}
+		for _, s := range c.Secrets {
+			line += " *" + s
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// schemaOf returns the schema of a collection.
+func schemaOf(t testing.TB, app *backup.App, collection string) string {
+	t.Helper()
+	i := slices.IndexFunc(app.Collections, func(c backup.Collection) bool { return c.Name == collection })
+	require.GreaterOrEqual(t, i, 0)
+	return string(app.Collections[i].Schema)
+}
+
+// transfer backs up one database and restores into another, which then holds the
+// same.
+func transfer(t testing.TB, app *backup.App, from, to sqlstore.Store) {
+	t.Helper()
+	var file, again bytes.Buffer
+	_, err := app.Backup(t.Context(), &file, from, backup.BackupOptions{Recipients: []backup.Recipient{plainKey{}}})
+	require.NoError(t, err)
+	s, err := backup.OpenSnapshot(t.Context(), bytes.NewReader(file.Bytes()), backup.OpenOptions{Identities: []backup.Identity{plainKey{}}})
+	require.NoError(t, err)
+	defer s.Close()
+	report, err := app.Restore(t.Context(), s, to, backup.RestoreOptions{Strategy: backup.Replace})
+	require.NoError(t, err)
+	for _, c := range report.Collections {
+		require.Positive(t, c.Added, "%s has no rows to try", c.Name)
+	}
+	_, err = app.Backup(t.Context(), &again, to, backup.BackupOptions{Recipients: []backup.Recipient{plainKey{}}})
+	require.NoError(t, err)
+	require.Equal(t, dumpAll(t, from, app), dumpAll(t, to, app))
+}
+
+// A dialect is one of the databases.
+type dialect struct {
+	sqlstore.Dialect
+	open func(t testing.TB, schema string) *sql.DB
+}
+
+var dialects = map[string]dialect{
+	"SQLite":     {sqlstore.SQLite, open},
+	"PostgreSQL": {sqlstore.PostgreSQL, func(t testing.TB, schema string) *sql.DB { db, _ := newPostgres(t, schema); return db }},
+	"MariaDB":    {sqlstore.MariaDB, func(t testing.TB, schema string) *sql.DB { db, _ := newMariaDB(t, schema); return db }},
+}
+
+func TestABackupThatCoversAllNamesTheTablesThatItWouldMiss(t *testing.T) {
+	for name, d := range dialects {
+		t.Run(name, func(t *testing.T) {
+			db := d.open(t, `CREATE TABLE users (id integer PRIMARY KEY, name varchar(9)); INSERT INTO users VALUES (1, 'Ann');
+				CREATE TABLE sessions (id integer PRIMARY KEY); CREATE VIEW everybody AS SELECT name FROM users`)
+			s, app := describe(t, sqlstore.Store{DB: db, Dialect: d.Dialect, Exclude: []string{"sessions", "never_was"}})
+			require.Equal(t, []string{"users /id"}, collections(app))
+			require.True(t, s.CoverAll)
+			var file bytes.Buffer
+			_, err := app.Backup(t.Context(), &file, s, backup.BackupOptions{})
+			require.NoError(t, err)
+
+			exec(t, db, `CREATE TABLE invoices (id integer PRIMARY KEY)`)
+			exec(t, db, `CREATE TABLE notes (text varchar(9))`)
+			_, err = app.Backup(t.Context(), &bytes.Buffer{}, s, backup.BackupOptions{})
+			require.ErrorContains(t, err, `tables that the backup would miss: "invoices", "notes": declare each in Store.Tables with a collection of the App, or name it in Store.Exclude`)
+			snapshot, err := backup.OpenSnapshot(t.Context(), &file, backup.OpenOptions{})
+			require.NoError(t, err)
+			defer snapshot.Close()
+			_, err = app.Restore(t.Context(), snapshot, s, backup.RestoreOptions{Strategy: backup.Replace})
+			require.NoError(t, err, "a restore does not mind")
+
+			s.Exclude = append(s.Exclude, "notes")
+			require.ErrorContains(t, s.View(t.Context(), nil), `would miss: "invoices": `)
+			s.Tables = append(s.Tables, sqlstore.Table{Collection: "bills", Name: "invoices"})
+			_, err = app.Backup(t.Context(), &bytes.Buffer{}, s, backup.BackupOptions{})
+			require.NoError(t, err)
+			exec(t, db, `CREATE TABLE later (id integer PRIMARY KEY)`)
+			s.CoverAll = false
+			_, err = app.Backup(t.Context(), &bytes.Buffer{}, s, backup.BackupOptions{})
+			require.NoError(t, err)
+		})
+	}
+}
+
+func TestDescribeSaysWhatItCannotDeclare(t *testing.T) {
+	for name, d := range dialects {
+		t.Run(name, func(t *testing.T) {
+			db := d.open(t, `CREATE TABLE users (id integer PRIMARY KEY); CREATE TABLE log (at integer, line varchar(9)); CREATE TABLE stars (weight real NOT NULL PRIMARY KEY); CREATE TABLE codes (code varchar(9) UNIQUE NOT NULL)`)
+			s := sqlstore.Store{DB: db, Dialect: d.Dialect}
+			_, _, err := s.Describe(t.Context())
+			for _, table := range []string{"log", "stars", "codes"} {
+				require.ErrorContains(t, err, `in table "`+table+`": `)
+			}
+			require.Equal(t, 3, strings.Count(err.Error(), "; say more about it in Store.Tables, or leave it out with Store.Exclude"))
+			require.NotContains(t, err.Error(), "users")
+
+			s.Exclude = []string{"stars", "log"}
+			s.CoverAll = true
+			s.Tables = []sqlstore.Table{{Name: "codes", Key: "code"}}
+			described, app := describe(t, s)
+			require.Equal(t, []string{"codes /code", "users /id"}, collections(app))
+			require.Equal(t, []sqlstore.Table{{Collection: "codes", Name: "codes", Key: "code"}, {Collection: "users"}}, described.Tables)
+			s.CoverAll = false
+			described, app = describe(t, s)
+			require.Equal(t, []string{"codes /code"}, collections(app))
+			require.False(t, described.CoverAll)
+
+			s.Tables = []sqlstore.Table{{Collection: "users", Name: "codes", Key: "code"}, {Collection: "users"}}
+			_, _, err = s.Describe(t.Context())
+			require.ErrorContains(t, err, `tables "codes" and "users" would both be the collection "users": name one of them otherwise in Table.Collection`)
+			s.Tables = []sqlstore.Table{{Collection: "absent"}, {Collection: "log"}}
+			_, _, err = s.Describe(t.Context())
+			require.ErrorContains(t, err, `"absent": there is no such table`)
+			require.ErrorContains(t, err, `collection "log" in table "log": `)
+			_, _, err = sqlstore.Store{}.Describe(t.Context())
+			require.ErrorContains(t, err, "needs DB and Dialect")
+		})
+	}
+}
+
+func TestDescribeKnowsSecretsByTheirNames(t *testing.T) {
+	secrets := strings.Fields("password passwd user_pwd smtpPassword PasswordHash password2 client_secret secret access_token refreshToken tokens api_key APIKey1 apikey API_KEYS private_key api_key_hash ssh_key " +
+		"stripe_key credential credentials passphrase totp recovery_codes cookie webhook_url pin dsn")
+	others := strings.Fields("id name passenger passes_at compass spin pinned secretary tokenizer keyboard key public_key sort_key primary_key monkey user_token_id code zip_code url must_change_password")
+	columns := "id integer PRIMARY KEY, user_token_id integer REFERENCES t, must_change_password boolean"
+	for _, name := range append(slices.Clone(secrets), others...) {
+		if !strings.Contains(" "+columns, " "+name+" ") {
+			columns += `, "` + name + `" text`
+		}
+	}
+	db := open(t, `CREATE TABLE t (`+columns+`); CREATE TABLE apps ("api_key" text PRIMARY KEY, v text); CREATE TABLE settings (name text PRIMARY KEY, value text);
+		CREATE TABLE favourites (name text PRIMARY KEY, value text REFERENCES apps); CREATE TABLE flags (name text PRIMARY KEY, value boolean)`)
+	_, app := describe(t, store(db, sqlstore.Table{Collection: "t", Columns: []sqlstore.Column{{Name: "zip_code", Field: "zip_pass"}}, Exclude: []string{"tokens"}},
+		sqlstore.Table{Collection: "apps"}, sqlstore.Table{Collection: "settings", Value: "value"},
+		sqlstore.Table{Collection: "favourites", Value: "value"}, sqlstore.Table{Collection: "flags", Value: "value"}))
+	want := []string{}
+	for _, name := range secrets {
+		if name != "tokens" {
+			want = append(want, "/"+name)
+		}
+	}
+	require.ElementsMatch(t, append(want, "/zip_pass"), app.Collections[0].Secrets)
+	require.Equal(t, []string{"apps /api_key", "settings map */*", "favourites map /*>apps", "flags map"}, collections(app)[1:])
+}
+
+func TestDescribeWritesKeysOfSeveralColumns(t *testing.T) {
+	for name, d := range dialects {
+		t.Run(name, func(t *testing.T) {
+			db := d.open(t, `CREATE TABLE users (id integer PRIMARY KEY); CREATE TABLE roles (id varchar(9) NOT NULL PRIMARY KEY);
+				CREATE TABLE members (note varchar(9), role_id varchar(9) NOT NULL, user_id integer NOT NULL, PRIMARY KEY (user_id, role_id), FOREIGN KEY (role_id) REFERENCES roles (id), FOREIGN KEY (user_id) REFERENCES users (id));
+				CREATE TABLE grants (id integer PRIMARY KEY, r varchar(9), u integer, FOREIGN KEY (u, r) REFERENCES members (user_id, role_id))`)
+			s, found, err := sqlstore.Store{DB: db, Dialect: d.Dialect}.Describe(t.Context())
+			require.NoError(t, err)
+			app := &backup.App{Collections: found}
+			require.Equal(t, []string{
+				"grants /id /u,/r>members",
+				"members /user_id,/role_id /role_id>roles /user_id>users",
+				"roles /id",
+				"users /id",
+			}, slices.Sorted(slices.Values(collections(app))))
+			require.Equal(t, []sqlstore.Table{{Collection: "grants"}, {Collection: "members"}, {Collection: "roles"}, {Collection: "users"}}, s.Tables)
+			require.Contains(t, schemaOf(t, app, "members"), `"required": ["role_id", "user_id"],`)
+			require.Contains(t, schemaOf(t, app, "members"), `"user_id": {"type": "integer"}`)
+		})
+	}
+}
+
+// A pool is what random tables are made of: types with values that they can hold,
+// as SQL.
+type pool struct {
+	prelude string
+	quote   string
+	keys    map[string]func(i int) string // by type
+	types   []string
+	values  map[string][]string // by type
+}
+
+func (p *pool) add(typ, value string) {
+	if p.values == nil {
+		p.values = map[string][]string{}
+	}
+	if p.values[typ] == nil {
+		p.types = append(p.types, typ)
+	}
+	p.values[typ] = append(p.values[typ], value)
+}
+
+// tables returns the statements that make random tables, which refer to each other
+// and to themselves, and those that fill them.
+func (p *pool) tables(random *rand.Rand) (create, insert []string) {
+	type table struct {
+		name, keyType string
+		keys          []string
+	}
+	var tables []table
+	name := func(s string) string { return p.quote + s + p.quote }
+	keyTypes := slices.Sorted(maps.Keys(p.keys))
+	for i := range 6 {
+		t := table{name: name(fmt.Sprintf("Table %d", i)), keyType: keyTypes[random.IntN(len(keyTypes))]}
+		var rows [][]string
+		for row := range 8 {
+			t.keys = append(t.keys, p.keys[t.keyType](100*i+row))
+			rows = append(rows, []string{t.keys[row]})
+		}
+		tables = append(tables, t)
+		columns, foreign := []string{name("the key") + " " + t.keyType + " NOT NULL PRIMARY KEY"}, []string(nil)
+		for c := range 1 + random.IntN(12) {
+			column := name(fmt.Sprintf("c/%d~", c))
+			typ := p.types[random.IntN(len(p.types))]
+			values := p.values[typ]
+			if random.IntN(4) == 0 {
+				to := tables[random.IntN(len(tables))]
+				typ, values = to.keyType, to.keys
+				if to.name == t.name {
+					values = values[:1] // which is there first
+				}
+				foreign = append(foreign, "FOREIGN KEY ("+column+") REFERENCES "+to.name+" ("+name("the key")+")")
+			}
+			values = slices.DeleteFunc(slices.Clone(values), func(v string) bool { return v == "NULL" })
+			null := " NOT NULL"
+			if len(values) == 0 || random.IntN(2) == 0 {
+				null, values = " NULL", append(values, "NULL")
+			}
+			columns = append(columns, column+" "+typ+null)
+			for row := range rows {
+				rows[row] = append(rows[row], values[random.IntN(len(values))])
+			}
+		}
+		create = append(create, "CREATE TABLE "+t.name+" ("+strings.Join(append(columns, foreign...), ", ")+")")
+		for _, row := range rows {
+			insert = append(insert, "INSERT INTO "+t.name+" VALUES ("+strings.Join(row, ", ")+")")
+		}
+	}
+	return create, insert
+}
+
+func TestDescribedBackupsOfRandomTablesRestore(t *testing.T) {
+	number := func(i int) string { return fmt.Sprint(i - 250) }
+	text := func(i int) string { return fmt.Sprintf("'é %d'", i) }
+	uuid := func(i int) string { return fmt.Sprintf("'00000000-0000-0000-0000-%012d'", i) }
+	pools := map[string]*pool{
+		"SQLite":     {quote: `"`, keys: map[string]func(int) string{"INTEGER": number, "TEXT": text, "": func(i int) string { return fmt.Sprintf("'%d'", i) }}},
+		"PostgreSQL": {quote: `"`, keys: map[string]func(int) string{"bigint": number, "text": text, "uuid": uuid, "varchar(7)": text}, prelude: pgTypes},
+		"MariaDB": {quote: "`", keys: map[string]func(int) string{"bigint": number, "varchar(20)": text, "uuid": uuid, "bigint unsigned": func(i int) string {
+			return fmt.Sprint(math.MaxUint64 - uint64(i))
+		}}},
+	}
+	columns := column(t, open(t, kindsSchema), "SELECT name || ' ' || type FROM pragma_table_info('things')")
+	for _, v := range sqliteValues {
+		at := slices.IndexFunc(columns, func(c string) bool { return strings.HasPrefix(c, v.column+" ") })
+		if v.column != "jtxt" && v.column != "jbytes" {
+			pools["SQLite"].add(columns[at][len(v.column)+1:], v.sql)
+		}
+	}
+	for _, v := range pgValues {
+		if v.typ != "name" { // a domain that NULL is not in
+			pools["PostgreSQL"].add(v.typ, v.sql)
+		}
+	}
+	for _, v := range mariaValues {
+		if v.sql != "0" { // a timestamp is that only where the mode allows it
+			pools["MariaDB"].add(strings.TrimSuffix(v.typ, " NULL"), v.sql)
+		}
+	}
+	for name, d := range dialects {
+		t.Run(name, func(t *testing.T) {
+			refs := 0
+			for seed := range uint64(3) {
+				create, insert := pools[name].tables(rand.New(rand.NewPCG(seed, 0)))
+				schema := pools[name].prelude + strings.Join(create, ";\n")
+				from, to := d.open(t, schema), d.open(t, schema)
+				if name == "MariaDB" {
+					insert = append([]string{"SET sql_mode='NO_AUTO_VALUE_ON_ZERO'; SET time_zone='+00:00'"}, insert...)
+				}
+				from.SetMaxOpenConns(1)
+				for _, row := range insert {
+					exec(t, from, row)
+				}
+				from.SetMaxOpenConns(0)
+				s, app := describe(t, sqlstore.Store{DB: from, Dialect: d.Dialect})
+				require.Len(t, app.Collections, 6)
+				for _, c := range app.Collections {
+					refs += len(c.Refs)
+				}
+				onto := s
+				onto.DB = to
+				transfer(t, app, s, onto)
+			}
+			require.Greater(t, refs, 10)
+		})
+	}
+}

@@ -1,0 +1,424 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/sqljson"
+)
+
+// Describe reads the tables of a database and returns a declaration of them: the
+// store, and the collections for a [backup.App]. It is a beginning, for the host
+// to look at and to change:
+//
+//	store, collections, err := sqlstore.Store{
+//		DB:      db,
+//		Dialect: sqlstore.SQLite,
+//		Exclude: []string{"sessions", "schema_migrations"},
+//	}.Describe(ctx)
+//	app := &backup.App{Name: "notes", Version: "1.0.0", SchemaVersion: 1, Collections: collections}
+//
+// It takes all tables of the database but those in Exclude, and the store that it
+// returns has CoverAll set, whose documentation says which tables that are. Leave
+// out what must not go back in time: sessions, and what a tool for migrations has
+// noted. Tables that are declared come first, as they are declared; without
+// CoverAll, if there are any, they are all that is described.
+//
+// A collection is called like its table, in lower-case letters, digits and
+// underscores; two tables that would be called the same are an error. It has
+//
+//   - the Key: that of the Table, or the primary key,
+//   - Refs: foreign keys to the key of a table that is described too. One that is
+//     the same as the key only to a collation, "A" to "a", dangles in a backup.
+//   - Secrets: columns that are called like one (password, api_key, token…), and
+//     in a Map, where only the data has names, all values. This is a guess: take out
+//     what is none, and add those that are in JSON or have another name.
+//   - a Schema that allows what the database can hold and the store reads, and no
+//     member that the table has no column for. Add what the application knows:
+//     patterns, ranges, what is in JSON. In SQLite it says little of tables that
+//     are not STRICT, since their columns hold values of any type.
+//
+// A host that keeps the declaration has its backups fail when a column is added,
+// until the schema has it too; one that calls Describe each time it starts does
+// not. Both raise SchemaVersion where older backups need a migration.
+//
+// Tables that a store cannot back up, those without a key for one, are an error
+// that names them all. No rows are read.
+func (s Store) Describe(ctx context.Context) (Store, []backup.Collection, error) {
+	s.CoverAll = s.CoverAll || len(s.Tables) == 0
+	d := description{Store: s, keys: map[*table][]*column{}}
+	// One without tables only begins the transaction.
+	err := Store{DB: s.DB, Dialect: s.Dialect}.run(ctx, false, func(v *view) error { return d.read(ctx, v.tx) })
+	if err != nil {
+		return Store{}, nil, err
+	}
+	d.Store.Tables = d.declared
+	return d.Store, d.collections, nil
+}
+
+// A description is what is known of a database so far.
+type description struct {
+	Store
+	declared    []Table
+	tables      []*table
+	keys        map[*table][]*column
+	collections []backup.Collection
+	errs        []error
+}
+
+// read looks all tables up, and makes the collections of them.
+func (d *description) read(ctx context.Context, tx transaction) error {
+	exclude := slices.Clone(d.Exclude)
+	for _, t := range d.Tables {
+		if t.Collection == "" {
+			t.Collection = collectionName(t.Name)
+		}
+		if err := d.add(ctx, tx, t); err != nil {
+			d.errs = append(d.errs, err)
+			exclude = append(exclude, tableName(t))
+		}
+	}
+	if d.CoverAll {
+		others, err := tx.others(ctx, d.tables, exclude)
+		if err != nil {
+			d.errs = append(d.errs, fmt.Errorf("sqlstore: look for tables: %w", explain(d.Dialect, contextError(ctx, err))))
+		}
+		for _, name := range others {
+			t := Table{Collection: collectionName(name), Name: name}
+			if t.Collection == name {
+				t.Name = ""
+			}
+			if err := d.add(ctx, tx, t); err != nil {
+				d.errs = append(d.errs, fmt.Errorf("%w; say more about it in Store.Tables, or leave it out with Store.Exclude", err))
+			}
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if len(d.errs) > 0 {
+		return errors.Join(d.errs...)
+	}
+	return d.compose(ctx, tx)
+}
+
+// add looks a table up.
+func (d *description) add(ctx context.Context, tx transaction, declared Table) error {
+	if i := slices.IndexFunc(d.declared, func(t Table) bool { return t.Collection == declared.Collection }); i >= 0 {
+		return fmt.Errorf("sqlstore: tables %q and %q would both be the collection %q: name one of them otherwise in Table.Collection",
+			tableName(d.declared[i]), tableName(declared), declared.Collection)
+	}
+	t, key, err := d.lookUp(ctx, tx, declared)
+	if err != nil {
+		return err
+	}
+	for _, c := range key {
+		if t.value < 0 && !c.isPointer() {
+			return fmt.Errorf("sqlstore: collection %q in table %q: no Key can name the column %q: give it another Field in Table.Columns", t.collection, t.plain, c.Name)
+		}
+	}
+	d.declared = append(d.declared, declared)
+	d.tables = append(d.tables, t)
+	d.keys[t] = key
+	return nil
+}
+
+func tableName(t Table) string {
+	if t.Name == "" {
+		return t.Collection
+	}
+	return t.Name
+}
+
+// collectionName makes the name of a collection of that of a table.
+func collectionName(table string) string {
+	name := strings.TrimLeft(strings.Map(func(r rune) rune {
+		switch {
+		case 'a' <= r && r <= 'z', '0' <= r && r <= '9':
+			return r
+		case 'A' <= r && r <= 'Z':
+			return r - 'A' + 'a'
+		}
+		return '_'
+	}, table), "_")
+	switch {
+	case name == "":
+		name = "table"
+	case name[0] <= '9':
+		name = "table_" + name
+	}
+	return name[:min(len(name), 64)]
+}
+
+// A link is a foreign key between tables.
+type link struct {
+	table, parent          *table
+	columns, parentColumns []string
+}
+
+// A member is what a column is in a record.
+type member struct {
+	jsonType
+	null bool // it may be null
+}
+
+// compose makes the collections of the tables.
+func (d *description) compose(ctx context.Context, tx transaction) error {
+	links, err := tx.links(ctx, d.tables)
+	if err != nil {
+		return fmt.Errorf("sqlstore: look for foreign keys: %w", explain(d.Dialect, contextError(ctx, err)))
+	}
+	for _, t := range d.tables {
+		key := d.keys[t]
+		members, err := tx.members(ctx, t, key)
+		if err != nil {
+			return fmt.Errorf("sqlstore: collection %q in table %q: %w", t.collection, t.plain, explain(d.Dialect, contextError(ctx, err)))
+		}
+		c := backup.Collection{Name: t.collection, Schema: t.schema(members, key)}
+		if t.value < 0 {
+			c.Key = t.pointer(key...)
+		} else {
+			c.Shape = backup.Map
+		}
+		var refer []*column
+		c.Refs, refer = d.refs(t, links)
+		c.Secrets = t.secrets(append(refer, key...))
+		d.collections = append(d.collections, c)
+	}
+	return nil
+}
+
+// pointer returns the JSON Pointer of a column, or those of several, separated by
+// commas.
+func (t *table) pointer(columns ...*column) string {
+	if t.value >= 0 {
+		return "/*" // the value of a Map, whatever its key is
+	}
+	var pointers []string
+	for _, c := range columns {
+		pointers = append(pointers, "/"+strings.NewReplacer("~", "~0", "/", "~1").Replace(c.Field))
+	}
+	return strings.Join(pointers, ",")
+}
+
+// isPointer tells whether a Key or a Ref can name the member of a column: a comma
+// ends a pointer there, and a star stands for any member.
+func (c *column) isPointer() bool { return c.Field != "*" && !strings.Contains(c.Field, ",") }
+
+// refs returns the references of a table in the order of its columns, and the
+// columns that they are in.
+func (d *description) refs(t *table, links []link) (refs []backup.Ref, in []*column) {
+	at := map[backup.Ref]int{}
+	for _, l := range links {
+		if l.table != t {
+			continue
+		}
+		columns := l.toKey(d.keys[l.parent])
+		if columns == nil {
+			continue
+		}
+		r := backup.Ref{Pointer: t.pointer(columns...), Collection: l.parent.collection}
+		if _, twice := at[r]; !twice {
+			at[r] = slices.Index(t.columns, columns[0])
+			refs, in = append(refs, r), append(in, columns...)
+		}
+	}
+	slices.SortStableFunc(refs, func(a, b backup.Ref) int { return at[a] - at[b] })
+	return refs, in
+}
+
+// toKey returns the columns that hold the key of a record of the parent, in the
+// order of that key, or nil if it is not the key that is referred to.
+func (l link) toKey(key []*column) (columns []*column) {
+	if len(key) != len(l.columns) || len(key) > 1 && l.parent.value >= 0 {
+		return nil
+	}
+	for _, k := range key {
+		i := slices.IndexFunc(l.parentColumns, func(name string) bool { return strings.EqualFold(name, k.Name) })
+		if i < 0 {
+			return nil
+		}
+		at := l.table.find(l.columns[i])
+		if at < 0 || l.table.value >= 0 && at != l.table.value {
+			return nil
+		}
+		// A key is text or an integer. A number with a point, a boolean and the
+		// base64 of bytes are none.
+		c := l.table.columns[at]
+		if c.Kind != Auto && c.Kind != Text && c.Kind != Integer || l.table.value < 0 && !c.isPointer() {
+			return nil
+		}
+		columns = append(columns, c)
+	}
+	return columns
+}
+
+// find returns the index of a column, or -1.
+func (t *table) find(name string) int {
+	if i := slices.IndexFunc(t.columns, func(c *column) bool { return c.Name == name }); i >= 0 {
+		return i
+	}
+	return slices.IndexFunc(t.columns, func(c *column) bool { return strings.EqualFold(c.Name, name) })
+}
+
+// secrets returns the columns that are called like secrets, but for those of keys
+// and references.
+func (t *table) secrets(taken []*column) (secrets []string) {
+	for i, c := range t.columns {
+		called := isSecret(c.Name) || isSecret(c.Field) || i == t.value
+		if called && c.Kind != Bool && !slices.Contains(taken, c) {
+			secrets = append(secrets, t.pointer(c))
+		}
+	}
+	return secrets
+}
+
+var (
+	secretWords = regexp.MustCompile(`\b(pass|password|passwd|pwd|pw|passphrase|passcode|pin|secret|token|credential|cred|otp|totp|psk|jwt|cookie|pem|dsn|` +
+		`(api|access|auth|private|encryption|signing|ssh) ?key|privkey|webhook ur[il]|connection (string|ur[il])|(backup|recovery) code)s?\b`)
+	keyWords     = regexp.MustCompile(`\w keys?$`)
+	harmlessKeys = regexp.MustCompile(`\b(public|pub|primary|foreign|sort|order|cache|group|partition|unique|natural|lookup|idempotency) keys?$`)
+)
+
+// isSecret tells whether a column is called like a secret. One too many does less
+// harm than one too few.
+func isSecret(name string) bool {
+	words := wordsOf(name)
+	return secretWords.MatchString(words) || keyWords.MatchString(words) && !harmlessKeys.MatchString(words)
+}
+
+// wordsOf returns the words of a name in lower case: "api key" for api_key, apiKey
+// and APIKey2.
+func wordsOf(name string) string {
+	var b strings.Builder
+	runes := []rune(name)
+	for i, r := range runes {
+		if !unicode.IsLetter(r) {
+			b.WriteByte(' ')
+			continue
+		}
+		if i > 0 && unicode.IsUpper(r) && (unicode.IsLower(runes[i-1]) || i+1 < len(runes) && unicode.IsLower(runes[i+1])) {
+			b.WriteByte(' ')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return strings.Join(strings.Fields(b.String()), " ")
+}
+
+// schema returns the JSON Schema of a record.
+func (t *table) schema(members []member, key []*column) []byte {
+	lines := []string{`"$schema": "https://json-schema.org/draft/2020-12/schema"`, `"title": ` + jsonText(t.collection), `"type": "object"`}
+	var properties, required []string
+	for i, c := range t.columns {
+		m := members[i]
+		isKey := slices.Contains(key, c)
+		if m.null && !isKey && !c.OmitNull {
+			m.jsonType = m.orNull()
+		}
+		if i == t.value {
+			lines = append(lines, `"additionalProperties": `+m.String())
+		}
+		if isKey || !m.null && (c.def == "" || c.OmitNull) {
+			required = append(required, c.name)
+		}
+		properties = append(properties, "\n    "+c.name+": "+m.String())
+	}
+	if t.value < 0 {
+		lines = append(lines, `"required": [`+strings.Join(required, ", ")+"]", `"additionalProperties": false`,
+			`"properties": {`+strings.Join(properties, ",")+"\n  }")
+	}
+	return []byte("{\n  " + strings.Join(lines, ",\n  ") + "\n}\n")
+}
+
+// A jsonType is the JSON Schema of a value. The zero value allows any.
+type jsonType struct {
+	types     []string
+	enum      []string
+	format    string
+	maxLength int64 // of characters, 0 for any
+	base64    bool
+	items     []string // types of the elements
+}
+
+func typed(types ...string) jsonType { return jsonType{types: types} }
+
+// orNull allows null too.
+func (j jsonType) orNull() jsonType {
+	if len(j.types) > 0 {
+		j.types = append(slices.Clone(j.types), "null")
+	}
+	return j
+}
+
+// String returns the text of the schema.
+func (j jsonType) String() string {
+	var members []string
+	add := func(name, value string) { members = append(members, `"`+name+`": `+value) }
+	if len(j.types) > 0 {
+		add("type", typeList(j.types))
+	}
+	if len(j.enum) > 0 {
+		var values []string
+		for _, label := range j.enum {
+			values = append(values, jsonText(label))
+		}
+		if slices.Contains(j.types, "null") {
+			values = append(values, "null")
+		}
+		add("enum", "["+strings.Join(values, ", ")+"]")
+	}
+	if j.format != "" {
+		add("format", jsonText(j.format))
+	}
+	if j.maxLength > 0 {
+		add("maxLength", strconv.FormatInt(j.maxLength, 10))
+	}
+	if j.base64 {
+		add("contentEncoding", `"base64"`)
+	}
+	if len(j.items) > 0 {
+		add("items", `{"type": `+typeList(j.items)+"}")
+	}
+	return "{" + strings.Join(members, ", ") + "}"
+}
+
+func typeList(types []string) string {
+	var list []string
+	for _, t := range types {
+		list = append(list, jsonText(t))
+	}
+	if len(list) == 1 {
+		return list[0]
+	}
+	return "[" + strings.Join(list, ", ") + "]"
+}
+
+// jsonText returns a JSON string. Names and labels come over a connection that
+// speaks UTF-8.
+func jsonText(s string) string {
+	b, _ := sqljson.AppendString(nil, strings.ToValidUTF8(s, "\uFFFD"))
+	return string(b)
+}
+
+// covered fails if the database has tables that are neither declared nor excluded.
+func (s Store) covered(ctx context.Context, tx transaction, tables []*table) error {
+	others, err := tx.others(ctx, tables, s.Exclude)
+	if err != nil {
+		return fmt.Errorf("sqlstore: look for tables: %w", explain(s.Dialect, contextError(ctx, err)))
+	}
+	if len(others) == 0 {
+		return nil
+	}
+	var named []string
+	for _, name := range others {
+		named = append(named, strconv.Quote(name))
+	}
+	return fmt.Errorf("sqlstore: tables that the backup would miss: %s: declare each in Store.Tables with a collection of the App, or name it in Store.Exclude", strings.Join(named, ", "))
+}
