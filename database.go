@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +20,9 @@ type Database interface {
 	Copy(ctx context.Context, w io.Writer) error
 
 	// Check reads a copy to its end and returns an error that wraps ErrDamaged
-	// if it is not whole, and one that wraps ErrForeign if it is of something else.
+	// if it is not whole, ErrForeign if it is of something else, and
+	// errors.ErrUnsupported if that cannot be told of this one. Whoever can write to
+	// a Location can put a file there that is made to do harm.
 	Check(ctx context.Context, r io.Reader) error
 }
 
@@ -118,7 +121,8 @@ func (b *boundedWriter) Write(p []byte) (int, error) {
 }
 
 // ExtractDatabase writes what is in a copy of the database to w, decrypted with the
-// Identities of the Manager and decompressed: the first copy that is whole. After an
+// Identities of the Manager and decompressed: the first copy that is whole by the
+// digest beside it, or where there is none that passes the Database's Check. After an
 // error what was written is worthless. To restore it, stop the application, put the
 // file in the place of its database, and take away what lies beside that one (of
 // SQLite the files that end with "-wal" and "-shm").
@@ -137,70 +141,118 @@ func (o *operation) extractDatabase(ctx context.Context, name string, w io.Write
 	}
 	var errs []error
 	for _, p := range o.sites {
-		_, err := o.wholeDatabase(ctx, p, name)
+		var wrote int64
+		err := o.soundDatabase(ctx, p, name)
 		if err == nil {
-			// To the end, where some damage shows.
-			var wrote int64
-			_, err = o.readDatabase(ctx, p, name, func(r io.Reader) error { wrote, err = io.Copy(w, r); return err })
-			if err == nil {
-				return nil
-			}
-			if wrote > 0 {
-				return fmt.Errorf("%s: %w", p.name, err)
-			}
+			_, err = o.readDatabase(ctx, p, name, func(r io.Reader) (err error) { wrote, err = io.Copy(w, r); return err })
 		}
-		if ctx.Err() != nil {
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
 			return ctx.Err()
 		}
 		o.learn(p, name, err)
 		errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
+		if wrote > 0 {
+			break // what is in w cannot be taken back
+		}
 	}
 	return errors.Join(errs...)
 }
 
-// wholeDatabase holds a copy of a database against the digest in the note beside
-// it, if there is one.
-func (o *operation) wholeDatabase(ctx context.Context, p *site, name string) (*Manifest, error) {
-	n, err := within(ctx, func(ctx context.Context, alive func()) (note, error) { return o.readNote(ctx, p, name, alive) }, nil)
+// soundDatabase checks a copy of a database before anything of it is given out:
+// against the digest beside it, or without one by having the Database check it.
+func (o *operation) soundDatabase(ctx context.Context, p *site, name string) error {
+	n, err := o.databaseNote(ctx, p, name)
 	switch {
-	case errors.Is(err, errBadNote), errors.Is(err, fs.ErrNotExist):
-		return nil, nil
 	case err != nil:
-		return nil, err
+		return err
+	case n == nil && o.Database == nil:
+		return fmt.Errorf("%w: nothing beside it tells its digest, and without a Database of the Manager it cannot be checked", errors.ErrUnsupported)
+	case n == nil:
+		_, err = o.readDatabase(ctx, p, name, func(r io.Reader) error { return o.Database.Check(ctx, r) })
+		return err
 	}
 	size, sum, err := p.digest(ctx, name)
-	if err == nil && (size != n.Bytes || sum != n.SHA256) {
-		err = fmt.Errorf("%w: the file has %d bytes with SHA-256 %s, written were %d with %s; try another copy or an older one", ErrDamaged, size, sum, n.Bytes, n.SHA256)
+	if err != nil {
+		return err
 	}
-	return &n.Manifest, err
+	return n.check(size, sum)
 }
 
-// readDatabase has f read what is in a copy of a database, and reads the rest of
-// it. It returns how many bytes that were.
+// check holds a file against what its note says.
+func (n *note) check(size int64, sum string) error {
+	if size != n.Bytes || sum != n.SHA256 {
+		return fmt.Errorf("%w: the file has %d bytes with SHA-256 %s, written were %d with %s; try another copy or an older one", ErrDamaged, size, sum, n.Bytes, n.SHA256)
+	}
+	return nil
+}
+
+// databaseNote returns the note beside a copy of a database, nil if there is none
+// of its own. A copy is nothing that could be proven.
+func (o *operation) databaseNote(ctx context.Context, p *site, name string) (*note, error) {
+	if o.RequireProof {
+		return nil, fmt.Errorf("%w: a proof is required, and nothing can prove a copy of the database", ErrUnauthentic)
+	}
+	n, err := within(ctx, func(ctx context.Context, alive func()) (note, error) { return o.readNote(ctx, p, name, alive) }, nil)
+	if errors.Is(err, errBadNote) || errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return &n, err
+}
+
+// readDatabase has f read what is in a copy of a database, reads the rest of it, and
+// holds the file that was read against the note beside it, if there is one. It
+// returns how large the database is. A location that stalls is given up.
 func (o *operation) readDatabase(ctx context.Context, p *site, name string, f func(io.Reader) error) (int64, error) {
-	r, err := p.openFile(ctx, name)
+	n, err := o.databaseNote(ctx, p, name)
 	if err != nil {
 		return 0, err
 	}
-	defer r.Close()
-	s := &Snapshot{limits: o.Limits.codec()}
-	in, err := s.unwrap(ctx, ctxReader{ctx, r}, o.keys())
-	if err != nil {
-		return 0, err
-	}
-	if s.release != nil {
-		defer s.release()
-	}
-	named, _ := o.App.parseName(name)
-	if s.envelope.Database = true; s.envelope != named.envelope {
-		return 0, fmt.Errorf("%w: it is compressed or encrypted in another way than its name says", ErrDamaged)
-	}
-	counted := &countingReader{r: in, most: o.Limits.codec().TotalBytes}
-	err = f(counted)
-	if err == nil {
-		_, err = io.Copy(io.Discard, counted)
-	}
-	return counted.n, err
+	return within(ctx, func(ctx context.Context, alive func()) (int64, error) {
+		r, err := p.Open(ctx, name)
+		if err != nil {
+			return 0, err
+		}
+		defer r.Close()
+		sum := &digester{h: sha256.New()}
+		s := &Snapshot{limits: o.Limits.codec()}
+		file := io.TeeReader(ctxReader{ctx, lively(r, alive)}, sum)
+		in, err := s.unwrap(ctx, file, o.keys())
+		if err != nil {
+			return 0, err
+		}
+		if s.release != nil {
+			defer s.release()
+		}
+		named, _ := o.App.parseName(name)
+		if s.envelope.Database = true; s.envelope != named.envelope {
+			return 0, fmt.Errorf("%w: it is compressed or encrypted in another way than its name says", ErrDamaged)
+		}
+		counted := &countingReader{r: in, most: o.Limits.codec().TotalBytes}
+		// What f does with all that it has read takes its time.
+		ended := &atEnd{r: counted, do: func() func() { return keep(alive) }}
+		defer ended.stop()
+		if err := f(ended); err != nil {
+			return counted.n, err
+		}
+		if _, err := io.Copy(io.Discard, counted); err != nil {
+			return counted.n, err
+		}
+		if _, err := io.Copy(io.Discard, file); err != nil {
+			return counted.n, err
+		}
+		if n != nil {
+			if err := n.check(sum.n, sum.String()); err != nil {
+				return counted.n, err
+			}
+			if counted.n != n.Manifest.Bytes {
+				return counted.n, fmt.Errorf("%w: it has %d bytes, and the database had %d", ErrDamaged, counted.n, n.Manifest.Bytes)
+			}
+		}
+		return counted.n, nil
+	}, nil)
 }
 
 // A countingReader counts what is read, and fails beyond a limit.
@@ -217,36 +269,31 @@ func (c *countingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// An atEnd reader begins something when its end was read, until stop.
+type atEnd struct {
+	r     io.Reader
+	do    func() (stop func())
+	begun func()
+}
+
+func (a *atEnd) Read(p []byte) (int, error) {
+	n, err := a.r.Read(p)
+	if err != nil && a.begun == nil {
+		a.begun = a.do()
+	}
+	return n, err
+}
+
+func (a *atEnd) stop() {
+	if a.begun != nil {
+		a.begun()
+	}
+}
+
 // verifyDatabase checks a copy of a database: its digest, that it opens, and what
 // the Database says of it.
-func (o *operation) verifyDatabase(ctx context.Context, p *site, name string) (m Manifest, report Report, err error) {
-	known, err := o.wholeDatabase(ctx, p, name)
-	if known != nil {
-		m = *known
-	}
-	named, _ := o.App.parseName(name)
-	switch {
-	case err != nil:
-	case o.Database == nil, named.Encrypted && len(o.Identities) == 0:
-		why, kind := "no key was given", ErrNoKey
-		if o.Database == nil {
-			why, kind = "the Manager has no Database", errors.ErrUnsupported
-		}
-		if known == nil {
-			return m, report, fmt.Errorf("%w: nothing beside it tells its digest, and %s, so it cannot be checked", kind, why)
-		}
-		report.Warnings = append(report.Warnings, "what is in it was not checked, because "+why+": it is whole, as far as the digest beside it tells")
-	default:
-		var size int64
-		size, err = o.readDatabase(ctx, p, name, func(r io.Reader) error { return o.Database.Check(ctx, r) })
-		if err == nil && known != nil && size != known.Bytes {
-			err = fmt.Errorf("%w: it has %d bytes, and the database had %d", ErrDamaged, size, known.Bytes)
-		}
-		if err == nil && known == nil {
-			report.Warnings = append(report.Warnings, "nothing beside it tells its digest")
-			m = Manifest{Application: o.App.Name, CreatedAt: named.at, Compressed: named.Compressed, Encrypted: named.Encrypted, Database: true, Bytes: size}
-		}
-	}
+func (o *operation) verifyDatabase(ctx context.Context, p *site, name string) (Manifest, Report, error) {
+	m, report, err := o.examineDatabase(ctx, p, name)
 	if err == nil || errors.Is(err, ErrDamaged) {
 		o.learn(p, name, err)
 	}
@@ -254,4 +301,41 @@ func (o *operation) verifyDatabase(ctx context.Context, p *site, name string) (m
 		return Manifest{}, Report{}, err
 	}
 	return m, report, nil
+}
+
+func (o *operation) examineDatabase(ctx context.Context, p *site, name string) (m Manifest, report Report, err error) {
+	n, err := o.databaseNote(ctx, p, name)
+	if err != nil {
+		return m, report, err
+	}
+	named, _ := o.App.parseName(name)
+	why, kind := "", error(nil)
+	switch {
+	case o.Database == nil:
+		why, kind = "the Manager has no Database", errors.ErrUnsupported
+	case named.Encrypted && len(o.Identities) == 0:
+		why, kind = "no key was given", ErrNoKey
+	default:
+		size, err := o.readDatabase(ctx, p, name, func(r io.Reader) error { return o.Database.Check(ctx, r) })
+		if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+			return m, report, err
+		}
+		if err == nil {
+			if n == nil {
+				report.Warnings = []string{"nothing beside it tells its digest, nor what it was made for"}
+				return Manifest{Application: o.App.Name, CreatedAt: named.at, Compressed: named.Compressed, Encrypted: named.Encrypted, Database: true, Bytes: size}, report, nil
+			}
+			return n.Manifest, report, nil
+		}
+		why, kind = err.Error(), err
+	}
+	if n == nil {
+		return m, report, fmt.Errorf("%w: nothing beside it tells its digest, and %s, so it cannot be checked", kind, why)
+	}
+	size, sum, err := p.digest(ctx, name)
+	if err == nil {
+		err = n.check(size, sum)
+	}
+	report.Warnings = []string{"what is in it was not checked, because " + why + ": it is whole, as far as the digest beside it tells"}
+	return n.Manifest, report, err
 }

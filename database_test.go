@@ -3,6 +3,7 @@ package backup_test
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/backuptest"
 )
 
 // A textDatabase is a text that ends with a full stop.
@@ -77,13 +79,55 @@ func TestADatabaseIsCopiedWithEachScheduledBackup(t *testing.T) {
 		require.Equal(t, "scheduled", copied.Trigger)
 		require.Equal(t, mustList(t, m)[0].Manifest.Metadata, copied.Manifest.Metadata)
 
-		// A copy that fails: nothing is pruned, and there is no half of one.
+		// A copy that fails: nothing is pruned, there is no half of one, and it is made
+		// up for.
 		db.err = errors.New("disk I/O error")
 		stop = running(t, m)
 		time.Sleep(24 * time.Hour)
-		stop()
 		require.Len(t, a.names(t), 5)
 		require.ErrorContains(t, events.of(backup.EventFailed)[0].Err, "run: copy the database: disk I/O error")
+		db.err = nil
+		time.Sleep(2 * time.Hour)
+		stop()
+		require.Len(t, a.names(t), 4)
+		copied = newestDatabase(t, m)
+		require.Equal(t, mustList(t, m)[0].Manifest.Metadata, copied.Manifest.Metadata)
+	})
+}
+
+func TestACopyOfADatabaseThatLacksCopiesIsFilledIn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := newShelf("disk"), newShelf("drive")
+		m, _, _ := withDatabase(a, b)
+		m.Schedule, m.MinCopies = backup.Daily{}, 2
+		b.set(nil, func(name string, r io.Reader) error {
+			if strings.Contains(name, "-db-") {
+				return errDown
+			}
+			return b.Location.Put(t.Context(), name, r)
+		})
+		stop := running(t, m)
+		time.Sleep(time.Minute / 2)
+		require.Len(t, b.names(t), 1)
+		b.set(nil, nil)
+		time.Sleep(2 * time.Hour)
+		stop()
+		require.Equal(t, []string{"homelab-backup-2000-01-01T00-00-00.json", "homelab-db-2000-01-01T00-00-00.db"}, b.names(t))
+		require.Equal(t, b.names(t), a.names(t))
+	})
+}
+
+func TestADrillTakesNoCopyOfADatabase(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, _, _ := withDatabase(newShelf("disk"))
+		m.Scratch = scratch(backuptest.MapStore{"users": {}}, new(int))
+		made := mustCreate(t, m)
+		time.Sleep(time.Hour)
+		_, err := m.CopyDatabase(t.Context())
+		require.NoError(t, err)
+		report, err := m.Drill(t.Context(), "")
+		require.NoError(t, err)
+		require.Equal(t, made.Name, report.Backup)
 	})
 }
 
@@ -145,18 +189,70 @@ func TestACopyOfADatabaseIsVerifiedAndExtracted(t *testing.T) {
 		_, err = m.Verify(t.Context(), made.Name)
 		require.ErrorIs(t, err, backup.ErrDamaged)
 
+		// A location that gives out something else the second time.
+		lying := &changing{shelf: b, name: made.Name}
+		m2, _, _ := withDatabase()
+		m2.Locations, m2.Compress = []backup.Location{lying}, backup.Zstd
+		require.ErrorIs(t, m2.ExtractDatabase(t.Context(), made.Name, io.Discard), backup.ErrDamaged)
+
+		// One that stalls is given up.
+		m3, _, _ := withDatabase()
+		m3.Locations = []backup.Location{stalling{b}}
+		start := time.Now()
+		_, err = m3.Verify(t.Context(), made.Name)
+		require.ErrorContains(t, err, "it does not answer")
+		require.Less(t, time.Since(start), 10*time.Minute)
+
 		// Without its note it is checked all the same, but what it was for is not known.
 		delete(b.files(), made.Name+".manifest")
 		delete(a.files(), made.Name+".manifest")
 		delete(a.files(), made.Name)
 		verified, err = m.Verify(t.Context(), made.Name)
 		require.NoError(t, err)
-		require.Equal(t, []string{"nothing beside it tells its digest"}, verified[0].Report.Warnings)
+		require.Equal(t, []string{"nothing beside it tells its digest, nor what it was made for"}, verified[0].Report.Warnings)
+		require.NoError(t, m.ExtractDatabase(t.Context(), made.Name, io.Discard))
+		m.Database, err = nil, m.ExtractDatabase(t.Context(), made.Name, io.Discard)
+		require.NoError(t, err)
+		require.ErrorIs(t, m.ExtractDatabase(t.Context(), made.Name, io.Discard), errors.ErrUnsupported)
+		m.Database = db
 		b.alter(t, made.Name, func(s string) string { return s[:len(s)/2] })
 		require.ErrorIs(t, m.ExtractDatabase(t.Context(), made.Name, io.Discard), backup.ErrDamaged)
 		require.ErrorIs(t, m.ExtractDatabase(t.Context(), "homelab-backup-2000-01-01T00-00-00.json", io.Discard), fs.ErrNotExist)
 	})
 }
+
+// changing gives out another text than the first time.
+type changing struct {
+	*shelf
+	name  string
+	reads int
+}
+
+func (c *changing) Open(ctx context.Context, name string) (io.ReadCloser, error) {
+	r, err := c.shelf.Open(ctx, name)
+	if name == c.name {
+		if c.reads++; c.reads > 1 && err == nil {
+			text, _ := io.ReadAll(r)
+			text[len(text)-1] ^= 1
+			r = io.NopCloser(bytes.NewReader(text))
+		}
+	}
+	return r, err
+}
+
+// stalling gives out nothing.
+type stalling struct{ *shelf }
+
+func (s stalling) Open(ctx context.Context, name string) (io.ReadCloser, error) {
+	if strings.HasSuffix(name, ".manifest") {
+		return s.shelf.Open(ctx, name)
+	}
+	return io.NopCloser(stalled{ctx}), nil
+}
+
+type stalled struct{ ctx context.Context }
+
+func (s stalled) Read([]byte) (int, error) { <-s.ctx.Done(); return 0, s.ctx.Err() }
 
 func TestACopyOfADatabaseThatIsDamagedIsNotWhatIsKept(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -193,6 +289,36 @@ func TestADatabaseWithSecretsIsNotCopiedInClear(t *testing.T) {
 	m.Database, m.DatabaseInClear, m.RequireProof = &textDatabase{text: "."}, true, true
 	_, err = m.CopyDatabase(t.Context())
 	require.ErrorContains(t, err, "cannot be proven authentic")
+}
+
+func TestACopyOfADatabaseProvesNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := newShelf("disk")
+		m, _, _ := withDatabase(a)
+		m.Schedule = backup.Daily{}
+		stop := running(t, m)
+		time.Sleep(4 * 24 * time.Hour)
+		stop()
+		name := newestDatabase(t, m).Name
+
+		strict, _, _ := withDatabase(a)
+		public, signer, err := ed25519.GenerateKey(nil)
+		require.NoError(t, err)
+		strict.Database, strict.RequireProof = nil, true
+		strict.Signer, strict.Trusted = signer, []ed25519.PublicKey{public}
+		strict.Retention = backup.Retention{Last: 1}
+		require.ErrorIs(t, strict.ExtractDatabase(t.Context(), name, io.Discard), backup.ErrUnauthentic)
+		_, err = strict.Verify(t.Context(), name)
+		require.ErrorIs(t, err, backup.ErrUnauthentic)
+		deleted := 0
+		for _, d := range mustPrune(t, strict, backup.PruneOptions{DryRun: true})[0].Decisions {
+			require.False(t, d.Database && !d.Keep, d.Name)
+			if !d.Keep {
+				deleted++
+			}
+		}
+		require.Equal(t, 3, deleted)
+	})
 }
 
 func TestADatabaseBeyondTheLimitIsRefusedWhenItIsCopied(t *testing.T) {

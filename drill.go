@@ -47,7 +47,9 @@ func (o *operation) drill(ctx context.Context, name string) (report DrillReport,
 		if c == nil {
 			return report, err
 		}
-		i := slices.IndexFunc(c.backups, func(b Backup) bool { return !b.Damaged && (b.Manifest == nil || b.Manifest.Salvaged == nil) })
+		i := slices.IndexFunc(c.backups, func(b Backup) bool {
+			return !b.Damaged && !b.Database && (b.Manifest == nil || b.Manifest.Salvaged == nil)
+		})
 		if i < 0 {
 			return report, errors.Join(fmt.Errorf("there is no backup to try: %w", fs.ErrNotExist), err)
 		}

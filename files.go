@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // What a person does with the files of backups, beside restoring them: take one
@@ -121,6 +123,19 @@ func (m *Manager) Probe(ctx context.Context) ([]Copy, error) {
 	return found, ctx.Err()
 }
 
+// probeName is that of the file of a Probe, as rand.Text has it.
+var probeName = regexp.MustCompile(`^[a-z0-9-]+-probe-[a-z2-7]{26}\.tmp$`)
+
+// removeProbes takes away what probes have left that were killed.
+func (o *operation) removeProbes(ctx context.Context, p *site) {
+	files, _ := p.files(ctx)
+	for _, f := range files {
+		if probeName.MatchString(f.Name) && strings.HasPrefix(f.Name, o.App.Name+"-probe-") && !f.ModTime.IsZero() && time.Since(f.ModTime) > time.Hour {
+			p.remove(ctx, f.Name)
+		}
+	}
+}
+
 func (o *operation) probe(ctx context.Context, p *site) error {
 	text := []byte(rand.Text())
 	name := o.App.Name + "-probe-" + strings.ToLower(rand.Text()) + ".tmp"
@@ -151,6 +166,7 @@ func (o *operation) probe(ctx context.Context, p *site) error {
 			err = errors.New("the list of files lacks the one that was stored")
 		}
 	}
+	o.removeProbes(ctx, p)
 	if gone := p.remove(ctx, name); gone != nil {
 		err = errors.Join(err, fmt.Errorf("delete the file: %w", gone))
 	}

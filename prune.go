@@ -171,6 +171,8 @@ func (o *operation) class(b Backup, opts PruneOptions) string {
 	switch {
 	case !o.genuine(b):
 		return ""
+	case b.Database && o.RequireProof: // nothing can prove it
+		return ""
 	case b.Database && (b.Trigger == TriggerScheduled || b.Trigger == TriggerManual && opts.Manual):
 		return classDatabase
 	case b.Database:

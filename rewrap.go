@@ -39,6 +39,9 @@ type RewrapOptions struct {
 // and a passphrase cannot be given to what nothing has proven: who made that knows
 // the key, and could make more that passes for proven by the passphrase.
 //
+// Copies of the database cannot be given other keys: make a new one, and keep the old
+// key as long as the old ones.
+//
 // It takes one of the Identities. What is written is checked to the last secret
 // before it is stored, and read back afterwards; that the new recipients can open it
 // is tried if one of the Identities can. It returns ErrNoKey without a key,

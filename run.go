@@ -130,6 +130,8 @@ type dueBackup struct {
 	at    time.Time // when to begin: in the past if it is late; zero: never
 	slot  time.Time // the time of the Schedule that it is for; zero: none that is known
 	short *Backup   // there is one already, with too few copies
+
+	uncopied *Backup // there is one already, without the copy of the database
 }
 
 func (d dueBackup) after(now time.Time) bool { return d.at.IsZero() || d.at.After(now) }
@@ -150,12 +152,31 @@ func (m *Manager) due(backups []Backup, now time.Time) dueBackup {
 	last := backups[i]
 	next := nextSlot(m.Schedule, last)
 	switch {
-	case next.IsZero() || next.After(now) && last.good() >= max(1, m.MinCopies):
-		return dueBackup{at: next, slot: next}
-	case next.After(now):
+	case !next.IsZero() && !next.After(now):
+		return dueBackup{at: next, slot: latestSlot(m.Schedule, served(last), now)}
+	case !next.IsZero() && last.good() < max(1, m.MinCopies):
 		return dueBackup{at: now, slot: next, short: &last}
 	}
-	return dueBackup{at: next, slot: latestSlot(m.Schedule, served(last), now)}
+	if copied := m.copiedWith(backups, last); m.Database != nil && copied == nil {
+		return dueBackup{at: now, slot: slotOf(last), uncopied: &last}
+	} else if m.Database != nil && copied.good() < max(1, m.MinCopies) {
+		return dueBackup{at: now, slot: next, short: copied}
+	}
+	return dueBackup{at: next, slot: next}
+}
+
+// copiedWith returns the copy of the database that was made with a scheduled backup
+// or after it, nil if there is none.
+func (m *Manager) copiedWith(backups []Backup, last Backup) *Backup {
+	slot := slotOf(last)
+	i := slices.IndexFunc(backups, func(b Backup) bool {
+		return b.Database && b.Trigger == TriggerScheduled && !b.Damaged && m.genuine(b) &&
+			(!b.CreatedAt.Before(last.CreatedAt) || !slot.IsZero() && slot.Equal(slotOf(b)))
+	})
+	if i < 0 {
+		return nil
+	}
+	return &backups[i]
 }
 
 // slotOf returns the time of the schedule that a backup was made for, zero if it
@@ -255,11 +276,15 @@ func (o *operation) scheduled(ctx context.Context, again bool) (b Backup, slot t
 		return Backup{}, slot, errNotDue
 	}
 	o.emit(ctx, Event{Kind: EventStarted})
-	if due.short != nil {
+	switch {
+	case due.short != nil:
 		b = *due.short
 		b.Copies = o.fill(ctx, c, b)
 		err = o.enough(b)
-	} else {
+	case due.uncopied != nil:
+		b = *due.uncopied
+		err = o.copyBeside(ctx, b)
+	default:
 		if !again && !due.slot.IsZero() && now.Sub(due.at) > o.Jitter+lateness {
 			o.emit(ctx, Event{Kind: EventMissed, Slot: due.at})
 		}
@@ -270,11 +295,8 @@ func (o *operation) scheduled(ctx context.Context, again bool) (b Backup, slot t
 		if !due.slot.IsZero() {
 			opts.Metadata[metaSlot] = due.slot.UTC().Format(time.RFC3339Nano)
 		}
-		b, err = o.create(ctx, opts)
-		if err == nil && o.Database != nil {
-			if _, failed := o.copyDatabase(ctx, opts.Metadata); failed != nil {
-				err = fmt.Errorf("copy the database: %w", failed)
-			}
+		if b, err = o.create(ctx, opts); err == nil {
+			err = o.copyBeside(ctx, b)
 		}
 	}
 	if err != nil {
@@ -292,6 +314,18 @@ func (o *operation) scheduled(ctx context.Context, again bool) (b Backup, slot t
 		o.emit(ctx, Event{Kind: EventFailed, Err: fmt.Errorf("prune: %w", err)})
 	}
 	return b, due.slot, nil
+}
+
+// copyBeside copies the database, if there is one, for what a scheduled backup was
+// made for.
+func (o *operation) copyBeside(ctx context.Context, b Backup) error {
+	if o.Database == nil {
+		return nil
+	}
+	if _, err := o.copyDatabase(ctx, b.Manifest.Metadata); err != nil {
+		return fmt.Errorf("copy the database: %w", err)
+	}
+	return nil
 }
 
 // drillDue tells whether a time of the DrillSchedule lies between the last

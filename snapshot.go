@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bufio"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -180,12 +181,20 @@ func OpenSnapshot(ctx context.Context, r io.Reader, opts OpenOptions) (*Snapshot
 	return s, nil
 }
 
+// sqliteMagic begins a database of SQLite, which is easily taken for a backup of its
+// data.
+const sqliteMagic = "SQLite format 3\x00"
+
 func (s *Snapshot) open(ctx context.Context, r io.Reader, opts OpenOptions) error {
 	in, size, err := s.source(ctx, r, opts)
 	if err != nil {
 		return err
 	}
-	doc, err := codec.Scan(in, s.limits, codec.Hooks{
+	buffered := bufio.NewReader(in)
+	if head, _ := buffered.Peek(len(sqliteMagic)); string(head) == sqliteMagic {
+		return errIsDatabase
+	}
+	doc, err := codec.Scan(buffered, s.limits, codec.Hooks{
 		Version: checkFormat,
 		Header:  func(members map[string][]byte) error { return s.unlockEarly(ctx, members, opts.Identities) },
 		Progress: func(collection string, records, bytes int64) error {
