@@ -122,6 +122,13 @@ func (c *cli) create(ctx context.Context, flags createFlags) error {
 	if err != nil && b.Name == "" {
 		return fmt.Errorf("backup failed: %w", err)
 	}
+	if c.json && flags.database && err == nil {
+		copied, err := k.CopyDatabase(ctx)
+		if printed := c.printJSON(withDatabase{b, copied}); printed != nil {
+			return printed
+		}
+		return failedCopy(err)
+	}
 	if printed := c.printCreated(b); printed != nil {
 		return printed
 	}
@@ -132,11 +139,9 @@ func (c *cli) create(ctx context.Context, flags createFlags) error {
 		copied, err := k.CopyDatabase(ctx)
 		k.wipe()
 		if err != nil {
-			return fmt.Errorf("the backup is made, the copy of the database failed: %w", err)
+			return failedCopy(err)
 		}
-		if err := c.printCopied(copied); err != nil {
-			return err
-		}
+		c.printCopied(copied)
 	}
 	c.warn(k)
 	return nil
@@ -184,17 +189,26 @@ func (c *cli) printCreated(b backup.Backup) error {
 }
 
 // printCopied tells of a copy of the database.
-func (c *cli) printCopied(b backup.Backup) error {
-	if c.json {
-		return c.printJSON(b)
-	}
+func (c *cli) printCopied(b backup.Backup) {
 	fmt.Fprintf(c.stdout, "Database copied: %s, %s\n", printable(b.Name), size(b.Bytes))
 	for _, copy := range b.Copies {
 		if copy.Err == nil {
 			fmt.Fprintf(c.stdout, "  at %s\n", printable(copy.Location))
 		}
 	}
-	return nil
+}
+
+func failedCopy(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("the backup is made, the copy of the database failed: %w", err)
+}
+
+// withDatabase is what create --database prints with --json.
+type withDatabase struct {
+	Backup   backup.Backup `json:"backup"`
+	Database backup.Backup `json:"database"`
 }
 
 // shrinks puts losses in a line.

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 
@@ -38,14 +40,24 @@ were stored under, which is not in the copy: keep one elsewhere.`,
 }
 
 func (c *cli) extract(ctx context.Context, name, output string) error {
-	if err := checkTarget(output, false); err != nil {
-		return err
+	for _, beside := range []string{"", "-wal", "-shm", "-journal"} {
+		if err := checkTarget(output+beside, false); err != nil {
+			if beside != "" {
+				err = fmt.Errorf("%w: SQLite would take it for a part of the new database; move it away", err)
+			}
+			return err
+		}
 	}
 	k, err := c.lookAround(ctx)
 	if err != nil {
 		return err
 	}
 	defer k.Close()
+	done, err := k.checkDatabases(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	err = publish(ctx, output, false, func(f *os.File) error {
 		return k.ExtractDatabase(ctx, name, f)
 	})
@@ -53,12 +65,40 @@ func (c *cli) extract(ctx context.Context, name, output string) error {
 	if err != nil {
 		return explainMissing(err)
 	}
+	if c.json {
+		return c.printJSON(extractResult{output})
+	}
 	fmt.Fprintf(c.stdout, "Database written: %s\n", printable(output))
 	return nil
+}
+
+// extractResult is what extract prints with --json.
+type extractResult struct {
+	Path string `json:"path"`
 }
 
 // copyDatabases has the database copied as a whole too. Its credentials are
 // encrypted with a key that is not in it.
 func (k *keeper) copyDatabases() {
 	k.Database, k.DatabaseInClear = sqlstore.SQLiteFile{DB: k.database.DB}, true
+}
+
+// checkDatabases has copies of the database checked, also where it is lost: then by
+// what this Tomo would make.
+func (k *keeper) checkDatabases(ctx context.Context) (done func(), err error) {
+	k.DatabaseInClear = true // nothing is copied
+	if k.database != nil {
+		k.Database = sqlstore.SQLiteFile{DB: k.database.DB}
+		return func() {}, nil
+	}
+	db, err := sql.Open("sqlite", ":memory:")
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1)
+	if _, err := db.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d; %s", applicationID, schemaSQL)); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	k.Database = sqlstore.SQLiteFile{DB: db}
+	return func() { db.Close() }, nil
 }

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -17,6 +19,9 @@ func TestTheDatabaseIsCopiedAndExtracted(t *testing.T) {
 	require.Contains(t, m.ok("backup", "list").stdout, "copy of the database")
 	require.Contains(t, m.ok("backup", "verify", name).stdout, "is a whole copy of the database")
 
+	o = m.ok("backup", "create", "--database", "--json")
+	require.Equal(t, 1, strings.Count(o.stdout, `"database": {`), o.stdout)
+	require.True(t, json.Valid([]byte(o.stdout)), o.stdout)
 	before, database := m.dump(), m.db()
 	out := m.path("out", "tomo.db")
 	require.Contains(t, m.ok("backup", "extract", name, "--output", out).stdout, "Database written: "+out)
@@ -42,4 +47,18 @@ func TestTheDatabaseIsCopiedAndExtracted(t *testing.T) {
 	m.fails(statusFailed, "damaged", "backup", "extract", name, "--output", m.path("x"))
 	require.NoFileExists(t, m.path("x"))
 	m.fails(statusFailed, "damaged", "backup", "verify", name)
+	require.NoError(t, os.Remove(stored+".manifest")) // without it the database is checked itself
+	m.fails(statusFailed, "damaged", "backup", "extract", name, "--output", m.path("x"))
+	write(t, stored, string(text))
+	require.Contains(t, m.ok("backup", "verify", name).stdout, "nothing beside it tells its digest")
+	m.ok("backup", "extract", name, "--output", m.path("y"))
+
+	write(t, m.path("z-wal"), "of another database")
+	m.fails(statusFailed, "SQLite would take it for a part of the new database", "backup", "extract", name, "--output", m.path("z"))
+
+	// Also where the database itself is lost, and as a file that somebody takes for a backup.
+	require.NoError(t, os.Rename(m.db(), m.path("lost.db")))
+	m.ok("backup", "extract", name, "--output", m.path("back.db"))
+	o = m.fails(statusFailed, "copy of the database and no snapshot", "backup", "verify", m.path("back.db"))
+	require.NotContains(t, o.stderr, "salvage")
 }

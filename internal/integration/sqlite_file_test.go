@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -116,6 +117,63 @@ func TestCheckFindsWhatIsWrongWithACopyOfADatabase(t *testing.T) {
 	require.ErrorIs(t, file.Copy(ctx, io.Discard), context.Canceled)
 	require.ErrorIs(t, file.Copy(t.Context(), failingWriter{failed}), failed)
 	require.ErrorContains(t, sqlstore.SQLiteFile{DB: db, TempDir: "/nowhere"}.Copy(t.Context(), io.Discard), "no place for a copy of the database")
+}
+
+func TestCheckRunsNoExpressionThatIsNotTheHostsOwn(t *testing.T) {
+	db := ledger(t)
+	for name, statements := range map[string]string{
+		"a generated column":      "CREATE TABLE x (id INTEGER, g AS (length(hex(zeroblob(id)))) NOT NULL)",
+		"in another spelling":     "CREATE TABLE x (id INTEGER, g INTEGER GENERATED/**/ALWAYS/**/aS(length(hex(zeroblob(id)))))",
+		"a CHECK":                 "CREATE TABLE x (id INTEGER CHECK (length(hex(zeroblob(id))) > 0))",
+		"an index of expressions": "CREATE TABLE x (id INTEGER); CREATE INDEX i ON x (length(hex(zeroblob(id))))",
+		"an index of some rows":   "CREATE TABLE x (id INTEGER); CREATE UNIQUE INDEX i ON x (id) WHERE id > 7",
+		"a virtual table":         "CREATE VIRTUAL TABLE x USING fts5(body)",
+	} {
+		other := ledger(t)
+		exec(t, other, statements)
+		var copied bytes.Buffer
+		require.NoError(t, sqlstore.SQLiteFile{DB: other}.Copy(t.Context(), &copied), name)
+		err := sqlstore.SQLiteFile{DB: db}.Check(t.Context(), bytes.NewReader(copied.Bytes()))
+		require.ErrorIs(t, err, errors.ErrUnsupported, name)
+		require.NoError(t, sqlstore.SQLiteFile{DB: other}.Check(t.Context(), bytes.NewReader(copied.Bytes())), "its own")
+	}
+	other := ledger(t)
+	exec(t, other, "CREATE TABLE plain (id INTEGER PRIMARY KEY, asset TEXT, checked INT DEFAULT 0); CREATE INDEX plain_asset ON plain (asset); CREATE VIEW v AS SELECT 1; CREATE TRIGGER t AFTER INSERT ON plain BEGIN SELECT 1; END")
+	var copied bytes.Buffer
+	require.NoError(t, sqlstore.SQLiteFile{DB: other}.Copy(t.Context(), &copied))
+	require.NoError(t, sqlstore.SQLiteFile{DB: db}.Check(t.Context(), bytes.NewReader(copied.Bytes())), "of another version")
+}
+
+func TestRowsThatBreakAConstraintAreCopied(t *testing.T) {
+	db := ledger(t)
+	exec(t, db, `CREATE TABLE x (a INTEGER); INSERT INTO x VALUES (NULL), (7); PRAGMA writable_schema = 1;
+		UPDATE sqlite_schema SET sql = 'CREATE TABLE x (a INTEGER NOT NULL CHECK (a < 5))' WHERE name = 'x'; PRAGMA writable_schema = 0`)
+	var copied bytes.Buffer
+	// VACUUM would refuse what a constraint refuses, so this is what a copy of a file is.
+	db.SetMaxOpenConns(1)
+	exec(t, db, "PRAGMA wal_checkpoint(TRUNCATE)")
+	var path string
+	require.NoError(t, db.QueryRow("SELECT file FROM pragma_database_list WHERE name = 'main'").Scan(&path))
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	copied.Write(text)
+	require.NoError(t, sqlstore.SQLiteFile{DB: db}.Check(t.Context(), &copied))
+}
+
+func TestWhatAKilledCopyHasLeftIsRemoved(t *testing.T) {
+	temp := t.TempDir()
+	old, fresh, other := filepath.Join(temp, "backup-database-1"), filepath.Join(temp, "backup-database-2"), filepath.Join(temp, "other")
+	for _, dir := range []string{old, fresh, other} {
+		require.NoError(t, os.Mkdir(dir, 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "copy.db"), nil, 0o600))
+	}
+	long := time.Now().Add(-25 * time.Hour)
+	require.NoError(t, os.Chtimes(old, long, long))
+	require.NoError(t, os.Chtimes(other, long, long))
+	require.NoError(t, sqlstore.SQLiteFile{DB: ledger(t), TempDir: temp}.Copy(t.Context(), io.Discard))
+	require.NoDirExists(t, old)
+	require.DirExists(t, fresh)
+	require.DirExists(t, other)
 }
 
 type failing struct{ err error }
