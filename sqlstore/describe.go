@@ -187,6 +187,9 @@ func (d *description) compose(ctx context.Context, tx transaction) error {
 		} else {
 			c.Shape = backup.Map
 		}
+		if err := t.keyIsSecret(key); err != nil && !d.keyGiven(t) {
+			return err
+		}
 		var refer []*column
 		c.Refs, refer = d.refs(t, links)
 		c.Secrets = t.secrets(append(refer, key...))
@@ -280,6 +283,34 @@ func (t *table) secrets(taken []*column) (secrets []string) {
 	return secrets
 }
 
+// keyIsSecret refuses a key that is called like a secret: it stands in clear, also
+// where others refer to it.
+func (t *table) keyIsSecret(key []*column) error {
+	for _, c := range key {
+		if hasSecretPart(c.Name) && !refers.MatchString(c.Name) {
+			return fmt.Errorf("sqlstore: collection %q in table %q: the key %q is called like a secret, and a key cannot be sealed: leave the table out with Store.Exclude, or say in Table.Key what identifies a row", t.collection, t.plain, c.Name)
+		}
+	}
+	return nil
+}
+
+// keyGiven tells whether somebody has decided on the key of a table.
+func (d *description) keyGiven(t *table) bool {
+	return slices.ContainsFunc(d.Store.Tables, func(declared Table) bool { return tableName(declared) == t.plain && declared.Key != "" })
+}
+
+var (
+	// secretPart is what makes a secret of a name wherever it stands in it, but for
+	// harmlessParts, and refers is the name of what only names one.
+	secretPart    = regexp.MustCompile(`(?i)pass(word|wd|phrase)|pwhash|secret|token|credential|mnemonic|private|pass$`)
+	harmlessParts = regexp.MustCompile(`(?i)secretar|tokeni[sz]|(com|by|tres)pass`)
+	refers        = regexp.MustCompile(`(?i)(id|name|type|count|at)$`)
+)
+
+func hasSecretPart(name string) bool {
+	return secretPart.MatchString(harmlessParts.ReplaceAllString(name, ""))
+}
+
 var (
 	secretWords = regexp.MustCompile(`\b(pass|password|passwd|pwd|pw|passphrase|passcode|pin|secret|token|credential|cred|otp|totp|psk|jwt|cookie|pem|dsn|` +
 		`(api|access|auth|private|encryption|signing|ssh) ?key|privkey|webhook ur[il]|connection (string|ur[il])|(backup|recovery) code)s?\b`)
@@ -291,7 +322,7 @@ var (
 // harm than one too few.
 func isSecret(name string) bool {
 	words := wordsOf(name)
-	return secretWords.MatchString(words) || keyWords.MatchString(words) && !harmlessKeys.MatchString(words)
+	return hasSecretPart(name) || secretWords.MatchString(words) || keyWords.MatchString(words) && !harmlessKeys.MatchString(words)
 }
 
 // wordsOf returns the words of a name in lower case: "api key" for api_key, apiKey

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"errors"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -12,24 +13,47 @@ func (tx *sqliteTx) others(ctx context.Context, tables []*table, exclude []strin
 	for _, t := range tables {
 		known = append(known, t.plain)
 	}
-	rows, err := tx.conn.QueryContext(ctx, `SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'`)
+	covered := func(name string) bool {
+		return slices.ContainsFunc(known, func(k string) bool { return strings.EqualFold(k, name) })
+	}
+	rows, err := tx.conn.QueryContext(ctx, `SELECT l.name, l.type, coalesce(s.sql, '') FROM pragma_table_list l LEFT JOIN sqlite_schema s ON s.type = 'table' AND s.name = l.name
+		WHERE l.schema = 'main' AND l.type IN ('table', 'virtual', 'shadow') AND l.name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY l.type = 'shadow'`)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	var others []string
+	virtual := map[string]string{} // their statements
 	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
+		var name, kind, statement string
+		if err := rows.Scan(&name, &kind, &statement); err != nil {
 			return nil, err
 		}
-		if !slices.ContainsFunc(known, func(k string) bool { return strings.EqualFold(k, name) }) {
+		if kind == "virtual" {
+			virtual[strings.ToLower(name)] = statement
+		}
+		if !covered(name) && (kind != "shadow" || !shadowOf(virtual, name)) {
 			others = append(others, name)
 		}
 	}
 	slices.Sort(others)
 	return others, rows.Err()
 }
+
+// shadowOf tells whether a table belongs to a virtual one, which speaks for it. SQLite
+// goes by the name alone: what a full-text index is told to take its content from may
+// be called as what it would have made itself, and is the host's.
+func shadowOf(virtual map[string]string, name string) bool {
+	name = strings.ToLower(name)
+	for owner, statement := range virtual {
+		if rest, ok := strings.CutPrefix(name, owner+"_"); ok {
+			return rest != "content" || !ownContent.MatchString(statement)
+		}
+	}
+	return false
+}
+
+var ownContent = regexp.MustCompile(`(?i)\bcontent\s*=`)
 
 func (tx *sqliteTx) links(ctx context.Context, tables []*table) (links []link, err error) {
 	for _, t := range tables {

@@ -168,8 +168,10 @@ type Store struct {
 	// has tables that are neither in Tables nor in Exclude: a feature that is added
 	// later is not missing in the backup unnoticed. A restore does not mind.
 	//
-	// In SQLite these are the tables of the main database, but not virtual ones. In
-	// PostgreSQL they are those of the schemas on the search_path and of the schemas
+	// In SQLite these are the tables of the main database. A virtual one has no rows of
+	// its own that could be kept: it is excluded, and made anew from what it is of.
+	//
+	// In PostgreSQL they are those of the schemas on the search_path and of the schemas
 	// of Tables, readable or not, but not partitions, foreign tables, and what belongs
 	// to an extension. In MariaDB they are those of the current database and of the
 	// databases of Tables that the user of the connection can see.

@@ -158,7 +158,7 @@ func TestDescribeSaysWhatItCannotDeclare(t *testing.T) {
 
 func TestDescribeKnowsSecretsByTheirNames(t *testing.T) {
 	secrets := strings.Fields("password passwd user_pwd smtpPassword PasswordHash password2 client_secret secret access_token refreshToken tokens api_key APIKey1 apikey API_KEYS private_key api_key_hash ssh_key " +
-		"stripe_key credential credentials passphrase totp recovery_codes cookie webhook_url pin dsn")
+		"accesstoken clientsecret userpassword smtppass authtoken pwhash ssh_private mnemonic stripe_key credential credentials passphrase totp recovery_codes cookie webhook_url pin dsn")
 	others := strings.Fields("id name passenger passes_at compass spin pinned secretary tokenizer keyboard key public_key sort_key primary_key monkey user_token_id code zip_code url must_change_password")
 	columns := "id integer PRIMARY KEY, user_token_id integer REFERENCES t, must_change_password boolean"
 	for _, name := range append(slices.Clone(secrets), others...) {
@@ -179,6 +179,39 @@ func TestDescribeKnowsSecretsByTheirNames(t *testing.T) {
 	}
 	require.ElementsMatch(t, append(want, "/zip_pass"), app.Collections[0].Secrets)
 	require.Equal(t, []string{"apps /api_key", "settings map */*", "favourites map /*>apps", "flags map"}, collections(app)[1:])
+}
+
+func TestDescribeRefusesAKeyThatIsASecret(t *testing.T) {
+	db := open(t, `CREATE TABLE api_tokens (token text PRIMARY KEY, owner text); CREATE TABLE notes (token_id integer PRIMARY KEY)`)
+	all := sqlstore.Store{DB: db, Dialect: sqlstore.SQLite}
+	_, _, err := all.Describe(t.Context())
+	require.ErrorContains(t, err, `table "api_tokens": the key "token" is called like a secret, and a key cannot be sealed`)
+	all.Exclude = []string{"api_tokens"}
+	_, found, err := all.Describe(t.Context())
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	_, _, err = store(db, sqlstore.Table{Collection: "api_tokens", Key: "token"}).Describe(t.Context())
+	require.NoError(t, err, "somebody has decided so")
+}
+
+func TestCoverAllNamesWhatIsBehindAVirtualTable(t *testing.T) {
+	db := open(t, `CREATE TABLE a (id integer PRIMARY KEY); CREATE TABLE notes_content (id integer PRIMARY KEY, body text);
+		CREATE VIRTUAL TABLE notes USING fts5(body, content='notes_content', content_rowid='id'); CREATE VIRTUAL TABLE whole USING fts5(body)`)
+	s := sqlstore.Store{DB: db, Dialect: sqlstore.SQLite, Tables: []sqlstore.Table{{Collection: "a"}}, CoverAll: true}
+	view := func() error { return s.View(t.Context(), func(backup.Reader) error { return nil }) }
+	err := view()
+	for _, name := range []string{"notes", "notes_content", "whole"} {
+		require.ErrorContains(t, err, `"`+name+`"`)
+	}
+	require.NotContains(t, err.Error(), "notes_data")
+	s.Exclude = []string{"notes", "whole"}
+	require.ErrorContains(t, view(), `"notes_content"`, "which is the host's own")
+	s.Tables = append(s.Tables, sqlstore.Table{Collection: "notes_content"})
+	require.NoError(t, view())
+
+	_, _, err = sqlstore.Store{DB: db, Dialect: sqlstore.SQLite}.Describe(t.Context())
+	require.ErrorContains(t, err, `"whole"`)
+	require.ErrorContains(t, err, "leave it out with Store.Exclude")
 }
 
 func TestDescribeWritesKeysOfSeveralColumns(t *testing.T) {
