@@ -15,16 +15,24 @@ import (
 )
 
 // match looks keys up in the index, as the column compares them, and takes those
-// whose bytes are the same. That takes each argument twice.
-func (d mariadb) match(c *column, n int) string {
+// whose bytes are the same.
+func (mariadb) match(t *table, n int) string {
+	c := t.columns[t.keys[0]]
 	list := func(one string) string { return " IN (" + one + strings.Repeat(","+one, n-1) + ")" }
-	if !d.twice(c) {
+	if c.my.exactKey() {
 		return c.quoted + list("?")
 	}
 	return c.quoted + list("CONVERT(? USING "+c.my.charset+") COLLATE "+c.my.collation) + " AND " + c.my.bytes(c.quoted) + list("CAST(? AS BINARY)")
 }
 
-func (mariadb) twice(c *column) bool { return !c.my.exactKey() }
+// arguments returns those of match for the values of keys: each twice where the
+// column itself is not exact.
+func (mariadb) arguments(t *table, args []any) []any {
+	if t.columns[t.keys[0]].my.exactKey() {
+		return args
+	}
+	return append(args, args...)
+}
 
 // mariadbOther is in the expression that fails where the row to overwrite is that of
 // another record: one with the same value in another unique column. It is part of
@@ -32,19 +40,22 @@ func (mariadb) twice(c *column) bool { return !c.my.exactKey() }
 const mariadbOther = "18446744073709551615 + "
 
 func (mariadb) upsert(t *table, set []*column, rows int) string {
-	var names, update []string
+	var names, same, update []string
 	for _, c := range set {
 		names = append(names, c.quoted)
 	}
-	key := t.keyColumn().quoted
-	same := key + " <=> VALUES(" + key + ")"
-	if !t.keyColumn().my.exactKey() {
-		same = "CAST(" + key + " AS BINARY) <=> CAST(VALUES(" + key + ") AS BINARY)"
+	for _, c := range t.keyColumns() {
+		old, new := c.quoted, "VALUES("+c.quoted+")"
+		if !c.my.exactKey() {
+			old, new = "CAST("+old+" AS BINARY)", "CAST("+new+" AS BINARY)"
+		}
+		same = append(same, old+" <=> "+new)
 	}
-	update = append(update, key+"=IF("+same+","+key+","+mariadbOther+"(1+LENGTH(VALUES("+key+"))))")
-	for i, c := range t.columns {
+	key := t.keyColumns()[0].quoted
+	update = append(update, key+"=IF("+strings.Join(same, " AND ")+","+key+","+mariadbOther+"(1+LENGTH(VALUES("+key+"))))")
+	for _, c := range t.columns {
 		switch {
-		case i == t.key:
+		case c.key:
 		case slices.Contains(set, c):
 			update = append(update, c.quoted+"=VALUES("+c.quoted+")")
 		default:

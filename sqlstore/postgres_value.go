@@ -17,7 +17,8 @@ const notFromOne = "array"
 
 func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
-func (postgres) match(c *column, n int) string {
+func (postgres) match(t *table, n int) string {
+	c := t.columns[t.keys[0]]
 	base := c.pg.base
 	if base == "varchar" {
 		base = "text"
@@ -78,9 +79,9 @@ func (d postgres) upsert(t *table, set []*column, rows int) string {
 		names = append(names, c.quoted)
 		exprs = append(exprs, c.pg.write)
 	}
-	for i, c := range t.columns {
+	for _, c := range t.columns {
 		switch {
-		case i == t.key:
+		case c.key:
 		case slices.Contains(set, c):
 			update = append(update, c.quoted+"=excluded."+c.quoted)
 		default:
@@ -92,17 +93,19 @@ func (d postgres) upsert(t *table, set []*column, rows int) string {
 		do = "UPDATE SET " + strings.Join(update, ",")
 	}
 	return "INSERT INTO " + t.name + " (" + strings.Join(names, ",") + ") OVERRIDING SYSTEM VALUE SELECT " + strings.Join(exprs, ",") +
-		" FROM " + d.values(t, set, rows) + " ON CONFLICT (" + t.keyColumn().quoted + ") DO " + do
+		" FROM " + d.values(t, set, rows) + " ON CONFLICT (" + t.keyNames("") + ") DO " + do
 }
 
 func (d postgres) update(t *table, set []*column, rows int) string {
-	var update []string
+	var update, same []string
 	for _, c := range set {
 		update = append(update, c.quoted+"="+c.pg.write)
 	}
-	key := t.keyColumn()
-	return "UPDATE " + t.name + " SET " + strings.Join(update, ",") + " FROM " + d.values(t, append([]*column{key}, set...), rows) +
-		" WHERE " + t.name + "." + key.quoted + " = " + key.pg.write
+	for _, c := range t.keyColumns() {
+		same = append(same, t.name+"."+c.quoted+" = "+c.pg.write)
+	}
+	return "UPDATE " + t.name + " SET " + strings.Join(update, ",") + " FROM " + d.values(t, append(t.keyColumns(), set...), rows) +
+		" WHERE " + strings.Join(same, " AND ")
 }
 
 func (postgres) append(dst []byte, c *column, v any) ([]byte, error) {

@@ -245,8 +245,9 @@ type Dialect interface {
 	// on, or keeps other writers out.
 	begin(ctx context.Context, conn *sql.Conn, write bool) (transaction, error)
 
-	// match returns the condition that the key c is one of n arguments.
-	match(c *column, n int) string
+	// match returns the condition that the key is one of n, whose values are the
+	// arguments.
+	match(t *table, n int) string
 
 	// upsert returns the statement that inserts rows with the columns set, or
 	// overwrites the whole of those that exist.
@@ -261,8 +262,8 @@ type Dialect interface {
 	append(dst []byte, c *column, v any) ([]byte, error)
 	bind(c *column, json string) (any, error)
 
-	// keyText is the identity of a row with the key v, and keyArg what is stored
-	// for an identity: false if no row can have it.
+	// keyText is the text of a key that is v, and keyArg what is stored for a text:
+	// false if no row can have it.
 	keyText(c *column, v any) (string, error)
 	keyArg(c *column, key string) (any, bool)
 
