@@ -92,7 +92,7 @@ func (tx *mariadbTx) describe(ctx context.Context, declared Table) (*table, erro
 		}
 	}
 	if !t.unique(unique) {
-		return nil, t.notUnique(", and on the whole of it")
+		return nil, t.notUnique(", not on a prefix of it")
 	}
 	var order []string
 	for _, key := range t.keyColumns() {
@@ -238,6 +238,11 @@ func (c mariadbColumn) unicode() bool {
 // order.
 func (c mariadbColumn) exactKey() bool {
 	return !c.text() || c.collation == "utf8mb4_nopad_bin"
+}
+
+// likeStored returns the expression of a text as the column compares it.
+func (c mariadbColumn) likeStored(value string) string {
+	return "CONVERT(" + value + " USING " + c.charset + ") COLLATE " + c.collation
 }
 
 // bytes returns the expression of the bytes of a text of the column in UTF-8.

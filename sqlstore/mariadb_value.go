@@ -14,24 +14,57 @@ import (
 	"github.com/tomo-project/backup/internal/sqljson"
 )
 
-// match looks keys up in the index, as the column compares them, and takes those
-// whose bytes are the same.
+// match looks keys up in the index, as their columns compare them, and takes those
+// whose bytes are the same. A list of rows is not always looked up in the index, but
+// each of alternatives is.
 func (mariadb) match(t *table, n int) string {
-	c := t.columns[t.keys[0]]
-	list := func(one string) string { return " IN (" + one + strings.Repeat(","+one, n-1) + ")" }
-	if c.my.exactKey() {
-		return c.quoted + list("?")
+	if len(t.keys) == 1 {
+		c := t.columns[t.keys[0]]
+		list := func(one string) string { return " IN (" + one + strings.Repeat(","+one, n-1) + ")" }
+		if c.my.exactKey() {
+			return c.quoted + list("?")
+		}
+		return c.quoted + list(c.my.likeStored("?")) + " AND " + c.my.bytes(c.quoted) + list("CAST(? AS BINARY)")
 	}
-	return c.quoted + list("CONVERT(? USING "+c.my.charset+") COLLATE "+c.my.collation) + " AND " + c.my.bytes(c.quoted) + list("CAST(? AS BINARY)")
+	var is, exactly []string
+	for _, c := range t.keyColumns() {
+		if c.my.exactKey() {
+			is, exactly = append(is, c.quoted+"=?"), append(exactly, c.quoted+"=?")
+		} else {
+			is, exactly = append(is, c.quoted+"="+c.my.likeStored("?")), append(exactly, c.my.bytes(c.quoted)+"=CAST(? AS BINARY)")
+		}
+	}
+	if !t.inexactKey() {
+		exactly = nil
+	}
+	one := strings.Join(append(is, exactly...), " AND ")
+	return "(" + one + strings.Repeat(" OR "+one, n-1) + ")"
 }
 
-// arguments returns those of match for the values of keys: each twice where the
-// column itself is not exact.
+// arguments returns those of match for the values of keys: where a column is not
+// exact itself, those of each key or of all of them twice.
 func (mariadb) arguments(t *table, args []any) []any {
-	if t.columns[t.keys[0]].my.exactKey() {
+	switch {
+	case !t.inexactKey():
 		return args
+	case len(t.keys) == 1:
+		return append(args, args...)
 	}
-	return append(args, args...)
+	twice := make([]any, 0, 2*len(args))
+	for key := range slices.Chunk(args, len(t.keys)) {
+		twice = append(append(twice, key...), key...)
+	}
+	return twice
+}
+
+// inexactKey tells whether a column of the key is not exact itself.
+func (t *table) inexactKey() bool {
+	for _, i := range t.keys {
+		if !t.columns[i].my.exactKey() {
+			return true
+		}
+	}
+	return false
 }
 
 // mariadbOther is in the expression that fails where the row to overwrite is that of
@@ -52,7 +85,11 @@ func (mariadb) upsert(t *table, set []*column, rows int) string {
 		same = append(same, old+" <=> "+new)
 	}
 	key := t.keyColumns()[0].quoted
-	update = append(update, key+"=IF("+strings.Join(same, " AND ")+","+key+","+mariadbOther+"(1+LENGTH(VALUES("+key+"))))")
+	value := key
+	if t.keyColumns()[0].my.base == "uuid" {
+		value = "CAST(" + key + " AS CHAR)" // IF takes no UUID beside a number
+	}
+	update = append(update, key+"=IF("+strings.Join(same, " AND ")+","+value+","+mariadbOther+"(1+LENGTH(VALUES("+key+"))))")
 	for _, c := range t.columns {
 		switch {
 		case c.key:

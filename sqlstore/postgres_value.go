@@ -17,24 +17,46 @@ const notFromOne = "array"
 
 func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
+// match: a list of rows is looked up by the first column alone where that is the
+// same in all of them, and may be held against every row of the table. Joined with
+// arrays, each is looked up in the index.
 func (postgres) match(t *table, n int) string {
-	c := t.columns[t.keys[0]]
-	base := c.pg.base
-	if base == "varchar" {
-		base = "text"
-	}
-	if c.pg.integer() {
-		base = "int8"
-	}
 	var b strings.Builder
-	b.WriteString(c.quoted + " IN (")
-	for i := range n {
-		if i > 0 {
+	list := func(c *column, first int) {
+		for i := range n {
+			if i > 0 {
+				b.WriteString(",")
+			}
+			fmt.Fprintf(&b, "$%d::%s", first+i*len(t.keys), c.pg.keyType())
+		}
+	}
+	if len(t.keys) == 1 {
+		c := t.columns[t.keys[0]]
+		b.WriteString(c.quoted + " IN (")
+		list(c, 1)
+		return b.String() + ")"
+	}
+	b.WriteString("(" + t.keyNames("") + ") IN (SELECT * FROM unnest(")
+	for part, c := range t.keyColumns() {
+		if part > 0 {
 			b.WriteString(",")
 		}
-		fmt.Fprintf(&b, "$%d::%s", i+1, base)
+		b.WriteString("ARRAY[")
+		list(c, part+1)
+		b.WriteString("]")
 	}
-	return b.String() + ")"
+	return b.String() + "))"
+}
+
+// keyType is the type that a key is looked up as.
+func (c pgColumn) keyType() string {
+	switch {
+	case c.integer():
+		return "int8"
+	case c.base == "varchar":
+		return "text"
+	}
+	return c.base
 }
 
 // values returns a FROM item v with rows of arguments, whose columns are named

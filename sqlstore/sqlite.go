@@ -428,7 +428,10 @@ func (sqlite) columns(ctx context.Context, conn *sql.Conn, name string, strict b
 			continue
 		}
 		if pk > 0 {
-			primary = append(primary, c.Name)
+			for len(primary) < pk {
+				primary = append(primary, "")
+			}
+			primary[pk-1] = c.Name
 		}
 		if strings.EqualFold(c.def, "NULL") {
 			c.def = ""
@@ -521,7 +524,7 @@ func (sqlite) unique(ctx context.Context, conn *sql.Conn, t *table, primary []st
 	case t.unique(exact):
 		return nil
 	case t.unique(collated):
-		return fmt.Errorf("the key column %q has a collation: different keys may be the same to it", t.keyColumns()[0].Name)
+		return fmt.Errorf("the key %s has a collation: different keys may be the same to it", t.keyWords())
 	}
 	return t.notUnique("")
 }
@@ -547,8 +550,18 @@ func (sqlite) read(c *column) string {
 	return c.quoted
 }
 
+// match: SQLite looks up none of a list of rows in an index, but each of
+// alternatives.
 func (sqlite) match(t *table, n int) string {
-	return t.keyNames("") + " IN (?" + strings.Repeat(",?", n-1) + ")"
+	if len(t.keys) == 1 {
+		return t.keyNames("") + " IN (?" + strings.Repeat(",?", n-1) + ")"
+	}
+	var is []string
+	for _, c := range t.keyColumns() {
+		is = append(is, c.quoted+"=?")
+	}
+	one := strings.Join(is, " AND ")
+	return "(" + one + strings.Repeat(" OR "+one, n-1) + ")"
 }
 
 func (sqlite) upsert(t *table, set []*column, rows int) string {

@@ -88,13 +88,6 @@ func (t *table) prepare() error {
 // declare applies what the host says about the columns of the table, which come
 // as the database has them, and so do the names of those in the primary key.
 func (t *table) declare(d Table, columns []*column, primary []string) error {
-	if d.Key == "" {
-		if len(primary) != 1 {
-			return fmt.Errorf("the primary key has %d columns: name the one that is unique in Table.Key", len(primary))
-		}
-		d.Key = primary[0]
-	}
-
 	find := func(name string) int {
 		if i := slices.IndexFunc(columns, func(c *column) bool { return c.Name == name }); i >= 0 {
 			return i
@@ -120,14 +113,23 @@ func (t *table) declare(d Table, columns []*column, primary []string) error {
 		}
 		excluded[i] = true
 	}
-	key, value := find(d.Key), -1
-	if key < 0 {
-		return fmt.Errorf("there is no key column %q", d.Key)
+	names, err := d.declaredKey(primary, func(name string) bool { return name != "" && find(name) >= 0 })
+	if err != nil {
+		return err
 	}
-	if excluded[key] {
-		return fmt.Errorf("the key column %q is excluded", d.Key)
+	keys, value := make([]int, len(names)), -1
+	for part, name := range names {
+		i := find(name)
+		switch {
+		case i < 0:
+			return fmt.Errorf("there is no key column %q that is not generated", name)
+		case excluded[i]:
+			return fmt.Errorf("the key column %q is excluded", name)
+		case columns[i].key:
+			return fmt.Errorf("the key has the column %q twice", name)
+		}
+		keys[part], columns[i].key = i, true
 	}
-	columns[key].key = true
 	if d.Value != "" {
 		if value = find(d.Value); value < 0 || columns[value].key {
 			return fmt.Errorf("there is no value column %q", d.Value)
@@ -135,15 +137,15 @@ func (t *table) declare(d Table, columns []*column, primary []string) error {
 		columns[value].lone = true
 		columns[value].OmitNull = false
 	}
-	t.value = -1
+	t.keys, t.value = make([]int, len(keys)), -1
 	for i, c := range columns {
 		if excluded[i] && i != value || value >= 0 && i != value && !c.key {
 			continue
 		}
-		switch i {
-		case key:
-			t.keys = []int{len(t.columns)}
-		case value:
+		if part := slices.Index(keys, i); part >= 0 {
+			t.keys[part] = len(t.columns)
+		}
+		if i == value {
 			t.value = len(t.columns)
 		}
 		t.columns = append(t.columns, c)

@@ -16,10 +16,11 @@ import (
 )
 
 const (
-	// putRows and inKeys are how many rows or keys one statement takes at most:
-	// beyond that it is not faster any more.
+	// putRows and inKeys are how many rows or keys one statement takes at most, and
+	// inParts how many keys of several columns: beyond that it is not faster any more.
 	putRows = 64
 	inKeys  = 512
+	inParts = 128
 
 	// keptStmts are how many statements are kept from one Put to the next. There
 	// may be one for every combination of columns that records lack.
@@ -202,7 +203,11 @@ func (w *writer) fail(err error) error {
 
 // in runs a statement on the rows with the given keys that also meets a condition.
 func (w *writer) in(ctx context.Context, t *table, keys []string, statement, and string, run func(*sql.Stmt, []any) error) error {
+	parts := len(t.keys)
 	most := min(inKeys, w.dialect.maxArgs())
+	if parts > 1 {
+		most = min(inParts, w.dialect.maxArgs()/(2*parts)) // some take each twice
+	}
 	for len(keys) > 0 {
 		n := min(most, len(keys))
 		args := w.args[:0]
@@ -214,7 +219,6 @@ func (w *writer) in(ctx context.Context, t *table, keys []string, statement, and
 			continue
 		}
 		// Statements of a few sizes: the last key fills the places that are left.
-		parts := len(t.keys)
 		size := min(most, 1<<bits.Len(uint(len(args)/parts-1)))
 		for len(args) < size*parts {
 			args = append(args, args[len(args)-parts:]...)
