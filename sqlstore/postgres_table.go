@@ -21,6 +21,7 @@ type (
 		array     bool   // of values that JSON has a form for
 		nullable  bool
 		collated  bool   // texts that differ may be the same
+		collation string // quoted, empty where there can be none
 		generated string // "a" for GENERATED ALWAYS AS IDENTITY
 		write     string // the expression that makes a value of the text in v.cN
 	}
@@ -96,7 +97,7 @@ func (tx *postgresTx) columns(ctx context.Context, t *table) (columns []*column,
 		SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), coalesce(pg_get_expr(d.adbin, d.adrelid), ''), a.attnum::int8, NOT a.attnotnull, a.attidentity::text,
 			b.typname::text, y.modifier >= 0,
 			coalesce(b.typcategory = 'A' AND b.typlen = -1 AND e.typtype IN ('b', 'e', 'r') AND e.typcategory <> 'A' AND (e.oid < 16384 OR e.typtype = 'e') AND e.typname NOT IN ('json', 'jsonb', 'bytea', 'xml'), false),
-			coalesce(NOT l.collisdeterministic, false)
+			coalesce(NOT l.collisdeterministic, false), coalesce((SELECT quote_ident(nspname) FROM pg_namespace WHERE oid = l.collnamespace)||'.'||quote_ident(l.collname), '')
 		FROM pg_attribute a JOIN types y USING (attnum) JOIN pg_type b ON b.oid = y.type AND b.typtype <> 'd' LEFT JOIN pg_type e ON e.oid = b.typelem
 			LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum LEFT JOIN pg_collation l ON l.oid = a.attcollation
 		WHERE a.attrelid = $1::text::oid AND a.attgenerated = '' ORDER BY a.attnum`, strconv.FormatInt(t.pg.oid, 10))
@@ -106,7 +107,7 @@ func (tx *postgresTx) columns(ctx context.Context, t *table) (columns []*column,
 	defer rows.Close()
 	for rows.Next() {
 		c := &column{}
-		err := rows.Scan(&c.Name, &c.declared, &c.def, &c.pg.attnum, &c.pg.nullable, &c.pg.generated, &c.pg.base, &c.pg.modified, &c.pg.array, &c.pg.collated)
+		err := rows.Scan(&c.Name, &c.declared, &c.def, &c.pg.attnum, &c.pg.nullable, &c.pg.generated, &c.pg.base, &c.pg.modified, &c.pg.array, &c.pg.collated, &c.pg.collation)
 		if err != nil {
 			return nil, err
 		}
@@ -122,7 +123,9 @@ func (tx *postgresTx) columns(ctx context.Context, t *table) (columns []*column,
 
 // keys returns the columns of the primary key, and those of each unique index.
 func (tx *postgresTx) keys(ctx context.Context, t *table) (primary []string, unique [][]string, err error) {
-	rows, err := tx.conn.QueryContext(ctx, `SELECT i.indisprimary, i.indimmediate AND i.indisvalid,
+	// To an index with another collation than its column other keys are the same.
+	rows, err := tx.conn.QueryContext(ctx, `SELECT i.indisprimary, i.indimmediate AND i.indisvalid AND NOT EXISTS (
+				SELECT FROM unnest(i.indkey::int2[], i.indcollation::oid[]) WITH ORDINALITY k(attnum, coll, n) JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum WHERE n <= i.indnkeyatts AND coll <> a.attcollation),
 			(SELECT json_agg(a.attname ORDER BY n) FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, n) JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum WHERE n <= i.indnkeyatts)::text
 		FROM pg_index i WHERE i.indrelid = $1::text::oid AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL`, strconv.FormatInt(t.pg.oid, 10))
 	if err != nil {

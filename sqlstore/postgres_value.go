@@ -110,12 +110,21 @@ func (d postgres) upsert(t *table, set []*column, rows int) string {
 			update = append(update, c.quoted+"=DEFAULT")
 		}
 	}
+	// Another index of the same columns does not count.
+	var key []string
+	for _, c := range t.keyColumns() {
+		name := c.quoted
+		if c.pg.collation != "" {
+			name += " COLLATE " + c.pg.collation
+		}
+		key = append(key, name)
+	}
 	do := "NOTHING"
 	if len(update) > 0 {
 		do = "UPDATE SET " + strings.Join(update, ",")
 	}
 	return "INSERT INTO " + t.name + " (" + strings.Join(names, ",") + ") OVERRIDING SYSTEM VALUE SELECT " + strings.Join(exprs, ",") +
-		" FROM " + d.values(t, set, rows) + " ON CONFLICT (" + t.keyNames("") + ") DO " + do
+		" FROM " + d.values(t, set, rows) + " ON CONFLICT (" + strings.Join(key, ",") + ") DO " + do
 }
 
 func (d postgres) update(t *table, set []*column, rows int) string {

@@ -497,36 +497,43 @@ func (sqlite) unique(ctx context.Context, conn *sql.Conn, t *table, primary []st
 	defer rows.Close()
 	// A rowid that is the primary key has no index.
 	rowid := primary
-	columns, collates := map[string][]string{}, map[string]bool{} // by index
+	columns, collated := map[string][]string{}, map[string]bool{} // by index
 	for rows.Next() {
 		var index, origin, name string // name is empty in an index on an expression
-		var collated bool
-		if err := rows.Scan(&index, &origin, &name, &collated); err != nil {
+		var collates bool
+		if err := rows.Scan(&index, &origin, &name, &collates); err != nil {
 			return err
 		}
 		if origin == "pk" {
 			rowid = nil
 		}
 		columns[index] = append(columns[index], name)
-		collates[index] = collates[index] || collated
+		collated[index] = collated[index] || collates
 	}
-	exact, collated := [][]string{rowid}, [][]string(nil)
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}
+	for _, c := range t.keyColumns() {
+		// No index need have the collation of the column.
+		var same bool
+		err := conn.QueryRowContext(ctx, "SELECT x IN ('A', 'a ', 'á') FROM (SELECT "+c.quoted+" AS x FROM "+t.name+" WHERE 0 UNION ALL SELECT 'a')").Scan(&same)
+		if err != nil {
+			return err
+		}
+		if same && c.Kind != Integer {
+			return fmt.Errorf("the key column %q has a collation: different keys may be the same to it", c.Name)
+		}
+	}
+	exact := [][]string{rowid}
 	for index, names := range columns {
-		if collates[index] {
-			collated = append(collated, names)
-		} else {
+		if !collated[index] {
 			exact = append(exact, names)
 		}
 	}
-	switch {
-	case rows.Err() != nil:
-		return rows.Err()
-	case t.unique(exact):
-		return nil
-	case t.unique(collated):
-		return fmt.Errorf("the key %s has a collation: different keys may be the same to it", t.keyWords())
+	if !t.unique(exact) {
+		return t.notUnique(", with the collation BINARY")
 	}
-	return t.notUnique("")
+	return nil
 }
 
 // tagged says that text is read with a letter before it. Some drivers make times
@@ -548,6 +555,20 @@ func (sqlite) read(c *column) string {
 		return "+" + c.quoted // without the declared type: some drivers make booleans of it
 	}
 	return c.quoted
+}
+
+// conflict returns what a row conflicts with that has the same key, but not with
+// another index on it that has a collation. A rowid has none.
+func (t *table) conflict() string {
+	var names []string
+	for _, c := range t.keyColumns() {
+		name := c.quoted
+		if c.Kind != Integer {
+			name += " COLLATE BINARY"
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, ", ")
 }
 
 // match: SQLite looks up none of a list of rows in an index, but each of
@@ -593,7 +614,7 @@ func (sqlite) upsert(t *table, set []*column, rows int) string {
 	}
 	b.WriteString(insert + t.name + " (" + strings.Join(names, ",") + ") VALUES " + values)
 	b.WriteString(strings.Repeat(","+values, rows-1))
-	b.WriteString(" ON CONFLICT (" + t.keyNames("") + ") DO ")
+	b.WriteString(" ON CONFLICT (" + t.conflict() + ") DO ")
 	if len(update) == 0 {
 		b.WriteString("NOTHING")
 	} else {

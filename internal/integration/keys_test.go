@@ -296,9 +296,13 @@ func TestMariaDBKeysOfSeveralColumnsAreExactWhateverTheCollation(t *testing.T) {
 func TestKeysWithAPartThatDoesNotTellTextsApartAreRefused(t *testing.T) {
 	lite := open(t, `CREATE TABLE m (a INT, b TEXT COLLATE NOCASE, PRIMARY KEY (a, b))`)
 	_, err := tryDump(store(lite, sqlstore.Table{Collection: "m"}), "m")
-	require.ErrorContains(t, err, `the key "a", "b" has a collation`)
+	require.ErrorContains(t, err, `the key column "b" has a collation`)
 	exec(t, lite, "CREATE UNIQUE INDEX exact ON m (b COLLATE BINARY, a)")
-	require.Empty(t, dump(t, store(lite, sqlstore.Table{Collection: "m"}), "m"))
+	_, err = tryDump(store(lite, sqlstore.Table{Collection: "m"}), "m")
+	require.ErrorContains(t, err, `the key column "b" has a collation`, "it compares the column, whatever index there is")
+	exec(t, lite, "CREATE TABLE n (a INT NOT NULL, b TEXT NOT NULL); CREATE UNIQUE INDEX other ON n (a, b COLLATE RTRIM)")
+	_, err = tryDump(store(lite, sqlstore.Table{Collection: "n", Key: "a,b"}), "n")
+	require.ErrorContains(t, err, `the key columns "a", "b" are not unique together: they need a unique index on them alone, with the collation BINARY`)
 
 	db, _ := newPostgres(t, `CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false); CREATE TABLE m (a int, b text COLLATE ci, PRIMARY KEY (a, b)); CREATE TABLE late (a int, b text, PRIMARY KEY (a, b) DEFERRABLE)`)
 	_, err = tryDump(pg(db, sqlstore.Table{Collection: "m"}), "m")
@@ -341,4 +345,45 @@ func TestARecordNeverOverwritesAnotherWithAnotherKeyOfSeveralColumns(t *testing.
 			require.Equal(t, before, dump(t, s, "m"))
 		}
 	})
+}
+
+func TestOtherIndexesOnAKeyDoNotMakeKeysTheSame(t *testing.T) {
+	lite := open(t, `CREATE TABLE a (id TEXT PRIMARY KEY, v INTEGER) WITHOUT ROWID; CREATE UNIQUE INDEX ax ON a (id COLLATE NOCASE); CREATE TABLE b (id TEXT PRIMARY KEY, v INTEGER); CREATE UNIQUE INDEX bx ON b (id COLLATE NOCASE);
+		CREATE TABLE c (id TEXT, v INTEGER); CREATE UNIQUE INDEX cx ON c (id);
+		CREATE TABLE d (id TEXT, n INTEGER, v INTEGER, PRIMARY KEY (n, id)); CREATE UNIQUE INDEX dx ON d (n, id COLLATE NOCASE)`)
+	server, _ := newPostgres(t, `CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+		CREATE TABLE a (id text PRIMARY KEY, v int); CREATE UNIQUE INDEX ax ON a (id COLLATE ci); CREATE TABLE b (id varchar(9) COLLATE "en-x-icu" PRIMARY KEY, v int); CREATE UNIQUE INDEX bx ON b (id COLLATE ci);
+		CREATE TABLE c (id text, v int); CREATE UNIQUE INDEX cx ON c (id);
+		CREATE TABLE d (id text COLLATE "C", n int, v int, PRIMARY KEY (n, id)); CREATE UNIQUE INDEX dx ON d (n, id COLLATE ci); CREATE TABLE e (id text); CREATE UNIQUE INDEX ex ON e (id COLLATE ci)`)
+	for _, s := range []sqlstore.Store{store(lite), pg(server)} {
+		for _, name := range []string{"a", "b", "c", "d"} {
+			s.Tables = []sqlstore.Table{{Collection: name, Key: "id"}}
+			a, other := record("a", `{"id":"a","v":1}`), record("A", `{"id":"A","v":2}`)
+			if name == "d" {
+				s.Tables[0].Key = "id,n"
+				a, other = record(joined("a", "1"), `{"id":"a","n":1,"v":1}`), record(joined("A", "1"), `{"id":"A","n":1,"v":2}`)
+			}
+			want := []string{a.Key + " " + string(a.Value)}
+			for range 2 {
+				require.NoError(t, put(s, name, a))
+			}
+			require.NoError(t, s.Update(t.Context(), func(w backup.Writer) error {
+				found, err := w.Lookup(t.Context(), name, []string{other.Key})
+				require.NoError(t, err)
+				require.Empty(t, found)
+				return w.Delete(t.Context(), name, []string{other.Key})
+			}))
+			require.Equal(t, want, dump(t, s, name))
+			err := put(s, name, other)
+			if name == "c" {
+				require.NoError(t, err)
+				require.Equal(t, other.Key+" "+string(other.Value), dump(t, s, name)[0], "byte by byte")
+				continue
+			}
+			require.ErrorContains(t, err, "exchange a unique value", name)
+			require.Equal(t, want, dump(t, s, name))
+		}
+	}
+	_, err := tryDump(pg(server, sqlstore.Table{Collection: "e", Key: "id"}), "e")
+	require.ErrorContains(t, err, `the key column "id" is not unique by itself`)
 }
