@@ -387,3 +387,26 @@ func TestOtherIndexesOnAKeyDoNotMakeKeysTheSame(t *testing.T) {
 	_, err := tryDump(pg(server, sqlstore.Table{Collection: "e", Key: "id"}), "e")
 	require.ErrorContains(t, err, `the key column "id" is not unique by itself`)
 }
+
+// TestPartitionedTablesWithKeysOfSeveralColumns: they can only have keys that contain what they are partitioned by.
+func TestPartitionedTablesWithKeysOfSeveralColumns(t *testing.T) {
+	inEach(t, func(t *testing.T, d database) {
+		schema := map[string]string{
+			"PostgreSQL": "CREATE TABLE p (id INT, year INT, v TEXT, PRIMARY KEY (id, year)) PARTITION BY RANGE (year); CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (2025); CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (2025) TO (9999)",
+			"MariaDB":    "CREATE TABLE p (id INT, year INT, v TEXT, PRIMARY KEY (id, year)) PARTITION BY RANGE (year) (PARTITION p1 VALUES LESS THAN (2025), PARTITION p2 VALUES LESS THAN (9999))",
+		}[d.name]
+		if schema == "" {
+			return // SQLite has none
+		}
+		s := d.new(t, schema, sqlstore.Table{Collection: "p"})
+		one := func(id, year, v string) backup.Record {
+			return record(joined(id, year), fmt.Sprintf(`{"id":%s,"year":%s,"v":%q}`, id, year, v))
+		}
+		require.NoError(t, put(s, "p", one("1", "2024", "a"), one("1", "2025", "b"), one("2", "2025", "c")))
+		require.NoError(t, s.Update(t.Context(), func(w backup.Writer) error {
+			return errors.Join(w.Delete(t.Context(), "p", []string{joined("1", "2024")}), put1(t, w, "p", one("2", "2025", "d")))
+		}))
+		require.Equal(t, []string{`["1","2025"] {"id":1,"year":2025,"v":"b"}`, `["2","2025"] {"id":2,"year":2025,"v":"d"}`}, dump(t, s, "p"))
+		require.ErrorContains(t, put(s, "p", one("1", "10000", "x")), `p "[\"1\",\"10000\"]"`)
+	})
+}
