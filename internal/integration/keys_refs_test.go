@@ -238,3 +238,22 @@ func TestReferencesToAPartOfAKey(t *testing.T) {
 		require.Len(t, dump(t, s, "members"), 2)
 	})
 }
+
+func TestPostgresAPartOfAKeyDoesNotWaitForWhatItRefersTo(t *testing.T) {
+	db, _ := newPostgres(t, `CREATE TABLE users (id int PRIMARY KEY); CREATE TABLE members (u int REFERENCES users, g text, buddy int REFERENCES users, UNIQUE (u, g)); INSERT INTO users VALUES (1)`)
+	s := pg(db, sqlstore.Table{Collection: "users"}, sqlstore.Table{Collection: "members", Key: "u,g"})
+	ctx := t.Context()
+	both := func(u, buddy string) error {
+		return s.Update(ctx, func(w backup.Writer) error {
+			if err := put1(t, w, "members", record(joined(u, "a"), fmt.Sprintf(`{"u":%s,"g":"a","buddy":%s}`, u, buddy))); err != nil {
+				return err
+			}
+			return put1(t, w, "users", record("2", `{"id":2}`))
+		})
+	}
+	require.NoError(t, both("1", "2"), "the buddy may come later")
+	require.Equal(t, []string{`["1","a"] {"u":1,"g":"a","buddy":2}`}, dump(t, s, "members"))
+	exec(t, db, "UPDATE members SET buddy = NULL; DELETE FROM users WHERE id = 2")
+	require.ErrorIs(t, both("2", "1"), backup.ErrDangling, "it would be another row without it")
+	require.Len(t, dump(t, s, "members"), 1)
+}
