@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/codec"
 )
 
 // A Store is both halves of what a host plugs in.
@@ -47,6 +48,13 @@ type Fixture struct {
 	// returns the zero Record, and if it is nil, such keys are not tested. Its
 	// records refer to nothing.
 	WithKey func(collection, key string) backup.Record
+
+	// WithParts returns a sample record whose key has several parts, as the rows of a
+	// table that joins two others do: the first two are the texts first and second,
+	// such as WithKey is given, integers and empty ones too, and others are always the
+	// same. Where it returns the zero Record, and if it is nil, such keys are not
+	// tested. Its records refer to nothing.
+	WithParts func(collection, first, second string) backup.Record
 
 	// App declares Collections, and perhaps others, as the host does. With it a
 	// whole backup is made and restored into another store. The records of
@@ -118,6 +126,11 @@ func (f Fixture) check() error {
 			return fmt.Errorf("backuptest: Fixture.Record of %s: the revisions of a record must share a key that no other has, got %q, %q and %q", c, a.Key, b.Key, other.Key)
 		case equalJSON(a.Value, b.Value):
 			return fmt.Errorf("backuptest: Fixture.Record of %s: the revisions must have different values", c)
+		}
+	}
+	for _, c := range f.Collections {
+		if _, err := f.withParts(c); err != nil {
+			return err
 		}
 	}
 	if f.App == nil {
@@ -192,6 +205,7 @@ var rules = []rule{
 	{"Delete ignores keys that do not exist and removes no others", (*harness).deletes},
 	{"batches of any size are accepted, empty ones too", (*harness).batches},
 	{"any text may be a key, and each is another key", (*harness).oddKeys},
+	{"keys that differ in one part are two keys", (*harness).oddParts},
 	{"what is backed up with its secrets sealed is the same in the store that it is restored into", (*harness).wholeBackup},
 }
 
@@ -1060,7 +1074,7 @@ func (h *harness) batches() error {
 var oddKeys = []string{
 	"a", "A", "a ", " a", "a b", "1", "01", "1.0", "1e0", "null", "true", "*", "%", "_", "a%", "a_",
 	"'", "''", `"`, "`", `\`, `\\`, `\n`, "\n", "\t", "'; DROP TABLE servers; --", "?", "$1", ":a",
-	".", "..", "../a", "/", "a/b", "~", "~0", "~1", "#", "&amp;", "<a>", "{}", "[]", "a,b", "a=b",
+	".", "..", "../a", "/", "a/b", "~", "~0", "~1", "#", "&amp;", "<a>", "{}", "[]", "a,b", "a=b", `["a","b"]`, `["a", "b"]`, `"a","b"`,
 	"é", "e\u0301", "ß", "ss", "ı", "İ", "日本語", "🚀", "👩‍🚀", "\u200b", "\u2028", "\ufeff", "\u202e", "\x7f", "\U0010ffff",
 }
 
@@ -1068,19 +1082,64 @@ func (h *harness) oddKeys() error {
 	if h.WithKey == nil {
 		return nil
 	}
+	return h.toldApart(func(collection string) (records []backup.Record) {
+		for _, key := range oddKeys {
+			if r := h.WithKey(collection, key); r.Key != "" {
+				records = append(records, r)
+			}
+		}
+		return records
+	})
+}
+
+// Parts of keys that are easily mistaken for each other, or where one ends. There is
+// an even number of them.
+var oddParts = []string{"1", "01", "-1", "a", "A", "a ", "", "a,b", `a","b`, `"`, `\`, "[", "é", "\u2028<&>\x7f"}
+
+func (h *harness) oddParts() error {
+	if h.WithParts == nil {
+		return nil
+	}
+	return h.toldApart(func(collection string) []backup.Record {
+		records, _ := h.withParts(collection) // checked before
+		return records
+	})
+}
+
+// withParts returns a record for each two of oddParts.
+func (f Fixture) withParts(collection string) (records []backup.Record, err error) {
+	if f.WithParts == nil {
+		return nil, nil
+	}
+	for _, first := range oddParts {
+		for _, second := range oddParts {
+			r := f.WithParts(collection, first, second)
+			if r.Key == "" {
+				continue
+			}
+			var parts []string
+			err := json.Unmarshal([]byte(r.Key), &parts)
+			if err != nil || len(parts) < 2 || parts[0] != first || parts[1] != second || codec.JoinKey(parts) != r.Key {
+				return nil, fmt.Errorf("backuptest: Fixture.WithParts of %s: the key is %s, want a JSON array like %s, escaped and spaced as in it", collection, r.Key, codec.JoinKey([]string{first, second}))
+			}
+			records = append(records, r)
+		}
+	}
+	return records, nil
+}
+
+// toldApart checks that the records of a collection, each with another key, are
+// found, kept and deleted one by one.
+func (h *harness) toldApart(records func(collection string) []backup.Record) error {
 	want := state{}
 	err := h.update(func(w backup.Writer) error {
 		clear(want)
 		for _, c := range h.Collections {
-			for _, key := range oddKeys {
-				r := h.WithKey(c, key)
-				if r.Key == "" {
-					continue
-				}
+			want[c] = records(c)
+			for _, r := range want[c] {
 				if err := w.Put(h.ctx, c, []backup.Record{r}); err != nil {
-					return fmt.Errorf("%s: Put of the key %q: %w", c, key, err)
+					return fmt.Errorf("%s: Put of the key %q: %w", c, r.Key, err)
 				}
-				want[c] = append(want[c], r)
 			}
 			if err := h.lookupIs(w, c, keysOf(want[c]), want[c]); err != nil {
 				return err
@@ -1106,20 +1165,24 @@ func (h *harness) oddKeys() error {
 	if err := h.expect(want); err != nil {
 		return err
 	}
-	for _, c := range h.Collections {
-		for i := 0; i < len(want[c]); i += 2 {
-			err := h.update(func(w backup.Writer) error { return w.Delete(h.ctx, c, []string{want[c][i].Key}) })
-			if err != nil {
-				return fmt.Errorf("%s: Delete of the key %q: %w", c, want[c][i].Key, err)
+	rest := state{}
+	err = h.update(func(w backup.Writer) error {
+		clear(rest)
+		for _, c := range h.Collections {
+			for i, r := range want[c] {
+				if i%2 == 1 {
+					rest[c] = append(rest[c], r)
+				} else if err := w.Delete(h.ctx, c, []string{r.Key}); err != nil {
+					return fmt.Errorf("%s: Delete of the key %q: %w", c, r.Key, err)
+				}
 			}
 		}
-		var rest []backup.Record
-		for i := 1; i < len(want[c]); i += 2 {
-			rest = append(rest, want[c][i])
-		}
-		want[c] = rest
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	return h.expect(want)
+	return h.expect(rest)
 }
 
 func (h *harness) wholeBackup() error {

@@ -11,17 +11,23 @@ import (
 	"math/rand/v2"
 	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/codec"
 )
 
 func fixture() Fixture {
 	return Fixture{
-		Collections: []string{"servers", "applications", "settings"},
+		Collections: []string{"servers", "applications", "members", "settings"},
 		Record: func(collection string, number, revision int) backup.Record {
+			if collection == "members" { // each shares a part of its key with others
+				return member(strconv.Itoa(number/10), strconv.Itoa(number%10), fmt.Sprintf(`,"revision":%d`, revision))
+			}
 			key := fmt.Sprintf("%s-%d", collection, number)
 			value := fmt.Sprintf(`{"id":%q,"server":"servers-%d","n":1234567890123456789%d,"note":null,"x":[1.50,"é\u2028"],"secrets":{"a/b":"made-up-%d",":":[true,null]}}`, key, number, number, number)
 			if revision == 1 {
@@ -36,11 +42,18 @@ func fixture() Fixture {
 			}
 			return backup.Record{Key: key, Value: fmt.Appendf(nil, `{"id":%s}`, id)}
 		},
+		WithParts: func(collection, first, second string) backup.Record {
+			if collection != "members" {
+				return backup.Record{}
+			}
+			return member(first, second, "")
+		},
 		App: &backup.App{
 			Name: "conformance", Version: "1.0.0", SchemaVersion: 1,
 			Collections: []backup.Collection{
 				{Name: "servers", Key: "/id", Secrets: []string{"/secrets/a~1b"}},
 				{Name: "applications", Key: "/id", Refs: []backup.Ref{{Pointer: "/server", Collection: "servers"}}, Secrets: []string{"/secrets/*"}},
+				{Name: "members", Key: "/user,/group"},
 				{Name: "settings", Shape: backup.Map, Secrets: []string{"/*/secrets/a~1b"}},
 				{Name: "logs", Key: "/id"},
 			},
@@ -48,8 +61,16 @@ func fixture() Fixture {
 	}
 }
 
+// member returns a record that is identified by two parts.
+func member(user, group, more string) backup.Record {
+	return backup.Record{
+		Key:   codec.JoinKey([]string{user, group}),
+		Value: fmt.Appendf(nil, `{"user":%s,"group":%s%s}`, codec.Quote(user), codec.Quote(group), more),
+	}
+}
+
 func emptyStore() MapStore {
-	return MapStore{"servers": {}, "applications": nil, "settings": {}}
+	return MapStore{"servers": {}, "applications": nil, "members": {}, "settings": {}}
 }
 
 func TestMapStoreKeepsEveryRule(t *testing.T) {
@@ -511,6 +532,51 @@ func TestEveryBrokenRuleIsFoundAndNamed(t *testing.T) {
 			}
 			return w
 		})},
+		"parts joined without quotes": {"keys that differ in one part are two keys", spoilWriter(func(w writer) writer {
+			join := func(key string) string {
+				var parts []string
+				if json.Unmarshal([]byte(key), &parts) != nil {
+					return key
+				}
+				return codec.JoinKey([]string{strings.Join(parts, ",")})
+			}
+			w.put = func(ctx context.Context, c string, records []backup.Record) error {
+				rs := slices.Clone(records)
+				for i := range rs {
+					rs[i].Key = join(rs[i].Key)
+				}
+				return w.Writer.Put(ctx, c, rs)
+			}
+			w.lookup = func(ctx context.Context, c string, keys []string) ([]backup.Record, error) {
+				original, joined := map[string]string{}, []string(nil)
+				for _, key := range keys {
+					if original[join(key)] == "" {
+						joined = append(joined, join(key))
+					}
+					original[join(key)] = key
+				}
+				rs, err := w.Writer.Lookup(ctx, c, joined)
+				for i := range rs {
+					rs[i].Key = original[rs[i].Key]
+				}
+				return rs, err
+			}
+			return w
+		})},
+		"Delete of all that have the first part": {"keys that differ in one part are two keys", spoilWriter(func(w writer) writer {
+			w.delete = func(ctx context.Context, c string, keys []string) error {
+				for key, err := range w.Writer.Keys(ctx, c) {
+					if err != nil {
+						return err
+					}
+					if part, _, ok := strings.Cut(key, ","); ok && strings.HasPrefix(keys[0], part+",") && !slices.Contains(keys, key) {
+						keys = append(keys, key)
+					}
+				}
+				return w.Writer.Delete(ctx, c, keys)
+			}
+			return w
+		})},
 		"secrets read as they are stored": {whole, spoilReader(func(r backup.Reader) reader {
 			return func(ctx context.Context, c string) iter.Seq2[backup.Record, error] {
 				return yieldAll(exchange(gather(r.Records(ctx, c)), `"sealed with the key of this store"`))
@@ -606,4 +672,12 @@ func TestAFixtureThatCannotTestAnythingIsRefused(t *testing.T) {
 	require.ErrorContains(t, CheckStore(func() Store { return emptyStore() }, f), "not declared")
 	f.App.Collections = f.App.Collections[1:]
 	require.ErrorContains(t, CheckStore(func() Store { return emptyStore() }, f), "does not declare servers")
+
+	f = fixture()
+	f.WithParts = func(_, first, second string) backup.Record {
+		key, err := json.Marshal([]string{first, second}) // which escapes more
+		require.NoError(t, err)
+		return backup.Record{Key: string(key), Value: []byte(`{}`)}
+	}
+	require.ErrorContains(t, CheckStore(func() Store { return emptyStore() }, f), "servers: the key is")
 }

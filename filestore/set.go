@@ -286,11 +286,7 @@ func (c *collection) encode(text []byte) ([]byte, error) {
 
 // identity returns the key that a value has inside.
 func (c *collection) identity(value []byte) (string, error) {
-	at := codec.Get(value, c.key)
-	if at == nil {
-		return "", fmt.Errorf("no identity at %s", c.Key)
-	}
-	key, err := codec.Identity(at)
+	key, err := c.key.Of(value)
 	if err != nil {
 		return "", fmt.Errorf("identity at %s: %w", c.Key, err)
 	}

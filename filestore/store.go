@@ -71,7 +71,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/tomo-project/backup"
@@ -120,8 +119,8 @@ type Collection struct {
 	// Names says how keys become names of files in the layout Files.
 	Names Names
 
-	// Key is the JSON Pointer of the identity in a record, "/id", as in
-	// [backup.Collection]. An Array needs it. In other layouts it may be empty; if
+	// Key is the JSON Pointer of the identity in a record, "/id", or several with
+	// commas between them, as in [backup.Collection]. An Array needs it. In other layouts it may be empty; if
 	// it is set, a record whose identity is not its key, as that of a file which
 	// somebody has copied, is an error.
 	Key string
@@ -268,7 +267,7 @@ func (s Store) Lock(ctx context.Context) (unlock func() error, err error) {
 // A collection is one with its defaults filled in and its Key parsed.
 type collection struct {
 	Collection
-	key codec.Pointer
+	key codec.Key
 }
 
 // compile checks the declaration.
@@ -276,7 +275,7 @@ func (s Store) compile() ([]*collection, error) {
 	var cs []*collection
 	for _, declared := range s.Collections {
 		c := &collection{Collection: declared.defaults()}
-		key, err := codec.ParsePointer(c.Key)
+		key, err := codec.ParseKey(c.Key)
 		c.key = key
 		switch {
 		case c.Name == "":
@@ -287,7 +286,7 @@ func (s Store) compile() ([]*collection, error) {
 			err = fmt.Errorf("no Layout is %d", c.Layout)
 		case c.Names < Escaped || c.Names > Plain:
 			err = fmt.Errorf("no Names are %d", c.Names)
-		case slices.Contains(key, codec.Any):
+		case key.HasAny():
 			err = fmt.Errorf("the Key %s has a wildcard", c.Key)
 		case c.Layout == Array && len(key) == 0:
 			err = errors.New("an Array needs Key, a JSON Pointer such as /id")

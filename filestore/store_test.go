@@ -2,6 +2,7 @@ package filestore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,12 +21,15 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuptest"
+	"github.com/tomo-project/backup/internal/codec"
 )
 
 var collections = []Collection{
 	{Name: "servers", Key: "/id"},
 	{Name: "repos", Path: "deep/down/repos", Names: Plain, Ext: ".record"},
 	{Name: "settings", Layout: Object},
+	{Name: "members", Key: "/user,/group"},
+	{Name: "grants", Layout: Array, Key: "/user,/group"},
 	{Name: "users", Layout: Array, Key: "/id", Path: "deep/people.json", Encode: indent, Decode: func(file []byte) ([]byte, error) { return file, nil }},
 }
 
@@ -35,6 +40,8 @@ var app = &backup.App{
 		{Name: "repos", Shape: backup.Map, Secrets: []string{"/*/token"}},
 		{Name: "settings", Shape: backup.Map, Secrets: []string{"/*/token"}},
 		{Name: "users", Key: "/id", Secrets: []string{"/token"}},
+		{Name: "members", Key: "/user,/group", Secrets: []string{"/token"}},
+		{Name: "grants", Key: "/user,/group", Secrets: []string{"/token"}},
 	},
 }
 
@@ -54,7 +61,17 @@ func sample(collection string, number, revision int) backup.Record {
 	if revision == 0 {
 		more = `,"more":[1.50,9007199254740993,null]`
 	}
+	if parted(collection) {
+		return parts(strconv.Itoa(number/10), strconv.Itoa(number%10), fmt.Sprintf(`,"token":"made-up-%d"%s`, number, more))
+	}
 	return record(key, fmt.Sprintf(`{"id":"%s","token":"made-up-%d"%s}`, key, number, more))
+}
+
+// parted tells whether the records of a collection have keys of two parts.
+func parted(collection string) bool { return collection == "members" || collection == "grants" }
+
+func parts(user, group, more string) backup.Record {
+	return record(codec.JoinKey([]string{user, group}), fmt.Sprintf(`{"user":%s,"group":%s%s}`, codec.Quote(user), codec.Quote(group), more))
 }
 
 // newStore returns an empty store, in memory where there is a file system for
@@ -95,16 +112,22 @@ func TestAStoreKeepsTheRules(t *testing.T) {
 				s.step, s.AllowGap = step, true
 				return s
 			}, backuptest.Fixture{
-				Collections: []string{"servers", "repos", "settings", "users"},
+				Collections: []string{"servers", "repos", "settings", "users", "members", "grants"},
 				App:         app,
 				Record:      sample,
 				WithKey: func(collection, key string) backup.Record {
-					if collection == "repos" && (strings.Contains(key, "/") || key[0] == '.') {
+					if parted(collection) || collection == "repos" && (strings.Contains(key, "/") || key[0] == '.') {
 						return backup.Record{}
 					}
 					quoted, err := json.Marshal(key)
 					require.NoError(t, err)
 					return record(key, fmt.Sprintf(`{"id":%s}`, quoted))
+				},
+				WithParts: func(collection, first, second string) backup.Record {
+					if !parted(collection) {
+						return backup.Record{}
+					}
+					return parts(first, second, "")
 				},
 			})
 		})
@@ -367,8 +390,12 @@ func TestWhatCannotBeReadIsAnErrorThatNamesTheFile(t *testing.T) {
 		"twice a member":      {"settings.json", `{"a":1,"a":2}`, "settings", "", "settings.json"},
 		"no object":           {"settings.json", `[]`, "settings", "", "settings.json: the text does not begin with '{'"},
 		"no array":            {"deep/people.json", `{}`, "users", "", "people.json: the text does not begin with '['"},
-		"no identity":         {"deep/people.json", `[{"id":1},{}]`, "users", "", "element 1: no identity at /id"},
+		"no identity":         {"deep/people.json", `[{"id":1},{}]`, "users", "", "element 1: identity at /id: the key is missing"},
 		"twice an identity":   {"deep/people.json", `[{"id":1},{"id":"1"}]`, "users", "", `element 1: another has the same key, "1"`},
+		"another part":        {"members/%5B%227%22%2C%22a%22%5D.json", `{"user":7,"group":"b"}`, "members", `["7","a"]`, `the record in it is "[\"7\",\"b\"]", by /user,/group; that of this place is "[\"7\",\"a\"]"`},
+		"one part":            {"members/7.json", `{"user":7,"group":"b"}`, "members", "7", `the record in it is "[\"7\",\"b\"]"`},
+		"a part is missing":   {"grants.json", `[{"user":7,"group":""},{"user":7}]`, "grants", "", "element 1: identity at /user,/group: the key is missing"},
+		"twice both parts":    {"grants.json", `[{"user":7,"group":"a"},{"group":"a","user":"7"}]`, "grants", "", `element 1: another has the same key, "[\"7\",\"a\"]"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(t)
@@ -386,7 +413,7 @@ func TestWhatCannotBeReadIsAnErrorThatNamesTheFile(t *testing.T) {
 			before := tree(t, s.Path)
 			ctx := t.Context()
 			err = s.Update(ctx, func(w backup.Writer) error {
-				_, err := w.Lookup(ctx, test.collection, []string{"a"})
+				_, err := w.Lookup(ctx, test.collection, []string{cmp.Or(test.key, "a")})
 				require.ErrorContains(t, err, test.want)
 				return nil // whoever does not look at errors
 			})
@@ -489,6 +516,8 @@ func TestAWrongDeclarationIsAnErrorBeforeAnythingIsTouched(t *testing.T) {
 		`are both in "a.json"`:                    {{Name: "a", Layout: Object}, {Name: "b", Layout: Object, Path: "a.json"}},
 		"needs Key":                               {{Name: "a", Layout: Array}},
 		"wildcard":                                {{Name: "a", Key: "/*"}},
+		"the Key /id,/a/* has a wildcard":         {{Name: "a", Key: "/id,/a/*"}},
+		"names a place twice":                     {{Name: "a", Key: "/id,/id"}},
 		"not a JSON Pointer":                      {{Name: "a", Key: "id"}},
 		"no Layout is 7":                          {{Name: "a", Layout: 7}},
 		"no Names are 7":                          {{Name: "a", Names: 7}},
@@ -627,6 +656,7 @@ func TestKeysOfAnyKindHaveNamesOfTheirOwn(t *testing.T) {
 	keys := []string{
 		"a", "A", "aa", "aA", "a b", "a.", "a ", ".a", "..", "-", "_", "a.b", "a.json", "%", "%41", "%4", "a/b", `a\b`, "a:b", "*", "?", "|",
 		"con", "CON", "con.txt", "conx", "aux", "nul", "prn", "com1", "com10", "lpt9", "lptx", "é", "e\u0301", "日本語", "\x00", "\n", "~",
+		`["7","admins"]`, `["7","Admins"]`, `["7","a\"b"]`, `[""]`,
 	}
 	seen := map[string]string{}
 	c := Collection{Name: "servers"}
@@ -644,7 +674,7 @@ func TestKeysOfAnyKindHaveNamesOfTheirOwn(t *testing.T) {
 		require.Equal(t, key, back)
 		require.False(t, isDevice(strings.ToLower(file)), file)
 	}
-	for key, want := range map[string]string{"a1": "servers/a1.json", "Nas 1": "servers/%4Eas%201.json", "con": "servers/%63on.json", ".x": "servers/%2Ex.json"} {
+	for key, want := range map[string]string{"a1": "servers/a1.json", "Nas 1": "servers/%4Eas%201.json", "con": "servers/%63on.json", ".x": "servers/%2Ex.json", `["7","a"]`: "servers/%5B%227%22%2C%22a%22%5D.json"} {
 		name, err := c.FileName(key)
 		require.NoError(t, err)
 		require.Equal(t, want, name)

@@ -14,8 +14,8 @@
 // # Keys and values
 //
 // An entry of a bucket is a record: its key, as text, is that of the record, and
-// its value is JSON. In a List collection the value must have the key as a member
-// too. Where keys or values are stored in another form (numbers of 8 bytes,
+// its value is JSON. In a List collection the value must have the key, or the parts
+// of it, as members too. Where keys or values are stored in another form (numbers of 8 bytes,
 // protobuf, encrypted) a [Codec] of the bucket converts them. What a Codec would
 // change on the way to the store and back is refused.
 //

@@ -18,6 +18,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuptest"
+	"github.com/tomo-project/backup/internal/codec"
 	"github.com/tomo-project/backup/kvstore"
 )
 
@@ -176,6 +177,7 @@ var app = &backup.App{
 		{Name: "servers", Key: "/id", Secrets: []string{"/password"}},
 		{Name: "settings", Shape: backup.Map, Secrets: []string{"/*/token"}},
 		{Name: "notes", Key: "/id"},
+		{Name: "members", Key: "/user,/group"},
 	},
 }
 
@@ -185,6 +187,7 @@ func newStore(fail map[string]error) (kvstore.Store, *mean) {
 		{Collection: "servers"},
 		{Collection: "settings", Name: "config", Value: scrambled},
 		{Collection: "notes", Key: numbers},
+		{Collection: "members"},
 	}}, db
 }
 
@@ -194,6 +197,8 @@ func sample(collection string, number, revision int) backup.Record {
 		more = `,"more":[1.50,9007199254740993,null]`
 	}
 	switch collection {
+	case "members":
+		return member(strconv.Itoa(number/10), strconv.Itoa(number%10), more)
 	case "servers":
 		return record(fmt.Sprint("srv-", number), fmt.Sprintf(`{"id":"srv-%d","password":"made-up-%d"%s}`, number, number, more))
 	case "settings":
@@ -201,6 +206,10 @@ func sample(collection string, number, revision int) backup.Record {
 	default:
 		return record(fmt.Sprint(number), fmt.Sprintf(`{"id":%d%s}`, number, more))
 	}
+}
+
+func member(user, group, more string) backup.Record {
+	return record(codec.JoinKey([]string{user, group}), fmt.Sprintf(`{"user":%s,"group":%s%s}`, codec.Quote(user), codec.Quote(group), more))
 }
 
 func record(key, value string) backup.Record {
@@ -215,7 +224,7 @@ func TestAStoreKeepsTheRules(t *testing.T) {
 				db.runs = runs
 				return s
 			}, backuptest.Fixture{
-				Collections: []string{"servers", "settings", "notes"},
+				Collections: []string{"servers", "settings", "notes", "members"},
 				App:         app,
 				Record:      sample,
 				WithKey: func(collection, key string) backup.Record {
@@ -228,6 +237,12 @@ func TestAStoreKeepsTheRules(t *testing.T) {
 						return record(key, string(quoted))
 					}
 					return backup.Record{}
+				},
+				WithParts: func(collection, first, second string) backup.Record {
+					if collection != "members" {
+						return backup.Record{}
+					}
+					return member(first, second, "")
 				},
 			})
 		})

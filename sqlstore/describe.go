@@ -53,7 +53,7 @@ import (
 // that names them all. No rows are read.
 func (s Store) Describe(ctx context.Context) (Store, []backup.Collection, error) {
 	s.CoverAll = s.CoverAll || len(s.Tables) == 0
-	d := description{Store: s, keys: map[*table][]*column{}}
+	d := description{Store: s}
 	// One without tables only begins the transaction.
 	err := Store{DB: s.DB, Dialect: s.Dialect}.run(ctx, false, func(v *view) error { return d.read(ctx, v.tx) })
 	if err != nil {
@@ -68,7 +68,6 @@ type description struct {
 	Store
 	declared    []Table
 	tables      []*table
-	keys        map[*table][]*column
 	collections []backup.Collection
 	errs        []error
 }
@@ -115,18 +114,17 @@ func (d *description) add(ctx context.Context, tx transaction, declared Table) e
 		return fmt.Errorf("sqlstore: tables %q and %q would both be the collection %q: name one of them otherwise in Table.Collection",
 			tableName(d.declared[i]), tableName(declared), declared.Collection)
 	}
-	t, key, err := d.lookUp(ctx, tx, declared)
+	t, err := d.Store.describe(ctx, tx, declared)
 	if err != nil {
 		return err
 	}
-	for _, c := range key {
+	for _, c := range t.keyColumns() {
 		if t.value < 0 && !c.isPointer() {
 			return fmt.Errorf("sqlstore: collection %q in table %q: no Key can name the column %q: give it another Field in Table.Columns", t.collection, t.plain, c.Name)
 		}
 	}
 	d.declared = append(d.declared, declared)
 	d.tables = append(d.tables, t)
-	d.keys[t] = key
 	return nil
 }
 
@@ -176,23 +174,22 @@ func (d *description) compose(ctx context.Context, tx transaction) error {
 		return fmt.Errorf("sqlstore: look for foreign keys: %w", explain(d.Dialect, contextError(ctx, err)))
 	}
 	for _, t := range d.tables {
-		key := d.keys[t]
-		members, err := tx.members(ctx, t, key)
+		members, err := tx.members(ctx, t)
 		if err != nil {
 			return fmt.Errorf("sqlstore: collection %q in table %q: %w", t.collection, t.plain, explain(d.Dialect, contextError(ctx, err)))
 		}
-		c := backup.Collection{Name: t.collection, Schema: t.schema(members, key)}
+		c := backup.Collection{Name: t.collection, Schema: t.schema(members)}
 		if t.value < 0 {
-			c.Key = t.pointer(key...)
+			c.Key = t.pointer(t.keyColumns()...)
 		} else {
 			c.Shape = backup.Map
 		}
-		if err := t.keyIsSecret(key); err != nil && !d.keyGiven(t) {
+		if err := t.keyIsSecret(t.keyColumns()); err != nil && !d.keyGiven(t) {
 			return err
 		}
 		var refer []*column
-		c.Refs, refer = d.refs(t, links)
-		c.Secrets = t.secrets(append(refer, key...))
+		c.Refs, refer = t.refs(links)
+		c.Secrets = t.secrets(append(refer, t.keyColumns()...))
 		d.collections = append(d.collections, c)
 	}
 	return nil
@@ -217,13 +214,13 @@ func (c *column) isPointer() bool { return c.Field != "*" && !strings.Contains(c
 
 // refs returns the references of a table in the order of its columns, and the
 // columns that they are in.
-func (d *description) refs(t *table, links []link) (refs []backup.Ref, in []*column) {
+func (t *table) refs(links []link) (refs []backup.Ref, in []*column) {
 	at := map[backup.Ref]int{}
 	for _, l := range links {
 		if l.table != t {
 			continue
 		}
-		columns := l.toKey(d.keys[l.parent])
+		columns := l.toKey()
 		if columns == nil {
 			continue
 		}
@@ -239,7 +236,8 @@ func (d *description) refs(t *table, links []link) (refs []backup.Ref, in []*col
 
 // toKey returns the columns that hold the key of a record of the parent, in the
 // order of that key, or nil if it is not the key that is referred to.
-func (l link) toKey(key []*column) (columns []*column) {
+func (l link) toKey() (columns []*column) {
+	key := l.parent.keyColumns()
 	if len(key) != len(l.columns) || len(key) > 1 && l.parent.value >= 0 {
 		return nil
 	}
@@ -344,19 +342,18 @@ func wordsOf(name string) string {
 }
 
 // schema returns the JSON Schema of a record.
-func (t *table) schema(members []member, key []*column) []byte {
+func (t *table) schema(members []member) []byte {
 	lines := []string{`"$schema": "https://json-schema.org/draft/2020-12/schema"`, `"title": ` + jsonText(t.collection), `"type": "object"`}
 	var properties, required []string
 	for i, c := range t.columns {
 		m := members[i]
-		isKey := slices.Contains(key, c)
-		if m.null && !isKey && !c.OmitNull {
+		if m.null && !c.key && !c.OmitNull {
 			m.jsonType = m.orNull()
 		}
 		if i == t.value {
 			lines = append(lines, `"additionalProperties": `+m.String())
 		}
-		if isKey || !m.null && (c.def == "" || c.OmitNull) {
+		if c.key || !m.null && (c.def == "" || c.OmitNull) {
 			required = append(required, c.name)
 		}
 		properties = append(properties, "\n    "+c.name+": "+m.String())

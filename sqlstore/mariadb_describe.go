@@ -71,7 +71,7 @@ func (tx *mariadbTx) links(ctx context.Context, tables []*table) (links []link, 
 	return links, nil
 }
 
-func (tx *mariadbTx) members(_ context.Context, t *table, _ []*column) (members []member, err error) {
+func (tx *mariadbTx) members(_ context.Context, t *table) (members []member, err error) {
 	for _, c := range t.columns {
 		members = append(members, member{c.mariadbType(), c.my.nullable})
 	}

@@ -100,23 +100,21 @@ func (r *mariadbReference) from() string {
 // missing counts the rows that refer to nothing, by what tells them apart: the key
 // of a record, and what they refer to.
 func (tx *mariadbTx) missing(ctx context.Context, r *mariadbReference) (map[string]int, error) {
-	key := "'a row'"
-	if r.table != nil {
-		key = "CAST(c." + r.table.keyColumn().quoted + " AS CHAR)"
-	}
+	key := r.table.keyTexts("CAST(c.", " AS CHAR)")
 	var to []string
 	for _, c := range r.columns {
 		to = append(to, "HEX(c."+backtick(c)+")")
 	}
-	rows, err := tx.conn.QueryContext(ctx, "SELECT "+key+", CONCAT_WS(',', "+strings.Join(to, ", ")+")"+r.from())
+	rows, err := tx.conn.QueryContext(ctx, "SELECT "+strings.Join(key, ", ")+", CONCAT_WS(',', "+strings.Join(to, ", ")+")"+r.from())
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	found := map[string]int{}
 	for rows.Next() {
-		var key, to string
-		if err := rows.Scan(&key, &to); err != nil {
+		var to string
+		key, err := scanKey(rows, len(key), &to)
+		if err != nil {
 			return nil, err
 		}
 		found[to+" "+key]++
@@ -178,7 +176,7 @@ func (r *mariadbReference) action() string {
 		return ""
 	}
 	if r.parent != nil && slices.ContainsFunc(r.parent.columns, func(c *column) bool {
-		return c != r.parent.keyColumn() && slices.ContainsFunc(r.parentColumn, func(name string) bool { return strings.EqualFold(name, c.Name) })
+		return !c.key && slices.ContainsFunc(r.parentColumn, func(name string) bool { return strings.EqualFold(name, c.Name) })
 	}) {
 		return ""
 	}

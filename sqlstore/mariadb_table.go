@@ -78,13 +78,7 @@ func (tx *mariadbTx) describe(ctx context.Context, declared Table) (*table, erro
 	if err != nil {
 		return nil, contextError(ctx, err)
 	}
-	if declared.Key == "" {
-		if len(primary) != 1 {
-			return nil, fmt.Errorf("the primary key has %d columns: name the one that is unique in Table.Key", len(primary))
-		}
-		declared.Key = primary[0]
-	}
-	if err := t.declare(declared, columns); err != nil {
+	if err := t.declare(declared, columns, primary); err != nil {
 		return nil, err
 	}
 	for _, c := range columns {
@@ -92,25 +86,28 @@ func (tx *mariadbTx) describe(ctx context.Context, declared Table) (*table, erro
 			t.my.keep = append(t.my.keep, c.quoted)
 		}
 	}
-	for i, c := range t.columns {
-		if err := c.settleMariaDB(i == t.key); err != nil {
+	for _, c := range t.columns {
+		if err := c.settleMariaDB(); err != nil {
 			return nil, fmt.Errorf("column %q: %w", c.Name, err)
 		}
 	}
-	key := t.keyColumn()
-	if !slices.Contains(unique, key.Name) {
-		return nil, fmt.Errorf("the key column %q is not unique by itself: it needs a unique index on it alone, and on the whole of it", key.Name)
+	if !t.unique(unique) {
+		return nil, t.notUnique(", not on a prefix of it")
 	}
-	t.order = key.quoted
-	if !key.my.exactKey() {
-		t.order = key.my.bytes(key.quoted)
+	var order []string
+	for _, key := range t.keyColumns() {
+		by := key.quoted
+		if !key.my.exactKey() {
+			by = key.my.bytes(by)
+		}
+		order = append(order, by)
 	}
+	t.order = strings.Join(order, ", ")
 	return t, nil
 }
 
-// keys returns the columns of the primary key, and those that are unique by
-// themselves.
-func (tx *mariadbTx) keys(ctx context.Context, t *table) (primary, unique []string, err error) {
+// keys returns the columns of the primary key, and those of each unique index.
+func (tx *mariadbTx) keys(ctx context.Context, t *table) (primary []string, unique [][]string, err error) {
 	rows, err := tx.conn.QueryContext(ctx, `SELECT INDEX_NAME, COALESCE(COLUMN_NAME, ''), SUB_PART IS NOT NULL FROM information_schema.STATISTICS
 		WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND NON_UNIQUE = 0 ORDER BY INDEX_NAME, SEQ_IN_INDEX`, t.my.schema, t.plain)
 	if err != nil {
@@ -128,8 +125,8 @@ func (tx *mariadbTx) keys(ctx context.Context, t *table) (primary, unique []stri
 		parts[index] = parts[index] || part
 	}
 	for index, names := range columns {
-		if len(names) == 1 && !parts[index] {
-			unique = append(unique, names[0])
+		if !parts[index] {
+			unique = append(unique, names)
 		}
 	}
 	return columns["PRIMARY"], unique, rows.Err()
@@ -243,13 +240,18 @@ func (c mariadbColumn) exactKey() bool {
 	return !c.text() || c.collation == "utf8mb4_nopad_bin"
 }
 
+// likeStored returns the expression of a text as the column compares it.
+func (c mariadbColumn) likeStored(value string) string {
+	return "CONVERT(" + value + " USING " + c.charset + ") COLLATE " + c.collation
+}
+
 // bytes returns the expression of the bytes of a text of the column in UTF-8.
 func (c mariadbColumn) bytes(value string) string {
 	return "CAST(CONVERT(" + value + " USING utf8mb4) AS BINARY)"
 }
 
 // settleMariaDB works out what a column holds and how it is read.
-func (c *column) settleMariaDB(key bool) error {
+func (c *column) settleMariaDB() error {
 	my := &c.my
 	var kind Kind
 	c.read = c.quoted
@@ -294,7 +296,7 @@ func (c *column) settleMariaDB(key bool) error {
 	default:
 		return fmt.Errorf("there is no JSON for %s: exclude it", c.declared)
 	}
-	if key {
+	if c.key {
 		switch {
 		case c.OmitNull:
 			return errors.New("a key cannot be left out")

@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -93,18 +92,18 @@ func (w *writer) remove(ctx context.Context, t *table, keys []string) error {
 		for _, key := range keys {
 			w.overwritten(t, key)
 		}
-		err = w.in(ctx, t, keys, "SELECT "+t.keyColumn().read+" FROM "+t.name, "", func(s *sql.Stmt, args []any) error {
+		err = w.in(ctx, t, keys, "SELECT "+t.selectedKey+" FROM "+t.name, "", func(s *sql.Stmt, args []any) error {
 			rows, err := s.QueryContext(ctx, args...)
 			if err != nil {
 				return err
 			}
 			defer rows.Close()
+			row := newKey(t)
 			for rows.Next() {
-				var cell any
-				if err := rows.Scan(&cell); err != nil {
+				if err := rows.Scan(row.dest...); err != nil {
 					return err
 				}
-				key, err := w.dialect.keyText(t.keyColumn(), cell)
+				key, err := row.key(w.dialect)
 				if err != nil {
 					return err
 				}
@@ -242,11 +241,10 @@ func (w *writer) settleReferences(ctx context.Context, t *table, keys []string) 
 func (w *writer) refer(ctx context.Context, t *table, keys []string) (alive bool, err error) {
 	var args []any
 	for _, key := range keys {
-		arg, ok := w.dialect.keyArg(t.keyColumn(), key)
-		if !ok {
-			return false, errors.New("a key that the column cannot hold")
+		if args, _, err = t.keyArgs(w.dialect, args, key); err != nil {
+			return false, err
 		}
-		args = append(append(args, arg), w.waiting[t].references[key]...)
+		args = append(args, w.waiting[t].references[key]...)
 	}
 	return w.tx.attempt(ctx, func() error {
 		s, err := w.stmt(ctx, w.dialect.(stepwise).update(t, t.loose, len(keys)))

@@ -74,7 +74,7 @@ func unquote(ident string) string {
 	return strings.ReplaceAll(ident[1:len(ident)-1], `""`, `"`)
 }
 
-func (tx *postgresTx) members(ctx context.Context, t *table, _ []*column) ([]member, error) {
+func (tx *postgresTx) members(ctx context.Context, t *table) ([]member, error) {
 	// What is below a domain counts, as in columns. Other encodings have characters
 	// that are two of Unicode.
 	rows, err := tx.conn.QueryContext(ctx, `WITH RECURSIVE types AS (

@@ -41,15 +41,14 @@ func (tx *postgresTx) touch(ctx context.Context, tables []*table) error {
 		// A row may refer to itself.
 		unless := " AND NOT EXISTS (SELECT FROM " + r.name + " AS c WHERE " + r.join("c", r.parentName)
 		if r.table == r.parent {
-			key := r.table.keyColumn().quoted
-			unless += " AND c." + key + " <> " + r.name + "." + key
+			unless += " AND (" + r.table.keyNames("c.") + ") <> (" + r.table.keyNames(r.name+".") + ")"
 		}
 		r.parent.unless += unless + ")"
 		r.parent.referrers = append(r.parent.referrers, fmt.Sprintf("%q", r.plain))
 		var loose []*column
 		for _, number := range r.numbers {
 			at := slices.IndexFunc(r.table.columns, func(c *column) bool { return c.pg.attnum == number })
-			if at < 0 || at == r.table.key || !r.table.columns[at].pg.nullable || r.table.columns[at].defaultSlot >= 0 {
+			if at < 0 || r.table.columns[at].key || !r.table.columns[at].pg.nullable || r.table.columns[at].defaultSlot >= 0 {
 				if !r.simple {
 					loose = nil
 					break
@@ -118,20 +117,16 @@ func (tx *postgresTx) references(ctx context.Context) error {
 func (tx *postgresTx) dangling(ctx context.Context, err error) error {
 	var named []string
 	for _, r := range tx.refs {
-		row := "'a row'"
-		if r.table != nil {
-			row = "c." + r.table.keyColumn().quoted + "::text"
-		}
+		key := r.table.keyTexts("c.", "::text")
 		set := "c." + strings.Join(r.columns, " IS NOT NULL AND c.") + " IS NOT NULL"
-		rows, e := tx.conn.QueryContext(ctx, "SELECT "+row+" FROM "+r.name+" AS c WHERE "+set+
+		rows, e := tx.conn.QueryContext(ctx, "SELECT "+strings.Join(key, ", ")+" FROM "+r.name+" AS c WHERE "+set+
 			" AND NOT EXISTS (SELECT FROM "+r.parentName+" AS p WHERE "+r.join("c", "p")+") ORDER BY 1 LIMIT 11")
 		if e != nil {
 			return err
 		}
 		var keys []string
 		for rows.Next() {
-			var key string
-			if rows.Scan(&key) == nil {
+			if key, err := scanKey(rows, len(key)); err == nil {
 				keys = append(keys, key)
 			}
 		}

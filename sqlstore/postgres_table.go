@@ -3,9 +3,9 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -21,6 +21,7 @@ type (
 		array     bool   // of values that JSON has a form for
 		nullable  bool
 		collated  bool   // texts that differ may be the same
+		collation string // quoted, empty where there can be none
 		generated string // "a" for GENERATED ALWAYS AS IDENTITY
 		write     string // the expression that makes a value of the text in v.cN
 	}
@@ -64,28 +65,26 @@ func (tx *postgresTx) describe(ctx context.Context, declared Table) (*table, err
 	if err != nil {
 		return nil, contextError(ctx, err)
 	}
-	if declared.Key == "" {
-		if len(primary) != 1 {
-			return nil, fmt.Errorf("the primary key has %d columns: name the one that is unique in Table.Key", len(primary))
-		}
-		declared.Key = primary[0]
-	}
-	if err := t.declare(declared, columns); err != nil {
+	if err := t.declare(declared, columns, primary); err != nil {
 		return nil, err
 	}
 	for i, c := range t.columns {
-		if err := c.settle(t, i); err != nil {
+		if err := c.settle(i); err != nil {
 			return nil, fmt.Errorf("column %q: %w", c.Name, err)
 		}
 	}
-	key := t.keyColumn()
-	if !slices.Contains(unique, key.Name) {
-		return nil, fmt.Errorf("the key column %q is not unique by itself: it needs a unique index, on it alone and not DEFERRABLE", key.Name)
+	if !t.unique(unique) {
+		return nil, t.notUnique(", not DEFERRABLE")
 	}
-	t.order = t.name + "." + key.quoted
-	if key.pg.text() {
-		t.order += ` COLLATE "C"`
+	var order []string
+	for _, key := range t.keyColumns() {
+		by := t.name + "." + key.quoted
+		if key.pg.text() {
+			by += ` COLLATE "C"`
+		}
+		order = append(order, by)
 	}
+	t.order = strings.Join(order, ", ")
 	return t, nil
 }
 
@@ -98,7 +97,7 @@ func (tx *postgresTx) columns(ctx context.Context, t *table) (columns []*column,
 		SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), coalesce(pg_get_expr(d.adbin, d.adrelid), ''), a.attnum::int8, NOT a.attnotnull, a.attidentity::text,
 			b.typname::text, y.modifier >= 0,
 			coalesce(b.typcategory = 'A' AND b.typlen = -1 AND e.typtype IN ('b', 'e', 'r') AND e.typcategory <> 'A' AND (e.oid < 16384 OR e.typtype = 'e') AND e.typname NOT IN ('json', 'jsonb', 'bytea', 'xml'), false),
-			coalesce(NOT l.collisdeterministic, false)
+			coalesce(NOT l.collisdeterministic, false), coalesce((SELECT quote_ident(nspname) FROM pg_namespace WHERE oid = l.collnamespace)||'.'||quote_ident(l.collname), '')
 		FROM pg_attribute a JOIN types y USING (attnum) JOIN pg_type b ON b.oid = y.type AND b.typtype <> 'd' LEFT JOIN pg_type e ON e.oid = b.typelem
 			LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum LEFT JOIN pg_collation l ON l.oid = a.attcollation
 		WHERE a.attrelid = $1::text::oid AND a.attgenerated = '' ORDER BY a.attnum`, strconv.FormatInt(t.pg.oid, 10))
@@ -108,7 +107,7 @@ func (tx *postgresTx) columns(ctx context.Context, t *table) (columns []*column,
 	defer rows.Close()
 	for rows.Next() {
 		c := &column{}
-		err := rows.Scan(&c.Name, &c.declared, &c.def, &c.pg.attnum, &c.pg.nullable, &c.pg.generated, &c.pg.base, &c.pg.modified, &c.pg.array, &c.pg.collated)
+		err := rows.Scan(&c.Name, &c.declared, &c.def, &c.pg.attnum, &c.pg.nullable, &c.pg.generated, &c.pg.base, &c.pg.modified, &c.pg.array, &c.pg.collated, &c.pg.collation)
 		if err != nil {
 			return nil, err
 		}
@@ -122,28 +121,32 @@ func (tx *postgresTx) columns(ctx context.Context, t *table) (columns []*column,
 	return columns, rows.Err()
 }
 
-// keys returns the columns of the primary key, and those that are unique by
-// themselves.
-func (tx *postgresTx) keys(ctx context.Context, t *table) (primary, unique []string, err error) {
-	rows, err := tx.conn.QueryContext(ctx, `SELECT a.attname::text, i.indisprimary, i.indnkeyatts = 1 AND i.indimmediate AND i.indisvalid
-		FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts-1])
-		WHERE i.indrelid = $1::text::oid AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL
-		ORDER BY array_position(i.indkey, a.attnum)`, strconv.FormatInt(t.pg.oid, 10))
+// keys returns the columns of the primary key, and those of each unique index.
+func (tx *postgresTx) keys(ctx context.Context, t *table) (primary []string, unique [][]string, err error) {
+	// To an index with another collation than its column other keys are the same.
+	rows, err := tx.conn.QueryContext(ctx, `SELECT i.indisprimary, i.indimmediate AND i.indisvalid AND NOT EXISTS (
+				SELECT FROM unnest(i.indkey::int2[], i.indcollation::oid[]) WITH ORDINALITY k(attnum, coll, n) JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum WHERE n <= i.indnkeyatts AND coll <> a.attcollation),
+			(SELECT json_agg(a.attname ORDER BY n) FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, n) JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum WHERE n <= i.indnkeyatts)::text
+		FROM pg_index i WHERE i.indrelid = $1::text::oid AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL`, strconv.FormatInt(t.pg.oid, 10))
 	if err != nil {
 		return nil, nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var name string
-		var isPrimary, alone bool
-		if err := rows.Scan(&name, &isPrimary, &alone); err != nil {
+		var isPrimary, works bool
+		var list string
+		var names []string
+		if err := rows.Scan(&isPrimary, &works, &list); err != nil {
+			return nil, nil, err
+		}
+		if err := json.Unmarshal([]byte(list), &names); err != nil {
 			return nil, nil, err
 		}
 		if isPrimary {
-			primary = append(primary, name)
+			primary = names
 		}
-		if alone {
-			unique = append(unique, name)
+		if works {
+			unique = append(unique, names)
 		}
 	}
 	return primary, unique, rows.Err()
@@ -167,9 +170,9 @@ func (c pgColumn) textOf(value string) string {
 
 // settle works out what a column holds and how it is read and written. It is
 // number i of those of a record.
-func (c *column) settle(t *table, i int) error {
+func (c *column) settle(i int) error {
 	pg := &c.pg
-	if i == t.key {
+	if c.key {
 		switch {
 		case c.OmitNull:
 			return errors.New("a key cannot be left out")
@@ -181,7 +184,7 @@ func (c *column) settle(t *table, i int) error {
 			return fmt.Errorf("a key that is %s cannot be %v", c.declared, c.Kind)
 		}
 	}
-	if pg.generated == "a" && i != t.key {
+	if pg.generated == "a" && !c.key {
 		return errors.New("GENERATED ALWAYS AS IDENTITY it cannot be overwritten: exclude it, or make it BY DEFAULT")
 	}
 	kind := Text

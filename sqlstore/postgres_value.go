@@ -17,23 +17,46 @@ const notFromOne = "array"
 
 func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
-func (postgres) match(c *column, n int) string {
-	base := c.pg.base
-	if base == "varchar" {
-		base = "text"
-	}
-	if c.pg.integer() {
-		base = "int8"
-	}
+// match: a list of rows is looked up by the first column alone where that is the
+// same in all of them, and may be held against every row of the table. Joined with
+// arrays, each is looked up in the index.
+func (postgres) match(t *table, n int) string {
 	var b strings.Builder
-	b.WriteString(c.quoted + " IN (")
-	for i := range n {
-		if i > 0 {
+	list := func(c *column, first int) {
+		for i := range n {
+			if i > 0 {
+				b.WriteString(",")
+			}
+			fmt.Fprintf(&b, "$%d::%s", first+i*len(t.keys), c.pg.keyType())
+		}
+	}
+	if len(t.keys) == 1 {
+		c := t.columns[t.keys[0]]
+		b.WriteString(c.quoted + " IN (")
+		list(c, 1)
+		return b.String() + ")"
+	}
+	b.WriteString("(" + t.keyNames("") + ") IN (SELECT * FROM unnest(")
+	for part, c := range t.keyColumns() {
+		if part > 0 {
 			b.WriteString(",")
 		}
-		fmt.Fprintf(&b, "$%d::%s", i+1, base)
+		b.WriteString("ARRAY[")
+		list(c, part+1)
+		b.WriteString("]")
 	}
-	return b.String() + ")"
+	return b.String() + "))"
+}
+
+// keyType is the type that a key is looked up as.
+func (c pgColumn) keyType() string {
+	switch {
+	case c.integer():
+		return "int8"
+	case c.base == "varchar":
+		return "text"
+	}
+	return c.base
 }
 
 // values returns a FROM item v with rows of arguments, whose columns are named
@@ -78,31 +101,42 @@ func (d postgres) upsert(t *table, set []*column, rows int) string {
 		names = append(names, c.quoted)
 		exprs = append(exprs, c.pg.write)
 	}
-	for i, c := range t.columns {
+	for _, c := range t.columns {
 		switch {
-		case i == t.key:
+		case c.key:
 		case slices.Contains(set, c):
 			update = append(update, c.quoted+"=excluded."+c.quoted)
 		default:
 			update = append(update, c.quoted+"=DEFAULT")
 		}
 	}
+	// Another index of the same columns does not count.
+	var key []string
+	for _, c := range t.keyColumns() {
+		name := c.quoted
+		if c.pg.collation != "" {
+			name += " COLLATE " + c.pg.collation
+		}
+		key = append(key, name)
+	}
 	do := "NOTHING"
 	if len(update) > 0 {
 		do = "UPDATE SET " + strings.Join(update, ",")
 	}
 	return "INSERT INTO " + t.name + " (" + strings.Join(names, ",") + ") OVERRIDING SYSTEM VALUE SELECT " + strings.Join(exprs, ",") +
-		" FROM " + d.values(t, set, rows) + " ON CONFLICT (" + t.keyColumn().quoted + ") DO " + do
+		" FROM " + d.values(t, set, rows) + " ON CONFLICT (" + strings.Join(key, ",") + ") DO " + do
 }
 
 func (d postgres) update(t *table, set []*column, rows int) string {
-	var update []string
+	var update, same []string
 	for _, c := range set {
 		update = append(update, c.quoted+"="+c.pg.write)
 	}
-	key := t.keyColumn()
-	return "UPDATE " + t.name + " SET " + strings.Join(update, ",") + " FROM " + d.values(t, append([]*column{key}, set...), rows) +
-		" WHERE " + t.name + "." + key.quoted + " = " + key.pg.write
+	for _, c := range t.keyColumns() {
+		same = append(same, t.name+"."+c.quoted+" = "+c.pg.write)
+	}
+	return "UPDATE " + t.name + " SET " + strings.Join(update, ",") + " FROM " + d.values(t, append(t.keyColumns(), set...), rows) +
+		" WHERE " + strings.Join(same, " AND ")
 }
 
 func (postgres) append(dst []byte, c *column, v any) ([]byte, error) {

@@ -80,10 +80,23 @@ type row struct {
 	t     *table
 	cells []any
 	dest  []any
+	keys  []int // where the key is among the cells
 }
 
-func newRow(t *table) *row {
-	r := &row{t: t, cells: make([]any, len(t.columns)), dest: make([]any, len(t.columns))}
+// newRow returns one for all columns.
+func newRow(t *table) *row { return scanned(t, len(t.columns), t.keys) }
+
+// newKey returns one for the columns of the key alone.
+func newKey(t *table) *row {
+	keys := make([]int, len(t.keys))
+	for part := range keys {
+		keys[part] = part
+	}
+	return scanned(t, len(keys), keys)
+}
+
+func scanned(t *table, columns int, keys []int) *row {
+	r := &row{t: t, cells: make([]any, columns), dest: make([]any, columns), keys: keys}
 	for i := range r.cells {
 		r.dest[i] = &r.cells[i]
 	}
@@ -96,9 +109,8 @@ func (r *row) scan(d Dialect, rows *sql.Rows, buf []byte) (key string, _ []byte,
 	if err := rows.Scan(r.dest...); err != nil {
 		return "", buf, fmt.Errorf("read %s: %w", t.collection, err)
 	}
-	key, err = d.keyText(t.keyColumn(), r.cells[t.key])
-	if err != nil {
-		return "", buf, t.fail("", t.keyColumn(), err)
+	if key, err = r.key(d); err != nil {
+		return "", buf, err
 	}
 	if t.value >= 0 {
 		c := t.columns[t.value]

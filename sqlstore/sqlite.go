@@ -279,7 +279,7 @@ func (tx *sqliteTx) action(ctx context.Context, v violation, tables []*table) (s
 		}
 		set = append(set, quote(from)+"=NULL")
 		// A record keeps its key, and what is not in records is not changed.
-		if parent != nil && slices.ContainsFunc(parent.columns, func(c *column) bool { return c != parent.keyColumn() && strings.EqualFold(c.Name, to) }) {
+		if parent != nil && slices.ContainsFunc(parent.columns, func(c *column) bool { return !c.key && strings.EqualFold(c.Name, to) }) {
 			return "", nil
 		}
 	}
@@ -329,8 +329,8 @@ func (tx *sqliteTx) words(ctx context.Context, v violation, tables []*table) str
 		row = fmt.Sprintf("row %d", v.row.Int64)
 	}
 	if t, rowid := declared(tables, v.table), tx.rowid(ctx, v.table); t != nil && v.row.Valid && rowid != "" {
-		var key string
-		err := tx.conn.QueryRowContext(ctx, "SELECT CAST("+t.keyColumn().quoted+" AS TEXT) FROM "+t.name+" WHERE "+rowid+" = ?", v.row.Int64).Scan(&key)
+		texts := t.keyTexts("CAST(", " AS TEXT)")
+		key, err := scanKey(tx.conn.QueryRowContext(ctx, "SELECT "+strings.Join(texts, ", ")+" FROM "+t.name+" WHERE "+rowid+" = ?", v.row.Int64), len(texts))
 		if err == nil {
 			row = strconv.Quote(key)
 		}
@@ -394,22 +394,16 @@ func (tx *sqliteTx) describe(ctx context.Context, declared Table) (*table, error
 	if err != nil {
 		return nil, contextError(ctx, err)
 	}
-	if declared.Key == "" {
-		if len(primary) != 1 {
-			return nil, fmt.Errorf("the primary key has %d columns: name the one that is unique in Table.Key", len(primary))
-		}
-		declared.Key = primary[0]
-	}
-	if err := t.declare(declared, columns); err != nil {
+	if err := t.declare(declared, columns, primary); err != nil {
 		return nil, err
 	}
-	for i, c := range t.columns {
-		if err := d.kind(c, i == t.key); err != nil {
+	for _, c := range t.columns {
+		if err := d.kind(c); err != nil {
 			return nil, fmt.Errorf("column %q: %w", c.Name, err)
 		}
 		c.read = d.read(c)
 	}
-	t.order = t.keyColumn().quoted
+	t.order = t.keyNames("")
 	if err := d.unique(ctx, tx.conn, t, primary); err != nil {
 		return nil, contextError(ctx, err)
 	}
@@ -434,7 +428,10 @@ func (sqlite) columns(ctx context.Context, conn *sql.Conn, name string, strict b
 			continue
 		}
 		if pk > 0 {
-			primary = append(primary, c.Name)
+			for len(primary) < pk {
+				primary = append(primary, "")
+			}
+			primary[pk-1] = c.Name
 		}
 		if strings.EqualFold(c.def, "NULL") {
 			c.def = ""
@@ -448,8 +445,8 @@ func (sqlite) columns(ctx context.Context, conn *sql.Conn, name string, strict b
 }
 
 // kind settles what a column holds.
-func (sqlite) kind(c *column, key bool) error {
-	if key {
+func (sqlite) kind(c *column) error {
+	if c.key {
 		switch {
 		case c.Kind != Auto && c.Kind != Text && c.Kind != Integer:
 			return fmt.Errorf("a key cannot be %v", c.Kind)
@@ -492,42 +489,51 @@ func (sqlite) kind(c *column, key bool) error {
 // unique makes sure that the key finds one row, and that keys are compared byte
 // by byte.
 func (sqlite) unique(ctx context.Context, conn *sql.Conn, t *table, primary []string) error {
-	key := t.keyColumn()
-	rows, err := conn.QueryContext(ctx, `SELECT l.origin, min(x.name), min(x.coll), count(*) FROM pragma_index_list(?) l, pragma_index_xinfo(l.name) x
-		WHERE l."unique" AND NOT l.partial AND x.key GROUP BY l.name`, t.plain)
+	rows, err := conn.QueryContext(ctx, `SELECT l.name, l.origin, coalesce(x.name, ''), x.coll <> 'BINARY' FROM pragma_index_list(?) l, pragma_index_xinfo(l.name) x
+		WHERE l."unique" AND NOT l.partial AND x.key`, t.plain)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	// A rowid that is the primary key has no index.
-	rowid := len(primary) == 1 && primary[0] == key.Name
-	collated := false
+	rowid := primary
+	columns, collated := map[string][]string{}, map[string]bool{} // by index
 	for rows.Next() {
-		var origin, collation string
-		var name sql.NullString // none in an index on an expression
-		var columns int
-		if err := rows.Scan(&origin, &name, &collation, &columns); err != nil {
+		var index, origin, name string // name is empty in an index on an expression
+		var collates bool
+		if err := rows.Scan(&index, &origin, &name, &collates); err != nil {
 			return err
 		}
 		if origin == "pk" {
-			rowid = false
+			rowid = nil
 		}
-		if columns == 1 && name.String == key.Name {
-			if collation == "BINARY" {
-				return nil
-			}
-			collated = true
+		columns[index] = append(columns[index], name)
+		collated[index] = collated[index] || collates
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}
+	for _, c := range t.keyColumns() {
+		// No index need have the collation of the column.
+		var same bool
+		err := conn.QueryRowContext(ctx, "SELECT x IN ('A', 'a ', 'á') FROM (SELECT "+c.quoted+" AS x FROM "+t.name+" WHERE 0 UNION ALL SELECT 'a')").Scan(&same)
+		if err != nil {
+			return err
+		}
+		if same && c.Kind != Integer {
+			return fmt.Errorf("the key column %q has a collation: different keys may be the same to it", c.Name)
 		}
 	}
-	switch {
-	case rows.Err() != nil:
-		return rows.Err()
-	case rowid:
-		return nil
-	case collated:
-		return fmt.Errorf("the key column %q has a collation: different keys may be the same to it", key.Name)
+	exact := [][]string{rowid}
+	for index, names := range columns {
+		if !collated[index] {
+			exact = append(exact, names)
+		}
 	}
-	return fmt.Errorf("the key column %q is not unique by itself: it needs a unique index", key.Name)
+	if !t.unique(exact) {
+		return t.notUnique(", with the collation BINARY")
+	}
+	return nil
 }
 
 // tagged says that text is read with a letter before it. Some drivers make times
@@ -551,8 +557,32 @@ func (sqlite) read(c *column) string {
 	return c.quoted
 }
 
-func (sqlite) match(c *column, n int) string {
-	return c.quoted + " IN (?" + strings.Repeat(",?", n-1) + ")"
+// conflict returns what a row conflicts with that has the same key, but not with
+// another index on it that has a collation. A rowid has none.
+func (t *table) conflict() string {
+	var names []string
+	for _, c := range t.keyColumns() {
+		name := c.quoted
+		if c.Kind != Integer {
+			name += " COLLATE BINARY"
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// match: SQLite looks up none of a list of rows in an index, but each of
+// alternatives.
+func (sqlite) match(t *table, n int) string {
+	if len(t.keys) == 1 {
+		return t.keyNames("") + " IN (?" + strings.Repeat(",?", n-1) + ")"
+	}
+	var is []string
+	for _, c := range t.keyColumns() {
+		is = append(is, c.quoted+"=?")
+	}
+	one := strings.Join(is, " AND ")
+	return "(" + one + strings.Repeat(" OR "+one, n-1) + ")"
 }
 
 func (sqlite) upsert(t *table, set []*column, rows int) string {
@@ -569,9 +599,9 @@ func (sqlite) upsert(t *table, set []*column, rows int) string {
 		values += "?"
 	}
 	values += ")"
-	for i, c := range t.columns {
+	for _, c := range t.columns {
 		switch {
-		case i == t.key:
+		case c.key:
 		case isSet[c]:
 			update = append(update, c.quoted+"=excluded."+c.quoted)
 		default:
@@ -584,7 +614,7 @@ func (sqlite) upsert(t *table, set []*column, rows int) string {
 	}
 	b.WriteString(insert + t.name + " (" + strings.Join(names, ",") + ") VALUES " + values)
 	b.WriteString(strings.Repeat(","+values, rows-1))
-	b.WriteString(" ON CONFLICT (" + t.keyColumn().quoted + ") DO ")
+	b.WriteString(" ON CONFLICT (" + t.conflict() + ") DO ")
 	if len(update) == 0 {
 		b.WriteString("NOTHING")
 	} else {

@@ -95,7 +95,7 @@ func (tx *sqliteTx) linksOf(ctx context.Context, t *table, tables []*table) (lin
 	return links, rows.Err()
 }
 
-func (tx *sqliteTx) members(ctx context.Context, t *table, key []*column) ([]member, error) {
+func (tx *sqliteTx) members(ctx context.Context, t *table) ([]member, error) {
 	var strict bool
 	err := tx.conn.QueryRowContext(ctx, `SELECT strict FROM pragma_table_list WHERE schema = 'main' AND name = ?`, t.plain).Scan(&strict)
 	if err != nil {
@@ -116,14 +116,14 @@ func (tx *sqliteTx) members(ctx context.Context, t *table, key []*column) ([]mem
 	}
 	var members []member
 	for _, c := range t.columns {
-		members = append(members, member{SQLite.(sqlite).jsonType(c, strict, slices.Contains(key, c)), !notNull[c.Name]})
+		members = append(members, member{SQLite.(sqlite).jsonType(c, strict), !notNull[c.Name]})
 	}
 	return members, errors.Join(rows.Err(), rows.Close())
 }
 
 // jsonType returns what append writes of what the column can hold: of any type, if
 // the table is not STRICT.
-func (sqlite) jsonType(c *column, strict, key bool) jsonType {
+func (sqlite) jsonType(c *column, strict bool) jsonType {
 	switch c.Kind {
 	case Text:
 		return typed("string")
@@ -143,7 +143,7 @@ func (sqlite) jsonType(c *column, strict, key bool) jsonType {
 	switch {
 	case c.affinity == text:
 		types = append(types, "string")
-	case key, strict && c.affinity == numeric:
+	case c.key, strict && c.affinity == numeric:
 		types = append(types, "integer")
 	default:
 		types = append(types, "number")

@@ -7,6 +7,7 @@
 //		Dialect: sqlstore.SQLite,
 //		Tables: []sqlstore.Table{
 //			{Collection: "servers"},
+//			{Collection: "members", Key: "user_id,group_id"},
 //			{Collection: "settings", Key: "name", Value: "value"},
 //			{Collection: "users", Exclude: []string{"last_seen"}},
 //		},
@@ -22,7 +23,8 @@
 // A row of a table is a record of a List collection: an object with one member
 // for each column, in the order of the table. A column that is added to the
 // table later is in the next backup without a change here. Generated columns
-// are left out, and so are those in [Table.Exclude].
+// are left out, and so are those in [Table.Exclude]. Its key is the text of a
+// column, or, where the key has several, the JSON array of their texts.
 //
 // What is read goes back as it was, or not at all. A value that JSON cannot hold
 // (text that is not UTF-8, an infinite number, a blob in a column that does not
@@ -77,8 +79,8 @@
 // it are an error.
 //
 // A table may be in another schema: "schema.table". Names are case-sensitive.
-// Keys are text, integers or uuid; records come in the order of their bytes or
-// numbers.
+// Columns of a key are text, integers or uuid; records come in the order of their
+// bytes or numbers.
 //
 // Integers, numeric and floating-point numbers are numbers with all their digits,
 // json and jsonb are embedded (jsonb has an order of members and a form of numbers
@@ -93,13 +95,14 @@
 //
 // Explicit values of serial and identity columns are stored. Their sequences are
 // then set to go on behind the last, never back; they stay there if the commit
-// fails. An identity column that is GENERATED ALWAYS can only be the key.
+// fails. An identity column that is GENERATED ALWAYS can only be the key, or one of
+// its columns.
 //
 // Constraints that are DEFERRABLE are deferred, unique ones too. Where a foreign
 // key is not, a record that a row of a declared table still refers to is deleted
 // at the end, and a reference that comes before what it refers to is NULL until
-// then. If its column is NOT NULL, declare it in Refs of the [backup.App], or
-// make it DEFERRABLE. To tables that are not declared the database does, at each
+// then. If its columns are NOT NULL, as those of a key are, declare it in Refs of
+// the [backup.App], or make it DEFERRABLE. To tables that are not declared the database does, at each
 // step, what their foreign keys say.
 //
 // # MariaDB
@@ -115,10 +118,10 @@
 // and DELETE on them, and SELECT on the tables with a foreign key to or from them:
 // a foreign key that the user cannot see is not checked.
 //
-// A table may be in another database: "database.table". Keys are text, VARBINARY,
-// integers or UUID, and are exact whatever the collation is. A record whose key
-// is the same as another's to the collation of the column ("a" and "A", or "a "
-// where it pads) is refused. VARBINARY, and the collation utf8mb4_nopad_bin, hold
+// A table may be in another database: "database.table". Columns of a key are text,
+// VARBINARY, integers or UUID, and are exact whatever the collation is. A record
+// whose key is the same as another's to the collations of the columns ("a" and "A",
+// or "a " where it pads) is refused. VARBINARY, and the collation utf8mb4_nopad_bin, hold
 // keys of all kinds, and need no sort to be read in order.
 //
 // Numbers are numbers with all their digits, BIT(n) and YEAR too. TINYINT(1), which
@@ -196,9 +199,14 @@ type Table struct {
 	// Name is the name of the table. Empty means that of the collection.
 	Name string
 
-	// Key is the column with the identity of a record. It must be unique in the
-	// table by itself and compare byte by byte. Empty means the primary key.
-	// In a List collection the record has it as a member too.
+	// Key is the column with the identity of a record. In a List collection it may
+	// be several with commas between them, "user_id,group_id", in the order of the
+	// Key of the [backup.Collection]. Empty means the primary key, in its own order.
+	//
+	// The columns must be unique in the table together, by an index on them alone,
+	// and compare byte by byte. NULL in one of them is an error. In a List the record
+	// has them as members too. A column with a comma in its name can only be named
+	// as the single one.
 	Key string
 
 	// Value, if not empty, makes the table a Map collection: Key is the name of
@@ -268,8 +276,9 @@ type Dialect interface {
 	// on, or keeps other writers out.
 	begin(ctx context.Context, conn *sql.Conn, write bool) (transaction, error)
 
-	// match returns the condition that the key c is one of n arguments.
-	match(c *column, n int) string
+	// match returns the condition that the key is one of n, whose values are the
+	// arguments.
+	match(t *table, n int) string
 
 	// upsert returns the statement that inserts rows with the columns set, or
 	// overwrites the whole of those that exist.
@@ -284,8 +293,8 @@ type Dialect interface {
 	append(dst []byte, c *column, v any) ([]byte, error)
 	bind(c *column, json string) (any, error)
 
-	// keyText is the identity of a row with the key v, and keyArg what is stored
-	// for an identity: false if no row can have it.
+	// keyText is the text of a key that is v, and keyArg what is stored for a text:
+	// false if no row can have it.
 	keyText(c *column, v any) (string, error)
 	keyArg(c *column, key string) (any, bool)
 
@@ -309,7 +318,7 @@ type transaction interface {
 	// between tables, and members what the columns of a table are in a record.
 	others(ctx context.Context, tables []*table, exclude []string) ([]string, error)
 	links(ctx context.Context, tables []*table) ([]link, error)
-	members(ctx context.Context, t *table, key []*column) ([]member, error)
+	members(ctx context.Context, t *table) ([]member, error)
 
 	// touch is called before the first change of any of the tables.
 	touch(ctx context.Context, tables []*table) error

@@ -16,14 +16,15 @@ type table struct {
 	name       string    // quoted
 	plain      string    // as it is in the database
 	columns    []*column // those of a record, in the order of the table
-	key        int       // index in columns
+	keys       []int     // indexes in columns of those that are the key, in its order
 	value      int       // index of the value of a Map, -1 for a List
 	resolves   bool      // a constraint may have an ON CONFLICT clause, which would drop rows silently
 
-	order    string         // the expression that rows are read in the order of
-	selected string         // the columns to read: "a", "b"
-	index    map[string]int // columns by the name of their member
-	defaults int            // how many columns have one
+	order       string         // the expressions that rows are read in the order of
+	selected    string         // the columns to read: "a", "b"
+	selectedKey string         // those of the key
+	index       map[string]int // columns by the name of their member
+	defaults    int            // how many columns have one
 
 	// What a database that looks at foreign keys at each step makes necessary.
 	unless    string    // " AND …": rows that must not be deleted yet
@@ -42,6 +43,7 @@ type column struct {
 	declared string // type, in capitals
 	affinity affinity
 	def      string // the SQL of its default, empty for NULL
+	key      bool   // part of the key
 	lone     bool   // the value of a Map
 	read     string // the expression that reads it exactly as it is stored
 
@@ -53,16 +55,14 @@ type column struct {
 	defaultSlot int    // numbers the columns with a default, -1 for one without
 }
 
-func (t *table) keyColumn() *column { return t.columns[t.key] }
-
 // prepare works out what is needed again and again.
 func (t *table) prepare() error {
 	t.index = map[string]int{}
-	var exprs []string
+	var exprs, keys []string
 	for i, c := range t.columns {
 		exprs = append(exprs, c.read)
 		c.defaultSlot = -1
-		if c.def != "" && !c.OmitNull && i != t.key {
+		if c.def != "" && !c.OmitNull && !c.key {
 			c.defaultSlot = t.defaults
 			t.defaults++
 		}
@@ -78,12 +78,16 @@ func (t *table) prepare() error {
 		t.index[c.Field] = i
 	}
 	t.selected = strings.Join(exprs, ", ")
+	for _, c := range t.keyColumns() {
+		keys = append(keys, c.read)
+	}
+	t.selectedKey = strings.Join(keys, ", ")
 	return nil
 }
 
 // declare applies what the host says about the columns of the table, which come
-// as the database has them.
-func (t *table) declare(d Table, columns []*column) error {
+// as the database has them, and so do the names of those in the primary key.
+func (t *table) declare(d Table, columns []*column, primary []string) error {
 	find := func(name string) int {
 		if i := slices.IndexFunc(columns, func(c *column) bool { return c.Name == name }); i >= 0 {
 			return i
@@ -109,29 +113,39 @@ func (t *table) declare(d Table, columns []*column) error {
 		}
 		excluded[i] = true
 	}
-	key, value := find(d.Key), -1
-	if key < 0 {
-		return fmt.Errorf("there is no key column %q", d.Key)
+	names, err := d.declaredKey(primary, func(name string) bool { return name != "" && find(name) >= 0 })
+	if err != nil {
+		return err
 	}
-	if excluded[key] {
-		return fmt.Errorf("the key column %q is excluded", d.Key)
+	keys, value := make([]int, len(names)), -1
+	for part, name := range names {
+		i := find(name)
+		switch {
+		case i < 0:
+			return fmt.Errorf("there is no key column %q that is not generated", name)
+		case excluded[i]:
+			return fmt.Errorf("the key column %q is excluded", name)
+		case columns[i].key:
+			return fmt.Errorf("the key has the column %q twice", name)
+		}
+		keys[part], columns[i].key = i, true
 	}
 	if d.Value != "" {
-		if value = find(d.Value); value < 0 || value == key {
+		if value = find(d.Value); value < 0 || columns[value].key {
 			return fmt.Errorf("there is no value column %q", d.Value)
 		}
 		columns[value].lone = true
 		columns[value].OmitNull = false
 	}
-	t.value = -1
+	t.keys, t.value = make([]int, len(keys)), -1
 	for i, c := range columns {
-		if excluded[i] && i != value || value >= 0 && i != key && i != value {
+		if excluded[i] && i != value || value >= 0 && i != value && !c.key {
 			continue
 		}
-		switch i {
-		case key:
-			t.key = len(t.columns)
-		case value:
+		if part := slices.Index(keys, i); part >= 0 {
+			t.keys[part] = len(t.columns)
+		}
+		if i == value {
 			t.value = len(t.columns)
 		}
 		t.columns = append(t.columns, c)

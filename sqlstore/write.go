@@ -16,10 +16,11 @@ import (
 )
 
 const (
-	// putRows and inKeys are how many rows or keys one statement takes at most:
-	// beyond that it is not faster any more.
+	// putRows and inKeys are how many rows or keys one statement takes at most, and
+	// inParts how many keys of several columns: beyond that it is not faster any more.
 	putRows = 64
 	inKeys  = 512
+	inParts = 128
 
 	// keptStmts are how many statements are kept from one Put to the next. There
 	// may be one for every combination of columns that records lack.
@@ -36,6 +37,7 @@ type writer struct {
 	puts    map[*table]map[string]*put
 
 	args    []any // of Lookup and Delete
+	key     []any // of the record at hand, as it is stored
 	values  []any // of the record at hand, by column
 	seen    []bool
 	mask    []byte
@@ -102,22 +104,22 @@ func (w *writer) Keys(ctx context.Context, collection string) iter.Seq2[string, 
 }
 
 func (w *writer) keys(ctx context.Context, t *table, yield func(string) bool) error {
-	rows, err := w.conn.QueryContext(ctx, "SELECT "+t.keyColumn().read+" FROM "+t.name)
+	rows, err := w.conn.QueryContext(ctx, "SELECT "+t.selectedKey+" FROM "+t.name)
 	if err != nil {
 		return fmt.Errorf("read the keys of %s: %w", t.collection, contextError(ctx, err))
 	}
 	defer rows.Close()
-	var cell any
+	row := newKey(t)
 	for rows.Next() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := rows.Scan(&cell); err != nil {
+		if err := rows.Scan(row.dest...); err != nil {
 			return fmt.Errorf("read the keys of %s: %w", t.collection, err)
 		}
-		key, err := w.dialect.keyText(t.keyColumn(), cell)
+		key, err := row.key(w.dialect)
 		if err != nil {
-			return t.fail("", t.keyColumn(), err)
+			return err
 		}
 		if w.goes(t, key) {
 			continue
@@ -201,29 +203,31 @@ func (w *writer) fail(err error) error {
 
 // in runs a statement on the rows with the given keys that also meets a condition.
 func (w *writer) in(ctx context.Context, t *table, keys []string, statement, and string, run func(*sql.Stmt, []any) error) error {
+	parts := len(t.keys)
 	most := min(inKeys, w.dialect.maxArgs())
+	if parts > 1 {
+		most = min(inParts, w.dialect.maxArgs()/(2*parts)) // some take each twice
+	}
 	for len(keys) > 0 {
 		n := min(most, len(keys))
 		args := w.args[:0]
 		for _, key := range keys[:n] {
-			if arg, ok := w.dialect.keyArg(t.keyColumn(), key); ok {
-				args = append(args, arg)
-			}
+			args, _, _ = t.keyArgs(w.dialect, args, key)
 		}
 		keys = keys[n:]
 		if len(args) == 0 {
 			continue
 		}
 		// Statements of a few sizes: the last key fills the places that are left.
-		size := min(most, 1<<bits.Len(uint(len(args)-1)))
-		for len(args) < size {
-			args = append(args, args[len(args)-1])
+		size := min(most, 1<<bits.Len(uint(len(args)/parts-1)))
+		for len(args) < size*parts {
+			args = append(args, args[len(args)-parts:]...)
 		}
-		if d, ok := w.dialect.(interface{ twice(*column) bool }); ok && d.twice(t.keyColumn()) {
-			args = append(args, args...)
+		if d, ok := w.dialect.(interface{ arguments(*table, []any) []any }); ok {
+			args = d.arguments(t, args)
 		}
 		w.args = args
-		s, err := w.stmt(ctx, statement+" WHERE "+w.dialect.match(t.keyColumn(), size)+and)
+		s, err := w.stmt(ctx, statement+" WHERE "+w.dialect.match(t, size)+and)
 		if err != nil {
 			return err
 		}
@@ -329,10 +333,11 @@ func (w *writer) bind(t *table, r backup.Record, values []any, seen []bool) (*co
 	if !utf8.Valid(r.Value) {
 		return nil, fmt.Errorf("%w: %w", backup.ErrInvalid, sqljson.ErrUTF8)
 	}
-	key, ok := w.dialect.keyArg(t.keyColumn(), r.Key)
-	if !ok {
-		return t.keyColumn(), fmt.Errorf("%w: the column cannot hold this key", backup.ErrInvalid)
+	key, c, err := t.keyArgs(w.dialect, w.key[:0], r.Key)
+	if err != nil {
+		return c, err
 	}
+	w.key = key
 	text := string(r.Value) // strings that are bound are parts of it
 	if t.value >= 0 {
 		c := t.columns[t.value]
@@ -341,13 +346,14 @@ func (w *writer) bind(t *table, r backup.Record, values []any, seen []bool) (*co
 			return c, fmt.Errorf("%w: the value is not JSON", backup.ErrInvalid)
 		}
 		v, err := w.dialect.bind(c, text)
-		values[t.key], values[t.value] = key, v
-		seen[t.key], seen[t.value] = true, true
+		i := t.keys[0]
+		values[i], values[t.value] = key[0], v
+		seen[i], seen[t.value] = true, true
 		return c, err
 	}
 	next := 0
 	var at *column
-	err := sqljson.Members(text, func(name, value string) error {
+	err = sqljson.Members(text, func(name, value string) error {
 		// Members mostly come in the order of the columns.
 		i := next
 		if i >= len(t.columns) || t.columns[i].name != name {
@@ -371,13 +377,16 @@ func (w *writer) bind(t *table, r backup.Record, values []any, seen []bool) (*co
 		values[i], err = w.dialect.bind(at, value)
 		return err
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		return at, err
-	case !seen[t.key]:
-		return t.keyColumn(), fmt.Errorf("%w: the member with the key is missing", backup.ErrInvalid)
-	case values[t.key] != key:
-		return t.keyColumn(), fmt.Errorf("%w: the member with the key is not %q", backup.ErrInvalid, r.Key)
+	}
+	for part, i := range t.keys {
+		switch {
+		case !seen[i]:
+			return t.columns[i], fmt.Errorf("%w: the member with the key is missing", backup.ErrInvalid)
+		case values[i] != key[part]:
+			return t.columns[i], fmt.Errorf("%w: the member with the key is not %q", backup.ErrInvalid, fmt.Sprint(key[part]))
+		}
 	}
 	return nil, nil
 }

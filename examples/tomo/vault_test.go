@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuptest"
+	"github.com/tomo-project/backup/sqlstore"
 	"github.com/tomo-project/backup/tomo"
 )
 
@@ -438,4 +440,43 @@ func TestInitTakesTheMasterKeyThatIsThere(t *testing.T) {
 	write(t, masterKeyFile(m.db()), "")
 	m.fails(statusFailed, masterKeyFile(m.db()), "init")
 	require.NoFileExists(t, m.db())
+}
+
+// TestAVaultBindsSecretsToEachPartOfAKey: what is sealed for a member of one group
+// does not open for the same user in another.
+func TestAVaultBindsSecretsToEachPartOfAKey(t *testing.T) {
+	app := &backup.App{Name: "parts", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{{Name: "members", Key: "/user,/group", Secrets: []string{"/pin"}}}}
+	db := openVault(t, vaultApp())
+	ctx := t.Context()
+	_, err := db.ExecContext(ctx, `CREATE TABLE members (user INTEGER, "group" TEXT, pin TEXT, PRIMARY KEY (user, "group"))`)
+	require.NoError(t, err)
+	store := sqlstore.Store{DB: db.DB, Dialect: sqlstore.SQLite, Tables: []sqlstore.Table{{Collection: "members"}}}
+	v := newVault(store, app, filepath.Join(t.TempDir(), "key"))
+	records := []backup.Record{
+		{Key: `["7","a\"b"]`, Value: []byte(`{"user":7,"group":"a\"b","pin":"made-up-1"}`)},
+		{Key: `["7","c,d"]`, Value: []byte(`{"user":7,"group":"c,d","pin":"made-up-2"}`)},
+	}
+	require.NoError(t, v.Update(ctx, func(w backup.Writer) error { return w.Put(ctx, "members", records) }))
+	read := func() (found []backup.Record, err error) {
+		err = v.View(ctx, func(r backup.Reader) error {
+			for r, err := range r.Records(ctx, "members") {
+				if err != nil {
+					return err
+				}
+				found = append(found, backup.Record{Key: r.Key, Value: bytes.Clone(r.Value)})
+			}
+			return nil
+		})
+		return found, err
+	}
+	found, err := read()
+	require.NoError(t, err)
+	require.Equal(t, records, found)
+	var clear int
+	require.NoError(t, db.QueryRowContext(ctx, "SELECT count(*) FROM members WHERE pin LIKE '%made-up%'").Scan(&clear))
+	require.Zero(t, clear)
+	_, err = db.ExecContext(ctx, `UPDATE members SET pin = (SELECT pin FROM members WHERE "group" = 'c,d')`)
+	require.NoError(t, err)
+	_, err = read()
+	require.ErrorContains(t, err, `members "[\"7\",\"a\\\"b\"]" /pin: the master key`)
 }

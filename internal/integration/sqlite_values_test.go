@@ -383,9 +383,8 @@ func TestSQLiteDeclarationsThatCannotWork(t *testing.T) {
 		want  string
 	}{
 		"no such table":      {sqlstore.Table{Collection: "x"}, `collection "x" in table "x": there is no such table`},
-		"composite key":      {sqlstore.Table{Collection: "two"}, "the primary key has 2 columns"},
 		"part of the key":    {sqlstore.Table{Collection: "two", Key: "a"}, `"a" is not unique by itself`},
-		"no key":             {sqlstore.Table{Collection: "none"}, "the primary key has 0 columns"},
+		"no key":             {sqlstore.Table{Collection: "none"}, "there is no primary key"},
 		"not unique":         {sqlstore.Table{Collection: "a", Key: "v"}, "is not unique"},
 		"partial index":      {sqlstore.Table{Collection: "part", Key: "id"}, "is not unique"},
 		"collation":          {sqlstore.Table{Collection: "ci"}, "has a collation"},

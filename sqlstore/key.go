@@ -1,0 +1,174 @@
+package sqlstore
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/codec"
+)
+
+// The key of a table is a column, whose text is the identity of a record, or
+// several, whose texts are joined as the library does it.
+
+// keyColumns returns the columns of the key, in its order.
+func (t *table) keyColumns() []*column {
+	columns := make([]*column, len(t.keys))
+	for part, i := range t.keys {
+		columns[part] = t.columns[i]
+	}
+	return columns
+}
+
+// keyNames returns the quoted names of the columns of the key, each with something
+// before it, and with commas between them.
+func (t *table) keyNames(before string) string {
+	var names []string
+	for _, c := range t.keyColumns() {
+		names = append(names, before+c.quoted)
+	}
+	return strings.Join(names, ", ")
+}
+
+// declaredKey returns the names of the columns that the host says are the key, in a
+// table with these in its primary key.
+func (d Table) declaredKey(primary []string, exists func(name string) bool) ([]string, error) {
+	names := primary
+	switch {
+	case exists(d.Key):
+		names = []string{d.Key}
+	case d.Key != "":
+		names = strings.Split(d.Key, ",")
+	case len(primary) == 0:
+		return nil, errors.New("there is no primary key: name the columns that are unique together in Table.Key")
+	}
+	if d.Value != "" && len(names) > 1 {
+		return nil, fmt.Errorf("the key has %d columns, and that of a Map is a single one: name it in Table.Key", len(names))
+	}
+	return names, nil
+}
+
+// unique tells whether one of indexes, each the names of its columns, is on the key.
+func (t *table) unique(indexes [][]string) bool {
+	for _, names := range indexes {
+		if len(names) == len(t.keys) && !slices.ContainsFunc(t.keyColumns(), func(c *column) bool { return !slices.Contains(names, c.Name) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// notUnique is the error of a key without an index such as is needed.
+func (t *table) notUnique(such string) error {
+	if len(t.keys) == 1 {
+		return fmt.Errorf("the key column %s is not unique by itself: it needs a unique index on it alone%s", t.keyWords(), such)
+	}
+	return fmt.Errorf("the key columns %s are not unique together: they need a unique index on them alone%s", t.keyWords(), such)
+}
+
+// keyWords names the columns of the key in an error.
+func (t *table) keyWords() string {
+	var names []string
+	for _, c := range t.keyColumns() {
+		names = append(names, fmt.Sprintf("%q", c.Name))
+	}
+	return strings.Join(names, ", ")
+}
+
+// key returns the identity of the row.
+func (r *row) key(d Dialect) (string, error) {
+	if len(r.keys) == 1 {
+		key, err := r.part(d, 0)
+		if err != nil {
+			return "", r.t.fail("", r.t.columns[r.t.keys[0]], err)
+		}
+		return key, nil
+	}
+	parts, others := make([]string, len(r.keys)), []string(nil)
+	var failed error
+	at := 0
+	for part := range r.keys {
+		text, err := r.part(d, part)
+		switch {
+		case err == nil:
+			parts[part] = text
+			others = append(others, fmt.Sprintf("%q %q", r.t.columns[r.t.keys[part]].Name, text))
+		case failed == nil:
+			failed, at = err, part
+		}
+	}
+	if failed != nil {
+		return "", r.t.fail("", r.t.columns[r.t.keys[at]], fmt.Errorf("%w (in the row with %s)", failed, strings.Join(others, ", ")))
+	}
+	return codec.JoinKey(parts), nil
+}
+
+var errNull = errors.New("a key cannot be NULL")
+
+// part returns the text of a column of the key.
+func (r *row) part(d Dialect, part int) (string, error) {
+	cell := r.cells[r.keys[part]]
+	if cell == nil {
+		return "", errNull
+	}
+	return d.keyText(r.t.columns[r.t.keys[part]], cell)
+}
+
+var errKey = fmt.Errorf("%w: the column cannot hold this key", backup.ErrInvalid)
+
+// keyArgs appends what is stored for an identity, a value for each column of the
+// key. If no row can have it, it returns args as they were and the error, with the
+// column that is the matter.
+func (t *table) keyArgs(d Dialect, args []any, key string) ([]any, *column, error) {
+	if len(t.keys) == 1 {
+		c := t.columns[t.keys[0]]
+		arg, ok := d.keyArg(c, key)
+		if !ok {
+			return args, c, errKey
+		}
+		return append(args, arg), nil, nil
+	}
+	parts, ok := codec.SplitKey(key, len(t.keys))
+	if !ok {
+		return args, nil, fmt.Errorf("%w: the key has not the %d parts of that of table %q: Key of the Collection and of the Table name the same, in the same order", backup.ErrInvalid, len(t.keys), t.plain)
+	}
+	before := len(args)
+	for part, i := range t.keys {
+		arg, ok := d.keyArg(t.columns[i], parts[part])
+		if !ok {
+			return args[:before], t.columns[i], errKey
+		}
+		args = append(args, arg)
+	}
+	return args, nil, nil
+}
+
+// keyTexts returns the expressions of the texts of a key, for an error: each column
+// between before and after. A row of a table that is not declared has no key.
+func (t *table) keyTexts(before, after string) []string {
+	if t == nil {
+		return []string{"'a row'"}
+	}
+	var texts []string
+	for _, c := range t.keyColumns() {
+		texts = append(texts, before+c.quoted+after)
+	}
+	return texts
+}
+
+// scanKey scans the texts of a key, and what follows them.
+func scanKey(row interface{ Scan(...any) error }, parts int, more ...any) (key string, err error) {
+	texts, dest := make([]string, parts), make([]any, parts)
+	for part := range texts {
+		dest[part] = &texts[part]
+	}
+	if err := row.Scan(append(dest, more...)...); err != nil {
+		return "", err
+	}
+	if parts == 1 {
+		return texts[0], nil
+	}
+	return codec.JoinKey(texts), nil
+}
