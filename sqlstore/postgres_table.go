@@ -151,10 +151,20 @@ func (tx *postgresTx) keys(ctx context.Context, t *table) (primary, unique []str
 
 func (c pgColumn) text() bool    { return c.base == "text" || c.base == "varchar" || c.base == "bpchar" }
 func (c pgColumn) integer() bool { return c.base == "int2" || c.base == "int4" || c.base == "int8" }
-func (c pgColumn) float() int    { return map[string]int{"float4": 32, "float8": 64}[c.base] }
 func (c pgColumn) number() bool  { return c.integer() || c.float() > 0 || c.base == "numeric" }
 func (c pgColumn) json() bool    { return c.base == "json" || c.base == "jsonb" }
 func (c pgColumn) moment() bool  { return c.base == "timestamp" || c.base == "timestamptz" }
+
+// float returns the bits of a floating-point number, 0 for other types.
+func (c pgColumn) float() int {
+	switch c.base {
+	case "float4":
+		return 32
+	case "float8":
+		return 64
+	}
+	return 0
+}
 
 // textOf returns the expression of the text of a value. A cast shows the mask of
 // every address.
