@@ -21,6 +21,7 @@ type (
 		array     bool   // of values that JSON has a form for
 		nullable  bool
 		collated  bool   // texts that differ may be the same
+		bytewise  bool   // texts are in the order of their bytes
 		generated string // "a" for GENERATED ALWAYS AS IDENTITY
 		write     string // the expression that makes a value of the text in v.cN
 	}
@@ -83,7 +84,7 @@ func (tx *postgresTx) describe(ctx context.Context, declared Table) (*table, err
 		return nil, fmt.Errorf("the key column %q is not unique by itself: it needs a unique index, on it alone and not DEFERRABLE", key.Name)
 	}
 	t.order = t.name + "." + key.quoted
-	if key.pg.text() {
+	if key.pg.text() && !key.pg.bytewise { // another collation would keep the index from being used
 		t.order += ` COLLATE "C"`
 	}
 	return t, nil
@@ -98,7 +99,10 @@ func (tx *postgresTx) columns(ctx context.Context, t *table) (columns []*column,
 		SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), coalesce(pg_get_expr(d.adbin, d.adrelid), ''), a.attnum::int8, NOT a.attnotnull, a.attidentity::text,
 			b.typname::text, y.modifier >= 0,
 			coalesce(b.typcategory = 'A' AND b.typlen = -1 AND e.typtype IN ('b', 'e', 'r') AND e.typcategory <> 'A' AND (e.oid < 16384 OR e.typtype = 'e') AND e.typname NOT IN ('json', 'jsonb', 'bytea', 'xml'), false),
-			coalesce(NOT l.collisdeterministic, false)
+			coalesce(NOT l.collisdeterministic, false),
+			coalesce(CASE l.collprovider WHEN 'c' THEN l.collcollate::text
+				WHEN 'd' THEN (SELECT o.datcollate::text FROM pg_database o WHERE o.datname = current_database() AND coalesce(to_jsonb(o)->>'datlocprovider', 'c') = 'c')
+				END IN ('C', 'POSIX'), false)
 		FROM pg_attribute a JOIN types y USING (attnum) JOIN pg_type b ON b.oid = y.type AND b.typtype <> 'd' LEFT JOIN pg_type e ON e.oid = b.typelem
 			LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum LEFT JOIN pg_collation l ON l.oid = a.attcollation
 		WHERE a.attrelid = $1::text::oid AND a.attgenerated = '' ORDER BY a.attnum`, strconv.FormatInt(t.pg.oid, 10))
@@ -108,7 +112,7 @@ func (tx *postgresTx) columns(ctx context.Context, t *table) (columns []*column,
 	defer rows.Close()
 	for rows.Next() {
 		c := &column{}
-		err := rows.Scan(&c.Name, &c.declared, &c.def, &c.pg.attnum, &c.pg.nullable, &c.pg.generated, &c.pg.base, &c.pg.modified, &c.pg.array, &c.pg.collated)
+		err := rows.Scan(&c.Name, &c.declared, &c.def, &c.pg.attnum, &c.pg.nullable, &c.pg.generated, &c.pg.base, &c.pg.modified, &c.pg.array, &c.pg.collated, &c.pg.bytewise)
 		if err != nil {
 			return nil, err
 		}
