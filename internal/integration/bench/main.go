@@ -176,7 +176,7 @@ func rows(records int) []row {
 			ours: []string{"backup-unchecked", "postgres"}, peer: func(string) *exec.Cmd { return shell(`exec pg_dump -d "$DB" -f peer.sql`) },
 		},
 		{
-			name: "backup from PostgreSQL, compressed, no schema declared", target: "1.0 of `pg_dump -Fc`", dbms: "postgres",
+			name: "backup from PostgreSQL, compressed (zstd), no schema declared", target: "1.0 of `pg_dump -Fc`", dbms: "postgres",
 			ours: []string{"backup-zstd-unchecked", "postgres"}, peer: func(string) *exec.Cmd { return shell(`exec pg_dump -Fc -d "$DB" -f peer.dump`) },
 		},
 		{
