@@ -228,7 +228,17 @@ func (c mariadbColumn) binary() bool {
 	return false
 }
 
-func (c mariadbColumn) float() int   { return map[string]int{"float": 32, "double": 64}[c.base] }
+// float returns the bits of a floating-point number, 0 for other types.
+func (c mariadbColumn) float() int {
+	switch c.base {
+	case "float":
+		return 32
+	case "double":
+		return 64
+	}
+	return 0
+}
+
 func (c mariadbColumn) moment() bool { return c.base == "datetime" || c.base == "timestamp" }
 func (c mariadbColumn) unicode() bool {
 	return c.charset == "utf8mb4" || c.charset == "utf8mb3" || c.charset == "utf8"

@@ -22,6 +22,7 @@ type (
 		nullable  bool
 		collated  bool   // texts that differ may be the same
 		collation string // quoted, empty where there can be none
+		bytewise  bool   // texts are in the order of their bytes
 		generated string // "a" for GENERATED ALWAYS AS IDENTITY
 		write     string // the expression that makes a value of the text in v.cN
 	}
@@ -79,7 +80,7 @@ func (tx *postgresTx) describe(ctx context.Context, declared Table) (*table, err
 	var order []string
 	for _, key := range t.keyColumns() {
 		by := t.name + "." + key.quoted
-		if key.pg.text() {
+		if key.pg.text() && !key.pg.bytewise { // another collation would keep the index from being used
 			by += ` COLLATE "C"`
 		}
 		order = append(order, by)
@@ -97,7 +98,10 @@ func (tx *postgresTx) columns(ctx context.Context, t *table) (columns []*column,
 		SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), coalesce(pg_get_expr(d.adbin, d.adrelid), ''), a.attnum::int8, NOT a.attnotnull, a.attidentity::text,
 			b.typname::text, y.modifier >= 0,
 			coalesce(b.typcategory = 'A' AND b.typlen = -1 AND e.typtype IN ('b', 'e', 'r') AND e.typcategory <> 'A' AND (e.oid < 16384 OR e.typtype = 'e') AND e.typname NOT IN ('json', 'jsonb', 'bytea', 'xml'), false),
-			coalesce(NOT l.collisdeterministic, false), coalesce((SELECT quote_ident(nspname) FROM pg_namespace WHERE oid = l.collnamespace)||'.'||quote_ident(l.collname), '')
+			coalesce(NOT l.collisdeterministic, false), coalesce((SELECT quote_ident(nspname) FROM pg_namespace WHERE oid = l.collnamespace)||'.'||quote_ident(l.collname), ''),
+			coalesce(CASE l.collprovider WHEN 'c' THEN l.collcollate::text
+				WHEN 'd' THEN (SELECT o.datcollate::text FROM pg_database o WHERE o.datname = current_database() AND coalesce(to_jsonb(o)->>'datlocprovider', 'c') = 'c')
+				END IN ('C', 'POSIX'), false)
 		FROM pg_attribute a JOIN types y USING (attnum) JOIN pg_type b ON b.oid = y.type AND b.typtype <> 'd' LEFT JOIN pg_type e ON e.oid = b.typelem
 			LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum LEFT JOIN pg_collation l ON l.oid = a.attcollation
 		WHERE a.attrelid = $1::text::oid AND a.attgenerated = '' ORDER BY a.attnum`, strconv.FormatInt(t.pg.oid, 10))
@@ -107,7 +111,7 @@ func (tx *postgresTx) columns(ctx context.Context, t *table) (columns []*column,
 	defer rows.Close()
 	for rows.Next() {
 		c := &column{}
-		err := rows.Scan(&c.Name, &c.declared, &c.def, &c.pg.attnum, &c.pg.nullable, &c.pg.generated, &c.pg.base, &c.pg.modified, &c.pg.array, &c.pg.collated, &c.pg.collation)
+		err := rows.Scan(&c.Name, &c.declared, &c.def, &c.pg.attnum, &c.pg.nullable, &c.pg.generated, &c.pg.base, &c.pg.modified, &c.pg.array, &c.pg.collated, &c.pg.collation, &c.pg.bytewise)
 		if err != nil {
 			return nil, err
 		}
@@ -154,10 +158,20 @@ func (tx *postgresTx) keys(ctx context.Context, t *table) (primary []string, uni
 
 func (c pgColumn) text() bool    { return c.base == "text" || c.base == "varchar" || c.base == "bpchar" }
 func (c pgColumn) integer() bool { return c.base == "int2" || c.base == "int4" || c.base == "int8" }
-func (c pgColumn) float() int    { return map[string]int{"float4": 32, "float8": 64}[c.base] }
 func (c pgColumn) number() bool  { return c.integer() || c.float() > 0 || c.base == "numeric" }
 func (c pgColumn) json() bool    { return c.base == "json" || c.base == "jsonb" }
 func (c pgColumn) moment() bool  { return c.base == "timestamp" || c.base == "timestamptz" }
+
+// float returns the bits of a floating-point number, 0 for other types.
+func (c pgColumn) float() int {
+	switch c.base {
+	case "float4":
+		return 32
+	case "float8":
+		return 64
+	}
+	return 0
+}
 
 // textOf returns the expression of the text of a value. A cast shows the mask of
 // every address.

@@ -80,7 +80,7 @@
 //
 // A table may be in another schema: "schema.table". Names are case-sensitive.
 // Columns of a key are text, integers or uuid; records come in the order of their
-// bytes or numbers.
+// bytes or numbers. Text with the collation "C" needs no sort for that.
 //
 // Integers, numeric and floating-point numbers are numbers with all their digits,
 // json and jsonb are embedded (jsonb has an order of members and a form of numbers

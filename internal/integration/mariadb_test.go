@@ -2,107 +2,21 @@ package integration
 
 import (
 	"database/sql"
-	"errors"
 	"fmt"
 	"os"
-	osexec "os/exec"
-	"os/user"
-	"path/filepath"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tomo-project/backup/internal/integration/servers"
 	"github.com/tomo-project/backup/sqlstore"
 )
 
-// mariaVariable names a server to use instead of starting one: its user must be
-// allowed to create databases and users.
-const mariaVariable = "BACKUP_TEST_MARIADB"
-
 // mariaServer returns the DSN of a server that all tests share.
-var mariaServer = sync.OnceValues(func() (string, error) {
-	if dsn := os.Getenv(mariaVariable); dsn != "" {
-		return dsn, nil
-	}
-	server, err := osexec.LookPath("mariadbd")
-	if err != nil {
-		server, err = osexec.LookPath("/usr/sbin/mariadbd")
-	}
-	install, e := osexec.LookPath("mariadb-install-db")
-	if err = errors.Join(err, e); err != nil {
-		return "", fmt.Errorf("no MariaDB: %w; install it (apt-get install mariadb-server), or set %s to the DSN of a server", err, mariaVariable)
-	}
-	dir, err := os.MkdirTemp("/dev/shm", "my-")
-	if err != nil {
-		dir, err = os.MkdirTemp("", "my-")
-	}
-	if err != nil {
-		return "", err
-	}
-	data, socket := filepath.Join(dir, "data"), filepath.Join(dir, "s.sock")
-	args := []string{"--no-defaults", "--datadir=" + data}
-	if os.Getuid() == 0 { // which it refuses to run as
-		account, err := user.Lookup("mysql")
-		if err != nil {
-			return "", err
-		}
-		uid, _ := strconv.Atoi(account.Uid)
-		gid, _ := strconv.Atoi(account.Gid)
-		if err := os.Chown(dir, uid, gid); err != nil {
-			return "", err
-		}
-		args = append(args, "--user=mysql")
-	}
-	if out, err := osexec.Command(install, append(args[:len(args):len(args)], "--auth-root-authentication-method=normal", "--skip-test-db")...).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("mariadb-install-db: %w\n%s", err, out)
-	}
-	log, err := os.Create(filepath.Join(dir, "server.log"))
-	if err != nil {
-		return "", err
-	}
-	defer log.Close()
-	cmd := osexec.Command(server, append(args, "--socket="+socket, "--pid-file="+filepath.Join(dir, "pid"), "--skip-networking", "--character-set-server=utf8mb4",
-		"--innodb-flush-log-at-trx-commit=0", "--innodb-log-file-size=32M", "--max-connections=200")...)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		return "", err
-	}
-	ended := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(ended) }()
-	services.Lock()
-	services.stop = append(services.stop, func() {
-		_ = cmd.Process.Signal(os.Interrupt)
-		_ = cmd.Process.Kill()
-		<-ended
-		_ = os.RemoveAll(dir)
-	})
-	services.Unlock()
-	dsn := "root@unix(" + socket + ")/"
-	db, err := sql.Open("mysql", dsn)
-	if err != nil {
-		return "", err
-	}
-	defer db.Close()
-	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
-		if err = db.Ping(); err == nil {
-			return dsn, nil
-		}
-		select {
-		case <-ended:
-		default:
-			if time.Since(start) < time.Minute {
-				continue
-			}
-		}
-		text, _ := os.ReadFile(log.Name())
-		return "", fmt.Errorf("mariadbd: %w\n%s", err, text)
-	}
-})
+var mariaServer = sync.OnceValues(func() (string, error) { return startService(servers.MariaDB) })
 
 var mariaDatabases atomic.Int64
 

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -339,6 +341,29 @@ func TestPostgresKeysAreExact(t *testing.T) {
 	require.Equal(t, []string{"", "05", "5", "A", "Z", "a", "a ", "é"}, order, "byte by byte")
 	require.ErrorContains(t, put(s, "i", record("05", `{"id":5}`)), "cannot hold this key")
 	require.ErrorContains(t, put(s, "c", record("a ", `{"id":"a "}`)), "cannot hold this key")
+}
+
+func TestPostgresKeysComeInTheOrderOfTheirBytesInADatabaseThatHasAnother(t *testing.T) {
+	outer, server := newPostgres(t, "SELECT 1")
+	if column(t, outer, "SELECT (current_setting('server_version_num')::int < 150000)::text")[0] == "true" {
+		return // before 15 a database has no order but those of its operating system
+	}
+	// Its LC_COLLATE says C, and is not what counts.
+	name := fmt.Sprintf("tomo_icu_%d", os.Getpid())
+	exec(t, outer, "CREATE DATABASE "+name+" TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en' LC_COLLATE 'C'")
+	t.Cleanup(func() { exec(t, outer, "DROP DATABASE "+name) })
+	u, err := url.Parse(server)
+	require.NoError(t, err)
+	u.Path = "/" + name
+	db, err := sql.Open("pgx", u.String())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	exec(t, db, `CREATE TABLE plain (id text PRIMARY KEY); INSERT INTO plain VALUES ('a'), ('B'); CREATE TABLE c (id text COLLATE "C" PRIMARY KEY); INSERT INTO c VALUES ('a'), ('B')`)
+	require.Equal(t, []string{"a", "B"}, column(t, db, "SELECT id FROM plain ORDER BY id"))
+	s := pg(db, sqlstore.Table{Collection: "plain"}, sqlstore.Table{Collection: "c"})
+	for _, collection := range []string{"plain", "c"} {
+		require.Equal(t, []string{`B {"id":"B"}`, `a {"id":"a"}`}, dump(t, s, collection))
+	}
 }
 
 func TestPostgresDeclarationsThatCannotWork(t *testing.T) {

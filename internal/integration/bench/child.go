@@ -107,9 +107,11 @@ func (m memory) Records(ctx context.Context, collection string) iter.Seq2[backup
 	}
 }
 
-func store(db *sql.DB) sqlstore.Store {
-	return sqlstore.Store{DB: db, Dialect: sqlstore.SQLite, Tables: []sqlstore.Table{{Collection: "servers"}}}
+func store(db *sql.DB, dialect sqlstore.Dialect) sqlstore.Store {
+	return sqlstore.Store{DB: db, Dialect: dialect, Tables: []sqlstore.Table{{Collection: "servers"}}}
 }
+
+func sqlite(db *sql.DB) sqlstore.Store { return store(db, sqlstore.SQLite) }
 
 func openDB(path string, create bool) (*sql.DB, error) {
 	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)")
@@ -183,6 +185,9 @@ func backupTo(name string, a *backup.App, src backup.DataSource) error {
 // runChild does one piece of work, measured, and prints the result.
 func runChild(args []string, records int) error {
 	ctx := context.Background()
+	if len(args) == 2 {
+		return runServerChild(ctx, args[0], args[1], records)
+	}
 	work, unchecked := strings.CutSuffix(args[0], "-unchecked")
 	checked := !unchecked
 	switch work {
@@ -201,21 +206,21 @@ func runChild(args []string, records int) error {
 		if err := backupPacked(packedFile, app(false), makeServers(records)); err != nil {
 			return err
 		}
-		return restore(ctx, true, db)
+		return restore(ctx, app(true), sqlite(db))
 	case "backup-sqlite":
 		db, err := openDB("bench.db", false)
 		if err != nil {
 			return err
 		}
 		defer db.Close()
-		return measure(func() error { return backupTo("ours.json", app(checked), store(db)) })
+		return measure(func() error { return backupTo("ours.json", app(checked), sqlite(db)) })
 	case "backup-packed":
 		db, err := openDB("bench.db", false)
 		if err != nil {
 			return err
 		}
 		defer db.Close()
-		return measure(func() error { return backupPacked("ours.json.zst.age", app(checked), store(db)) })
+		return measure(func() error { return backupPacked("ours.json.zst.age", app(checked), sqlite(db)) })
 	case "verify-packed":
 		_, identity, err := readKey()
 		if err != nil {
@@ -245,7 +250,7 @@ func runChild(args []string, records int) error {
 			return err
 		}
 		defer db.Close()
-		return measure(func() error { return restore(ctx, checked, db) })
+		return measure(func() error { return restore(ctx, app(checked), sqlite(db)) })
 	case "create":
 		db, err := openDB("bench.db", false)
 		if err != nil {
@@ -288,16 +293,16 @@ func runChild(args []string, records int) error {
 	return fmt.Errorf("unknown work %q", args[0])
 }
 
-func restore(ctx context.Context, checked bool, db *sql.DB) error {
+func restore(ctx context.Context, a *backup.App, dst backup.Sink) error {
 	return withSnapshot(ctx, func(s *backup.Snapshot) error {
-		_, err := app(checked).Restore(ctx, s, store(db), backup.RestoreOptions{})
+		_, err := a.Restore(ctx, s, dst, backup.RestoreOptions{})
 		return err
 	})
 }
 
 // manager returns a Manager with two new folders.
 func manager(checked bool, db *sql.DB) (*backup.Manager, error) {
-	m := &backup.Manager{App: app(checked), Source: store(db), Sink: store(db)}
+	m := &backup.Manager{App: app(checked), Source: sqlite(db), Sink: sqlite(db)}
 	for _, dir := range []backup.Dir{"first", "second"} {
 		if err := os.RemoveAll(string(dir)); err != nil {
 			return nil, err
@@ -360,7 +365,7 @@ func measure(work func() error) error {
 	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
 		return err
 	}
-	before, err := memoryStatus("VmRSS")
+	before, err := memoryStatus(os.Getpid(), "VmRSS")
 	if err != nil {
 		return err
 	}
@@ -369,7 +374,7 @@ func measure(work func() error) error {
 		return err
 	}
 	r := result{Wall: time.Since(start)}
-	peak, err := memoryStatus("VmHWM")
+	peak, err := memoryStatus(os.Getpid(), "VmHWM")
 	if err != nil {
 		return err
 	}
@@ -377,8 +382,8 @@ func measure(work func() error) error {
 	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
-func memoryStatus(field string) (int64, error) {
-	text, err := os.ReadFile("/proc/self/status")
+func memoryStatus(pid int, field string) (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
@@ -388,5 +393,5 @@ func memoryStatus(field string) (int64, error) {
 			return kib << 10, nil
 		}
 	}
-	return 0, fmt.Errorf("/proc/self/status has no %s", field)
+	return 0, fmt.Errorf("/proc/%d/status has no %s", pid, field)
 }

@@ -6,6 +6,8 @@
 // Every measurement is a process of its own. In each round the library and its
 // peer take turns, and what is printed are the medians, and the median of the
 // ratios of the rounds. It needs sqlite3 and sha256sum, and Linux for the memory.
+// A PostgreSQL and a MariaDB are started for the rows that compare with them, as
+// for the tests; where one is missing its rows are left out.
 package main
 
 import (
@@ -16,11 +18,11 @@ import (
 	"log"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -34,7 +36,9 @@ type result struct {
 type row struct {
 	name   string
 	target string
+	dbms   string                     // the server that both sides need
 	ours   []string                   // arguments of this command as a child
+	before []string                   // of a child that makes room for the peer, and is not measured
 	peer   func(dir string) *exec.Cmd // nil: the target is absolute
 	child  bool                       // the peer is this command as well
 }
@@ -57,6 +61,8 @@ func main() {
 }
 
 func run(records, rounds int, only string) error {
+	// An interrupt ends the child at work, and with its error this ends in order.
+	signal.Notify(make(chan os.Signal, 1), os.Interrupt)
 	dir, err := os.MkdirTemp("", "backup-bench-")
 	if err != nil {
 		return err
@@ -65,14 +71,40 @@ func run(records, rounds int, only string) error {
 	if err := prepare(dir, records); err != nil {
 		return err
 	}
+	selected := slices.DeleteFunc(rows(records), func(r row) bool { return !strings.Contains(r.name, only) })
+	missing := map[string]error{}
+	for name, d := range dbmses {
+		if !slices.ContainsFunc(selected, func(r row) bool { return r.dbms == name }) {
+			continue
+		}
+		server, stop, err := d.start()
+		defer stop()
+		if err != nil {
+			missing[name] = err
+			continue
+		}
+		if err := os.Setenv(d.variable, server); err != nil {
+			return err
+		}
+		defer func() {
+			if err := runQuietly(dir, childCommand(records, "drop", name)); err != nil {
+				log.Print(err)
+			}
+		}()
+		if err := d.prepare(dir, name, server, records); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
 	fmt.Printf("%d records of about 250 bytes, %d rounds, %s, %d cores, %s\n\n", records, rounds, runtime.Version(), runtime.NumCPU(), cpu())
 	fmt.Println("| work | library | peak memory | peer | its time | its peak memory | ratio of time | ratio of memory | to beat |")
 	fmt.Println("|---|---|---|---|---|---|---|---|---|")
-	for _, r := range rows(records) {
-		if strings.Contains(r.name, only) {
-			if err := r.measure(dir, records, rounds); err != nil {
-				return fmt.Errorf("%s: %w", r.name, err)
-			}
+	for _, r := range selected {
+		if err := missing[r.dbms]; err != nil {
+			log.Printf("%s: left out: %v", r.name, err)
+			continue
+		}
+		if err := r.measure(dir, records, rounds); err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
 		}
 	}
 	return nil
@@ -87,7 +119,7 @@ func rows(records int) []row {
 			name: "backup from SQLite: validated, digested, synced", target: "1.0 of `sqlite3 -json`, which checks nothing",
 			ours: []string{"backup-sqlite"},
 			peer: func(string) *exec.Cmd {
-				return shell("sqlite3 bench.db -json 'select * from servers order by id' > peer.json")
+				return shell("exec sqlite3 bench.db -json 'select * from servers order by id' > peer.json")
 			},
 		},
 		{
@@ -108,11 +140,11 @@ func rows(records int) []row {
 		},
 		{
 			name: "restore into an empty SQLite database", target: "1.0 of `sqlite3 new.db < dump.sql`",
-			ours: []string{"restore-sqlite"}, peer: func(string) *exec.Cmd { return shell("rm -f peer.db; sqlite3 peer.db < dump.sql") },
+			ours: []string{"restore-sqlite"}, peer: func(string) *exec.Cmd { return shell("rm -f peer.db; exec sqlite3 peer.db < dump.sql") },
 		},
 		{
 			name: "restore into an empty SQLite database, no schema declared", target: "the same",
-			ours: []string{"restore-sqlite-unchecked"}, peer: func(string) *exec.Cmd { return shell("rm -f peer.db; sqlite3 peer.db < dump.sql") },
+			ours: []string{"restore-sqlite-unchecked"}, peer: func(string) *exec.Cmd { return shell("rm -f peer.db; exec sqlite3 peer.db < dump.sql") },
 		},
 		{
 			name: "backup from SQLite, compressed (zstd) and encrypted (age), no schema declared", target: "–",
@@ -129,6 +161,42 @@ func rows(records int) []row {
 		{
 			name: "Manager.Restore of records that all differ, with a way back, no schema declared", target: "2, for a backup and a restore",
 			ours: []string{"manager-replace-unchecked"}, peer: self("replace-unchecked"), child: true,
+		},
+		{
+			name: "backup from SQLite, no schema declared", target: "1.0 of `sqlite3 .dump`",
+			ours: []string{"backup-sqlite-unchecked"},
+			peer: func(string) *exec.Cmd { return shell("exec sqlite3 bench.db .dump > peer.sql") },
+		},
+		{
+			name: "backup from PostgreSQL: validated, digested, synced", target: "1.0 of `pg_dump`, which checks nothing", dbms: "postgres",
+			ours: []string{"backup", "postgres"}, peer: func(string) *exec.Cmd { return shell(`exec pg_dump -d "$DB" -f peer.sql`) },
+		},
+		{
+			name: "backup from PostgreSQL, no schema declared", target: "the same", dbms: "postgres",
+			ours: []string{"backup-unchecked", "postgres"}, peer: func(string) *exec.Cmd { return shell(`exec pg_dump -d "$DB" -f peer.sql`) },
+		},
+		{
+			name: "backup from PostgreSQL, compressed (zstd), no schema declared", target: "1.0 of `pg_dump -Fc`", dbms: "postgres",
+			ours: []string{"backup-zstd-unchecked", "postgres"}, peer: func(string) *exec.Cmd { return shell(`exec pg_dump -Fc -d "$DB" -f peer.dump`) },
+		},
+		{
+			name: "restore into an empty PostgreSQL database, no schema declared", target: "1.0 of `pg_restore`", dbms: "postgres",
+			ours: []string{"restore-unchecked", "postgres"}, before: []string{"empty", "postgres"},
+			peer: func(string) *exec.Cmd { return shell(`exec pg_restore -d "$PEER" postgres.dump`) },
+		},
+		{
+			name: "backup from MariaDB, no schema declared", target: "1.0 of `mariadb-dump`", dbms: "mariadb",
+			ours: []string{"backup-unchecked", "mariadb"},
+			peer: func(string) *exec.Cmd {
+				return shell("exec mariadb-dump --defaults-file=client.cnf --single-transaction " + benchDB + " > peer.sql")
+			},
+		},
+		{
+			name: "restore into an empty MariaDB database, no schema declared", target: "1.0 of `mariadb < dump.sql`", dbms: "mariadb",
+			ours: []string{"restore-unchecked", "mariadb"}, before: []string{"empty", "mariadb"},
+			peer: func(string) *exec.Cmd {
+				return shell("exec mariadb --defaults-file=client.cnf " + peerDB + " < mariadb.sql")
+			},
 		},
 		{
 			name: "small: 1,000 records, validated, backup to a synced file", target: "10 ms",
@@ -153,6 +221,11 @@ func (r row) measure(dir string, records, rounds int) error {
 		ours = append(ours, o)
 		if r.peer == nil {
 			continue
+		}
+		if r.before != nil {
+			if err := runQuietly(dir, childCommand(records, r.before...)); err != nil {
+				return err
+			}
 		}
 		take := runOther
 		if r.child {
@@ -192,7 +265,7 @@ func (r row) peerName(dir string) string {
 		return args[len(args)-1]
 	}
 	if args[0] == "sh" {
-		return args[2]
+		return strings.Replace(args[2], "exec ", "", 1)
 	}
 	return strings.Join(args, " ")
 }
@@ -218,6 +291,12 @@ func middle(v []float64) float64 {
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
+// runQuietly runs what is not measured.
+func runQuietly(dir string, cmd *exec.Cmd) error {
+	cmd.Dir, cmd.Stderr = dir, os.Stderr
+	return cmd.Run()
+}
+
 // runSelf runs this command as a child, which measures itself.
 func runSelf(dir string, cmd *exec.Cmd) (r result, err error) {
 	var out bytes.Buffer
@@ -228,15 +307,30 @@ func runSelf(dir string, cmd *exec.Cmd) (r result, err error) {
 	return r, json.Unmarshal(out.Bytes(), &r)
 }
 
+// runOther runs a command of others. What the kernel says at its end would have
+// the memory of this process in it, from which it was started: the peak is asked
+// for while it runs. A script is to end with exec, which makes it the command.
 func runOther(dir string, cmd *exec.Cmd) (r result, err error) {
 	cmd.Dir, cmd.Stderr = dir, os.Stderr
 	start := time.Now()
-	err = cmd.Run()
-	r.Wall = time.Since(start)
-	if err == nil {
-		r.Peak = cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
+	if err := cmd.Start(); err != nil {
+		return r, err
 	}
-	return r, err
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-ended:
+			r.Wall = time.Since(start)
+			return r, err
+		case <-tick.C:
+			if peak, err := memoryStatus(cmd.Process.Pid, "VmHWM"); err == nil { // it may have ended
+				r.Peak = peak
+			}
+		}
+	}
 }
 
 func cpu() string {
@@ -251,15 +345,11 @@ func cpu() string {
 
 // prepare makes what the rows start from: a database, its dump, a snapshot.
 func prepare(dir string, records int) error {
-	cmd := childCommand(records, "prepare")
-	cmd.Dir, cmd.Stderr = dir, os.Stderr
-	if err := cmd.Run(); err != nil {
+	if err := runQuietly(dir, childCommand(records, "prepare")); err != nil {
 		return fmt.Errorf("prepare: %w", err)
 	}
-	dump := shell("sqlite3 bench.db .dump > dump.sql")
-	dump.Dir = dir
-	if out, err := dump.CombinedOutput(); err != nil {
-		return fmt.Errorf("dump: %w: %s", err, out)
+	if err := runQuietly(dir, shell("sqlite3 bench.db .dump > dump.sql")); err != nil {
+		return fmt.Errorf("dump: %w", err)
 	}
 	for _, name := range []string{"bench.db", "dump.sql", "snapshot.json", packedFile} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {

@@ -1,0 +1,81 @@
+package servers
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// PostgresVariable names a server to use instead of starting one: its user must
+// be allowed to create databases.
+const PostgresVariable = "BACKUP_TEST_POSTGRES"
+
+// Postgres starts a PostgreSQL that keeps what it has in a new folder in the first
+// of parents that takes one, or in that of temporary files, and does not sync it.
+// It returns the URL of the server and what stops it, which is never nil.
+func Postgres(parents ...string) (server string, stop func(), err error) {
+	if server := os.Getenv(PostgresVariable); server != "" {
+		return server, func() {}, nil
+	}
+	bin, err := PostgresBinaries()
+	if err != nil {
+		return "", func() {}, fmt.Errorf("no PostgreSQL: %w; install it (apt-get install postgresql), or set %s to the URL of a server", err, PostgresVariable)
+	}
+	stop, err = inDir(parents, "pg-", "postgres", func(dir string) (func(), error) {
+		run := func(name string, args ...string) error {
+			cmd := exec.Command(filepath.Join(bin, name), args...)
+			if os.Getuid() == 0 {
+				cmd = exec.Command("runuser", append([]string{"-u", "postgres", "--", cmd.Path}, args...)...)
+			}
+			cmd.Dir = dir
+			log, err := os.Create(filepath.Join(dir, name+".log"))
+			if err != nil {
+				return err
+			}
+			defer log.Close()
+			cmd.Stdout, cmd.Stderr = log, log // a pipe would stay open with the server
+			if err := cmd.Run(); err != nil {
+				text, _ := os.ReadFile(log.Name())
+				return fmt.Errorf("%s: %w\n%s", name, err, text)
+			}
+			return nil
+		}
+		data := filepath.Join(dir, "data")
+		if err := run("initdb", "-D", data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-locale", "--no-sync"); err != nil {
+			return nil, err
+		}
+		options := "-c listen_addresses= -c unix_socket_directories=" + dir + " -c fsync=off -c full_page_writes=off -c max_connections=100"
+		end := func() { _ = run("pg_ctl", "-D", data, "-m", "fast", "stop") }
+		if err := run("pg_ctl", "-D", data, "-w", "-l", filepath.Join(dir, "server.log"), "-o", options, "start"); err != nil {
+			end()
+			return nil, err
+		}
+		server = "postgres://postgres@/postgres?host=" + url.QueryEscape(dir)
+		return end, nil
+	})
+	if err != nil {
+		return "", func() {}, err
+	}
+	return server, stop, nil
+}
+
+// PostgresBinaries returns the folder with initdb, pg_dump and the others.
+func PostgresBinaries() (string, error) {
+	if out, err := exec.Command("pg_config", "--bindir").Output(); err == nil {
+		bin := strings.TrimSpace(string(out))
+		if _, err := os.Stat(filepath.Join(bin, "initdb")); err == nil {
+			return bin, nil
+		}
+	}
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if err != nil || len(found) == 0 {
+		return "", errors.New("its binaries were not found")
+	}
+	slices.Sort(found)
+	return filepath.Dir(found[len(found)-1]), nil
+}
