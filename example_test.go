@@ -199,3 +199,12 @@ func ExampleMigration() {
 	// Output:
 	// {"id":"h1","name":"nas","port":22}
 }
+
+func ExampleJoinKey() {
+	key := backup.JoinKey("7", `the "admins"`)
+	fmt.Println(key)
+	fmt.Println(backup.SplitKey(key, 2))
+	// Output:
+	// ["7","the \"admins\""]
+	// [7 the "admins"] true
+}

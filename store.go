@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"iter"
+
+	"github.com/tomo-project/backup/internal/codec"
 )
 
 // A Record is one item of a collection.
@@ -20,6 +22,15 @@ type Record struct {
 	// rewritten.
 	Value json.RawMessage
 }
+
+// JoinKey returns the identity of a record whose Key has several pointers: the JSON
+// array of the texts of the parts, written in the one way that the format has
+// (FORMAT.md, "Keys of records"). A store needs it where it makes keys itself.
+func JoinKey(parts ...string) string { return codec.JoinKey(parts) }
+
+// SplitKey returns the n parts that JoinKey has made an identity of, and whether it is
+// one.
+func SplitKey(key string, n int) (parts []string, ok bool) { return codec.SplitKey(key, n) }
 
 // A DataSource reads the host's data. It is what a backup is made from.
 //
