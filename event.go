@@ -18,7 +18,7 @@ import (
 // secret.
 type Event struct {
 	Kind      EventKind `json:"kind"`
-	Operation string    `json:"operation"` // "create", "restore", "undo", "prune", "accept", "verify", "drill", "rehearse", "rewrap" or "run"
+	Operation string    `json:"operation"` // "create", "restore", "undo", "prune", "delete", "accept", "verify", "drill", "rehearse", "rewrap" or "run"
 	Time      time.Time `json:"time"`
 
 	Backup   string        `json:"backup,omitempty"`   // the name of the backup concerned

@@ -23,14 +23,14 @@ import (
 //
 // # One at a time
 //
-// Create, Restore, Apply, Undo, Prune, Rewrap and Accept change something, and one
+// Create, Restore, Apply, Undo, Prune, Delete, Rewrap and Accept change something, and one
 // of them runs at a time: in this Manager, and among all processes that share one
 // of its Locations. Another one returns at once an error that wraps ErrBusy and
 // says who is at it since when. A process that was killed holds nobody up: a
 // folder is freed by the system, and at a Location that is no [Locker] a hold
 // ends by itself after ten minutes (clocks must agree to within some minutes).
-// List, Next, Open, Verify, Plan, PlanUndo, Drill and Rehearse never wait and hold
-// nobody up.
+// List, Next, Open, OpenWith, OpenFile, Verify, Plan, PlanUndo, Drill, Rehearse and Probe
+// never wait and hold nobody up.
 //
 // # Several locations
 //
@@ -375,6 +375,22 @@ func (m *Manager) Open(ctx context.Context, name string) (*Snapshot, error) {
 		return nil, err
 	}
 	s, _, err := o.open(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	return s, nil
+}
+
+// OpenWith is Open with these Identities instead of those of the Manager: with what
+// a person has typed in.
+func (m *Manager) OpenWith(ctx context.Context, name string, identities ...Identity) (*Snapshot, error) {
+	o, err := m.begin(ctx, "open")
+	if err != nil {
+		return nil, err
+	}
+	opts := m.keys()
+	opts.Identities = identities
+	s, _, err := o.openWith(ctx, name, opts)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
