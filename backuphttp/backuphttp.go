@@ -17,13 +17,37 @@
 // the page runs in [Handler.Run], one thing at a time, and Run also makes the
 // scheduled backups. Until it is called, and after it has ended, the page shows
 // what there is and starts nothing.
+//
+// # Security
+//
+// Authorize is asked before anything else is done with a request, and there is no
+// default. State changes by POST, PUT and DELETE only, and not for a page of another
+// origin ([http.CrossOriginProtection]). Responses may not be framed, run no script
+// but their own and are kept by no cache. Uploads are bounded in size and number,
+// tries of a key in their rate, and a client that stops sending or reading for half a
+// minute is cut off. What is typed in as a key is kept in memory as long as the backup
+// that it opens is looked at, and comes back in no response and no log line.
+//
+// Who may [View] sees the names of the locations ([backup.Location]), and what the
+// library says of a failure. What the host's own code says goes to the Logger only,
+// but for the error of Automation.Manager.
+//
+// # API
+//
+// Below api/ is what the page does for programs, in JSON. It is described by
+// api/openapi.json, which needs [View].
 package backuphttp
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
+	"sync"
+	"time"
 
 	"github.com/tomo-project/backup"
 )
@@ -41,9 +65,10 @@ type Options struct {
 	Automation Automation
 
 	// Authorize says whether who sent a request may do something: nil if they may. It
-	// is asked for every request before anything else is done. An error that wraps
-	// ErrLogin is answered with 401, or where a person asks for a page and there is
-	// a Login, with the way to it; any other with 403. Its text is not shown.
+	// is asked for every request before anything else is done, and again for what a
+	// page shows to those who may. r is as it was sent. An error that wraps ErrLogin is
+	// answered with 401, or where a person asks for a page and there is a Login, with
+	// the way to it; any other with 403. Its text is not shown.
 	Authorize func(r *http.Request, a Action) error
 
 	// Path is where the page is mounted, "/settings/backup/". Empty means what the
@@ -62,8 +87,10 @@ type Options struct {
 	// MaxUpload is the most bytes that an uploaded backup may have. 0 means 4 GiB.
 	MaxUpload int64
 
-	// TempDir is where uploads are kept meanwhile, for an hour at the most. Empty
-	// means os.TempDir.
+	// TempDir is where uploads are kept meanwhile, for an hour without use at the
+	// most, in files that nobody else can open. There are at most 8 of them with
+	// twice MaxUpload bytes together: the one that was not used for longest makes
+	// room. Empty means os.TempDir.
 	TempDir string
 
 	// Title is what the page calls the host, "Tomo". Empty means App.Name.
@@ -89,51 +116,108 @@ const (
 	Configure Action = "configure" // change settings
 )
 
-// Settings are what people set under "Automated Backups" of the guide.
-type Settings struct {
-	Enabled  bool   `json:"enabled"`
-	Schedule string `json:"schedule"` // "daily", "weekly" or "monthly"
-	Weekday  string `json:"weekday"`  // of a weekly one: "sunday"
-	Time     string `json:"time"`     // of day: "02:30"
-	Zone     string `json:"zone"`     // of Time: "Europe/Berlin"; empty: that of the server
-
-	// KeepLast and KeepDays are the retention: rules add up, and if both are 0 all
-	// are kept.
-	KeepLast int `json:"keep_last"`
-	KeepDays int `json:"keep_days"`
-
-	// Locations are where backups are kept, in the words of the host: absolute
-	// paths of folders, usually. Empty means its default.
-	Locations []string `json:"locations"`
-}
-
-// An Automation keeps Settings and makes of them what the library runs.
-type Automation interface {
-	// Settings returns what was saved, or the host's defaults.
-	Settings(ctx context.Context) (Settings, error)
-
-	// Save keeps s, for which Manager has returned no error before.
-	Save(ctx context.Context, s Settings) error
-
-	// Manager returns a new Manager for s, with Locations; Schedule and Retention are
-	// set by the Handler ([Settings.Apply]). Its error is shown to who has set s: it
-	// says what is wrong with it.
-	Manager(ctx context.Context, s Settings) (*backup.Manager, error)
-}
-
 // A Handler is the page. Make one with New.
 type Handler struct {
-	opts Options
+	opts     Options
+	api      http.Handler
+	page     http.Handler
+	guard    http.CrossOriginProtection
+	tries    tries
+	patience time.Duration // with a client that sends or reads nothing
+	moment   time.Duration // for which who starts a job waits for its end
+
+	mu        sync.Mutex
+	manager   *backup.Manager
+	set       Settings  // that it was made of, where there is an Automation
+	since     time.Time // when they were saved; zero: not by this process
+	running   *running  // nil: Run does not run
+	busy      string    // what runs in it, alone; empty: nothing
+	current   *task     // the job that it is, unless it is none
+	scheduled *task     // the scheduled backup that runs
+	tasks     []*task   // the last ones, newest last
+	version   int64     // of tasks
+	watchers  map[chan struct{}]bool
+	verified  map[string]time.Time // names of backups
+	failures  []failure            // of scheduled backups
+	restores  map[string]*restore
+	spooled   int64 // bytes in temporary files
 }
 
 // New returns the page. It returns an error if Options lack what is required, and
 // that of Automation.
-func New(opts Options) (*Handler, error) { return &Handler{opts: opts}, nil }
+func New(opts Options) (*Handler, error) {
+	h := &Handler{
+		opts:     opts,
+		patience: 30 * time.Second,
+		moment:   time.Second,
+		watchers: make(map[chan struct{}]bool),
+		verified: make(map[string]time.Time),
+		restores: make(map[string]*restore),
+	}
+	if err := h.init(); err != nil {
+		return nil, fmt.Errorf("backuphttp: %w", err)
+	}
+	h.opts.Authorize = func(r *http.Request, a Action) error { return opts.Authorize(asSent(r), a) }
+	h.api = h.routes()
+	h.page = h.pages()
+	return h, nil
+}
 
-// ServeHTTP implements [http.Handler].
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {}
+func (h *Handler) init() error {
+	o := &h.opts
+	switch {
+	case o.Authorize == nil:
+		return errors.New("Authorize is nil: say who may do what")
+	case (o.Manager == nil) == (o.Automation == nil):
+		return errors.New("want either a Manager or an Automation")
+	case o.Path != "" && !strings.HasPrefix(o.Path, "/"):
+		return fmt.Errorf("Path is %q: want one that begins with a slash", o.Path)
+	case o.MaxUpload < 0:
+		return fmt.Errorf("MaxUpload is %d", o.MaxUpload)
+	}
+	if o.MaxUpload == 0 {
+		o.MaxUpload = 4 << 30
+	}
+	if o.Identities == nil {
+		o.Identities = identities
+	}
+	m, s := o.Manager, Settings{}
+	if m == nil {
+		var err error
+		if s, err = o.Automation.Settings(context.Background()); err != nil {
+			return err
+		}
+		if m, err = h.managerOf(context.Background(), s); err != nil {
+			return err
+		}
+	}
+	if err := m.Validate(); err != nil {
+		return err
+	}
+	h.adopt(m, s)
+	return nil
+}
 
-// Run makes scheduled backups and does what people start on the page until ctx is
-// done, and returns its error when what was running has ended. A change of the
-// settings takes effect at once. It must run once at a time.
-func (h *Handler) Run(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+// adopt makes a Manager the one that is shown and used.
+func (h *Handler) adopt(m *backup.Manager, s Settings) {
+	before := m.OnEvent
+	m.OnEvent = func(e backup.Event) {
+		h.event(e)
+		if before != nil {
+			before(e)
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.manager, h.set = m, s
+}
+
+// now returns the Manager that is in use.
+func (h *Handler) now() *backup.Manager {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.manager
+}
+
+// title is what the page calls the host.
+func (h *Handler) title() string { return cmp.Or(h.opts.Title, h.now().App.Name) }

@@ -1,25 +1,24 @@
 package backuphttp
 
 import (
-	"context"
-	"io"
 	"time"
 
 	"github.com/tomo-project/backup"
 )
 
-// What people do, whether they come by the page (page.go) or by the API (api.go).
-// Each method checks its input, and its error says what to do next; status maps
-// errors to those of HTTP.
+// What people see, whether they come by the page (page.go) or by the API (api.go).
+// What they do are the methods of Handler in overview.go, job.go, restores.go and
+// settings.go. Each checks its input, and its error says what to do next; classify
+// maps errors to those of HTTP.
 
 // An overview is all that the first page shows.
 type overview struct {
 	App         string           `json:"app"`
 	Version     string           `json:"version"`
-	Collections []collectionInfo `json:"collections"` // as declared
-	Backups     []backupInfo     `json:"backups"`     // newest first
-	Unreachable []string         `json:"unreachable,omitempty"`
-	Running     bool             `json:"running"` // Run runs: something can be started
+	Collections []collectionInfo `json:"collections"`           // as declared
+	Backups     []backupInfo     `json:"backups"`               // newest first
+	Unreachable []string         `json:"unreachable,omitempty"` // locations that could not be asked, and why
+	Running     bool             `json:"running"`               // Run runs: something can be started
 	Job         *job             `json:"job,omitempty"`
 	Last        *job             `json:"last,omitempty"` // the last job that ended
 	Undo        string           `json:"undo,omitempty"` // the backup that Undo would restore
@@ -43,7 +42,7 @@ type backupInfo struct {
 }
 
 type automated struct {
-	Settings  Settings   `json:"settings"`
+	Settings  Settings   `json:"settings"` // with a schedule "hourly" or "other" if they are not editable
 	Editable  bool       `json:"editable"`
 	Next      *time.Time `json:"next,omitempty"`
 	Late      bool       `json:"late,omitempty"`
@@ -67,7 +66,8 @@ type job struct {
 	Started  time.Time        `json:"started"`
 	Ended    *time.Time       `json:"ended,omitempty"`
 	Progress *backup.Progress `json:"progress,omitempty"`
-	Error    string           `json:"error,omitempty"`
+	Error    string           `json:"error,omitempty"` // a scheduled backup that was made may have one: it could not prune
+	Code     string           `json:"code,omitempty"`  // of Error, for programs
 
 	Made     *backup.Backup        `json:"made,omitempty"`     // of create and scheduled
 	Verified []backup.Verified     `json:"verified,omitempty"` // of verify
@@ -85,9 +85,9 @@ type restoreInfo struct {
 	Uploaded    bool             `json:"uploaded,omitempty"`
 	Undo        bool             `json:"undo,omitempty"` // it is the way back of the last restore
 	Manifest    *backup.Manifest `json:"manifest,omitempty"`
-	Verified    *backup.Report   `json:"verified,omitempty"` // what reading all of it has found
-	State       string           `json:"state"`              // "ok", "locked" (takes a key), "damaged", "refused" (foreign, too new, not a backup)
-	Problem     string           `json:"problem,omitempty"`
+	Verified    *backup.Report   `json:"verified,omitempty"`    // what reading all of it has found
+	State       string           `json:"state"`                 // "ok", "locked" (takes a key), "damaged", "refused" (foreign, too new, not a backup)
+	Problem     string           `json:"problem,omitempty"`     // if it is ok: what has to be allowed in the plan
 	Salvage     bool             `json:"salvage,omitempty"`     // it may be worth while
 	Keys        []string         `json:"keys,omitempty"`        // names of the keys that open it
 	Collections []collectionInfo `json:"collections,omitempty"` // in it, with Records of the Manifest
@@ -111,59 +111,5 @@ type planInfo struct {
 	Input   planInput     `json:"input"`
 	Report  backup.Report `json:"report"`
 	Confirm string        `json:"confirm,omitempty"` // the word to type: the name of the app, where records are deleted or all is replaced
-	Changes int64         `json:"changes"`
-}
-
-func (h *Handler) overview(ctx context.Context) (overview, error) { panic("to be written") }
-
-// include: the optional collections
-func (h *Handler) create(ctx context.Context, include []string) (job, error) { panic("to be written") }
-func (h *Handler) verify(ctx context.Context, name string) (job, error)      { panic("to be written") }
-func (h *Handler) file(ctx context.Context, name string) (io.ReadCloser, backup.Backup, error) {
-	panic("to be written")
-}
-func (h *Handler) delete(ctx context.Context, name, confirm string) error { panic("to be written") }
-func (h *Handler) accept(ctx context.Context, name string) error          { panic("to be written") }
-func (h *Handler) prunePreview(ctx context.Context, s Settings) ([]backup.Pruned, error) {
-	panic("to be written")
-}
-func (h *Handler) prune(ctx context.Context) (job, error) { panic("to be written") }
-
-func (h *Handler) job(id string) (job, error) { panic("to be written") }
-
-// is sent to when a job has changed
-func (h *Handler) watch() (changed <-chan struct{}, stop func()) { panic("to be written") }
-
-func (h *Handler) upload(ctx context.Context, name string, r io.Reader) (restoreInfo, error) {
-	panic("to be written")
-}
-
-// at a stored backup
-func (h *Handler) look(ctx context.Context, name string) (restoreInfo, error) { panic("to be written") }
-func (h *Handler) lookUndo(ctx context.Context) (restoreInfo, error)          { panic("to be written") }
-func (h *Handler) restore(id string) (restoreInfo, error)                     { panic("to be written") }
-func (h *Handler) unlock(ctx context.Context, id string, key []byte) (restoreInfo, error) {
-	panic("to be written")
-}
-func (h *Handler) plan(ctx context.Context, id string, in planInput) (restoreInfo, error) {
-	panic("to be written")
-}
-func (h *Handler) changes(ctx context.Context, id string, from, most int) (changes []backup.Change, more bool, err error) {
-	panic("to be written")
-}
-func (h *Handler) apply(ctx context.Context, id, confirm string) (job, error) { panic("to be written") }
-func (h *Handler) salvage(ctx context.Context, id string) (job, error)        { panic("to be written") }
-
-// the file
-func (h *Handler) salvaged(ctx context.Context, id string) (io.ReadCloser, error) {
-	panic("to be written")
-}
-func (h *Handler) discard(id string) error { panic("to be written") }
-
-func (h *Handler) settings(ctx context.Context) (Settings, error) { panic("to be written") }
-func (h *Handler) save(ctx context.Context, s Settings) error     { panic("to be written") }
-
-// tries each location
-func (h *Handler) probe(ctx context.Context, s Settings) ([]backup.Copy, error) {
-	panic("to be written")
+	Changes int64         `json:"changes"`           // records that are added, updated or deleted
 }

@@ -1,0 +1,5 @@
+package backuphttp
+
+import "net/http"
+
+func (h *Handler) pages() http.Handler { return h.allow(View, http.NotFoundHandler()) }
