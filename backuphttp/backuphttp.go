@@ -167,13 +167,13 @@ func (h *Handler) init() error {
 	o := &h.opts
 	switch {
 	case o.Authorize == nil:
-		return errors.New("Authorize is nil: say who may do what")
+		return errors.New("no Authorize: say who may do what")
 	case (o.Manager == nil) == (o.Automation == nil):
 		return errors.New("want either a Manager or an Automation")
 	case o.Path != "" && !strings.HasPrefix(o.Path, "/"):
-		return fmt.Errorf("Path is %q: want one that begins with a slash", o.Path)
+		return fmt.Errorf("the Path %q does not begin with a slash", o.Path)
 	case o.MaxUpload < 0:
-		return fmt.Errorf("MaxUpload is %d", o.MaxUpload)
+		return fmt.Errorf("a MaxUpload of %d is less than none", o.MaxUpload)
 	}
 	if o.MaxUpload == 0 {
 		o.MaxUpload = 4 << 30

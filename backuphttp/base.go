@@ -59,8 +59,8 @@ func (h *Handler) mountPath(r *http.Request) string {
 	return "/" + at + "/"
 }
 
-// below returns the request with the path below the mount point, "/api/overview". It
-// is "/" with another path behind where there can be nothing: what is not clean.
+// below returns the request with the path below the mount point, "/api/overview". One
+// that is not clean leads to nothing.
 func (h *Handler) below(r *http.Request) *http.Request {
 	at := h.mountPath(r)
 	m := mount{sent: r, base: (&url.URL{Path: at}).EscapedPath()}
@@ -73,7 +73,11 @@ func (h *Handler) below(r *http.Request) *http.Request {
 		b.URL.RawPath = "/" + strings.TrimPrefix(strings.TrimPrefix(r.URL.RawPath, strings.TrimSuffix(m.base, "/")), "/")
 	}
 	if clean := path.Clean(b.URL.Path); clean != b.URL.Path && clean+"/" != b.URL.Path {
-		b.URL.Path, b.URL.RawPath = "/there is no such page", ""
+		nowhere := "/nothing"
+		if isAPI(b) {
+			nowhere = "/api/nothing"
+		}
+		b.URL.Path, b.URL.RawPath = nowhere, ""
 	}
 	return b
 }

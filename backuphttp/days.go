@@ -52,8 +52,8 @@ func (h history) days(now time.Time) []dayInfo {
 	for _, b := range h.backups {
 		if b.Trigger == backup.TriggerScheduled && !b.CreatedAt.After(now.Add(time.Minute)) {
 			scheduled = append(scheduled, b)
-			if at := slotOf(b); first.IsZero() || at.Before(first) {
-				first = at
+			if first.IsZero() || b.CreatedAt.Before(first) {
+				first = b.CreatedAt
 			}
 		}
 	}
@@ -92,7 +92,8 @@ func (h history) day(noon, now, first time.Time, scheduled []backup.Backup) dayI
 	slot := h.slot(noon, on)
 	var damaged, manual *backup.Backup
 	for _, b := range scheduled {
-		if !on(b.CreatedAt) && (slot.IsZero() || !h.serves(b, slot)) {
+		// The first one is for a time before the schedule was set, maybe.
+		if !on(b.CreatedAt) && (slot.IsZero() || slot.Before(first) || !h.serves(b, slot)) {
 			continue
 		}
 		if !b.Damaged {
@@ -164,8 +165,7 @@ func (h history) serves(b backup.Backup, slot time.Time) bool {
 	if of.Equal(slot) {
 		return true
 	}
-	next := h.schedule.Next(of)
-	return next.Equal(slot) && !b.CreatedAt.After(slot) && slot.Sub(b.CreatedAt) < slot.Sub(of)/4
+	return !b.CreatedAt.After(slot) && slot.Sub(b.CreatedAt) < slot.Sub(of)/4 && h.schedule.Next(of).Equal(slot)
 }
 
 // pruned tells whether retention would have deleted a backup of that time by now.

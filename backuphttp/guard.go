@@ -29,7 +29,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Body != nil && r.Body != http.NoBody {
 		body := h.patientBody(out, r.Body)
 		defer body.forget()
-		below.Body = http.MaxBytesReader(out, body, h.mostBytes(r))
+		below.Body = http.MaxBytesReader(w, body, h.mostBytes(r))
 	}
 	if isAPI(below) {
 		h.api.ServeHTTP(out, below)
@@ -149,7 +149,7 @@ func (w *patientWriter) WriteHeader(status int) {
 func (w *patientWriter) Write(p []byte) (n int, err error) {
 	w.begun = true
 	for {
-		w.control.SetWriteDeadline(time.Now().Add(w.patience))
+		w.deadline()
 		some := p[:min(len(p), 32<<10)]
 		m, err := w.ResponseWriter.Write(some)
 		if n += m; err != nil || len(some) == len(p) {
@@ -162,8 +162,14 @@ func (w *patientWriter) Write(p []byte) (n int, err error) {
 // FlushError is for [http.ResponseController].
 func (w *patientWriter) FlushError() error {
 	w.begun = true
-	w.control.SetWriteDeadline(time.Now().Add(w.patience))
+	w.deadline()
 	return w.control.Flush()
+}
+
+// deadline leaves more time than for the body, of which the server may want to read
+// the rest before it answers.
+func (w *patientWriter) deadline() {
+	w.control.SetWriteDeadline(time.Now().Add(w.patience + w.patience/4))
 }
 
 // finish sends what is left and takes the deadline off, which would else be that of

@@ -84,6 +84,7 @@ type host struct {
 	log    *safeBuffer
 	stop   func() // Run, and waits
 	secret []string
+	gates  []*gate // opened at the end, whatever a test has come to
 
 	mu        sync.Mutex
 	forbidden map[Action]error
@@ -136,10 +137,13 @@ func makeHost(t testing.TB, change func(h *host, m *backup.Manager, o *Options))
 	var err error
 	h.Handler, err = New(o)
 	require.NoError(t, err)
-	h.moment = 30 * time.Millisecond
+	h.moment = time.Hour // whoever starts a job waits for its end
 	h.secret = []string{planted, h.key.text}
 	h.stop = func() {}
 	t.Cleanup(func() {
+		for _, g := range h.gates {
+			g.open()
+		}
 		h.stop()
 		h.clean("the log", h.log.String())
 	})

@@ -22,11 +22,17 @@ type running struct {
 	ctx  context.Context
 	open bool           // something can be started
 	wait sync.WaitGroup // for all that uses it
-	stop func()         // the scheduled backups, and waits until they have ended
+	stop func()         // the scheduled backups, and waits until they have ended; nil: there are none
 }
 
-// pause stops the scheduled backups. They are resumed by what has its turn, or by Run.
-func (r *running) pause() { r.stop(); r.stop = func() {} }
+// pause stops the scheduled backups. They are paused and resumed by Run, and by what
+// runs alone in it.
+func (r *running) pause() {
+	if r.stop != nil {
+		r.stop()
+		r.stop = nil
+	}
+}
 
 // A task is a job with what nobody is told.
 type task struct {
@@ -62,7 +68,7 @@ var (
 // once. Uploads and what else people were looking at are forgotten at the end. It must
 // run once at a time, or it returns another error, and may be called again.
 func (h *Handler) Run(ctx context.Context) error {
-	r := &running{ctx: ctx, stop: func() {}}
+	r := &running{ctx: ctx}
 	h.mu.Lock()
 	if h.running != nil {
 		h.mu.Unlock()
@@ -97,10 +103,10 @@ func (h *Handler) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// resume starts the scheduled backups.
+// resume starts the scheduled backups, unless they are started.
 func (h *Handler) resume(r *running) {
 	m := h.now()
-	if m.Schedule == nil {
+	if m.Schedule == nil || r.stop != nil {
 		return
 	}
 	ctx, cancel := context.WithCancel(r.ctx)
@@ -108,7 +114,7 @@ func (h *Handler) resume(r *running) {
 	go func() {
 		defer close(ended)
 		if err := m.Run(ctx); ctx.Err() == nil {
-			h.event(backup.Event{Kind: backup.EventFailed, Operation: "run", Err: err})
+			h.event(backup.Event{Kind: backup.EventFailed, Operation: "run", Time: time.Now(), Err: err})
 		}
 	}()
 	r.stop = func() { cancel(); <-ended }
@@ -119,6 +125,13 @@ func (h *Handler) runs() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.running != nil
+}
+
+// ending tells whether Run has been told to end.
+func (h *Handler) ending() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.running == nil || h.running.ctx.Err() != nil
 }
 
 // join lets a request use what lives as long as Run. Its context ends with that.
@@ -238,9 +251,12 @@ var operations = map[string]string{
 func (h *Handler) event(e backup.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if e.Operation == "run" {
+	switch t := h.current; {
+	case e.Operation == "run":
 		h.scheduledEvent(e)
-	} else if t := h.current; t != nil && e.Kind == backup.EventProgress && operations[t.Kind] == e.Operation {
+	case t == nil || e.Kind != backup.EventProgress:
+	case e.Operation == operations[t.Kind], e.Progress.Phase == "restore" && e.Operation == "plan" && operations[t.Kind] == "restore":
+		// A plan that is applied tells of its progress as a plan.
 		t.Progress = e.Progress
 		h.touch(t)
 	}
@@ -444,12 +460,12 @@ func (h *Handler) create(ctx context.Context, include []string) (job, error) {
 
 // verify reads every copy of a backup.
 func (h *Handler) verify(ctx context.Context, name string) (job, error) {
-	if err := h.named(name); err != nil {
+	if _, err := h.find(ctx, name); err != nil {
 		return job{}, err
 	}
 	return h.start(ctx, "verify", name, func(ctx context.Context, t *task) error {
 		m := h.now()
-		m.List(ctx) // so that the Manager knows the file as it is, and remembers what is found
+		m.List(ctx) // so that it knows the file as it is, and remembers what is found
 		found, err := m.Verify(ctx, name)
 		h.update(t, func(j *job) {
 			j.Verified = found
@@ -461,24 +477,25 @@ func (h *Handler) verify(ctx context.Context, name string) (job, error) {
 	})
 }
 
-// named refuses what cannot be the name of a backup.
-func (h *Handler) named(name string) error {
-	if _, ok := h.now().App.ParseBackupName(name); !ok {
-		return notFound("%q is not the name of a backup", brief(name))
+// find returns a backup of the list.
+func (h *Handler) find(ctx context.Context, name string) (backup.Backup, error) {
+	backups, err := h.now().List(ctx)
+	for _, b := range backups {
+		if b.Name == name {
+			return b, nil
+		}
 	}
-	return nil
+	return backup.Backup{}, errors.Join(notFound("there is no backup %q", brief(name)), err)
 }
 
 // file opens the file of a backup, to be downloaded.
 func (h *Handler) file(ctx context.Context, name string) (io.ReadCloser, backup.Backup, error) {
-	m := h.now()
-	backups, err := m.List(ctx)
-	i := slices.IndexFunc(backups, func(b backup.Backup) bool { return b.Name == name })
-	if i < 0 {
-		return nil, backup.Backup{}, errors.Join(notFound("there is no backup %q", brief(name)), err)
+	b, err := h.find(ctx, name)
+	if err != nil {
+		return nil, b, err
 	}
-	r, err := m.OpenFile(ctx, name)
-	return r, backups[i], err
+	r, err := h.now().OpenFile(ctx, name)
+	return r, b, err
 }
 
 // delete deletes a backup. For the only good one it takes the name of the app.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -59,18 +60,26 @@ func TestABackupIsMadeVerifiedDownloadedAndDeleted(t *testing.T) {
 }
 
 // A gate holds up whoever comes to it until it is opened.
-type gate struct{ reached, open chan struct{} }
+type gate struct {
+	reached, opened chan struct{}
+	open            func()
+}
 
-func newGate() *gate { return &gate{make(chan struct{}), make(chan struct{})} }
+func newGate(h *host) *gate {
+	g := &gate{reached: make(chan struct{}), opened: make(chan struct{})}
+	g.open = sync.OnceFunc(func() { close(g.opened) })
+	h.gates = append(h.gates, g)
+	return g
+}
 
 func (g *gate) pass() {
 	close(g.reached)
-	<-g.open
+	<-g.opened
 }
 
 // slowSource has the first backup wait at a gate.
 func slowSource(h *host, m *backup.Manager) *gate {
-	g := newGate()
+	g := newGate(h)
 	m.Source = &backuptest.Faulty{Source: h.store, Sink: h.store, On: backuptest.CallRecords, Nth: 1, Do: g.pass}
 	return g
 }
@@ -93,10 +102,10 @@ func TestOneThingRunsAtATimeAndOutlivesWhoAskedForIt(t *testing.T) {
 
 	require.Equal(t, "busy", h.do(409, "POST", "backups", obj{}).code(t))
 	require.Equal(t, "busy", h.do(409, "POST", "prune", nil).code(t))
-	require.Equal(t, "busy", h.do(409, "POST", "backups/homelab-backup-2024-01-15T10-30-00.json/verify", nil).code(t))
+	require.Equal(t, "not_found", h.do(404, "POST", "backups/homelab-backup-2024-01-15T10-30-00.json/verify", nil).code(t))
 	require.Equal(t, "busy", h.do(409, "DELETE", "backups/homelab-backup-2024-01-15T10-30-00.json", nil).code(t))
 
-	close(g.open)
+	g.open()
 	j := h.wait(o.Job.ID)
 	require.Empty(t, j.Error)
 	require.Len(t, h.seen().Backups, 1)
@@ -105,6 +114,7 @@ func TestOneThingRunsAtATimeAndOutlivesWhoAskedForIt(t *testing.T) {
 func TestWhatRunsWhenRunEndsIsStoppedAndLeavesNothing(t *testing.T) {
 	var g *gate
 	h := newHost(t, func(h *host, m *backup.Manager, o *Options) { g = slowSource(h, m) })
+	h.moment = 0
 	j, err := h.create(t.Context(), nil)
 	require.NoError(t, err)
 	<-g.reached
@@ -120,7 +130,7 @@ func TestWhatRunsWhenRunEndsIsStoppedAndLeavesNothing(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	require.Equal(t, "stopped", h.do(503, "POST", "backups", obj{}).code(t))
-	close(g.open)
+	g.open()
 	<-stopped
 	j = h.wait(j.ID)
 	require.Equal(t, "stopped", j.Code)
@@ -163,8 +173,9 @@ func TestAnotherProcessAtTheLocationIsBusy(t *testing.T) {
 }
 
 func TestARestoreIsCompletedWhenTheBrowserIsGone(t *testing.T) {
-	g := newGate()
+	var g *gate
 	h := newHost(t, func(h *host, m *backup.Manager, o *Options) {
+		g = newGate(h)
 		m.Sink = &backuptest.Faulty{Source: h.store, Sink: h.store, On: backuptest.CallPut, Nth: 1, Do: g.pass}
 	})
 	name := h.made()
@@ -172,7 +183,6 @@ func TestARestoreIsCompletedWhenTheBrowserIsGone(t *testing.T) {
 	h.store["settings"] = map[string]string{}
 	id := h.do(201, "POST", "restores", obj{"backup": name}).restored(t).ID
 	h.do(200, "POST", "restores/"+id+"/plan", obj{"full": true})
-	h.moment = time.Hour
 
 	ctx, cancel := context.WithCancel(t.Context())
 	r := h.request("POST", "restores/"+id+"/apply", strings.NewReader(`{"confirm":"homelab"}`)).WithContext(ctx)
@@ -188,7 +198,7 @@ func TestARestoreIsCompletedWhenTheBrowserIsGone(t *testing.T) {
 	require.Equal(t, "busy", h.do(409, "POST", "restores/"+id+"/plan", obj{"full": true}).code(t))
 	require.Equal(t, "busy", h.do(409, "DELETE", "restores/"+id, nil).code(t))
 	job := h.seen().Job
-	close(g.open)
+	g.open()
 	require.Empty(t, h.wait(job.ID).Error)
 	require.Equal(t, want, h.store.Clone())
 }

@@ -73,11 +73,8 @@ func (h *Handler) describe(ctx context.Context, r *restore, m *backup.Manager, s
 			info.Collections = append(info.Collections, collectionOf(m.App, name))
 		}
 	} else if r.file == nil { // it may be known all the same
-		backups, _ := m.List(ctx)
-		for _, b := range backups {
-			if b.Name == info.Name {
-				info.Manifest = b.Manifest
-			}
+		if b, e := h.find(ctx, info.Name); e == nil {
+			info.Manifest = b.Manifest
 		}
 	}
 	if info.Manifest != nil {

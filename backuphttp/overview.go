@@ -41,8 +41,15 @@ func (h *Handler) overview(ctx context.Context) (overview, error) {
 	if !next.IsZero() {
 		o.Automated.Next, o.Automated.Late = &next, now.Sub(next) > time.Minute
 	}
-	only := onlyGood(backups)
+	past := history{backups: backups, schedule: m.Schedule, retention: m.Retention}
+	h.remember(&o, m, backups, &past)
+	o.Automated.Days = past.days(now)
+	return o, nil
+}
 
+// remember adds what this process knows.
+func (h *Handler) remember(o *overview, m *backup.Manager, backups []backup.Backup, past *history) {
+	only := onlyGood(backups)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, b := range backups {
@@ -67,9 +74,7 @@ func (h *Handler) overview(ctx context.Context) (overview, error) {
 		j := t.job
 		o.Automated.LastRun = &j
 	}
-	history := history{backups: backups, schedule: m.Schedule, retention: m.Retention, failures: h.failures, since: h.since, busy: h.scheduled != nil}
-	o.Automated.Days = history.days(now)
-	return o, nil
+	past.failures, past.since, past.busy = slices.Clone(h.failures), h.since, h.scheduled != nil
 }
 
 // reasons takes the error of List apart: one for each location.

@@ -2,4 +2,6 @@ package backuphttp
 
 import "net/http"
 
-func (h *Handler) pages() http.Handler { return h.allow(View, http.NotFoundHandler()) }
+func (h *Handler) pages() http.Handler {
+	return h.allow(View, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Error(w, h.title(), http.StatusNotFound) }))
+}

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"path"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -255,7 +254,7 @@ func (h *Handler) begin(ctx context.Context, r *restore, look func(ctx context.C
 
 // look looks into a stored backup.
 func (h *Handler) look(ctx context.Context, name string) (restoreInfo, error) {
-	if err := h.named(name); err != nil {
+	if _, err := h.find(ctx, name); err != nil {
 		return restoreInfo{}, err
 	}
 	r := &restore{info: restoreInfo{Name: name}}
@@ -273,8 +272,8 @@ func (h *Handler) upload(ctx context.Context, name string, from io.Reader) (rest
 		most := h.opts.MaxUpload
 		n, err := io.Copy(file, io.LimitReader(contextReader{ctx, from}, most+1))
 		switch {
-		case ctx.Err() != nil:
-			err = ctx.Err()
+		case h.ending():
+			err = errStopped
 		case err == nil && n > most:
 			err = &http.MaxBytesError{Limit: most}
 		case err == nil && n == 0:
@@ -431,9 +430,8 @@ func (h *Handler) describeUndo(ctx context.Context, m *backup.Manager, info *res
 	for _, c := range report.Collections {
 		info.Collections = append(info.Collections, collectionOf(m.App, c.Name))
 	}
-	backups, _ := m.List(ctx)
-	if i := slices.IndexFunc(backups, func(b backup.Backup) bool { return b.Name == report.Backup }); i >= 0 {
-		info.Manifest = backups[i].Manifest
+	if b, err := h.find(ctx, report.Backup); err == nil {
+		info.Manifest = b.Manifest
 	}
 }
 

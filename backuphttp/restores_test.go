@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -57,6 +58,7 @@ func TestAStoredBackupIsRestoredAsPlannedAndTakenBack(t *testing.T) {
 	j := h.began(at+"/apply", obj{"confirm": "homelab"})
 	require.Empty(t, j.Error)
 	require.Equal(t, "restore", j.Kind)
+	require.Equal(t, "restore", j.Progress.Phase)
 	require.NotEmpty(t, j.Report.UndoneBy)
 	require.Equal(t, before, h.store.Clone())
 
@@ -301,9 +303,7 @@ func TestWhatIsIntactInADamagedBackupIsSaved(t *testing.T) {
 			if where == "stored" {
 				info = h.do(201, "POST", "restores", obj{"backup": name}).restored(t)
 			} else {
-				text, err := os.ReadFile(string(h.dir) + "/" + name)
-				require.NoError(t, err)
-				info = h.sent(201, name, string(text)).restored(t)
+				info = h.sent(201, name, readFile(t, string(h.dir)+"/"+name)).restored(t)
 			}
 			require.Equal(t, "damaged", info.State)
 			require.True(t, info.Salvage)
@@ -334,6 +334,65 @@ func TestWhatIsIntactInADamagedBackupIsSaved(t *testing.T) {
 			require.Equal(t, "invalid", h.do(422, "POST", at+"/salvage", nil).code(t), "it is whole")
 		})
 	}
+}
+
+func TestOfSeveralDamagedCopiesTheFirstThatHoldsSomethingIsSaved(t *testing.T) {
+	var second backup.Dir
+	h := newHost(t, func(h *host, m *backup.Manager, o *Options) {
+		second = backup.Dir(t.TempDir())
+		m.Locations = append(m.Locations, second)
+	})
+	name := h.made()
+	h.alter(name, func(string) string { return "{" + strings.Repeat(".", 1000) })
+	require.NoError(t, os.WriteFile(string(second)+"/"+name, []byte(strings.Replace(readFile(t, string(second)+"/"+name), `"name":"pi"`, `"name":pi"`, 1)), 0o600))
+	info := h.do(201, "POST", "restores", obj{"backup": name}).restored(t)
+	require.Equal(t, "damaged", info.State)
+	j := h.began("restores/"+info.ID+"/salvage", nil)
+	require.Empty(t, j.Error)
+	require.EqualValues(t, 1, j.Salvage.Kept["servers"])
+
+	require.NoError(t, os.WriteFile(string(second)+"/"+name, []byte("{"), 0o600))
+	j = h.began("restores/"+info.ID+"/salvage", nil)
+	require.Equal(t, "damaged", j.Code)
+	require.Empty(t, j.Restore)
+	h.Handler.mu.Lock()
+	defer h.Handler.mu.Unlock()
+	require.Len(t, h.restores, 2)
+}
+
+func readFile(t testing.TB, name string) string {
+	text, err := os.ReadFile(name)
+	require.NoError(t, err)
+	return string(text)
+}
+
+func TestWhereTemporaryFilesAreIsNobodysBusiness(t *testing.T) {
+	h := newHost(t, func(h *host, m *backup.Manager, o *Options) { o.TempDir = t.TempDir() + "/gone" })
+	got := h.sent(500, "b.json", "{}")
+	require.Equal(t, "failed", got.code(t))
+	require.NotContains(t, got.text, "gone")
+	require.Contains(t, h.log.String(), "gone")
+	require.Equal(t, "no_space", func() string { _, code := classify(h.spoolFailed(syscall.ENOSPC)); return code }())
+}
+
+func TestTheHostMakesKeysOfWhatIsTypedIn(t *testing.T) {
+	h := newHost(t, func(h *host, m *backup.Manager, o *Options) {
+		m.Identities = nil
+		o.Identities = func(text []byte) ([]backup.Identity, error) {
+			switch string(text) {
+			case "card":
+				return []backup.Identity{h.key.Identity}, nil
+			case "none":
+				return nil, nil
+			}
+			return nil, fmt.Errorf("no card is called %s", text)
+		}
+	})
+	h.secret = append(h.secret, "typed-in-by-mistake")
+	at := "restores/" + h.do(201, "POST", "restores", obj{"backup": h.made()}).restored(t).ID
+	require.Equal(t, "no_key", h.do(422, "POST", at+"/key", obj{"key": "typed-in-by-mistake"}).code(t))
+	require.Equal(t, "no_key", h.do(422, "POST", at+"/key", obj{"key": "none"}).code(t))
+	require.Equal(t, "ok", h.do(200, "POST", at+"/key", obj{"key": "card"}).restored(t).State)
 }
 
 func TestOneRestoreIsUsedByOneAtATime(t *testing.T) {
