@@ -33,12 +33,8 @@ func notFound(format string, args ...any) error {
 	return &refusal{status: http.StatusNotFound, code: "not_found", text: fmt.Sprintf(format, args...)}
 }
 
-// A hiddenError is one that the browser is not told, only the log.
-type hiddenError struct{ err error }
-
-func (e *hiddenError) Error() string {
-	return "something went wrong on the server, whose log says what"
-}
+// errHidden stands for one that the browser is not told, only the log.
+var errHidden = errors.New("something went wrong on the server, whose log says what")
 
 func (h *Handler) log(what string, err error) {
 	if h.opts.Logger != nil {
@@ -50,7 +46,7 @@ func (h *Handler) log(what string, err error) {
 // the browser.
 func (h *Handler) hide(what string, err error) error {
 	h.log(what, err)
-	return &hiddenError{err}
+	return errHidden
 }
 
 // kinds are what programs go by, in the order in which they are looked for.
@@ -84,9 +80,6 @@ var kinds = []struct {
 func classify(err error) (status int, code string) {
 	if r, ok := errors.AsType[*refusal](err); ok {
 		return r.status, r.code
-	}
-	if _, ok := errors.AsType[*hiddenError](err); ok {
-		return http.StatusInternalServerError, "failed"
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return http.StatusRequestEntityTooLarge, "too_large"

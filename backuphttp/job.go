@@ -62,11 +62,15 @@ var (
 	errScheduled = fmt.Errorf("%w: a scheduled backup is being made; wait until it has ended", backup.ErrBusy)
 )
 
-// Run makes scheduled backups and does what people start on the page until ctx is
-// done, and returns its error when what was running has ended: it is cancelled, and
-// the library leaves nothing half done. A change of the settings takes effect at
-// once. Uploads and what else people were looking at are forgotten at the end. It must
-// run once at a time, or it returns another error, and may be called again.
+// Run makes scheduled backups, in the place of the Run of the Manager, and does what
+// people start on the page until ctx is done. It returns the error of ctx when what was
+// running has ended: that is cancelled, and the library leaves nothing half done. A
+// change of the settings takes effect at once. Uploads and what else people were
+// looking at are forgotten at the end.
+//
+// It must run once at a time, or it returns another error, and may be called again.
+// The AfterRestore of a Manager is part of what it waits for, and must not wait for
+// it.
 func (h *Handler) Run(ctx context.Context) error {
 	r := &running{ctx: ctx}
 	h.mu.Lock()

@@ -21,49 +21,48 @@ func needsKey(err error) bool {
 }
 
 // open opens the backup of a restore, with identities if they are not nil and else
-// with those of the Manager.
-func (h *Handler) open(ctx context.Context, r *restore, m *backup.Manager, identities []backup.Identity) (*backup.Snapshot, error) {
-	switch {
-	case r.file != nil:
-		if identities == nil {
-			identities = m.Identities
+// with those of the Manager. See outlive for what it returns.
+func (h *Handler) open(ctx context.Context, r *restore, m *backup.Manager, identities []backup.Identity) (*backup.Snapshot, func(), error) {
+	return outlive(h, ctx, func(ctx context.Context) (*backup.Snapshot, error) {
+		switch {
+		case r.file != nil:
+			if identities == nil {
+				identities = m.Identities
+			}
+			return backup.OpenSnapshot(ctx, r.file.reader(), backup.OpenOptions{
+				Identities:   identities,
+				Limits:       m.Limits,
+				RequireProof: m.RequireProof,
+				Trusted:      m.Trusted,
+				TempDir:      h.opts.TempDir,
+			})
+		case identities == nil:
+			return m.Open(ctx, r.info.Name)
 		}
-		return backup.OpenSnapshot(ctx, r.file.reader(), backup.OpenOptions{
-			Identities:   identities,
-			Limits:       m.Limits,
-			RequireProof: m.RequireProof,
-			Trusted:      m.Trusted,
-			TempDir:      h.opts.TempDir,
-		})
-	case identities == nil:
-		return m.Open(ctx, r.info.Name)
-	}
-	return m.OpenWith(ctx, r.info.Name, identities...)
+		return m.OpenWith(ctx, r.info.Name, identities...)
+	})
 }
 
 // examine opens the backup of a restore with the keys that there are, and describes
 // it. What is wrong with the backup is no error.
 func (h *Handler) examine(ctx context.Context, r *restore) (restoreInfo, error) {
 	m := h.now()
-	s, err := h.open(ctx, r, m, r.identities)
-	return h.describe(ctx, r, m, s, err)
+	s, end, err := h.open(ctx, r, m, r.identities)
+	return h.describe(ctx, r, m, s, end, err)
 }
 
 // describe says what is in a backup that was opened, or why it was not.
-func (h *Handler) describe(ctx context.Context, r *restore, m *backup.Manager, s *backup.Snapshot, err error) (restoreInfo, error) {
+func (h *Handler) describe(ctx context.Context, r *restore, m *backup.Manager, s *backup.Snapshot, end func(), err error) (restoreInfo, error) {
 	switch {
-	case ctx.Err() != nil:
-		if s != nil {
-			s.Close()
-		}
+	case ctx.Err() != nil && err != nil:
 		return restoreInfo{}, ctx.Err()
 	case r.file == nil && errors.Is(err, fs.ErrNotExist):
 		return restoreInfo{}, err
 	}
 	info := restoreInfo{ID: r.info.ID, Name: r.info.Name, Uploaded: r.info.Uploaded}
 	if needsKey(err) { // what needs none can be restored all the same
-		if bare, e := h.open(ctx, r, m, []backup.Identity{}); e == nil {
-			s = bare
+		if bare, endBare, e := h.open(ctx, r, m, []backup.Identity{}); e == nil {
+			s, end = bare, endBare
 		}
 	}
 	if s != nil {
@@ -87,6 +86,7 @@ func (h *Handler) describe(ctx context.Context, r *restore, m *backup.Manager, s
 		}
 		if ctx.Err() != nil {
 			s.Close()
+			end()
 			return restoreInfo{}, ctx.Err()
 		}
 	}
@@ -112,7 +112,7 @@ func (h *Handler) describe(ctx context.Context, r *restore, m *backup.Manager, s
 		info.Salvage = errors.Is(err, backup.ErrFormat) && !errors.Is(err, backup.ErrTooNew)
 	}
 	r.drop()
-	r.snapshot, r.problem = s, err
+	r.snapshot, r.problem, r.end = s, err, end
 	return h.setInfo(r, info), nil
 }
 

@@ -45,6 +45,7 @@ type restore struct {
 	problem    error             // why
 	plan       *backup.Plan
 	planned    *backup.Manager // by which the plan was made
+	end        func()          // of what the snapshot is read by, or the plan of an undo
 }
 
 // drop closes what was made of the snapshot, and it.
@@ -52,6 +53,7 @@ func (r *restore) drop() {
 	r.dropPlan()
 	if r.snapshot != nil {
 		r.snapshot.Close()
+		r.end()
 		r.snapshot = nil
 	}
 }
@@ -59,8 +61,30 @@ func (r *restore) drop() {
 func (r *restore) dropPlan() {
 	if r.plan != nil && r.info.Undo { // others have a snapshot that is used again
 		r.plan.Close()
+		r.end()
 	}
 	r.plan, r.planned = nil, nil
+}
+
+// outlive opens something that is read after the request has ended. That ends only
+// the opening; end is for when it was closed.
+func outlive[T io.Closer](h *Handler, ctx context.Context, open func(ctx context.Context) (T, error)) (opened T, end func(), err error) {
+	h.mu.Lock()
+	life := h.running.ctx
+	h.mu.Unlock()
+	life, cancel := context.WithCancel(life)
+	stop := context.AfterFunc(ctx, cancel)
+	opened, err = open(life)
+	if !stop() && err == nil { // the request has ended just now
+		opened.Close()
+		err = ctx.Err()
+	}
+	if err != nil {
+		cancel()
+		var none T
+		opened = none
+	}
+	return opened, cancel, err
 }
 
 // close gives up all of it. Nobody uses it any more.
@@ -352,8 +376,9 @@ func (h *Handler) unlock(ctx context.Context, id string, key []byte) (restoreInf
 	}
 	m := h.now()
 	var s *backup.Snapshot
+	var end func()
 	err = h.tries.one(func() error {
-		s, err = h.open(ctx, r, m, ids)
+		s, end, err = h.open(ctx, r, m, ids)
 		return err
 	})
 	_, refused := errors.AsType[*refusal](err)
@@ -361,7 +386,7 @@ func (h *Handler) unlock(ctx context.Context, id string, key []byte) (restoreInf
 		return r.info, err
 	}
 	r.identities = ids
-	return h.describe(ctx, r, m, s, err)
+	return h.describe(ctx, r, m, s, end, err)
 }
 
 // unless returns a text unless a key is in it.
@@ -385,10 +410,11 @@ func (h *Handler) plan(ctx context.Context, id string, in planInput) (restoreInf
 func (h *Handler) replan(ctx context.Context, r *restore, in planInput) (restoreInfo, error) {
 	m := h.now()
 	var plan *backup.Plan
+	end := r.end
 	switch opts, err := in.options(m.App); {
 	case r.info.Undo:
 		in = planInput{Full: true}
-		if plan, err = m.PlanUndo(ctx); err != nil {
+		if plan, end, err = outlive(h, ctx, m.PlanUndo); err != nil {
 			return restoreInfo{}, err
 		}
 	case err != nil:
@@ -401,7 +427,7 @@ func (h *Handler) replan(ctx context.Context, r *restore, in planInput) (restore
 		}
 	}
 	r.dropPlan()
-	r.plan, r.planned = plan, m
+	r.plan, r.planned, r.end = plan, m, end
 	if in.Only == nil {
 		in.Only = []string{}
 	}

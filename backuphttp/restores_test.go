@@ -1,7 +1,9 @@
 package backuphttp
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync"
@@ -13,8 +15,39 @@ import (
 	"github.com/tomo-project/backup"
 )
 
+// A bucket is a location whose files can be read as long as the context of Open lasts,
+// as those of a bucket of S3 can.
+type bucket struct{ backup.Dir }
+
+type bucketFile struct {
+	*os.File
+	ctx context.Context
+}
+
+func (b bucket) Open(ctx context.Context, name string) (io.ReadCloser, error) {
+	f, err := b.Dir.Open(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return bucketFile{f.(*os.File), ctx}, nil
+}
+
+func (f bucketFile) Read(p []byte) (int, error) {
+	if err := f.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return f.File.Read(p)
+}
+
+func (f bucketFile) ReadAt(p []byte, off int64) (int, error) {
+	if err := f.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return f.File.ReadAt(p, off)
+}
+
 func TestAStoredBackupIsRestoredAsPlannedAndTakenBack(t *testing.T) {
-	h := newHost(t, nil)
+	h := newHost(t, func(h *host, m *backup.Manager, o *Options) { m.Locations = []backup.Location{bucket{h.dir}} })
 	before := h.store.Clone()
 	name := h.made()
 	h.store["servers"] = map[string]string{

@@ -320,7 +320,7 @@ func (h *Handler) reload(ctx context.Context) {
 		}
 		err = h.change(ctx, s, false)
 	}
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		h.log("the settings could not be read again, so the former are in effect", err)
 	}
 }
