@@ -24,7 +24,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set(name, value)
 	}
 	below := h.below(r)
-	defer out.finish()
+	defer out.deadline() // for what the server sends when this returns; it takes it off itself
 	defer h.recovered(out, below)
 	if r.Body != nil && r.Body != http.NoBody {
 		body := h.patientBody(out, r.Body)
@@ -172,14 +172,6 @@ func (w *patientWriter) deadline() {
 	w.control.SetWriteDeadline(time.Now().Add(w.patience + w.patience/4))
 }
 
-// finish sends what is left and takes the deadline off, which would else be that of
-// the next response too.
-func (w *patientWriter) finish() {
-	if w.begun && w.FlushError() == nil {
-		w.control.SetWriteDeadline(time.Time{})
-	}
-}
-
 // A patientBody waits only so long for a client that does not send, at least some
 // bytes, and not at all when Run ends.
 type patientBody struct {
@@ -215,10 +207,8 @@ func (h *Handler) patientBody(w *patientWriter, body io.ReadCloser) *patientBody
 func (b *patientBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	switch b.some += n; {
-	case err == io.EOF:
-		// It must not end what comes after the body.
+	case err == io.EOF: // here the server takes the deadline off
 		b.forget()
-		b.deadline(time.Time{})
 	case err != nil:
 		err = &refusal{status: http.StatusBadRequest, code: "cut_off", text: "what was sent ends too early, or came too slowly"}
 	case b.some >= enoughBytes:

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/backuptest"
 )
 
 // A keeper is the Automation of a test host.
@@ -26,7 +27,8 @@ type keeper struct {
 	mu    sync.Mutex
 	s     Settings
 	saved int
-	err   error // of Save
+	err   error         // of Save
+	slow  time.Duration // of Manager
 }
 
 func (k *keeper) Settings(context.Context) (Settings, error) {
@@ -53,6 +55,7 @@ func (k *keeper) Save(_ context.Context, s Settings) error {
 }
 
 func (k *keeper) Manager(_ context.Context, s Settings) (*backup.Manager, error) {
+	time.Sleep(k.slow)
 	m := &backup.Manager{
 		App: k.made.App, Source: k.made.Source, Sink: k.made.Sink, Locations: k.made.Locations, Recipients: k.made.Recipients,
 		Identities: k.made.Identities, Logger: k.made.Logger, AfterRestore: k.made.AfterRestore, OnEvent: k.made.OnEvent,
@@ -272,6 +275,26 @@ func TestSettingsDoNotChangeInTheMiddleOfABackup(t *testing.T) {
 	require.Len(t, h.seen().Backups, 1)
 }
 
+func TestABackupThatBeginsWhileSettingsAreTriedIsNotStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, change := withSettings(form(nil), func(h *host, m *backup.Manager) {
+			m.Source = &backuptest.Faulty{Source: h.store, On: backuptest.CallRecords, Nth: 8, Do: func() { time.Sleep(time.Hour) }} // of the second backup
+		})
+		h := makeHost(t, change)
+		seen := h.states(t)
+		time.Sleep(26 * time.Hour) // it is 02:00
+		k.mu.Lock()
+		k.slow = time.Hour
+		k.mu.Unlock()
+		require.ErrorIs(t, h.save(t.Context(), form(func(s *Settings) { s.KeepLast = 5 })), backup.ErrBusy)
+		require.Zero(t, k.saved)
+		time.Sleep(time.Hour)
+		require.Empty(t, seen().Automated.LastRun.Error)
+		require.Len(t, seen().Backups, 2)
+		h.stop()
+	})
+}
+
 func TestARestoreMayBringOtherSettings(t *testing.T) {
 	var k *keeper
 	k, change := withSettings(Settings{}, func(h *host, m *backup.Manager) {
@@ -283,13 +306,13 @@ func TestARestoreMayBringOtherSettings(t *testing.T) {
 	h := newHost(t, change)
 	name := h.made()
 	h.store["settings"] = map[string]string{}
-	plan := func() string {
+	plan := func(collection string) string {
 		at := "restores/" + h.do(201, "POST", "restores", obj{"backup": name}).restored(t).ID
-		h.do(200, "POST", at+"/plan", obj{"full": false, "only": []string{"settings"}})
+		h.do(200, "POST", at+"/plan", obj{"full": false, "only": []string{collection}})
 		return at
 	}
-	other := plan()
-	require.Empty(t, h.began(plan()+"/apply", obj{}).Error)
+	other := plan("servers")
+	require.Empty(t, h.began(plan("settings")+"/apply", obj{}).Error)
 	var s Settings
 	h.get("settings").into(t, &s)
 	require.Equal(t, 9, s.KeepLast)
