@@ -20,6 +20,12 @@ func needsKey(err error) bool {
 	return errors.Is(err, backup.ErrNoKey) || errors.Is(err, backup.ErrWrongKey)
 }
 
+// ofSystem tells whether an error is about a file of the server.
+func ofSystem(err error) bool {
+	_, ok := errors.AsType[*fs.PathError](err)
+	return ok
+}
+
 // open opens the backup of a restore, with identities if they are not nil and else
 // with those of the Manager. See outlive for what it returns.
 func (h *Handler) open(ctx context.Context, r *restore, m *backup.Manager, identities []backup.Identity) (*backup.Snapshot, func(), error) {
@@ -58,6 +64,8 @@ func (h *Handler) describe(ctx context.Context, r *restore, m *backup.Manager, s
 		return restoreInfo{}, ctx.Err()
 	case r.file == nil && errors.Is(err, fs.ErrNotExist):
 		return restoreInfo{}, err
+	case r.file != nil && ofSystem(err):
+		return restoreInfo{}, h.spoolFailed(err)
 	}
 	info := restoreInfo{ID: r.info.ID, Name: r.info.Name, Uploaded: r.info.Uploaded}
 	if needsKey(err) { // what needs none can be restored all the same
@@ -163,7 +171,11 @@ func (h *Handler) salvageTo(ctx context.Context, to *restore, m *backup.Manager,
 		opts.Identities = m.Identities
 	}
 	if r.file != nil {
-		return m.App.Salvage(ctx, to.file, r.file.reader(), opts)
+		report, err := m.App.Salvage(ctx, to.file, r.file.reader(), opts)
+		if ofSystem(err) {
+			err = h.spoolFailed(err)
+		}
+		return report, err
 	}
 	// The first copy that there is something in.
 	errs := []error{fmt.Errorf("no location has %s: %w", r.info.Name, fs.ErrNotExist)}

@@ -405,6 +405,22 @@ func TestWhereTemporaryFilesAreIsNobodysBusiness(t *testing.T) {
 	require.Equal(t, "failed", got.code(t))
 	require.NotContains(t, got.text, "gone")
 	require.Contains(t, h.log.String(), "gone")
+
+	// What is compressed needs a copy.
+	dir := t.TempDir()
+	h.opts.TempDir = dir
+	file, err := h.newSpool()
+	require.NoError(t, err)
+	_, err = file.Write([]byte("\x1f\x8b\x08"))
+	require.NoError(t, err)
+	h.opts.TempDir = dir + "/gone"
+	_, err = h.begin(t.Context(), &restore{file: file}, func(ctx context.Context) (restoreInfo, error) {
+		for _, r := range h.restores {
+			return h.examine(ctx, r)
+		}
+		return restoreInfo{}, nil
+	})
+	require.Equal(t, errHidden, err)
 	require.Equal(t, "no_space", func() string { _, code := classify(h.spoolFailed(syscall.ENOSPC)); return code }())
 }
 
