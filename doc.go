@@ -69,9 +69,10 @@
 // with schedule.go, event.go.
 //
 // Package agekey has keys of age; packages sqlstore, kvstore and filestore are
-// stores over tables, key-value stores and files. Package backuptest has a reference store and a reference location with the
-// conformance suites that every DataSource, Sink and Location should pass, and
-// package tomo is the declaration of a whole application.
+// stores over tables, key-value stores and files. Package backuphttp is a page for
+// people around a Manager. Package backuptest has a reference store and a reference
+// location with the conformance suites that every DataSource, Sink and Location
+// should pass, and package tomo is the declaration of a whole application.
 //
 // # Compatibility
 //

@@ -201,6 +201,11 @@ func (c Copy) MarshalJSON() ([]byte, error) {
 	}{c.Location, errorText(c.Err)})
 }
 
+// Validate returns an error that says all that is wrong with the Manager, without
+// asking a Location: no App, two Locations of one name, a rule that is out of its
+// range. All methods check the same first.
+func (m *Manager) Validate() error { return m.check() }
+
 // check refuses a Manager that cannot work, before anything is done. Since a
 // Manager is not changed once it is used, it is checked once.
 func (m *Manager) check() error {

@@ -806,9 +806,11 @@ func TestAManagerThatCannotWorkSaysSo(t *testing.T) {
 			_, err := c.m.List(t.Context())
 			require.ErrorContains(t, err, c.want)
 			require.ErrorContains(t, c.m.Run(t.Context()), c.want)
+			require.ErrorContains(t, c.m.Validate(), c.want)
 		})
 	}
 	m := &backup.Manager{App: homelab(), Locations: []backup.Location{newShelf("a")}}
+	require.NoError(t, m.Validate())
 	_, err := m.Create(t.Context(), backup.BackupOptions{})
 	require.ErrorContains(t, err, "no Source")
 	_, err = m.Undo(t.Context())

@@ -89,11 +89,11 @@ type Salvaged struct {
 
 // Progress tells how far a long operation is.
 type Progress struct {
-	Phase      string // "backup", "read", "check", "compare" or "restore"
-	Collection string // what is being worked on; empty between collections
-	Records    int64  // done in this phase so far, all collections together
-	Bytes      int64  // bytes of the snapshot written or read in this phase so far; 0 where it is not known
-	Total      int64  // bytes of the snapshot; 0 where it is not known
+	Phase      string `json:"phase"`      // "backup", "read", "check", "compare" or "restore"
+	Collection string `json:"collection"` // what is being worked on; empty between collections
+	Records    int64  `json:"records"`    // done in this phase so far, all collections together
+	Bytes      int64  `json:"bytes"`      // bytes of the snapshot written or read in this phase so far; 0 where it is not known
+	Total      int64  `json:"total"`      // bytes of the snapshot; 0 where it is not known
 }
 
 // OpenOptions say how a snapshot is opened. The zero value will do for one

@@ -1,0 +1,83 @@
+package backuphttp
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+)
+
+// Where the page is mounted, and what is below.
+
+// A mount is what is known of a request as it was sent, while it goes through the
+// handlers below.
+type mount struct {
+	sent *http.Request
+	base string
+}
+
+type mountKey struct{}
+
+// asSent returns the request as the host got it.
+func asSent(r *http.Request) *http.Request {
+	if m, ok := r.Context().Value(mountKey{}).(mount); ok {
+		return m.sent
+	}
+	return r
+}
+
+// base returns the path at which the page is mounted, with a slash at its end, for
+// links.
+func (h *Handler) base(r *http.Request) string {
+	if m, ok := r.Context().Value(mountKey{}).(mount); ok {
+		return m.base
+	}
+	return (&url.URL{Path: h.mountPath(r)}).EscapedPath()
+}
+
+// mountPath returns the same as it stands in URL.Path.
+func (h *Handler) mountPath(r *http.Request) string {
+	at := h.opts.Path
+	if at == "" {
+		_, at, _ = strings.Cut(r.Pattern, "/") // behind method and host
+		segments := strings.Split(at, "/")
+		if last := segments[len(segments)-1]; strings.HasPrefix(last, "{") && (last == "{$}" || strings.HasSuffix(last, "...}")) {
+			segments = segments[:len(segments)-1]
+		}
+		sent := strings.Split(strings.TrimPrefix(r.URL.Path, "/"), "/")
+		for i, s := range segments {
+			if strings.HasPrefix(s, "{") && i < len(sent) {
+				segments[i] = sent[i]
+			}
+		}
+		at = strings.Join(segments, "/")
+	}
+	if at = strings.Trim(at, "/"); at == "" {
+		return "/"
+	}
+	return "/" + at + "/"
+}
+
+// below returns the request with the path below the mount point, "/api/overview". One
+// that is not clean leads to nothing.
+func (h *Handler) below(r *http.Request) *http.Request {
+	at := h.mountPath(r)
+	m := mount{sent: r, base: (&url.URL{Path: at}).EscapedPath()}
+	b := r.WithContext(context.WithValue(r.Context(), mountKey{}, m))
+	b.URL = new(url.URL)
+	*b.URL = *r.URL
+	// The host may have taken the prefix off.
+	b.URL.Path = "/" + strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, strings.TrimSuffix(at, "/")), "/")
+	if b.URL.RawPath != "" {
+		b.URL.RawPath = "/" + strings.TrimPrefix(strings.TrimPrefix(r.URL.RawPath, strings.TrimSuffix(m.base, "/")), "/")
+	}
+	if clean := path.Clean(b.URL.Path); clean != b.URL.Path && clean+"/" != b.URL.Path {
+		nowhere := "/nothing"
+		if isAPI(b) {
+			nowhere = "/api/nothing"
+		}
+		b.URL.Path, b.URL.RawPath = nowhere, ""
+	}
+	return b
+}

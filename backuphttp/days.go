@@ -1,0 +1,176 @@
+package backuphttp
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tomo-project/backup"
+)
+
+// A history is what is known of the past of the schedule.
+type history struct {
+	backups   []backup.Backup
+	schedule  backup.Schedule // nil: there is none
+	retention backup.Retention
+	failures  []failure
+	since     time.Time // from when on this schedule is in effect; zero: not known
+	busy      bool      // a scheduled backup is being made
+}
+
+// stripDays is how many days the calendar strip has.
+const stripDays = 30
+
+// metaSlot is where a scheduled backup says which time of the schedule it was made
+// for.
+const metaSlot = "scheduled_for"
+
+// days returns the last days until now in the zone of the schedule, oldest first. It
+// depends on nothing but the history.
+//
+// A day on which the schedule had a time is made, if there is a good scheduled backup
+// of that day or for that time, however late; failed, if all that were tried this day
+// failed; and else missed. Nothing is held against days before the first scheduled
+// backup, and before the schedule was set, as far as that is known, nor against those
+// of which retention would have kept no backup.
+func (h history) days(now time.Time) []dayInfo {
+	zone := time.Local
+	if h.schedule != nil {
+		zone = zoneOfSchedule(h.schedule)
+	}
+	var dates []time.Time // at noon, which every day has
+	for i := stripDays - 1; i >= 0; i-- {
+		y, m, d := now.In(zone).Date()
+		noon := time.Date(y, m, d-i, 12, 0, 0, 0, zone)
+		// One that the zone leaves out is another.
+		if len(dates) == 0 || noon.Format(time.DateOnly) != dates[len(dates)-1].Format(time.DateOnly) {
+			dates = append(dates, noon)
+		}
+	}
+	var scheduled []backup.Backup
+	first := time.Time{}
+	for _, b := range h.backups {
+		if b.Trigger == backup.TriggerScheduled && !b.CreatedAt.After(now.Add(time.Minute)) {
+			scheduled = append(scheduled, b)
+			if first.IsZero() || b.CreatedAt.Before(first) {
+				first = b.CreatedAt
+			}
+		}
+	}
+	list := make([]dayInfo, 0, len(dates))
+	for _, noon := range dates {
+		list = append(list, h.day(noon, now, first, scheduled))
+	}
+	return list
+}
+
+// slotOf returns the time of the schedule that a backup was made for, or else the time
+// at which it was made.
+func slotOf(b backup.Backup) time.Time {
+	if b.Manifest != nil {
+		if slot, err := time.Parse(time.RFC3339Nano, b.Manifest.Metadata[metaSlot]); err == nil {
+			return slot
+		}
+	}
+	return b.CreatedAt
+}
+
+func (h history) day(noon, now, first time.Time, scheduled []backup.Backup) dayInfo {
+	zone := noon.Location()
+	date := noon.Format(time.DateOnly)
+	on := func(t time.Time) bool { return t.In(zone).Format(time.DateOnly) == date }
+	clock := func(t time.Time) string {
+		if on(t) {
+			return t.In(zone).Format("15:04")
+		}
+		return t.In(zone).Format("2 January, 15:04")
+	}
+	info := func(state, format string, args ...any) dayInfo {
+		return dayInfo{Date: date, State: state, Detail: fmt.Sprintf(format, args...)}
+	}
+
+	slot := h.slot(noon, on)
+	var damaged, manual *backup.Backup
+	for _, b := range scheduled {
+		// The first one is for a time before the schedule was set, maybe.
+		if !on(b.CreatedAt) && (slot.IsZero() || slot.Before(first) || !h.serves(b, slot)) {
+			continue
+		}
+		if !b.Damaged {
+			return info("made", "made %s", clock(b.CreatedAt))
+		}
+		damaged = &b
+	}
+	if damaged != nil {
+		return info("damaged", "made %s, and damaged since", clock(damaged.CreatedAt))
+	}
+	for _, b := range h.backups {
+		if b.Trigger == backup.TriggerManual && on(b.CreatedAt) && (manual == nil || manual.Damaged) {
+			manual = &b
+		}
+	}
+	also := ""
+	if manual != nil && !manual.Damaged {
+		also = "; one was made by hand " + clock(manual.CreatedAt)
+	}
+	for _, f := range slices.Backward(h.failures) {
+		if on(f.at) {
+			return info("failed", "failed %s: %s%s", clock(f.at), brief(f.text), also)
+		}
+	}
+	switch {
+	case slot.IsZero():
+	case slot.After(now):
+		return info("due", "due %s%s", clock(slot), also)
+	case on(now) && (h.busy || now.Sub(slot) < time.Hour):
+		return info("due", "due since %s%s", clock(slot), also)
+	case first.IsZero() || slot.Before(first) || slot.Before(h.since):
+	case h.pruned(slot, now, scheduled):
+		return info("none", "no backup of this day is kept%s", also)
+	default:
+		return info("missed", "was due %s%s", clock(slot), also)
+	}
+	switch {
+	case manual == nil:
+		return info("none", "nothing was due")
+	case manual.Damaged:
+		return info("damaged", "made by hand %s, and damaged since", clock(manual.CreatedAt))
+	}
+	return info("manual", "made by hand %s", clock(manual.CreatedAt))
+}
+
+// slot returns the first time of the schedule on a day, zero if there is none.
+func (h history) slot(noon time.Time, on func(time.Time) bool) time.Time {
+	if h.schedule == nil {
+		return time.Time{}
+	}
+	// From late on the day before: no clock is set by more than a few hours, except
+	// where a zone leaves a day out.
+	for t, end := noon.Add(-16*time.Hour), noon.Add(16*time.Hour); ; {
+		next := h.schedule.Next(t)
+		if !next.After(t) || next.After(end) {
+			return time.Time{}
+		}
+		if on(next) {
+			return next
+		}
+		t = next
+	}
+}
+
+// serves tells whether a scheduled backup counts for a time of the schedule: it was
+// made for it, or late for the one before and close to it (backup.Manager.Run).
+func (h history) serves(b backup.Backup, slot time.Time) bool {
+	of := slotOf(b)
+	if of.Equal(slot) {
+		return true
+	}
+	return !b.CreatedAt.After(slot) && slot.Sub(b.CreatedAt) < slot.Sub(of)/4 && h.schedule.Next(of).Equal(slot)
+}
+
+// pruned tells whether retention would have deleted a backup of that time by now.
+func (h history) pruned(slot, now time.Time, scheduled []backup.Backup) bool {
+	const name = "made of thin air"
+	decisions := h.retention.Decide(append(slices.Clip(scheduled), backup.Backup{Name: name, CreatedAt: slot}), now)
+	return slices.ContainsFunc(decisions, func(d backup.Decision) bool { return d.Name == name && !d.Keep })
+}

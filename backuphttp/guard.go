@@ -1,0 +1,227 @@
+package backuphttp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// What every request goes through before it is served, and every response.
+
+// ServeHTTP implements [http.Handler].
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	out := &patientWriter{ResponseWriter: w, control: http.NewResponseController(w), patience: h.patience}
+	for name, value := range headers {
+		w.Header().Set(name, value)
+	}
+	below := h.below(r)
+	defer out.deadline() // for what the server sends when this returns; it takes it off itself
+	defer h.recovered(out, below)
+	if r.Body != nil && r.Body != http.NoBody {
+		body := h.patientBody(out, r.Body)
+		defer body.forget()
+		below.Body = http.MaxBytesReader(w, body, h.mostBytes(r))
+	}
+	if isAPI(below) {
+		h.api.ServeHTTP(out, below)
+	} else {
+		h.page.ServeHTTP(out, below)
+	}
+}
+
+func isAPI(below *http.Request) bool {
+	return below.URL.Path == "/api" || strings.HasPrefix(below.URL.Path, "/api/")
+}
+
+// headers are those of every response.
+var headers = map[string]string{
+	"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+		"form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+	"X-Content-Type-Options":     "nosniff",
+	"Referrer-Policy":            "no-referrer",
+	"Cross-Origin-Opener-Policy": "same-origin",
+	"Cache-Control":              "no-store",
+}
+
+// allow asks whether somebody may do something before next is called.
+func (h *Handler) allow(a Action, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch err := h.opts.Authorize(r, a); {
+		case errors.Is(err, ErrLogin):
+			if h.opts.Login != "" && !isAPI(r) {
+				http.Redirect(w, r, h.opts.Login, http.StatusSeeOther)
+				return
+			}
+			h.refuse(w, r, &refusal{status: http.StatusUnauthorized, code: "login", text: "nobody is logged in"})
+		case err != nil:
+			h.refuse(w, r, &refusal{status: http.StatusForbidden, code: "forbidden", text: "you may not do that"})
+		default:
+			if err := h.guard.Check(asSent(r)); err != nil {
+				h.refuse(w, r, &refusal{status: http.StatusForbidden, code: "cross_origin", text: "this was sent by a page of another site"})
+				return
+			}
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+// refuse answers with an error, to a program in JSON and else as text.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	status, code := classify(err)
+	if refusal, ok := errors.AsType[*refusal](err); ok && refusal.again > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(refusal.again))
+	}
+	if isAPI(r) {
+		answer(w, status, struct {
+			Error string `json:"error"`
+			Code  string `json:"code"`
+		}{err.Error(), code})
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	fmt.Fprintln(w, err)
+}
+
+// answer answers with JSON.
+func answer(w http.ResponseWriter, status int, v any) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+	w.WriteHeader(status)
+	w.Write(text)
+}
+
+// recovered makes an error of a panic.
+func (h *Handler) recovered(w *patientWriter, r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p != http.ErrAbortHandler {
+		err := h.hide("serve "+r.Method+" "+r.URL.Path, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+		if !w.begun {
+			h.refuse(w, r, err)
+			return
+		}
+	}
+	panic(http.ErrAbortHandler) // what was sent is not all, which must show
+}
+
+// mostBytes is how many bytes a request may have.
+func (h *Handler) mostBytes(r *http.Request) int64 {
+	const most = 1 << 20
+	switch kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind {
+	case "application/octet-stream", "multipart/form-data":
+		return h.opts.MaxUpload + most
+	}
+	return most
+}
+
+// A patientWriter waits only so long for a client that does not read.
+type patientWriter struct {
+	http.ResponseWriter
+	control  *http.ResponseController
+	patience time.Duration
+	begun    bool // the status is sent
+}
+
+// Unwrap is for [http.ResponseController].
+func (w *patientWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *patientWriter) WriteHeader(status int) {
+	w.begun = true
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *patientWriter) Write(p []byte) (n int, err error) {
+	w.begun = true
+	for {
+		w.deadline()
+		some := p[:min(len(p), 32<<10)]
+		m, err := w.ResponseWriter.Write(some)
+		if n += m; err != nil || len(some) == len(p) {
+			return n, err
+		}
+		p = p[len(some):]
+	}
+}
+
+// FlushError is for [http.ResponseController].
+func (w *patientWriter) FlushError() error {
+	w.begun = true
+	w.deadline()
+	return w.control.Flush()
+}
+
+// deadline leaves more time than for the body, of which the server may want to read
+// the rest before it answers.
+func (w *patientWriter) deadline() {
+	w.control.SetWriteDeadline(time.Now().Add(w.patience + w.patience/4))
+}
+
+// A patientBody waits only so long for a client that does not send, at least some
+// bytes, and not at all when Run ends.
+type patientBody struct {
+	io.ReadCloser
+	control  *http.ResponseController
+	patience time.Duration
+	some     int // bytes since the deadline was moved
+	forget   func() bool
+
+	mu   sync.Mutex
+	over bool
+}
+
+const enoughBytes = 4 << 10
+
+func (h *Handler) patientBody(w *patientWriter, body io.ReadCloser) *patientBody {
+	b := &patientBody{ReadCloser: body, control: w.control, patience: w.patience, forget: func() bool { return true }}
+	// Also for what nobody reads, and the server throws away.
+	b.deadline(time.Now().Add(b.patience))
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.running != nil {
+		b.forget = context.AfterFunc(h.running.ctx, func() {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.over = true
+			b.control.SetReadDeadline(time.Now())
+		})
+	}
+	return b
+}
+
+func (b *patientBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	switch b.some += n; {
+	case err == io.EOF: // here the server takes the deadline off
+		b.forget()
+	case err != nil:
+		err = &refusal{status: http.StatusBadRequest, code: "cut_off", text: "what was sent ends too early, or came too slowly"}
+	case b.some >= enoughBytes:
+		b.some = 0
+		b.deadline(time.Now().Add(b.patience))
+	}
+	return n, err
+}
+
+func (b *patientBody) deadline(t time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.over {
+		b.control.SetReadDeadline(t)
+	}
+}

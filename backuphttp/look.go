@@ -1,0 +1,221 @@
+package backuphttp
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/tomo-project/backup"
+)
+
+// What is in a backup that somebody looks into, and whether it fits.
+
+// needsKey tells whether an error is about the key of a backup.
+func needsKey(err error) bool {
+	return errors.Is(err, backup.ErrNoKey) || errors.Is(err, backup.ErrWrongKey)
+}
+
+// ofSystem tells whether an error is about a file of the server.
+func ofSystem(err error) bool {
+	_, ok := errors.AsType[*fs.PathError](err)
+	return ok
+}
+
+// open opens the backup of a restore, with identities if they are not nil and else
+// with those of the Manager. See outlive for what it returns.
+func (h *Handler) open(ctx context.Context, r *restore, m *backup.Manager, identities []backup.Identity) (*backup.Snapshot, func(), error) {
+	return outlive(h, ctx, func(ctx context.Context) (*backup.Snapshot, error) {
+		switch {
+		case r.file != nil:
+			if identities == nil {
+				identities = m.Identities
+			}
+			return backup.OpenSnapshot(ctx, r.file.reader(), backup.OpenOptions{
+				Identities:   identities,
+				Limits:       m.Limits,
+				RequireProof: m.RequireProof,
+				Trusted:      m.Trusted,
+				TempDir:      h.opts.TempDir,
+			})
+		case identities == nil:
+			return m.Open(ctx, r.info.Name)
+		}
+		return m.OpenWith(ctx, r.info.Name, identities...)
+	})
+}
+
+// examine opens the backup of a restore with the keys that there are, and describes
+// it. What is wrong with the backup is no error.
+func (h *Handler) examine(ctx context.Context, r *restore) (restoreInfo, error) {
+	m := h.now()
+	s, end, err := h.open(ctx, r, m, r.identities)
+	return h.describe(ctx, r, m, s, end, err)
+}
+
+// describe says what is in a backup that was opened, or why it was not.
+func (h *Handler) describe(ctx context.Context, r *restore, m *backup.Manager, s *backup.Snapshot, end func(), err error) (restoreInfo, error) {
+	switch {
+	case ctx.Err() != nil && err != nil:
+		return restoreInfo{}, ctx.Err()
+	case r.file == nil && errors.Is(err, fs.ErrNotExist):
+		return restoreInfo{}, err
+	case r.file != nil && ofSystem(err):
+		return restoreInfo{}, h.spoolFailed(err)
+	}
+	info := restoreInfo{ID: r.info.ID, Name: r.info.Name, Uploaded: r.info.Uploaded}
+	if needsKey(err) { // what needs none can be restored all the same
+		if bare, endBare, e := h.open(ctx, r, m, []backup.Identity{}); e == nil {
+			s, end = bare, endBare
+		}
+	}
+	if s != nil {
+		manifest := s.Manifest()
+		info.Manifest = &manifest
+		for _, name := range s.Collections() {
+			info.Collections = append(info.Collections, collectionOf(m.App, name))
+		}
+	} else if r.file == nil { // it may be known all the same
+		if b, e := h.find(ctx, info.Name); e == nil {
+			info.Manifest = b.Manifest
+		}
+	}
+	if info.Manifest != nil {
+		info.Keys = info.Manifest.Keys
+	}
+	if err == nil {
+		var problem error
+		if info.Verified, problem, err = h.check(ctx, m, s); problem != nil {
+			info.Problem = problem.Error()
+		}
+		if ctx.Err() != nil {
+			s.Close()
+			end()
+			return restoreInfo{}, ctx.Err()
+		}
+	}
+	if err != nil {
+		info.Problem = err.Error()
+	}
+	switch {
+	case err == nil:
+		info.State = "ok"
+		info.Collections = nil // as they are called now
+		for _, c := range info.Verified.Collections {
+			info.Collections = append(info.Collections, collectionOf(m.App, c.Name))
+		}
+	case needsKey(err):
+		info.State = "locked"
+	case errors.Is(err, backup.ErrDamaged) && !h.alien(r, m):
+		info.State, info.Salvage = "damaged", true
+	case errors.Is(err, backup.ErrDamaged):
+		info.State, info.Problem = "refused", "this file is no backup: "+info.Problem
+	default:
+		info.State = "refused"
+		// It may be the beginning that is damaged.
+		info.Salvage = errors.Is(err, backup.ErrFormat) && !errors.Is(err, backup.ErrTooNew)
+	}
+	r.drop()
+	r.snapshot, r.problem, r.end = s, err, end
+	return h.setInfo(r, info), nil
+}
+
+// check reads all of a snapshot. problem is what has to be allowed before it can be
+// restored, and err why it cannot be at all.
+func (h *Handler) check(ctx context.Context, m *backup.Manager, s *backup.Snapshot) (_ *backup.Report, problem, err error) {
+	report, err := m.App.Verify(ctx, s, backup.RestoreOptions{})
+	if err != nil && !needsKey(err) && ctx.Err() == nil {
+		problem = err
+		report, err = m.App.Verify(ctx, s, backup.RestoreOptions{AllowNewerApp: true, AllowUnknown: true, AllowDangling: true, LeaveOutInvalid: true})
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return &report, problem, nil
+}
+
+// alien tells whether an upload that cannot be read does not even look like a backup.
+func (h *Handler) alien(r *restore, m *backup.Manager) bool {
+	if r.file == nil {
+		return false
+	}
+	if _, ok := m.App.ParseBackupName(r.info.Name); ok {
+		return false
+	}
+	head := make([]byte, 64)
+	n, _ := r.file.reader().ReadAt(head, 0)
+	head = bytes.TrimLeft(head[:n], " \t\r\n")
+	for _, magic := range []string{"{", "\x1f\x8b", "\x28\xb5\x2f\xfd", "age-encryption.org/", "-----BEGIN AGE"} {
+		if bytes.HasPrefix(head, []byte(magic)) {
+			return false
+		}
+	}
+	return true
+}
+
+// salvageTo writes what is intact in a damaged backup to another.
+func (h *Handler) salvageTo(ctx context.Context, to *restore, m *backup.Manager, r *restore, t *task) (backup.SalvageReport, error) {
+	opts := backup.SalvageOptions{
+		Name:       r.info.Name,
+		Identities: r.identities,
+		Encrypt:    m.Encrypt,
+		Limits:     m.Limits,
+		TempDir:    h.opts.TempDir,
+		Progress:   func(p backup.Progress) { h.update(t, func(j *job) { j.Progress = &p }) },
+	}
+	if opts.Identities == nil {
+		opts.Identities = m.Identities
+	}
+	if r.file != nil {
+		report, err := m.App.Salvage(ctx, to.file, r.file.reader(), opts)
+		if ofSystem(err) {
+			err = h.spoolFailed(err)
+		}
+		return report, err
+	}
+	// The first copy that there is something in.
+	errs := []error{fmt.Errorf("no location has %s: %w", r.info.Name, fs.ErrNotExist)}
+	for i, l := range m.Locations {
+		from, err := l.Open(ctx, r.info.Name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		var report backup.SalvageReport
+		if err == nil {
+			report, err = m.App.Salvage(ctx, to.file, from, opts)
+			from.Close()
+		}
+		if err == nil {
+			return report, nil
+		}
+		if len(errs) == 1 {
+			errs = nil
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", namesOf(m)[i], err))
+		if err := to.file.empty(); err != nil {
+			return backup.SalvageReport{}, err
+		}
+	}
+	return backup.SalvageReport{}, errors.Join(errs...)
+}
+
+// collectionOf says of a collection what people want to know.
+func collectionOf(app *backup.App, name string) collectionInfo {
+	info := collectionInfo{Name: name, Label: labelOf(name)}
+	for _, c := range app.Collections {
+		if c.Name == name {
+			info.Optional, info.Secrets = c.Optional, len(c.Secrets) > 0
+		}
+	}
+	return info
+}
+
+// labelOf is what people call a collection.
+func labelOf(name string) string {
+	first, n := utf8.DecodeRuneInString(name)
+	return string(unicode.ToUpper(first)) + strings.ReplaceAll(name[n:], "_", " ")
+}

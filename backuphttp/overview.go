@@ -1,0 +1,163 @@
+package backuphttp
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tomo-project/backup"
+)
+
+// overview returns all that the first page shows.
+func (h *Handler) overview(ctx context.Context) (overview, error) {
+	m := h.now()
+	backups, err := m.List(ctx)
+	if backups == nil && err != nil {
+		return overview{}, err
+	}
+	now := time.Now()
+	o := overview{
+		App:         m.App.Name,
+		Version:     m.App.Version,
+		Backups:     make([]backupInfo, 0, len(backups)),
+		Unreachable: reasons(err),
+		Undo:        undoes(backups),
+		Good:        newestGood(backups, now),
+		Shrunk:      slices.ContainsFunc(backups, func(b backup.Backup) bool { return len(b.Shrunk) > 0 }),
+	}
+	for _, c := range m.App.Collections {
+		o.Collections = append(o.Collections, collectionOf(m.App, c.Name))
+	}
+	o.Automated.Editable = h.opts.Automation != nil
+	o.Automated.Locations = namesOf(m)
+	if o.Automated.Settings, err = h.settings(ctx); err != nil {
+		return overview{}, err
+	}
+	next, _ := m.Next(ctx)
+	if ctx.Err() != nil {
+		return overview{}, ctx.Err()
+	}
+	if !next.IsZero() {
+		o.Automated.Next, o.Automated.Late = &next, now.Sub(next) > time.Minute
+	}
+	past := history{backups: backups, schedule: m.Schedule, retention: m.Retention}
+	h.remember(&o, m, backups, &past)
+	o.Automated.Days = past.days(now)
+	return o, nil
+}
+
+// remember adds what this process knows.
+func (h *Handler) remember(o *overview, m *backup.Manager, backups []backup.Backup, past *history) {
+	only := onlyGood(backups)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, b := range backups {
+		info := backupInfo{Backup: b, NeedsKey: !opens(m.Identities, b), CanDelete: b.Name != only}
+		if at, ok := h.verified[b.Name]; ok && !b.Damaged {
+			info.Verified = &at
+		}
+		o.Backups = append(o.Backups, info)
+	}
+	o.Running = h.running != nil && h.running.open
+	if t := h.active(); t != nil {
+		j := t.job
+		o.Job = &j
+	}
+	for _, t := range h.tasks {
+		if t.Ended != nil && (o.Last == nil || !t.Ended.Before(*o.Last.Ended)) {
+			j := t.job
+			o.Last = &j
+		}
+	}
+	if t := h.lastScheduled(); t != nil {
+		j := t.job
+		o.Automated.LastRun = &j
+	}
+	past.failures, past.since, past.busy = slices.Clone(h.failures), h.since, h.scheduled != nil
+}
+
+// reasons takes the error of List apart: one for each location.
+func reasons(err error) []string {
+	if err == nil {
+		return nil
+	}
+	for e := err; e != nil; {
+		switch wrapped := e.(type) {
+		case interface{ Unwrap() []error }:
+			var texts []string
+			for _, one := range wrapped.Unwrap() {
+				texts = append(texts, one.Error())
+			}
+			return texts
+		case interface{ Unwrap() error }:
+			e = wrapped.Unwrap()
+		default:
+			e = nil
+		}
+	}
+	return []string{err.Error()}
+}
+
+// undoes returns the name of the backup that the way back of the last restore is in.
+func undoes(backups []backup.Backup) string {
+	for _, b := range backups {
+		if b.Trigger == backup.TriggerBeforeRestore && !b.Damaged {
+			return b.Name
+		}
+	}
+	return ""
+}
+
+// newestGood returns the name of the backup to recover from: the newest that nothing
+// is known against, and that was made to keep what there is.
+func newestGood(backups []backup.Backup, now time.Time) string {
+	for _, b := range backups {
+		salvaged := b.Manifest != nil && b.Manifest.Salvaged != nil
+		if !b.Damaged && !salvaged && b.Trigger != backup.TriggerBeforeRestore && !b.CreatedAt.After(now.Add(time.Hour)) {
+			return b.Name
+		}
+	}
+	return ""
+}
+
+// onlyGood returns the name of the backup that is the only one which nothing is known
+// against.
+func onlyGood(backups []backup.Backup) string {
+	name := ""
+	for _, b := range backups {
+		if b.Damaged {
+			continue
+		}
+		if name != "" {
+			return ""
+		}
+		name = b.Name
+	}
+	return name
+}
+
+// opens tells whether identities open a backup, by the names of keys that stand in
+// it. An Identity without names may be of any kind, so it counts.
+func opens(identities []backup.Identity, b backup.Backup) bool {
+	if b.Manifest == nil {
+		return b.Damaged || !strings.HasSuffix(b.Name, ".age")
+	}
+	if !b.Manifest.Sealed && !b.Manifest.Encrypted {
+		return true
+	}
+	return slices.ContainsFunc(identities, func(id backup.Identity) bool {
+		ids := []string{"passphrase"}
+		switch id := id.(type) {
+		case *backup.PassphraseKey, backup.PassphraseKey:
+			if b.Manifest.Encrypted {
+				return false // it is no Decrypter
+			}
+		case interface{ KeyIDs() []string }:
+			ids = id.KeyIDs()
+		default:
+			return true
+		}
+		return slices.ContainsFunc(ids, func(id string) bool { return slices.Contains(b.Manifest.Keys, id) })
+	})
+}
