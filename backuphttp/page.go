@@ -117,7 +117,7 @@ func (p *pages) handler() http.Handler {
 			var err error
 			if route.pattern != "POST /upload" {
 				r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-				err = r.ParseForm()
+				err = unreadable(r.ParseForm(), "the form cannot be read: load the page again, and send it again")
 			}
 			if err == nil {
 				err = route.serve(w, r)
@@ -131,6 +131,14 @@ func (p *pages) handler() http.Handler {
 		p.showError(w, r, fmt.Errorf("there is no such page: %w", fs.ErrNotExist))
 	})))
 	return mux
+}
+
+// unreadable is what people are told of an error in what their browser has sent.
+func unreadable(err error, text string) error {
+	if err == nil || errors.As(err, new(*http.MaxBytesError)) {
+		return err
+	}
+	return invalid("unreadable", "%s", text)
 }
 
 var (

@@ -1,7 +1,6 @@
 package backuphttp
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -46,7 +45,7 @@ func (p *pages) doUpload(w http.ResponseWriter, r *http.Request) error {
 			return p.answerChoose(w, r, invalid("no_file", "no file was sent: choose one"))
 		}
 		if err != nil {
-			return p.answerChoose(w, r, fmt.Errorf("the upload was cut off: %w", err))
+			return p.answerChoose(w, r, unreadable(err, "the upload was cut off: try it again"))
 		}
 		if part.FormName() != "file" {
 			continue

@@ -538,6 +538,9 @@ func TestUpload(t *testing.T) {
 		require.Equal(t, 422, w.Code, name)
 		require.Contains(t, w.Body.String(), "choose one", name)
 	}
+	cut := uploadRequest("file", "x", "x")
+	cut.Body = io.NopCloser(io.LimitReader(cut.Body, 20))
+	require.Contains(t, send(cut).Body.String(), "cut off: try it again")
 	f.fail = map[string]error{"upload": &http.MaxBytesError{Limit: 10}}
 	w = send(uploadRequest("file", "x", "x"))
 	require.Equal(t, http.StatusRequestEntityTooLarge, w.Code)
@@ -585,6 +588,12 @@ func TestOnlyPostsChangeSomething(t *testing.T) {
 	f.calls = nil
 	w := post(h, "create", url.Values{"include": {strings.Repeat("x", maxForm)}})
 	require.Equal(t, http.StatusRequestEntityTooLarge, w.Code)
+	r := httptest.NewRequest("POST", mountPoint+"create", strings.NewReader("include=%zz"))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	w = httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	require.Equal(t, 422, w.Code)
+	require.Contains(t, w.Body.String(), "load the page again")
 	require.Empty(t, f.calls)
 }
 
