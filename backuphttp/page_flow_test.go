@@ -110,12 +110,20 @@ type browser struct {
 
 func (h *pageHost) browse(t *testing.T) *browser {
 	b := &browser{t: t, host: h}
-	b.open("/settings/backup/")
-	for !strings.Contains(b.text, "Create Backup") || strings.Contains(b.text, "Nothing can be started now") {
-		time.Sleep(time.Millisecond) // until Run runs
-		b.open("/settings/backup/")
-	}
+	b.until("/settings/backup/", func() bool { return !strings.Contains(b.text, "Nothing can be started now") })
 	return b
+}
+
+// until opens a page again and again until it shows something, or for a minute.
+func (b *browser) until(path string, shown func() bool) {
+	b.t.Helper()
+	for range 12_000 {
+		if b.open(path); shown() {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	require.Fail(b.t, "it never came", "%s", b.text)
 }
 
 func (b *browser) open(path string) {
@@ -188,9 +196,11 @@ func (b *browser) press(button string, fill url.Values, file ...string) {
 // wait asks again as long as the page says so.
 func (b *browser) wait() {
 	b.t.Helper()
-	for slices.ContainsFunc(named(b.all, "meta"), func(e *element) bool { return e.attrs["http-equiv"] == "refresh" }) {
-		time.Sleep(5 * time.Millisecond)
-		b.open(b.at.Path)
+	again := func() bool {
+		return slices.ContainsFunc(named(b.all, "meta"), func(e *element) bool { return e.attrs["http-equiv"] == "refresh" })
+	}
+	if again() {
+		b.until(b.at.Path, func() bool { return !again() })
 	}
 }
 
@@ -402,10 +412,9 @@ func TestPeopleAutomateBackups(t *testing.T) {
 	require.Equal(t, Settings{Enabled: true, Schedule: "weekly", Weekday: "friday", Time: "23:59", Zone: "Europe/Berlin", KeepLast: 7, Locations: []string{second}}, *h.saved)
 
 	// The first scheduled backup is made at once.
-	for !strings.Contains(b.text, "1 backup, newest first") || len(named(b.all, "progress")) > 0 {
-		time.Sleep(5 * time.Millisecond)
-		b.open("/settings/backup/")
-	}
+	b.until("/settings/backup/", func() bool {
+		return strings.Contains(b.text, "made by schedule") && len(named(b.all, "progress")) == 0
+	})
 	b.press("Create Backup", nil)
 	require.Equal(t, "Backup created", b.title(), b.text)
 	b.open("/settings/backup/prune")
