@@ -1,7 +1,314 @@
 package backuphttp
 
-import "net/http"
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"io/fs"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tomo-project/backup"
+)
+
+// The page "Backup & Restore" for people: what is at all paths but api/. Each
+// form posts and is answered with a redirect, or with the same page again, which
+// says what is wrong and has kept what was typed.
+
+// A service is what pages need of the Handler (model.go).
+type service interface {
+	overview(ctx context.Context) (overview, error)
+	create(ctx context.Context, include []string) (job, error)
+	verify(ctx context.Context, name string) (job, error)
+	file(ctx context.Context, name string) (io.ReadCloser, backup.Backup, error)
+	delete(ctx context.Context, name, confirm string) error
+	accept(ctx context.Context, name string) error
+	prunePreview(ctx context.Context, s Settings) ([]backup.Pruned, error)
+	prune(ctx context.Context) (job, error)
+	job(id string) (job, error)
+	upload(ctx context.Context, name string, r io.Reader) (restoreInfo, error)
+	look(ctx context.Context, name string) (restoreInfo, error)
+	lookUndo(ctx context.Context) (restoreInfo, error)
+	restore(id string) (restoreInfo, error)
+	unlock(ctx context.Context, id string, key []byte) (restoreInfo, error)
+	plan(ctx context.Context, id string, in planInput) (restoreInfo, error)
+	changes(ctx context.Context, id string, from, most int) ([]backup.Change, bool, error)
+	apply(ctx context.Context, id, confirm string) (job, error)
+	salvage(ctx context.Context, id string) (job, error)
+	salvaged(ctx context.Context, id string) (io.ReadCloser, error)
+	discard(id string) error
+	settings(ctx context.Context) (Settings, error)
+	save(ctx context.Context, s Settings) error
+	probe(ctx context.Context, s Settings) ([]backup.Copy, error)
+	log(what string, err error)
+}
+
+// pages are the handlers of the page.
+type pages struct {
+	service
+	opts  Options
+	title string // of the host
+	base  func(*http.Request) string
+	allow func(Action, http.Handler) http.Handler
+}
 
 func (h *Handler) pages() http.Handler {
-	return h.allow(View, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Error(w, h.title(), http.StatusNotFound) }))
+	return (&pages{service: h, opts: h.opts, title: h.title(), base: h.base, allow: h.allow}).handler()
+}
+
+// A route is a path of the page, and what somebody does who asks for it.
+type route struct {
+	pattern string
+	action  Action
+	serve   func(http.ResponseWriter, *http.Request) error
+}
+
+func (p *pages) routes() []route {
+	return []route{
+		{"GET /{$}", View, p.showOverview},
+		{"GET /style.css", View, asset("style.css", "text/css; charset=utf-8")},
+		{"GET /page.js", View, asset("page.js", "text/javascript; charset=utf-8")},
+
+		{"POST /create", Create, p.doCreate},
+		{"GET /backups/{name}/download", Download, p.download},
+		{"POST /backups/{name}/verify", Create, p.doVerify},
+		{"POST /backups/{name}/accept", Delete, p.doAccept},
+		{"GET /backups/{name}/delete", Delete, p.showDelete},
+		{"POST /backups/{name}/delete", Delete, p.doDelete},
+		{"GET /jobs/{id}", View, p.showJob},
+
+		{"GET /restore", Restore, p.showChoose},
+		{"POST /upload", Restore, p.doUpload},
+		{"POST /look", Restore, p.doLook},
+		{"POST /undo", Restore, p.doUndo},
+		{"GET /restore/{id}", Restore, p.showRestore},
+		{"POST /restore/{id}/unlock", Restore, p.doUnlock},
+		{"POST /restore/{id}/salvage", Restore, p.doSalvage},
+		{"GET /restore/{id}/download", Download, p.downloadSalvaged},
+		{"POST /restore/{id}/discard", Restore, p.doDiscard},
+		{"GET /restore/{id}/plan", Restore, p.showPlan},
+		{"POST /restore/{id}/plan", Restore, p.doPlan},
+		{"POST /restore/{id}/apply", Restore, p.doApply},
+
+		{"GET /settings", View, p.showSettings},
+		{"POST /settings", Configure, p.doSettings},
+		{"GET /prune", View, p.showPrune},
+		{"POST /prune", Delete, p.doPrune},
+	}
+}
+
+// maxForm bounds a form without a file.
+const maxForm = 1 << 20
+
+func (p *pages) handler() http.Handler {
+	mux := http.NewServeMux()
+	for _, route := range p.routes() {
+		mux.Handle(route.pattern, p.allow(route.action, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			var err error
+			if route.pattern != "POST /upload" {
+				r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+				err = unreadable(r.ParseForm(), "the form cannot be read: load the page again, and send it again")
+			}
+			if err == nil {
+				err = route.serve(w, r)
+			}
+			if err != nil {
+				p.showError(w, r, err)
+			}
+		})))
+	}
+	mux.Handle("/", p.allow(View, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.showError(w, r, fmt.Errorf("there is no such page: %w", fs.ErrNotExist))
+	})))
+	return mux
+}
+
+// unreadable is what people are told of an error in what their browser has sent.
+func unreadable(err error, text string) error {
+	if err == nil || errors.As(err, new(*http.MaxBytesError)) {
+		return err
+	}
+	return invalid("unreadable", "%s", text)
+}
+
+var (
+	//go:embed page
+	pageFiles embed.FS
+	templates = parse()
+	versions  = map[string]string{"style.css": version("style.css"), "page.js": version("page.js")}
+)
+
+// parse returns the template of each page: "base" with the "main" of the page.
+func parse() map[string]*template.Template {
+	common := template.Must(template.New("").Funcs(functions).ParseFS(pageFiles, "page/base.html", "page/parts.html"))
+	files, err := fs.Glob(pageFiles, "page/*.html")
+	if err != nil {
+		panic(err)
+	}
+	parsed := make(map[string]*template.Template)
+	for _, file := range files {
+		name := strings.TrimSuffix(strings.TrimPrefix(file, "page/"), ".html")
+		if name != "base" && name != "parts" {
+			parsed[name] = template.Must(template.Must(common.Clone()).ParseFS(pageFiles, file))
+		}
+	}
+	return parsed
+}
+
+// version tells a browser whether a file is the one that it has.
+func version(file string) string {
+	sum := sha256.Sum256(read(file))
+	return hex.EncodeToString(sum[:8])
+}
+
+func read(file string) []byte {
+	content, err := pageFiles.ReadFile("page/" + file)
+	if err != nil {
+		panic(err)
+	}
+	return content
+}
+
+func asset(file, contentType string) func(http.ResponseWriter, *http.Request) error {
+	content := read(file)
+	return func(w http.ResponseWriter, r *http.Request) error {
+		w.Header().Set("Content-Type", contentType)
+		w.Header().Set("Cache-Control", "private, max-age=31536000, immutable")
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+		return nil
+	}
+}
+
+// A frame is what every page has. The data of a page embeds it.
+type frame struct {
+	Base    string // of all links
+	Host    string // what the page calls the host
+	Home    string // where "Back" leads, maybe
+	Title   string
+	Focus   bool              // on the title, because the page is the answer to something
+	Problem string            // what went wrong, and what to do next
+	Busy    bool              // Problem is that something else is running
+	Invalid map[string]string // by field of the form: what is wrong with what was typed
+	Done    string            // what has been done
+	Refresh bool              // the page asks for itself again, without JavaScript
+
+	zone *time.Location
+	can  func(Action) bool
+}
+
+func (p *pages) frame(r *http.Request, title string) *frame {
+	f := &frame{
+		Base:  p.base(r),
+		Host:  p.title,
+		Home:  p.opts.Home,
+		Title: title,
+		zone:  time.UTC,
+		can:   func(a Action) bool { return p.opts.Authorize(r, a) == nil },
+	}
+	if s, err := p.settings(r.Context()); err == nil {
+		f.zone = zoneOf(s)
+	}
+	return f
+}
+
+// Can tells whether to show what takes an Action.
+func (f *frame) Can(a Action) bool { return f.can(a) }
+
+// When is a time for people whose browser runs no JavaScript.
+func (f *frame) When(t time.Time) string { return t.In(f.zone).Format("2 Jan 2006, 15:04 MST") }
+
+// wrong has a page say what went wrong.
+func (p *pages) wrong(f *frame, err error) int {
+	f.Problem, f.Busy = err.Error(), errors.Is(err, backup.ErrBusy)
+	code := status(err)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		f.Problem = fmt.Sprintf("This is larger than %s, the most that is taken here. Put the file at one of the locations, or ask whoever runs %s to allow more.", size(tooLarge.Limit), f.Host)
+	case code >= 500 && code != http.StatusServiceUnavailable:
+		p.log("a page", err)
+	}
+	return code
+}
+
+// show answers with a page, of which data is a frame and more.
+func (p *pages) show(w http.ResponseWriter, code int, page string, data any) error {
+	var b bytes.Buffer
+	if err := templates[page].ExecuteTemplate(&b, "base", data); err != nil {
+		p.log("show a page", err)
+		http.Error(w, "This page cannot be shown. The log of the application says why.", http.StatusInternalServerError)
+		return nil
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(code)
+	_, _ = w.Write(visible(b.Bytes())) // or nobody is there to read it
+	return nil
+}
+
+// showError answers with a page that only says what went wrong.
+func (p *pages) showError(w http.ResponseWriter, r *http.Request, err error) {
+	f := p.frame(r, "That did not work")
+	code := p.wrong(f, err)
+	_ = p.show(w, code, "error", f)
+}
+
+// next sends the browser to another page.
+func (p *pages) next(w http.ResponseWriter, r *http.Request, path string) error {
+	http.Redirect(w, r, p.base(r)+path, http.StatusSeeOther)
+	return nil
+}
+
+// send answers with a file to save. bytes is its size, or 0 where it is not known.
+func send(w http.ResponseWriter, r *http.Request, file io.ReadCloser, name string, bytes int64) error {
+	defer file.Close()
+	h := w.Header()
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": name}))
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	if bytes > 0 {
+		h.Set("Content-Length", strconv.FormatInt(bytes, 10))
+	}
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	if _, err := io.Copy(w, file); err != nil {
+		// The status is sent. That what comes is not all must be seen all the same.
+		panic(http.ErrAbortHandler)
+	}
+	return nil
+}
+
+// visible escapes what could rewrite the page for the eye: control characters, and
+// those that turn the direction of text. Names and values may come from a hostile
+// file, and no name or value of an honest one needs them.
+func visible(page []byte) []byte {
+	hidden := func(r rune) bool {
+		return r < ' ' && r != '\n' && r != '\t' && r != '\r' || 0x7f <= r && r < 0xa0 ||
+			slices.Contains([]rune{0x061c, 0x200e, 0x200f, 0xfeff}, r) || 0x202a <= r && r <= 0x202e || 0x2066 <= r && r <= 0x2069
+	}
+	page = bytes.ToValidUTF8(page, []byte("\uFFFD"))
+	if bytes.IndexFunc(page, hidden) < 0 {
+		return page
+	}
+	var b bytes.Buffer
+	for _, r := range string(page) {
+		if hidden(r) {
+			fmt.Fprintf(&b, `\u%04x`, r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.Bytes()
 }

@@ -1,0 +1,178 @@
+package backuphttp
+
+import (
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"slices"
+)
+
+// An overviewPage is "Backup & Restore" itself.
+type overviewPage struct {
+	*frame
+	overview
+	Include []string // optional collections that are ticked
+	All     bool     // show all backups
+}
+
+// firstBackups is how many backups are shown at first.
+const firstBackups = 50
+
+// Listed are the backups that are shown.
+func (o overviewPage) Listed() []backupInfo {
+	if o.All || len(o.Backups) <= firstBackups {
+		return o.Backups
+	}
+	return o.Backups[:firstBackups]
+}
+
+// Best is the backup that a disaster is recovered from: the newest that nothing is
+// known against.
+func (o overview) Best() *backupInfo {
+	i := slices.IndexFunc(o.Backups, func(b backupInfo) bool { return b.Name == o.Good })
+	if i < 0 {
+		return nil
+	}
+	return &o.Backups[i]
+}
+
+// Always are the collections that every backup has, and Chosen those that it has
+// if somebody says so.
+func (o overview) Always() []collectionInfo {
+	return slices.DeleteFunc(slices.Clone(o.Collections), func(c collectionInfo) bool { return c.Optional })
+}
+
+func (o overview) Chosen() []collectionInfo {
+	return slices.DeleteFunc(slices.Clone(o.Collections), func(c collectionInfo) bool { return !c.Optional })
+}
+
+// Calendar are the last 30 days, and Troubled those of them that are to be seen.
+func (o overview) Calendar() []day { return calendar(o.Automated.Days) }
+
+func (o overview) Troubled() []day {
+	return slices.DeleteFunc(o.Calendar(), func(d day) bool { return !d.Trouble() })
+}
+
+func (a automated) Schedule() string  { return schedule(a.Settings) }
+func (a automated) Retention() string { return retention(a.Settings) }
+
+// done are what a redirect to the overview may say: texts, not input.
+var done = map[string]string{
+	"deleted":   "The backup was deleted.",
+	"accepted":  "The loss is accepted: old backups are deleted again as the settings say.",
+	"saved":     "The settings are saved and in effect.",
+	"discarded": "The restore was given up. Nothing was changed.",
+}
+
+func (p *pages) showOverview(w http.ResponseWriter, r *http.Request) error {
+	f := p.frame(r, "Backup & Restore")
+	f.Done = done[r.FormValue("done")]
+	return p.answerOverview(w, r, f, http.StatusOK)
+}
+
+func (p *pages) answerOverview(w http.ResponseWriter, r *http.Request, f *frame, code int) error {
+	o, err := p.overview(r.Context())
+	if err != nil {
+		return err
+	}
+	return p.show(w, code, "overview", overviewPage{frame: f, overview: o, Include: r.PostForm["include"], All: r.FormValue("all") != ""})
+}
+
+// sorry answers with the overview and what went wrong.
+func (p *pages) sorry(w http.ResponseWriter, r *http.Request, err error) error {
+	f := p.frame(r, "Backup & Restore")
+	return p.answerOverview(w, r, f, p.wrong(f, err))
+}
+
+// watchJob sends the browser to a job that was started, or says why it was not.
+func (p *pages) watchJob(w http.ResponseWriter, r *http.Request, j job, err error) error {
+	if err != nil {
+		return p.sorry(w, r, err)
+	}
+	return p.next(w, r, "jobs/"+url.PathEscape(j.ID))
+}
+
+func (p *pages) doCreate(w http.ResponseWriter, r *http.Request) error {
+	j, err := p.create(r.Context(), r.PostForm["include"])
+	return p.watchJob(w, r, j, err)
+}
+
+func (p *pages) doVerify(w http.ResponseWriter, r *http.Request) error {
+	j, err := p.verify(r.Context(), r.PathValue("name"))
+	return p.watchJob(w, r, j, err)
+}
+
+func (p *pages) doAccept(w http.ResponseWriter, r *http.Request) error {
+	if err := p.accept(r.Context(), r.PathValue("name")); err != nil {
+		return p.sorry(w, r, err)
+	}
+	return p.next(w, r, "?done=accepted")
+}
+
+func (p *pages) download(w http.ResponseWriter, r *http.Request) error {
+	file, b, err := p.file(r.Context(), r.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	return send(w, r, file, b.Name, b.Bytes)
+}
+
+// A deletePage asks whether a backup is really to go.
+type deletePage struct {
+	*frame
+	Backup  backupInfo
+	App     string // the word to type, where it takes one
+	Confirm string // what was typed
+}
+
+func (p *pages) showDelete(w http.ResponseWriter, r *http.Request) error {
+	return p.answerDelete(w, r, nil)
+}
+
+func (p *pages) doDelete(w http.ResponseWriter, r *http.Request) error {
+	if err := p.delete(r.Context(), r.PathValue("name"), r.PostFormValue("confirm")); err != nil {
+		return p.answerDelete(w, r, err)
+	}
+	return p.next(w, r, "?done=deleted")
+}
+
+func (p *pages) answerDelete(w http.ResponseWriter, r *http.Request, wrong error) error {
+	o, err := p.overview(r.Context())
+	if err != nil {
+		return err
+	}
+	b, err := o.backup(r.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	f, code := p.frame(r, "Delete this backup?"), http.StatusOK
+	if wrong != nil {
+		code = p.wrong(f, wrong)
+	}
+	return p.show(w, code, "delete", deletePage{f, b, o.App, r.PostFormValue("confirm")})
+}
+
+func (o overview) backup(name string) (backupInfo, error) {
+	i := slices.IndexFunc(o.Backups, func(b backupInfo) bool { return b.Name == name })
+	if i < 0 {
+		return backupInfo{}, fmt.Errorf("there is no backup %q any more: %w", name, fs.ErrNotExist)
+	}
+	return o.Backups[i], nil
+}
+
+// A jobPage is what runs, or what came of it.
+type jobPage struct {
+	*frame
+	Job job
+}
+
+func (p *pages) showJob(w http.ResponseWriter, r *http.Request) error {
+	j, err := p.job(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	f := p.frame(r, heading(j))
+	f.Refresh, f.Focus = j.Ended == nil, j.Ended != nil
+	return p.show(w, http.StatusOK, "job", jobPage{frame: f, Job: j})
+}

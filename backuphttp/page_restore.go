@@ -1,0 +1,280 @@
+package backuphttp
+
+import (
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tomo-project/backup"
+)
+
+// A choosePage is "Restore Backup": a stored one, or a file.
+type choosePage struct {
+	*frame
+	overview
+}
+
+func (p *pages) showChoose(w http.ResponseWriter, r *http.Request) error {
+	return p.answerChoose(w, r, nil)
+}
+
+func (p *pages) answerChoose(w http.ResponseWriter, r *http.Request, wrong error) error {
+	o, err := p.overview(r.Context())
+	if err != nil {
+		return err
+	}
+	f, code := p.frame(r, "Restore Backup"), http.StatusOK
+	if wrong != nil {
+		code = p.wrong(f, wrong)
+	}
+	return p.show(w, code, "choose", choosePage{f, o})
+}
+
+// doUpload takes the file as it comes: it may be larger than memory.
+func (p *pages) doUpload(w http.ResponseWriter, r *http.Request) error {
+	parts, err := r.MultipartReader()
+	if err != nil {
+		return p.answerChoose(w, r, invalid("no_file", "no file was sent: choose one"))
+	}
+	for {
+		part, err := parts.NextPart()
+		if err == io.EOF {
+			return p.answerChoose(w, r, invalid("no_file", "no file was sent: choose one"))
+		}
+		if err != nil {
+			return p.answerChoose(w, r, unreadable(err, "the upload was cut off: try it again"))
+		}
+		if part.FormName() != "file" {
+			continue
+		}
+		if part.FileName() == "" {
+			return p.answerChoose(w, r, invalid("no_file", "no file was chosen: choose one, then upload it"))
+		}
+		info, err := p.upload(r.Context(), part.FileName(), part)
+		return p.lookedInto(w, r, info, err)
+	}
+}
+
+func (p *pages) doLook(w http.ResponseWriter, r *http.Request) error {
+	info, err := p.look(r.Context(), r.PostFormValue("name"))
+	return p.lookedInto(w, r, info, err)
+}
+
+func (p *pages) doUndo(w http.ResponseWriter, r *http.Request) error {
+	info, err := p.lookUndo(r.Context())
+	return p.lookedInto(w, r, info, err)
+}
+
+func (p *pages) lookedInto(w http.ResponseWriter, r *http.Request, info restoreInfo, err error) error {
+	if err != nil {
+		return p.answerChoose(w, r, err)
+	}
+	if info.Undo && info.Plan != nil { // there is nothing to choose
+		return p.next(w, r, restorePath(info.ID)+"/plan")
+	}
+	return p.next(w, r, restorePath(info.ID))
+}
+
+func restorePath(id string) string { return "restore/" + url.PathEscape(id) }
+
+// A restorePage shows what is in a backup, whether it fits, and what can be
+// restored of it.
+type restorePage struct {
+	*frame
+	Restore restoreInfo
+	Input   planInput // what is chosen
+	Mode    string    // "full" or "selective"; empty: nothing yet
+}
+
+// Choice tells whether there is something to choose: all of a backup that is
+// open, and of a locked one what takes no key.
+func (p restorePage) Choice() bool {
+	return p.Restore.State == "ok" || p.Restore.State == "locked" && slices.ContainsFunc(p.Restore.Collections, func(c collectionInfo) bool { return !c.Secrets })
+}
+
+// More tells whether to show what helps where a restore is refused.
+func (p restorePage) More() bool {
+	in := p.Input
+	return p.Problem != "" || p.Restore.Problem != "" || in.Dangling || in.LeaveOut || in.NewerApp || in.Unknown || in.Salvaged
+}
+
+func (p *pages) showRestore(w http.ResponseWriter, r *http.Request) error {
+	info, err := p.restore(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return p.answerRestore(w, r, info, nil)
+}
+
+func (p *pages) answerRestore(w http.ResponseWriter, r *http.Request, info restoreInfo, wrong error) error {
+	page := restorePage{frame: p.frame(r, "Restore this backup"), Restore: info}
+	if info.Undo {
+		page.Title = "Undo the last restore"
+	}
+	if info.Plan != nil {
+		page.Input, page.Mode = info.Plan.Input, mode(info.Plan.Input)
+	}
+	if r.PostForm["mode"] != nil || r.PostForm["only"] != nil {
+		page.Input, page.Mode = planOf(r)
+	}
+	code := http.StatusOK
+	if wrong != nil {
+		code = p.wrong(page.frame, wrong)
+	}
+	return p.show(w, code, "restore", page)
+}
+
+// again answers with the page of a restore and what went wrong.
+func (p *pages) again(w http.ResponseWriter, r *http.Request, wrong error) error {
+	info, err := p.restore(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return p.answerRestore(w, r, info, wrong)
+}
+
+// doUnlock takes a passphrase in one line, or the text of a key file.
+func (p *pages) doUnlock(w http.ResponseWriter, r *http.Request) error {
+	key := []byte(r.PostFormValue("passphrase"))
+	if file := strings.TrimSpace(r.PostFormValue("key")); file != "" {
+		if len(key) > 0 {
+			return p.again(w, r, invalid("no_key", "there is both a passphrase and a key: leave one of them empty"))
+		}
+		key = []byte(strings.ReplaceAll(file, "\r\n", "\n") + "\n")
+	}
+	if len(key) == 0 {
+		return p.again(w, r, invalid("no_key", "type the passphrase, or paste the key"))
+	}
+	if _, err := p.unlock(r.Context(), r.PathValue("id"), key); err != nil {
+		return p.again(w, r, err)
+	}
+	return p.next(w, r, restorePath(r.PathValue("id")))
+}
+
+func (p *pages) doSalvage(w http.ResponseWriter, r *http.Request) error {
+	j, err := p.salvage(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return p.again(w, r, err)
+	}
+	return p.watchJob(w, r, j, nil)
+}
+
+func (p *pages) downloadSalvaged(w http.ResponseWriter, r *http.Request) error {
+	info, err := p.restore(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	file, err := p.salvaged(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return send(w, r, file, info.Name, 0)
+}
+
+func (p *pages) doDiscard(w http.ResponseWriter, r *http.Request) error {
+	if err := p.discard(r.PathValue("id")); err != nil {
+		return err
+	}
+	return p.next(w, r, "?done=discarded")
+}
+
+// planOf reads the form that says what to restore.
+func planOf(r *http.Request) (planInput, string) {
+	ticked := func(name string) bool { return r.PostFormValue(name) != "" }
+	in := planInput{
+		Full:     r.PostFormValue("mode") == "full",
+		Only:     r.PostForm["only"],
+		Strategy: r.PostFormValue("strategy"),
+		Dangling: ticked("allow_dangling"),
+		LeaveOut: ticked("leave_out_invalid"),
+		NewerApp: ticked("allow_newer_app"),
+		Unknown:  ticked("allow_unknown"),
+		Salvaged: ticked("allow_salvaged"),
+	}
+	return in, r.PostFormValue("mode")
+}
+
+func mode(in planInput) string {
+	if in.Full {
+		return "full"
+	}
+	return "selective"
+}
+
+func (p *pages) doPlan(w http.ResponseWriter, r *http.Request) error {
+	in, mode := planOf(r)
+	switch {
+	case mode != "full" && mode != "selective":
+		return p.again(w, r, invalid("invalid", "choose Full Restore or Selective Restore"))
+	case mode == "selective" && len(in.Only) == 0:
+		return p.again(w, r, invalid("invalid", "tick what to restore, at least one"))
+	}
+	if _, err := p.plan(r.Context(), r.PathValue("id"), in); err != nil {
+		return p.again(w, r, err)
+	}
+	return p.next(w, r, restorePath(r.PathValue("id"))+"/plan")
+}
+
+// A planPage shows what a restore would do before it does it.
+type planPage struct {
+	*frame
+	Restore    restoreInfo
+	Changes    []backup.Change
+	From, Next int    // of the first change that is shown, and of the first that is not; 0: all are
+	Confirm    string // what was typed
+}
+
+// changesAPage is how many changes are shown at a time.
+const changesAPage = 100
+
+// First and Last are the numbers of the changes that are shown, counted from 1.
+func (p planPage) First() int64  { return int64(p.From) + 1 }
+func (p planPage) Last() int64   { return int64(p.From + len(p.Changes)) }
+func (p planPage) Previous() int { return max(p.From-changesAPage, 0) }
+func (p planPage) Mode() string  { return mode(p.Restore.Plan.Input) }
+
+func (p *pages) showPlan(w http.ResponseWriter, r *http.Request) error {
+	return p.answerPlan(w, r, nil)
+}
+
+func (p *pages) answerPlan(w http.ResponseWriter, r *http.Request, wrong error) error {
+	id := r.PathValue("id")
+	info, err := p.restore(id)
+	if err != nil {
+		return err
+	}
+	if info.Plan == nil {
+		return p.next(w, r, restorePath(id))
+	}
+	page := planPage{frame: p.frame(r, "What the restore will do"), Restore: info, Confirm: r.PostFormValue("confirm")}
+	if info.Undo {
+		page.Title = "What undoing will do"
+	}
+	if from, err := strconv.Atoi(r.FormValue("from")); err == nil {
+		page.From = max(from, 0)
+	}
+	var more bool
+	page.Changes, more, err = p.changes(r.Context(), id, page.From, changesAPage)
+	if more {
+		page.Next = page.From + len(page.Changes)
+	}
+	code := http.StatusOK
+	if wrong == nil {
+		wrong = err
+	}
+	if wrong != nil {
+		code = p.wrong(page.frame, wrong)
+	}
+	return p.show(w, code, "plan", page)
+}
+
+func (p *pages) doApply(w http.ResponseWriter, r *http.Request) error {
+	j, err := p.apply(r.Context(), r.PathValue("id"), r.PostFormValue("confirm"))
+	if err != nil {
+		return p.answerPlan(w, r, err)
+	}
+	return p.watchJob(w, r, j, nil)
+}
