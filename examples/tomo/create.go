@@ -33,9 +33,10 @@ func (c *cli) createCommand() *cobra.Command {
 		Long: `Make a backup of the database: one point in time, also while Tomo runs.
 
 It goes to the folder of the setting backup_dir, or to backups beside the
-database, under a name made from the time, and a copy to each --location. What
-was stored is read back before it counts. A folder that is down stops nothing,
-unless --min-copies says so; a later backup fills in what it lacks.
+database, under a name made from the time, and a copy to each folder of the
+setting backup_locations and of --location. What was stored is read back before
+it counts. A folder that is down stops nothing, unless --min-copies says so; a
+later backup fills in what it lacks.
 
 With --output it goes to that file instead, wherever that is. A file is there
 whole or not at all, and one that exists is never overwritten without --force.

@@ -35,10 +35,11 @@ func (c *cli) runCommand() *cobra.Command {
 		Long: `Make backups on a schedule, and prune after each, until it is stopped with Ctrl-C
 or SIGTERM. What happens is logged to standard error.
 
-Schedule, policy and folder are those of the settings, read when it starts:
+Schedule, policy and folders are those of the settings, read when it starts:
 backup_enabled, backup_schedule, backup_time, backup_weekday, backup_keep_last,
-backup_keep_days, backup_dir, backup_include_logs, timezone. A flag overrides
-its setting; any --keep flag overrides the whole policy.
+backup_keep_days, backup_dir, backup_locations, backup_include_logs, timezone. A
+flag overrides its setting; any --keep flag overrides the whole policy, and --dir
+all folders.
 
 What is due follows from the backups that exist. So it can be stopped and
 started at any time: what was missed meanwhile is made up for once, and without

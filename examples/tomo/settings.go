@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 	_ "time/tzdata" // a small container has no time zones of its own
@@ -58,6 +59,13 @@ func (s settings) yes(key string) (bool, error) {
 // dir returns the folder of the backups, empty for the default.
 func (s settings) dir() (string, error) {
 	return setting(s, "backup_dir", "an absolute path, or null for the folder beside the database", "", filepath.IsAbs)
+}
+
+// locations returns the further folders, with copies.
+func (s settings) locations() ([]string, error) {
+	return setting(s, "backup_locations", "a list of absolute paths", nil, func(paths []string) bool {
+		return !slices.ContainsFunc(paths, func(path string) bool { return !filepath.IsAbs(path) })
+	})
 }
 
 // zone returns the time zone in which a day begins and backup_time is meant.
