@@ -102,7 +102,7 @@ func (c *cli) create(ctx context.Context, flags createFlags) error {
 	if k.Retention, err = (policyFlags{}).retention(k.settings); err != nil {
 		return err
 	}
-	if err := c.sealNew(k); err != nil {
+	if err := c.sealNew(k.Manager, k.keys); err != nil {
 		return err
 	}
 	c.inParts = len(k.folders) > 1
@@ -121,14 +121,14 @@ func (c *cli) create(ctx context.Context, flags createFlags) error {
 	return nil
 }
 
-// sealNew sets who can open what is made, and how it is stored.
-func (c *cli) sealNew(k *keeper) error {
-	s, err := k.keys.sealing(c.seal.encrypt)
+// sealNew sets who can open what m makes, and how it is stored.
+func (c *cli) sealNew(m *backup.Manager, keys *keyring) error {
+	s, err := keys.sealing(c.seal.encrypt)
 	if err != nil {
 		return err
 	}
-	k.Recipients, k.Encrypt = s.recipients, s.encrypt
-	k.Compress, k.Signer = backup.Compression(c.seal.compress), k.keys.signer
+	m.Recipients, m.Encrypt = s.recipients, s.encrypt
+	m.Compress, m.Signer = backup.Compression(c.seal.compress), keys.signer
 	return nil
 }
 

@@ -82,28 +82,39 @@ func (s settings) zone() (*time.Location, error) {
 	return zone, err
 }
 
-// schedule returns when automatic backups are made, with a text for a person.
-func (s settings) schedule(zone *time.Location) (backup.Schedule, string, error) {
-	const isTime = `a time of day such as "02:30"`
-	text, err := setting(s, "backup_time", isTime, "02:30", func(text string) bool {
+func (s settings) timeOfDay() (string, error) {
+	return setting(s, "backup_time", `a time of day such as "02:30"`, "02:30", func(text string) bool {
 		_, err := parseTimeOfDay(text)
 		return err == nil
 	})
+}
+
+func (s settings) weekday() (string, error) {
+	return setting(s, "backup_weekday", `a day of the week such as "sunday"`, "sunday", func(name string) bool {
+		_, err := parseWeekday(name)
+		return err == nil
+	})
+}
+
+func (s settings) every() (string, error) {
+	return setting(s, "backup_schedule", `"daily", "weekly" or "monthly"`, "daily", func(name string) bool {
+		return name == "daily" || name == "weekly" || name == "monthly"
+	})
+}
+
+// schedule returns when automatic backups are made, with a text for a person.
+func (s settings) schedule(zone *time.Location) (backup.Schedule, string, error) {
+	text, err := s.timeOfDay()
 	if err != nil {
 		return nil, "", err
 	}
 	at, _ := parseTimeOfDay(text)
-	day, err := setting(s, "backup_weekday", `a day of the week such as "sunday"`, "sunday", func(name string) bool {
-		_, err := parseWeekday(name)
-		return err == nil
-	})
+	day, err := s.weekday()
 	if err != nil {
 		return nil, "", err
 	}
 	weekday, _ := parseWeekday(day)
-	every, err := setting(s, "backup_schedule", `"daily", "weekly" or "monthly"`, "daily", func(name string) bool {
-		return name == "daily" || name == "weekly" || name == "monthly"
-	})
+	every, err := s.every()
 	switch every {
 	case "weekly":
 		return backup.Weekly{Day: weekday, At: at, Location: zone}, "weekly " + day + ":" + text, err
@@ -111,6 +122,15 @@ func (s settings) schedule(zone *time.Location) (backup.Schedule, string, error)
 		return backup.Monthly{At: at, Location: zone}, "monthly 1:" + text, err
 	}
 	return backup.Daily{At: at, Location: zone}, "daily " + text, err
+}
+
+// include returns the optional collections in automatic backups.
+func (s settings) include() ([]string, error) {
+	logs, err := s.yes("backup_include_logs")
+	if !logs {
+		return nil, err
+	}
+	return []string{"logs"}, err
 }
 
 // retention returns the policy.
