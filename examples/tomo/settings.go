@@ -26,7 +26,7 @@ func readSettings(ctx context.Context, db *database) (settings, error) {
 			if err != nil {
 				return err
 			}
-			if strings.HasPrefix(record.Key, "backup_") || record.Key == "timezone" { // no other belongs in a message
+			if strings.HasPrefix(record.Key, "backup_") || record.Key == "timezone" || record.Key == "session_timeout" { // no other belongs in a message
 				s[record.Key] = json.RawMessage(strings.Clone(string(record.Value)))
 			}
 		}
@@ -141,6 +141,12 @@ func (s settings) retention() (backup.Retention, error) {
 	}
 	days, err := s.number("backup_keep_days")
 	return backup.Retention{Last: last, Within: inDays(days)}, err
+}
+
+// sessionTimeout is how long somebody who does nothing stays logged in.
+func (s settings) sessionTimeout() (time.Duration, error) {
+	minutes, err := setting(s, "session_timeout", "minutes from 1 to 525600", 720, func(n int) bool { return n >= 1 && n <= 525_600 })
+	return time.Duration(minutes) * time.Minute, err
 }
 
 // inDays stops at what a duration can hold: 292 years.
