@@ -34,9 +34,10 @@ func (c *cli) createCommand() *cobra.Command {
 		Long: `Make a backup of the database: one point in time, also while Tomo runs.
 
 It goes to the folder of the setting backup_dir, or to backups beside the
-database, under a name made from the time, and a copy to each --location. What
-was stored is read back before it counts. A folder that is down stops nothing,
-unless --min-copies says so; a later backup fills in what it lacks.
+database, under a name made from the time, and a copy to each folder of the
+setting backup_locations and of --location. What was stored is read back before
+it counts. A folder that is down stops nothing, unless --min-copies says so; a
+later backup fills in what it lacks.
 
 With --database a copy of the whole database is stored beside it, for what no
 backup covers; tomo backup extract gets it out again.
@@ -110,7 +111,7 @@ func (c *cli) create(ctx context.Context, flags createFlags) error {
 	if k.Retention, err = (policyFlags{}).retention(k.settings); err != nil {
 		return err
 	}
-	if err := c.sealNew(k); err != nil {
+	if err := c.sealNew(k.Manager, k.keys); err != nil {
 		return err
 	}
 	if flags.database {
@@ -147,14 +148,14 @@ func (c *cli) create(ctx context.Context, flags createFlags) error {
 	return nil
 }
 
-// sealNew sets who can open what is made, and how it is stored.
-func (c *cli) sealNew(k *keeper) error {
-	s, err := k.keys.sealing(c.seal.encrypt)
+// sealNew sets who can open what m makes, and how it is stored.
+func (c *cli) sealNew(m *backup.Manager, keys *keyring) error {
+	s, err := keys.sealing(c.seal.encrypt)
 	if err != nil {
 		return err
 	}
-	k.Recipients, k.Encrypt = s.recipients, s.encrypt
-	k.Compress, k.Signer = backup.Compression(c.seal.compress), k.keys.signer
+	m.Recipients, m.Encrypt = s.recipients, s.encrypt
+	m.Compress, m.Signer = backup.Compression(c.seal.compress), keys.signer
 	return nil
 }
 

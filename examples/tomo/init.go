@@ -37,12 +37,16 @@ they can be read from a backup only, which needs no more than its passphrase.`,
 			if err := c.makeDatabase(cmd.Context(), path, sample); err != nil {
 				return err
 			}
-			fmt.Fprintf(c.stdout, "Made the database %s.\nThe master key of its credentials is %s.\n", printable(path), printable(masterKeyFile(path)))
+			c.printMade(path)
 			return nil
 		},
 	}
 	cmd.Flags().IntVar(&sample, "sample", 0, "put `N` made-up records into each collection")
 	return cmd
+}
+
+func (c *cli) printMade(path string) {
+	fmt.Fprintf(c.stdout, "Made the database %s.\nThe master key of its credentials is %s.\n", printable(path), printable(masterKeyFile(path)))
 }
 
 // makeDatabase makes a database at path, whole or not at all.

@@ -1,9 +1,11 @@
 // Command tomo is the command line of Tomo's backup guide, on a SQLite
-// database: a worked example of a host that embeds the backup library.
+// database, and a small Tomo with a web interface: a worked example of a host
+// that embeds the backup library.
 //
 // Start with
 //
 //	go run ./examples/tomo demo
+//	go run ./examples/tomo serve
 //
 // Exit status: 0 done, 1 failed, 2 wrong usage.
 package main

@@ -51,7 +51,7 @@ func (f *folders) Type() string   { return "folder" }
 
 // locationFlags adds the flags that say where the backups are.
 func (c *cli) locationFlags(cmd *cobra.Command) {
-	cmd.Flags().Var(&c.dir, "dir", "`FOLDER` of the backups (default: the setting backup_dir, or backups beside the database)")
+	cmd.Flags().Var(&c.dir, "dir", "`FOLDER` of the backups (default: those of the settings backup_dir and backup_locations, or backups beside the database)")
 	cmd.Flags().Var(&c.further, "location", "further `FOLDER` with copies, such as one on another drive; may be repeated")
 }
 
@@ -175,34 +175,33 @@ func (c *cli) newKeeper(ctx context.Context, db *database) (*keeper, error) {
 			fmt.Fprintf(c.stderr, "tomo: going on without the settings: %s\n", printable(err.Error()))
 		}
 	}
-	k.show, k.wipe = c.progress()
-	k.Manager = &backup.Manager{
-		App:          c.app,
-		Identities:   k.keys.openers,
-		RequireProof: c.open.requireProof,
-		Trusted:      k.keys.trusted,
-		Scratch:      scratchDatabase,
-		OnEvent:      k.note,
-	}
-	if db != nil {
-		k.Source, k.Sink = db.store, db.store
-	}
-	first, err := c.firstLocation(k.settings)
+	locations, err := c.locations(k.settings)
 	if err != nil {
 		return nil, err
 	}
-	k.Locations = []backup.Location{first}
-	k.folders = []string{fmt.Sprint(first)}
-	for _, f := range c.further {
-		for _, known := range k.folders {
-			if known == string(f) || sameFile(known, string(f)) {
-				return nil, usagef("--location %s: the same folder as %s", f, known)
-			}
-		}
-		k.Locations = append(k.Locations, backup.Dir(f))
-		k.folders = append(k.folders, string(f))
+	for _, location := range locations {
+		k.folders = append(k.folders, fmt.Sprint(location))
 	}
+	k.show, k.wipe = c.progress()
+	k.Manager = c.newManager(db, keys, locations)
+	k.OnEvent = k.note
 	return k, nil
+}
+
+// newManager makes a Manager of the App with these keys. db may be nil.
+func (c *cli) newManager(db *database, keys *keyring, locations []backup.Location) *backup.Manager {
+	m := &backup.Manager{
+		App:          c.app,
+		Locations:    locations,
+		Identities:   keys.openers,
+		RequireProof: c.open.requireProof,
+		Trusted:      keys.trusted,
+		Scratch:      scratchDatabase,
+	}
+	if db != nil {
+		m.Source, m.Sink = db.store, db.store
+	}
+	return m
 }
 
 // storing returns a Manager for what a restore replaces: who can open that follows
@@ -229,6 +228,47 @@ func sameFile(a, b string) bool {
 	}
 	second, err := os.Stat(b)
 	return err == nil && os.SameFile(first, second)
+}
+
+// locations are the first one and the further folders: those of the settings,
+// unless --dir is given, and of --location.
+func (c *cli) locations(s settings) ([]backup.Location, error) {
+	first, err := c.firstLocation(s)
+	if err != nil {
+		return nil, err
+	}
+	locations := []backup.Location{first}
+	same := func(path string, as []backup.Location) backup.Location {
+		for _, l := range as {
+			if known := fmt.Sprint(l); known == path || sameFile(known, path) {
+				return l
+			}
+		}
+		return nil
+	}
+	if c.dir == "" {
+		further, err := s.locations()
+		if err != nil {
+			return nil, err
+		}
+		for _, path := range further {
+			if known := same(path, locations); known != nil {
+				return nil, fmt.Errorf("the settings have one folder of backups twice: %s is %s; take one out", path, known)
+			}
+			locations = append(locations, backup.Dir(path))
+		}
+	}
+	ofSettings := locations[1:len(locations):len(locations)]
+	for _, f := range c.further {
+		if same(string(f), ofSettings) != nil {
+			continue
+		}
+		if known := same(string(f), locations); known != nil {
+			return nil, usagef("--location %s: the same folder as %s", f, known)
+		}
+		locations = append(locations, backup.Dir(f))
+	}
+	return locations, nil
 }
 
 // firstLocation is the folder of --dir, of the settings, or the one beside the

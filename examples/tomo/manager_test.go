@@ -299,8 +299,20 @@ func TestTheSettingsSayWhereAndWhatIsKept(t *testing.T) {
 	m.create("--dir", m.path("flag"))
 	require.Len(t, m.list("--dir", m.path("flag")), 1)
 
+	drive, usb := m.path("drive"), m.path("usb")
+	require.NoError(t, os.Mkdir(drive, 0o700))
+	require.NoError(t, os.Mkdir(usb, 0o700))
+	set("backup_locations", `["`+drive+`"]`)
+	require.Len(t, m.create("--location", usb, "--location", drive).Copies, 3, "the settings have one of the flags already")
+	require.Len(t, m.list()[0].Copies, 2)
+	require.Len(t, m.list("--dir", m.path("flag"))[0].Copies, 1, "--dir stands for all folders of the settings")
+	set("backup_locations", `["`+dir+`/."]`)
+	m.fails(statusFailed, "twice", "backup", "list")
+	m.sql("DELETE FROM settings WHERE key = 'backup_locations'")
+
 	for key, test := range map[string]struct{ value, args string }{
 		"backup_dir":       {`"relative"`, "create"},
+		"backup_locations": {`["/a","b"]`, "create"},
 		"backup_keep_last": {`"seven"`, "prune"},
 		"backup_keep_days": {`-1`, "prune"},
 		"backup_schedule":  {`"hourly"`, "run"},

@@ -76,7 +76,7 @@ func (c *cli) run(ctx context.Context, args []string) int {
 func (c *cli) rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "tomo",
-		Short:         "Back up and restore a Tomo database",
+		Short:         "Run Tomo, and back up and restore its database",
 		Version:       version,
 		Args:          cobra.ArbitraryArgs, // an unknown command reaches group, which says so
 		RunE:          group,
@@ -98,7 +98,7 @@ func (c *cli) rootCommand() *cobra.Command {
 		c.createCommand(), c.listCommand(), c.verifyCommand(), c.restoreCommand(), c.undoCommand(),
 		c.runCommand(), c.pruneCommand(), c.acceptCommand(), c.drillCommand(), c.salvageCommand(), c.rewrapCommand(), c.extractCommand())
 
-	root.AddCommand(backups, c.keyCommand(), c.initCommand(), c.demoCommand())
+	root.AddCommand(backups, c.keyCommand(), c.initCommand(), c.serveCommand(), c.userCommand(), c.demoCommand())
 	return root
 }
 

@@ -36,10 +36,11 @@ func (c *cli) runCommand() *cobra.Command {
 		Long: `Make backups on a schedule, and prune after each, until it is stopped with Ctrl-C
 or SIGTERM. What happens is logged to standard error.
 
-Schedule, policy and folder are those of the settings, read when it starts:
+Schedule, policy and folders are those of the settings, read when it starts:
 backup_enabled, backup_schedule, backup_time, backup_weekday, backup_keep_last,
-backup_keep_days, backup_dir, backup_include_logs, timezone. A flag overrides
-its setting; any --keep flag overrides the whole policy.
+backup_keep_days, backup_dir, backup_locations, backup_include_logs, timezone. A
+flag overrides its setting; any --keep flag overrides the whole policy, and --dir
+all folders.
 
 What is due follows from the backups that exist. So it can be stopped and
 started at any time: what was missed meanwhile is made up for once, and without
@@ -109,34 +110,20 @@ func (c *cli) schedule(ctx context.Context, flags runFlags) error {
 	if k.RehearsalSchedule, err = howOften("rehearsal", flags.rehearsal, zone); err != nil {
 		return err
 	}
-	logs, err := k.settings.yes("backup_include_logs")
-	if err != nil {
+	if k.Scheduled.Include, err = k.settings.include(); err != nil {
 		return err
 	}
-	if logs {
-		k.Scheduled.Include = []string{"logs"}
-	}
-	if err := c.sealNew(k); err != nil {
+	if err := c.unattended(k.Manager, k.keys); err != nil {
 		return err
 	}
 	if flags.database {
 		k.copyDatabases()
 	}
-	if !k.keys.passphrase.known() { // nobody is asked for it in the middle of the night
-		k.Identities = k.keys.openers[:len(k.keys.identities)]
-	}
 	if k.DrillSchedule != nil && len(k.Identities) == 0 {
 		return usagef("--drill: a drill opens the backup, and there is no key for that: add --identity FILE, or a passphrase")
 	}
-	if c.open.requireProof && k.Signer == nil && !k.keys.passphrase.known() {
-		return usagef("--require-proof: nothing would prove what is made here: add --sign FILE, or a passphrase")
-	}
 
-	handler := slog.Handler(slog.NewTextHandler(c.stderr, nil))
-	if c.json {
-		handler = slog.NewJSONHandler(c.stderr, nil)
-	}
-	k.Schedule, k.Logger, k.OnEvent = schedule, slog.New(handler), flags.onEvent
+	k.Schedule, k.Logger, k.OnEvent = schedule, c.logger(), flags.onEvent
 	k.Logger.InfoContext(ctx, "backups are scheduled", "schedule", text, "time_zone", zone.String(),
 		"next_time", schedule.Next(time.Now()).Format(time.RFC3339), "keep", policyText(k.Retention), "locations", strings.Join(k.folders, ", "))
 	err = k.Run(ctx)
@@ -145,6 +132,29 @@ func (c *cli) schedule(ctx context.Context, flags runFlags) error {
 		return nil
 	}
 	return err
+}
+
+// unattended sets the keys of a Manager that works while there is nobody who could
+// be asked for a passphrase.
+func (c *cli) unattended(m *backup.Manager, keys *keyring) error {
+	if err := c.sealNew(m, keys); err != nil {
+		return err
+	}
+	if !keys.passphrase.known() {
+		m.Identities = keys.openers[:len(keys.identities)]
+	}
+	if c.open.requireProof && m.Signer == nil && !keys.passphrase.known() {
+		return usagef("--require-proof: nothing would prove what is made here: add --sign FILE, or a passphrase")
+	}
+	return nil
+}
+
+// logger is the log of what runs for long, on standard error.
+func (c *cli) logger() *slog.Logger {
+	if c.json {
+		return slog.New(slog.NewJSONHandler(c.stderr, nil))
+	}
+	return slog.New(slog.NewTextHandler(c.stderr, nil))
 }
 
 func (f runFlags) location(s settings) (*time.Location, error) {

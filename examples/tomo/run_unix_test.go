@@ -28,11 +28,7 @@ type service struct {
 
 func (m *machine) service(args ...string) *service {
 	s := &service{t: m.t, cmd: m.command(append([]string{"backup", "run"}, args...)...)}
-	s.cmd.Stderr = writerFunc(func(p []byte) (int, error) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.log.Write(p)
-	})
+	s.cmd.Stderr = writerFunc(s.write)
 	s.cmd.Stdout = io.Discard
 	require.NoError(m.t, s.cmd.Start())
 	m.t.Cleanup(func() { s.cmd.Process.Kill() })
@@ -42,6 +38,12 @@ func (m *machine) service(args ...string) *service {
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+func (s *service) write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.log.Write(p)
+}
 
 func (s *service) logged() string {
 	s.mu.Lock()

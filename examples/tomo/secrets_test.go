@@ -365,6 +365,9 @@ func TestNoCommandShowsOrLeavesASecret(t *testing.T) {
 	w.tomo(statusDone, "backup", "restore", "--input", w.path("clear.json"), "--full", "--yes")
 	w.cleanFiles()
 
+	w.server()
+	w.cleanFiles()
+
 	w.tomo(statusDone, "demo")
 	w.everyCommand()
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 	_ "time/tzdata" // a small container has no time zones of its own
@@ -25,7 +26,7 @@ func readSettings(ctx context.Context, db *database) (settings, error) {
 			if err != nil {
 				return err
 			}
-			if strings.HasPrefix(record.Key, "backup_") || record.Key == "timezone" { // no other belongs in a message
+			if strings.HasPrefix(record.Key, "backup_") || record.Key == "timezone" || record.Key == "session_timeout" { // no other belongs in a message
 				s[record.Key] = json.RawMessage(strings.Clone(string(record.Value)))
 			}
 		}
@@ -60,6 +61,13 @@ func (s settings) dir() (string, error) {
 	return setting(s, "backup_dir", "an absolute path, or null for the folder beside the database", "", filepath.IsAbs)
 }
 
+// locations returns the further folders, with copies.
+func (s settings) locations() ([]string, error) {
+	return setting(s, "backup_locations", "a list of absolute paths", nil, func(paths []string) bool {
+		return !slices.ContainsFunc(paths, func(path string) bool { return !filepath.IsAbs(path) })
+	})
+}
+
 // zone returns the time zone in which a day begins and backup_time is meant.
 func (s settings) zone() (*time.Location, error) {
 	var zone *time.Location
@@ -74,28 +82,39 @@ func (s settings) zone() (*time.Location, error) {
 	return zone, err
 }
 
-// schedule returns when automatic backups are made, with a text for a person.
-func (s settings) schedule(zone *time.Location) (backup.Schedule, string, error) {
-	const isTime = `a time of day such as "02:30"`
-	text, err := setting(s, "backup_time", isTime, "02:30", func(text string) bool {
+func (s settings) timeOfDay() (string, error) {
+	return setting(s, "backup_time", `a time of day such as "02:30"`, "02:30", func(text string) bool {
 		_, err := parseTimeOfDay(text)
 		return err == nil
 	})
+}
+
+func (s settings) weekday() (string, error) {
+	return setting(s, "backup_weekday", `a day of the week such as "sunday"`, "sunday", func(name string) bool {
+		_, err := parseWeekday(name)
+		return err == nil
+	})
+}
+
+func (s settings) every() (string, error) {
+	return setting(s, "backup_schedule", `"daily", "weekly" or "monthly"`, "daily", func(name string) bool {
+		return name == "daily" || name == "weekly" || name == "monthly"
+	})
+}
+
+// schedule returns when automatic backups are made, with a text for a person.
+func (s settings) schedule(zone *time.Location) (backup.Schedule, string, error) {
+	text, err := s.timeOfDay()
 	if err != nil {
 		return nil, "", err
 	}
 	at, _ := parseTimeOfDay(text)
-	day, err := setting(s, "backup_weekday", `a day of the week such as "sunday"`, "sunday", func(name string) bool {
-		_, err := parseWeekday(name)
-		return err == nil
-	})
+	day, err := s.weekday()
 	if err != nil {
 		return nil, "", err
 	}
 	weekday, _ := parseWeekday(day)
-	every, err := setting(s, "backup_schedule", `"daily", "weekly" or "monthly"`, "daily", func(name string) bool {
-		return name == "daily" || name == "weekly" || name == "monthly"
-	})
+	every, err := s.every()
 	switch every {
 	case "weekly":
 		return backup.Weekly{Day: weekday, At: at, Location: zone}, "weekly " + day + ":" + text, err
@@ -103,6 +122,15 @@ func (s settings) schedule(zone *time.Location) (backup.Schedule, string, error)
 		return backup.Monthly{At: at, Location: zone}, "monthly 1:" + text, err
 	}
 	return backup.Daily{At: at, Location: zone}, "daily " + text, err
+}
+
+// include returns the optional collections in automatic backups.
+func (s settings) include() ([]string, error) {
+	logs, err := s.yes("backup_include_logs")
+	if !logs {
+		return nil, err
+	}
+	return []string{"logs"}, err
 }
 
 // retention returns the policy.
@@ -113,6 +141,12 @@ func (s settings) retention() (backup.Retention, error) {
 	}
 	days, err := s.number("backup_keep_days")
 	return backup.Retention{Last: last, Within: inDays(days)}, err
+}
+
+// sessionTimeout is how long somebody who does nothing stays logged in.
+func (s settings) sessionTimeout() (time.Duration, error) {
+	minutes, err := setting(s, "session_timeout", "minutes from 1 to 525600", 720, func(n int) bool { return n >= 1 && n <= 525_600 })
+	return time.Duration(minutes) * time.Minute, err
 }
 
 // inDays stops at what a duration can hold: 292 years.

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/examples/tomo/web"
+)
+
+func (c *cli) serveCommand() *cobra.Command {
+	addr := ""
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run Tomo's web interface and its automatic backups",
+		Long: `Run Tomo's web interface and its automatic backups, until it is stopped with
+Ctrl-C or SIGTERM. What happens is logged to standard error.
+
+It prints its address. Without a database it makes one as tomo init does, and
+without any user the user admin, whose password it prints this once. Whoever
+forgets a password gets another one with tomo user password.
+
+Under Settings > System are the backups: what is set there holds for the command
+line too. After a restore Tomo builds itself anew, without a pause; whoever is
+gone from the users is logged out.
+
+The passphrase is needed at the start, unless --recipient says for whom to seal:
+Tomo has secrets, and there is no backup of them without a key.
+
+It speaks HTTP and not HTTPS, so keep it on this machine, or let a reverse proxy
+with TLS stand before it. When it is stopped, what runs has some seconds to end;
+a second signal ends it at once.`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, _, err := net.SplitHostPort(addr); err != nil {
+				return usagef("--addr %q: want a host and a port such as 127.0.0.1:8080", addr)
+			}
+			return c.serve(cmd.Context(), addr)
+		},
+	}
+	cmd.Flags().StringVar(&addr, "addr", "127.0.0.1:8080", "`HOST:PORT` to listen on; port 0 is any that is free")
+	c.openFlags(cmd)
+	c.sealFlags(cmd)
+	return cmd
+}
+
+// serve runs the server until ctx is done, which is its good end.
+func (c *cli) serve(ctx context.Context, addr string) error {
+	s, err := c.newServer(ctx, addr)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if err := s.greet(ctx); err != nil {
+		return err
+	}
+	return s.run(ctx)
+}
+
+// newServer makes all that can fail before anybody is served, and a new database
+// after what else can fail.
+func (c *cli) newServer(ctx context.Context, addr string) (_ *server, err error) {
+	path, err := c.databaseFile()
+	if err != nil {
+		return nil, err
+	}
+	s := &server{cli: c, log: c.logger(), restored: make(chan struct{}, 1), patience: 10 * time.Second}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	unlock, err := lockServer(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, unlock)
+	if s.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", addr); err != nil {
+		return nil, fmt.Errorf("listen on %s: %w; if another program is there, stop it or choose another address with --addr", addr, err)
+	}
+	s.closers = append(s.closers, func() error {
+		if err := s.listener.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	if s.keys, err = c.keys(ctx); err != nil {
+		return nil, err
+	}
+	if _, err := s.keys.sealing(c.seal.encrypt); err != nil { // now, while there is somebody who can be asked
+		return nil, err
+	}
+	if !exists(path) {
+		if err := c.makeDatabase(ctx, path, 0); err != nil {
+			return nil, err
+		}
+		c.printMade(path)
+	}
+	if s.db, err = c.openDatabase(ctx); err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, s.db.Close)
+	s.accounts = web.NewAccounts(s.db.store, s.log)
+	return s, s.build(ctx)
+}
+
+// lockServer keeps a second server off the database: one would not know what the
+// other restores. The lock ends with the process.
+func lockServer(ctx context.Context, path string) (unlock func() error, err error) {
+	if path, err = filepath.Abs(path); err != nil {
+		return nil, err
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	dir := backup.Dir(filepath.Dir(path))
+	if err := dir.Make(); err != nil {
+		return nil, err
+	}
+	locker, ok := any(dir).(backup.Locker)
+	if !ok {
+		return func() error { return nil }, nil
+	}
+	holder := fmt.Sprintf("tomo serve, process %d, since %s", os.Getpid(), moment(time.Now()))
+	unlock, err = locker.Lock(ctx, url.QueryEscape(filepath.Base(path))+"-serve", holder)
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		return func() error { return nil }, nil
+	case errors.Is(err, backup.ErrBusy):
+		return nil, fmt.Errorf("there is a server for the database %s already: %s", path, strings.TrimPrefix(err.Error(), backup.ErrBusy.Error()+": "))
+	}
+	return unlock, err
+}
+
+// greet prints a password if there has been no user yet, and then the address.
+func (s *server) greet(ctx context.Context) error {
+	password, err := s.accounts.First(ctx)
+	if err != nil {
+		return err
+	}
+	if password != "" {
+		_, err := fmt.Fprintf(s.cli.stdout, "Log in as admin with the password %s\nIt is shown this once; change it under Users.\n", password)
+		if err != nil {
+			return fmt.Errorf("the password of admin could not be printed: %w; set another one with tomo user password admin", err)
+		}
+	}
+	switch ok, err := s.accounts.HasAdmin(ctx); {
+	case err != nil:
+		return err
+	case !ok:
+		s.log.Warn(nobody)
+	}
+	host, port, err := net.SplitHostPort(s.listener.Addr().String())
+	if err != nil {
+		return err
+	}
+	ip := net.ParseIP(host)
+	if !ip.IsLoopback() {
+		s.log.Warn("others in the network can reach Tomo, and read what is sent, passwords too: let a reverse proxy with TLS stand before it")
+	}
+	if ip.IsUnspecified() {
+		host = "localhost"
+	}
+	_, err = fmt.Fprintf(s.cli.stdout, "Tomo is at http://%s/\n", net.JoinHostPort(host, port))
+	return err
+}
+
+// nobody says what to do if nobody can log in who may do everything.
+const nobody = "no user can log in as an admin: on the machine that Tomo runs on, run tomo user password NAME with the name of an admin, or with a new one"
+
+// close undoes what newServer has done, in reverse.
+func (s *server) close() {
+	for len(s.closers) > 0 {
+		last := len(s.closers) - 1
+		if err := s.closers[last](); err != nil {
+			s.log.Error("close", "error", err.Error())
+		}
+		s.closers = s.closers[:last]
+	}
+}

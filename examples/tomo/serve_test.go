@@ -1,0 +1,972 @@
+//go:build unix
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/backuphttp"
+	"github.com/tomo-project/backup/tomo"
+)
+
+// A host is tomo serve, as a process of its own or in this one.
+type host struct {
+	*service
+	base     string // its address, without the last slash
+	password string // of admin; empty: none was printed
+	printed  string
+
+	server *server // in this process
+	stop   func()  // in this process: as a signal does
+	ended  chan error
+}
+
+var (
+	addressLine  = regexp.MustCompile(`(?m)^Tomo is at (http://\S+)/$`)
+	passwordLine = regexp.MustCompile(`with the password (\S+)`)
+)
+
+func (h *host) read(stdout string) {
+	h.t.Helper()
+	h.printed = stdout
+	match := addressLine.FindStringSubmatch(stdout)
+	require.NotNil(h.t, match, stdout)
+	h.base = match[1]
+	if match := passwordLine.FindStringSubmatch(stdout); match != nil {
+		h.password = match[1]
+	}
+}
+
+// serve starts tomo serve on a free port.
+func (m *machine) serve(args ...string) *host {
+	m.t.Helper()
+	s := &service{t: m.t, cmd: m.command(append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)...)}
+	stdout, err := s.cmd.StdoutPipe()
+	require.NoError(m.t, err)
+	s.cmd.Stderr = writerFunc(s.write)
+	require.NoError(m.t, s.cmd.Start())
+	m.t.Cleanup(func() { s.cmd.Process.Kill() })
+	h := &host{service: s}
+	var text strings.Builder
+	for lines := bufio.NewReader(stdout); !addressLine.MatchString(text.String()); {
+		line, err := lines.ReadString('\n')
+		text.WriteString(line)
+		require.NoError(m.t, err, "%s%s", text.String(), s.logged())
+	}
+	h.read(text.String())
+	return h
+}
+
+// newHost starts a server in this process, on a new database.
+func newHost(t *testing.T) (*machine, *host) {
+	m := newMachine(t, -1)
+	t.Setenv(passphraseVariable, testPassphrase)
+	h := &host{service: &service{t: t}, ended: make(chan error, 1)}
+	stdout, err := os.Create(filepath.Join(t.TempDir(), "stdout"))
+	require.NoError(t, err)
+	reads, stderr, err := os.Pipe()
+	require.NoError(t, err)
+	logged := make(chan struct{})
+	go func() {
+		defer close(logged)
+		io.Copy(writerFunc(h.write), reads)
+	}()
+	none, err := os.Open(os.DevNull)
+	require.NoError(t, err)
+	c := &cli{stdin: none, stdout: stdout, stderr: stderr, app: tomo.App(version), databasePath: m.db()}
+	ctx, stop := context.WithCancel(context.Background())
+	h.server, err = c.newServer(ctx, "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, h.server.greet(ctx))
+	h.stop = stop
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		h.ended <- h.server.run(ctx)
+	}()
+	t.Cleanup(func() {
+		stop()
+		<-ended
+		h.server.close()
+		stderr.Close()
+		<-logged
+	})
+	h.read(read(t, stdout.Name()))
+	return m, h
+}
+
+// A browser keeps its cookies and follows no redirects, so that a test sees them.
+type browser struct {
+	t      *testing.T
+	base   string
+	client *http.Client
+}
+
+func (h *host) browser() *browser {
+	jar, err := cookiejar.New(nil)
+	require.NoError(h.t, err)
+	return &browser{h.t, h.base, &http.Client{Jar: jar, Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+}
+
+// admin returns a browser in which admin is logged in.
+func (h *host) admin() *browser {
+	h.t.Helper()
+	b := h.browser()
+	b.login("admin", h.password)
+	return b
+}
+
+// An answer is one of the server.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func (b *browser) do(r *http.Request) answer {
+	b.t.Helper()
+	response, err := b.client.Do(r)
+	require.NoError(b.t, err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	require.NoError(b.t, err)
+	return answer{response.StatusCode, response.Header, string(body)}
+}
+
+func (b *browser) request(method, path string, form url.Values) *http.Request {
+	b.t.Helper()
+	r, err := http.NewRequestWithContext(b.t.Context(), method, b.base+path, strings.NewReader(form.Encode()))
+	require.NoError(b.t, err)
+	if method == http.MethodPost {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Origin", b.base)
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+	}
+	return r
+}
+
+func (b *browser) get(path string) answer {
+	b.t.Helper()
+	return b.do(b.request(http.MethodGet, path, nil))
+}
+
+// post sends a form of names and values.
+func (b *browser) post(path string, form ...string) answer {
+	b.t.Helper()
+	return b.do(b.request(http.MethodPost, path, values(form...)))
+}
+
+func values(form ...string) url.Values {
+	v := url.Values{}
+	for i := 0; i < len(form); i += 2 {
+		v.Set(form[i], form[i+1])
+	}
+	return v
+}
+
+// page returns a page that is there.
+func (b *browser) page(path string) string {
+	b.t.Helper()
+	a := b.get(path)
+	require.Equal(b.t, http.StatusOK, a.status, "%s: %s", path, a.body)
+	return a.body
+}
+
+// sends a form that is accepted, and returns the page that it leads to.
+func (b *browser) sends(path string, form ...string) string {
+	b.t.Helper()
+	a := b.post(path, form...)
+	require.Equal(b.t, http.StatusSeeOther, a.status, "%s: %s", path, a.body)
+	return b.page(a.header.Get("Location"))
+}
+
+func (b *browser) tries(name, password string) answer {
+	b.t.Helper()
+	return b.post("/login", "username", name, "password", password)
+}
+
+func (b *browser) login(name, password string) {
+	b.t.Helper()
+	a := b.tries(name, password)
+	require.Equal(b.t, http.StatusSeeOther, a.status, a.body)
+}
+
+// in tells whether somebody is logged in.
+func (b *browser) in() bool {
+	b.t.Helper()
+	a := b.get("/servers")
+	if a.status == http.StatusSeeOther {
+		require.Equal(b.t, "/login?next=%2Fservers", a.header.Get("Location"))
+		return false
+	}
+	require.Equal(b.t, http.StatusOK, a.status)
+	return true
+}
+
+// cookie returns that of the session.
+func (b *browser) cookie() string {
+	b.t.Helper()
+	u, err := url.Parse(b.base)
+	require.NoError(b.t, err)
+	for _, c := range b.client.Jar.Cookies(u) {
+		return c.Value
+	}
+	return ""
+}
+
+// link returns the address, in a row of a table, of what begins with do.
+func (b *browser) link(page, name, do string) string {
+	b.t.Helper()
+	match := regexp.MustCompile(`href="([^"]*)">` + do + `<span class="hidden">[a-z ]* ` + regexp.QuoteMeta(name) + `</span>`).FindStringSubmatch(page)
+	require.NotNil(b.t, match, "%s %s in %s", do, name, page)
+	return match[1]
+}
+
+func aServer(change ...string) []string {
+	return append([]string{"name", "nas", "host", "10.0.0.2", "port", "22", "user", "root", "auth_method", "agent"}, change...)
+}
+
+func TestANewTomoPrintsItsAddressAndAPasswordOnce(t *testing.T) {
+	m := newMachine(t, -1)
+	h := m.serve()
+	require.FileExists(t, m.db())
+	require.Contains(t, h.printed, masterKeyFile(m.db()))
+	require.Len(t, h.password, 26)
+	b := h.browser()
+	require.False(t, b.in())
+	require.Equal(t, http.StatusUnauthorized, b.tries("admin", "wrong").status)
+	require.Equal(t, http.StatusUnauthorized, b.tries("nobody", h.password).status)
+	b.login("admin", h.password)
+	require.Contains(t, b.page("/servers"), "There are no servers yet.")
+	h.service.stop(syscall.SIGTERM)
+
+	again := m.serve()
+	require.Equal(t, "Tomo is at "+again.base+"/\n", again.printed)
+	b = again.browser()
+	b.login("admin", h.password)
+	require.True(t, b.in())
+	again.service.stop(os.Interrupt)
+	require.NotContains(t, h.logged()+again.logged(), h.password)
+}
+
+func TestAServerNeedsAKeyBeforeItMakesAnything(t *testing.T) {
+	m := newMachine(t, -1).without(passphraseVariable)
+	m.fails(statusFailed, passphraseVariable, "serve", "--addr", "127.0.0.1:0")
+	require.NoFileExists(t, m.db())
+	key := m.path("key")
+	public := parse[generated](t, m.ok("key", "generate", "--json", "--output", key).stdout).PublicKey
+	m.serve("--recipient", public).service.stop(syscall.SIGTERM)
+	require.FileExists(t, m.db())
+}
+
+func TestTwoServersDoNotShareADatabaseOrAnAddress(t *testing.T) {
+	m := newMachine(t, -1)
+	h := m.serve()
+	link := m.path("link.db")
+	require.NoError(t, os.Symlink(m.db(), link))
+	for _, db := range []string{m.db(), link} {
+		o := m.fails(statusFailed, "there is a server for the database", "--db", db, "serve", "--addr", "127.0.0.1:0")
+		require.Contains(t, o.stderr, fmt.Sprintf("tomo serve, process %d", h.cmd.Process.Pid))
+		require.Empty(t, o.stdout)
+	}
+	other := m.path("other", "tomo.db")
+	o := m.fails(statusFailed, "--addr", "--db", other, "serve", "--addr", strings.TrimPrefix(h.base, "http://"))
+	require.Contains(t, o.stderr, "in use")
+	require.Empty(t, o.stdout)
+	require.NoFileExists(t, other)
+
+	m.create() // goes on beside it
+	require.Len(t, m.list(), 1)
+	require.NoError(t, h.cmd.Process.Kill())
+	h.cmd.Wait()
+	m.serve().service.stop(syscall.SIGTERM) // what was killed holds nobody up
+}
+
+func TestWrongPasswordsAreLimitedForAnAccountAndNotForOthers(t *testing.T) {
+	m, h := newHost(t)
+	other := passwordLine.FindStringSubmatch(m.ok("user", "password", "ada").stdout)[1]
+	b := h.browser()
+	for range 5 {
+		require.Equal(t, http.StatusUnauthorized, b.tries("admin", "wrong").status)
+	}
+	for _, password := range []string{"wrong", h.password} {
+		a := b.tries("admin", password)
+		require.Equal(t, http.StatusTooManyRequests, a.status)
+		require.Regexp(t, `^[1-9]\d?$`, a.header.Get("Retry-After"))
+		require.Contains(t, a.body, "Wait ")
+		require.NotContains(t, a.body, password)
+	}
+	b.login("ada", other)
+	require.NotContains(t, h.logged(), "wrong")
+}
+
+func TestASessionEndsWithWhatItStandsOn(t *testing.T) {
+	m, h := newHost(t)
+	admin := h.admin()
+	first := admin.cookie()
+	admin.login("admin", h.password)
+	require.NotEqual(t, first, admin.cookie(), "a login has a new one")
+	stolen := h.browser()
+	at, err := url.Parse(h.base)
+	require.NoError(t, err)
+	stolen.client.Jar.SetCookies(at, []*http.Cookie{{Name: "tomo_session", Value: first}})
+	require.False(t, stolen.in(), "the old one is over")
+
+	a := h.browser().tries("admin", h.password)
+	require.Regexp(t, `^tomo_session=[A-Z2-7]{26}; Path=/; HttpOnly; SameSite=Lax$`, a.header.Get("Set-Cookie"))
+
+	kept := admin.cookie()
+	admin.sends("/users/new", "username", "bob", "role", "viewer", "password", "a long password", "again", "a long password")
+	page := admin.post("/logout")
+	require.Equal(t, "/login", page.header.Get("Location"))
+	require.False(t, admin.in())
+	stolen.client.Jar.SetCookies(at, []*http.Cookie{{Name: "tomo_session", Value: kept}})
+	require.False(t, stolen.in(), "it is over on the server too")
+	admin.login("admin", h.password)
+
+	bob, elsewhere := h.browser(), h.browser()
+	bob.login("bob", "a long password")
+	elsewhere.login("bob", "a long password")
+	own := regexp.MustCompile(`/users/[a-z0-9]+/password`).FindString(bob.page("/servers"))
+	require.Contains(t, bob.sends(own, "password", "another password", "again", "another password"), "The password is changed")
+	require.True(t, bob.in())
+	require.False(t, elsewhere.in(), "who has the old password is out")
+
+	elsewhere.login("bob", "another password")
+	m.ok("user", "password", "bob")
+	require.False(t, bob.in() || elsewhere.in(), "that of the command line too")
+
+	admin.sends(strings.Replace(own, "password", "delete", 1))
+	require.NotContains(t, admin.page("/users"), "bob")
+	require.True(t, admin.in())
+	m.sql("UPDATE users SET disabled = 1")
+	require.False(t, admin.in())
+}
+
+func TestRolesSayWhoMayDoWhat(t *testing.T) {
+	_, h := newHost(t)
+	admin := h.admin()
+	admin.sends("/servers/new", aServer()...)
+	edit := admin.link(admin.page("/servers"), "nas", "Edit")
+	browsers := map[string]*browser{"admin": admin, "nobody": h.browser()}
+	for _, role := range []string{"operator", "viewer"} {
+		admin.sends("/users/new", "username", role, "role", role, "password", "a long password", "again", "a long password")
+		browsers[role] = h.browser()
+		browsers[role].login(role, "a long password")
+	}
+	other := admin.link(admin.page("/users"), "viewer", "Change password")
+	may := map[string][]string{
+		"/servers":        {"admin", "operator", "viewer"},
+		edit:              {"admin", "operator"},
+		edit + "/delete":  {"admin", "operator"},
+		"/servers/new":    {"admin", "operator"},
+		"/users":          {"admin"},
+		"/users/new":      {"admin"},
+		other:             {"admin", "viewer"}, // it is the viewer's own
+		"view":            {"admin", "operator", "viewer"},
+		"create":          {"admin", "operator"},
+		"download":        {"admin"},
+		"restore":         {"admin"},
+		"delete":          {"admin"},
+		"configure":       {"admin"},
+		"a later action":  {"admin"},
+		edit + "/nothing": {},
+	}
+	for who, b := range browsers {
+		for what, whom := range may {
+			allowed := false
+			for _, name := range whom {
+				allowed = allowed || name == who
+			}
+			if !strings.HasPrefix(what, "/") {
+				r := b.request(http.MethodGet, "/settings/backup/", nil)
+				r.AddCookie(&http.Cookie{Name: "tomo_session", Value: b.cookie()})
+				err := h.server.accounts.Authorize(r, backuphttp.Action(what))
+				if allowed {
+					require.NoError(t, err, "%s %s", who, what)
+				} else {
+					require.Error(t, err, "%s %s", who, what)
+					require.Equal(t, who == "nobody", err == backuphttp.ErrLogin)
+				}
+				continue
+			}
+			want := http.StatusForbidden
+			switch {
+			case who == "nobody":
+				want = http.StatusSeeOther
+			case allowed:
+				want = http.StatusOK
+			case len(whom) == 0:
+				want = http.StatusNotFound
+			}
+			require.Equal(t, want, b.get(what).status, "%s %s", who, what)
+			if strings.HasSuffix(what, "/nothing") || what == "/servers" || what == "/users" {
+				continue
+			}
+			if !allowed { // what is sent is refused as well
+				require.Equal(t, want, b.post(what, aServer("name", "taken", "password", "a long password", "again", "a long password")...).status, "%s %s", who, what)
+			}
+		}
+	}
+	require.NotContains(t, admin.page("/servers"), "taken")
+	require.NotContains(t, browsers["viewer"].page("/servers"), `href="/users"`)
+}
+
+func TestFormsOfOtherSitesAreRefused(t *testing.T) {
+	m, h := newHost(t)
+	b := h.admin()
+	before := m.dump()
+	for _, header := range [][2]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}, {"Origin", "null"}} {
+		for _, path := range []string{"/servers/new", "/users/new", "/logout", "/login", "/settings/backup/"} {
+			r := b.request(http.MethodPost, path, values(aServer()...))
+			r.Header.Del("Sec-Fetch-Site")
+			r.Header.Del("Origin")
+			r.Header.Set(header[0], header[1])
+			require.Equal(t, http.StatusForbidden, b.do(r).status, "%s %s", header, path)
+		}
+	}
+	require.Equal(t, before, m.dump())
+	require.True(t, b.in())
+	require.Equal(t, "/users?a=b", b.post("/login", "username", "admin", "password", h.password, "next", "/users?a=b").header.Get("Location"))
+	require.Equal(t, "/", b.post("/login", "username", "admin", "password", h.password, "next", "//evil.example").header.Get("Location"))
+}
+
+// What a form accepts has to be in the next backup.
+func TestWhatIsEnteredIsShownAndCanBeBackedUp(t *testing.T) {
+	m, h := newHost(t)
+	b := h.admin()
+	require.Contains(t, b.sends("/servers/new", aServer("name", "nas <1> & \"2\"", "description", "of\r\nthe cellar ü", "tags", " a, b ,a,,é ", "host", "fe80::1", "port", "65535")...), "Added.")
+	page := b.page("/servers")
+	require.Contains(t, page, "nas &lt;1&gt; &amp; &#34;2&#34;")
+	require.Contains(t, page, "root@fe80::1:65535")
+	require.Contains(t, page, "a, b, é")
+	require.Contains(t, b.sends("/servers/new", aServer("name", "pi", "auth_method", "private_key", "private_key", "-----BEGIN\r\nx", "passphrase", "the passphrase of a key")...), "pi")
+	edit := b.link(b.page("/servers"), "pi", "Edit")
+	require.Contains(t, b.page(edit), "One is stored.")
+
+	b.sends(edit, aServer("name", "pi", "host", "pi.example.org", "auth_method", "private_key")...)
+	require.Contains(t, m.dump(), `"private_key":"-----BEGIN\nx","passphrase":"the passphrase of a key"`, "what is left empty stays")
+	require.NotContains(t, m.raw(), "the passphrase of a key", "and is encrypted")
+	b.sends(edit, aServer("name", "pi", "auth_method", "private_key", "private_key", "another")...)
+	require.Contains(t, m.dump(), `"private_key":"another","passphrase":null`, "it was that of the key before")
+	nas := strings.TrimPrefix(edit, "/servers/")
+	require.Contains(t, b.sends("/servers/new", aServer("name", "behind", "jump_server_id", nas, "auth_method", "password", "password", "a secret of behind")...), "behind")
+	require.Contains(t, m.dump(), `"password":"a secret of behind"`)
+	b.sends(b.link(b.page("/servers"), "behind", "Edit"), aServer("name", "behind", "jump_server_id", nas)...)
+	require.NotContains(t, m.dump(), "a secret of behind", "a method that needs no password has none")
+
+	a := b.post(b.link(b.page("/servers"), "pi", "Delete"))
+	require.Equal(t, http.StatusConflict, a.status)
+	require.Contains(t, a.body, "Move them first")
+	require.Contains(t, b.sends(b.link(b.page("/servers"), "behind", "Delete")), "Deleted.")
+	require.Contains(t, b.sends(b.link(b.page("/servers"), "pi", "Delete")), "Deleted.")
+	require.Equal(t, http.StatusNotFound, b.get(edit).status)
+	require.Equal(t, http.StatusNotFound, b.post(edit, aServer()...).status)
+
+	for name, address := range map[string]string{"ada": "ada.o'x+y@mail.example.org", "é.ü": "a@localhost", "none": ""} {
+		b.sends("/users/new", "username", name, "email", address, "role", "operator", "password", "a long password", "again", "a long password")
+	}
+	m.ok("user", "password", "boss")
+	m.create()
+}
+
+func TestWhatIsNotValidIsToldAndChangesNothing(t *testing.T) {
+	m, h := newHost(t)
+	b := h.admin()
+	b.sends("/servers/new", aServer()...)
+	edit := b.link(b.page("/servers"), "nas", "Edit")
+	before := m.dump()
+	user := func(change ...string) []string {
+		return append([]string{"username", "ada", "role", "viewer", "password", "a long password", "again", "a long password"}, change...)
+	}
+	for _, test := range []struct {
+		path  string
+		field string
+		form  []string
+	}{
+		{"/servers/new", "name", aServer("name", " ")},
+		{"/servers/new", "name", aServer("name", strings.Repeat("é", 101))},
+		{"/servers/new", "host", aServer("host", "a b")},
+		{"/servers/new", "host", aServer("host", "ssh://nas")},
+		{"/servers/new", "host", aServer("host", strings.Repeat("a", 254))},
+		{"/servers/new", "port", aServer("port", "0")},
+		{"/servers/new", "port", aServer("port", "65536")},
+		{"/servers/new", "port", aServer("port", "ssh")},
+		{"/servers/new", "user", aServer("user", "a@b")},
+		{"/servers/new", "auth_method", aServer("auth_method", "magic")},
+		{"/servers/new", "password", aServer("auth_method", "password")},
+		{edit, "private_key", aServer("auth_method", "private_key")},
+		{edit, "jump_server_id", aServer("jump_server_id", "gone")},
+		{edit, "jump_server_id", aServer("jump_server_id", strings.TrimPrefix(edit, "/servers/"))},
+		{"/servers/new", "tags", aServer("tags", strings.Repeat("a", 101))},
+		{"/servers/new", "description", aServer("description", strings.Repeat("a", 10_001))},
+		{"/users/new", "username", user("username", "a b")},
+		{"/users/new", "username", user("username", "a/b")},
+		{"/users/new", "username", user("username", "")},
+		{"/users/new", "username", user("username", "admin")},
+		{"/users/new", "email", user("email", "Ada <ada@example.org>")},
+		{"/users/new", "email", user("email", "ada@under_score")},
+		{"/users/new", "role", user("role", "emperor")},
+		{"/users/new", "password", user("password", "short", "again", "short")},
+		{"/users/new", "password", user("password", strings.Repeat("é", 37), "again", strings.Repeat("é", 37))},
+		{"/users/new", "again", user("again", "another password")},
+	} {
+		a := b.post(test.path, test.form...)
+		require.Equal(t, http.StatusUnprocessableEntity, a.status, "%s %q", test.path, test.form)
+		require.Contains(t, a.body, `<li><a href="#`+test.field+`">`, "%q", test.form)
+		require.Contains(t, a.body, "<title>Error: ")
+		require.NotContains(t, a.body, "a long password")
+	}
+	own := b.link(b.page("/users"), "admin", "Delete")
+	a := b.post(own)
+	require.Equal(t, http.StatusConflict, a.status)
+	require.Contains(t, a.body, "Nobody would be left")
+	require.Equal(t, before, m.dump())
+
+	large := b.request(http.MethodPost, "/servers/new", values(aServer("description", strings.Repeat("a", 2<<20))...))
+	require.Equal(t, http.StatusBadRequest, b.do(large).status)
+}
+
+func TestNobodyIsLockedOut(t *testing.T) {
+	m := newMachine(t, 3) // whose users have hashes of no password
+	h := m.serve()
+	require.Empty(t, h.password, "there are users")
+	m.sql("UPDATE users SET role = 'viewer', disabled = 1, totp_secret = NULL", "UPDATE users SET disabled = 0, totp_secret = 'ABCDEFGHIJKLMNOP' WHERE username = 'user-1'")
+	new := func(name string) string {
+		return passwordLine.FindStringSubmatch(m.ok("user", "password", name).stdout)[1]
+	}
+	b := h.browser()
+	b.login("boss", new("boss"))
+	require.Contains(t, b.page("/users"), "cannot log in")
+	b.login("user-0", new("user-0"))
+	b.login("user-1", new("user-1"))
+
+	password := passwordLine.FindStringSubmatch(m.ok("user", "password", "user-2").stdout)[1]
+	m.sql("UPDATE users SET disabled = 1 WHERE username = 'user-2'")
+	a := b.tries("user-2", password)
+	require.Equal(t, http.StatusForbidden, a.status, "who knows the password is told what is the matter")
+	require.Equal(t, http.StatusUnauthorized, b.tries("user-2", "wrong").status)
+	h.service.stop(syscall.SIGTERM)
+
+	m.sql("UPDATE users SET role = 'operator'")
+	h = m.serve()
+	h.says("run tomo user password NAME")
+	h.service.stop(syscall.SIGTERM)
+	m.fails(statusFailed, "without spaces", "user", "password", "a b")
+}
+
+// The settings of the page and those of the command line are the same ones.
+func TestTheSettingsOfThePageTakeEffectEverywhere(t *testing.T) {
+	m, h := newHost(t)
+	a := automation{h.server}
+	ctx := t.Context()
+	s, err := a.Settings(ctx)
+	require.NoError(t, err)
+	require.Equal(t, backuphttp.Settings{Schedule: "daily", Weekday: "sunday", Time: "02:30", Locations: []string{m.backups()}}, s)
+	manager, err := a.Manager(ctx, s)
+	require.NoError(t, err)
+	require.Equal(t, m.backups(), fmt.Sprint(manager.Locations[0]))
+	require.DirExists(t, m.backups())
+	require.NoError(t, a.Save(ctx, s))
+	require.NotContains(t, m.dump(), m.backups(), "the default is not written down: it may be another elsewhere")
+
+	drive, usb := m.path("drive"), m.path("usb")
+	require.NoError(t, os.Mkdir(drive, 0o700))
+	require.NoError(t, os.Mkdir(usb, 0o700))
+	set := backuphttp.Settings{Enabled: true, Schedule: "weekly", Weekday: "friday", Time: "04:05", Zone: "Asia/Tokyo", KeepLast: 3, KeepDays: 40, Locations: []string{drive, usb}}
+	manager, err = a.Manager(ctx, set)
+	require.NoError(t, err)
+	require.Len(t, manager.Locations, 2)
+	require.NoError(t, a.Save(ctx, set))
+	got, err := a.Settings(ctx)
+	require.NoError(t, err)
+	require.Equal(t, set, got)
+	b, err := manager.Create(ctx, backup.BackupOptions{})
+	require.NoError(t, err)
+	listed := m.list()
+	require.Equal(t, []string{b.Name}, names(listed), "the command line looks in the same folders")
+	require.Len(t, listed[0].Copies, 2)
+	stored, err := readSettings(ctx, h.server.db)
+	require.NoError(t, err)
+	schedule, text, err := stored.schedule(time.UTC)
+	require.NoError(t, err)
+	require.Equal(t, "weekly friday:04:05", text)
+	require.Equal(t, backup.Weekly{Day: time.Friday, At: 4*time.Hour + 5*time.Minute, Location: time.UTC}, schedule)
+	keep, err := stored.retention()
+	require.NoError(t, err)
+	require.Equal(t, backup.Retention{Last: 3, Within: 40 * 24 * time.Hour}, keep)
+
+	for _, wrong := range []func(*backuphttp.Settings){
+		func(s *backuphttp.Settings) { s.Schedule = "hourly" },
+		func(s *backuphttp.Settings) { s.Weekday = "someday" },
+		func(s *backuphttp.Settings) { s.Time = "25:00" },
+		func(s *backuphttp.Settings) { s.Zone = "Mars/Olympus" },
+		func(s *backuphttp.Settings) { s.KeepLast = -1 },
+		func(s *backuphttp.Settings) { s.KeepDays = -1 },
+		func(s *backuphttp.Settings) { s.Locations = []string{"relative"} },
+		func(s *backuphttp.Settings) { s.Locations = []string{drive, ""} },
+		func(s *backuphttp.Settings) { s.Locations = []string{drive, drive + "/."} },
+	} {
+		s := set
+		wrong(&s)
+		_, err := a.Manager(ctx, s)
+		require.Error(t, err, "%+v", s)
+	}
+	set.Time, set.Zone, set.Locations = "4:05", "", nil
+	require.NoError(t, a.Save(ctx, set))
+	got, err = a.Settings(ctx)
+	require.NoError(t, err)
+	require.Equal(t, "04:05", got.Time)
+	require.Empty(t, got.Zone)
+	require.Equal(t, []string{m.backups()}, got.Locations)
+	m.create() // what was saved is valid
+
+	m.sql(`INSERT OR REPLACE INTO settings (key, value) VALUES ('backup_dir', '"relative"'), ('backup_time', '"25:00"'), ('session_timeout', '0'), ('backup_include_logs', 'true')`)
+	got, err = a.Settings(ctx)
+	require.NoError(t, err, "a wrong one does not keep people from setting it right")
+	require.Equal(t, "02:30", got.Time)
+	require.Equal(t, []string{m.backups()}, got.Locations)
+	h.says("the setting backup_dir is")
+	manager, err = a.Manager(ctx, got)
+	require.NoError(t, err)
+	require.Equal(t, []string{"logs"}, manager.Scheduled.Include)
+	h.server.restored <- struct{}{}
+	h.says("restarted after a restore")
+	require.Contains(t, h.logged(), "the setting session_timeout is 0")
+}
+
+func TestAfterARestoreTheServerBuildsItselfAnew(t *testing.T) {
+	m, h := newHost(t)
+	ctx := t.Context()
+	admin := h.admin()
+	admin.sends("/servers/new", aServer()...)
+	a := automation{h.server}
+	s, err := a.Settings(ctx)
+	require.NoError(t, err)
+	s.KeepLast = 7
+	require.NoError(t, a.Save(ctx, s))
+	manager, err := a.Manager(ctx, s)
+	require.NoError(t, err)
+	made, err := manager.Create(ctx, backup.BackupOptions{})
+	require.NoError(t, err)
+
+	admin.sends("/users/new", "username", "eve", "role", "admin", "password", "a long password", "again", "a long password")
+	eve := h.browser()
+	eve.login("eve", "a long password")
+	admin.sends(admin.link(admin.page("/servers"), "nas", "Edit"), aServer("name", "evil")...)
+	s.KeepLast = 1
+	require.NoError(t, a.Save(ctx, s))
+	before := *h.server.current.Load()
+
+	stop, asking := make(chan struct{}), make(chan error, 1)
+	go func() { // there is no moment without an answer
+		defer close(asking)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			response, err := http.Get(h.base + "/login")
+			if err == nil {
+				response.Body.Close()
+				if response.StatusCode != http.StatusOK {
+					err = fmt.Errorf("status %d", response.StatusCode)
+				}
+			}
+			if err != nil {
+				asking <- err
+				return
+			}
+		}
+	}()
+	snapshot, err := manager.Open(ctx, made.Name)
+	require.NoError(t, err)
+	defer snapshot.Close()
+	report, err := manager.Restore(ctx, snapshot, backup.RestoreOptions{Strategy: backup.Replace})
+	require.NoError(t, err)
+	require.Empty(t, report.AfterRestore)
+	h.says("restarted after a restore")
+	close(stop)
+	require.NoError(t, <-asking)
+
+	require.NotSame(t, &before, h.server.current.Load())
+	require.Contains(t, admin.page("/servers"), "nas", "who is still there stays logged in")
+	require.False(t, eve.in(), "and who is gone does not")
+	s, err = a.Settings(ctx)
+	require.NoError(t, err)
+	require.Equal(t, 7, s.KeepLast)
+
+	// Users of whom none can log in.
+	file := m.path("empty.json")
+	write(t, file, guideDocument)
+	text, err := os.Open(file)
+	require.NoError(t, err)
+	defer text.Close()
+	empty, err := backup.OpenSnapshot(ctx, text, backup.OpenOptions{})
+	require.NoError(t, err)
+	defer empty.Close()
+	report, err = manager.Restore(ctx, empty, backup.RestoreOptions{Strategy: backup.Replace})
+	require.NoError(t, err)
+	require.Contains(t, report.AfterRestore, "tomo user password NAME")
+	require.False(t, admin.in())
+	admin.login("admin", passwordLine.FindStringSubmatch(m.ok("user", "password", "admin").stdout)[1])
+}
+
+func TestThePageBeforeARestoreIsAskedForWhatItKnew(t *testing.T) {
+	answer := func(status int, text string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Page", text)
+			w.WriteHeader(status)
+			io.WriteString(w, text)
+		})
+	}
+	flushed := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.NewResponseController(w).Flush()
+		w.WriteHeader(http.StatusNotFound) // too late
+	})
+	for name, test := range map[string]struct {
+		method string
+		page   http.Handler
+		status int
+		text   string
+	}{
+		"known":               {"GET", answer(200, "new"), 200, "new"},
+		"unknown":             {"GET", answer(404, "new"), 200, "old"},
+		"refused":             {"GET", answer(403, "new"), 403, "new"},
+		"nothing is done":     {"POST", answer(404, "new"), 404, "new"},
+		"without a status":    {"GET", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "new") }), 200, "new"},
+		"a stream has begun":  {"GET", flushed, 200, ""},
+		"nothing is answered": {"GET", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), 200, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			remembering{test.page, answer(200, "old")}.ServeHTTP(w, httptest.NewRequest(test.method, "/", nil))
+			require.Equal(t, test.status, w.Code)
+			require.Equal(t, test.text, w.Body.String())
+			if h := w.Header().Get("X-Page"); h != "" {
+				require.Equal(t, test.text, h)
+			}
+		})
+	}
+}
+
+func TestStoppingLetsARequestEnd(t *testing.T) {
+	m := newMachine(t, -1)
+	h := m.serve()
+	b := h.admin()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(h.base, "http://"))
+	require.NoError(t, err)
+	defer conn.Close()
+	body := values(aServer("name", "slow")...).Encode()
+	fmt.Fprintf(conn, "POST /servers/new HTTP/1.1\r\nHost: tomo\r\nCookie: tomo_session=%s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", b.cookie(), len(body))
+	answers := bufio.NewReader(conn)
+	line, err := answers.ReadString('\n')
+	require.NoError(t, err)
+	require.Contains(t, line, "100 Continue", "the form is being read")
+	_, err = answers.ReadString('\n')
+	require.NoError(t, err)
+	io.WriteString(conn, body[:9])
+
+	require.NoError(t, h.cmd.Process.Signal(syscall.SIGTERM))
+	h.says("stopping")
+	require.Eventually(t, func() bool {
+		other, err := net.Dial("tcp", strings.TrimPrefix(h.base, "http://"))
+		if err == nil {
+			other.Close()
+		}
+		return err != nil
+	}, time.Minute, 5*time.Millisecond, "nobody else is let in")
+	io.WriteString(conn, body[9:])
+	response, err := http.ReadResponse(answers, nil)
+	require.NoError(t, err)
+	response.Body.Close()
+	require.Equal(t, http.StatusSeeOther, response.StatusCode)
+	require.NoError(t, h.cmd.Wait(), h.logged())
+	require.Contains(t, m.dump(), `"name":"slow"`)
+	require.NotContains(t, h.logged(), "cut off")
+}
+
+func TestASecondSignalEndsTheServerAtOnce(t *testing.T) {
+	m := newMachine(t, -1)
+	h := m.serve()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(h.base, "http://"))
+	require.NoError(t, err)
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST /login HTTP/1.1\r\nHost: tomo\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n")
+	_, err = bufio.NewReader(conn).ReadString('\n')
+	require.NoError(t, err)
+	require.NoError(t, h.cmd.Process.Signal(syscall.SIGTERM))
+	h.says("stopping")
+	require.NoError(t, h.cmd.Process.Signal(syscall.SIGTERM))
+	var exit *exec.ExitError
+	require.ErrorAs(t, h.cmd.Wait(), &exit)
+	require.Equal(t, syscall.SIGTERM, exit.Sys().(syscall.WaitStatus).Signal())
+}
+
+// A stream of events shows a backup to its end, and holds nobody up after it.
+func TestStoppingLetsABackupEnd(t *testing.T) {
+	for _, patient := range []bool{true, false} {
+		t.Run(map[bool]string{true: "in time", false: "late"}[patient], func(t *testing.T) {
+			_, h := newHost(t)
+			if !patient {
+				h.server.patience = 0
+			}
+			streaming, streamed := make(chan struct{}), make(chan struct{})
+			var stream http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				close(streaming)
+				<-r.Context().Done()
+				close(streamed)
+			})
+			h.server.current.Store(&stream)
+			go func() {
+				r := h.browser().request(http.MethodGet, "/", nil)
+				r.Header.Set("Accept", "text/event-stream")
+				if response, err := http.DefaultClient.Do(r); err == nil {
+					response.Body.Close()
+				}
+			}()
+			<-streaming
+
+			a := automation{h.server}
+			s, err := a.Settings(t.Context())
+			require.NoError(t, err)
+			manager, err := a.Manager(t.Context(), s)
+			require.NoError(t, err)
+			stored, goOn := make(chan struct{}), make(chan struct{})
+			manager.OnEvent = func(e backup.Event) {
+				if e.Kind == backup.EventStored {
+					close(stored)
+					<-goOn
+				}
+				h.server.busy.note(e)
+			}
+			created := make(chan error, 1)
+			go func() {
+				_, err := manager.Create(context.Background(), backup.BackupOptions{})
+				created <- err
+			}()
+			<-stored
+			h.stop()
+			h.says("stopping")
+			if patient {
+				select {
+				case <-streamed:
+					t.Error("the stream ended before the backup")
+				default:
+				}
+				close(goOn)
+			}
+			require.NoError(t, <-h.ended)
+			<-streamed
+			require.Equal(t, !patient, strings.Contains(h.logged(), "is cancelled"))
+			if !patient {
+				close(goOn)
+			}
+			require.NoError(t, <-created)
+		})
+	}
+}
+
+// Labels, landmarks and no style or script but that of files: what a page needs to
+// work for everybody, and under its own policy.
+func TestPagesAreFitForEverybody(t *testing.T) {
+	_, h := newHost(t)
+	b := h.admin()
+	b.sends("/servers/new", aServer()...)
+	edit := b.link(b.page("/servers"), "nas", "Edit")
+	own := b.link(b.page("/users"), "admin", "Change password")
+	answers := map[string]answer{"wrong form": b.post("/servers/new"), "no page": b.get("/nothing"), "wrong password": h.browser().tries("admin", "wrong")}
+	for _, path := range []string{"/login", "/servers", "/servers?done=saved", "/servers/new", edit, edit + "/delete", "/users", "/users/new", own} {
+		answers[path] = b.get(path)
+	}
+	field := regexp.MustCompile(`<(?:input|select|textarea)\b[^>]*>`)
+	id := regexp.MustCompile(`\bid="([^"]*)"`)
+	for path, a := range answers {
+		require.Equal(t, "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'", a.header.Get("Content-Security-Policy"), path)
+		for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin", "Cache-Control": "no-store", "Content-Type": "text/html; charset=utf-8"} {
+			require.Equal(t, want, a.header.Get(name), path)
+		}
+		require.NotRegexp(t, `<script|<style|\sstyle=|\son[a-z]+=|javascript:|https?://`, a.body, path)
+		for _, part := range []string{`<html lang="en">`, `<main id="main"`, `href="#main"`, "<header>", "<footer>"} {
+			require.Equal(t, 1, strings.Count(a.body, part), "%s in %s", part, path)
+		}
+		require.Equal(t, 1, strings.Count(a.body, "<h1>"), path)
+		seen := map[string]bool{}
+		for _, match := range id.FindAllStringSubmatch(a.body, -1) {
+			require.False(t, seen[match[1]], "%s twice in %s", match[1], path)
+			seen[match[1]] = true
+		}
+		for _, tag := range field.FindAllString(a.body, -1) {
+			if strings.Contains(tag, `type="hidden"`) {
+				continue
+			}
+			match := id.FindStringSubmatch(tag)
+			require.NotNil(t, match, "%s in %s", tag, path)
+			require.Contains(t, a.body, `<label for="`+match[1]+`">`, path)
+		}
+	}
+	require.Contains(t, b.get("/style.css").header.Get("Content-Type"), "text/css")
+}
+
+// server visits every page with marked secrets in the database, sends every form,
+// and looks for secrets in what comes back and in the log.
+func (w *watch) server() {
+	w.t.Helper()
+	w.note([]string{"user", "password"})
+	o := w.ok("user", "password", "ada")
+	password := passwordLine.FindStringSubmatch(o.stdout)[1]
+	w.secrets["the password of ada"] = password
+	w.note([]string{"serve"})
+	h := w.serve()
+	b := h.browser()
+	look := func(a answer) string {
+		w.t.Helper()
+		var header bytes.Buffer
+		a.header.Clone().Write(&header)
+		w.clean("an answer of tomo serve", append(header.Bytes(), a.body...))
+		return a.body
+	}
+	look(b.tries("ada", w.secrets["invalid token"]))
+	b.tries(password, "") // typed into the wrong field: it comes back to who typed it, and is not logged
+	b.login("ada", password)
+	users, servers := look(b.get("/users")), look(b.get("/servers"))
+	for _, page := range []string{users, servers} {
+		for _, match := range regexp.MustCompile(`href="(/(?:users|servers)/[^"]*)"`).FindAllStringSubmatch(page, -1) {
+			look(b.get(match[1]))
+		}
+	}
+	for _, field := range []string{"password", "private_key", "passphrase"} {
+		w.secrets["entered "+field] = marker("entered " + field)
+	}
+	form := aServer("auth_method", "private_key", "password", w.secrets["entered password"], "private_key", w.secrets["entered private_key"], "passphrase", w.secrets["entered passphrase"])
+	look(b.post("/servers/new", append(form, "port", "none")...))
+	look(b.post("/servers/new", form...))
+	look(b.get(b.link(look(b.get("/servers")), "nas", "Edit")))
+	look(b.post("/users/new", "username", "ada", "role", "viewer", "password", w.secrets["entered password"], "again", w.secrets["entered password"]))
+	look(b.post("/users/new", "username", "bob", "role", "viewer", "password", w.secrets["entered password"], "again", w.secrets["entered passphrase"]))
+	look(b.post(b.link(users, "ada", "Change password"), "password", w.secrets["entered password"], "again", w.secrets["entered password"]))
+	h.service.stop(syscall.SIGTERM)
+	w.clean("the log of tomo serve", []byte(h.logged()))
+	w.clean("what tomo serve prints", []byte(h.printed))
+}

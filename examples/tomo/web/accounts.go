@@ -1,0 +1,333 @@
+package web
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/backuphttp"
+)
+
+// A User is a record of the collection users, as far as it matters here.
+type User struct {
+	ID           string `json:"id"`
+	Username     string `json:"username"`
+	Email        string `json:"email"`
+	PasswordHash string `json:"password_hash"`
+	TOTPSecret   string `json:"totp_secret"`
+	Role         string `json:"role"` // "admin", "operator" or "viewer"
+	Disabled     bool   `json:"disabled"`
+}
+
+// Admin tells whether the user may do everything.
+func (u User) Admin() bool { return u.Role == "admin" }
+
+// Edits tells whether the user may change servers.
+func (u User) Edits() bool { return u.Admin() || u.Role == "operator" }
+
+// CanLogIn tells whether there is a password that logs the user in. Tomo has users
+// whom this one does not let in: those with a second factor, which it must not
+// pass over, and those with a hash that is not bcrypt's or takes minutes to try.
+func (u User) CanLogIn() bool {
+	cost, err := bcrypt.Cost([]byte(u.PasswordHash))
+	return err == nil && cost <= maxCost && !u.Disabled && u.TOTPSecret == ""
+}
+
+const (
+	passwordCost = bcrypt.DefaultCost
+	maxCost      = 14 // about a second
+
+	minPassword = 10
+	maxPassword = 72 // bytes, all that bcrypt looks at
+)
+
+// checkPassword says what is wrong with a new password.
+func checkPassword(password string) string {
+	switch {
+	case len([]rune(password)) < minPassword:
+		return fmt.Sprintf("Choose a password of at least %d characters.", minPassword)
+	case len(password) > maxPassword:
+		return fmt.Sprintf("Choose a password of at most %d bytes.", maxPassword)
+	}
+	return ""
+}
+
+// Accounts knows who is logged in. It lives as long as the process, whatever is
+// restored meanwhile: each request is held against the users as they are then.
+type Accounts struct {
+	store backup.Store
+	log   *slog.Logger
+
+	mu       sync.Mutex
+	timeout  time.Duration
+	sessions map[string]session // by what is in the cookie
+
+	attempts attempts
+	hashing  chan struct{} // room for those whose password is being tried
+}
+
+// A session ends when its user is gone, disabled or has another password. It is in
+// no database, and so in no backup.
+type session struct {
+	user, hash string
+	seen       time.Time
+}
+
+// NewAccounts returns the accounts of the users in store.
+func NewAccounts(store backup.Store, log *slog.Logger) *Accounts {
+	return &Accounts{store: store, log: log, timeout: 12 * time.Hour, sessions: map[string]session{}, hashing: make(chan struct{}, 2)}
+}
+
+// Reload drops the sessions of users who are gone. A session ends when it was not
+// used for timeout.
+func (a *Accounts) Reload(ctx context.Context, timeout time.Duration) error {
+	users, err := a.users(ctx)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.timeout = timeout
+	for token, s := range a.sessions {
+		if !a.valid(s, find(users, func(u User) bool { return u.ID == s.user })) {
+			delete(a.sessions, token)
+		}
+	}
+	return nil
+}
+
+// valid tells whether a session lasts, with its user as it is now, or nil.
+func (a *Accounts) valid(s session, u *User) bool {
+	return u != nil && u.CanLogIn() && subtle.ConstantTimeCompare([]byte(s.hash), []byte(u.PasswordHash)) == 1 && time.Since(s.seen) < a.timeout
+}
+
+func (a *Accounts) users(ctx context.Context) (users []User, err error) {
+	err = a.store.View(ctx, func(r backup.Reader) error {
+		users, err = all[User](ctx, r, "users")
+		return err
+	})
+	return users, err
+}
+
+func find(users []User, is func(User) bool) *User {
+	if i := slices.IndexFunc(users, is); i >= 0 {
+		return &users[i]
+	}
+	return nil
+}
+
+// admins counts the users who can log in as an admin.
+func admins(users []User) (n int) {
+	for _, u := range users {
+		if u.Admin() && u.CanLogIn() {
+			n++
+		}
+	}
+	return n
+}
+
+// HasAdmin tells whether somebody can log in who may do everything.
+func (a *Accounts) HasAdmin(ctx context.Context) (bool, error) {
+	users, err := a.users(ctx)
+	return admins(users) > 0, err
+}
+
+// First makes the user admin if there is no user at all, and returns the password.
+func (a *Accounts) First(ctx context.Context) (password string, err error) {
+	users, err := a.users(ctx)
+	if err != nil || len(users) > 0 {
+		return "", err
+	}
+	password, _, err = a.SetPassword(ctx, "admin")
+	return password, err
+}
+
+// SetPassword gives a user a new password and returns it. The user can log in with
+// it, whatever kept them from it; if there is none of that name one is made, who is
+// an admin.
+func (a *Accounts) SetPassword(ctx context.Context, name string) (password string, made bool, err error) {
+	if problem := checkUsername(name); problem != "" {
+		return "", false, errors.New(problem)
+	}
+	password = strings.ToLower(rand.Text())
+	hash, err := hashPassword(password)
+	if err != nil {
+		return "", false, err
+	}
+	err = change(ctx, a.store, func(t tx) error {
+		users, err := all[User](ctx, t, "users")
+		if err != nil {
+			return err
+		}
+		u := find(users, func(u User) bool { return u.Username == name })
+		if made = u == nil; made {
+			return putUser(ctx, t, name, "", "admin", hash)
+		}
+		o, err := lookup(ctx, t, "users", u.ID)
+		if err != nil {
+			return err
+		}
+		o.set("password_hash", hash)
+		o.set("totp_secret", nil)
+		o.set("disabled", false)
+		return o.put(ctx, t, "users", u.ID)
+	})
+	return password, made, err
+}
+
+func hashPassword(password string) (string, error) {
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), passwordCost)
+	return string(hash), err
+}
+
+// cookie is the name of the cookie with the key of the session.
+const cookie = "tomo_session"
+
+// logIn begins a session for whom name and password fit, and ends the one that the
+// request has. What it takes does not tell whether there is a user of that name.
+func (a *Accounts) logIn(w http.ResponseWriter, r *http.Request, name, password string) error {
+	from := origin(r)
+	pair := from + " " + name[:min(len(name), 256)]
+	if wait := a.attempts.take(time.Now(), from, pair); wait > 0 {
+		return &tooOftenError{wait}
+	}
+	select {
+	case a.hashing <- struct{}{}:
+		defer func() { <-a.hashing }()
+	case <-r.Context().Done():
+		return r.Context().Err()
+	}
+	users, err := a.users(r.Context())
+	if err != nil {
+		return err
+	}
+	u := match(users, name, password)
+	if u == nil {
+		a.log.Warn("login refused", "from", from) // not the name: people type passwords there
+		return errRefused
+	}
+	if !u.CanLogIn() {
+		a.log.Warn("login refused, though the password is right", "user", u.Username, "from", from)
+		return errNotLetIn
+	}
+	a.attempts.forget(pair)
+	a.begin(w, r, *u)
+	a.log.Info("logged in", "user", u.Username, "from", from)
+	return nil
+}
+
+// match returns the user whom name and password fit. For a name that nobody has it
+// takes as long as for the user whose password takes longest to try.
+func match(users []User, name, password string) *User {
+	typed := []byte(password)[:min(len(password), maxPassword)]
+	longest := passwordCost
+	for i, u := range users {
+		cost, err := bcrypt.Cost([]byte(u.PasswordHash))
+		if err != nil || cost > maxCost {
+			continue
+		}
+		if u.Username == name {
+			if bcrypt.CompareHashAndPassword([]byte(u.PasswordHash), typed) != nil {
+				return nil
+			}
+			return &users[i]
+		}
+		longest = max(longest, cost)
+	}
+	bcrypt.GenerateFromPassword(typed, longest)
+	return nil
+}
+
+// begin gives the browser a new session, in the place of the one that it had.
+func (a *Accounts) begin(w http.ResponseWriter, r *http.Request, u User) {
+	token := rand.Text()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for token, s := range a.sessions {
+		if time.Since(s.seen) >= a.timeout {
+			delete(a.sessions, token)
+		}
+	}
+	delete(a.sessions, sessionOf(r))
+	a.sessions[token] = session{user: u.ID, hash: u.PasswordHash, seen: time.Now()}
+	setCookie(w, r, token, 0)
+}
+
+// end ends the session of a request.
+func (a *Accounts) end(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.sessions, sessionOf(r))
+	setCookie(w, r, "", -1)
+}
+
+// setCookie sets the cookie of the session. It is Secure only where this server
+// speaks TLS itself: behind a proxy that does, let the proxy mark it.
+func setCookie(w http.ResponseWriter, r *http.Request, token string, maxAge int) {
+	http.SetCookie(w, &http.Cookie{
+		Name: cookie, Value: token, Path: "/", MaxAge: maxAge,
+		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: r.TLS != nil,
+	})
+}
+
+func sessionOf(r *http.Request) string {
+	c, err := r.Cookie(cookie)
+	if err != nil {
+		return ""
+	}
+	return c.Value
+}
+
+// user returns who sent a request, nil if nobody is logged in.
+func (a *Accounts) user(r *http.Request) (*User, error) {
+	token := sessionOf(r)
+	a.mu.Lock()
+	s, ok := a.sessions[token]
+	a.mu.Unlock()
+	if !ok {
+		return nil, nil
+	}
+	users, err := a.users(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	u := find(users, func(u User) bool { return u.ID == s.user })
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.valid(s, u) {
+		delete(a.sessions, token)
+		return nil, nil
+	}
+	if _, ok := a.sessions[token]; ok { // it may have been ended meanwhile
+		s.seen = time.Now()
+		a.sessions[token] = s
+	}
+	return u, nil
+}
+
+// Authorize is that of [backuphttp.Options]: everybody sees what backups there are,
+// operators make and verify them, and the rest is for admins, since a backup holds
+// all that there is.
+func (a *Accounts) Authorize(r *http.Request, action backuphttp.Action) error {
+	u, err := a.user(r)
+	switch {
+	case err != nil:
+		return err
+	case u == nil:
+		return backuphttp.ErrLogin
+	case action == backuphttp.View, action == backuphttp.Create && u.Edits(), u.Admin():
+		return nil
+	}
+	return errForbidden
+}

@@ -1,0 +1,100 @@
+package web
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// attempts bounds how often somebody may try to log in: to one account from one
+// address, and to any account from it. Nobody is kept out of an account by what
+// others try from elsewhere.
+type attempts struct {
+	mu    sync.Mutex
+	seen  map[string]*rate.Limiter
+	swept time.Time
+}
+
+const (
+	perAccount  = 5 // at once, and then one in accountPace
+	perAddress  = 30
+	accountPace = time.Minute
+	addressPace = 5 * time.Second
+
+	maxAttempts = 10_000 // what is remembered, and takes about a megabyte
+)
+
+// take counts an attempt, or returns how long to wait for it.
+func (a *attempts) take(now time.Time, address, account string) time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.seen) >= maxAttempts && now.Sub(a.swept) >= addressPace {
+		a.swept = now
+		for key, l := range a.seen {
+			if l.TokensAt(now) >= float64(l.Burst()) {
+				delete(a.seen, key)
+			}
+		}
+	}
+	if len(a.seen) >= maxAttempts {
+		return accountPace
+	}
+	for _, l := range []*rate.Limiter{a.limiter(address, addressPace, perAddress), a.limiter(account, accountPace, perAccount)} {
+		if !l.AllowN(now, 1) {
+			r := l.ReserveN(now, 1)
+			defer r.CancelAt(now)
+			return r.DelayFrom(now)
+		}
+	}
+	return 0
+}
+
+func (a *attempts) limiter(key string, pace time.Duration, burst int) *rate.Limiter {
+	l, ok := a.seen[key]
+	if !ok {
+		if a.seen == nil {
+			a.seen = map[string]*rate.Limiter{}
+		}
+		l = rate.NewLimiter(rate.Every(pace), burst)
+		a.seen[key] = l
+	}
+	return l
+}
+
+// forget is for an account that somebody has logged in to.
+func (a *attempts) forget(account string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.seen, account)
+}
+
+// origin is where a request comes from: the address, or the network where each
+// machine has as many as it likes.
+func origin(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return host
+	}
+	if ip = ip.Unmap().WithZone(""); ip.Is4() {
+		return ip.String()
+	}
+	return netip.PrefixFrom(ip, 64).Masked().String()
+}
+
+// A tooOftenError says how long to wait for the next attempt.
+type tooOftenError struct{ wait time.Duration }
+
+func (e *tooOftenError) Error() string {
+	return fmt.Sprintf("too many attempts: wait %d seconds", e.seconds())
+}
+
+func (e *tooOftenError) seconds() int { return int(e.wait.Seconds()) + 1 }

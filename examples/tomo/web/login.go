@@ -1,0 +1,63 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// loginPage is what the form shows. It does not repeat the password.
+type loginPage struct {
+	Username, Next string
+	problems
+}
+
+func (r *request) loginForm() error {
+	return r.show(http.StatusOK, "login", "Log in", loginPage{Next: local(r.FormValue("next"))})
+}
+
+func (r *request) logIn() error {
+	p := loginPage{Username: strings.TrimSpace(r.PostFormValue("username")), Next: local(r.PostFormValue("next"))}
+	err := r.Accounts.logIn(r.w, r.Request, p.Username, r.PostFormValue("password"))
+	status := http.StatusUnauthorized
+	var often *tooOftenError
+	switch {
+	case err == nil:
+		to := p.Next
+		if to == "" {
+			to = "/"
+		}
+		http.Redirect(r.w, r.Request, to, http.StatusSeeOther)
+		return nil
+	case errors.As(err, &often):
+		status = http.StatusTooManyRequests
+		r.w.Header().Set("Retry-After", strconv.Itoa(often.seconds()))
+		p.add("password", "Too many attempts. Wait "+strconv.Itoa(often.seconds())+" seconds and try again.")
+	case errors.Is(err, errNotLetIn):
+		status = http.StatusForbidden
+		p.add("username", "This account cannot log in: it is disabled, or has a second factor, which is not supported here. The command below helps.")
+	case errors.Is(err, errRefused):
+		p.add("password", "Name or password is wrong.")
+	default:
+		return err
+	}
+	return r.show(status, "login", "Log in", p)
+}
+
+func (r *request) logOut() error {
+	r.Accounts.end(r.w, r.Request)
+	http.Redirect(r.w, r.Request, LoginPath, http.StatusSeeOther)
+	return nil
+}
+
+// local returns an address on this server, and nothing for any other.
+func local(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "" || u.Host != "" || !strings.HasPrefix(address, "/") ||
+		strings.HasPrefix(address, "//") || strings.ContainsAny(address, "\\\t\r\n") {
+		return ""
+	}
+	return address
+}

@@ -1,0 +1,264 @@
+// Package web is what people see of Tomo in a browser, but for the backups: they
+// log in, and edit servers and users. It is plain forms, which work without
+// JavaScript, on the collections of package tomo.
+package web
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"errors"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tomo-project/backup"
+)
+
+// Options say what the pages show.
+type Options struct {
+	Accounts *Accounts
+	Backups  http.Handler // the page at BackupsPath
+	Version  string       // of Tomo
+
+	// Busy tells whether an error means that the store could not be written for now.
+	Busy func(error) bool
+
+	Logger *slog.Logger
+}
+
+// BackupsPath is where the page for backups is, and LoginPath where people log in.
+const (
+	BackupsPath = "/settings/backup/"
+	LoginPath   = "/login"
+)
+
+// pages has what the methods of a page need.
+type pages struct {
+	Options
+	store backup.Store
+}
+
+// New returns the pages of the store that o.Accounts has its users in.
+func New(o Options) http.Handler {
+	p := &pages{o, o.Accounts.store}
+	mux := http.NewServeMux()
+	mux.Handle(BackupsPath, o.Backups)
+	mux.Handle("GET /style.css", style)
+	mux.Handle("GET /favicon.ico", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+
+	page := func(pattern string, show func(*request) error) {
+		mux.Handle(pattern, p.page(show))
+	}
+	everybody := func(User) bool { return true }
+	for pattern, of := range map[string]struct {
+		may  func(User) bool
+		show func(*request) error
+	}{
+		"GET /{$}":                  {everybody, (*request).home},
+		"GET /servers":              {everybody, (*request).servers},
+		"GET /servers/new":          {User.Edits, (*request).newServer},
+		"POST /servers/new":         {User.Edits, (*request).addServer},
+		"GET /servers/{id}":         {User.Edits, (*request).server},
+		"POST /servers/{id}":        {User.Edits, (*request).saveServer},
+		"GET /servers/{id}/delete":  {User.Edits, (*request).askDeleteServer},
+		"POST /servers/{id}/delete": {User.Edits, (*request).deleteServer},
+		"GET /users":                {User.Admin, (*request).users},
+		"GET /users/new":            {User.Admin, (*request).newUser},
+		"POST /users/new":           {User.Admin, (*request).addUser},
+		"GET /users/{id}/delete":    {User.Admin, (*request).askDeleteUser},
+		"POST /users/{id}/delete":   {User.Admin, (*request).deleteUser},
+		"GET /users/{id}/password":  {everybody, (*request).password}, // one's own
+		"POST /users/{id}/password": {everybody, (*request).savePassword},
+		"/":                         {everybody, func(*request) error { return errGone }},
+	} {
+		page(pattern, func(r *request) error {
+			user, err := p.Accounts.user(r.Request)
+			switch {
+			case err != nil:
+				return err
+			case user == nil:
+				return errNobody
+			case !of.may(*user):
+				return errForbidden
+			}
+			r.user = user
+			return of.show(r)
+		})
+	}
+	page("GET "+LoginPath, (*request).loginForm)
+	page("POST "+LoginPath, (*request).logIn)
+	page("POST /logout", (*request).logOut)
+	return mux
+}
+
+// A request is one that a page is asked with.
+type request struct {
+	*http.Request
+	*pages
+	w    http.ResponseWriter
+	user *User // nil: nobody is logged in
+}
+
+// What a page answers instead of what was asked for.
+var (
+	errNobody    = errors.New("nobody is logged in")
+	errForbidden = errors.New("the role of the user does not allow it")
+	errGone      = errors.New("there is no such page or record")
+	errRefused   = errors.New("name or password is wrong")
+	errNotLetIn  = errors.New("the account is disabled, or has a second factor")
+)
+
+// Time and room that a form has. Backups are uploaded elsewhere.
+const (
+	formTime = 30 * time.Second
+	maxForm  = 1 << 20
+)
+
+// page is what all pages have in common.
+func (p *pages) page(show func(*request) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "same-origin")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Cache-Control", "no-store")
+		q := &request{Request: r, pages: p, w: w}
+		if r.Method == http.MethodPost {
+			// An error means that there is no deadline to set, as in a test.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(formTime))
+			r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+			if err := r.ParseForm(); err != nil {
+				q.problem(http.StatusBadRequest, "The form did not arrive", "It was too large or was cut off. Go back and send it again.")
+				return
+			}
+		}
+		if err := show(q); err != nil {
+			q.fail(err)
+		}
+	})
+}
+
+// fail answers with what an error comes to.
+func (r *request) fail(err error) {
+	switch {
+	case errors.Is(err, errNobody):
+		to := LoginPath
+		if r.Method == http.MethodGet && r.URL.Path != "/" {
+			to += "?next=" + url.QueryEscape(r.URL.RequestURI())
+		}
+		http.Redirect(r.w, r.Request, to, http.StatusSeeOther)
+	case errors.Is(err, errForbidden):
+		r.problem(http.StatusForbidden, "Not allowed", "Your account may not do this. Ask an admin.")
+	case errors.Is(err, errGone):
+		r.problem(http.StatusNotFound, "Not found", "There is no such page, or what it was about has been deleted meanwhile.")
+	case errors.Is(err, context.Canceled) && r.Context().Err() != nil: // nobody reads the answer
+	case r.Busy(err):
+		r.w.Header().Set("Retry-After", "10")
+		r.problem(http.StatusServiceUnavailable, "Tomo is busy", "Somebody else is writing to the database, maybe a restore. Nothing was changed. Go back and try again.")
+	default:
+		r.Logger.Error("page failed", "method", r.Method, "path", r.URL.Path, "error", err.Error())
+		r.problem(http.StatusInternalServerError, "It did not work", "Nothing was changed. The log of tomo serve says why.")
+	}
+}
+
+// problem is a page that only tells something.
+func (r *request) problem(status int, title, text string) {
+	r.show(status, "problem", title, text)
+}
+
+// done leads to another page, which says what has happened.
+func (r *request) done(to, what string) error {
+	http.Redirect(r.w, r.Request, to+"?done="+what, http.StatusSeeOther)
+	return nil
+}
+
+// What may have happened. The page that says it does not quote its address.
+var happened = map[string]string{
+	"added":    "Added.",
+	"saved":    "Saved.",
+	"deleted":  "Deleted.",
+	"password": "The password is changed. Whoever was logged in with the old one is not any more.",
+}
+
+func (r *request) home() error {
+	http.Redirect(r.w, r.Request, "/servers", http.StatusSeeOther)
+	return nil
+}
+
+var (
+	//go:embed templates style.css
+	files     embed.FS
+	templates = func() map[string]*template.Template {
+		all := map[string]*template.Template{}
+		for _, name := range []string{"login", "servers", "server", "users", "user", "password", "delete", "problem"} {
+			all[name] = template.Must(template.ParseFS(files, "templates/base.html", "templates/"+name+".html"))
+		}
+		return all
+	}()
+	style = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-cache")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		http.ServeFileFS(w, r, files, "style.css")
+	})
+)
+
+// shown is what a template is given.
+type shown struct {
+	Title    string
+	User     *User
+	Section  string // of the navigation: "servers" or "users"
+	Done     string
+	Problems problems
+	Version  string
+	Backups  string // BackupsPath
+	Data     any
+}
+
+// show answers with a page.
+func (r *request) show(status int, name, title string, data any) error {
+	section, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	s := shown{Title: title, User: r.user, Section: section, Done: happened[r.URL.Query().Get("done")], Version: r.Version, Backups: BackupsPath, Data: data}
+	if f, ok := data.(interface{ wrong() problems }); ok {
+		s.Problems = f.wrong()
+	}
+	var b bytes.Buffer
+	if err := templates[name].ExecuteTemplate(&b, "base.html", s); err != nil {
+		return err
+	}
+	h := r.w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(b.Len()))
+	r.w.WriteHeader(status)
+	r.w.Write(b.Bytes())
+	return nil
+}
+
+// problems are what is wrong with a form, by the names of its fields.
+type problems []problem
+
+type problem struct{ Field, Text string }
+
+func (p *problems) add(field, text string) {
+	if text != "" {
+		*p = append(*p, problem{field, text})
+	}
+}
+
+// Of returns what is wrong with a field.
+func (p problems) Of(field string) string {
+	for _, problem := range p {
+		if problem.Field == field {
+			return problem.Text
+		}
+	}
+	return ""
+}
+
+func (p problems) wrong() problems { return p }
