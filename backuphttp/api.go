@@ -291,15 +291,18 @@ func (h *Handler) getFile(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// sendFile answers with a file to save.
+// sendFile answers with a file to save, and bytes is its size, or 0 where it is not
+// known.
 func sendFile(w http.ResponseWriter, r *http.Request, file io.Reader, name string, bytes int64) {
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": name}))
-	w.Header().Set("Content-Length", strconv.FormatInt(bytes, 10))
+	if bytes > 0 {
+		w.Header().Set("Content-Length", strconv.FormatInt(bytes, 10))
+	}
 	if r.Method == http.MethodHead {
 		return
 	}
-	if n, err := io.Copy(w, file); err != nil || n != bytes {
+	if n, err := io.Copy(w, file); err != nil || bytes > 0 && n != bytes {
 		panic(http.ErrAbortHandler) // what was sent is not all, which must show
 	}
 }

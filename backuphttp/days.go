@@ -34,6 +34,8 @@ const metaSlot = "scheduled_for"
 // backup, and before the schedule was set, as far as that is known, nor against those
 // of which retention would have kept no backup.
 func (h history) days(now time.Time) []dayInfo {
+	// Copies of the database come with a backup, and do not stand for one.
+	h.backups = slices.DeleteFunc(slices.Clone(h.backups), func(b backup.Backup) bool { return b.Database })
 	zone := time.Local
 	if h.schedule != nil {
 		zone = zoneOfSchedule(h.schedule)

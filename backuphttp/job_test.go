@@ -2,6 +2,7 @@ package backuphttp
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -271,4 +272,36 @@ func TestAPanicOfTheHostIsAFailureOfTheJob(t *testing.T) {
 	require.Contains(t, h.log.String(), "out of cheese")
 	require.Empty(t, backupsIn(t, h))
 	h.made()
+}
+
+// wholeDatabase is one that can be copied and is always whole.
+type wholeDatabase string
+
+func (d wholeDatabase) Copy(_ context.Context, w io.Writer) error {
+	_, err := io.WriteString(w, string(d))
+	return err
+}
+
+func (wholeDatabase) Check(_ context.Context, r io.Reader) error {
+	_, err := io.Copy(io.Discard, r)
+	return err
+}
+
+func TestACopyOfTheDatabaseIsListedAndIsNoBackup(t *testing.T) {
+	h := newHost(t, func(_ *host, m *backup.Manager, _ *Options) {
+		m.Database, m.DatabaseInClear = wholeDatabase("all of it"), true
+	})
+	copied, err := h.manager.CopyDatabase(t.Context())
+	require.NoError(t, err)
+	o := h.seen()
+	require.Len(t, o.Backups, 1)
+	require.True(t, o.Backups[0].Manifest.Database)
+	require.Empty(t, o.Good)
+	require.True(t, o.Backups[0].CanDelete)
+	require.Equal(t, "none", o.Automated.Days[len(o.Automated.Days)-1].State)
+
+	require.Empty(t, h.began("backups/"+copied.Name+"/verify", nil).Error)
+	require.Equal(t, "all of it", h.get("backups/"+copied.Name+"/file").text)
+	require.Contains(t, h.do(201, "POST", "restores", obj{"backup": copied.Name}).text, "copy of the database and no snapshot")
+	h.do(http.StatusNoContent, "DELETE", "backups/"+copied.Name, nil)
 }

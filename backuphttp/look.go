@@ -6,9 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/tomo-project/backup"
 )
@@ -205,17 +202,11 @@ func (h *Handler) salvageTo(ctx context.Context, to *restore, m *backup.Manager,
 
 // collectionOf says of a collection what people want to know.
 func collectionOf(app *backup.App, name string) collectionInfo {
-	info := collectionInfo{Name: name, Label: labelOf(name)}
+	info := collectionInfo{Name: name, Label: label(name)}
 	for _, c := range app.Collections {
 		if c.Name == name {
 			info.Optional, info.Secrets = c.Optional, len(c.Secrets) > 0
 		}
 	}
 	return info
-}
-
-// labelOf is what people call a collection.
-func labelOf(name string) string {
-	first, n := utf8.DecodeRuneInString(name)
-	return string(unicode.ToUpper(first)) + strings.ReplaceAll(name[n:], "_", " ")
 }

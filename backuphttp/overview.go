@@ -102,7 +102,7 @@ func reasons(err error) []string {
 // undoes returns the name of the backup that the way back of the last restore is in.
 func undoes(backups []backup.Backup) string {
 	for _, b := range backups {
-		if b.Trigger == backup.TriggerBeforeRestore && !b.Damaged {
+		if b.Trigger == backup.TriggerBeforeRestore && !b.Damaged && !b.Database {
 			return b.Name
 		}
 	}
@@ -114,7 +114,7 @@ func undoes(backups []backup.Backup) string {
 func newestGood(backups []backup.Backup, now time.Time) string {
 	for _, b := range backups {
 		salvaged := b.Manifest != nil && b.Manifest.Salvaged != nil
-		if !b.Damaged && !salvaged && b.Trigger != backup.TriggerBeforeRestore && !b.CreatedAt.After(now.Add(time.Hour)) {
+		if !b.Damaged && !b.Database && !salvaged && b.Trigger != backup.TriggerBeforeRestore && !b.CreatedAt.After(now.Add(time.Hour)) {
 			return b.Name
 		}
 	}
@@ -126,7 +126,7 @@ func newestGood(backups []backup.Backup, now time.Time) string {
 func onlyGood(backups []backup.Backup) string {
 	name := ""
 	for _, b := range backups {
-		if b.Damaged {
+		if b.Damaged || b.Database {
 			continue
 		}
 		if name != "" {

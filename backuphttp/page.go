@@ -11,10 +11,8 @@ import (
 	"html/template"
 	"io"
 	"io/fs"
-	"mime"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -266,27 +264,6 @@ func (p *pages) showError(w http.ResponseWriter, r *http.Request, err error) {
 // next sends the browser to another page.
 func (p *pages) next(w http.ResponseWriter, r *http.Request, path string) error {
 	http.Redirect(w, r, p.base(r)+path, http.StatusSeeOther)
-	return nil
-}
-
-// send answers with a file to save. bytes is its size, or 0 where it is not known.
-func send(w http.ResponseWriter, r *http.Request, file io.ReadCloser, name string, bytes int64) error {
-	defer file.Close()
-	h := w.Header()
-	h.Set("Content-Type", "application/octet-stream")
-	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": name}))
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-store")
-	if bytes > 0 {
-		h.Set("Content-Length", strconv.FormatInt(bytes, 10))
-	}
-	if r.Method == http.MethodHead {
-		return nil
-	}
-	if _, err := io.Copy(w, file); err != nil {
-		// The status is sent. That what comes is not all must be seen all the same.
-		panic(http.ErrAbortHandler)
-	}
 	return nil
 }
 

@@ -115,7 +115,9 @@ func (p *pages) download(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return send(w, r, file, b.Name, b.Bytes)
+	defer file.Close()
+	sendFile(w, r, file, b.Name, b.Bytes)
+	return nil
 }
 
 // A deletePage asks whether a backup is really to go.

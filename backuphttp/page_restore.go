@@ -171,7 +171,9 @@ func (p *pages) downloadSalvaged(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return send(w, r, file, info.Name, 0)
+	defer file.Close()
+	sendFile(w, r, file, info.Name, 0)
+	return nil
 }
 
 func (p *pages) doDiscard(w http.ResponseWriter, r *http.Request) error {

@@ -555,7 +555,6 @@ func TestDownloads(t *testing.T) {
 	require.Equal(t, f.content, w.Body.String())
 	require.Equal(t, `attachment; filename=tomo-backup-2024-01-15T10-30-00.json`, w.Header().Get("Content-Disposition"))
 	require.Equal(t, "application/octet-stream", w.Header().Get("Content-Type"))
-	require.Equal(t, "nosniff", w.Header().Get("X-Content-Type-Options"))
 	require.Equal(t, strconv.Itoa(len(f.content)), w.Header().Get("Content-Length"))
 
 	head := httptest.NewRecorder()
