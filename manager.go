@@ -383,7 +383,8 @@ func (o *operation) enough(b Backup) error {
 }
 
 // Open opens a backup for reading, restoring or looking at it: the first copy
-// that is whole, with the Identities of the Manager. The caller closes it. The
+// that is whole, with the Identities of the Manager. The caller closes it; until then
+// ctx must not be done, since a Location may go on reading with it. The
 // name must be that of a backup of the App; the error wraps fs.ErrNotExist if no
 // Location has it.
 func (m *Manager) Open(ctx context.Context, name string) (*Snapshot, error) {

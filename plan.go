@@ -25,6 +25,7 @@ type Plan struct {
 	dst    Sink
 	report Report
 	digest [sha256.Size]byte // of all changes, with the values before and after
+	asked  func(Progress)    // of RestoreOptions, where a Manager has wrapped it
 }
 
 // Plan compares a snapshot with the host and says what Restore would do, without

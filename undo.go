@@ -25,8 +25,13 @@ func (m *Manager) Plan(ctx context.Context, s *Snapshot, opts RestoreOptions) (*
 	if err := m.checkProof(s); err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	opts.Progress = o.progress(ctx, opts.Progress)
-	return m.App.Plan(ctx, s, m.Sink, opts)
+	asked := opts.Progress
+	opts.Progress = o.progress(ctx, asked)
+	p, err := m.App.Plan(ctx, s, m.Sink, opts)
+	if err == nil {
+		p.asked = asked
+	}
+	return p, err
 }
 
 // checkProof refuses a snapshot, whoever opened it, that is not proven authentic
@@ -43,7 +48,7 @@ func (m *Manager) checkProof(s *Snapshot) error {
 
 // PlanUndo says what Undo would do: for a person to agree to, and for Apply. The
 // Backup in its Report is the one that would be restored. The caller closes the
-// plan.
+// plan; until then ctx must not be done, as with Open.
 func (m *Manager) PlanUndo(ctx context.Context) (*Plan, error) {
 	o, err := m.begin(ctx, "plan")
 	if err == nil {
@@ -112,7 +117,10 @@ func (m *Manager) Apply(ctx context.Context, p *Plan) (Report, error) {
 		if err := m.checkProof(p.in.snapshot); err != nil {
 			return Report{}, err
 		}
-		return o.run(ctx, p.in, p.writing)
+		// What it reports now belongs to this operation.
+		in, now := *p.in, *p
+		in.opts.Progress, now.in = o.progress(ctx, p.asked), &in
+		return o.run(ctx, &in, now.writing)
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -510,4 +511,35 @@ func (s readingSink) Update(ctx context.Context, write func(backup.Writer) error
 type readingWriter struct {
 	backup.Writer
 	backup.Reader
+}
+
+func TestAPlanThatIsAppliedTellsOfItsProgressAsARestore(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, host, _ := managed(newShelf("disk"))
+		made := mustCreate(t, m)
+		delete(host["settings"], "theme")
+		var mu sync.Mutex
+		told, asked := map[string]bool{}, 0
+		m2, _, _ := managed()
+		m2.Locations, m2.Source, m2.Sink = m.Locations, host, host
+		m2.OnEvent = func(e backup.Event) {
+			if e.Kind == backup.EventProgress {
+				mu.Lock()
+				defer mu.Unlock()
+				told[e.Operation+" "+e.Progress.Phase] = true
+			}
+		}
+		plan, err := m2.Plan(t.Context(), open(t, m2, made.Name), backup.RestoreOptions{Strategy: backup.Replace, Progress: func(backup.Progress) { asked++ }})
+		require.NoError(t, err)
+		defer plan.Close()
+		require.NotZero(t, asked)
+		told, asked = map[string]bool{}, 0
+		_, err = m2.Apply(t.Context(), plan)
+		require.NoError(t, err)
+		require.NotZero(t, asked)
+		require.Contains(t, told, "restore restore")
+		for what := range told {
+			require.NotContains(t, what, "plan ")
+		}
+	})
 }

@@ -259,8 +259,7 @@ func (h *Handler) event(e backup.Event) {
 	case e.Operation == "run":
 		h.scheduledEvent(e)
 	case t == nil || e.Kind != backup.EventProgress:
-	case e.Operation == operations[t.Kind], e.Progress.Phase == "restore" && e.Operation == "plan" && operations[t.Kind] == "restore":
-		// A plan that is applied tells of its progress as a plan.
+	case e.Operation == operations[t.Kind]:
 		t.Progress = e.Progress
 		h.touch(t)
 	}
