@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -55,7 +56,7 @@ func (s *server) build(ctx context.Context) error {
 		Automation: automation{s},
 		Authorize:  s.accounts.Authorize,
 		Path:       web.BackupsPath,
-		Login:      web.LoginPath,
+		Login:      web.LoginPath + "?next=" + url.QueryEscape(web.BackupsPath),
 		Home:       "/",
 		Title:      "Tomo",
 		Logger:     s.log,
