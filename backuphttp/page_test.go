@@ -643,6 +643,8 @@ func TestNothingCanBeStartedWhereNothingRuns(t *testing.T) {
 	page := get(f.handler(), "").Body.String()
 	require.Contains(t, page, "Nothing can be started now")
 	f.o.Backups, f.o.Good, f.o.Undo = nil, "", ""
+	require.Contains(t, get(f.handler(), "").Body.String(), "None can be seen now.")
+	f.o.Unreachable = nil
 	page = get(f.handler(), "").Body.String()
 	require.Contains(t, page, "There are no backups yet.")
 	require.Contains(t, page, "There is no good backup yet.")
