@@ -59,6 +59,21 @@ func (h *Handler) mountPath(r *http.Request) string {
 	return "/" + at + "/"
 }
 
+// stripped tells whether the host has taken the mount point off the path already
+// (http.StripPrefix), which what was sent shows.
+func stripped(r *http.Request, at string) bool {
+	sent, err := url.ParseRequestURI(r.RequestURI)
+	return err == nil && sent.Path != r.URL.Path && sent.Path == strings.TrimSuffix(at, "/")+r.URL.Path
+}
+
+// without returns what is below at in a path.
+func without(path, at string) string {
+	if below, ok := strings.CutPrefix(path+"/", at); ok {
+		return "/" + strings.TrimSuffix(below, "/")
+	}
+	return path
+}
+
 // below returns the request with the path below the mount point, "/api/overview". One
 // that is not clean leads to nothing.
 func (h *Handler) below(r *http.Request) *http.Request {
@@ -67,10 +82,11 @@ func (h *Handler) below(r *http.Request) *http.Request {
 	b := r.WithContext(context.WithValue(r.Context(), mountKey{}, m))
 	b.URL = new(url.URL)
 	*b.URL = *r.URL
-	// The host may have taken the prefix off.
-	b.URL.Path = "/" + strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, strings.TrimSuffix(at, "/")), "/")
-	if b.URL.RawPath != "" {
-		b.URL.RawPath = "/" + strings.TrimPrefix(strings.TrimPrefix(r.URL.RawPath, strings.TrimSuffix(m.base, "/")), "/")
+	if !stripped(r, at) {
+		b.URL.Path = without(r.URL.Path, at)
+		if r.URL.RawPath != "" {
+			b.URL.RawPath = without(r.URL.RawPath, m.base)
+		}
 	}
 	if clean := path.Clean(b.URL.Path); clean != b.URL.Path && clean+"/" != b.URL.Path {
 		nowhere := "/nothing"

@@ -28,7 +28,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer h.recovered(out, below)
 	if r.Body != nil && r.Body != http.NoBody {
 		body := h.patientBody(out, r.Body)
-		defer body.forget()
+		defer body.end(false)
 		below.Body = http.MaxBytesReader(w, body, h.mostBytes(r))
 	}
 	if isAPI(below) {
@@ -179,36 +179,52 @@ type patientBody struct {
 	control  *http.ResponseController
 	patience time.Duration
 	some     int // bytes since the deadline was moved
-	forget   func() bool
+	stop     func() bool
 
-	mu   sync.Mutex
-	over bool
+	mu    sync.Mutex
+	over  bool // Run has ended, and so has the patience
+	ended bool // nothing is read any more
 }
 
 const enoughBytes = 4 << 10
 
 func (h *Handler) patientBody(w *patientWriter, body io.ReadCloser) *patientBody {
-	b := &patientBody{ReadCloser: body, control: w.control, patience: w.patience, forget: func() bool { return true }}
+	b := &patientBody{ReadCloser: body, control: w.control, patience: w.patience, stop: func() bool { return true }}
 	// Also for what nobody reads, and the server throws away.
 	b.deadline(time.Now().Add(b.patience))
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.running != nil {
-		b.forget = context.AfterFunc(h.running.ctx, func() {
+		b.stop = context.AfterFunc(h.running.ctx, func() {
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			b.over = true
-			b.control.SetReadDeadline(time.Now())
+			if !b.ended {
+				b.over = true
+				b.control.SetReadDeadline(time.Now())
+			}
 		})
 	}
 	return b
+}
+
+// end is called when all was read, or the request is answered. The end of Run must
+// not reach beyond that: the connection goes on to the next request, whose context
+// ends with a deadline of this one.
+func (b *patientBody) end(all bool) {
+	b.stop()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ended = true; b.over && all {
+		b.over = false
+		b.control.SetReadDeadline(time.Time{})
+	}
 }
 
 func (b *patientBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	switch b.some += n; {
 	case err == io.EOF: // here the server takes the deadline off
-		b.forget()
+		b.end(true)
 	case err != nil:
 		err = &refusal{status: http.StatusBadRequest, code: "cut_off", text: "what was sent ends too early, or came too slowly"}
 	case b.some >= enoughBytes:

@@ -576,3 +576,23 @@ func TestJobsAreToldAsTheyChange(t *testing.T) {
 	require.Equal(t, j.ID, next(third).ID)
 	require.Nil(t, next(third), "Run does not run")
 }
+
+func TestAMountPointMayBeCalledLikeAPageBelowIt(t *testing.T) {
+	h := makeHost(t, nil)
+	for _, at := range []string{"/settings/", "/restore/", "/api/", "/b/", "/a/settings/"} {
+		for _, strip := range []bool{false, true} {
+			mux := http.NewServeMux()
+			var page http.Handler = h.Handler
+			if strip {
+				page = http.StripPrefix(strings.TrimSuffix(at, "/"), page)
+			}
+			mux.Handle(at, page)
+			for path, want := range map[string]string{"": "<h1", "settings": "Automated Backups", "restore": "Upload", "api/overview": `"backups"`, "backups/x/download": "there is no backup"} {
+				w := httptest.NewRecorder()
+				mux.ServeHTTP(w, httptest.NewRequest("GET", at+path, nil))
+				require.Contains(t, w.Body.String(), want, "%s%s, stripped: %v", at, path, strip)
+				require.NotContains(t, w.Body.String(), `href="/`+strings.Trim(at, "/")+at)
+			}
+		}
+	}
+}

@@ -110,7 +110,7 @@ func (h *Handler) describe(ctx context.Context, r *restore, m *backup.Manager, s
 	case errors.Is(err, backup.ErrDamaged) && !h.alien(r, m):
 		info.State, info.Salvage = "damaged", true
 	case errors.Is(err, backup.ErrDamaged):
-		info.State, info.Problem = "refused", "this file is no backup: "+info.Problem
+		info.State, info.Problem = "refused", "this file is no backup, or of something else: choose another one. It says: "+info.Problem
 	default:
 		info.State = "refused"
 		// It may be the beginning that is damaged.

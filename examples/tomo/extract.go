@@ -86,6 +86,9 @@ func (k *keeper) copyDatabases() {
 // checkDatabases has copies of the database checked, also where it is lost: then by
 // what this Tomo would make.
 func (k *keeper) checkDatabases(ctx context.Context) (done func(), err error) {
+	if k.RequireProof { // which no copy has
+		return func() {}, nil
+	}
 	k.DatabaseInClear = true // nothing is copied
 	if k.database != nil {
 		k.Database = sqlstore.SQLiteFile{DB: k.database.DB}
