@@ -2,6 +2,7 @@ package backup_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -150,15 +151,17 @@ func ExampleApp_Plan() {
 		check(err)
 		fmt.Println(change.Action, change.Collection, change.Key)
 		for _, f := range change.Fields {
-			fmt.Printf("  %s: %s -> %s\n", f.Pointer, string(f.Before), string(f.After))
+			fmt.Printf("  %s: %s -> %s\n", f.Pointer, cmp.Or(string(f.Before), "absent"), cmp.Or(string(f.After), "absent"))
 		}
 	}
 	// Output:
 	// delete servers s3
+	//   /id: "s3" -> absent
+	//   /name: "laptop" -> absent
 	// update servers s1
 	//   /name: "old nas" -> "nas"
 	//   /password: "(secret)" -> "(secret)"
-	//   /rack: 3 ->
+	//   /rack: 3 -> absent
 }
 
 // Version 2 of the schema calls hosts servers and gives them a port. The

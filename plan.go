@@ -69,7 +69,8 @@ type Change struct {
 	Key        string `json:"key"`
 	Action     Action `json:"action"`
 
-	// Fields are the places in which the two sides differ, for Update and Skip.
+	// Fields are the places in which the two sides differ; of a record that only one
+	// has, its members.
 	Fields []FieldChange `json:"fields,omitempty"`
 }
 
@@ -604,12 +605,15 @@ func (c *comparison) note(col *collection, key string, action Action, before, af
 		return nil
 	}
 	change := Change{Collection: col.Name, Key: key, Action: action}
-	if action == Update || action == Skip {
-		view := func(value []byte) []byte { return col.view(key, value, nil) }
-		codec.Diff(view(before), view(after), col.secrets, []byte(`"(secret)"`), func(pointer string, before, after []byte) {
-			// The values share memory that is used again.
-			change.Fields = append(change.Fields, FieldChange{col.inside(key, pointer), bytes.Clone(before), bytes.Clone(after)})
-		})
+	view := func(value []byte) []byte {
+		if value == nil { // the other side is told member by member
+			return []byte("{}")
+		}
+		return col.view(key, value, nil)
 	}
+	codec.Diff(view(before), view(after), col.secrets, []byte(`"(secret)"`), func(pointer string, before, after []byte) {
+		// The values share memory that is used again.
+		change.Fields = append(change.Fields, FieldChange{col.inside(key, pointer), bytes.Clone(before), bytes.Clone(after)})
+	})
 	return c.each(change)
 }

@@ -327,6 +327,11 @@ func TestNoCommandShowsOrLeavesASecret(t *testing.T) {
 	w.tomo(statusDone, "backup", "salvage", w.path("whole.age"), "--output", w.path("saved whole.json"), "--identity", identity)
 
 	// Keys, drills, pruning.
+	var copied withDatabase
+	require.NoError(t, json.Unmarshal([]byte(w.tomo(statusDone, "backup", "create", "--database", "--json").stdout), &copied))
+	w.both(statusDone, "backup", "verify", copied.Database.Name)
+	w.tomo(statusDone, "backup", "extract", copied.Database.Name, "--output", w.path("copied.db"))
+	w.both(statusFailed, "backup", "extract", copied.Database.Name, "--output", w.path("copied.db"))
 	w.both(statusDone, "key", "rehearse")
 	w.both(statusFailed, "key", "rehearse", "--identity", wrong)
 	w.both(statusDone, "backup", "drill", plain)
