@@ -30,8 +30,8 @@ without any user the user admin, whose password it prints this once. Whoever
 forgets a password gets another one with tomo user password.
 
 Under Settings > System are the backups: what is set there holds for the command
-line too. After a restore Tomo builds itself anew, without a pause; whoever is
-gone from the users is logged out.
+line too. After a restore Tomo goes on with what was restored, without a pause;
+whoever is gone from the users, or has another password now, is logged out.
 
 The passphrase is needed at the start, unless --recipient says for whom to seal:
 Tomo has secrets, and there is no backup of them without a key.
@@ -73,7 +73,7 @@ func (c *cli) newServer(ctx context.Context, addr string) (_ *server, err error)
 	if err != nil {
 		return nil, err
 	}
-	s := &server{cli: c, log: c.logger(), restored: make(chan struct{}, 1), patience: 10 * time.Second}
+	s := &server{cli: c, log: c.logger(), patience: 10 * time.Second}
 	defer func() {
 		if err != nil {
 			s.close()

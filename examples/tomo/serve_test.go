@@ -6,12 +6,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -650,12 +650,11 @@ func TestTheSettingsOfThePageTakeEffectEverywhere(t *testing.T) {
 	manager, err = a.Manager(ctx, got)
 	require.NoError(t, err)
 	require.Equal(t, []string{"logs"}, manager.Scheduled.Include)
-	h.server.restored <- struct{}{}
-	h.says("restarted after a restore")
-	require.Contains(t, h.logged(), "the setting session_timeout is 0")
+	require.NoError(t, h.server.afterRestore(ctx, backup.Report{}))
+	h.says("the setting session_timeout is 0")
 }
 
-func TestAfterARestoreTheServerBuildsItselfAnew(t *testing.T) {
+func TestAfterARestoreTheServerGoesOnWithWhatWasRestored(t *testing.T) {
 	m, h := newHost(t)
 	ctx := t.Context()
 	admin := h.admin()
@@ -676,7 +675,6 @@ func TestAfterARestoreTheServerBuildsItselfAnew(t *testing.T) {
 	admin.sends(admin.link(admin.page("/servers"), "nas", "Edit"), aServer("name", "evil")...)
 	s.KeepLast = 1
 	require.NoError(t, a.Save(ctx, s))
-	before := *h.server.current.Load()
 
 	stop, asking := make(chan struct{}), make(chan error, 1)
 	go func() { // there is no moment without an answer
@@ -706,11 +704,10 @@ func TestAfterARestoreTheServerBuildsItselfAnew(t *testing.T) {
 	report, err := manager.Restore(ctx, snapshot, backup.RestoreOptions{Strategy: backup.Replace})
 	require.NoError(t, err)
 	require.Empty(t, report.AfterRestore)
-	h.says("restarted after a restore")
+	h.says("going on with what was restored")
 	close(stop)
 	require.NoError(t, <-asking)
 
-	require.NotSame(t, &before, h.server.current.Load())
 	require.Contains(t, admin.page("/servers"), "nas", "who is still there stays logged in")
 	require.False(t, eve.in(), "and who is gone does not")
 	s, err = a.Settings(ctx)
@@ -733,42 +730,123 @@ func TestAfterARestoreTheServerBuildsItselfAnew(t *testing.T) {
 	admin.login("admin", passwordLine.FindStringSubmatch(m.ok("user", "password", "admin").stdout)[1])
 }
 
-func TestThePageBeforeARestoreIsAskedForWhatItKnew(t *testing.T) {
-	answer := func(status int, text string) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("X-Page", text)
-			w.WriteHeader(status)
-			io.WriteString(w, text)
-		})
+// call asks the API of the page for backups, and reads its answer.
+func call[T any](b *browser, method, path, body string) (v T) {
+	b.t.Helper()
+	r := b.request(method, "/settings/backup/api/"+path, nil)
+	if method != http.MethodGet {
+		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+		r.Header.Set("Content-Type", "application/json")
 	}
-	flushed := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		http.NewResponseController(w).Flush()
-		w.WriteHeader(http.StatusNotFound) // too late
-	})
+	a := b.do(r)
+	require.Less(b.t, a.status, 300, "%s %s: %s", method, path, a.body)
+	require.NoError(b.t, json.Unmarshal([]byte(a.body), &v), a.body)
+	return v
+}
+
+// What the API answers, as far as it matters here.
+type (
+	restoreOfPage struct {
+		ID   string
+		Plan struct{ Confirm string }
+	}
+	jobOfPage struct {
+		ID, Error string
+		Ended     *time.Time
+		Report    *backup.Report
+	}
+	overviewOfPage struct {
+		Automated struct{ Settings backuphttp.Settings }
+	}
+)
+
+// restores restores all of a backup on the page, and returns the job when it has ended.
+func (b *browser) restores(name string) jobOfPage {
+	b.t.Helper()
+	r := call[restoreOfPage](b, http.MethodPost, "restores", `{"backup":"`+name+`"}`)
+	r = call[restoreOfPage](b, http.MethodPost, "restores/"+r.ID+"/plan", `{"full":true}`)
+	j := call[jobOfPage](b, http.MethodPost, "restores/"+r.ID+"/apply", `{"confirm":"`+r.Plan.Confirm+`"}`)
+	require.Eventually(b.t, func() bool {
+		j = call[jobOfPage](b, http.MethodGet, "jobs/"+j.ID, "")
+		return j.Ended != nil
+	}, time.Minute, 5*time.Millisecond)
+	return j
+}
+
+// What the command line accepts and the page does not must not keep the server from
+// starting, or from going on after a restore.
+func TestNoSettingThatIsStoredStopsTheServer(t *testing.T) {
+	m, h := newHost(t)
+	b := h.admin()
+	drive, link := m.path("drive"), m.path("link")
+	require.NoError(t, os.Mkdir(drive, 0o700))
+	require.NoError(t, os.Symlink(drive, link))
+	var many []string
+	for i := range 30 {
+		many = append(many, m.path("many", fmt.Sprint(i)))
+	}
+	type stored = map[string]any
+	store := func(s stored) {
+		statements := []string{"DELETE FROM settings"}
+		for key, value := range s {
+			statements = append(statements, fmt.Sprintf("INSERT INTO settings (key, value) VALUES ('%s', '%s')", key, asJSON(value)))
+		}
+		m.sql(statements...)
+	}
+	own := m.backups()
+	defaults := backuphttp.Settings{Schedule: "daily", Weekday: "sunday", Time: "02:30", Locations: []string{own}}
 	for name, test := range map[string]struct {
-		method string
-		page   http.Handler
-		status int
-		text   string
+		stored
+		want func(*backuphttp.Settings)
 	}{
-		"known":               {"GET", answer(200, "new"), 200, "new"},
-		"unknown":             {"GET", answer(404, "new"), 200, "old"},
-		"refused":             {"GET", answer(403, "new"), 403, "new"},
-		"nothing is done":     {"POST", answer(404, "new"), 404, "new"},
-		"without a status":    {"GET", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "new") }), 200, "new"},
-		"a stream has begun":  {"GET", flushed, 200, ""},
-		"nothing is answered": {"GET", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), 200, ""},
+		"many backups":  {stored{"backup_keep_last": 200_000}, func(s *backuphttp.Settings) { s.KeepLast = 100_000 }},
+		"many days":     {stored{"backup_keep_days": 200_000}, func(s *backuphttp.Settings) { s.KeepDays = 100_000 }},
+		"a space":       {stored{"backup_dir": drive + " ", "backup_keep_last": 7}, func(s *backuphttp.Settings) { s.KeepLast = 7 }},
+		"twice":         {stored{"backup_locations": []string{drive, drive}}, func(s *backuphttp.Settings) { s.Locations = []string{own, drive} }},
+		"not clean":     {stored{"backup_locations": []string{drive, drive + "/."}}, func(s *backuphttp.Settings) { s.Locations = []string{own, drive} }},
+		"a link":        {stored{"backup_dir": drive, "backup_locations": []string{link}}, func(s *backuphttp.Settings) { s.Locations = []string{drive} }},
+		"default twice": {stored{"backup_locations": []string{own}}, func(*backuphttp.Settings) {}},
+		"too many":      {stored{"backup_locations": many}, func(s *backuphttp.Settings) { s.Locations = append([]string{own}, many[:19]...) }},
+		"one digit":     {stored{"backup_time": "4:05"}, func(s *backuphttp.Settings) { s.Time = "04:05" }},
+		"a capital":     {stored{"backup_weekday": "Friday"}, func(s *backuphttp.Settings) { s.Weekday = "friday" }},
+		"all": {stored{"backup_keep_last": 200_000, "backup_keep_days": 200_000, "backup_dir": drive + " ", "backup_locations": []string{own, drive, link}}, func(s *backuphttp.Settings) {
+			s.KeepLast, s.KeepDays, s.Locations = 100_000, 100_000, []string{own, drive}
+		}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			w := httptest.NewRecorder()
-			remembering{test.page, answer(200, "old")}.ServeHTTP(w, httptest.NewRequest(test.method, "/", nil))
-			require.Equal(t, test.status, w.Code)
-			require.Equal(t, test.text, w.Body.String())
-			if h := w.Header().Get("X-Page"); h != "" {
-				require.Equal(t, test.text, h)
-			}
-		})
+		want := defaults
+		test.want(&want)
+		store(test.stored)
+		_, err := backuphttp.New(backuphttp.Options{Automation: automation{h.server}, Authorize: h.server.accounts.Authorize})
+		require.NoError(t, err, "%s, at the start", name)
+		got, err := automation{h.server}.Settings(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, want, got, name)
+
+		if name == "one digit" || name == "a capital" { // is in no backup
+			continue
+		}
+		manager, err := automation{h.server}.Manager(t.Context(), defaults)
+		require.NoError(t, err)
+		made, err := manager.Create(t.Context(), backup.BackupOptions{})
+		require.NoError(t, err)
+		store(nil)
+		text, err := json.Marshal(defaults)
+		require.NoError(t, err)
+		require.Equal(t, defaults, call[backuphttp.Settings](b, http.MethodPut, "settings", string(text)))
+		j := b.restores(made.Name)
+		require.Empty(t, j.Error, name)
+		require.Equal(t, want, call[overviewOfPage](b, http.MethodGet, "overview", "").Automated.Settings, "%s, by a restore", name)
+		require.NotNil(t, call[jobOfPage](b, http.MethodGet, "jobs/"+j.ID, "").Report, "the page has not forgotten")
 	}
+	h.says("100000")
+
+	store(stored{"backup_keep_last": 200_000, "backup_dir": drive + " ", "backup_locations": []string{own, drive, drive}})
+	h.stop()
+	require.NoError(t, <-h.ended)
+	h.server.close()
+	again := m.serve()
+	again.says("which is left out")
+	again.service.stop(syscall.SIGTERM)
 }
 
 func TestStoppingLetsARequestEnd(t *testing.T) {
@@ -833,12 +911,12 @@ func TestStoppingLetsABackupEnd(t *testing.T) {
 				h.server.patience = 0
 			}
 			streaming, streamed := make(chan struct{}), make(chan struct{})
-			var stream http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			stream := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				close(streaming)
 				<-r.Context().Done()
 				close(streamed)
 			})
-			h.server.current.Store(&stream)
+			h.server.pages = stream
 			go func() {
 				r := h.browser().request(http.MethodGet, "/", nil)
 				r.Header.Set("Accept", "text/event-stream")
