@@ -95,7 +95,7 @@ func newHost(t *testing.T) (*machine, *host) {
 	require.NoError(t, err)
 	c := &cli{stdin: none, stdout: stdout, stderr: stderr, app: tomo.App(version), databasePath: m.db()}
 	ctx, stop := context.WithCancel(context.Background())
-	h.server, err = c.newServer(ctx, "127.0.0.1:0")
+	h.server, err = c.newServer(ctx, "127.0.0.1:0", false)
 	require.NoError(t, err)
 	require.NoError(t, h.server.greet(ctx))
 	h.stop = stop
@@ -849,6 +849,83 @@ func TestNoSettingThatIsStoredStopsTheServer(t *testing.T) {
 	again.service.stop(syscall.SIGTERM)
 }
 
+// Who sends no body must not hold a connection for ever, whatever is asked for.
+func TestWhoDoesNotSendWhatIsAnnouncedIsCutOff(t *testing.T) {
+	_, h := newHost(t)
+	h.server.bodyTime = 100 * time.Millisecond
+	for _, request := range []string{
+		"GET /login", "GET /", "PUT /login", "GET /style.css", "GET /favicon.ico", "GET /nothing", "POST /login",
+		"POST /login\nOrigin: https://evil.example",
+		"GET /login\nHost: evil.example",
+		"PUT /login\nTransfer-Encoding: chunked",
+	} {
+		line, header, _ := strings.Cut(request, "\n")
+		if !strings.Contains(header, "Host:") {
+			header += "\r\nHost: localhost"
+		}
+		if !strings.Contains(header, "chunked") {
+			header += "\r\nContent-Length: 100"
+		}
+		conn, err := net.Dial("tcp", strings.TrimPrefix(h.base, "http://"))
+		require.NoError(t, err)
+		defer conn.Close()
+		fmt.Fprintf(conn, "%s HTTP/1.1\r\n%s\r\n\r\n", line, strings.TrimPrefix(header, "\r\n"))
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(time.Minute)))
+		_, err = io.ReadAll(conn)
+		require.NoError(t, err, request)
+	}
+	b := h.admin() // who sends it is served
+	require.True(t, b.in())
+}
+
+// A page of another site may have a name that leads to this machine.
+func TestWhereOnlyThisMachineReachesItItGoesByNoOtherName(t *testing.T) {
+	_, h := newHost(t)
+	port := h.base[strings.LastIndex(h.base, ":"):]
+	status := func(host string) int {
+		r := h.browser().request(http.MethodGet, "/login", nil)
+		r.Host = host
+		a := h.browser().do(r)
+		if a.status != http.StatusOK {
+			require.Contains(t, a.body, "--proxy")
+		}
+		return a.status
+	}
+	for _, host := range []string{"localhost", "localhost" + port, "LOCALHOST", "127.0.0.1" + port, "[::1]" + port, "[::1]", "192.0.2.1"} {
+		require.Equal(t, http.StatusOK, status(host), host)
+	}
+	for _, host := range []string{"evil.example", "evil.example" + port, "localhost.evil.example", "tomo"} {
+		require.Equal(t, http.StatusMisdirectedRequest, status(host), host)
+	}
+	h.server.name = "tomo"
+	require.Equal(t, http.StatusOK, status("Tomo"+port))
+	h.server.proxy = true
+	require.Equal(t, http.StatusOK, status("tomo.example.org"))
+}
+
+func TestBehindAProxyTheCookieIsSecureAndEachClientHasItsLimit(t *testing.T) {
+	m := newMachine(t, -1)
+	h := m.serve("--proxy")
+	from := func(address, password string) answer {
+		b := h.browser()
+		r := b.request(http.MethodPost, "/login", values("username", "admin", "password", password))
+		r.Host = "tomo.example.org"
+		r.Header.Set("Origin", "https://tomo.example.org")
+		r.Header.Set("X-Forwarded-For", "203.0.113.1, "+address)
+		r.Header.Set("X-Forwarded-Proto", "https")
+		return b.do(r)
+	}
+	for range 5 {
+		require.Equal(t, http.StatusUnauthorized, from("192.0.2.1", "wrong").status)
+	}
+	require.Equal(t, http.StatusTooManyRequests, from("192.0.2.1", h.password).status)
+	a := from("192.0.2.2", h.password)
+	require.Equal(t, http.StatusSeeOther, a.status, a.body)
+	require.Contains(t, a.header.Get("Set-Cookie"), "; Secure")
+	h.says("from=192.0.2.2")
+	h.service.stop(syscall.SIGTERM)
+}
+
 func TestStoppingLetsARequestEnd(t *testing.T) {
 	m := newMachine(t, -1)
 	h := m.serve()
@@ -857,7 +934,7 @@ func TestStoppingLetsARequestEnd(t *testing.T) {
 	require.NoError(t, err)
 	defer conn.Close()
 	body := values(aServer("name", "slow")...).Encode()
-	fmt.Fprintf(conn, "POST /servers/new HTTP/1.1\r\nHost: tomo\r\nCookie: tomo_session=%s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", b.cookie(), len(body))
+	fmt.Fprintf(conn, "POST /servers/new HTTP/1.1\r\nHost: localhost\r\nCookie: tomo_session=%s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", b.cookie(), len(body))
 	answers := bufio.NewReader(conn)
 	line, err := answers.ReadString('\n')
 	require.NoError(t, err)
@@ -891,7 +968,7 @@ func TestASecondSignalEndsTheServerAtOnce(t *testing.T) {
 	conn, err := net.Dial("tcp", strings.TrimPrefix(h.base, "http://"))
 	require.NoError(t, err)
 	defer conn.Close()
-	fmt.Fprintf(conn, "POST /login HTTP/1.1\r\nHost: tomo\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n")
+	fmt.Fprintf(conn, "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n")
 	_, err = bufio.NewReader(conn).ReadString('\n')
 	require.NoError(t, err)
 	require.NoError(t, h.cmd.Process.Signal(syscall.SIGTERM))

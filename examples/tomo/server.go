@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -35,6 +37,9 @@ type server struct {
 	page     *backuphttp.Handler
 	pages    http.Handler
 	patience time.Duration // with what runs when the server is stopped
+	bodyTime time.Duration // for a request to be there as a whole; uploads take longer
+	proxy    bool          // a reverse proxy says who sends a request, and how
+	name     string        // that this machine is called in --addr
 	busy     operations
 }
 
@@ -138,7 +143,7 @@ func (s *server) stop(httpd *http.Server, stopPage, endStreams func()) {
 
 // handler is what every request goes through. Streams of events end with streams.
 func (s *server) handler(streams context.Context) http.Handler {
-	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	pages := http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.Header.Get("Accept"), "text/event-stream") {
 			ctx, cancel := context.WithCancel(r.Context())
 			defer cancel()
@@ -147,6 +152,38 @@ func (s *server) handler(streams context.Context) http.Handler {
 		}
 		s.pages.ServeHTTP(w, r)
 	}))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Body != nil && r.Body != http.NoBody {
+			// Also for who refuses a request, or does not look at what is sent with it:
+			// the server reads that before it answers. Who takes uploads moves it on, and
+			// at the end of the body the server takes it off. An error means that there
+			// is no deadline to set, as in a test.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.bodyTime))
+		}
+		if !s.calledRightly(r) {
+			http.Error(w, "Tomo listens on this machine only, and is not called "+strconv.Quote(r.Host)+": open it as localhost. Behind a reverse proxy, start tomo serve with --proxy.", http.StatusMisdirectedRequest)
+			return
+		}
+		pages.ServeHTTP(w, r)
+	})
+}
+
+// calledRightly tells whether a request is for this machine by name. On a listener
+// that others do not reach, a page of another site could reach it all the same, under a
+// name of its own that leads here: it would be of the same origin then. Behind a proxy
+// others reach it anyway.
+func (s *server) calledRightly(r *http.Request) bool {
+	local, ok := s.listener.Addr().(*net.TCPAddr)
+	if s.proxy || !ok || !local.IP.IsLoopback() {
+		return true
+	}
+	host := r.Host
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.Trim(host, "[]")
+	_, err := netip.ParseAddr(host)
+	return err == nil || strings.EqualFold(host, "localhost") || s.name != "" && strings.EqualFold(host, s.name)
 }
 
 // afterRestore is Manager.AfterRestore. The page for backups reads its settings again

@@ -66,6 +66,11 @@ func checkPassword(password string) string {
 // Accounts knows who is logged in. It lives as long as the process, whatever is
 // restored meanwhile: each request is held against the users as they are then.
 type Accounts struct {
+	// Proxy says that a reverse proxy in front sets X-Forwarded-For and
+	// X-Forwarded-Proto. Without it the limit of logins counts the proxy, and the
+	// cookie is Secure only where this server speaks TLS itself.
+	Proxy bool
+
 	store backup.Store
 	log   *slog.Logger
 
@@ -197,7 +202,7 @@ const cookie = "tomo_session"
 // logIn begins a session for whom name and password fit, and ends the one that the
 // request has. What it takes does not tell whether there is a user of that name.
 func (a *Accounts) logIn(w http.ResponseWriter, r *http.Request, name, password string) error {
-	from := origin(r)
+	from := origin(r, a.Proxy)
 	pair := from + " " + name[:min(len(name), 256)]
 	if wait := a.attempts.take(time.Now(), from, pair); wait > 0 {
 		return &tooOftenError{wait}
@@ -261,7 +266,7 @@ func (a *Accounts) begin(w http.ResponseWriter, r *http.Request, u User) {
 	}
 	delete(a.sessions, sessionOf(r))
 	a.sessions[token] = session{user: u.ID, hash: u.PasswordHash, seen: time.Now()}
-	setCookie(w, r, token, 0)
+	a.setCookie(w, r, token, 0)
 }
 
 // end ends the session of a request.
@@ -269,15 +274,14 @@ func (a *Accounts) end(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.sessions, sessionOf(r))
-	setCookie(w, r, "", -1)
+	a.setCookie(w, r, "", -1)
 }
 
-// setCookie sets the cookie of the session. It is Secure only where this server
-// speaks TLS itself: behind a proxy that does, let the proxy mark it.
-func setCookie(w http.ResponseWriter, r *http.Request, token string, maxAge int) {
+// setCookie sets the cookie of the session.
+func (a *Accounts) setCookie(w http.ResponseWriter, r *http.Request, token string, maxAge int) {
 	http.SetCookie(w, &http.Cookie{
 		Name: cookie, Value: token, Path: "/", MaxAge: maxAge,
-		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: r.TLS != nil,
+		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: secure(r, a.Proxy),
 	})
 }
 

@@ -14,7 +14,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/tomo-project/backup"
 )
@@ -113,11 +112,9 @@ var (
 	errNotLetIn  = errors.New("the account is disabled, or has a second factor")
 )
 
-// Time and room that a form has. Backups are uploaded elsewhere.
-const (
-	formTime = 30 * time.Second
-	maxForm  = 1 << 20
-)
+// maxForm is how large a form may be. Backups are uploaded elsewhere, and how long it
+// may take is for who serves the pages.
+const maxForm = 1 << 20
 
 // page is what all pages have in common.
 func (p *pages) page(show func(*request) error) http.Handler {
@@ -131,8 +128,6 @@ func (p *pages) page(show func(*request) error) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		q := &request{Request: r, pages: p, w: w}
 		if r.Method == http.MethodPost {
-			// An error means that there is no deadline to set, as in a test.
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(formTime))
 			r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 			if err := r.ParseForm(); err != nil {
 				q.problem(http.StatusBadRequest, "The form did not arrive", "It was too large or was cut off. Go back and send it again.")
