@@ -348,11 +348,19 @@ func TestASessionEndsWithWhatItStandsOn(t *testing.T) {
 	bob.login("bob", "a long password")
 	elsewhere.login("bob", "a long password")
 	own := regexp.MustCompile(`/users/[a-z0-9]+/password`).FindString(bob.page("/servers"))
-	require.Contains(t, bob.sends(own, "password", "another password", "again", "another password"), "The password is changed")
+	for _, current := range []string{"", "not the password"} {
+		a := bob.post(own, "current", current, "password", "another password", "again", "another password")
+		require.Equal(t, http.StatusUnprocessableEntity, a.status, a.body)
+		require.Contains(t, a.body, `<li><a href="#current">`)
+	}
+	require.True(t, elsewhere.in(), "it is as it was")
+	require.Contains(t, bob.sends(own, "current", "a long password", "password", "another password", "again", "another password"), "The password is changed")
 	require.True(t, bob.in())
 	require.False(t, elsewhere.in(), "who has the old password is out")
 
+	require.Contains(t, elsewhere.page("/login"), "You are logged out, because")
 	elsewhere.login("bob", "another password")
+	require.NotContains(t, elsewhere.page("/login"), "You are logged out")
 	m.ok("user", "password", "bob")
 	require.False(t, bob.in() || elsewhere.in(), "that of the command line too")
 
@@ -733,15 +741,20 @@ func TestAfterARestoreTheServerGoesOnWithWhatWasRestored(t *testing.T) {
 // call asks the API of the page for backups, and reads its answer.
 func call[T any](b *browser, method, path, body string) (v T) {
 	b.t.Helper()
+	a := b.do(b.api(method, path, body))
+	require.Less(b.t, a.status, 300, "%s %s: %s", method, path, a.body)
+	require.NoError(b.t, json.Unmarshal([]byte(a.body), &v), a.body)
+	return v
+}
+
+func (b *browser) api(method, path, body string) *http.Request {
+	b.t.Helper()
 	r := b.request(method, "/settings/backup/api/"+path, nil)
 	if method != http.MethodGet {
 		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
 		r.Header.Set("Content-Type", "application/json")
 	}
-	a := b.do(r)
-	require.Less(b.t, a.status, 300, "%s %s: %s", method, path, a.body)
-	require.NoError(b.t, json.Unmarshal([]byte(a.body), &v), a.body)
-	return v
+	return r
 }
 
 // What the API answers, as far as it matters here.
@@ -924,6 +937,39 @@ func TestBehindAProxyTheCookieIsSecureAndEachClientHasItsLimit(t *testing.T) {
 	require.Contains(t, a.header.Get("Set-Cookie"), "; Secure")
 	h.says("from=192.0.2.2")
 	h.service.stop(syscall.SIGTERM)
+}
+
+// Who restores users with another password of their own has to log in again, and must
+// get to the report and to the way back.
+func TestTheReportOfARestoreOutlivesTheSession(t *testing.T) {
+	m, h := newHost(t)
+	b := h.admin()
+	manager, err := automation{h.server}.Manager(t.Context(), backuphttp.Settings{})
+	require.NoError(t, err)
+	made, err := manager.Create(t.Context(), backup.BackupOptions{})
+	require.NoError(t, err)
+	b.login("admin", passwordLine.FindStringSubmatch(m.ok("user", "password", "admin").stdout)[1])
+
+	r := call[restoreOfPage](b, http.MethodPost, "restores", `{"backup":"`+made.Name+`"}`)
+	r = call[restoreOfPage](b, http.MethodPost, "restores/"+r.ID+"/plan", `{"full":true}`)
+	job := b.do(b.api(http.MethodPost, "restores/"+r.ID+"/apply", `{"confirm":"`+r.Plan.Confirm+`"}`))
+	var j jobOfPage
+	require.NoError(t, json.Unmarshal([]byte(job.body), &j), job.body)
+	h.says("going on with what was restored")
+
+	page := "/settings/backup/jobs/" + j.ID
+	a := b.get(page)
+	require.Equal(t, http.StatusSeeOther, a.status)
+	login := a.header.Get("Location")
+	require.Equal(t, "/login?next="+url.QueryEscape(page), login)
+	text := b.page(login)
+	require.Contains(t, text, "You are logged out, because")
+	require.Contains(t, text, `name="next" value="`+page+`"`)
+	a = b.post("/login", "username", "admin", "password", "wrong", "next", page)
+	require.Contains(t, a.body, `name="next" value="`+page+`"`)
+	require.Contains(t, b.sends("/login", "username", "admin", "password", h.password, "next", page), "estore")
+	require.NotNil(t, call[jobOfPage](b, http.MethodGet, "jobs/"+j.ID, "").Report)
+	call[restoreOfPage](b, http.MethodPost, "restores", `{"undo":true}`)
 }
 
 func TestStoppingLetsARequestEnd(t *testing.T) {
@@ -1120,7 +1166,8 @@ func (w *watch) server() {
 	look(b.get(b.link(look(b.get("/servers")), "nas", "Edit")))
 	look(b.post("/users/new", "username", "ada", "role", "viewer", "password", w.secrets["entered password"], "again", w.secrets["entered password"]))
 	look(b.post("/users/new", "username", "bob", "role", "viewer", "password", w.secrets["entered password"], "again", w.secrets["entered passphrase"]))
-	look(b.post(b.link(users, "ada", "Change password"), "password", w.secrets["entered password"], "again", w.secrets["entered password"]))
+	look(b.post(b.link(users, "ada", "Change password"), "current", w.secrets["entered passphrase"], "password", w.secrets["entered password"], "again", w.secrets["entered password"]))
+	look(b.post(b.link(users, "ada", "Change password"), "current", password, "password", w.secrets["entered password"], "again", w.secrets["entered password"]))
 	h.service.stop(syscall.SIGTERM)
 	w.clean("the log of tomo serve", []byte(h.logged()))
 	w.clean("what tomo serve prints", []byte(h.printed))

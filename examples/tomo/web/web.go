@@ -46,7 +46,7 @@ type pages struct {
 func New(o Options) http.Handler {
 	p := &pages{o, o.Accounts.store}
 	mux := http.NewServeMux()
-	mux.Handle(BackupsPath, o.Backups)
+	mux.HandleFunc(BackupsPath, p.backups)
 	mux.Handle("GET /style.css", style)
 	mux.Handle("GET /favicon.ico", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 
@@ -93,6 +93,23 @@ func New(o Options) http.Handler {
 	page("POST "+LoginPath, (*request).logIn)
 	page("POST /logout", (*request).logOut)
 	return mux
+}
+
+// backups serves the page for backups. Who asks for a part of it and is not logged in
+// gets back there: to the report of a restore, after which one has to log in again.
+func (p *pages) backups(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet && !strings.HasPrefix(r.URL.Path, BackupsPath+"api/") {
+		if user, err := p.Accounts.user(r); err == nil && user == nil {
+			http.Redirect(w, r, loginFor(r), http.StatusSeeOther)
+			return
+		}
+	}
+	p.Backups.ServeHTTP(w, r)
+}
+
+// loginFor is where to log in, and to get back to what was asked for.
+func loginFor(r *http.Request) string {
+	return LoginPath + "?next=" + url.QueryEscape(r.URL.RequestURI())
 }
 
 // A request is one that a page is asked with.
@@ -146,7 +163,7 @@ func (r *request) fail(err error) {
 	case errors.Is(err, errNobody):
 		to := LoginPath
 		if r.Method == http.MethodGet && r.URL.Path != "/" {
-			to += "?next=" + url.QueryEscape(r.URL.RequestURI())
+			to = loginFor(r.Request)
 		}
 		http.Redirect(r.w, r.Request, to, http.StatusSeeOther)
 	case errors.Is(err, errForbidden):
