@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuphttp"
@@ -19,17 +20,37 @@ import (
 // Tomo, where the command line finds it too.
 type automation struct{ *server }
 
-// Settings implements [backuphttp.Automation], as the next two methods do.
+// Settings implements [backuphttp.Automation], as the next two methods do. What is
+// stored may come from the command line, another machine or a restore, so it returns
+// only what the page accepts and a Manager can be made of: people can set it right
+// there, and nothing that is stored keeps the server from starting.
 func (a automation) Settings(ctx context.Context) (backuphttp.Settings, error) {
 	s, err := readSettings(ctx, a.db)
 	if err != nil {
 		return backuphttp.Settings{}, err
 	}
 	p, err := a.cli.toPage(s)
-	if err != nil { // a restore may have brought it, and people can set it right on the page
-		a.log.Warn("going on with the defaults", "error", err.Error())
+	if err != nil {
+		a.log.Warn("some settings of backups cannot be used as they are: look at them under Settings > System", "error", err.Error())
 	}
+	if err = a.works(p); err == nil {
+		return p, nil
+	}
+	a.log.Error("the settings of backups cannot be used: ALL DEFAULTS are in effect, and no backup is made by schedule, until they are set right under Settings > System", "error", err.Error())
+	p, _ = a.cli.toPage(nil)
 	return p, nil
+}
+
+// works returns why there can be no Manager for p, if that is so.
+func (a automation) works(p backuphttp.Settings) error {
+	if err := p.Validate(); err != nil {
+		return err
+	}
+	m, err := a.manager(p)
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.Apply(m), m.Validate())
 }
 
 func (a automation) Save(ctx context.Context, p backuphttp.Settings) error {
@@ -59,6 +80,26 @@ func (a automation) Save(ctx context.Context, p backuphttp.Settings) error {
 }
 
 func (a automation) Manager(ctx context.Context, p backuphttp.Settings) (*backup.Manager, error) {
+	stored, err := readSettings(ctx, a.db)
+	if err != nil {
+		return nil, err
+	}
+	m, err := a.manager(p)
+	if err != nil {
+		return nil, err
+	}
+	if m.Scheduled.Include, err = stored.include(); err != nil {
+		a.log.Warn("going on without logs in backups", "error", err.Error())
+	}
+	if own, ok := m.Locations[0].(ownFolder); ok {
+		if err := own.Make(); err != nil { // people can set another one on the page
+			a.log.Warn("no folder for backups", "error", err.Error())
+		}
+	}
+	return m, nil
+}
+
+func (a automation) manager(p backuphttp.Settings) (*backup.Manager, error) {
 	s, err := a.cli.fromPage(p)
 	if err != nil {
 		return nil, err
@@ -67,28 +108,26 @@ func (a automation) Manager(ctx context.Context, p backuphttp.Settings) (*backup
 	if err != nil {
 		return nil, err
 	}
-	if own, ok := locations[0].(ownFolder); ok {
-		if err := own.Make(); err != nil { // people can set another one on the page
-			a.log.Warn("no folder for backups", "error", err.Error())
-		}
-	}
 	m := a.cli.newManager(a.db, a.keys, locations)
 	if err := a.cli.unattended(m, a.keys); err != nil {
 		return nil, err
 	}
-	stored, err := readSettings(ctx, a.db)
-	if err != nil {
-		return nil, err
+	m.OnEvent, m.Logger = a.busy.note, a.log
+	m.AfterRestore = func(ctx context.Context, r backup.Report) error {
+		// The page has no such setting, so a change of it alone is none for it.
+		if s, err := readSettings(ctx, a.db); err == nil {
+			if include, _ := s.include(); !slices.Equal(include, m.Scheduled.Include) {
+				a.log.Warn("backup_include_logs takes effect at the next start, or change of the settings of backups")
+			}
+		}
+		return a.afterRestore(ctx, r)
 	}
-	if m.Scheduled.Include, err = stored.include(); err != nil {
-		a.log.Warn("going on without logs in backups", "error", err.Error())
-	}
-	m.AfterRestore, m.OnEvent, m.Logger = a.afterRestore, a.busy.note, a.log
 	return m, nil
 }
 
-// toPage returns the settings as the page has them. One that is wrong has its
-// default there, and the error says so.
+// toPage returns the settings as the page has them. One that is wrong, or that the
+// page does not accept, has its default there or the nearest that it accepts, and the
+// error says so.
 func (c *cli) toPage(s settings) (p backuphttp.Settings, err error) {
 	var errs []error
 	note := func(err error) { errs = append(errs, err) }
@@ -97,33 +136,70 @@ func (c *cli) toPage(s settings) (p backuphttp.Settings, err error) {
 	p.Schedule, err = s.every()
 	note(err)
 	p.Weekday, err = s.weekday()
+	p.Weekday = strings.ToLower(p.Weekday)
 	note(err)
 	p.Time, err = s.timeOfDay()
 	note(err)
+	if at, err := parseTimeOfDay(p.Time); err == nil {
+		p.Time = clock(at)
+	}
 	if zone, err := s.zone(); err != nil {
 		note(err)
 	} else if s.has("timezone") {
 		p.Zone = zone.String()
 	}
-	p.KeepLast, err = s.number("backup_keep_last")
-	note(err)
-	p.KeepDays, err = s.number("backup_keep_days")
-	note(err)
-
-	// The default folder is shown too, so that nobody leaves it without knowing who
-	// only wants to add another.
-	first, err := c.firstLocation(s)
-	if err != nil {
+	for key, n := range map[string]*int{"backup_keep_last": &p.KeepLast, "backup_keep_days": &p.KeepDays} {
+		if *n, err = s.number(key); *n > mostKept {
+			err = fmt.Errorf("the setting %s is %d: going on with %d", key, *n, mostKept)
+			*n = mostKept
+		}
 		note(err)
-		if first, err = c.firstLocation(nil); err != nil {
-			return p, errors.Join(append(errs, err)...)
+	}
+	p.Locations, err = c.pageLocations(s)
+	note(err)
+	return p, errors.Join(errs...)
+}
+
+// What the page accepts at the most.
+const (
+	mostKept      = 100_000
+	mostLocations = 20
+)
+
+// pageLocations returns the folders of backups that the page accepts. The default one
+// is shown too, so that nobody leaves it without knowing who only wants to add another.
+func (c *cli) pageLocations(s settings) (paths []string, err error) {
+	var errs []error
+	add := func(key, path string) {
+		err := backuphttp.Settings{Locations: []string{path}}.Validate()
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("the setting %s has %s, which is left out: %w", key, shortened(fmt.Sprintf("%q", path), maxValue), err))
+		case slices.ContainsFunc(paths, func(known string) bool { return filepath.Clean(known) == filepath.Clean(path) || sameFile(known, path) }):
+			errs = append(errs, fmt.Errorf("the setting %s has %q, which is left out: it is there already", key, path))
+		case len(paths) == mostLocations:
+			errs = append(errs, fmt.Errorf("the setting %s has %q, which is left out: the most is %d folders", key, path, mostLocations))
+		default:
+			paths = append(paths, path)
 		}
 	}
-	p.Locations = []string{fmt.Sprint(first)}
+	first, err := c.firstLocation(s)
+	errs = append(errs, err)
+	if err == nil {
+		add("backup_dir", fmt.Sprint(first))
+	}
+	if len(paths) == 0 {
+		if first, err = c.firstLocation(nil); err != nil {
+			return nil, errors.Join(append(errs, err)...)
+		}
+		paths = []string{fmt.Sprint(first)}
+	}
 	further, err := s.locations()
-	note(err)
-	p.Locations = append(p.Locations, further...)
-	return p, errors.Join(errs...)
+	errs = append(errs, err)
+	for _, path := range further {
+		add("backup_locations", path)
+	}
+	return paths, errors.Join(errs...)
 }
 
 // fromPage returns what the page has set as Tomo's settings; nil takes one away. It
@@ -150,7 +226,7 @@ func (c *cli) fromPage(p backuphttp.Settings) (settings, error) {
 		"backup_enabled":   asJSON(p.Enabled),
 		"backup_schedule":  asJSON(cmp.Or(p.Schedule, "daily")),
 		"backup_weekday":   asJSON(strings.ToLower(day.String())),
-		"backup_time":      asJSON(fmt.Sprintf("%02d:%02d", int(at.Hours()), int(at.Minutes())%60)),
+		"backup_time":      asJSON(clock(at)),
 		"backup_keep_last": asJSON(p.KeepLast),
 		"backup_keep_days": asJSON(p.KeepDays),
 		"backup_dir":       nil,
@@ -171,6 +247,9 @@ func (c *cli) fromPage(p backuphttp.Settings) (settings, error) {
 	_, keep := s.retention()
 	return s, errors.Join(wrong, zone, keep)
 }
+
+// clock writes a time of day as the page does.
+func clock(at time.Duration) string { return time.Time{}.Add(at).Format("15:04") }
 
 // has tells whether a setting is there.
 func (s settings) has(key string) bool { return s[key] != nil && string(s[key]) != "null" }

@@ -18,7 +18,7 @@ import (
 )
 
 func (c *cli) serveCommand() *cobra.Command {
-	addr := ""
+	addr, proxy := "", false
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run Tomo's web interface and its automatic backups",
@@ -30,32 +30,39 @@ without any user the user admin, whose password it prints this once. Whoever
 forgets a password gets another one with tomo user password.
 
 Under Settings > System are the backups: what is set there holds for the command
-line too. After a restore Tomo builds itself anew, without a pause; whoever is
-gone from the users is logged out.
+line too. After a restore Tomo goes on with what was restored, without a pause;
+whoever is gone from the users, or has another password now, is logged out.
 
 The passphrase is needed at the start, unless --recipient says for whom to seal:
 Tomo has secrets, and there is no backup of them without a key.
 
 It speaks HTTP and not HTTPS, so keep it on this machine, or let a reverse proxy
-with TLS stand before it. When it is stopped, what runs has some seconds to end;
+with TLS stand before it, and say so with --proxy: without it all who come through
+the proxy are one to the limit of logins, and the cookie is not Secure. With it
+Tomo believes X-Forwarded-For and X-Forwarded-Proto, so let nobody reach it but
+through the proxy, and have that set both. Without it, where only this machine
+reaches Tomo, it answers to localhost, an IP address and the name in --addr.
+
+When it is stopped, what runs has some seconds to end;
 a second signal ends it at once.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if _, _, err := net.SplitHostPort(addr); err != nil {
 				return usagef("--addr %q: want a host and a port such as 127.0.0.1:8080", addr)
 			}
-			return c.serve(cmd.Context(), addr)
+			return c.serve(cmd.Context(), addr, proxy)
 		},
 	}
 	cmd.Flags().StringVar(&addr, "addr", "127.0.0.1:8080", "`HOST:PORT` to listen on; port 0 is any that is free")
+	cmd.Flags().BoolVar(&proxy, "proxy", false, "a reverse proxy in front sets X-Forwarded-For and X-Forwarded-Proto")
 	c.openFlags(cmd)
 	c.sealFlags(cmd)
 	return cmd
 }
 
 // serve runs the server until ctx is done, which is its good end.
-func (c *cli) serve(ctx context.Context, addr string) error {
-	s, err := c.newServer(ctx, addr)
+func (c *cli) serve(ctx context.Context, addr string, proxy bool) error {
+	s, err := c.newServer(ctx, addr, proxy)
 	if err != nil {
 		return err
 	}
@@ -68,12 +75,15 @@ func (c *cli) serve(ctx context.Context, addr string) error {
 
 // newServer makes all that can fail before anybody is served, and a new database
 // after what else can fail.
-func (c *cli) newServer(ctx context.Context, addr string) (_ *server, err error) {
+func (c *cli) newServer(ctx context.Context, addr string, proxy bool) (_ *server, err error) {
 	path, err := c.databaseFile()
 	if err != nil {
 		return nil, err
 	}
-	s := &server{cli: c, log: c.logger(), restored: make(chan struct{}, 1), patience: 10 * time.Second}
+	s := &server{cli: c, log: c.logger(), patience: 10 * time.Second, bodyTime: 30 * time.Second, proxy: proxy}
+	if s.name, _, err = net.SplitHostPort(addr); err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -110,6 +120,7 @@ func (c *cli) newServer(ctx context.Context, addr string) (_ *server, err error)
 	}
 	s.closers = append(s.closers, s.db.Close)
 	s.accounts = web.NewAccounts(s.db.store, s.log)
+	s.accounts.Proxy = proxy
 	return s, s.build(ctx)
 }
 
@@ -164,7 +175,7 @@ func (s *server) greet(ctx context.Context) error {
 		return err
 	}
 	ip := net.ParseIP(host)
-	if !ip.IsLoopback() {
+	if !ip.IsLoopback() && !s.proxy {
 		s.log.Warn("others in the network can reach Tomo, and read what is sent, passwords too: let a reverse proxy with TLS stand before it")
 	}
 	if ip.IsUnspecified() {

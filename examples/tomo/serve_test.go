@@ -6,12 +6,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -95,7 +95,7 @@ func newHost(t *testing.T) (*machine, *host) {
 	require.NoError(t, err)
 	c := &cli{stdin: none, stdout: stdout, stderr: stderr, app: tomo.App(version), databasePath: m.db()}
 	ctx, stop := context.WithCancel(context.Background())
-	h.server, err = c.newServer(ctx, "127.0.0.1:0")
+	h.server, err = c.newServer(ctx, "127.0.0.1:0", false)
 	require.NoError(t, err)
 	require.NoError(t, h.server.greet(ctx))
 	h.stop = stop
@@ -348,11 +348,19 @@ func TestASessionEndsWithWhatItStandsOn(t *testing.T) {
 	bob.login("bob", "a long password")
 	elsewhere.login("bob", "a long password")
 	own := regexp.MustCompile(`/users/[a-z0-9]+/password`).FindString(bob.page("/servers"))
-	require.Contains(t, bob.sends(own, "password", "another password", "again", "another password"), "The password is changed")
+	for _, current := range []string{"", "not the password"} {
+		a := bob.post(own, "current", current, "password", "another password", "again", "another password")
+		require.Equal(t, http.StatusUnprocessableEntity, a.status, a.body)
+		require.Contains(t, a.body, `<li><a href="#current">`)
+	}
+	require.True(t, elsewhere.in(), "it is as it was")
+	require.Contains(t, bob.sends(own, "current", "a long password", "password", "another password", "again", "another password"), "The password is changed")
 	require.True(t, bob.in())
 	require.False(t, elsewhere.in(), "who has the old password is out")
 
+	require.Contains(t, elsewhere.page("/login"), "You are logged out, because")
 	elsewhere.login("bob", "another password")
+	require.NotContains(t, elsewhere.page("/login"), "You are logged out")
 	m.ok("user", "password", "bob")
 	require.False(t, bob.in() || elsewhere.in(), "that of the command line too")
 
@@ -650,12 +658,11 @@ func TestTheSettingsOfThePageTakeEffectEverywhere(t *testing.T) {
 	manager, err = a.Manager(ctx, got)
 	require.NoError(t, err)
 	require.Equal(t, []string{"logs"}, manager.Scheduled.Include)
-	h.server.restored <- struct{}{}
-	h.says("restarted after a restore")
-	require.Contains(t, h.logged(), "the setting session_timeout is 0")
+	require.NoError(t, h.server.afterRestore(ctx, backup.Report{}))
+	h.says("the setting session_timeout is 0")
 }
 
-func TestAfterARestoreTheServerBuildsItselfAnew(t *testing.T) {
+func TestAfterARestoreTheServerGoesOnWithWhatWasRestored(t *testing.T) {
 	m, h := newHost(t)
 	ctx := t.Context()
 	admin := h.admin()
@@ -676,7 +683,6 @@ func TestAfterARestoreTheServerBuildsItselfAnew(t *testing.T) {
 	admin.sends(admin.link(admin.page("/servers"), "nas", "Edit"), aServer("name", "evil")...)
 	s.KeepLast = 1
 	require.NoError(t, a.Save(ctx, s))
-	before := *h.server.current.Load()
 
 	stop, asking := make(chan struct{}), make(chan error, 1)
 	go func() { // there is no moment without an answer
@@ -706,11 +712,10 @@ func TestAfterARestoreTheServerBuildsItselfAnew(t *testing.T) {
 	report, err := manager.Restore(ctx, snapshot, backup.RestoreOptions{Strategy: backup.Replace})
 	require.NoError(t, err)
 	require.Empty(t, report.AfterRestore)
-	h.says("restarted after a restore")
+	h.says("going on with what was restored")
 	close(stop)
 	require.NoError(t, <-asking)
 
-	require.NotSame(t, &before, h.server.current.Load())
 	require.Contains(t, admin.page("/servers"), "nas", "who is still there stays logged in")
 	require.False(t, eve.in(), "and who is gone does not")
 	s, err = a.Settings(ctx)
@@ -733,42 +738,238 @@ func TestAfterARestoreTheServerBuildsItselfAnew(t *testing.T) {
 	admin.login("admin", passwordLine.FindStringSubmatch(m.ok("user", "password", "admin").stdout)[1])
 }
 
-func TestThePageBeforeARestoreIsAskedForWhatItKnew(t *testing.T) {
-	answer := func(status int, text string) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("X-Page", text)
-			w.WriteHeader(status)
-			io.WriteString(w, text)
-		})
+// call asks the API of the page for backups, and reads its answer.
+func call[T any](b *browser, method, path, body string) (v T) {
+	b.t.Helper()
+	a := b.do(b.api(method, path, body))
+	require.Less(b.t, a.status, 300, "%s %s: %s", method, path, a.body)
+	require.NoError(b.t, json.Unmarshal([]byte(a.body), &v), a.body)
+	return v
+}
+
+func (b *browser) api(method, path, body string) *http.Request {
+	b.t.Helper()
+	r := b.request(method, "/settings/backup/api/"+path, nil)
+	if method != http.MethodGet {
+		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+		r.Header.Set("Content-Type", "application/json")
 	}
-	flushed := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		http.NewResponseController(w).Flush()
-		w.WriteHeader(http.StatusNotFound) // too late
-	})
+	return r
+}
+
+// What the API answers, as far as it matters here.
+type (
+	restoreOfPage struct {
+		ID   string
+		Plan struct{ Confirm string }
+	}
+	jobOfPage struct {
+		ID, Error string
+		Ended     *time.Time
+		Report    *backup.Report
+	}
+	overviewOfPage struct {
+		Automated struct{ Settings backuphttp.Settings }
+	}
+)
+
+// restores restores all of a backup on the page, and returns the job when it has ended.
+func (b *browser) restores(name string) jobOfPage {
+	b.t.Helper()
+	r := call[restoreOfPage](b, http.MethodPost, "restores", `{"backup":"`+name+`"}`)
+	r = call[restoreOfPage](b, http.MethodPost, "restores/"+r.ID+"/plan", `{"full":true}`)
+	j := call[jobOfPage](b, http.MethodPost, "restores/"+r.ID+"/apply", `{"confirm":"`+r.Plan.Confirm+`"}`)
+	require.Eventually(b.t, func() bool {
+		j = call[jobOfPage](b, http.MethodGet, "jobs/"+j.ID, "")
+		return j.Ended != nil
+	}, time.Minute, 5*time.Millisecond)
+	return j
+}
+
+// What the command line accepts and the page does not must not keep the server from
+// starting, or from going on after a restore.
+func TestNoSettingThatIsStoredStopsTheServer(t *testing.T) {
+	m, h := newHost(t)
+	b := h.admin()
+	drive, link := m.path("drive"), m.path("link")
+	require.NoError(t, os.Mkdir(drive, 0o700))
+	require.NoError(t, os.Symlink(drive, link))
+	var many []string
+	for i := range 30 {
+		many = append(many, m.path("many", fmt.Sprint(i)))
+	}
+	type stored = map[string]any
+	store := func(s stored) {
+		statements := []string{"DELETE FROM settings"}
+		for key, value := range s {
+			statements = append(statements, fmt.Sprintf("INSERT INTO settings (key, value) VALUES ('%s', '%s')", key, asJSON(value)))
+		}
+		m.sql(statements...)
+	}
+	own := m.backups()
+	defaults := backuphttp.Settings{Schedule: "daily", Weekday: "sunday", Time: "02:30", Locations: []string{own}}
 	for name, test := range map[string]struct {
-		method string
-		page   http.Handler
-		status int
-		text   string
+		stored
+		want func(*backuphttp.Settings)
 	}{
-		"known":               {"GET", answer(200, "new"), 200, "new"},
-		"unknown":             {"GET", answer(404, "new"), 200, "old"},
-		"refused":             {"GET", answer(403, "new"), 403, "new"},
-		"nothing is done":     {"POST", answer(404, "new"), 404, "new"},
-		"without a status":    {"GET", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "new") }), 200, "new"},
-		"a stream has begun":  {"GET", flushed, 200, ""},
-		"nothing is answered": {"GET", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), 200, ""},
+		"many backups":  {stored{"backup_keep_last": 200_000}, func(s *backuphttp.Settings) { s.KeepLast = 100_000 }},
+		"many days":     {stored{"backup_keep_days": 200_000}, func(s *backuphttp.Settings) { s.KeepDays = 100_000 }},
+		"a space":       {stored{"backup_dir": drive + " ", "backup_keep_last": 7}, func(s *backuphttp.Settings) { s.KeepLast = 7 }},
+		"twice":         {stored{"backup_locations": []string{drive, drive}}, func(s *backuphttp.Settings) { s.Locations = []string{own, drive} }},
+		"not clean":     {stored{"backup_locations": []string{drive, drive + "/."}}, func(s *backuphttp.Settings) { s.Locations = []string{own, drive} }},
+		"a link":        {stored{"backup_dir": drive, "backup_locations": []string{link}}, func(s *backuphttp.Settings) { s.Locations = []string{drive} }},
+		"default twice": {stored{"backup_locations": []string{own}}, func(*backuphttp.Settings) {}},
+		"too many":      {stored{"backup_locations": many}, func(s *backuphttp.Settings) { s.Locations = append([]string{own}, many[:19]...) }},
+		"one digit":     {stored{"backup_time": "4:05"}, func(s *backuphttp.Settings) { s.Time = "04:05" }},
+		"a capital":     {stored{"backup_weekday": "Friday"}, func(s *backuphttp.Settings) { s.Weekday = "friday" }},
+		"all": {stored{"backup_keep_last": 200_000, "backup_keep_days": 200_000, "backup_dir": drive + " ", "backup_locations": []string{own, drive, link}}, func(s *backuphttp.Settings) {
+			s.KeepLast, s.KeepDays, s.Locations = 100_000, 100_000, []string{own, drive}
+		}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			w := httptest.NewRecorder()
-			remembering{test.page, answer(200, "old")}.ServeHTTP(w, httptest.NewRequest(test.method, "/", nil))
-			require.Equal(t, test.status, w.Code)
-			require.Equal(t, test.text, w.Body.String())
-			if h := w.Header().Get("X-Page"); h != "" {
-				require.Equal(t, test.text, h)
-			}
-		})
+		want := defaults
+		test.want(&want)
+		store(test.stored)
+		_, err := backuphttp.New(backuphttp.Options{Automation: automation{h.server}, Authorize: h.server.accounts.Authorize})
+		require.NoError(t, err, "%s, at the start", name)
+		got, err := automation{h.server}.Settings(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, want, got, name)
+
+		if name == "one digit" || name == "a capital" { // is in no backup
+			continue
+		}
+		manager, err := automation{h.server}.Manager(t.Context(), defaults)
+		require.NoError(t, err)
+		made, err := manager.Create(t.Context(), backup.BackupOptions{})
+		require.NoError(t, err)
+		store(nil)
+		text, err := json.Marshal(defaults)
+		require.NoError(t, err)
+		require.Equal(t, defaults, call[backuphttp.Settings](b, http.MethodPut, "settings", string(text)))
+		j := b.restores(made.Name)
+		require.Empty(t, j.Error, name)
+		require.Equal(t, want, call[overviewOfPage](b, http.MethodGet, "overview", "").Automated.Settings, "%s, by a restore", name)
+		require.NotNil(t, call[jobOfPage](b, http.MethodGet, "jobs/"+j.ID, "").Report, "the page has not forgotten")
 	}
+	h.says("100000")
+
+	store(stored{"backup_keep_last": 200_000, "backup_dir": drive + " ", "backup_locations": []string{own, drive, drive}})
+	h.stop()
+	require.NoError(t, <-h.ended)
+	h.server.close()
+	again := m.serve()
+	again.says("which is left out")
+	again.service.stop(syscall.SIGTERM)
+}
+
+// Who sends no body must not hold a connection for ever, whatever is asked for.
+func TestWhoDoesNotSendWhatIsAnnouncedIsCutOff(t *testing.T) {
+	_, h := newHost(t)
+	h.server.bodyTime = 100 * time.Millisecond
+	for _, request := range []string{
+		"GET /login", "GET /", "PUT /login", "GET /style.css", "GET /favicon.ico", "GET /nothing", "POST /login",
+		"POST /login\nOrigin: https://evil.example",
+		"GET /login\nHost: evil.example",
+		"PUT /login\nTransfer-Encoding: chunked",
+	} {
+		line, header, _ := strings.Cut(request, "\n")
+		if !strings.Contains(header, "Host:") {
+			header += "\r\nHost: localhost"
+		}
+		if !strings.Contains(header, "chunked") {
+			header += "\r\nContent-Length: 100"
+		}
+		conn, err := net.Dial("tcp", strings.TrimPrefix(h.base, "http://"))
+		require.NoError(t, err)
+		defer conn.Close()
+		fmt.Fprintf(conn, "%s HTTP/1.1\r\n%s\r\n\r\n", line, strings.TrimPrefix(header, "\r\n"))
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(time.Minute)))
+		_, err = io.ReadAll(conn)
+		require.NoError(t, err, request)
+	}
+	b := h.admin() // who sends it is served
+	require.True(t, b.in())
+}
+
+// A page of another site may have a name that leads to this machine.
+func TestWhereOnlyThisMachineReachesItItGoesByNoOtherName(t *testing.T) {
+	_, h := newHost(t)
+	port := h.base[strings.LastIndex(h.base, ":"):]
+	status := func(host string) int {
+		r := h.browser().request(http.MethodGet, "/login", nil)
+		r.Host = host
+		a := h.browser().do(r)
+		if a.status != http.StatusOK {
+			require.Contains(t, a.body, "--proxy")
+		}
+		return a.status
+	}
+	for _, host := range []string{"localhost", "localhost" + port, "LOCALHOST", "127.0.0.1" + port, "[::1]" + port, "[::1]", "192.0.2.1"} {
+		require.Equal(t, http.StatusOK, status(host), host)
+	}
+	for _, host := range []string{"evil.example", "evil.example" + port, "localhost.evil.example", "tomo"} {
+		require.Equal(t, http.StatusMisdirectedRequest, status(host), host)
+	}
+	h.server.name = "tomo"
+	require.Equal(t, http.StatusOK, status("Tomo"+port))
+	h.server.proxy = true
+	require.Equal(t, http.StatusOK, status("tomo.example.org"))
+}
+
+func TestBehindAProxyTheCookieIsSecureAndEachClientHasItsLimit(t *testing.T) {
+	m := newMachine(t, -1)
+	h := m.serve("--proxy")
+	from := func(address, password string) answer {
+		b := h.browser()
+		r := b.request(http.MethodPost, "/login", values("username", "admin", "password", password))
+		r.Host = "tomo.example.org"
+		r.Header.Set("Origin", "https://tomo.example.org")
+		r.Header.Set("X-Forwarded-For", "203.0.113.1, "+address)
+		r.Header.Set("X-Forwarded-Proto", "https")
+		return b.do(r)
+	}
+	for range 5 {
+		require.Equal(t, http.StatusUnauthorized, from("192.0.2.1", "wrong").status)
+	}
+	require.Equal(t, http.StatusTooManyRequests, from("192.0.2.1", h.password).status)
+	a := from("192.0.2.2", h.password)
+	require.Equal(t, http.StatusSeeOther, a.status, a.body)
+	require.Contains(t, a.header.Get("Set-Cookie"), "; Secure")
+	h.says("from=192.0.2.2")
+	h.service.stop(syscall.SIGTERM)
+}
+
+// Who restores users with another password of their own has to log in again, and must
+// get to the report and to the way back.
+func TestTheReportOfARestoreOutlivesTheSession(t *testing.T) {
+	m, h := newHost(t)
+	b := h.admin()
+	manager, err := automation{h.server}.Manager(t.Context(), backuphttp.Settings{})
+	require.NoError(t, err)
+	made, err := manager.Create(t.Context(), backup.BackupOptions{})
+	require.NoError(t, err)
+	b.login("admin", passwordLine.FindStringSubmatch(m.ok("user", "password", "admin").stdout)[1])
+
+	r := call[restoreOfPage](b, http.MethodPost, "restores", `{"backup":"`+made.Name+`"}`)
+	r = call[restoreOfPage](b, http.MethodPost, "restores/"+r.ID+"/plan", `{"full":true}`)
+	job := b.do(b.api(http.MethodPost, "restores/"+r.ID+"/apply", `{"confirm":"`+r.Plan.Confirm+`"}`))
+	var j jobOfPage
+	require.NoError(t, json.Unmarshal([]byte(job.body), &j), job.body)
+	h.says("going on with what was restored")
+
+	page := "/settings/backup/jobs/" + j.ID
+	a := b.get(page)
+	require.Equal(t, http.StatusSeeOther, a.status)
+	login := a.header.Get("Location")
+	require.Equal(t, "/login?next="+url.QueryEscape(page), login)
+	text := b.page(login)
+	require.Contains(t, text, "You are logged out, because")
+	require.Contains(t, text, `name="next" value="`+page+`"`)
+	a = b.post("/login", "username", "admin", "password", "wrong", "next", page)
+	require.Contains(t, a.body, `name="next" value="`+page+`"`)
+	require.Contains(t, b.sends("/login", "username", "admin", "password", h.password, "next", page), "estore")
+	require.NotNil(t, call[jobOfPage](b, http.MethodGet, "jobs/"+j.ID, "").Report)
+	call[restoreOfPage](b, http.MethodPost, "restores", `{"undo":true}`)
 }
 
 func TestStoppingLetsARequestEnd(t *testing.T) {
@@ -779,7 +980,7 @@ func TestStoppingLetsARequestEnd(t *testing.T) {
 	require.NoError(t, err)
 	defer conn.Close()
 	body := values(aServer("name", "slow")...).Encode()
-	fmt.Fprintf(conn, "POST /servers/new HTTP/1.1\r\nHost: tomo\r\nCookie: tomo_session=%s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", b.cookie(), len(body))
+	fmt.Fprintf(conn, "POST /servers/new HTTP/1.1\r\nHost: localhost\r\nCookie: tomo_session=%s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", b.cookie(), len(body))
 	answers := bufio.NewReader(conn)
 	line, err := answers.ReadString('\n')
 	require.NoError(t, err)
@@ -813,7 +1014,7 @@ func TestASecondSignalEndsTheServerAtOnce(t *testing.T) {
 	conn, err := net.Dial("tcp", strings.TrimPrefix(h.base, "http://"))
 	require.NoError(t, err)
 	defer conn.Close()
-	fmt.Fprintf(conn, "POST /login HTTP/1.1\r\nHost: tomo\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n")
+	fmt.Fprintf(conn, "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n")
 	_, err = bufio.NewReader(conn).ReadString('\n')
 	require.NoError(t, err)
 	require.NoError(t, h.cmd.Process.Signal(syscall.SIGTERM))
@@ -833,12 +1034,12 @@ func TestStoppingLetsABackupEnd(t *testing.T) {
 				h.server.patience = 0
 			}
 			streaming, streamed := make(chan struct{}), make(chan struct{})
-			var stream http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			stream := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				close(streaming)
 				<-r.Context().Done()
 				close(streamed)
 			})
-			h.server.current.Store(&stream)
+			h.server.pages = stream
 			go func() {
 				r := h.browser().request(http.MethodGet, "/", nil)
 				r.Header.Set("Accept", "text/event-stream")
@@ -965,7 +1166,8 @@ func (w *watch) server() {
 	look(b.get(b.link(look(b.get("/servers")), "nas", "Edit")))
 	look(b.post("/users/new", "username", "ada", "role", "viewer", "password", w.secrets["entered password"], "again", w.secrets["entered password"]))
 	look(b.post("/users/new", "username", "bob", "role", "viewer", "password", w.secrets["entered password"], "again", w.secrets["entered passphrase"]))
-	look(b.post(b.link(users, "ada", "Change password"), "password", w.secrets["entered password"], "again", w.secrets["entered password"]))
+	look(b.post(b.link(users, "ada", "Change password"), "current", w.secrets["entered passphrase"], "password", w.secrets["entered password"], "again", w.secrets["entered password"]))
+	look(b.post(b.link(users, "ada", "Change password"), "current", password, "password", w.secrets["entered password"], "again", w.secrets["entered password"]))
 	h.service.stop(syscall.SIGTERM)
 	w.clean("the log of tomo serve", []byte(h.logged()))
 	w.clean("what tomo serve prints", []byte(h.printed))

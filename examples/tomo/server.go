@@ -7,10 +7,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	sqlite3 "modernc.org/sqlite/lib"
@@ -20,9 +21,10 @@ import (
 	"github.com/tomo-project/backup/examples/tomo/web"
 )
 
-// A server is tomo serve. What it makes of the database it makes anew after a
-// restore: guide, "Application will restart". The address stays, who is logged in
-// stays as far as the users do, and requests under way end as they began.
+// A server is tomo serve. It goes on after a restore, with what was restored: the page
+// for backups reads its settings again, who is logged in stays as far as the users do,
+// and all else is read for each request. The guide's "Application will restart" needs
+// no more than that.
 type server struct {
 	cli      *cli
 	log      *slog.Logger
@@ -32,27 +34,21 @@ type server struct {
 	accounts *web.Accounts
 	closers  []func() error
 
-	page     *backuphttp.Handler          // of what was built last
-	current  atomic.Pointer[http.Handler] // what answers now
-	restored chan struct{}                // a restore has changed the database
-	patience time.Duration                // with what runs when the server is stopped
+	page     *backuphttp.Handler
+	pages    http.Handler
+	patience time.Duration // with what runs when the server is stopped
+	bodyTime time.Duration // for a request to be there as a whole; uploads take longer
+	proxy    bool          // a reverse proxy says who sends a request, and how
+	name     string        // that this machine is called in --addr
 	busy     operations
 }
 
-// build makes what is made of the database, and answers with it from now on.
-func (s *server) build(ctx context.Context) error {
-	settings, err := readSettings(ctx, s.db)
-	if err != nil {
+// build makes what answers.
+func (s *server) build(ctx context.Context) (err error) {
+	if err := s.reload(ctx); err != nil {
 		return err
 	}
-	timeout, err := settings.sessionTimeout()
-	if err != nil {
-		s.log.Warn("going on with the default", "error", err.Error())
-	}
-	if err := s.accounts.Reload(ctx, timeout); err != nil {
-		return err
-	}
-	page, err := backuphttp.New(backuphttp.Options{
+	s.page, err = backuphttp.New(backuphttp.Options{
 		Automation: automation{s},
 		Authorize:  s.accounts.Authorize,
 		Path:       web.BackupsPath,
@@ -64,13 +60,9 @@ func (s *server) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	backups := http.Handler(page)
-	if s.page != nil {
-		backups = remembering{page, s.page}
-	}
-	handler := web.New(web.Options{
+	s.pages = web.New(web.Options{
 		Accounts: s.accounts,
-		Backups:  backups,
+		Backups:  s.page,
 		Version:  version,
 		Busy: func(err error) bool {
 			code := sqliteCode(err)
@@ -78,9 +70,20 @@ func (s *server) build(ctx context.Context) error {
 		},
 		Logger: s.log,
 	})
-	s.page = page
-	s.current.Store(&handler)
 	return nil
+}
+
+// reload takes over what the database says of sessions.
+func (s *server) reload(ctx context.Context) error {
+	settings, err := readSettings(ctx, s.db)
+	if err != nil {
+		return err
+	}
+	timeout, err := settings.sessionTimeout()
+	if err != nil {
+		s.log.Warn("going on with the default", "error", err.Error())
+	}
+	return s.accounts.Reload(ctx, timeout)
 }
 
 // run answers requests and makes the scheduled backups until ctx is done.
@@ -99,33 +102,24 @@ func (s *server) run(ctx context.Context) error {
 	defer httpd.Close()
 	served := make(chan error, 1)
 	go func() { served <- httpd.Serve(s.listener) }()
-	for {
-		// Cancelled by those below and not by ctx: what runs may end first.
-		running, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		ended := make(chan error, 1)
-		go func(page *backuphttp.Handler) { ended <- page.Run(running) }(s.page)
-		stop := func() {
-			cancel()
-			<-ended
-		}
-		select {
-		case <-ctx.Done():
-			s.stop(httpd, stop, endStreams)
-			return nil
-		case <-s.restored:
-			s.busy.wait(ctx) // so that whoever waits for the restore gets its report
-			stop()
-			if err := s.build(context.WithoutCancel(ctx)); err != nil {
-				return fmt.Errorf("after a restore, which stands, Tomo could not be built anew: %w; start it again", err)
-			}
-			s.log.Info("restarted after a restore")
-		case err := <-served:
-			stop()
-			return err
-		case err := <-ended:
-			cancel()
-			return fmt.Errorf("backups cannot be made any more: %w", err)
-		}
+	// Cancelled by those below and not by ctx: what runs may end first.
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- s.page.Run(running) }()
+	stop := func() {
+		cancel()
+		<-ended
+	}
+	select {
+	case <-ctx.Done():
+		s.stop(httpd, stop, endStreams)
+		return nil
+	case err := <-served:
+		stop()
+		return err
+	case err := <-ended:
+		return fmt.Errorf("backups cannot be made any more: %w", err)
 	}
 }
 
@@ -147,25 +141,57 @@ func (s *server) stop(httpd *http.Server, stopPage, endStreams func()) {
 	s.log.Info("stopped; what is due is made up for at the next start")
 }
 
-// handler answers with what was built last. Streams of events end with streams.
+// handler is what every request goes through. Streams of events end with streams.
 func (s *server) handler(streams context.Context) http.Handler {
-	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	pages := http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.Header.Get("Accept"), "text/event-stream") {
 			ctx, cancel := context.WithCancel(r.Context())
 			defer cancel()
 			defer context.AfterFunc(streams, cancel)()
 			r = r.WithContext(ctx)
 		}
-		(*s.current.Load()).ServeHTTP(w, r)
+		s.pages.ServeHTTP(w, r)
 	}))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Body != nil && r.Body != http.NoBody {
+			// Also for who refuses a request, or does not look at what is sent with it:
+			// the server reads that before it answers. Who takes uploads moves it on, and
+			// at the end of the body the server takes it off. An error means that there
+			// is no deadline to set, as in a test.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.bodyTime))
+		}
+		if !s.calledRightly(r) {
+			http.Error(w, "Tomo listens on this machine only, and is not called "+strconv.Quote(r.Host)+": open it as localhost. Behind a reverse proxy, start tomo serve with --proxy.", http.StatusMisdirectedRequest)
+			return
+		}
+		pages.ServeHTTP(w, r)
+	})
 }
 
-// afterRestore is Manager.AfterRestore. The restore is not over yet, so that what
-// has to follow it follows in run.
+// calledRightly tells whether a request is for this machine by name. On a listener
+// that others do not reach, a page of another site could reach it all the same, under a
+// name of its own that leads here: it would be of the same origin then. Behind a proxy
+// others reach it anyway.
+func (s *server) calledRightly(r *http.Request) bool {
+	local, ok := s.listener.Addr().(*net.TCPAddr)
+	if s.proxy || !ok || !local.IP.IsLoopback() {
+		return true
+	}
+	host := r.Host
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.Trim(host, "[]")
+	_, err := netip.ParseAddr(host)
+	return err == nil || strings.EqualFold(host, "localhost") || s.name != "" && strings.EqualFold(host, s.name)
+}
+
+// afterRestore is Manager.AfterRestore. The page for backups reads its settings again
+// by itself, when the restore is over. The restore stands whatever fails here.
 func (s *server) afterRestore(ctx context.Context, _ backup.Report) error {
-	select {
-	case s.restored <- struct{}{}:
-	default: // it is to follow already
+	s.log.Info("going on with what was restored")
+	if err := s.reload(ctx); err != nil { // each request is held against the users all the same
+		s.log.Error("the settings of sessions are as before the restore", "error", err.Error())
 	}
 	ok, err := s.accounts.HasAdmin(ctx)
 	if err == nil && !ok {
@@ -174,59 +200,6 @@ func (s *server) afterRestore(ctx context.Context, _ backup.Report) error {
 	}
 	return err
 }
-
-// remembering is a page for backups that was made anew. What it does not know, such
-// as the report of the restore it was made after, the page before it may know.
-type remembering struct{ page, before http.Handler }
-
-// ServeHTTP implements [http.Handler].
-func (h remembering) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet {
-		h.page.ServeHTTP(w, r)
-		return
-	}
-	first := &notFound{ResponseWriter: w}
-	h.page.ServeHTTP(first, r)
-	if first.is {
-		clear(w.Header())
-		h.before.ServeHTTP(w, r)
-	}
-}
-
-// notFound holds an answer back that says that there is nothing.
-type notFound struct {
-	http.ResponseWriter
-	decided, is bool
-}
-
-// WriteHeader implements [http.ResponseWriter], as the next two methods do.
-func (n *notFound) WriteHeader(status int) {
-	if !n.decided && status >= 200 {
-		n.decided, n.is = true, status == http.StatusNotFound
-	}
-	if !n.is {
-		n.ResponseWriter.WriteHeader(status)
-	}
-}
-
-func (n *notFound) Write(p []byte) (int, error) {
-	n.decided = true
-	if n.is {
-		return len(p), nil
-	}
-	return n.ResponseWriter.Write(p)
-}
-
-// Flush implements [http.Flusher].
-func (n *notFound) Flush() {
-	n.decided = true
-	if !n.is {
-		http.NewResponseController(n.ResponseWriter).Flush()
-	}
-}
-
-// Unwrap is for [http.ResponseController].
-func (n *notFound) Unwrap() http.ResponseWriter { return n.ResponseWriter }
 
 // operations knows what is changing something, from the events of the Manager.
 type operations struct {

@@ -66,12 +66,18 @@ func checkPassword(password string) string {
 // Accounts knows who is logged in. It lives as long as the process, whatever is
 // restored meanwhile: each request is held against the users as they are then.
 type Accounts struct {
+	// Proxy says that a reverse proxy in front sets X-Forwarded-For and
+	// X-Forwarded-Proto. Without it the limit of logins counts the proxy, and the
+	// cookie is Secure only where this server speaks TLS itself.
+	Proxy bool
+
 	store backup.Store
 	log   *slog.Logger
 
 	mu       sync.Mutex
 	timeout  time.Duration
 	sessions map[string]session // by what is in the cookie
+	over     map[string]bool    // sessions that ended because their users are others now
 
 	attempts attempts
 	hashing  chan struct{} // room for those whose password is being tried
@@ -86,7 +92,7 @@ type session struct {
 
 // NewAccounts returns the accounts of the users in store.
 func NewAccounts(store backup.Store, log *slog.Logger) *Accounts {
-	return &Accounts{store: store, log: log, timeout: 12 * time.Hour, sessions: map[string]session{}, hashing: make(chan struct{}, 2)}
+	return &Accounts{store: store, log: log, timeout: 12 * time.Hour, sessions: map[string]session{}, over: map[string]bool{}, hashing: make(chan struct{}, 2)}
 }
 
 // Reload drops the sessions of users who are gone. A session ends when it was not
@@ -101,10 +107,37 @@ func (a *Accounts) Reload(ctx context.Context, timeout time.Duration) error {
 	a.timeout = timeout
 	for token, s := range a.sessions {
 		if !a.valid(s, find(users, func(u User) bool { return u.ID == s.user })) {
-			delete(a.sessions, token)
+			a.drop(token)
 		}
 	}
 	return nil
+}
+
+// drop ends a session that is not valid any more, and remembers why for its browser.
+func (a *Accounts) drop(token string) {
+	s, ok := a.sessions[token]
+	if !ok {
+		return
+	}
+	delete(a.sessions, token)
+	if time.Since(s.seen) >= a.timeout {
+		return
+	}
+	if len(a.over) >= mostOver {
+		clear(a.over)
+	}
+	a.over[token] = true
+}
+
+// mostOver bounds what is remembered of sessions that are over.
+const mostOver = 1000
+
+// putOut tells whether the session of a request ended because its user is gone, cannot
+// log in any more or has another password.
+func (a *Accounts) putOut(r *http.Request) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.over[sessionOf(r)]
 }
 
 // valid tells whether a session lasts, with its user as it is now, or nil.
@@ -197,17 +230,13 @@ const cookie = "tomo_session"
 // logIn begins a session for whom name and password fit, and ends the one that the
 // request has. What it takes does not tell whether there is a user of that name.
 func (a *Accounts) logIn(w http.ResponseWriter, r *http.Request, name, password string) error {
-	from := origin(r)
+	from := origin(r, a.Proxy)
 	pair := from + " " + name[:min(len(name), 256)]
-	if wait := a.attempts.take(time.Now(), from, pair); wait > 0 {
-		return &tooOftenError{wait}
+	done, err := a.try(r, from, pair)
+	if err != nil {
+		return err
 	}
-	select {
-	case a.hashing <- struct{}{}:
-		defer func() { <-a.hashing }()
-	case <-r.Context().Done():
-		return r.Context().Err()
-	}
+	defer done()
 	users, err := a.users(r.Context())
 	if err != nil {
 		return err
@@ -224,6 +253,36 @@ func (a *Accounts) logIn(w http.ResponseWriter, r *http.Request, name, password 
 	a.attempts.forget(pair)
 	a.begin(w, r, *u)
 	a.log.Info("logged in", "user", u.Username, "from", from)
+	return nil
+}
+
+// try counts an attempt, and waits until a password may be tried.
+func (a *Accounts) try(r *http.Request, from, pair string) (done func(), err error) {
+	if wait := a.attempts.take(time.Now(), from, pair); wait > 0 {
+		return nil, &tooOftenError{wait}
+	}
+	select {
+	case a.hashing <- struct{}{}:
+		return func() { <-a.hashing }, nil
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+}
+
+// confirm returns errRefused unless password is that of u, who is logged in.
+func (a *Accounts) confirm(r *http.Request, u User, password string) error {
+	from := origin(r, a.Proxy)
+	pair := from + " " + u.Username
+	done, err := a.try(r, from, pair)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if match([]User{u}, u.Username, password) == nil {
+		a.log.Warn("change of a password refused: the current one was wrong", "user", u.Username, "from", from)
+		return errRefused
+	}
+	a.attempts.forget(pair)
 	return nil
 }
 
@@ -260,8 +319,9 @@ func (a *Accounts) begin(w http.ResponseWriter, r *http.Request, u User) {
 		}
 	}
 	delete(a.sessions, sessionOf(r))
+	delete(a.over, sessionOf(r))
 	a.sessions[token] = session{user: u.ID, hash: u.PasswordHash, seen: time.Now()}
-	setCookie(w, r, token, 0)
+	a.setCookie(w, r, token, 0)
 }
 
 // end ends the session of a request.
@@ -269,15 +329,14 @@ func (a *Accounts) end(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.sessions, sessionOf(r))
-	setCookie(w, r, "", -1)
+	a.setCookie(w, r, "", -1)
 }
 
-// setCookie sets the cookie of the session. It is Secure only where this server
-// speaks TLS itself: behind a proxy that does, let the proxy mark it.
-func setCookie(w http.ResponseWriter, r *http.Request, token string, maxAge int) {
+// setCookie sets the cookie of the session.
+func (a *Accounts) setCookie(w http.ResponseWriter, r *http.Request, token string, maxAge int) {
 	http.SetCookie(w, &http.Cookie{
 		Name: cookie, Value: token, Path: "/", MaxAge: maxAge,
-		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: r.TLS != nil,
+		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: secure(r, a.Proxy),
 	})
 }
 
@@ -306,7 +365,7 @@ func (a *Accounts) user(r *http.Request) (*User, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.valid(s, u) {
-		delete(a.sessions, token)
+		a.drop(token)
 		return nil, nil
 	}
 	if _, ok := a.sessions[token]; ok { // it may have been ended meanwhile

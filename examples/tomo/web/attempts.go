@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -74,20 +75,40 @@ func (a *attempts) forget(account string) {
 }
 
 // origin is where a request comes from: the address, or the network where each
-// machine has as many as it likes.
-func origin(r *http.Request) string {
+// machine has as many as it likes. Behind a proxy it is the last one that the proxy has
+// set; those before it anybody can make up.
+func origin(r *http.Request, proxy bool) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
-		return r.RemoteAddr
+		host = r.RemoteAddr
 	}
-	ip, err := netip.ParseAddr(host)
-	if err != nil {
+	ip, _ := netip.ParseAddr(host)
+	if proxy {
+		hop := lastOf(r, "X-Forwarded-For")
+		if other, err := netip.ParseAddr(strings.Trim(hop, "[]")); err == nil {
+			ip = other
+		} else if other, err := netip.ParseAddrPort(hop); err == nil {
+			ip = other.Addr()
+		}
+	}
+	if !ip.IsValid() {
 		return host
 	}
 	if ip = ip.Unmap().WithZone(""); ip.Is4() {
 		return ip.String()
 	}
 	return netip.PrefixFrom(ip, 64).Masked().String()
+}
+
+// secure tells whether the browser has sent a request with TLS.
+func secure(r *http.Request, proxy bool) bool {
+	return r.TLS != nil || proxy && strings.EqualFold(lastOf(r, "X-Forwarded-Proto"), "https")
+}
+
+// lastOf returns the last of the values of a header, each of which may be several.
+func lastOf(r *http.Request, header string) string {
+	all := strings.Join(r.Header.Values(header), ",")
+	return strings.TrimSpace(all[strings.LastIndex(all, ",")+1:])
 }
 
 // A tooOftenError says how long to wait for the next attempt.

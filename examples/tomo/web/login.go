@@ -11,15 +11,16 @@ import (
 // loginPage is what the form shows. It does not repeat the password.
 type loginPage struct {
 	Username, Next string
+	PutOut         bool // who has been logged in is not any more, for a reason
 	problems
 }
 
 func (r *request) loginForm() error {
-	return r.show(http.StatusOK, "login", "Log in", loginPage{Next: local(r.FormValue("next"))})
+	return r.show(http.StatusOK, "login", "Log in", loginPage{Next: local(r.FormValue("next")), PutOut: r.Accounts.putOut(r.Request)})
 }
 
 func (r *request) logIn() error {
-	p := loginPage{Username: strings.TrimSpace(r.PostFormValue("username")), Next: local(r.PostFormValue("next"))}
+	p := loginPage{Username: strings.TrimSpace(r.PostFormValue("username")), Next: local(r.PostFormValue("next")), PutOut: r.Accounts.putOut(r.Request)}
 	err := r.Accounts.logIn(r.w, r.Request, p.Username, r.PostFormValue("password"))
 	status := http.StatusUnauthorized
 	var often *tooOftenError
@@ -33,8 +34,7 @@ func (r *request) logIn() error {
 		return nil
 	case errors.As(err, &often):
 		status = http.StatusTooManyRequests
-		r.w.Header().Set("Retry-After", strconv.Itoa(often.seconds()))
-		p.add("password", "Too many attempts. Wait "+strconv.Itoa(often.seconds())+" seconds and try again.")
+		p.add("password", often.tell(r))
 	case errors.Is(err, errNotLetIn):
 		status = http.StatusForbidden
 		p.add("username", "This account cannot log in: it is disabled, or has a second factor, which is not supported here. The command below helps.")
@@ -44,6 +44,13 @@ func (r *request) logIn() error {
 		return err
 	}
 	return r.show(status, "login", "Log in", p)
+}
+
+// tell tells the browser how long to wait, and returns what tells its user.
+func (e *tooOftenError) tell(r *request) string {
+	seconds := strconv.Itoa(e.seconds())
+	r.w.Header().Set("Retry-After", seconds)
+	return "Too many attempts. Wait " + seconds + " seconds and try again."
 }
 
 func (r *request) logOut() error {

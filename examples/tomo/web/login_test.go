@@ -71,6 +71,33 @@ func TestTheMachinesOfANetworkOfIPv6AreOne(t *testing.T) {
 		"[::ffff:192.0.2.1]:1234": "192.0.2.1",
 		"@":                       "@",
 	} {
-		require.Equal(t, want, origin(&http.Request{RemoteAddr: from}), from)
+		require.Equal(t, want, origin(&http.Request{RemoteAddr: from}, false), from)
+	}
+}
+
+func TestAProxyIsBelievedOnlyIfThereIsOne(t *testing.T) {
+	for hops, want := range map[string]string{
+		"":                              "127.0.0.1",
+		"192.0.2.1":                     "192.0.2.1",
+		"198.51.100.7, 192.0.2.1":       "192.0.2.1", // the first can be made up
+		"192.0.2.1:4711":                "192.0.2.1",
+		"2001:db8:1:2::3":               "2001:db8:1:2::/64",
+		"[2001:db8:1:2::3]:4711":        "2001:db8:1:2::/64",
+		"192.0.2.1, unknown":            "127.0.0.1",
+		"192.0.2.1, <script>, ,\t, x y": "127.0.0.1",
+	} {
+		r := &http.Request{RemoteAddr: "127.0.0.1:1234", Header: http.Header{}}
+		if hops != "" {
+			r.Header.Set("X-Forwarded-For", hops)
+		}
+		r.Header.Set("X-Forwarded-Proto", "https")
+		require.Equal(t, want, origin(r, true), hops)
+		require.Equal(t, "127.0.0.1", origin(r, false), hops)
+		require.True(t, secure(r, true))
+		require.False(t, secure(r, false))
+		r.Header.Add("X-Forwarded-For", "203.0.113.9")
+		r.Header.Add("X-Forwarded-Proto", "http")
+		require.Equal(t, "203.0.113.9", origin(r, true), "another line")
+		require.False(t, secure(r, true))
 	}
 }

@@ -151,12 +151,25 @@ func (r *request) savePassword() error {
 	if err != nil {
 		return err
 	}
+	status := http.StatusUnprocessableEntity
+	if f.Self { // it may be somebody else at the keyboard
+		var often *tooOftenError
+		switch err := r.Accounts.confirm(r.Request, u, r.PostFormValue("current")); {
+		case errors.As(err, &often):
+			status = http.StatusTooManyRequests
+			f.add("current", often.tell(r))
+		case errors.Is(err, errRefused):
+			f.add("current", "This is not your current password.")
+		case err != nil:
+			return err
+		}
+	}
 	hash, err := f.problems.password(r)
 	if err != nil {
 		return err
 	}
 	if len(f.problems) > 0 {
-		return r.show(http.StatusUnprocessableEntity, "password", "Change the password of "+f.Name, f)
+		return r.show(status, "password", "Change the password of "+f.Name, f)
 	}
 	err = change(r.Context(), r.store, func(t tx) error {
 		o, err := lookup(r.Context(), t, "users", u.ID)

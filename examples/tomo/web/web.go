@@ -14,7 +14,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/tomo-project/backup"
 )
@@ -47,7 +46,7 @@ type pages struct {
 func New(o Options) http.Handler {
 	p := &pages{o, o.Accounts.store}
 	mux := http.NewServeMux()
-	mux.Handle(BackupsPath, o.Backups)
+	mux.HandleFunc(BackupsPath, p.backups)
 	mux.Handle("GET /style.css", style)
 	mux.Handle("GET /favicon.ico", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 
@@ -96,6 +95,23 @@ func New(o Options) http.Handler {
 	return mux
 }
 
+// backups serves the page for backups. Who asks for a part of it and is not logged in
+// gets back there: to the report of a restore, after which one has to log in again.
+func (p *pages) backups(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet && !strings.HasPrefix(r.URL.Path, BackupsPath+"api/") {
+		if user, err := p.Accounts.user(r); err == nil && user == nil {
+			http.Redirect(w, r, loginFor(r), http.StatusSeeOther)
+			return
+		}
+	}
+	p.Backups.ServeHTTP(w, r)
+}
+
+// loginFor is where to log in, and to get back to what was asked for.
+func loginFor(r *http.Request) string {
+	return LoginPath + "?next=" + url.QueryEscape(r.URL.RequestURI())
+}
+
 // A request is one that a page is asked with.
 type request struct {
 	*http.Request
@@ -113,11 +129,9 @@ var (
 	errNotLetIn  = errors.New("the account is disabled, or has a second factor")
 )
 
-// Time and room that a form has. Backups are uploaded elsewhere.
-const (
-	formTime = 30 * time.Second
-	maxForm  = 1 << 20
-)
+// maxForm is how large a form may be. Backups are uploaded elsewhere, and how long it
+// may take is for who serves the pages.
+const maxForm = 1 << 20
 
 // page is what all pages have in common.
 func (p *pages) page(show func(*request) error) http.Handler {
@@ -131,8 +145,6 @@ func (p *pages) page(show func(*request) error) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		q := &request{Request: r, pages: p, w: w}
 		if r.Method == http.MethodPost {
-			// An error means that there is no deadline to set, as in a test.
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(formTime))
 			r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 			if err := r.ParseForm(); err != nil {
 				q.problem(http.StatusBadRequest, "The form did not arrive", "It was too large or was cut off. Go back and send it again.")
@@ -151,7 +163,7 @@ func (r *request) fail(err error) {
 	case errors.Is(err, errNobody):
 		to := LoginPath
 		if r.Method == http.MethodGet && r.URL.Path != "/" {
-			to += "?next=" + url.QueryEscape(r.URL.RequestURI())
+			to = loginFor(r.Request)
 		}
 		http.Redirect(r.w, r.Request, to, http.StatusSeeOther)
 	case errors.Is(err, errForbidden):
