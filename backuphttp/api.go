@@ -421,7 +421,11 @@ func (h *Handler) getChanges(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	changes, more, err := h.changes(r.Context(), r.PathValue("id"), from, most)
+	plan := r.URL.Query().Get("plan")
+	if plan == "" {
+		return &refusal{status: http.StatusBadRequest, code: "bad_query", text: "plan: want the id of the plan that was looked at"}
+	}
+	changes, more, err := h.changes(r.Context(), r.PathValue("id"), plan, from, most)
 	return found(w, map[string]any{"changes": changes, "more": more}, err)
 }
 
@@ -440,12 +444,13 @@ func number(r *http.Request, name string, otherwise, least, most int) (int, erro
 
 func (h *Handler) postApply(w http.ResponseWriter, r *http.Request) error {
 	var in struct {
+		Plan    string `json:"plan"`
 		Confirm string `json:"confirm"`
 	}
-	if err := readJSON(r, &in); err != nil {
+	if err := readJSON(r, &in, "plan"); err != nil {
 		return err
 	}
-	j, err := h.apply(r.Context(), r.PathValue("id"), in.Confirm)
+	j, err := h.apply(r.Context(), r.PathValue("id"), in.Plan, in.Confirm)
 	return h.started(w, r, j, err)
 }
 

@@ -162,7 +162,7 @@ func TestNamesThatAreNoBackupsAreNotFound(t *testing.T) {
 			require.Equal(t, 404, got.StatusCode, path)
 			require.Less(t, len(got.text), 1000)
 		}
-		for _, path := range []string{"backups/" + bad + "/verify", "backups/" + bad + "/accept", "restores/" + bad + "/apply"} {
+		for _, path := range []string{"backups/" + bad + "/verify", "backups/" + bad + "/accept", "restores/" + bad + "/salvage"} {
 			r := h.request("POST", path, strings.NewReader("{}"))
 			r.Header.Set("Content-Type", "application/json")
 			require.Equal(t, 404, h.send(r).StatusCode, path)

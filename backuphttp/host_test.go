@@ -330,6 +330,22 @@ func (h *host) began(path string, in any) job {
 	return h.wait(j.ID)
 }
 
+// agreed is what somebody sends who has looked at the plan that there is.
+func (h *host) agreed(at string, in obj) obj {
+	h.Helper()
+	in["plan"] = "none"
+	if plan := h.get(at).restored(h).Plan; plan != nil {
+		in["plan"] = plan.ID
+	}
+	return in
+}
+
+// changesOf is the path of the changes of the plan that there is.
+func (h *host) changesOf(at string) string {
+	h.Helper()
+	return at + "/changes?plan=" + h.agreed(at, obj{})["plan"].(string)
+}
+
 // wait waits for the end of a job.
 func (h *host) wait(id string) job {
 	h.Helper()

@@ -432,6 +432,16 @@ func (h *Handler) active() *task {
 	return h.scheduled
 }
 
+// atWork returns the ID of the job that runs, empty if there is none.
+func (h *Handler) atWork() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if t := h.active(); t != nil {
+		return t.ID
+	}
+	return ""
+}
+
 // watch returns a channel that is sent to when a job has changed, or Run has ended.
 func (h *Handler) watch() (changed <-chan struct{}, stop func()) {
 	w := make(chan struct{}, 1)

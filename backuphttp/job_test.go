@@ -183,10 +183,10 @@ func TestARestoreIsCompletedWhenTheBrowserIsGone(t *testing.T) {
 	want := h.store.Clone()
 	h.store["settings"] = map[string]string{}
 	id := h.do(201, "POST", "restores", obj{"backup": name}).restored(t).ID
-	h.do(200, "POST", "restores/"+id+"/plan", obj{"full": true})
+	plan := h.do(200, "POST", "restores/"+id+"/plan", obj{"full": true}).restored(t).Plan
 
 	ctx, cancel := context.WithCancel(t.Context())
-	r := h.request("POST", "restores/"+id+"/apply", strings.NewReader(`{"confirm":"homelab"}`)).WithContext(ctx)
+	r := h.request("POST", "restores/"+id+"/apply", strings.NewReader(`{"plan":"`+plan.ID+`","confirm":"homelab"}`)).WithContext(ctx)
 	r.Header.Set("Content-Type", "application/json")
 	gone := make(chan error)
 	go func() {
@@ -199,6 +199,9 @@ func TestARestoreIsCompletedWhenTheBrowserIsGone(t *testing.T) {
 	require.Equal(t, "busy", h.do(409, "POST", "restores/"+id+"/plan", obj{"full": true}).code(t))
 	require.Equal(t, "busy", h.do(409, "DELETE", "restores/"+id, nil).code(t))
 	job := h.seen().Job
+	var again jsonJobValue
+	h.do(202, "POST", "restores/"+id+"/apply", obj{"plan": plan.ID, "confirm": "homelab"}).into(t, &again)
+	require.Equal(t, job.ID, again.ID, "a second click leads to what the first has begun")
 	g.open()
 	require.Empty(t, h.wait(job.ID).Error)
 	require.Equal(t, want, h.store.Clone())

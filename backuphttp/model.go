@@ -108,8 +108,10 @@ type planInput struct {
 
 // A planInfo is what a restore would do.
 type planInfo struct {
+	ID      string        `json:"id"` // of this plan: what is applied is what was shown
 	Input   planInput     `json:"input"`
 	Report  backup.Report `json:"report"`
 	Confirm string        `json:"confirm,omitempty"` // the word to type: the name of the app, where records are deleted or all is replaced
 	Changes int64         `json:"changes"`           // records that are added, updated or deleted
+	Stale   bool          `json:"stale,omitempty"`   // it is known not to fit any more: only a new one helps
 }

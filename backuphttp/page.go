@@ -34,14 +34,15 @@ type service interface {
 	prunePreview(ctx context.Context, s Settings) ([]backup.Pruned, error)
 	prune(ctx context.Context) (job, error)
 	job(id string) (job, error)
+	atWork() string
 	upload(ctx context.Context, name string, r io.Reader) (restoreInfo, error)
 	look(ctx context.Context, name string) (restoreInfo, error)
 	lookUndo(ctx context.Context) (restoreInfo, error)
 	restore(id string) (restoreInfo, error)
 	unlock(ctx context.Context, id string, key []byte) (restoreInfo, error)
 	plan(ctx context.Context, id string, in planInput) (restoreInfo, error)
-	changes(ctx context.Context, id string, from, most int) ([]backup.Change, bool, error)
-	apply(ctx context.Context, id, confirm string) (job, error)
+	changes(ctx context.Context, id, plan string, from, most int) ([]backup.Change, bool, error)
+	apply(ctx context.Context, id, plan, confirm string) (job, error)
 	salvage(ctx context.Context, id string) (job, error)
 	salvaged(ctx context.Context, id string) (io.ReadCloser, error)
 	discard(id string) error
@@ -196,6 +197,7 @@ type frame struct {
 	Focus   bool              // on the title, because the page is the answer to something
 	Problem string            // what went wrong, and what to do next
 	Busy    bool              // Problem is that something else is running
+	AtWork  string            // the job that is, if it is one
 	Invalid map[string]string // by field of the form: what is wrong with what was typed
 	Done    string            // what has been done
 	Refresh bool              // the page asks for itself again, without JavaScript
@@ -227,7 +229,9 @@ func (f *frame) When(t time.Time) string { return t.In(f.zone).Format("2 Jan 200
 
 // wrong has a page say what went wrong.
 func (p *pages) wrong(f *frame, err error) int {
-	f.Problem, f.Busy = err.Error(), errors.Is(err, backup.ErrBusy)
+	if f.Problem, f.Busy = err.Error(), errors.Is(err, backup.ErrBusy); f.Busy {
+		f.AtWork = p.atWork()
+	}
 	code := status(err)
 	var tooLarge *http.MaxBytesError
 	switch {

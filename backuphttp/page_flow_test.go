@@ -325,10 +325,42 @@ func TestPeopleAreToldThatAPlanIsStale(t *testing.T) {
 	b.press("Restore Selected", nil)
 	require.Equal(t, http.StatusConflict, b.code)
 	require.Equal(t, `"a third"`, h.store["settings"]["theme"])
-	b.press("Compare anew", nil)
+	b.sees("plan again")
+	require.NotContains(t, b.text, "Restore Selected")
+	b.open(b.at.Path[:strings.LastIndex(b.at.Path, "/")] + "/plan") // to load it again changes nothing
+	require.Equal(t, http.StatusConflict, b.code)
+	b.press("Plan again", nil)
 	b.sees(`"a third"`, "1 change")
 	b.press("Restore Selected", nil)
 	require.Equal(t, "Restore complete", b.title(), b.text)
+}
+
+// What is agreed to in one tab is what that tab shows, whatever another has planned.
+func TestPeopleUseTwoTabs(t *testing.T) {
+	h := newPageHost(t, nil)
+	b := h.browse(t)
+	b.made()
+	id := tomo.Sample("servers", 0).Key
+	h.store["settings"]["theme"] = `"another"`
+	delete(h.store["servers"], id)
+	b.open("/settings/backup/")
+	b.press("Restore this backup", nil)
+	other := *b
+	b.press("Show what it would do", url.Values{"mode": {"selective"}, "only": {"settings"}, "strategy": {"merge"}})
+	other.press("Show what it would do", url.Values{"mode": {"selective"}, "only": {"servers"}, "strategy": {"merge"}})
+	before := h.now()
+	b.press("Restore Selected", nil)
+	require.Equal(t, http.StatusConflict, b.code)
+	b.sees("the plan is another one now: look at it again", "Servers")
+	require.Equal(t, before, h.now())
+
+	twice := other
+	other.press("Restore Selected", nil)
+	require.Equal(t, "Restore complete", other.title(), other.text)
+	require.Contains(t, h.store["servers"], id)
+	require.Equal(t, `"another"`, h.store["settings"]["theme"])
+	twice.press("Restore Selected", nil)
+	require.Equal(t, other.at, twice.at, "a second click leads to what the first has begun")
 }
 
 func TestPeopleSaveWhatIsIntact(t *testing.T) {

@@ -311,16 +311,17 @@ func TestARestoreMayBringOtherSettings(t *testing.T) {
 		h.do(200, "POST", at+"/plan", obj{"full": false, "only": []string{collection}})
 		return at
 	}
-	other := plan("servers")
-	require.Empty(t, h.began(plan("settings")+"/apply", obj{}).Error)
+	first, other := plan("settings"), plan("servers")
+	require.Empty(t, h.began(first+"/apply", h.agreed(first, obj{})).Error)
 	var s Settings
 	h.get("settings").into(t, &s)
 	require.Equal(t, 9, s.KeepLast)
 	require.Equal(t, 9, h.now().Retention.Last)
 
-	// A plan by what was in effect before is made anew.
-	require.Equal(t, "stale", h.do(409, "POST", other+"/apply", obj{}).code(t))
-	require.Empty(t, h.began(other+"/apply", obj{}).Error)
+	// A plan by what was in effect before is no good any more.
+	require.Equal(t, "stale", h.do(409, "POST", other+"/apply", h.agreed(other, obj{})).code(t))
+	h.do(200, "POST", other+"/plan", obj{"full": false, "only": []string{"servers"}})
+	require.Empty(t, h.began(other+"/apply", h.agreed(other, obj{})).Error)
 }
 
 // states runs a host in the time of the test, and returns what tells the overview.
