@@ -211,11 +211,11 @@ func (h *Handler) getJob(w http.ResponseWriter, r *http.Request) error {
 // How events are sent.
 const (
 	eventsPause = 200 * time.Millisecond // between changes of a job, which may be many
-	eventsBeat  = 15 * time.Second       // so that it shows when the connection is gone
+	eventsBeat  = 15 * time.Second       // so that it shows when the connection is gone, or the permission
 )
 
-// getEvents sends each job that changes, until the client goes or Run ends. It sends
-// one at once: the one that runs, or else the last.
+// getEvents sends each job that changes, until the client goes, may not see them any
+// more, or Run ends. It sends one at once: the one that runs, or else the last.
 func (h *Handler) getEvents(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.WriteHeader(http.StatusOK)
@@ -225,7 +225,7 @@ func (h *Handler) getEvents(w http.ResponseWriter, r *http.Request) error {
 	control := http.NewResponseController(w)
 	changed, stop := h.watch()
 	defer stop()
-	beat := time.NewTicker(eventsBeat)
+	beat := time.NewTicker(h.beat)
 	defer beat.Stop()
 	text := "retry: 3000\n\n"
 	for version := int64(0); ; {
@@ -257,6 +257,9 @@ func (h *Handler) getEvents(w http.ResponseWriter, r *http.Request) error {
 		case <-changed:
 			text = ""
 		case <-beat.C:
+			if h.opts.Authorize(r, View) != nil {
+				return nil
+			}
 			text = ":\n\n"
 		}
 	}

@@ -121,10 +121,13 @@ type Handler struct {
 	opts     Options
 	api      http.Handler
 	page     http.Handler
+	people   *pages // what page serves
 	guard    http.CrossOriginProtection
 	tries    tries
 	patience time.Duration // with a client that sends or reads nothing
 	moment   time.Duration // for which who starts a job waits for its end
+	beat     time.Duration // of events
+	opening  chan struct{} // has an element while a backup is being opened
 
 	mu        sync.Mutex
 	manager   *backup.Manager
@@ -150,6 +153,8 @@ func New(opts Options) (*Handler, error) {
 		opts:     opts,
 		patience: 30 * time.Second,
 		moment:   time.Second,
+		beat:     eventsBeat,
+		opening:  make(chan struct{}, 1),
 		watchers: make(map[chan struct{}]bool),
 		verified: make(map[string]time.Time),
 		restores: make(map[string]*restore),
@@ -159,7 +164,8 @@ func New(opts Options) (*Handler, error) {
 	}
 	h.opts.Authorize = func(r *http.Request, a Action) error { return opts.Authorize(asSent(r), a) }
 	h.api = h.routes()
-	h.page = h.pages()
+	h.people = h.pages()
+	h.page = h.people.handler()
 	return h, nil
 }
 

@@ -24,8 +24,15 @@ func ofSystem(err error) bool {
 }
 
 // open opens the backup of a restore, with identities if they are not nil and else
-// with those of the Manager. See outlive for what it returns.
+// with those of the Manager. One at a time is opened: for a key that is made of a
+// passphrase, a file may ask for much memory. See outlive for what it returns.
 func (h *Handler) open(ctx context.Context, r *restore, m *backup.Manager, identities []backup.Identity) (*backup.Snapshot, func(), error) {
+	select {
+	case h.opening <- struct{}{}:
+		defer func() { <-h.opening }()
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
 	return outlive(h, ctx, func(ctx context.Context) (*backup.Snapshot, error) {
 		switch {
 		case r.file != nil:

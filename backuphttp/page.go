@@ -61,8 +61,8 @@ type pages struct {
 	allow func(Action, http.Handler) http.Handler
 }
 
-func (h *Handler) pages() http.Handler {
-	return (&pages{service: h, opts: h.opts, title: h.title(), base: h.base, allow: h.allow}).handler()
+func (h *Handler) pages() *pages {
+	return &pages{service: h, opts: h.opts, title: h.title(), base: h.base, allow: h.allow}
 }
 
 // A route is a path of the page, and what somebody does who asks for it.
@@ -262,6 +262,7 @@ func (p *pages) show(w http.ResponseWriter, code int, page string, data any) err
 func (p *pages) showError(w http.ResponseWriter, r *http.Request, err error) {
 	f := p.frame(r, "That did not work")
 	code := p.wrong(f, err)
+	retryAfter(w, err)
 	_ = p.show(w, code, "error", f)
 }
 

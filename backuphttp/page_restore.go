@@ -124,6 +124,7 @@ func (p *pages) answerRestore(w http.ResponseWriter, r *http.Request, info resto
 	code := http.StatusOK
 	if wrong != nil {
 		code = p.wrong(page.frame, wrong)
+		retryAfter(w, wrong)
 	}
 	return p.show(w, code, "restore", page)
 }
