@@ -140,8 +140,8 @@ type Handler struct {
 	tasks     []*task   // the last ones, newest last
 	version   int64     // of tasks
 	watchers  map[chan struct{}]bool
-	verified  map[string]time.Time // names of backups
-	failures  []failure            // of scheduled backups
+	verdicts  map[string]verdict // by name of backup
+	failures  []failure          // of scheduled backups
 	restores  map[string]*restore
 	spooled   int64 // bytes in temporary files
 }
@@ -156,7 +156,7 @@ func New(opts Options) (*Handler, error) {
 		beat:     eventsBeat,
 		opening:  make(chan struct{}, 1),
 		watchers: make(map[chan struct{}]bool),
-		verified: make(map[string]time.Time),
+		verdicts: make(map[string]verdict),
 		restores: make(map[string]*restore),
 	}
 	if err := h.init(); err != nil {

@@ -314,6 +314,7 @@ func (r reply) restored(t testing.TB) (info restoreJSON) {
 
 type restoreJSON struct {
 	ID, Name, State, Problem string
+	Older                    string
 	Uploaded, Undo, Salvage  bool
 	Manifest                 *backup.Manifest
 	Verified                 *backup.Report

@@ -226,6 +226,28 @@ func TestADamagedCopyIsFoundByVerification(t *testing.T) {
 	h.do(404, "POST", "backups/notes.txt/verify", nil)
 }
 
+// What looking into a backup shows is known from then on.
+func TestADamagedBackupIsNotOfferedAgain(t *testing.T) {
+	h := newHost(t, nil)
+	oldest, good, name := h.made(), h.made(), h.made()
+	require.Equal(t, name, h.seen().Good)
+	h.alter(name, func(text string) string { return strings.Replace(text, "nas", "nos", 1) })
+	info := h.do(201, "POST", "restores", obj{"backup": name}).restored(t)
+	require.Equal(t, "damaged", info.State)
+	require.Equal(t, good, info.Older)
+	o := h.seen()
+	require.True(t, o.Backups[0].Damaged)
+	require.Equal(t, good, o.Good)
+	require.Nil(t, o.Backups[1].Verified)
+	require.Equal(t, "ok", h.do(201, "POST", "restores", obj{"backup": good}).restored(t).State)
+	require.NotNil(t, h.seen().Backups[1].Verified)
+	h.do(204, "DELETE", "backups/"+oldest, nil)
+	require.Equal(t, "confirm", h.do(422, "DELETE", "backups/"+good, nil).code(t), "a damaged one does not stand for it")
+	h.alter(name, func(text string) string { return strings.Replace(text, "nos", "nas", 1) })
+	require.Equal(t, "ok", h.do(201, "POST", "restores", obj{"backup": name}).restored(t).State)
+	require.Equal(t, name, h.seen().Good, "it was mended")
+}
+
 func TestALossIsAccepted(t *testing.T) {
 	h := newHost(t, nil)
 	_, err := h.manager.Create(t.Context(), backup.BackupOptions{CreatedAt: time.Now().Add(-time.Hour)})

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -233,7 +234,7 @@ func TestPeopleMakeBackups(t *testing.T) {
 	b.press("Verify", nil)
 	require.Equal(t, "Backup verified", b.title())
 	b.follow("Back to Backup & Restore")
-	b.sees("Verified", "and was verified")
+	b.sees("Verified", ", verified ")
 
 	b.follow("Delete")
 	b.sees("This is the only good backup")
@@ -275,7 +276,7 @@ func TestPeopleRestoreAndUndo(t *testing.T) {
 	delete(h.store["applications"], tomo.Sample("applications", 1).Key)
 	edited := h.now()
 
-	// The newest good backup is one click away; selectively.
+	// The newest backup is one click away; selectively.
 	b.open("/settings/backup/")
 	b.press("Restore this backup", nil)
 	b.sees("It was read to its end, and can be restored", "Servers 3 records")
@@ -361,6 +362,27 @@ func TestPeopleUseTwoTabs(t *testing.T) {
 	require.Equal(t, `"another"`, h.store["settings"]["theme"])
 	twice.press("Restore Selected", nil)
 	require.Equal(t, other.at, twice.at, "a second click leads to what the first has begun")
+}
+
+func TestPeopleGoOnToAnOlderBackup(t *testing.T) {
+	h := newPageHost(t, nil)
+	b := h.browse(t)
+	b.made()
+	b.made()
+	b.open("/settings/backup/")
+	b.sees("The newest backup is of", ", not verified yet")
+	dir := string(h.manager.Locations[0].(backup.Dir))
+	i := slices.IndexFunc(named(b.all, "input"), func(e *element) bool { return e.attrs["name"] == "name" })
+	name := dir + "/" + named(b.all, "input")[i].attrs["value"]
+	require.NoError(t, os.WriteFile(name, []byte(readFile(t, name)[:500]), 0o600))
+	b.press("Restore this backup", nil)
+	b.sees("Damaged")
+	b.press("Look into the older backup", nil)
+	b.sees("It was read to its end, and can be restored")
+	b.open("/settings/backup/")
+	b.sees("The newest backup that is not known to be damaged is of", ", verified ")
+	b.press("Restore this backup", nil)
+	b.sees("It was read to its end, and can be restored")
 }
 
 func TestPeopleSaveWhatIsIntact(t *testing.T) {

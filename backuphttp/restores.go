@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"path"
 	"strings"
@@ -349,6 +350,9 @@ func fileName(name string) string {
 func (h *Handler) lookUndo(ctx context.Context) (restoreInfo, error) {
 	r := &restore{info: restoreInfo{Undo: true, State: "ok"}}
 	info, err := h.begin(ctx, r, func(ctx context.Context) (restoreInfo, error) { return h.replan(ctx, r, planInput{Full: true}) })
+	if errors.Is(err, fs.ErrNotExist) {
+		err = notFound("there is nothing to undo: no restore has changed anything here, or the backup from before it is gone")
+	}
 	if !needsKey(err) {
 		return info, err
 	}

@@ -130,7 +130,7 @@ func TestThereIsNothingToUndoBeforeARestore(t *testing.T) {
 	h := newHost(t, nil)
 	h.made()
 	require.Empty(t, h.seen().Undo)
-	h.do(404, "POST", "restores", obj{"undo": true})
+	require.Contains(t, h.do(404, "POST", "restores", obj{"undo": true}).text, "there is nothing to undo")
 }
 
 func TestAPartIsRestoredWithAStrategy(t *testing.T) {

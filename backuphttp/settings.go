@@ -295,7 +295,7 @@ func (h *Handler) change(ctx context.Context, s Settings, keep bool) error {
 		h.since = time.Now()
 	}
 	if !slices.Equal(old.Locations, s.Locations) {
-		clear(h.verified)
+		clear(h.verdicts)
 	}
 	return nil
 }
