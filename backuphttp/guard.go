@@ -28,7 +28,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer h.recovered(out, below)
 	if r.Body != nil && r.Body != http.NoBody {
 		body := h.patientBody(out, r.Body)
-		defer body.forget()
+		defer body.end()
 		below.Body = http.MaxBytesReader(w, body, h.mostBytes(r))
 	}
 	if isAPI(below) {
@@ -196,7 +196,7 @@ type patientBody struct {
 	forget   func() bool
 
 	mu   sync.Mutex
-	over bool
+	over bool // the deadline stays as it is
 }
 
 const enoughBytes = 4 << 10
@@ -211,6 +211,9 @@ func (h *Handler) patientBody(w *patientWriter, body io.ReadCloser) *patientBody
 		b.forget = context.AfterFunc(h.running.ctx, func() {
 			b.mu.Lock()
 			defer b.mu.Unlock()
+			if b.over {
+				return
+			}
 			b.over = true
 			b.control.SetReadDeadline(time.Now())
 		})
@@ -218,11 +221,20 @@ func (h *Handler) patientBody(w *patientWriter, body io.ReadCloser) *patientBody
 	return b
 }
 
+// end leaves the deadline to the server, whose connection may be at the next request
+// soon.
+func (b *patientBody) end() {
+	b.forget()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.over = true
+}
+
 func (b *patientBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	switch b.some += n; {
 	case err == io.EOF: // here the server takes the deadline off
-		b.forget()
+		b.end()
 	case err != nil:
 		err = &refusal{status: http.StatusBadRequest, code: "cut_off", text: "what was sent ends too early, or came too slowly"}
 	case b.some >= enoughBytes:
