@@ -493,7 +493,7 @@ func readSettings(r *http.Request) (s Settings, err error) {
 func (h *Handler) putSettings(w http.ResponseWriter, r *http.Request) error {
 	s, err := readSettings(r)
 	if err == nil {
-		err = h.save(r.Context(), s)
+		err = h.save(r.Context(), s, r.URL.Query().Get("force") == "1")
 	}
 	if err != nil {
 		return err

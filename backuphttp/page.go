@@ -47,7 +47,7 @@ type service interface {
 	salvaged(ctx context.Context, id string) (io.ReadCloser, error)
 	discard(id string) error
 	settings(ctx context.Context) (Settings, error)
-	save(ctx context.Context, s Settings) error
+	save(ctx context.Context, s Settings, force bool) error
 	probe(ctx context.Context, s Settings) ([]backup.Copy, error)
 	log(what string, err error)
 }

@@ -121,7 +121,9 @@ func (f *fake) salvaged(_ context.Context, id string) (io.ReadCloser, error) {
 }
 func (f *fake) discard(id string) error                    { return f.called("discard", id) }
 func (f *fake) settings(context.Context) (Settings, error) { return f.o.Automated.Settings, nil }
-func (f *fake) save(_ context.Context, s Settings) error   { return f.called("save", s) }
+func (f *fake) save(_ context.Context, s Settings, force bool) error {
+	return f.called("save", s, force)
+}
 func (f *fake) probe(_ context.Context, s Settings) ([]backup.Copy, error) {
 	return f.tested, f.called("probe", s)
 }

@@ -461,7 +461,17 @@ func TestPeopleAutomateBackups(t *testing.T) {
 	b.sees("Works")
 	require.Equal(t, Settings{}, *h.saved, "neither changes anything")
 
-	b.press("Save", url.Values{"location": {second}})
+	broken := t.TempDir() + "/file"
+	require.NoError(t, os.WriteFile(broken, nil, 0o600))
+	b.press("Save", url.Values{"location": {second, broken}})
+	require.Equal(t, 422, b.code)
+	b.sees("nothing was saved, because not all locations work", broken, "Save all the same")
+	require.Equal(t, Settings{}, *h.saved)
+	b.press("Save", url.Values{"location": {second, broken}, "force": {"1"}, "enabled": nil})
+	b.sees("The settings are saved and in effect.")
+	b.open("/settings/backup/settings")
+
+	b.press("Save", url.Values{"location": {second}, "enabled": {"1"}})
 	b.sees("The settings are saved and in effect.", "every Friday at 23:59 (Europe/Berlin)", "The last 7", second)
 	require.Equal(t, Settings{Enabled: true, Schedule: "weekly", Weekday: "friday", Time: "23:59", Zone: "Europe/Berlin", KeepLast: 7, Locations: []string{second}}, *h.saved)
 

@@ -315,7 +315,7 @@ func TestFormsDoWhatTheySay(t *testing.T) {
 		{"restore/planned/apply", url.Values{"plan": {"first"}, "confirm": {"tomo"}}, "apply planned first tomo", "jobs/running"},
 		{"prune", nil, "prune", "jobs/running"},
 		{"settings", url.Values{"do": {"save"}, "enabled": {"1"}, "schedule": {"weekly"}, "weekday": {"sunday"}, "time": {"02:30"}, "zone": {"Europe/Berlin"}, "keep_last": {"7"}, "keep_days": {""}, "location": {" /a ", "", "/b"}},
-			fmt.Sprintf("save %+v", Settings{Enabled: true, Schedule: "weekly", Weekday: "sunday", Time: "02:30", Zone: "Europe/Berlin", KeepLast: 7, Locations: []string{"/a", "/b"}}), "?done=saved"},
+			fmt.Sprintf("save %+v false", Settings{Enabled: true, Schedule: "weekly", Weekday: "sunday", Time: "02:30", Zone: "Europe/Berlin", KeepLast: 7, Locations: []string{"/a", "/b"}}), "?done=saved"},
 	} {
 		f.calls = nil
 		w := post(h, c.path, c.form)

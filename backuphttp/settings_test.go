@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -207,6 +208,23 @@ func TestWhatIsAppliedIsWhatIsSet(t *testing.T) {
 	require.Error(t, form(func(s *Settings) { s.KeepLast = -1 }).Apply(&backup.Manager{}))
 }
 
+func TestALocationThatDoesNotWorkIsSavedOnPurposeOnly(t *testing.T) {
+	k, change := withSettings(form(nil), nil)
+	h := newHost(t, change)
+	file := t.TempDir() + "/file"
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	bad := form(func(s *Settings) { s.Locations = []string{file} })
+	got := h.do(422, "PUT", "settings", bad)
+	require.Equal(t, "location", got.code(t))
+	require.Contains(t, got.text, file)
+	require.Zero(t, k.saved)
+	h.do(200, "PUT", "settings?force=1", bad)
+	require.Equal(t, 1, k.saved)
+	bad.KeepLast++
+	h.do(200, "PUT", "settings", bad)
+	require.Equal(t, 2, k.saved, "they are the locations of before")
+}
+
 func TestLocationsAreTriedBeforeTheyAreSaved(t *testing.T) {
 	k, change := withSettings(Settings{}, nil)
 	h := newHost(t, change)
@@ -286,7 +304,7 @@ func TestABackupThatBeginsWhileSettingsAreTriedIsNotStopped(t *testing.T) {
 		k.mu.Lock()
 		k.slow = time.Hour
 		k.mu.Unlock()
-		require.ErrorIs(t, h.save(t.Context(), form(func(s *Settings) { s.KeepLast = 5 })), backup.ErrBusy)
+		require.ErrorIs(t, h.save(t.Context(), form(func(s *Settings) { s.KeepLast = 5 }), false), backup.ErrBusy)
 		require.Zero(t, k.saved)
 		time.Sleep(time.Hour)
 		require.Empty(t, seen().Automated.LastRun.Error)
