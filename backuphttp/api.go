@@ -211,11 +211,11 @@ func (h *Handler) getJob(w http.ResponseWriter, r *http.Request) error {
 // How events are sent.
 const (
 	eventsPause = 200 * time.Millisecond // between changes of a job, which may be many
-	eventsBeat  = 15 * time.Second       // so that it shows when the connection is gone
+	eventsBeat  = 15 * time.Second       // so that it shows when the connection is gone, or the permission
 )
 
-// getEvents sends each job that changes, until the client goes or Run ends. It sends
-// one at once: the one that runs, or else the last.
+// getEvents sends each job that changes, until the client goes, may not see them any
+// more, or Run ends. It sends one at once: the one that runs, or else the last.
 func (h *Handler) getEvents(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.WriteHeader(http.StatusOK)
@@ -225,7 +225,7 @@ func (h *Handler) getEvents(w http.ResponseWriter, r *http.Request) error {
 	control := http.NewResponseController(w)
 	changed, stop := h.watch()
 	defer stop()
-	beat := time.NewTicker(eventsBeat)
+	beat := time.NewTicker(h.beat)
 	defer beat.Stop()
 	text := "retry: 3000\n\n"
 	for version := int64(0); ; {
@@ -257,6 +257,9 @@ func (h *Handler) getEvents(w http.ResponseWriter, r *http.Request) error {
 		case <-changed:
 			text = ""
 		case <-beat.C:
+			if h.opts.Authorize(r, View) != nil {
+				return nil
+			}
 			text = ":\n\n"
 		}
 	}
@@ -421,7 +424,11 @@ func (h *Handler) getChanges(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	changes, more, err := h.changes(r.Context(), r.PathValue("id"), from, most)
+	plan := r.URL.Query().Get("plan")
+	if plan == "" {
+		return &refusal{status: http.StatusBadRequest, code: "bad_query", text: "plan: want the id of the plan that was looked at"}
+	}
+	changes, more, err := h.changes(r.Context(), r.PathValue("id"), plan, from, most)
 	return found(w, map[string]any{"changes": changes, "more": more}, err)
 }
 
@@ -440,12 +447,13 @@ func number(r *http.Request, name string, otherwise, least, most int) (int, erro
 
 func (h *Handler) postApply(w http.ResponseWriter, r *http.Request) error {
 	var in struct {
+		Plan    string `json:"plan"`
 		Confirm string `json:"confirm"`
 	}
-	if err := readJSON(r, &in); err != nil {
+	if err := readJSON(r, &in, "plan"); err != nil {
 		return err
 	}
-	j, err := h.apply(r.Context(), r.PathValue("id"), in.Confirm)
+	j, err := h.apply(r.Context(), r.PathValue("id"), in.Plan, in.Confirm)
 	return h.started(w, r, j, err)
 }
 
@@ -485,7 +493,7 @@ func readSettings(r *http.Request) (s Settings, err error) {
 func (h *Handler) putSettings(w http.ResponseWriter, r *http.Request) error {
 	s, err := readSettings(r)
 	if err == nil {
-		err = h.save(r.Context(), s)
+		err = h.save(r.Context(), s, r.URL.Query().Get("force") == "1")
 	}
 	if err != nil {
 		return err

@@ -121,10 +121,13 @@ type Handler struct {
 	opts     Options
 	api      http.Handler
 	page     http.Handler
+	people   *pages // what page serves
 	guard    http.CrossOriginProtection
 	tries    tries
 	patience time.Duration // with a client that sends or reads nothing
 	moment   time.Duration // for which who starts a job waits for its end
+	beat     time.Duration // of events
+	opening  chan struct{} // has an element while a backup is being opened
 
 	mu        sync.Mutex
 	manager   *backup.Manager
@@ -137,8 +140,8 @@ type Handler struct {
 	tasks     []*task   // the last ones, newest last
 	version   int64     // of tasks
 	watchers  map[chan struct{}]bool
-	verified  map[string]time.Time // names of backups
-	failures  []failure            // of scheduled backups
+	verdicts  map[string]verdict // by name of backup
+	failures  []failure          // of scheduled backups
 	restores  map[string]*restore
 	spooled   int64 // bytes in temporary files
 }
@@ -150,8 +153,10 @@ func New(opts Options) (*Handler, error) {
 		opts:     opts,
 		patience: 30 * time.Second,
 		moment:   time.Second,
+		beat:     eventsBeat,
+		opening:  make(chan struct{}, 1),
 		watchers: make(map[chan struct{}]bool),
-		verified: make(map[string]time.Time),
+		verdicts: make(map[string]verdict),
 		restores: make(map[string]*restore),
 	}
 	if err := h.init(); err != nil {
@@ -159,7 +164,8 @@ func New(opts Options) (*Handler, error) {
 	}
 	h.opts.Authorize = func(r *http.Request, a Action) error { return opts.Authorize(asSent(r), a) }
 	h.api = h.routes()
-	h.page = h.pages()
+	h.people = h.pages()
+	h.page = h.people.handler()
 	return h, nil
 }
 

@@ -61,12 +61,12 @@ func (h *Handler) allow(a Action, next http.Handler) http.Handler {
 				http.Redirect(w, r, h.opts.Login, http.StatusSeeOther)
 				return
 			}
-			h.refuse(w, r, &refusal{status: http.StatusUnauthorized, code: "login", text: "nobody is logged in"})
+			h.deny(w, r, &refusal{status: http.StatusUnauthorized, code: "login", text: "nobody is logged in"})
 		case err != nil:
-			h.refuse(w, r, &refusal{status: http.StatusForbidden, code: "forbidden", text: "you may not do that"})
+			h.deny(w, r, &refusal{status: http.StatusForbidden, code: "forbidden", text: "you may not do that"})
 		default:
 			if err := h.guard.Check(asSent(r)); err != nil {
-				h.refuse(w, r, &refusal{status: http.StatusForbidden, code: "cross_origin", text: "this was sent by a page of another site"})
+				h.deny(w, r, &refusal{status: http.StatusForbidden, code: "cross_origin", text: "this was sent by a page of another site"})
 				return
 			}
 			next.ServeHTTP(w, r)
@@ -74,12 +74,26 @@ func (h *Handler) allow(a Action, next http.Handler) http.Handler {
 	})
 }
 
-// refuse answers with an error, to a program in JSON and else as text.
-func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	status, code := classify(err)
+// deny answers who may not do something: a person gets a page, with a way back.
+func (h *Handler) deny(w http.ResponseWriter, r *http.Request, err error) {
+	if isAPI(r) {
+		h.refuse(w, r, err)
+		return
+	}
+	h.people.showError(w, r, err)
+}
+
+// retryAfter says when to try again, where that is known.
+func retryAfter(w http.ResponseWriter, err error) {
 	if refusal, ok := errors.AsType[*refusal](err); ok && refusal.again > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(refusal.again))
 	}
+}
+
+// refuse answers with an error, to a program in JSON and else as text.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	status, code := classify(err)
+	retryAfter(w, err)
 	if isAPI(r) {
 		answer(w, status, struct {
 			Error string `json:"error"`

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -84,6 +85,67 @@ func TestThePageShowsTheWayToTheLogin(t *testing.T) {
 	require.Equal(t, 401, get("api/overview").StatusCode)
 	h.forbid(View, errors.New("no"))
 	require.Equal(t, 403, get("").StatusCode)
+}
+
+func TestWhoMayNotIsToldOnAPageWithAWayBack(t *testing.T) {
+	h := newHost(t, func(h *host, m *backup.Manager, o *Options) { o.Home = "/home" })
+	shown := func(path string, status int) string {
+		resp, err := http.Get(h.url + path)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		require.Equal(t, status, resp.StatusCode)
+		require.Equal(t, "text/html; charset=utf-8", resp.Header.Get("Content-Type"))
+		text, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return string(text)
+	}
+	h.forbid(Restore, errors.New("no, because of this"))
+	page := shown("restore", 403)
+	require.Contains(t, page, "you may not do that")
+	require.Contains(t, page, `<a class="button" href="/settings/backup/">`)
+	require.NotContains(t, page, "because of this")
+	h.forbid(View, errors.New("no"))
+	page = shown("", 403)
+	require.Contains(t, page, `<a class="button" href="/home">`)
+	require.NotContains(t, page, `href="/settings/backup/"`, "it leads to nothing")
+	h.forbid(View, ErrLogin)
+	require.Contains(t, shown("", 401), "nobody is logged in")
+}
+
+func TestEventsEndWithThePermission(t *testing.T) {
+	h := newHost(t, nil)
+	h.beat = time.Millisecond
+	resp, err := http.DefaultClient.Do(h.request("GET", "events", nil))
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	in := bufio.NewReader(resp.Body)
+	_, err = in.ReadString('\n')
+	require.NoError(t, err)
+	h.forbid(View, ErrLogin)
+	_, err = io.Copy(io.Discard, in)
+	require.NoError(t, err, "it ends")
+}
+
+func TestOneBackupIsOpenedAtATime(t *testing.T) {
+	h := newHost(t, nil)
+	name := h.made()
+	h.opening <- struct{}{} // somebody's key takes long
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() {
+		_, err := h.look(ctx, name)
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		require.Fail(t, "it has not waited", "%v", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	cancel()
+	require.ErrorIs(t, <-ended, context.Canceled)
+	<-h.opening
+	_, err := h.look(t.Context(), name)
+	require.NoError(t, err)
 }
 
 func TestAuthorizeSeesTheRequestAsItWasSent(t *testing.T) {
@@ -162,7 +224,7 @@ func TestNamesThatAreNoBackupsAreNotFound(t *testing.T) {
 			require.Equal(t, 404, got.StatusCode, path)
 			require.Less(t, len(got.text), 1000)
 		}
-		for _, path := range []string{"backups/" + bad + "/verify", "backups/" + bad + "/accept", "restores/" + bad + "/apply"} {
+		for _, path := range []string{"backups/" + bad + "/verify", "backups/" + bad + "/accept", "restores/" + bad + "/salvage"} {
 			r := h.request("POST", path, strings.NewReader("{}"))
 			r.Header.Set("Content-Type", "application/json")
 			require.Equal(t, 404, h.send(r).StatusCode, path)
@@ -243,6 +305,12 @@ func TestKeysAreTriedSlowly(t *testing.T) {
 	got := h.do(429, "POST", at, obj{"key": h.key.text})
 	require.Equal(t, "too_many_keys", got.code(t))
 	require.Equal(t, "10", got.Header.Get("Retry-After"))
+
+	resp, err := http.PostForm(h.url+"restore/"+id+"/unlock", url.Values{"passphrase": {"not this one"}})
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	require.Equal(t, 429, resp.StatusCode)
+	require.NotEmpty(t, resp.Header.Get("Retry-After"), "on the page too")
 }
 
 func TestAWrongKeyIsForgivenAfterAWhile(t *testing.T) {

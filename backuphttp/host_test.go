@@ -314,6 +314,7 @@ func (r reply) restored(t testing.TB) (info restoreJSON) {
 
 type restoreJSON struct {
 	ID, Name, State, Problem string
+	Older                    string
 	Uploaded, Undo, Salvage  bool
 	Manifest                 *backup.Manifest
 	Verified                 *backup.Report
@@ -328,6 +329,22 @@ func (h *host) began(path string, in any) job {
 	var j job
 	h.do(http.StatusAccepted, "POST", path, in).into(h, &jsonJob{&j})
 	return h.wait(j.ID)
+}
+
+// agreed is what somebody sends who has looked at the plan that there is.
+func (h *host) agreed(at string, in obj) obj {
+	h.Helper()
+	in["plan"] = "none"
+	if plan := h.get(at).restored(h).Plan; plan != nil {
+		in["plan"] = plan.ID
+	}
+	return in
+}
+
+// changesOf is the path of the changes of the plan that there is.
+func (h *host) changesOf(at string) string {
+	h.Helper()
+	return at + "/changes?plan=" + h.agreed(at, obj{})["plan"].(string)
 }
 
 // wait waits for the end of a job.

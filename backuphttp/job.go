@@ -390,7 +390,7 @@ func (h *Handler) job(id string) (job, error) {
 			return t.job, nil
 		}
 	}
-	return job{}, notFound("there is no such job any more: only the last %d are remembered", mostTasks)
+	return job{}, notFound("there is no such job any more: only the last %d are remembered, and as long as the server runs", mostTasks)
 }
 
 // jobs returns those that are remembered, newest first.
@@ -430,6 +430,16 @@ func (h *Handler) active() *task {
 		return h.current
 	}
 	return h.scheduled
+}
+
+// atWork returns the ID of the job that runs, empty if there is none.
+func (h *Handler) atWork() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if t := h.active(); t != nil {
+		return t.ID
+	}
+	return ""
 }
 
 // watch returns a channel that is sent to when a job has changed, or Run has ended.
@@ -472,8 +482,8 @@ func (h *Handler) verify(ctx context.Context, name string) (job, error) {
 		found, err := m.Verify(ctx, name)
 		h.update(t, func(j *job) {
 			j.Verified = found
-			if delete(h.verified, name); err == nil {
-				h.verified[name] = time.Now()
+			if delete(h.verdicts, name); err == nil {
+				h.verdicts[name] = verdict{at: time.Now()}
 			}
 		})
 		return err
@@ -509,7 +519,7 @@ func (h *Handler) delete(ctx context.Context, name, confirm string) error {
 		if err != nil && backups == nil {
 			return err
 		}
-		if onlyGood(backups) == name && confirm != m.App.Name {
+		if onlyGood(h.judged(backups)) == name && confirm != m.App.Name {
 			return invalid("confirm", "%s is the only good backup: to delete it all the same, type %s", name, m.App.Name)
 		}
 		if err := m.Delete(ctx, name); err != nil {
@@ -517,7 +527,7 @@ func (h *Handler) delete(ctx context.Context, name, confirm string) error {
 		}
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		delete(h.verified, name)
+		delete(h.verdicts, name)
 		return nil
 	})
 }

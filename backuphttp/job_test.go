@@ -183,10 +183,10 @@ func TestARestoreIsCompletedWhenTheBrowserIsGone(t *testing.T) {
 	want := h.store.Clone()
 	h.store["settings"] = map[string]string{}
 	id := h.do(201, "POST", "restores", obj{"backup": name}).restored(t).ID
-	h.do(200, "POST", "restores/"+id+"/plan", obj{"full": true})
+	plan := h.do(200, "POST", "restores/"+id+"/plan", obj{"full": true}).restored(t).Plan
 
 	ctx, cancel := context.WithCancel(t.Context())
-	r := h.request("POST", "restores/"+id+"/apply", strings.NewReader(`{"confirm":"homelab"}`)).WithContext(ctx)
+	r := h.request("POST", "restores/"+id+"/apply", strings.NewReader(`{"plan":"`+plan.ID+`","confirm":"homelab"}`)).WithContext(ctx)
 	r.Header.Set("Content-Type", "application/json")
 	gone := make(chan error)
 	go func() {
@@ -199,6 +199,9 @@ func TestARestoreIsCompletedWhenTheBrowserIsGone(t *testing.T) {
 	require.Equal(t, "busy", h.do(409, "POST", "restores/"+id+"/plan", obj{"full": true}).code(t))
 	require.Equal(t, "busy", h.do(409, "DELETE", "restores/"+id, nil).code(t))
 	job := h.seen().Job
+	var again jsonJobValue
+	h.do(202, "POST", "restores/"+id+"/apply", obj{"plan": plan.ID, "confirm": "homelab"}).into(t, &again)
+	require.Equal(t, job.ID, again.ID, "a second click leads to what the first has begun")
 	g.open()
 	require.Empty(t, h.wait(job.ID).Error)
 	require.Equal(t, want, h.store.Clone())
@@ -221,6 +224,28 @@ func TestADamagedCopyIsFoundByVerification(t *testing.T) {
 	require.Equal(t, "confirm", h.do(422, "DELETE", "backups/"+good, nil).code(t))
 	h.do(204, "DELETE", "backups/"+name, nil)
 	h.do(404, "POST", "backups/notes.txt/verify", nil)
+}
+
+// What looking into a backup shows is known from then on.
+func TestADamagedBackupIsNotOfferedAgain(t *testing.T) {
+	h := newHost(t, nil)
+	oldest, good, name := h.made(), h.made(), h.made()
+	require.Equal(t, name, h.seen().Good)
+	h.alter(name, func(text string) string { return strings.Replace(text, "nas", "nos", 1) })
+	info := h.do(201, "POST", "restores", obj{"backup": name}).restored(t)
+	require.Equal(t, "damaged", info.State)
+	require.Equal(t, good, info.Older)
+	o := h.seen()
+	require.True(t, o.Backups[0].Damaged)
+	require.Equal(t, good, o.Good)
+	require.Nil(t, o.Backups[1].Verified)
+	require.Equal(t, "ok", h.do(201, "POST", "restores", obj{"backup": good}).restored(t).State)
+	require.NotNil(t, h.seen().Backups[1].Verified)
+	h.do(204, "DELETE", "backups/"+oldest, nil)
+	require.Equal(t, "confirm", h.do(422, "DELETE", "backups/"+good, nil).code(t), "a damaged one does not stand for it")
+	h.alter(name, func(text string) string { return strings.Replace(text, "nos", "nas", 1) })
+	require.Equal(t, "ok", h.do(201, "POST", "restores", obj{"backup": name}).restored(t).State)
+	require.Equal(t, name, h.seen().Good, "it was mended")
 }
 
 func TestALossIsAccepted(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
+	"time"
 
 	"github.com/tomo-project/backup"
 )
@@ -24,8 +26,15 @@ func ofSystem(err error) bool {
 }
 
 // open opens the backup of a restore, with identities if they are not nil and else
-// with those of the Manager. See outlive for what it returns.
+// with those of the Manager. One at a time is opened: for a key that is made of a
+// passphrase, a file may ask for much memory. See outlive for what it returns.
 func (h *Handler) open(ctx context.Context, r *restore, m *backup.Manager, identities []backup.Identity) (*backup.Snapshot, func(), error) {
+	select {
+	case h.opening <- struct{}{}:
+		defer func() { <-h.opening }()
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
 	return outlive(h, ctx, func(ctx context.Context) (*backup.Snapshot, error) {
 		switch {
 		case r.file != nil:
@@ -116,9 +125,30 @@ func (h *Handler) describe(ctx context.Context, r *restore, m *backup.Manager, s
 		// It may be the beginning that is damaged.
 		info.Salvage = errors.Is(err, backup.ErrFormat) && !errors.Is(err, backup.ErrTooNew)
 	}
+	if r.file == nil {
+		h.concludes(ctx, m, &info)
+	}
 	r.drop()
 	r.snapshot, r.problem, r.end = s, err, end
 	return h.setInfo(r, info), nil
+}
+
+// concludes remembers what looking into a stored backup has shown, and says which to
+// look into instead of a damaged one.
+func (h *Handler) concludes(ctx context.Context, m *backup.Manager, info *restoreInfo) {
+	if info.State == "ok" {
+		h.judge(info.Name, verdict{at: time.Now()})
+	}
+	if !info.Salvage {
+		return
+	}
+	backups, _ := m.List(ctx)
+	i := slices.IndexFunc(backups, func(b backup.Backup) bool { return b.Name == info.Name })
+	if i < 0 {
+		return
+	}
+	h.judge(info.Name, verdict{at: time.Now(), damaged: true, copies: len(backups[i].Copies)})
+	info.Older = newestGood(h.judged(backups[i+1:]), time.Now())
 }
 
 // check reads all of a snapshot. problem is what has to be allowed before it can be

@@ -36,7 +36,7 @@ type collectionInfo struct {
 
 type backupInfo struct {
 	backup.Backup
-	Verified  *time.Time `json:"verified,omitempty"`   // by this process, and whole
+	Verified  *time.Time `json:"verified,omitempty"`   // read by this process, and whole
 	NeedsKey  bool       `json:"needs_key,omitempty"`  // the Manager's own Identities are not enough, or nothing is known
 	CanDelete bool       `json:"can_delete,omitempty"` // false: it is the only good one, and takes a second word
 }
@@ -89,6 +89,7 @@ type restoreInfo struct {
 	State       string           `json:"state"`                 // "ok", "locked" (takes a key), "damaged", "refused" (foreign, too new, not a backup)
 	Problem     string           `json:"problem,omitempty"`     // if it is ok: what has to be allowed in the plan
 	Salvage     bool             `json:"salvage,omitempty"`     // it may be worth while
+	Older       string           `json:"older,omitempty"`       // if a stored one is damaged: the next older one that nothing is known against
 	Keys        []string         `json:"keys,omitempty"`        // names of the keys that open it
 	Collections []collectionInfo `json:"collections,omitempty"` // in it, with Records of the Manifest
 	Plan        *planInfo        `json:"plan,omitempty"`
@@ -108,8 +109,10 @@ type planInput struct {
 
 // A planInfo is what a restore would do.
 type planInfo struct {
+	ID      string        `json:"id"` // of this plan: what is applied is what was shown
 	Input   planInput     `json:"input"`
 	Report  backup.Report `json:"report"`
 	Confirm string        `json:"confirm,omitempty"` // the word to type: the name of the app, where records are deleted or all is replaced
 	Changes int64         `json:"changes"`           // records that are added, updated or deleted
+	Stale   bool          `json:"stale,omitempty"`   // it is known not to fit any more: only a new one helps
 }

@@ -16,6 +16,7 @@ func (h *Handler) overview(ctx context.Context) (overview, error) {
 	if backups == nil && err != nil {
 		return overview{}, err
 	}
+	backups = h.judged(backups)
 	now := time.Now()
 	o := overview{
 		App:         m.App.Name,
@@ -54,8 +55,8 @@ func (h *Handler) remember(o *overview, m *backup.Manager, backups []backup.Back
 	defer h.mu.Unlock()
 	for _, b := range backups {
 		info := backupInfo{Backup: b, NeedsKey: !opens(m.Identities, b), CanDelete: b.Name != only}
-		if at, ok := h.verified[b.Name]; ok && !b.Damaged {
-			info.Verified = &at
+		if v, ok := h.verdicts[b.Name]; ok && !b.Damaged {
+			info.Verified = &v.at
 		}
 		o.Backups = append(o.Backups, info)
 	}
@@ -75,6 +76,37 @@ func (h *Handler) remember(o *overview, m *backup.Manager, backups []backup.Back
 		o.Automated.LastRun = &j
 	}
 	past.failures, past.since, past.busy = slices.Clone(h.failures), h.since, h.scheduled != nil
+}
+
+// A verdict is what reading a backup has shown, in this process.
+type verdict struct {
+	at      time.Time
+	damaged bool
+	copies  int // that there were of a damaged one: with another it may be whole
+}
+
+// judge remembers what reading a stored backup has shown.
+func (h *Handler) judge(name string, v verdict) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.verdicts[name] = v
+}
+
+// judged returns backups with those Damaged that were found to be.
+func (h *Handler) judged(backups []backup.Backup) []backup.Backup {
+	backups = slices.Clone(backups)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i, b := range backups {
+		switch v := h.verdicts[b.Name]; {
+		case !v.damaged:
+		case v.copies == len(b.Copies):
+			backups[i].Damaged = true
+		default:
+			delete(h.verdicts, b.Name)
+		}
+	}
+	return backups
 }
 
 // reasons takes the error of List apart: one for each location.
@@ -110,7 +142,7 @@ func undoes(backups []backup.Backup) string {
 }
 
 // newestGood returns the name of the backup to recover from: the newest that nothing
-// is known against, and that was made to keep what there is.
+// is known against, and that was made to keep what there is. It need not be verified.
 func newestGood(backups []backup.Backup, now time.Time) string {
 	for _, b := range backups {
 		salvaged := b.Manifest != nil && b.Manifest.Salvaged != nil

@@ -34,19 +34,20 @@ type service interface {
 	prunePreview(ctx context.Context, s Settings) ([]backup.Pruned, error)
 	prune(ctx context.Context) (job, error)
 	job(id string) (job, error)
+	atWork() string
 	upload(ctx context.Context, name string, r io.Reader) (restoreInfo, error)
 	look(ctx context.Context, name string) (restoreInfo, error)
 	lookUndo(ctx context.Context) (restoreInfo, error)
 	restore(id string) (restoreInfo, error)
 	unlock(ctx context.Context, id string, key []byte) (restoreInfo, error)
 	plan(ctx context.Context, id string, in planInput) (restoreInfo, error)
-	changes(ctx context.Context, id string, from, most int) ([]backup.Change, bool, error)
-	apply(ctx context.Context, id, confirm string) (job, error)
+	changes(ctx context.Context, id, plan string, from, most int) ([]backup.Change, bool, error)
+	apply(ctx context.Context, id, plan, confirm string) (job, error)
 	salvage(ctx context.Context, id string) (job, error)
 	salvaged(ctx context.Context, id string) (io.ReadCloser, error)
 	discard(id string) error
 	settings(ctx context.Context) (Settings, error)
-	save(ctx context.Context, s Settings) error
+	save(ctx context.Context, s Settings, force bool) error
 	probe(ctx context.Context, s Settings) ([]backup.Copy, error)
 	log(what string, err error)
 }
@@ -60,8 +61,8 @@ type pages struct {
 	allow func(Action, http.Handler) http.Handler
 }
 
-func (h *Handler) pages() http.Handler {
-	return (&pages{service: h, opts: h.opts, title: h.title(), base: h.base, allow: h.allow}).handler()
+func (h *Handler) pages() *pages {
+	return &pages{service: h, opts: h.opts, title: h.title(), base: h.base, allow: h.allow}
 }
 
 // A route is a path of the page, and what somebody does who asks for it.
@@ -196,6 +197,7 @@ type frame struct {
 	Focus   bool              // on the title, because the page is the answer to something
 	Problem string            // what went wrong, and what to do next
 	Busy    bool              // Problem is that something else is running
+	AtWork  string            // the job that is, if it is one
 	Invalid map[string]string // by field of the form: what is wrong with what was typed
 	Done    string            // what has been done
 	Refresh bool              // the page asks for itself again, without JavaScript
@@ -227,7 +229,9 @@ func (f *frame) When(t time.Time) string { return t.In(f.zone).Format("2 Jan 200
 
 // wrong has a page say what went wrong.
 func (p *pages) wrong(f *frame, err error) int {
-	f.Problem, f.Busy = err.Error(), errors.Is(err, backup.ErrBusy)
+	if f.Problem, f.Busy = err.Error(), errors.Is(err, backup.ErrBusy); f.Busy {
+		f.AtWork = p.atWork()
+	}
 	code := status(err)
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -258,6 +262,7 @@ func (p *pages) show(w http.ResponseWriter, code int, page string, data any) err
 func (p *pages) showError(w http.ResponseWriter, r *http.Request, err error) {
 	f := p.frame(r, "That did not work")
 	code := p.wrong(f, err)
+	retryAfter(w, err)
 	_ = p.show(w, code, "error", f)
 }
 

@@ -70,6 +70,13 @@ func (f *fake) job(id string) (job, error) {
 	return j, nil
 }
 
+func (f *fake) atWork() string {
+	if f.o.Job == nil {
+		return ""
+	}
+	return f.o.Job.ID
+}
+
 func (f *fake) upload(_ context.Context, name string, r io.Reader) (restoreInfo, error) {
 	content, err := io.ReadAll(r)
 	return f.restores["ok"], errors.Join(err, f.called("upload", name, string(content)))
@@ -98,13 +105,13 @@ func (f *fake) plan(_ context.Context, id string, in planInput) (restoreInfo, er
 	return f.restores[id], f.called("plan", id, in)
 }
 
-func (f *fake) changes(_ context.Context, id string, from, most int) ([]backup.Change, bool, error) {
+func (f *fake) changes(_ context.Context, id, plan string, from, most int) ([]backup.Change, bool, error) {
 	end := min(from+most, len(f.list))
-	return f.list[min(from, end):end], end < len(f.list), f.called("changes", id, from, most)
+	return f.list[min(from, end):end], end < len(f.list), f.called("changes", id, plan, from, most)
 }
 
-func (f *fake) apply(_ context.Context, id, confirm string) (job, error) {
-	return f.jobs["running"], f.called("apply", id, confirm)
+func (f *fake) apply(_ context.Context, id, plan, confirm string) (job, error) {
+	return f.jobs["running"], f.called("apply", id, plan, confirm)
 }
 func (f *fake) salvage(_ context.Context, id string) (job, error) {
 	return f.jobs["running"], f.called("salvage", id)
@@ -114,7 +121,9 @@ func (f *fake) salvaged(_ context.Context, id string) (io.ReadCloser, error) {
 }
 func (f *fake) discard(id string) error                    { return f.called("discard", id) }
 func (f *fake) settings(context.Context) (Settings, error) { return f.o.Automated.Settings, nil }
-func (f *fake) save(_ context.Context, s Settings) error   { return f.called("save", s) }
+func (f *fake) save(_ context.Context, s Settings, force bool) error {
+	return f.called("save", s, force)
+}
 func (f *fake) probe(_ context.Context, s Settings) ([]backup.Copy, error) {
 	return f.tested, f.called("probe", s)
 }
@@ -217,12 +226,12 @@ func newFake(text string) *fake {
 	locked.Problem, locked.Keys = "it takes a key "+text, []string{text}
 	damaged.Problem, damaged.Salvage, damaged.Manifest, damaged.Uploaded = wrong.Error(), true, nil, true
 	refused.Problem = wrong.Error()
-	planned.Plan = &planInfo{Input: planInput{Full: true}, Report: report, Confirm: "tomo", Changes: 251}
+	planned.Plan = &planInfo{ID: "first", Input: planInput{Full: true}, Report: report, Confirm: "tomo", Changes: 251}
 	selective := info("selective", "ok")
-	selective.Plan = &planInfo{Input: planInput{Only: []string{"servers", text}, Strategy: "merge", Dangling: true, LeaveOut: true, NewerApp: true, Unknown: true, Salvaged: true}, Report: report, Changes: 1}
-	undo.Undo, undo.Plan = true, &planInfo{Input: planInput{Full: true}, Report: report, Confirm: text, Changes: 3}
+	selective.Plan = &planInfo{ID: "second", Input: planInput{Only: []string{"servers", text}, Strategy: "merge", Dangling: true, LeaveOut: true, NewerApp: true, Unknown: true, Salvaged: true}, Report: report, Changes: 1}
+	undo.Undo, undo.Plan = true, &planInfo{ID: "third", Input: planInput{Full: true}, Report: report, Confirm: text, Changes: 3}
 	nothing := info("nothing", "ok")
-	nothing.Plan = &planInfo{Input: planInput{Full: true}}
+	nothing.Plan = &planInfo{ID: "fourth", Input: planInput{Full: true}}
 	mark := *manifest
 	mark.Salvaged = &backup.Salvaged{LostBytes: 1990, Records: map[string]int64{"servers": 2}}
 	salvaged.Manifest, salvaged.Uploaded = &mark, true

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -233,7 +234,7 @@ func TestPeopleMakeBackups(t *testing.T) {
 	b.press("Verify", nil)
 	require.Equal(t, "Backup verified", b.title())
 	b.follow("Back to Backup & Restore")
-	b.sees("Verified", "and was verified")
+	b.sees("Verified", ", verified ")
 
 	b.follow("Delete")
 	b.sees("This is the only good backup")
@@ -275,7 +276,7 @@ func TestPeopleRestoreAndUndo(t *testing.T) {
 	delete(h.store["applications"], tomo.Sample("applications", 1).Key)
 	edited := h.now()
 
-	// The newest good backup is one click away; selectively.
+	// The newest backup is one click away; selectively.
 	b.open("/settings/backup/")
 	b.press("Restore this backup", nil)
 	b.sees("It was read to its end, and can be restored", "Servers 3 records")
@@ -325,10 +326,63 @@ func TestPeopleAreToldThatAPlanIsStale(t *testing.T) {
 	b.press("Restore Selected", nil)
 	require.Equal(t, http.StatusConflict, b.code)
 	require.Equal(t, `"a third"`, h.store["settings"]["theme"])
-	b.press("Compare anew", nil)
+	b.sees("plan again")
+	require.NotContains(t, b.text, "Restore Selected")
+	b.open(b.at.Path[:strings.LastIndex(b.at.Path, "/")] + "/plan") // to load it again changes nothing
+	require.Equal(t, http.StatusConflict, b.code)
+	b.press("Plan again", nil)
 	b.sees(`"a third"`, "1 change")
 	b.press("Restore Selected", nil)
 	require.Equal(t, "Restore complete", b.title(), b.text)
+}
+
+// What is agreed to in one tab is what that tab shows, whatever another has planned.
+func TestPeopleUseTwoTabs(t *testing.T) {
+	h := newPageHost(t, nil)
+	b := h.browse(t)
+	b.made()
+	id := tomo.Sample("servers", 0).Key
+	h.store["settings"]["theme"] = `"another"`
+	delete(h.store["servers"], id)
+	b.open("/settings/backup/")
+	b.press("Restore this backup", nil)
+	other := *b
+	b.press("Show what it would do", url.Values{"mode": {"selective"}, "only": {"settings"}, "strategy": {"merge"}})
+	other.press("Show what it would do", url.Values{"mode": {"selective"}, "only": {"servers"}, "strategy": {"merge"}})
+	before := h.now()
+	b.press("Restore Selected", nil)
+	require.Equal(t, http.StatusConflict, b.code)
+	b.sees("the plan is another one now: look at it again", "Servers")
+	require.Equal(t, before, h.now())
+
+	twice := other
+	other.press("Restore Selected", nil)
+	require.Equal(t, "Restore complete", other.title(), other.text)
+	require.Contains(t, h.store["servers"], id)
+	require.Equal(t, `"another"`, h.store["settings"]["theme"])
+	twice.press("Restore Selected", nil)
+	require.Equal(t, other.at, twice.at, "a second click leads to what the first has begun")
+}
+
+func TestPeopleGoOnToAnOlderBackup(t *testing.T) {
+	h := newPageHost(t, nil)
+	b := h.browse(t)
+	b.made()
+	b.made()
+	b.open("/settings/backup/")
+	b.sees("The newest backup is of", ", not verified yet")
+	dir := string(h.manager.Locations[0].(backup.Dir))
+	i := slices.IndexFunc(named(b.all, "input"), func(e *element) bool { return e.attrs["name"] == "name" })
+	name := dir + "/" + named(b.all, "input")[i].attrs["value"]
+	require.NoError(t, os.WriteFile(name, []byte(readFile(t, name)[:500]), 0o600))
+	b.press("Restore this backup", nil)
+	b.sees("Damaged")
+	b.press("Look into the older backup", nil)
+	b.sees("It was read to its end, and can be restored")
+	b.open("/settings/backup/")
+	b.sees("The newest backup that is not known to be damaged is of", ", verified ")
+	b.press("Restore this backup", nil)
+	b.sees("It was read to its end, and can be restored")
 }
 
 func TestPeopleSaveWhatIsIntact(t *testing.T) {
@@ -407,7 +461,17 @@ func TestPeopleAutomateBackups(t *testing.T) {
 	b.sees("Works")
 	require.Equal(t, Settings{}, *h.saved, "neither changes anything")
 
-	b.press("Save", url.Values{"location": {second}})
+	broken := t.TempDir() + "/file"
+	require.NoError(t, os.WriteFile(broken, nil, 0o600))
+	b.press("Save", url.Values{"location": {second, broken}})
+	require.Equal(t, 422, b.code)
+	b.sees("nothing was saved, because not all locations work", broken, "Save all the same")
+	require.Equal(t, Settings{}, *h.saved)
+	b.press("Save", url.Values{"location": {second, broken}, "force": {"1"}, "enabled": nil})
+	b.sees("The settings are saved and in effect.")
+	b.open("/settings/backup/settings")
+
+	b.press("Save", url.Values{"location": {second}, "enabled": {"1"}})
 	b.sees("The settings are saved and in effect.", "every Friday at 23:59 (Europe/Berlin)", "The last 7", second)
 	require.Equal(t, Settings{Enabled: true, Schedule: "weekly", Weekday: "friday", Time: "23:59", Zone: "Europe/Berlin", KeepLast: 7, Locations: []string{second}}, *h.saved)
 

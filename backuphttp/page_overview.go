@@ -37,6 +37,19 @@ func (o overview) Best() *backupInfo {
 	return &o.Backups[i]
 }
 
+// Passed tells whether one newer than Best is damaged.
+func (o overview) Passed() bool {
+	for _, b := range o.Backups {
+		if b.Name == o.Good {
+			break
+		}
+		if b.Damaged {
+			return true
+		}
+	}
+	return false
+}
+
 // Always are the collections that every backup has, and Chosen those that it has
 // if somebody says so.
 func (o overview) Always() []collectionInfo {

@@ -1,6 +1,7 @@
 package backuphttp
 
 import (
+	"cmp"
 	"io"
 	"net/http"
 	"net/url"
@@ -123,6 +124,7 @@ func (p *pages) answerRestore(w http.ResponseWriter, r *http.Request, info resto
 	code := http.StatusOK
 	if wrong != nil {
 		code = p.wrong(page.frame, wrong)
+		retryAfter(w, wrong)
 	}
 	return p.show(w, code, "restore", page)
 }
@@ -227,6 +229,7 @@ type planPage struct {
 	Changes    []backup.Change
 	From, Next int    // of the first change that is shown, and of the first that is not; 0: all are
 	Confirm    string // what was typed
+	Ready      bool   // it is all here, and can be agreed to
 }
 
 // changesAPage is how many changes are shown at a time.
@@ -255,12 +258,14 @@ func (p *pages) answerPlan(w http.ResponseWriter, r *http.Request, wrong error) 
 	if info.Undo {
 		page.Title = "What undoing will do"
 	}
-	if from, err := strconv.Atoi(r.FormValue("from")); err == nil {
+	if plan := r.FormValue("plan"); plan != "" && plan != info.Plan.ID {
+		wrong, page.Confirm = cmp.Or(wrong, errOtherPlan), ""
+	} else if from, err := strconv.Atoi(r.FormValue("from")); err == nil {
 		page.From = max(from, 0)
 	}
 	var more bool
-	page.Changes, more, err = p.changes(r.Context(), id, page.From, changesAPage)
-	if more {
+	page.Changes, more, err = p.changes(r.Context(), id, info.Plan.ID, page.From, changesAPage)
+	if page.Ready = err == nil; more {
 		page.Next = page.From + len(page.Changes)
 	}
 	code := http.StatusOK
@@ -274,7 +279,7 @@ func (p *pages) answerPlan(w http.ResponseWriter, r *http.Request, wrong error) 
 }
 
 func (p *pages) doApply(w http.ResponseWriter, r *http.Request) error {
-	j, err := p.apply(r.Context(), r.PathValue("id"), r.PostFormValue("confirm"))
+	j, err := p.apply(r.Context(), r.PathValue("id"), r.PostFormValue("plan"), r.PostFormValue("confirm"))
 	if err != nil {
 		return p.answerPlan(w, r, err)
 	}

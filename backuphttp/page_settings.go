@@ -18,6 +18,7 @@ type settingsPage struct {
 	Tested    []backup.Copy // what a test of locations has found
 	Test      int           // the field that was tested; -1: all
 	Preview   *prunePreview
+	Force     bool // offer to save it all the same
 }
 
 // A settingsForm is what was typed, right or wrong.
@@ -147,9 +148,11 @@ func (p *pages) doSettings(w http.ResponseWriter, r *http.Request) error {
 		}
 		page.Tested, err = p.probe(r.Context(), s)
 	default:
-		if err = p.save(r.Context(), s); err == nil {
+		if err = p.save(r.Context(), s, r.PostFormValue("force") != ""); err == nil {
 			return p.next(w, r, "?done=saved")
 		}
+		_, code := classify(err)
+		page.Force = code == badLocation
 	}
 	return p.answerSettings(w, r, page, &typed, err)
 }

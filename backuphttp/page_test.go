@@ -312,10 +312,10 @@ func TestFormsDoWhatTheySay(t *testing.T) {
 		{"restore/ok/plan", url.Values{"mode": {"full"}, "strategy": {"merge"}}, fmt.Sprintf("plan ok %+v", planInput{Full: true, Strategy: "merge"}), "restore/ok/plan"},
 		{"restore/ok/plan", url.Values{"mode": {"selective"}, "only": {"servers", "users"}, "strategy": {"replace"}, "allow_dangling": {"1"}, "leave_out_invalid": {"1"}, "allow_newer_app": {"1"}, "allow_unknown": {"1"}, "allow_salvaged": {"1"}},
 			fmt.Sprintf("plan ok %+v", planInput{Only: []string{"servers", "users"}, Strategy: "replace", Dangling: true, LeaveOut: true, NewerApp: true, Unknown: true, Salvaged: true}), "restore/ok/plan"},
-		{"restore/planned/apply", url.Values{"confirm": {"tomo"}}, "apply planned tomo", "jobs/running"},
+		{"restore/planned/apply", url.Values{"plan": {"first"}, "confirm": {"tomo"}}, "apply planned first tomo", "jobs/running"},
 		{"prune", nil, "prune", "jobs/running"},
 		{"settings", url.Values{"do": {"save"}, "enabled": {"1"}, "schedule": {"weekly"}, "weekday": {"sunday"}, "time": {"02:30"}, "zone": {"Europe/Berlin"}, "keep_last": {"7"}, "keep_days": {""}, "location": {" /a ", "", "/b"}},
-			fmt.Sprintf("save %+v", Settings{Enabled: true, Schedule: "weekly", Weekday: "sunday", Time: "02:30", Zone: "Europe/Berlin", KeepLast: 7, Locations: []string{"/a", "/b"}}), "?done=saved"},
+			fmt.Sprintf("save %+v false", Settings{Enabled: true, Schedule: "weekly", Weekday: "sunday", Time: "02:30", Zone: "Europe/Berlin", KeepLast: 7, Locations: []string{"/a", "/b"}}), "?done=saved"},
 	} {
 		f.calls = nil
 		w := post(h, c.path, c.form)
@@ -342,7 +342,7 @@ func TestPlanFormShowsWhatWasChosen(t *testing.T) {
 	}
 	want := url.Values{"mode": {"selective"}, "only": {"servers", "x"}, "strategy": {"merge"}, "allow_dangling": {"1"}, "leave_out_invalid": {"1"}, "allow_newer_app": {"1"}, "allow_unknown": {"1"}, "allow_salvaged": {"1"}}
 	require.Equal(t, want, chosen(get(h, "restore/selective").Body.String()))
-	require.Equal(t, want, chosen(get(h, "restore/selective/plan").Body.String()), "Compare anew")
+	require.Equal(t, want, chosen(get(h, "restore/selective/plan").Body.String()), "Plan again")
 	require.Equal(t, url.Values{"strategy": {"skip-duplicates"}}, chosen(get(h, "restore/ok").Body.String()), "nothing is chosen for people that deletes")
 }
 
@@ -401,6 +401,8 @@ func TestWrongInputIsKeptAndExplained(t *testing.T) {
 			require.Equal(t, "alert", all[i].attrs["role"])
 			require.True(t, strings.HasPrefix(named(all, "title")[0].text, "Problem: "))
 			require.NotContains(t, page, "a secret")
+			running := strings.Contains(all[i].text, "Show what is running")
+			require.Equal(t, c.code == http.StatusConflict, running, "who has to wait sees for what")
 			there := filledIn(all)
 			for name, values := range c.kept {
 				if name != "do" {
@@ -501,7 +503,8 @@ func TestPlanIsShownInPages(t *testing.T) {
 	f.fail = map[string]error{"changes": fmt.Errorf("%w: make a new plan", backup.ErrStale)}
 	w := get(h, "restore/planned/plan")
 	require.Equal(t, http.StatusConflict, w.Code)
-	require.Contains(t, w.Body.String(), "Compare anew")
+	require.Contains(t, w.Body.String(), "Plan again")
+	require.NotContains(t, w.Body.String(), "/apply", "nobody agrees to what is not there")
 }
 
 func uploadRequest(field, name, content string) *http.Request {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"path"
 	"strings"
@@ -38,6 +39,9 @@ type restore struct {
 	used  time.Time // last
 	job   bool      // a job has its turn
 	gone  bool
+
+	applied string // the plan that was applied last, or is
+	by      string // the job that does it
 
 	file       *spool            // nil: it is at a location
 	identities []backup.Identity // that a person has given; nil: those of the Manager
@@ -346,6 +350,9 @@ func fileName(name string) string {
 func (h *Handler) lookUndo(ctx context.Context) (restoreInfo, error) {
 	r := &restore{info: restoreInfo{Undo: true, State: "ok"}}
 	info, err := h.begin(ctx, r, func(ctx context.Context) (restoreInfo, error) { return h.replan(ctx, r, planInput{Full: true}) })
+	if errors.Is(err, fs.ErrNotExist) {
+		err = notFound("there is nothing to undo: no restore has changed anything here, or the backup from before it is gone")
+	}
 	if !needsKey(err) {
 		return info, err
 	}
@@ -432,7 +439,7 @@ func (h *Handler) replan(ctx context.Context, r *restore, in planInput) (restore
 		in.Only = []string{}
 	}
 	report := plan.Report()
-	p := planInfo{Input: in, Report: report}
+	p := planInfo{ID: rand.Text(), Input: in, Report: report}
 	if in.Full {
 		p.Confirm = m.App.Name
 	}
@@ -490,20 +497,20 @@ func (in planInput) options(app *backup.App) (backup.RestoreOptions, error) {
 const changesBytes = 4 << 20
 
 // changes returns some of the changes of a plan, and whether there are more.
-func (h *Handler) changes(ctx context.Context, id string, from, most int) (changes []backup.Change, more bool, err error) {
+func (h *Handler) changes(ctx context.Context, id, plan string, from, most int) (changes []backup.Change, more bool, err error) {
 	r, ctx, release, err := h.take(ctx, id)
 	if err != nil {
 		return nil, false, err
 	}
 	defer release()
-	if r.plan == nil {
-		return nil, false, errNoPlan
+	if err := r.shows(plan); err != nil {
+		return nil, false, err
 	}
 	changes = []backup.Change{}
 	n, size := 0, 0
 	for c, err := range r.plan.Changes(ctx) {
 		if errors.Is(err, backup.ErrStale) {
-			err = h.renew(ctx, r)
+			err = h.stale(r)
 		}
 		if err != nil {
 			return nil, false, err
@@ -522,26 +529,58 @@ func (h *Handler) changes(ctx context.Context, id string, from, most int) (chang
 	return changes, false, nil
 }
 
+// What is wrong with a plan that somebody has looked at.
 var (
-	errNoPlan  = fmt.Errorf("%w: there is no plan; make one, and look at it", backup.ErrStale)
-	errRenewed = fmt.Errorf("%w: the data or the settings have changed since the plan was made, so nothing was done; it was made anew: look at it again", backup.ErrStale)
+	errNoPlan    = fmt.Errorf("%w: there is no plan; make one, and look at it", backup.ErrStale)
+	errOtherPlan = fmt.Errorf("%w: the plan is another one now: look at it again", backup.ErrStale)
+	errStalePlan = fmt.Errorf("%w: the data or the settings have changed since the plan was made, so nothing was done: plan again, and look at it", backup.ErrStale)
 )
 
-// renew makes a plan anew that is stale, and says so.
-func (h *Handler) renew(ctx context.Context, r *restore) error {
-	if _, err := h.replan(ctx, r, r.info.Plan.Input); err != nil {
-		r.dropPlan()
-		info := r.info
-		info.Plan = nil
-		h.setInfo(r, info)
-		return err
+// shows returns an error unless the plan is still the one that somebody has looked at.
+func (r *restore) shows(plan string) error {
+	switch {
+	case r.plan == nil:
+		return errNoPlan
+	case plan != r.info.Plan.ID:
+		return errOtherPlan
+	case r.info.Plan.Stale:
+		return errStalePlan
 	}
-	return errRenewed
+	return nil
+}
+
+// stale remembers that a plan does not fit any more, and says so. It is not made
+// anew, so that nobody agrees to another one than they have looked at.
+func (h *Handler) stale(r *restore) error {
+	info, p := r.info, *r.info.Plan
+	p.Stale = true
+	info.Plan = &p
+	h.setInfo(r, info)
+	return errStalePlan
+}
+
+// applying returns the job that applies a plan, or has: who asks for the same twice
+// has it done once.
+func (h *Handler) applying(id, plan string) (j job, ok bool) {
+	h.mu.Lock()
+	by := ""
+	if r := h.restores[id]; r != nil && r.applied == plan {
+		by = r.by
+	}
+	h.mu.Unlock()
+	if by == "" {
+		return job{}, false
+	}
+	j, err := h.job(by)
+	return j, err == nil
 }
 
 // apply does what the plan says that somebody has looked at.
-func (h *Handler) apply(ctx context.Context, id, confirm string) (job, error) {
-	r, using, release, err := h.take(ctx, id)
+func (h *Handler) apply(ctx context.Context, id, plan, confirm string) (job, error) {
+	if j, ok := h.applying(id, plan); ok {
+		return j, nil
+	}
+	r, _, release, err := h.take(ctx, id)
 	if err != nil {
 		return job{}, err
 	}
@@ -550,11 +589,15 @@ func (h *Handler) apply(ctx context.Context, id, confirm string) (job, error) {
 			release()
 		}
 	}()
+	if j, ok := h.applying(id, plan); ok { // while this has waited
+		release()
+		return j, nil
+	}
+	err = r.shows(plan)
 	switch {
-	case r.plan == nil:
-		err = errNoPlan
+	case err != nil:
 	case r.planned != h.now():
-		err = h.renew(using, r)
+		err = h.stale(r)
 	case r.info.Plan.Confirm != "" && confirm != r.info.Plan.Confirm:
 		err = invalid("confirm", "this replaces or deletes data: to do it, type %s", r.info.Plan.Confirm)
 	}
@@ -570,13 +613,16 @@ func (h *Handler) apply(ctx context.Context, id, confirm string) (job, error) {
 	h.mu.Unlock()
 	j, err := h.start(ctx, kind, r.info.Name, func(ctx context.Context, t *task) error {
 		defer release()
-		m := r.planned
-		report, err := m.Apply(ctx, r.plan)
+		h.appliedBy(r, plan, t.ID)
+		report, err := r.planned.Apply(ctx, r.plan)
+		if errors.Is(err, backup.ErrBusy) || errors.Is(err, backup.ErrStale) {
+			h.appliedBy(r, "", "")
+		}
 		if errors.Is(err, backup.ErrBusy) {
 			return err // the plan is as good as before
 		}
 		if errors.Is(err, backup.ErrStale) {
-			return h.renew(ctx, r)
+			return h.stale(r)
 		}
 		r.dropPlan()
 		info := r.info
@@ -590,6 +636,13 @@ func (h *Handler) apply(ctx context.Context, id, confirm string) (job, error) {
 		return nil
 	})
 	return j, err
+}
+
+// appliedBy remembers which job applies a plan.
+func (h *Handler) appliedBy(r *restore, plan, by string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r.applied, r.by = plan, by
 }
 
 // salvage saves what is intact in a damaged backup, as one that is looked into.

@@ -2,6 +2,7 @@ package backuphttp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -64,8 +65,8 @@ func TestAStoredBackupIsRestoredAsPlannedAndTakenBack(t *testing.T) {
 	require.Equal(t, []string{"servers", "stack_services", "settings"}, []string{info.Collections[0].Name, info.Collections[1].Name, info.Collections[2].Name})
 	at := "restores/" + info.ID
 
-	require.Equal(t, "stale", h.do(409, "POST", at+"/apply", obj{}).code(t), "there is no plan yet")
-	require.Equal(t, "stale", h.do(409, "GET", at+"/changes", nil).code(t))
+	require.Equal(t, "stale", h.do(409, "POST", at+"/apply", h.agreed(at, obj{})).code(t), "there is no plan yet")
+	require.Equal(t, "stale", h.do(409, "GET", h.changesOf(at), nil).code(t))
 
 	info = h.do(200, "POST", at+"/plan", obj{"full": true}).restored(t)
 	require.Equal(t, "homelab", info.Plan.Confirm)
@@ -74,7 +75,7 @@ func TestAStoredBackupIsRestoredAsPlannedAndTakenBack(t *testing.T) {
 		Changes []changeJSON
 		More    bool
 	}
-	h.get(at+"/changes").into(t, &page)
+	h.get(h.changesOf(at)).into(t, &page)
 	require.False(t, page.More)
 	require.Len(t, page.Changes, 3)
 	require.Equal(t, "delete c3", page.Changes[0].Action+" "+page.Changes[0].Key)
@@ -82,15 +83,15 @@ func TestAStoredBackupIsRestoredAsPlannedAndTakenBack(t *testing.T) {
 	require.Equal(t, `"(secret)"`, string(page.Changes[0].Fields[2].Before))
 	require.Equal(t, "a1", page.Changes[1].Key)
 	require.Equal(t, `"(secret)"`, string(page.Changes[1].Fields[1].After))
-	h.get(at+"/changes?from=1&most=1").into(t, &page)
+	h.get(h.changesOf(at)+"&from=1&most=1").into(t, &page)
 	require.True(t, page.More)
 	require.Len(t, page.Changes, 1)
 	require.Equal(t, "a1", page.Changes[0].Key)
 
-	require.Equal(t, "confirm", h.do(422, "POST", at+"/apply", obj{}).code(t))
-	require.Equal(t, "confirm", h.do(422, "POST", at+"/apply", obj{"confirm": "yes"}).code(t))
+	require.Equal(t, "confirm", h.do(422, "POST", at+"/apply", h.agreed(at, obj{})).code(t))
+	require.Equal(t, "confirm", h.do(422, "POST", at+"/apply", h.agreed(at, obj{"confirm": "yes"})).code(t))
 	require.Equal(t, after, h.store.Clone())
-	j := h.began(at+"/apply", obj{"confirm": "homelab"})
+	j := h.began(at+"/apply", h.agreed(at, obj{"confirm": "homelab"}))
 	require.Empty(t, j.Error)
 	require.Equal(t, "restore", j.Kind)
 	require.Equal(t, "restore", j.Progress.Phase)
@@ -106,16 +107,16 @@ func TestAStoredBackupIsRestoredAsPlannedAndTakenBack(t *testing.T) {
 	require.Equal(t, "ok", undo.State)
 	require.Equal(t, j.Report.UndoneBy, undo.Name)
 	require.EqualValues(t, 3, undo.Plan.Changes)
-	h.get("restores/"+undo.ID+"/changes").into(t, &page)
+	h.get(h.changesOf("restores/"+undo.ID)).into(t, &page)
 	require.Len(t, page.Changes, 3)
-	require.Equal(t, "confirm", h.do(422, "POST", "restores/"+undo.ID+"/apply", obj{}).code(t))
-	j = h.began("restores/"+undo.ID+"/apply", obj{"confirm": "homelab"})
+	require.Equal(t, "confirm", h.do(422, "POST", "restores/"+undo.ID+"/apply", h.agreed("restores/"+undo.ID, obj{})).code(t))
+	j = h.began("restores/"+undo.ID+"/apply", h.agreed("restores/"+undo.ID, obj{"confirm": "homelab"}))
 	require.Empty(t, j.Error)
 	require.Equal(t, "undo", j.Kind)
 	require.Equal(t, after, h.store.Clone())
 
 	// It is spent, and can be planned anew.
-	h.do(409, "POST", "restores/"+undo.ID+"/apply", obj{"confirm": "homelab"})
+	h.do(409, "POST", "restores/"+undo.ID+"/apply", h.agreed("restores/"+undo.ID, obj{"confirm": "homelab"}))
 	again := h.do(200, "POST", "restores/"+undo.ID+"/plan", obj{"full": false}).restored(t)
 	require.True(t, again.Plan.Input.Full)
 	h.do(204, "DELETE", "restores/"+undo.ID, nil)
@@ -131,7 +132,7 @@ func TestThereIsNothingToUndoBeforeARestore(t *testing.T) {
 	h := newHost(t, nil)
 	h.made()
 	require.Empty(t, h.seen().Undo)
-	h.do(404, "POST", "restores", obj{"undo": true})
+	require.Contains(t, h.do(404, "POST", "restores", obj{"undo": true}).text, "there is nothing to undo")
 }
 
 func TestAPartIsRestoredWithAStrategy(t *testing.T) {
@@ -149,7 +150,7 @@ func TestAPartIsRestoredWithAStrategy(t *testing.T) {
 	info := h.do(200, "POST", at+"/plan", obj{"full": false, "only": []string{"servers"}, "strategy": "merge"}).restored(t)
 	require.Empty(t, info.Plan.Confirm, "nothing is deleted")
 	require.EqualValues(t, 2, info.Plan.Changes)
-	require.Empty(t, h.began(at+"/apply", obj{}).Error)
+	require.Empty(t, h.began(at+"/apply", h.agreed(at, obj{})).Error)
 	require.Len(t, h.store["servers"], 3)
 
 	info = h.do(200, "POST", at+"/plan", obj{"full": false, "only": []string{"servers"}, "strategy": "replace"}).restored(t)
@@ -160,7 +161,7 @@ func TestAPartIsRestoredWithAStrategy(t *testing.T) {
 	require.Zero(t, info.Plan.Changes)
 }
 
-func TestAStalePlanDoesNothingAndIsMadeAnew(t *testing.T) {
+func TestAStalePlanDoesNothingAndStays(t *testing.T) {
 	h := newHost(t, nil)
 	name := h.made()
 	delete(h.store["servers"], "b2")
@@ -168,19 +169,52 @@ func TestAStalePlanDoesNothingAndIsMadeAnew(t *testing.T) {
 	h.do(200, "POST", at+"/plan", obj{"full": false, "only": []string{"servers"}})
 	h.store["servers"] = map[string]string{}
 	h.store["stack_services"] = map[string]string{}
-	require.Equal(t, "stale", h.do(409, "POST", at+"/apply", obj{}).code(t))
+	require.Equal(t, "stale", h.do(409, "POST", at+"/apply", h.agreed(at, obj{})).code(t))
 	require.Empty(t, h.store["servers"])
 
 	info := h.get(at).restored(t)
-	require.EqualValues(t, 2, info.Plan.Changes, "it is the plan of now")
-	require.Equal(t, []string{"servers"}, info.Plan.Input.Only)
-	require.Empty(t, h.began(at+"/apply", obj{}).Error)
+	require.True(t, info.Plan.Stale)
+	require.EqualValues(t, 1, info.Plan.Changes, "it is the one that was shown")
+	require.Equal(t, "stale", h.do(409, "GET", h.changesOf(at), nil).code(t))
+	require.Equal(t, "stale", h.do(409, "POST", at+"/apply", h.agreed(at, obj{})).code(t))
+	require.Empty(t, h.store["servers"])
+	info = h.do(200, "POST", at+"/plan", obj{"full": false, "only": []string{"servers"}}).restored(t)
+	require.EqualValues(t, 2, info.Plan.Changes)
+	require.False(t, info.Plan.Stale)
+	require.Empty(t, h.began(at+"/apply", h.agreed(at, obj{})).Error)
 	require.Len(t, h.store["servers"], 2)
 
 	h.do(200, "POST", at+"/plan", obj{"full": true})
 	h.store["servers"] = map[string]string{}
-	require.Equal(t, "stale", h.do(409, "GET", at+"/changes", nil).code(t))
-	h.get(at + "/changes")
+	shown := h.get(at).restored(t).Plan.ID
+	require.Equal(t, "stale", h.do(409, "GET", h.changesOf(at), nil).code(t))
+	require.Equal(t, "stale", h.do(409, "GET", h.changesOf(at), nil).code(t), "to look at it does not make it another")
+	require.Equal(t, shown, h.get(at).restored(t).Plan.ID)
+}
+
+func TestOnlyThePlanThatWasShownIsApplied(t *testing.T) {
+	h := newHost(t, nil)
+	name := h.made()
+	h.store["servers"]["c3"] = `{"id":"c3"}`
+	at := "restores/" + h.do(201, "POST", "restores", obj{"backup": name}).restored(t).ID
+	some := h.do(200, "POST", at+"/plan", obj{"full": false, "only": []string{"servers"}, "strategy": "replace"}).restored(t).Plan
+	all := h.do(200, "POST", at+"/plan", obj{"full": true}).restored(t).Plan
+	require.NotEqual(t, some.ID, all.ID)
+
+	got := h.do(409, "POST", at+"/apply", obj{"plan": some.ID, "confirm": "homelab"})
+	require.Equal(t, "stale", got.code(t))
+	require.Contains(t, got.text, "the plan is another one now: look at it again")
+	require.Equal(t, "stale", h.do(409, "GET", at+"/changes?plan="+some.ID, nil).code(t))
+	h.do(400, "GET", at+"/changes", nil)
+	require.Len(t, h.store["servers"], 3)
+
+	j := h.began(at+"/apply", obj{"plan": all.ID, "confirm": "homelab"})
+	require.Empty(t, j.Error)
+	require.Len(t, h.store["servers"], 2)
+
+	// Who asks for it twice has it done once.
+	require.Equal(t, j.ID, h.began(at+"/apply", obj{"plan": all.ID, "confirm": "homelab"}).ID)
+	require.Equal(t, "stale", h.do(409, "POST", at+"/apply", obj{"plan": some.ID, "confirm": "homelab"}).code(t))
 }
 
 func TestAnUploadIsLookedIntoAndRestored(t *testing.T) {
@@ -197,7 +231,7 @@ func TestAnUploadIsLookedIntoAndRestored(t *testing.T) {
 	at := "restores/" + info.ID
 	require.Equal(t, text, h.get(at+"/file").text)
 	h.do(200, "POST", at+"/plan", obj{"full": true})
-	require.Empty(t, h.began(at+"/apply", obj{"confirm": "homelab"}).Error)
+	require.Empty(t, h.began(at+"/apply", h.agreed(at, obj{"confirm": "homelab"})).Error)
 	require.Equal(t, want, h.store.Clone())
 	require.Empty(t, filesIn(t, h.opts.TempDir), "it has no name")
 
@@ -314,7 +348,7 @@ func TestAnEncryptedBackupIsUndoneAndSalvagedWithAKey(t *testing.T) {
 	h.do(200, "POST", at+"/key", obj{"key": h.key.text})
 	h.store["settings"] = map[string]string{}
 	h.do(200, "POST", at+"/plan", obj{"full": true})
-	j := h.began(at+"/apply", obj{"confirm": "homelab"})
+	j := h.began(at+"/apply", h.agreed(at, obj{"confirm": "homelab"}))
 	require.Empty(t, j.Error)
 	require.NotEmpty(t, h.store["settings"])
 
@@ -324,7 +358,7 @@ func TestAnEncryptedBackupIsUndoneAndSalvagedWithAKey(t *testing.T) {
 	require.Equal(t, j.Report.UndoneBy, undo.Name)
 	h.do(200, "POST", "restores/"+undo.ID+"/key", obj{"key": h.key.text})
 	h.do(200, "POST", "restores/"+undo.ID+"/plan", obj{"full": true})
-	require.Empty(t, h.began("restores/"+undo.ID+"/apply", obj{"confirm": "homelab"}).Error)
+	require.Empty(t, h.began("restores/"+undo.ID+"/apply", h.agreed("restores/"+undo.ID, obj{"confirm": "homelab"})).Error)
 	require.Empty(t, h.store["settings"])
 }
 
@@ -363,7 +397,7 @@ func TestWhatIsIntactInADamagedBackupIsSaved(t *testing.T) {
 			h.store["servers"] = map[string]string{}
 			h.store["stack_services"] = map[string]string{}
 			h.do(200, "POST", at+"/plan", obj{"full": false, "only": []string{"servers"}})
-			require.Empty(t, h.began(at+"/apply", obj{}).Error)
+			require.Empty(t, h.began(at+"/apply", h.agreed(at, obj{})).Error)
 			require.Len(t, h.store["servers"], 1)
 
 			require.Equal(t, "invalid", h.do(422, "POST", at+"/salvage", nil).code(t), "it is whole")
@@ -458,10 +492,12 @@ func TestOneRestoreIsUsedByOneAtATime(t *testing.T) {
 				h.get("restores/" + id)
 				return
 			}
-			if _, err := h.plan(t.Context(), id, planInput{Only: []string{"servers"}}); err != nil {
+			info, err := h.plan(t.Context(), id, planInput{Only: []string{"servers"}})
+			if err != nil {
 				t.Error(err)
+				return
 			}
-			if changes, more, err := h.changes(t.Context(), id, 0, 10); err != nil || more || len(changes) != 1 {
+			if changes, more, err := h.changes(t.Context(), id, info.Plan.ID, 0, 10); !errors.Is(err, backup.ErrStale) && (err != nil || more || len(changes) != 1) {
 				t.Error(changes, more, err)
 			}
 		})

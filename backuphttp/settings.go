@@ -259,14 +259,50 @@ func (h *Handler) settings(context.Context) (Settings, error) {
 }
 
 // save keeps settings and has them take effect, but not in the middle of anything.
-func (h *Handler) save(ctx context.Context, s Settings) error {
+// Locations that were not there before have to work, unless force says to save them
+// all the same.
+func (h *Handler) save(ctx context.Context, s Settings, force bool) error {
 	if h.opts.Automation == nil {
 		return invalid("fixed", "the settings are those of the server: change them in its configuration")
+	}
+	if !force {
+		if err := h.work(ctx, s); err != nil {
+			return err
+		}
 	}
 	return h.aside(ctx, "a change of the settings", func(ctx context.Context) error {
 		return h.change(ctx, s, true)
 	})
 }
+
+// work tries the locations of settings, if they are others than before.
+func (h *Handler) work(ctx context.Context, s Settings) error {
+	now, err := h.settings(ctx)
+	if err != nil || slices.Equal(now.Locations, s.Locations) {
+		return err
+	}
+	m, err := h.managerOf(ctx, s)
+	if err != nil {
+		return err
+	}
+	tried, err := m.Probe(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var wrong []string
+	for _, c := range tried {
+		if c.Err != nil {
+			wrong = append(wrong, fmt.Sprintf("%s: %v", c.Location, c.Err))
+		}
+	}
+	if len(wrong) == 0 {
+		return err
+	}
+	return invalid(badLocation, "nothing was saved, because not all locations work:\n%s", strings.Join(wrong, "\n"))
+}
+
+// badLocation is the code of an error about a location that does not work.
+const badLocation = "location"
 
 // change has settings take effect, in Run, while nothing else runs there.
 func (h *Handler) change(ctx context.Context, s Settings, keep bool) error {
@@ -295,7 +331,7 @@ func (h *Handler) change(ctx context.Context, s Settings, keep bool) error {
 		h.since = time.Now()
 	}
 	if !slices.Equal(old.Locations, s.Locations) {
-		clear(h.verified)
+		clear(h.verdicts)
 	}
 	return nil
 }

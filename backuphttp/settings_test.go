@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -207,6 +208,23 @@ func TestWhatIsAppliedIsWhatIsSet(t *testing.T) {
 	require.Error(t, form(func(s *Settings) { s.KeepLast = -1 }).Apply(&backup.Manager{}))
 }
 
+func TestALocationThatDoesNotWorkIsSavedOnPurposeOnly(t *testing.T) {
+	k, change := withSettings(form(nil), nil)
+	h := newHost(t, change)
+	file := t.TempDir() + "/file"
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	bad := form(func(s *Settings) { s.Locations = []string{file} })
+	got := h.do(422, "PUT", "settings", bad)
+	require.Equal(t, "location", got.code(t))
+	require.Contains(t, got.text, file)
+	require.Zero(t, k.saved)
+	h.do(200, "PUT", "settings?force=1", bad)
+	require.Equal(t, 1, k.saved)
+	bad.KeepLast++
+	h.do(200, "PUT", "settings", bad)
+	require.Equal(t, 2, k.saved, "they are the locations of before")
+}
+
 func TestLocationsAreTriedBeforeTheyAreSaved(t *testing.T) {
 	k, change := withSettings(Settings{}, nil)
 	h := newHost(t, change)
@@ -286,7 +304,7 @@ func TestABackupThatBeginsWhileSettingsAreTriedIsNotStopped(t *testing.T) {
 		k.mu.Lock()
 		k.slow = time.Hour
 		k.mu.Unlock()
-		require.ErrorIs(t, h.save(t.Context(), form(func(s *Settings) { s.KeepLast = 5 })), backup.ErrBusy)
+		require.ErrorIs(t, h.save(t.Context(), form(func(s *Settings) { s.KeepLast = 5 }), false), backup.ErrBusy)
 		require.Zero(t, k.saved)
 		time.Sleep(time.Hour)
 		require.Empty(t, seen().Automated.LastRun.Error)
@@ -311,16 +329,17 @@ func TestARestoreMayBringOtherSettings(t *testing.T) {
 		h.do(200, "POST", at+"/plan", obj{"full": false, "only": []string{collection}})
 		return at
 	}
-	other := plan("servers")
-	require.Empty(t, h.began(plan("settings")+"/apply", obj{}).Error)
+	first, other := plan("settings"), plan("servers")
+	require.Empty(t, h.began(first+"/apply", h.agreed(first, obj{})).Error)
 	var s Settings
 	h.get("settings").into(t, &s)
 	require.Equal(t, 9, s.KeepLast)
 	require.Equal(t, 9, h.now().Retention.Last)
 
-	// A plan by what was in effect before is made anew.
-	require.Equal(t, "stale", h.do(409, "POST", other+"/apply", obj{}).code(t))
-	require.Empty(t, h.began(other+"/apply", obj{}).Error)
+	// A plan by what was in effect before is no good any more.
+	require.Equal(t, "stale", h.do(409, "POST", other+"/apply", h.agreed(other, obj{})).code(t))
+	h.do(200, "POST", other+"/plan", obj{"full": false, "only": []string{"servers"}})
+	require.Empty(t, h.began(other+"/apply", h.agreed(other, obj{})).Error)
 }
 
 // states runs a host in the time of the test, and returns what tells the overview.
