@@ -209,11 +209,11 @@ func TestWhatIsAppliedIsWhatIsSet(t *testing.T) {
 }
 
 func TestALocationThatDoesNotWorkIsSavedOnPurposeOnly(t *testing.T) {
-	k, change := withSettings(form(nil), nil)
+	k, change := withSettings(Settings{}, nil) // and no backup is made by schedule meanwhile
 	h := newHost(t, change)
 	file := t.TempDir() + "/file"
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	bad := form(func(s *Settings) { s.Locations = []string{file} })
+	bad := form(func(s *Settings) { s.Enabled, s.Locations = false, []string{file} })
 	got := h.do(422, "PUT", "settings", bad)
 	require.Equal(t, "location", got.code(t))
 	require.Contains(t, got.text, file)
