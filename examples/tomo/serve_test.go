@@ -761,7 +761,7 @@ func (b *browser) api(method, path, body string) *http.Request {
 type (
 	restoreOfPage struct {
 		ID   string
-		Plan struct{ Confirm string }
+		Plan struct{ ID, Confirm string }
 	}
 	jobOfPage struct {
 		ID, Error string
@@ -778,7 +778,7 @@ func (b *browser) restores(name string) jobOfPage {
 	b.t.Helper()
 	r := call[restoreOfPage](b, http.MethodPost, "restores", `{"backup":"`+name+`"}`)
 	r = call[restoreOfPage](b, http.MethodPost, "restores/"+r.ID+"/plan", `{"full":true}`)
-	j := call[jobOfPage](b, http.MethodPost, "restores/"+r.ID+"/apply", `{"confirm":"`+r.Plan.Confirm+`"}`)
+	j := call[jobOfPage](b, http.MethodPost, "restores/"+r.ID+"/apply", `{"plan":"`+r.Plan.ID+`","confirm":"`+r.Plan.Confirm+`"}`)
 	require.Eventually(b.t, func() bool {
 		j = call[jobOfPage](b, http.MethodGet, "jobs/"+j.ID, "")
 		return j.Ended != nil
@@ -952,7 +952,7 @@ func TestTheReportOfARestoreOutlivesTheSession(t *testing.T) {
 
 	r := call[restoreOfPage](b, http.MethodPost, "restores", `{"backup":"`+made.Name+`"}`)
 	r = call[restoreOfPage](b, http.MethodPost, "restores/"+r.ID+"/plan", `{"full":true}`)
-	job := b.do(b.api(http.MethodPost, "restores/"+r.ID+"/apply", `{"confirm":"`+r.Plan.Confirm+`"}`))
+	job := b.do(b.api(http.MethodPost, "restores/"+r.ID+"/apply", `{"plan":"`+r.Plan.ID+`","confirm":"`+r.Plan.Confirm+`"}`))
 	var j jobOfPage
 	require.NoError(t, json.Unmarshal([]byte(job.body), &j), job.body)
 	h.says("going on with what was restored")
