@@ -84,9 +84,12 @@ func TestADatabaseIsCopiedWithEachScheduledBackup(t *testing.T) {
 		db.err = errors.New("disk I/O error")
 		stop = running(t, m)
 		time.Sleep(24 * time.Hour)
+		stop()
 		require.Len(t, a.names(t), 5)
 		require.ErrorContains(t, events.of(backup.EventFailed)[0].Err, "run: copy the database: disk I/O error")
+		require.Greater(t, len(events.of(backup.EventFailed)), 3, "it is tried again")
 		db.err = nil
+		stop = running(t, m)
 		time.Sleep(2 * time.Hour)
 		stop()
 		require.Len(t, a.names(t), 4)
