@@ -181,14 +181,6 @@ func (o *operation) soundDatabase(ctx context.Context, p *site, name string) err
 	return n.check(size, sum)
 }
 
-// check holds a file against what its note says.
-func (n *note) check(size int64, sum string) error {
-	if size != n.Bytes || sum != n.SHA256 {
-		return fmt.Errorf("%w: the file has %d bytes with SHA-256 %s, written were %d with %s; try another copy or an older one", ErrDamaged, size, sum, n.Bytes, n.SHA256)
-	}
-	return nil
-}
-
 // databaseNote returns the note beside a copy of a database, nil if there is none
 // of its own. A copy is nothing that could be proven.
 func (o *operation) databaseNote(ctx context.Context, p *site, name string) (*note, error) {

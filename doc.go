@@ -65,7 +65,8 @@
 // Many backups: location.go and dir.go, name.go, manager.go, site.go for a
 // location in use, copies.go, catalog.go for the list of backups with look.go for one
 // file of it and note.go for what stands beside, hold.go for one operation at a time, undo.go, prune.go
-// with retention.go, verify.go, drill.go, rehearse.go and rewrap.go for keys, run.go
+// with retention.go, verify.go, drill.go, rehearse.go and rewrap.go for keys, database.go
+// for copies of the host's database, files.go for what a page for people needs, run.go
 // with schedule.go, event.go.
 //
 // Package agekey has keys of age; packages sqlstore, kvstore and filestore are

@@ -47,6 +47,14 @@ func (o *operation) noteOf(b Backup) ([]byte, error) {
 	return text, err
 }
 
+// check holds a file against what its note says.
+func (n *note) check(size int64, sum string) error {
+	if size != n.Bytes || sum != n.SHA256 {
+		return fmt.Errorf("%w: the file has %d bytes with SHA-256 %s, written were %d with %s; try another copy or an older backup", ErrDamaged, size, sum, n.Bytes, n.SHA256)
+	}
+	return nil
+}
+
 // putNote puts the note of a backup beside it.
 func (o *operation) putNote(ctx context.Context, p *site, b Backup) error {
 	text, err := o.noteOf(b)

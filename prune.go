@@ -159,10 +159,11 @@ func (o *operation) tidy(ctx context.Context, c *catalog, pruned []Pruned) {
 	}
 }
 
-// classes are the kinds of backups that retention judges each for itself: what
-// made them, and copies of the database.
+// classDatabase is the class of copies of the database.
 const classDatabase = "database"
 
+// classes are the kinds of backups that retention judges each for itself: by what
+// made them, and copies of the database.
 var classes = []string{TriggerScheduled, TriggerBeforeRestore, classDatabase}
 
 // class tells which rules a backup is subject to: those of the trigger that is

@@ -126,8 +126,8 @@ func (o *operation) verifyLocked(ctx context.Context, p *site, name string) (Man
 		return Manifest{}, Report{}, fmt.Errorf("%w: it is encrypted, and nothing beside it tells its digest (%w); give its key to verify it", ErrNoKey, err)
 	}
 	size, sum, err := p.digest(ctx, name)
-	if err == nil && (size != n.Bytes || sum != n.SHA256) {
-		err = fmt.Errorf("%w: the file has %d bytes with SHA-256 %s, written were %d with %s; try another copy or an older backup", ErrDamaged, size, sum, n.Bytes, n.SHA256)
+	if err == nil {
+		err = n.check(size, sum)
 	}
 	if err == nil || errors.Is(err, ErrDamaged) {
 		o.learn(p, name, err)
