@@ -48,7 +48,7 @@ import (
 // # Files
 //
 // Beside the backups the Manager keeps small files there, with the name of a
-// backup and one of these endings: ".manifest", of a compressed or encrypted one,
+// backup and one of these endings: ".manifest", of a compressed or encrypted one and of a copy of the database,
 // what List shows and the digest of the file, in clear; and empty ones:
 // ".accepted", a person has accepted what it has lost; ".restored", the restore
 // before which it was made took place; ".drilled", it has passed a drill;
