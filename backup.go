@@ -40,6 +40,12 @@ type BackupOptions struct {
 	// among the Recipients (FORMAT.md, "Proof").
 	Signer crypto.Signer
 
+	// RequireProof refuses to make a snapshot that a reader with the same
+	// RequireProof and Trusted would refuse: it must carry the proof of a passphrase,
+	// or a Signer whose key is Trusted must sign it.
+	RequireProof bool
+	Trusted      []ed25519.PublicKey
+
 	// CreatedAt is the time to write in the snapshot, to the second. Zero means
 	// now.
 	CreatedAt time.Time
@@ -60,11 +66,6 @@ type BackupOptions struct {
 
 	// Progress, if not nil, is called now and then.
 	Progress func(Progress)
-
-	// provable refuses to make a snapshot that carries no proof, by a passphrase or
-	// by a signature of one of those who are trusted.
-	provable bool
-	trusted  []ed25519.PublicKey
 }
 
 // Backup writes a snapshot of the data of src to w. Records are read at one
@@ -149,9 +150,9 @@ func (a *App) backup(ctx context.Context, w io.Writer, src DataSource, opts Back
 		if err != nil {
 			return Manifest{}, err
 		}
-		proven = proven || slices.ContainsFunc(opts.trusted, func(t ed25519.PublicKey) bool { return t.Equal(key) })
+		proven = proven || slices.ContainsFunc(opts.Trusted, func(t ed25519.PublicKey) bool { return t.Equal(key) })
 	}
-	if opts.provable && !proven {
+	if opts.RequireProof && !proven {
 		return Manifest{}, fmt.Errorf("%w: a proof is required of backups, and this one would carry none that counts: give a Signer whose key is Trusted, or a Passphrase of this package among the Recipients", ErrUnauthentic)
 	}
 	file, err := opts.Compress.open(w, opts.Encrypt)

@@ -39,7 +39,7 @@ func (o *operation) store(ctx context.Context, src DataSource, opts BackupOption
 	if opts.CreatedAt.IsZero() {
 		opts.CreatedAt = time.Now()
 	}
-	opts.provable, opts.trusted = o.RequireProof, o.Trusted
+	opts.RequireProof, opts.Trusted = o.RequireProof, o.Trusted
 	return o.place(ctx, opts.CreatedAt, envelope{opts.Compress, opts.Encrypt != nil, false}, func(ctx context.Context, w io.Writer) (Manifest, error) {
 		return o.App.Backup(ctx, w, src, opts)
 	})
@@ -189,7 +189,7 @@ func (o *operation) readBack(ctx context.Context, p *site, b Backup) error {
 // openAt opens a backup at a location. Of opts only the keys count, and what
 // proof they ask for.
 func (o *operation) openAt(ctx context.Context, p *site, name string, opts OpenOptions) (*Snapshot, error) {
-	opts.Limits, opts.TempDir, opts.Progress = o.Limits, o.TempDir, o.progress(ctx, nil)
+	opts.Name, opts.Limits, opts.TempDir, opts.Progress = name, o.Limits, o.TempDir, o.progress(ctx, nil)
 	s, err := within(ctx, func(_ context.Context, alive func()) (*Snapshot, error) {
 		// Not with the context of the question, which ends with the answer.
 		r, err := p.Open(ctx, name)
@@ -197,18 +197,16 @@ func (o *operation) openAt(ctx context.Context, p *site, name string, opts OpenO
 			return nil, err
 		}
 		r = lively(r, alive)
-		// A key may take its time: somebody may be asked for it.
-		opts.patient = func() func() { return keep(alive) }
+		opts.Identities, opts.CloseReader = patient(opts.Identities, alive), true
 		s, err := OpenSnapshot(ctx, r, opts)
 		if err != nil {
 			r.Close()
 			return nil, err
 		}
-		s.under = r
 		return s, nil
 	}, func(s *Snapshot) { s.Close() })
 	named, _ := o.App.parseName(name)
-	if err == nil && named.Encrypted && !s.envelope.Encrypted {
+	if err == nil && named.Encrypted && !s.Manifest().Encrypted {
 		s.Close()
 		return nil, fmt.Errorf("%w: its name says that it is encrypted, and it is not: it was put there in the place of another", ErrUnauthentic)
 	}

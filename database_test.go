@@ -153,7 +153,7 @@ func TestACopyOfADatabaseIsNoSnapshot(t *testing.T) {
 				return err
 			}(),
 			"rewrap": func() error {
-				_, err := m.Rewrap(t.Context(), made.Name, backup.RewrapOptions{Recipients: sealed})
+				_, err := m.Rewrap(t.Context(), made.Name, backup.RewrapBackupOptions{Recipients: sealed})
 				return err
 			}(),
 		} {

@@ -2,109 +2,50 @@ package backup
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"slices"
 	"time"
 
 	"github.com/tomo-project/backup/internal/codec"
 	"github.com/tomo-project/backup/internal/keyset"
 )
 
-// A DrillReport says that a backup restores, and how well.
-type DrillReport struct {
-	Backup  string        `json:"backup"`
-	Records int64         `json:"records"`     // that were restored and read back, all equal
-	Age     time.Duration `json:"age_ns"`      // of the data when the drill began: what would have been lost (guide, "Recovery Point Objectives")
-	Took    time.Duration `json:"took_ns"`     // from the first byte read to the commit (guide, "Recovery Time Objectives")
-	Total   time.Duration `json:"duration_ns"` // with the comparison and the host's assertions
-	Report  Report        `json:"report"`      // of the restore into the scratch store
-}
-
-// Drill proves that a backup restores (guide, "Backup Verification"): it restores
-// it into a store made by Scratch, reads all of it back as a restore and as a
-// backup would, compares it record by record with the backup, and runs
-// CheckDrill. A scratch store that has a record of any collection of the App is
-// refused: the host's own, by mistake. An empty name means the newest backup that
-// is not known to be damaged.
-func (m *Manager) Drill(ctx context.Context, name string) (DrillReport, error) {
-	o, err := m.begin(ctx, "drill")
+// Drill proves that a snapshot restores (guide, "Backup Verification"): it restores it
+// into scratch, reads all of it back as a restore and as a backup would, and compares
+// it record by record with the snapshot. A scratch store that has a record of any
+// collection of the App is refused with ErrInvalid: the host's own, by mistake. The
+// Duration of the Report is that of the restore, without the comparison.
+//
+// The errors are those of Restore; what came back otherwise is ErrInvalid.
+func (a *App) Drill(ctx context.Context, s *Snapshot, scratch Store, opts RestoreOptions) (Report, error) {
+	report, err := a.drill(ctx, s, scratch, opts)
 	if err != nil {
-		return DrillReport{}, err
+		return Report{}, fmt.Errorf("drill: %w", err)
 	}
-	o.emit(ctx, Event{Kind: EventStarted, Backup: name})
-	report, err := o.drill(ctx, name)
-	return report, o.done(ctx, Event{Backup: report.Backup}, err)
-}
-
-func (o *operation) drill(ctx context.Context, name string) (report DrillReport, err error) {
-	if o.Scratch == nil {
-		return report, fmt.Errorf("%w: the Manager has no Scratch store to restore into", errors.ErrUnsupported)
-	}
-	if name == "" {
-		c, err := o.list(ctx)
-		if c == nil {
-			return report, err
-		}
-		i := slices.IndexFunc(c.backups, func(b Backup) bool {
-			return !b.Damaged && !b.Database && (b.Manifest == nil || b.Manifest.Salvaged == nil)
-		})
-		if i < 0 {
-			return report, errors.Join(fmt.Errorf("there is no backup to try: %w", fs.ErrNotExist), err)
-		}
-		name = c.backups[i].Name
-	}
-	start := time.Now()
-	s, _, err := o.open(ctx, name)
-	if err != nil {
-		return report, fmt.Errorf("%s: %w", name, err)
-	}
-	defer s.Close()
-	report = DrillReport{Backup: name, Age: start.Sub(s.manifest.CreatedAt)}
-
-	scratch, remove, err := o.Scratch(ctx)
-	if err != nil {
-		return report, fmt.Errorf("make a scratch store: %w", err)
-	}
-	if remove != nil {
-		defer func() {
-			if failed := remove(); failed != nil {
-				err = errors.Join(err, fmt.Errorf("remove the scratch store: %w", failed))
-			}
-		}()
-	}
-	if err := o.tryOut(ctx, s, scratch, start, &report); err != nil {
-		return report, fmt.Errorf("%s did not pass: %w", name, err)
-	}
-	report.Total = time.Since(start)
-	o.emit(ctx, Event{Kind: EventDrill, Backup: name, Drill: &report})
 	return report, nil
 }
 
-// tryOut restores into an empty store and compares.
-func (o *operation) tryOut(ctx context.Context, s *Snapshot, scratch Store, start time.Time, report *DrillReport) error {
-	in, err := o.App.prepare(ctx, s, RestoreOptions{AllowDangling: true, Progress: o.progress(ctx, nil)})
+func (a *App) drill(ctx context.Context, s *Snapshot, scratch Store, opts RestoreOptions) (Report, error) {
+	start := time.Now()
+	in, err := a.prepare(ctx, s, opts)
 	if err != nil {
-		return err
+		return Report{}, err
 	}
-	report.Report, err = in.run(ctx, onlyEmpty{scratch, o.App.Collections}, in.writing)
+	report, err := in.run(ctx, onlyEmpty{scratch, a.Collections}, in.writing)
 	if err != nil {
-		return err
+		return Report{}, err
 	}
-	report.Took = time.Since(start)
-	report.Report.Duration = report.Took
+	report.Duration = time.Since(start)
 
-	// The store must show just what the backup has: where a restore looks, which
+	// The store must show just what the snapshot has: where a restore looks, which
 	// finds nothing to change then, and where a backup does.
-	in.opts.Strategy = Replace
-	again, err := in.run(ctx, scratch, func(w Writer) *comparison {
+	in.opts.Strategy, in.opts.Strategies = Replace, nil
+	_, err = in.run(ctx, scratch, func(w Writer) *comparison {
 		return &comparison{incoming: in, host: w, each: func(c Change) error {
 			return otherwise(c.Collection, c.Key, c.Action.String())
 		}}
 	})
 	if err != nil {
-		return err
+		return Report{}, err
 	}
 	err = scratch.View(ctx, func(r Reader) error {
 		for _, col := range in.collections {
@@ -114,18 +55,7 @@ func (o *operation) tryOut(ctx context.Context, s *Snapshot, scratch Store, star
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	for _, c := range again.Collections {
-		report.Records += c.Unchanged
-	}
-	if o.CheckDrill != nil {
-		if err := o.CheckDrill(ctx, scratch); err != nil {
-			return fmt.Errorf("the host's own check: %w", err)
-		}
-	}
-	return nil
+	return report, err
 }
 
 func otherwise(collection, key, how string) error {

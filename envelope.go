@@ -257,9 +257,7 @@ func (s *Snapshot) decrypt(ctx context.Context, r io.Reader, identities []Identi
 	if len(identities) == 0 {
 		return nil, fileLocked{fmt.Errorf("%w: the file is encrypted as a whole, and no key was given to open it", ErrNoKey)}
 	}
-	again := &rewinder{r: r, patient: s.patient}
-	again.wait()
-	defer again.goOn()
+	again := &rewinder{r: r}
 	var wrong []error
 	for _, id := range identities {
 		if err := ctx.Err(); err != nil {
@@ -301,24 +299,6 @@ type rewinder struct {
 	head []byte
 	at   int
 	done bool // no more
-
-	patient func() func() // see OpenOptions; may be nil
-	stop    func()
-}
-
-// wait begins to wait for a key, and goOn ends that: what the file takes to be read
-// is not waited for.
-func (r *rewinder) wait() {
-	if r.patient != nil {
-		r.stop = r.patient()
-	}
-}
-
-func (r *rewinder) goOn() {
-	if r.stop != nil {
-		r.stop()
-		r.stop = nil
-	}
 }
 
 // maxEnvelopeHeader is more than what says who opens an encrypted file can need.
@@ -337,9 +317,7 @@ func (r *rewinder) Read(p []byte) (int, error) {
 	if len(r.head) > maxEnvelopeHeader {
 		return 0, fmt.Errorf("%w: what says who opens the file has more than %d bytes", ErrLimit, maxEnvelopeHeader)
 	}
-	r.goOn()
 	n, err := r.r.Read(p)
-	r.wait()
 	r.head = append(r.head, p[:n]...)
 	r.at += n
 	return n, err

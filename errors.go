@@ -58,9 +58,14 @@ var (
 	// would delete what could not be saved.
 	ErrSalvaged = errors.New("snapshot is salvaged")
 
-	// ErrUncertain: the host failed to commit a restore, so that it may or may not
-	// have taken place. What was there before is kept as a backup.
+	// ErrUncertain: the Sink failed after all changes of a restore were made, and
+	// did not say that it rolled them back. So they may have taken effect or not.
 	ErrUncertain = errors.New("it is uncertain whether the restore took place")
+
+	// ErrRolledBack: a [Sink] wraps it in an error of Update to say that nothing was
+	// changed for certain, although write had returned nil. Without it such a failure
+	// is ErrUncertain: the connection may have been lost after the commit.
+	ErrRolledBack = errors.New("rolled back")
 
 	// ErrBusy: another operation that changes something is under way.
 	ErrBusy = errors.New("busy")

@@ -394,7 +394,7 @@ func TestABackupGetsOtherKeys(t *testing.T) {
 		b := mustCreate(t, m)
 		time.Sleep(time.Hour)
 
-		again, err := m.Rewrap(t.Context(), b.Name, backup.RewrapOptions{Recipients: []backup.Recipient{next.to}})
+		again, err := m.Rewrap(t.Context(), b.Name, backup.RewrapBackupOptions{Recipients: []backup.Recipient{next.to}})
 		require.NoError(t, err)
 		require.Equal(t, "homelab-backup-2000-01-01T00-00-00-2.json", again.Name)
 		require.Equal(t, next.from.KeyIDs(), again.Manifest.Keys)
@@ -415,7 +415,7 @@ func TestABackupGetsOtherKeys(t *testing.T) {
 		require.Equal(t, exceptLogs(homelabStore()), exceptLogs(host))
 		require.NoError(t, s.Close())
 
-		third, err := whoHolds(m, next.from, old.from).Rewrap(t.Context(), b.Name, backup.RewrapOptions{Encrypt: next.to, Recipients: []backup.Recipient{next.to, old.to}, Delete: true})
+		third, err := whoHolds(m, next.from, old.from).Rewrap(t.Context(), b.Name, backup.RewrapBackupOptions{Encrypt: next.to, Recipients: []backup.Recipient{next.to, old.to}, Delete: true})
 		require.NoError(t, err)
 		require.Equal(t, "homelab-backup-2000-01-01T00-00-00-3.json.age", third.Name)
 		require.NotContains(t, disk.names(t), b.Name)
@@ -437,8 +437,8 @@ func TestRewrapLosesNothing(t *testing.T) {
 		m.Recipients, m.Identities = []backup.Recipient{passphrase}, []backup.Identity{passphrase}
 		b := mustCreate(t, m)
 		time.Sleep(time.Hour)
-		to := func(r ...backup.Recipient) backup.RewrapOptions {
-			return backup.RewrapOptions{Recipients: r, Delete: true}
+		to := func(r ...backup.Recipient) backup.RewrapBackupOptions {
+			return backup.RewrapBackupOptions{Recipients: r, Delete: true}
 		}
 
 		_, err := m.Rewrap(t.Context(), b.Name, to(key.to))
@@ -491,7 +491,7 @@ func TestRewrapLetsNobodySeemToKnowThePassphrase(t *testing.T) {
 		// Whoever knows the public key stores a backup of which they know the data key.
 		m.Recipients, m.Identities = []backup.Recipient{key.to}, []backup.Identity{key.from}
 		b := mustCreate(t, m)
-		_, err := m.Rewrap(t.Context(), b.Name, backup.RewrapOptions{Recipients: []backup.Recipient{passphrase}})
+		_, err := m.Rewrap(t.Context(), b.Name, backup.RewrapBackupOptions{Recipients: []backup.Recipient{passphrase}})
 		require.ErrorIs(t, err, backup.ErrUnauthentic, "with that key they would make more, and the passphrase would prove it")
 		require.Len(t, disk.names(t), 1)
 	})
@@ -504,7 +504,7 @@ func TestRewrapDoesNotTakeEncryptionOff(t *testing.T) {
 		b := mustCreate(t, m)
 		person := whoHolds(m, key.from)
 		person.Encrypt = nil
-		_, err := person.Rewrap(t.Context(), b.Name, backup.RewrapOptions{Delete: true})
+		_, err := person.Rewrap(t.Context(), b.Name, backup.RewrapBackupOptions{Delete: true})
 		require.ErrorIs(t, err, backup.ErrNoKey)
 		require.Equal(t, []string{b.Name}, disk.names(t))
 	})
@@ -522,7 +522,7 @@ func TestRewrapDeletesOnlyWhatWasReplaced(t *testing.T) {
 		a, b := newShelf("a"), newShelf("b")
 		m, _, _ := managed(a, b)
 		made := mustCreate(t, m)
-		lies := backup.RewrapOptions{Recipients: []backup.Recipient{liar{"k"}}, Delete: true}
+		lies := backup.RewrapBackupOptions{Recipients: []backup.Recipient{liar{"k"}}, Delete: true}
 		_, err := m.Rewrap(t.Context(), made.Name, lies)
 		require.ErrorIs(t, err, backup.ErrDamaged, "the new keys are tried")
 		require.Equal(t, []string{made.Name}, a.names(t))
@@ -533,7 +533,7 @@ func TestRewrapDeletesOnlyWhatWasReplaced(t *testing.T) {
 		host["users"]["7"] = `{"id":7,"name":"only in b"}`
 		require.NoError(t, b.Delete(t.Context(), made.Name))
 		mustCreate(t, other)
-		again := backup.RewrapOptions{Recipients: sealed, Delete: true}
+		again := backup.RewrapBackupOptions{Recipients: sealed, Delete: true}
 		_, err = m.Rewrap(t.Context(), made.Name, again)
 		require.ErrorContains(t, err, "not the one that was opened")
 		require.Contains(t, b.names(t), made.Name)
@@ -548,7 +548,7 @@ func TestARehearsalIsOfTheKeysOfItsBackup(t *testing.T) {
 		b := mustCreate(t, m)
 		_, err := m.Rehearse(t.Context(), key.from)
 		require.NoError(t, err)
-		again, err := whoHolds(m, key.from).Rewrap(t.Context(), b.Name, backup.RewrapOptions{})
+		again, err := whoHolds(m, key.from).Rewrap(t.Context(), b.Name, backup.RewrapBackupOptions{})
 		require.NoError(t, err)
 		require.NotContains(t, disk.all(t), again.Name+".rehearsed", "nobody has tried the new ones")
 	})
@@ -719,14 +719,14 @@ func TestRewrapVouchesForNothing(t *testing.T) {
 		plain := regexp.MustCompile(`(?m)^"proof":.*\n`).ReplaceAllString(disk.files()[b.Name], "")
 		disk.alter(t, b.Name, func(string) string { return resummed(t, strings.Replace(plain, `"name":"ada"`, `"name":"eve"`, 1)) })
 		time.Sleep(time.Hour)
-		again, err := m.Rewrap(t.Context(), b.Name, backup.RewrapOptions{})
+		again, err := m.Rewrap(t.Context(), b.Name, backup.RewrapBackupOptions{})
 		require.NoError(t, err)
 		require.NotContains(t, disk.files()[again.Name], `"proof"`, "what carried no proof carries none")
 		_, err = openWith(t, disk.files()[again.Name], backup.OpenOptions{Identities: m.Identities, Trusted: []ed25519.PublicKey{public}, RequireProof: true})
 		require.ErrorIs(t, err, backup.ErrUnauthentic)
 
 		b = mustCreate(t, m)
-		_, err = whoHolds(m, key.from).Rewrap(t.Context(), b.Name, backup.RewrapOptions{})
+		_, err = whoHolds(m, key.from).Rewrap(t.Context(), b.Name, backup.RewrapBackupOptions{})
 		require.ErrorIs(t, err, backup.ErrUnauthentic, "nobody has checked it")
 
 		both := backup.OpenOptions{Identities: []backup.Identity{key.from, passphrase}, RequireProof: true}

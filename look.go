@@ -1,17 +1,12 @@
 package backup
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"maps"
 	"strings"
 	"time"
-
-	"github.com/tomo-project/backup/internal/codec"
 )
 
 // What is found out about one file at a location, and remembered as long as the file
@@ -159,9 +154,7 @@ func (m *Manager) entry(p *site, f File, seen seenManifest) *Backup {
 	return &b
 }
 
-// peek reads the manifest of a backup: from both ends of it where that will do,
-// else, for one that does not end as written or cannot be read in places,
-// from all of it.
+// peek reads the manifest of a backup, as [Peek] does.
 func (o *operation) peek(ctx context.Context, p *site, name string, alive func()) (*Manifest, error) {
 	r, err := p.Open(ctx, name)
 	if err != nil {
@@ -169,73 +162,5 @@ func (o *operation) peek(ctx context.Context, p *site, name string, alive func()
 	}
 	r = lively(r, alive)
 	defer r.Close()
-	var head *Manifest
-	named, _ := o.App.parseName(name)
-	if at, ok := r.(interface {
-		io.ReaderAt
-		io.Seeker
-	}); ok && named.plain() {
-		size, err := at.Seek(0, io.SeekEnd)
-		if err != nil {
-			return nil, err
-		}
-		members, ended, err := codec.Peek(at, size, checkFormat)
-		if err != nil {
-			return nil, fromCodec(err)
-		}
-		// The counts stand in the last member, which is read for its digest only.
-		s := &Snapshot{}
-		var sum integrity
-		if ended {
-			err = codec.Unmarshal(members["integrity"], &sum)
-		}
-		if err = cmp.Or(err, s.header(&codec.Document{Members: members, Bytes: size})); err == nil {
-			head = &s.manifest
-			head.Records = sum.Records
-		}
-		if ended {
-			return head, err
-		}
-		if _, err := at.Seek(0, io.SeekStart); err != nil {
-			return head, err
-		}
-	}
-	if !named.plain() {
-		return o.peekInto(ctx, r)
-	}
-	s, err := OpenSnapshot(ctx, r, OpenOptions{Limits: o.Limits, TempDir: o.TempDir})
-	if err != nil {
-		return head, err
-	}
-	defer s.Close()
-	manifest := s.Manifest()
-	return &manifest, nil
-}
-
-// peekInto reads the manifest of a compressed backup without its note, as far as it
-// stands before the data: to learn the rest would take expanding all of it, which
-// nobody has asked for.
-func (o *operation) peekInto(ctx context.Context, r io.Reader) (*Manifest, error) {
-	s := &Snapshot{limits: o.Limits.codec()}
-	in, err := s.unwrap(ctx, ctxReader{ctx, r}, OpenOptions{})
-	if err != nil {
-		return nil, err
-	}
-	if s.release != nil {
-		defer s.release()
-	}
-	errSeen := errors.New("seen")
-	_, err = codec.Scan(in, s.limits, codec.Hooks{Version: checkFormat, Header: func(members map[string][]byte) error {
-		all := maps.Clone(members)
-		all["data"] = []byte{}
-		if err := s.header(&codec.Document{Members: all}); err != nil {
-			return err
-		}
-		return errSeen
-	}})
-	if err != errSeen {
-		return nil, fromCodec(err)
-	}
-	s.manifest.Records = nil // which is not known
-	return &s.manifest, nil
+	return Peek(ctx, r, OpenOptions{Limits: o.Limits, TempDir: o.TempDir})
 }

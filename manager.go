@@ -430,7 +430,6 @@ func (o *operation) openWith(ctx context.Context, name string, opts OpenOptions)
 	for _, p := range o.sites {
 		s, err := o.openAt(ctx, p, name, opts)
 		if err == nil {
-			s.name = name
 			return s, p, nil
 		}
 		if ctx.Err() != nil {

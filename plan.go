@@ -21,11 +21,15 @@ import (
 // A Plan is what a restore would do to the host as it is now. It holds on to
 // its Snapshot and Sink and takes no memory for the single changes.
 type Plan struct {
+	// Before and Progress are those of the RestoreOptions. They may be replaced
+	// until Apply or Changes is called.
+	Before   func(ctx context.Context, held DataSource, collections []string) error
+	Progress func(Progress)
+
 	in     *incoming
 	dst    Sink
 	report Report
 	digest [sha256.Size]byte // of all changes, with the values before and after
-	asked  func(Progress)    // of RestoreOptions, where a Manager has wrapped it
 }
 
 // Plan compares a snapshot with the host and says what Restore would do, without
@@ -37,11 +41,7 @@ func (a *App) Plan(ctx context.Context, s *Snapshot, dst Sink, opts RestoreOptio
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	return newPlan(ctx, in, dst, start)
-}
-
-func newPlan(ctx context.Context, in *incoming, dst Sink, start time.Time) (_ *Plan, err error) {
-	p := &Plan{in: in, dst: dst}
+	p := &Plan{Before: opts.Before, Progress: opts.Progress, in: in, dst: dst}
 	p.report, err = in.run(ctx, dst, func(w Writer) *comparison {
 		return &comparison{incoming: in, host: w, digest: sha256.New(), finish: p.keepDigest}
 	})
@@ -50,6 +50,13 @@ func newPlan(ctx context.Context, in *incoming, dst Sink, start time.Time) (_ *P
 	}
 	p.report.Duration = time.Since(start)
 	return p, nil
+}
+
+// incoming is what the plan restores, with the hooks of now.
+func (p *Plan) incoming() *incoming {
+	in := *p.in
+	in.opts.Before, in.opts.Progress = p.Before, p.Progress
+	return &in
 }
 
 func (p *Plan) keepDigest(c *comparison) error {
@@ -112,9 +119,10 @@ func (a Action) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 func (p *Plan) Changes(ctx context.Context) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		yielded, stopped := 0, false
-		_, err := p.in.run(ctx, p.dst, func(w Writer) *comparison {
+		in := p.incoming()
+		_, err := in.run(ctx, p.dst, func(w Writer) *comparison {
 			n := 0
-			return &comparison{incoming: p.in, host: w, digest: sha256.New(), finish: p.sameDigest, each: func(c Change) error {
+			return &comparison{incoming: in, host: w, digest: sha256.New(), finish: p.sameDigest, each: func(c Change) error {
 				// A Sink that starts over gets to the same changes again.
 				if n++; n > yielded && !stopped {
 					yielded, stopped = n, !yield(c, nil)
@@ -136,17 +144,15 @@ func (p *Plan) Changes(ctx context.Context) iter.Seq2[Change, error] {
 // errors are those of Restore.
 func (p *Plan) Apply(ctx context.Context) (Report, error) {
 	start := time.Now()
-	report, err := p.in.run(ctx, p.dst, p.writing)
+	in := p.incoming()
+	report, err := in.run(ctx, p.dst, func(w Writer) *comparison {
+		return &comparison{incoming: in, host: w, write: true, digest: sha256.New(), finish: p.sameDigest}
+	})
 	if err != nil {
 		return Report{}, fmt.Errorf("restore: %w", err)
 	}
 	report.Duration = time.Since(start)
 	return report, nil
-}
-
-// writing makes the comparison that does what the plan says.
-func (p *Plan) writing(w Writer) *comparison {
-	return &comparison{incoming: p.in, host: w, write: true, digest: sha256.New(), finish: p.sameDigest}
 }
 
 func (p *Plan) sameDigest(c *comparison) error {
@@ -164,16 +170,18 @@ var errLook = errors.New("only looking")
 func (in *incoming) run(ctx context.Context, dst Sink, start func(Writer) *comparison) (Report, error) {
 	var report Report
 	var inside error
-	ran := false
+	ran, done := false, false
 	err := dst.Update(ctx, func(w Writer) error {
-		ran = true
+		ran, done = true, false
 		c := start(w)
 		c.ctx, c.report = ctx, in.report()
-		inside = c.run()
+		if inside = in.before(c); inside == nil {
+			inside = c.run()
+		}
 		if inside == nil && !c.write {
 			inside = errLook
 		}
-		report = c.report
+		report, done = c.report, inside == nil
 		return inside
 	})
 	switch {
@@ -181,12 +189,28 @@ func (in *incoming) run(ctx context.Context, dst Sink, start func(Writer) *compa
 		return report, nil
 	case inside != nil:
 		return Report{}, inside
+	case err != nil && done && !errors.Is(err, ErrRolledBack):
+		return Report{}, fmt.Errorf("%w: the host failed to commit: %w; look at its data, and restore again if it lacks the changes", ErrUncertain, advise(err))
+	case err != nil && done:
+		return Report{}, advise(fmt.Errorf("the host did not take the changes: %w", err))
 	case err != nil:
 		return Report{}, advise(fmt.Errorf("the host did not take the changes, and is as it was: %w", err))
 	case !ran:
 		return Report{}, errors.New("the Sink did nothing: its Update returned without calling write")
 	}
 	return report, nil
+}
+
+// before lets the caller see what the host holds, before anything changes.
+func (in *incoming) before(c *comparison) error {
+	if !c.write || in.opts.Before == nil || len(in.collections) == 0 {
+		return nil
+	}
+	var names []string
+	for _, col := range in.collections {
+		names = append(names, col.Name)
+	}
+	return in.opts.Before(c.ctx, heldSource{c.host}, names)
 }
 
 // writing makes the comparison that restores.
@@ -285,7 +309,7 @@ func (c *comparison) surplus(col *collection) error {
 			c.deleted[col.Name][key] = true
 		}
 	}
-	if c.asItWas && c.snapshot.manifest.Missing[col.Name] > 0 {
+	if c.opts.AsItWas && c.snapshot.manifest.Missing[col.Name] > 0 {
 		return c.spareInvalid(col)
 	}
 	return nil
@@ -449,7 +473,7 @@ func (c *comparison) batch(col *collection, b *batch, report *CollectionReport) 
 			puts = append(puts, Record{r.key, after[i].value})
 		}
 	}
-	if c.asItWas {
+	if c.opts.AsItWas {
 		// References that pointed to nothing then do so again.
 	} else if err := c.checkRefs(col, after); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/tomo-project/backup/internal/codec"
 	"github.com/tomo-project/backup/internal/seal"
@@ -110,6 +111,13 @@ func (s *Snapshot) authenticate(doc *codec.Document, opts OpenOptions) error {
 		return fmt.Errorf("%w: a proof is required, and what opened it is no passphrase: anybody could have made it for that key; open it with the passphrase", ErrUnauthentic)
 	}
 	return fmt.Errorf("%w: a proof is required, and it carries none; if you know where it comes from, open it without requiring one", ErrUnauthentic)
+}
+
+// Proven tells whether the snapshot was proven authentic when it was opened: by a
+// passphrase, or by a signature with one of these keys.
+func (s *Snapshot) Proven(trusted []ed25519.PublicKey) bool {
+	key, signed := strings.CutPrefix(s.manifest.Authentic, provenByEd25519)
+	return s.manifest.Authentic != "" && (!signed || slices.ContainsFunc(trusted, func(t ed25519.PublicKey) bool { return encodeBase64(t) == key }))
 }
 
 // byPassphrase tells whether a wrapped key is one that takes the passphrase to

@@ -49,6 +49,17 @@ type RestoreOptions struct {
 	// migrator still ends the restore.
 	LeaveOutInvalid bool
 
+	// AsItWas is for a snapshot of what a restore has replaced, as Before gets it.
+	// The host's records that are not valid stay, since they could not be in the
+	// snapshot. A reference that pointed to nothing then may do so again.
+	AsItWas bool
+
+	// Before, if not nil, is called in the transaction before anything changes,
+	// with what the host holds at that moment and the names of the collections that
+	// are restored. An error ends the restore. A Sink that begins its transaction
+	// anew has it called again. Without any collection it is not called.
+	Before func(ctx context.Context, held DataSource, collections []string) error
+
 	// Progress, if not nil, is called now and then.
 	Progress func(Progress)
 }
@@ -160,8 +171,9 @@ func (a *App) Verify(ctx context.Context, s *Snapshot, opts RestoreOptions) (Rep
 // nothing. What a restore would do can be seen before with Plan.
 //
 // It returns ErrForeign, ErrTooNew, ErrNoKey, ErrInvalid, ErrDangling,
-// ErrSalvaged, ErrDamaged or ErrLimit, or the error of a migrator, of dst or of ctx. Whatever
-// it returns, after an error the host is as it was.
+// ErrSalvaged, ErrDamaged or ErrLimit, or the error of a migrator, of dst or of
+// ctx: then the host is as it was. After ErrUncertain it may not be: dst failed
+// when all changes were made, and did not say that it rolled back.
 func (a *App) Restore(ctx context.Context, s *Snapshot, dst Sink, opts RestoreOptions) (Report, error) {
 	start := time.Now()
 	in, err := a.prepare(ctx, s, opts)
@@ -189,7 +201,6 @@ type incoming struct {
 	spared      map[string]map[string]bool // collection → their keys: the host's records stay
 	leftOut     problems
 	warnings    []string
-	asItWas     bool // it puts back what was there, and that was not all valid
 }
 
 func (a *App) prepare(ctx context.Context, s *Snapshot, opts RestoreOptions) (*incoming, error) {

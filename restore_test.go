@@ -712,7 +712,92 @@ func TestAHostThatFailsAnywhereStaysAsItWas(t *testing.T) {
 	require.ErrorContains(t, err, "put 1 records of servers into the host: write: no space left on device")
 	require.ErrorContains(t, err, "check disk space")
 	_, err = homelab().Restore(t.Context(), s, &backuptest.Faulty{Sink: store, On: backuptest.CallCommit, Nth: 1, Err: boom}, backup.RestoreOptions{Strategy: backup.Replace})
-	require.ErrorContains(t, err, "the host did not take the changes, and is as it was: boom")
+	require.ErrorIs(t, err, backup.ErrUncertain)
+	require.ErrorContains(t, err, "the host failed to commit: boom")
+	_, err = homelab().Restore(t.Context(), s, &backuptest.Faulty{Sink: store, On: backuptest.CallCommit, Nth: 1, Err: fmt.Errorf("%w: %w", backup.ErrRolledBack, boom)}, backup.RestoreOptions{Strategy: backup.Replace})
+	require.NotErrorIs(t, err, backup.ErrUncertain)
+	require.ErrorContains(t, err, "the host did not take the changes: rolled back: boom")
+}
+
+// A lostAnswer is a Sink that commits and then loses the connection.
+type lostAnswer struct{ backup.Sink }
+
+func (s lostAnswer) Update(ctx context.Context, write func(backup.Writer) error) error {
+	if err := s.Sink.Update(ctx, write); err != nil {
+		return err
+	}
+	return errors.New("connection lost during COMMIT")
+}
+
+func TestAFailedCommitIsNeverCalledHarmless(t *testing.T) {
+	s := backedUp(t, homelab(), homelabStore(), backup.BackupOptions{})
+	opts := backup.RestoreOptions{Strategy: backup.Replace}
+	uncertain := func(t *testing.T, store backuptest.MapStore, err error) {
+		require.ErrorIs(t, err, backup.ErrUncertain)
+		require.NotContains(t, err.Error(), "as it was")
+		require.Equal(t, homelabStore(), store, "here the changes did take effect")
+	}
+	t.Run("Restore", func(t *testing.T) {
+		store := busyHost()
+		_, err := homelab().Restore(t.Context(), s, lostAnswer{store}, opts)
+		uncertain(t, store, err)
+	})
+	t.Run("Apply", func(t *testing.T) {
+		store := busyHost()
+		plan, err := homelab().Plan(t.Context(), s, lostAnswer{store}, opts)
+		require.NoError(t, err)
+		_, err = plan.Apply(t.Context())
+		uncertain(t, store, err)
+	})
+}
+
+func TestBeforeSeesWhatARestoreReplaces(t *testing.T) {
+	s := backedUp(t, homelab(), homelabStore(), backup.BackupOptions{})
+	held := map[string]string{}
+	opts := backup.RestoreOptions{Strategy: backup.Replace, Before: func(ctx context.Context, src backup.DataSource, collections []string) error {
+		return src.View(ctx, func(r backup.Reader) error {
+			for _, name := range collections {
+				for rec, err := range r.Records(ctx, name) {
+					if err != nil {
+						return err
+					}
+					held[name+" "+rec.Key] = string(rec.Value)
+				}
+			}
+			return nil
+		})
+	}}
+	host := map[string]string{}
+	for name, records := range busyHost() {
+		for key, value := range records {
+			if name != "logs" { // which is Optional, and so is not in the snapshot
+				host[name+" "+key] = value
+			}
+		}
+	}
+	t.Run("Restore", func(t *testing.T) {
+		clear(held)
+		_, err := homelab().Restore(t.Context(), s, busyHost(), opts)
+		require.NoError(t, err)
+		require.Equal(t, host, held)
+	})
+	t.Run("Apply, and not Plan", func(t *testing.T) {
+		clear(held)
+		plan, err := homelab().Plan(t.Context(), s, busyHost(), opts)
+		require.NoError(t, err)
+		require.Empty(t, held)
+		_, err = plan.Apply(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, host, held)
+	})
+	t.Run("its error ends the restore", func(t *testing.T) {
+		store, boom := busyHost(), errors.New("boom")
+		opts := opts
+		opts.Before = func(context.Context, backup.DataSource, []string) error { return boom }
+		_, err := homelab().Restore(t.Context(), s, store, opts)
+		require.ErrorIs(t, err, boom)
+		require.Equal(t, busyHost(), store)
+	})
 }
 
 func TestARestoreCanBeCancelledAtEveryStage(t *testing.T) {

@@ -1,10 +1,9 @@
 package backup
 
 import (
-	"cmp"
 	"context"
+	"crypto"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -12,183 +11,76 @@ import (
 	"github.com/tomo-project/backup/internal/codec"
 )
 
-// RewrapOptions say who can open a backup from now on. The zero value takes the
-// keys of the Manager.
+// RewrapOptions say who can open what Rewrap writes. Each field is as in
+// [BackupOptions].
 type RewrapOptions struct {
-	// Recipients are those who can open the secrets. Nil means those of the
-	// Manager.
 	Recipients []Recipient
+	Compress   Compression
+	Encrypt    Encrypter
+	Signer     crypto.Signer
 
-	// Encrypt encrypts the new file as a whole. Nil means that of the Manager. A
-	// backup that was encrypted as a whole needs it.
-	Encrypt Encrypter
-
-	// Delete deletes the old backup at each Location that has the new one; where it
-	// stays is an error. It needs one of the Identities to open the new one, to be
-	// sure that somebody can, and as many copies as MinCopies. Without it both stay,
-	// whoever could open the old one still can, and retention counts both.
-	Delete bool
+	// TempDir is where the document is kept, encrypted, until it is checked. Empty
+	// means os.TempDir.
+	TempDir string
 }
 
-// Rewrap gives a stored backup new recipients: after a change of keys, or for one
-// more person who is to be able to open it. The result is another backup, of the
-// same time and with a name of its own, in which everything stands as it stood
-// but who opens it, and the proof. That is made anew if the old one was proven
-// authentic, for which what was signed needs the Signer of the Manager; otherwise
-// there is none. Sealed values are copied as they are. So their key stays the same,
-// and a passphrase cannot be given to what nothing has proven: who made that knows
-// the key, and could make more that passes for proven by the passphrase.
+// Rewrap writes a snapshot for other recipients to w: after a change of keys, or for
+// one more person who is to be able to open it. All of the document stays as it is,
+// but who can open it, and the proof. Sealed values are copied as they are, so their
+// key stays the same, and s must have been opened with an Identity. A snapshot that
+// was encrypted as a whole needs Encrypt.
 //
-// Copies of the database cannot be given other keys: make a new one, and keep the old
-// key as long as the old ones.
+// The proof is made anew if s was proven authentic when it was opened; what was
+// signed needs a Signer for that. A snapshot that nothing has proven gets no
+// passphrase: whoever made it knows its key, and could make more that passes for
+// proven by that passphrase.
 //
-// It takes one of the Identities. What is written is checked to the last secret
-// before it is stored, and read back afterwards; that the new recipients can open it
-// is tried if one of the Identities can. It returns ErrNoKey without a key,
-// ErrUnauthentic if a proof would be lost or made up, and the errors of Open and
-// Create.
-func (m *Manager) Rewrap(ctx context.Context, name string, opts RewrapOptions) (Backup, error) {
-	o, ctx, release, err := m.hold(ctx, "rewrap")
+// Everything is written to a temporary file and checked to its last secret before w
+// gets the first byte. After an error what w got is worthless. Rewrap returns
+// ErrNoKey without a key to open or to seal, ErrUnauthentic if a proof would be lost
+// or made up, ErrDamaged, or the error of w or ctx.
+func (a *App) Rewrap(ctx context.Context, w io.Writer, s *Snapshot, opts RewrapOptions) (Manifest, error) {
+	m, err := a.rewrap(ctx, w, s, opts)
 	if err != nil {
-		return Backup{}, err
+		return Manifest{}, fmt.Errorf("rewrap: %w", err)
 	}
-	defer release()
-	o.emit(ctx, Event{Kind: EventStarted, Backup: name})
-	b, err := o.rewrap(ctx, name, opts)
-	return b, o.done(ctx, Event{Backup: b.Name, Manifest: b.Manifest}, err)
+	return m, nil
 }
 
-func (o *operation) rewrap(ctx context.Context, name string, opts RewrapOptions) (Backup, error) {
-	if opts.Recipients == nil {
-		opts.Recipients = o.Recipients
-	}
-	if opts.Encrypt == nil {
-		opts.Encrypt = o.Encrypt
-	}
-	keys := o.keys()
-	keys.proofFirst = true
-	old, from, err := o.openWith(ctx, name, keys)
-	if err != nil {
-		return Backup{}, fmt.Errorf("%s: %w", name, err)
-	}
-	defer old.Close()
-	// All of it is written to a temporary copy and checked there: what is stored
-	// can be opened by who holds the new keys only.
-	temp, err := newSpool(o.TempDir)
-	if err != nil {
-		return Backup{}, advise(fmt.Errorf("make a temporary copy: %w", err))
-	}
-	defer temp.Close()
-	m, err := o.rewrite(ctx, temp, old, opts)
-	if err != nil {
-		return Backup{}, fmt.Errorf("%s: %w", name, err)
-	}
-	if err := o.checkRewritten(ctx, temp, m, old); err != nil {
-		return Backup{}, fmt.Errorf("%s: what was made of it does not open: %w", name, err)
-	}
-	b, first, err := o.place(ctx, m.CreatedAt, m.envelope(), func(ctx context.Context, w io.Writer) (Manifest, error) {
-		file, err := m.Compressed.open(w, opts.Encrypt)
-		if err != nil {
-			return Manifest{}, err
-		}
-		if _, err := io.Copy(file, ctxReader{ctx, io.NewSectionReader(temp, 0, m.Bytes)}); err != nil {
-			return Manifest{}, err
-		}
-		return m, file.Close()
-	})
-	if err != nil {
-		return Backup{}, err
-	}
-	if err := o.tryNewKeys(ctx, first, b.Name, opts.Delete); err != nil {
-		return Backup{}, errors.Join(fmt.Errorf("%s: %w", name, err), first.drop(ctx, b.Name))
-	}
-	b = o.spread(ctx, b, first)
-	c, err := o.listHeld(ctx)
-	if err != nil {
-		return b, err
-	}
-	for _, kind := range []mark{markAccepted, markRestored} { // the others are about its keys
-		if c.marked[kind][name] {
-			if err := o.mark(ctx, b, kind); err != nil {
-				return b, err
-			}
-		}
-	}
-	err = o.enough(b)
-	if opts.Delete && err == nil {
-		err = o.replaced(ctx, c, name, from, b)
-	}
-	return b, err
-}
-
-// tryNewKeys opens what was stored with the Identities, if one of them fits.
-func (o *operation) tryNewKeys(ctx context.Context, p *site, name string, must bool) error {
-	keys := o.keys()
-	keys.RequireProof = false
-	s, err := o.openAt(ctx, p, name, keys)
-	if err == nil {
-		err = cmp.Or(readAll(ctx, s), s.Close())
-	}
-	if (errors.Is(err, ErrWrongKey) || errors.Is(err, ErrNoKey)) && !must {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("what was made of it was not opened with the new keys, so nothing was changed: %w", err)
-	}
-	return nil
-}
-
-// replaced deletes a backup wherever the one that was made of it is.
-func (o *operation) replaced(ctx context.Context, c *catalog, name string, from *site, by Backup) error {
-	old := find(c.backups, name)
-	if old == nil {
-		return nil
-	}
-	_, opened, err := from.digest(ctx, name)
-	if err != nil {
-		return fmt.Errorf("%s stays: %w", name, err)
-	}
-	var errs []error
-	for _, down := range o.down {
-		errs = append(errs, fmt.Errorf("%s: %s may still be there: %w", down.Location, name, down.Err))
-	}
-	for _, p := range o.sites {
-		if old.at(p) == nil {
-			continue
-		}
-		if at := by.at(p); at == nil || at.Err != nil {
-			errs = append(errs, fmt.Errorf("%s: %s stays there, because the new one is not there", p.name, name))
-			continue
-		}
-		_, sum, err := p.digest(ctx, name)
-		if err == nil && sum != opened {
-			err = errors.New("it is not the one that was opened, so it stays")
-		}
-		if err == nil {
-			err = p.drop(ctx, name)
-		}
-		for _, kind := range marks {
-			if c.marked[kind][name] && err == nil {
-				err = p.remove(ctx, name+string(kind))
-			}
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: delete %s: %w", p.name, name, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// rewrite writes a snapshot with other wrapped keys.
-func (o *operation) rewrite(ctx context.Context, w io.Writer, old *Snapshot, opts RewrapOptions) (Manifest, error) {
-	c, err := o.App.compile()
+func (a *App) rewrap(ctx context.Context, w io.Writer, s *Snapshot, opts RewrapOptions) (Manifest, error) {
+	c, err := a.compile()
 	if err != nil {
 		return Manifest{}, err
 	}
+	temp, err := newSpool(opts.TempDir)
+	if err != nil {
+		return Manifest{}, advise(fmt.Errorf("make a temporary copy: %w", err))
+	}
+	defer temp.Close()
+	m, err := c.rewrite(ctx, temp, s, opts)
+	if err != nil {
+		return Manifest{}, err
+	}
+	if err := checkRewritten(ctx, temp, m, s, opts.TempDir); err != nil {
+		return Manifest{}, fmt.Errorf("what was made of it does not open: %w", err)
+	}
+	file, err := m.Compressed.open(w, opts.Encrypt)
+	if err != nil {
+		return Manifest{}, err
+	}
+	if _, err := io.Copy(file, ctxReader{ctx, io.NewSectionReader(temp, 0, m.Bytes)}); err != nil {
+		file.Close() // for what it holds: the file is worthless
+		return Manifest{}, err
+	}
+	return m, file.Close()
+}
+
+// rewrite writes a snapshot with other wrapped keys.
+func (c *compiled) rewrite(ctx context.Context, w io.Writer, old *Snapshot, opts RewrapOptions) (Manifest, error) {
 	b := &backup{
 		compiled: c,
 		ctx:      ctx,
-		opts:     BackupOptions{Signer: o.Signer},
+		opts:     BackupOptions{Signer: opts.Signer},
 		limits:   old.limits,
 		problems: problems{tolerate: true, count: old.manifest.Missing},
 		seen:     newSeen(nil),
@@ -196,7 +88,7 @@ func (o *operation) rewrite(ctx context.Context, w io.Writer, old *Snapshot, opt
 		out:      codec.NewWriter(w),
 	}
 	m := &b.manifest
-	m.Compressed, m.Encrypted, m.Authentic = cmp.Or(o.Compress, m.Compressed), opts.Encrypt != nil, ""
+	m.Compressed, m.Encrypted, m.Authentic = opts.Compress, opts.Encrypt != nil, ""
 	switch e := old.encryption; {
 	case old.envelope.Encrypted && opts.Encrypt == nil:
 		return Manifest{}, fmt.Errorf("%w: it is encrypted as a whole, and what is made of it would not be: say for whom", ErrNoKey)
@@ -209,6 +101,7 @@ func (o *operation) rewrite(ctx context.Context, w io.Writer, old *Snapshot, opt
 		return Manifest{}, fmt.Errorf("%w: its secrets are sealed, and there is no recipient to seal them for", ErrNoKey)
 	default:
 		again := *e
+		var err error
 		if again.Keys, err = wrapFor(old.key, opts.Recipients); err != nil {
 			return Manifest{}, err
 		}
@@ -273,21 +166,16 @@ func (b *backup) provenAs(old *Snapshot) error {
 
 // checkRewritten reads what was made of a snapshot to its last secret, with the key
 // that is known.
-func (o *operation) checkRewritten(ctx context.Context, temp *spool, m Manifest, old *Snapshot) error {
-	opts := OpenOptions{Limits: o.Limits, TempDir: o.TempDir}
+func checkRewritten(ctx context.Context, temp *spool, m Manifest, old *Snapshot, tempDir string) error {
+	opts := OpenOptions{TempDir: tempDir}
 	if old.key != nil {
 		opts.Identities = []Identity{knownKey(old.key)}
 	}
-	s, err := OpenSnapshot(ctx, io.NewSectionReader(temp, 0, m.Bytes), opts)
-	if err != nil {
+	s := &Snapshot{limits: old.limits}
+	defer s.Close()
+	if err := s.open(ctx, io.NewSectionReader(temp, 0, m.Bytes), opts); err != nil {
 		return err
 	}
-	defer s.Close()
-	return readAll(ctx, s)
-}
-
-// readAll reads every record, and opens its secrets.
-func readAll(ctx context.Context, s *Snapshot) error {
 	for i := range s.sections {
 		if err := s.records(ctx, &s.sections[i], func(item) error { return nil }); err != nil {
 			return err

@@ -156,9 +156,6 @@ func (s *Snapshot) unlock(ctx context.Context, identities []Identity) error {
 
 // unwrapKey finds out the data key.
 func (s *Snapshot) unwrapKey(ctx context.Context, identities []Identity) error {
-	if s.patient != nil {
-		defer s.patient()()
-	}
 	keys := s.encryption.Keys
 	rounds := [][]json.RawMessage{keys}
 	if s.proofFirst { // what a passphrase opens it also proves

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -158,4 +159,64 @@ func lively(r io.ReadCloser, alive func()) io.ReadCloser {
 		return livelySeeker{livelyFile{r, alive}, at, at}
 	}
 	return livelyFile{r, alive}
+}
+
+// patient returns identities that keep a question alive while they are asked for a
+// key: somebody may have to type it in.
+func patient(identities []Identity, alive func()) []Identity {
+	var all []Identity
+	for _, id := range identities {
+		p := patientIdentity{id, alive}
+		if d, ok := id.(Decrypter); ok {
+			all = append(all, patientDecrypter{p, d})
+		} else {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+type patientIdentity struct {
+	Identity
+	alive func()
+}
+
+func (p patientIdentity) Unwrap(wrapped json.RawMessage) ([]byte, error) {
+	defer keep(p.alive)()
+	return p.Identity.Unwrap(wrapped)
+}
+
+type patientDecrypter struct {
+	patientIdentity
+	decrypter Decrypter
+}
+
+// Decrypt implements [Decrypter]. What the file takes to be read is not waited for.
+func (p patientDecrypter) Decrypt(r io.Reader) (io.Reader, error) {
+	w := &waiting{r: r, alive: p.alive}
+	w.stop = keep(p.alive)
+	defer w.end()
+	return p.decrypter.Decrypt(w)
+}
+
+// A waiting reader keeps a question alive but while it reads, until end.
+type waiting struct {
+	r     io.Reader
+	alive func()
+	stop  func()
+}
+
+func (w *waiting) Read(b []byte) (int, error) {
+	if w.stop == nil {
+		return w.r.Read(b)
+	}
+	w.stop()
+	n, err := w.r.Read(b)
+	w.stop = keep(w.alive)
+	return n, err
+}
+
+func (w *waiting) end() {
+	w.stop()
+	w.stop = nil
 }

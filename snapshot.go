@@ -124,11 +124,15 @@ type OpenOptions struct {
 	// Progress, if not nil, is called now and then.
 	Progress func(Progress)
 
-	// proofFirst takes of several keys the one that also proves.
-	proofFirst bool
+	// PreferProof tries a passphrase before other keys, since it also proves where
+	// the snapshot comes from. RequireProof implies it.
+	PreferProof bool
 
-	// patient is called before a key is asked for, and what it returns after.
-	patient func() func()
+	// Name is what reports call the snapshot: the name of its file.
+	Name string
+
+	// CloseReader has Close close the reader too.
+	CloseReader bool
 
 	// damaged is told that a compressed or encrypted file is damaged, which then
 	// ends there. Nil: that is an error.
@@ -153,11 +157,10 @@ type Snapshot struct {
 	proof        *proof
 
 	r       io.ReaderAt
-	temp    *spool        // r, if it is ours
-	release func()        // what takes the envelope off, if it has to be released
-	under   io.Closer     // what was opened for it by the library; nil: by the caller
-	name    string        // of the backup, where a Manager opened it
-	patient func() func() // see OpenOptions; may be nil
+	temp    *spool    // r, if it is ours
+	release func()    // what takes the envelope off, if it has to be released
+	under   io.Closer // the reader, if Close closes it
+	name    string    // see OpenOptions
 }
 
 // OpenSnapshot reads a snapshot to its end and checks all that can be told
@@ -168,15 +171,19 @@ type Snapshot struct {
 //
 // What r cannot seek in is copied to a private temporary file first. A file is
 // read where it is, from its current position, and must stay open and unchanged
-// until Close; a change is noticed and refused.
+// until Close; a change is noticed and refused. After an error the reader is not
+// closed.
 //
 // It returns ErrFormat, ErrTooNew, ErrDamaged, ErrLimit, ErrNoKey, ErrWrongKey or
 // ErrUnauthentic, or the error of r.
 func OpenSnapshot(ctx context.Context, r io.Reader, opts OpenOptions) (*Snapshot, error) {
-	s := &Snapshot{limits: opts.Limits.codec(), proofFirst: opts.RequireProof || opts.proofFirst, patient: opts.patient}
+	s := &Snapshot{limits: opts.Limits.codec(), proofFirst: opts.RequireProof || opts.PreferProof, name: opts.Name}
 	if err := s.open(ctx, r, opts); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("open snapshot: %w", err)
+	}
+	if c, ok := r.(io.Closer); ok && opts.CloseReader {
+		s.under = c
 	}
 	return s, nil
 }
@@ -240,10 +247,7 @@ func (s *Snapshot) unlockEarly(ctx context.Context, members map[string][]byte, i
 // source makes s.r something to read at any place. It returns what has to be
 // read to its end first, and its size, 0 if that is not known.
 func (s *Snapshot) source(ctx context.Context, r io.Reader, opts OpenOptions) (io.Reader, int64, error) {
-	if at, ok := r.(interface {
-		io.ReaderAt
-		io.Seeker
-	}); ok {
+	if at, ok := r.(readSeekerAt); ok {
 		if start, err := at.Seek(0, io.SeekCurrent); err == nil {
 			end, err := at.Seek(0, io.SeekEnd)
 			if err != nil {
@@ -274,6 +278,13 @@ func (s *Snapshot) source(ctx context.Context, r io.Reader, opts OpenOptions) (i
 	}
 	// What is refused is refused before all of it has been copied.
 	return io.TeeReader(plain, s.temp), 0, nil
+}
+
+// A readSeekerAt can be read in places, as a file can.
+type readSeekerAt interface {
+	io.Reader
+	io.ReaderAt
+	io.Seeker
 }
 
 type ctxReader struct {
@@ -440,8 +451,8 @@ func (s *Snapshot) Collections() []string {
 	return names
 }
 
-// Close removes the temporary copy, if there is one. It does not close the
-// reader that was given to OpenSnapshot.
+// Close removes the temporary copy, if there is one. It closes the reader that was
+// given to OpenSnapshot only if OpenOptions.CloseReader says so.
 func (s *Snapshot) Close() error {
 	var errs []error
 	if s.under != nil {

@@ -68,7 +68,9 @@ type Reader interface {
 // write returns an error, panics, or ctx is done before the commit, the host is left as
 // it was and Update returns that error. A Sink whose transactions may have to be
 // repeated (serialization failures) may call write again from a fresh
-// transaction; write starts over each time.
+// transaction; write starts over each time. An Update that fails after write has
+// returned nil, and knows that nothing was changed, says so by wrapping
+// [ErrRolledBack].
 //
 // What is put has its secrets in clear, opened with the key of the backup. A host
 // that encrypts them at rest does so with a key of its own, which need not be the

@@ -2,19 +2,42 @@ package backup
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
 	"slices"
-	"strings"
 	"time"
 )
 
+// A Plan is what Restore or Undo would do to the host as it is now. Apply does it.
+// The caller closes it.
+type ManagedPlan struct {
+	plan     *Plan
+	app      *App
+	snapshot *Snapshot
+	progress func(Progress) // of the caller
+	warnings []string       // of Undo
+}
+
+// Report says what Apply would do. The Backup in it is the one that would be restored.
+func (p *ManagedPlan) Report() Report {
+	r := p.plan.Report()
+	r.Warnings = slices.Concat(p.warnings, r.Warnings)
+	return r
+}
+
+// Changes yields the changes, as [Plan.Changes] does.
+func (p *ManagedPlan) Changes(ctx context.Context) iter.Seq2[Change, error] {
+	return p.plan.Changes(ctx)
+}
+
+// Close closes the Snapshot of the plan, whoever opened it.
+func (p *ManagedPlan) Close() error { return p.plan.Close() }
+
 // Plan says what Restore would do with a snapshot, which Open opened or
 // [OpenSnapshot] did, to the host as it is now. See [App.Plan].
-func (m *Manager) Plan(ctx context.Context, s *Snapshot, opts RestoreOptions) (*Plan, error) {
+func (m *Manager) Plan(ctx context.Context, s *Snapshot, opts RestoreOptions) (*ManagedPlan, error) {
 	o, err := m.begin(ctx, "plan")
 	if err == nil {
 		err = m.checkSink()
@@ -25,31 +48,32 @@ func (m *Manager) Plan(ctx context.Context, s *Snapshot, opts RestoreOptions) (*
 	if err := m.checkProof(s); err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	asked := opts.Progress
-	opts.Progress = o.progress(ctx, asked)
-	p, err := m.App.Plan(ctx, s, m.Sink, opts)
-	if err == nil {
-		p.asked = asked
+	return o.plan(ctx, s, opts)
+}
+
+// plan makes a plan that reports to the operation.
+func (o *operation) plan(ctx context.Context, s *Snapshot, opts RestoreOptions) (*ManagedPlan, error) {
+	p := &ManagedPlan{app: o.App, snapshot: s, progress: opts.Progress}
+	opts.Progress = o.progress(ctx, opts.Progress)
+	var err error
+	if p.plan, err = o.App.Plan(ctx, s, o.Sink, opts); err != nil {
+		return nil, err
 	}
-	return p, err
+	return p, nil
 }
 
 // checkProof refuses a snapshot, whoever opened it, that is not proven authentic
 // where that is required.
 func (m *Manager) checkProof(s *Snapshot) error {
-	by := s.manifest.Authentic
-	key, signed := strings.CutPrefix(by, provenByEd25519)
-	trusted := func(t ed25519.PublicKey) bool { return encodeBase64(t) == key }
-	if !m.RequireProof || by != "" && (!signed || slices.ContainsFunc(m.Trusted, trusted)) {
+	if !m.RequireProof || s.Proven(m.Trusted) {
 		return nil
 	}
 	return fmt.Errorf("%w: a proof is required, and nothing has proven it: open it with the passphrase, or with the Trusted keys of the Manager", ErrUnauthentic)
 }
 
-// PlanUndo says what Undo would do: for a person to agree to, and for Apply. The
-// Backup in its Report is the one that would be restored. The caller closes the
-// plan; until then ctx must not be done, as with Open.
-func (m *Manager) PlanUndo(ctx context.Context) (*Plan, error) {
+// PlanUndo says what Undo would do: for a person to agree to, and for Apply. Until
+// the plan is closed ctx must not be done, as with Open.
+func (m *Manager) PlanUndo(ctx context.Context) (*ManagedPlan, error) {
 	o, err := m.begin(ctx, "plan")
 	if err == nil {
 		err = m.checkSink()
@@ -57,15 +81,16 @@ func (m *Manager) PlanUndo(ctx context.Context) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	in, err := o.prepareUndo(ctx)
+	back, err := o.findUndo(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	p, err := newPlan(ctx, in, m.Sink, o.start)
+	p, err := o.plan(ctx, back.snapshot, back.options())
 	if err != nil {
-		in.snapshot.Close()
+		back.snapshot.Close()
 		return nil, err
 	}
+	p.warnings = back.warnings
 	return p, nil
 }
 
@@ -99,28 +124,33 @@ func (m *Manager) Restore(ctx context.Context, s *Snapshot, opts RestoreOptions)
 			return Report{}, err
 		}
 		opts.Progress = o.progress(ctx, opts.Progress)
-		in, err := o.App.prepare(ctx, s, opts)
-		if err != nil {
-			return Report{}, err
-		}
-		return o.run(ctx, in, in.writing)
+		return o.keepBack(ctx, opts.Before, func(before beforeFunc) (Report, error) {
+			opts.Before = before
+			return o.App.Restore(ctx, s, o.Sink, opts)
+		})
 	})
 }
 
-// Apply is [Plan.Apply] with a way back, for a plan of the method Plan. See
-// Restore.
-func (m *Manager) Apply(ctx context.Context, p *Plan) (Report, error) {
-	if p.in.App != m.App {
+// Apply carries a plan out with a way back, as Restore does, or returns [ErrStale] and
+// does nothing if the host has changed since the plan was made where that matters.
+// The Manager may be another one than that which made the plan, with other keys for
+// what it stores, but must be of the same App.
+func (m *Manager) Apply(ctx context.Context, p *ManagedPlan) (Report, error) {
+	if p.app != m.App {
 		return Report{}, fmt.Errorf("%w: the plan is of another App than that of the Manager", ErrForeign)
 	}
 	return m.change(ctx, "restore", func(ctx context.Context, o *operation) (Report, error) {
-		if err := m.checkProof(p.in.snapshot); err != nil {
+		if err := m.checkProof(p.snapshot); err != nil {
 			return Report{}, err
 		}
-		// What it reports now belongs to this operation.
-		in, now := *p.in, *p
-		in.opts.Progress, now.in = o.progress(ctx, p.asked), &in
-		return o.run(ctx, &in, now.writing)
+		plan := *p.plan // what it reports now belongs to this operation
+		plan.Progress = o.progress(ctx, p.progress)
+		report, err := o.keepBack(ctx, plan.Before, func(before beforeFunc) (Report, error) {
+			plan.Before = before
+			return plan.Apply(ctx)
+		})
+		report.Warnings = slices.Concat(p.warnings, report.Warnings)
+		return report, err
 	})
 }
 
@@ -134,89 +164,126 @@ func (m *Manager) Apply(ctx context.Context, p *Plan) (Report, error) {
 // to undo.
 func (m *Manager) Undo(ctx context.Context) (Report, error) {
 	return m.change(ctx, "undo", func(ctx context.Context, o *operation) (Report, error) {
-		in, err := o.prepareUndo(ctx)
+		back, err := o.findUndo(ctx)
 		if err != nil {
 			return Report{}, err
 		}
-		defer in.snapshot.Close()
-		return o.run(ctx, in, in.writing)
+		defer back.snapshot.Close()
+		opts := back.options()
+		opts.Progress = o.progress(ctx, nil)
+		report, err := o.keepBack(ctx, nil, func(before beforeFunc) (Report, error) {
+			opts.Before = before
+			return o.App.Restore(ctx, back.snapshot, o.Sink, opts)
+		})
+		report.Warnings = slices.Concat(back.warnings, report.Warnings)
+		return report, err
 	})
 }
 
-// prepareUndo opens the newest backup from before a restore.
-func (o *operation) prepareUndo(ctx context.Context) (*incoming, error) {
-	c, listErr := o.list(ctx)
-	if c == nil {
-		return nil, listErr
-	}
-	for _, b := range c.backups {
-		if b.Database {
-			continue
-		}
-		// Encrypted, and its note is lost; or what it says of itself has to be proven,
-		// so that nobody hides the last one by saying that it is none.
-		if b.Manifest == nil && !b.Damaged || o.RequireProof && o.genuine(b) && b.Trigger != TriggerBeforeRestore {
-			s, _, err := o.open(ctx, b.Name)
-			if err != nil {
-				return nil, fmt.Errorf("%s may be from before a later restore, and cannot be opened; restore the backup that you want by its name: %w", b.Name, err)
-			}
-			manifest := s.Manifest()
-			s.Close()
-			b.Manifest, b.Trigger, b.CreatedAt = &manifest, manifest.Metadata[metaTrigger], manifest.CreatedAt
-		}
-		switch {
-		case b.Manifest == nil:
-			return nil, fmt.Errorf("%s may be from before a later restore, and cannot be read; try again, or restore the backup that you want by its name: %w", b.Name, b.Copies[0].Err)
-		case b.Trigger != TriggerBeforeRestore || !o.genuine(b):
-			continue
-		case b.CreatedAt.After(time.Now().Add(time.Minute)):
-			return nil, fmt.Errorf("%w: %s is from before a restore by a clock that was ahead, so which one is the last cannot be told; restore the backup that you want by its name", ErrInvalid, b.Name)
-		}
-		in, err := o.prepareBack(ctx, b.Name)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", b.Name, err)
-		}
-		if is := in.snapshot.manifest; is.Metadata[metaTrigger] != TriggerBeforeRestore || !is.CreatedAt.Equal(b.CreatedAt) {
-			in.snapshot.Close() // what stands beside it is not its own
-			continue
-		}
-		if !c.marked[markRestored][b.Name] {
-			// The process was killed in that restore. If the host is as it was before,
-			// nothing came of it.
-			report, err := in.run(ctx, o.Sink, func(w Writer) *comparison { return &comparison{incoming: in, host: w} })
-			if err != nil || !report.changes() {
-				in.snapshot.Close()
-				if err != nil {
-					return nil, fmt.Errorf("%s: %w", b.Name, err)
-				}
-				continue
-			}
-			in.warn(fmt.Sprintf("the restore before which %s was made did not come to its end, so it may not have taken place", b.Name))
-		}
-		for _, c := range o.down {
-			in.warn(fmt.Sprintf("%s could not be asked for a newer backup from before a restore: %v", c.Location, c.Err))
-		}
-		if listErr != nil {
-			in.warn(fmt.Sprintf("not all could be asked for a newer backup from before a restore: %v", listErr))
-		}
-		return in, nil
-	}
-	return nil, errors.Join(fmt.Errorf("there is no backup from before a restore, so nothing to undo: %w", fs.ErrNotExist), listErr)
+// An undo is an open backup from before a restore, which takes that restore back.
+type undo struct {
+	snapshot *Snapshot
+	warnings []string
 }
 
-// prepareBack opens a backup from before a restore.
-func (o *operation) prepareBack(ctx context.Context, name string) (*incoming, error) {
-	s, _, err := o.open(ctx, name)
-	if err != nil {
-		return nil, err
+func (undo) options() RestoreOptions { return RestoreOptions{Strategy: Replace, AsItWas: true} }
+
+// findUndo opens the newest backup from before a restore.
+func (o *operation) findUndo(ctx context.Context) (undo, error) {
+	c, unasked := o.list(ctx)
+	if c == nil {
+		return undo{}, unasked
 	}
-	in, err := o.App.prepare(ctx, s, RestoreOptions{Strategy: Replace, Progress: o.progress(ctx, nil)})
-	if err != nil {
+	for _, b := range c.backups {
+		candidate, err := o.mayUndo(ctx, &b)
+		if err != nil {
+			return undo{}, err
+		}
+		if !candidate {
+			continue
+		}
+		back, err := o.openUndo(ctx, b, c.marked[markRestored][b.Name])
+		if err != nil {
+			return undo{}, fmt.Errorf("%s: %w", b.Name, err)
+		}
+		if back == nil {
+			continue
+		}
+		for _, c := range o.down {
+			back.warn("%s could not be asked for a newer backup from before a restore: %v", c.Location, c.Err)
+		}
+		if unasked != nil {
+			back.warn("not all could be asked for a newer backup from before a restore: %v", unasked)
+		}
+		return *back, nil
+	}
+	return undo{}, errors.Join(fmt.Errorf("there is no backup from before a restore, so nothing to undo: %w", fs.ErrNotExist), unasked)
+}
+
+func (u *undo) warn(format string, args ...any) {
+	u.warnings = append(u.warnings, fmt.Sprintf(format, args...))
+}
+
+// mayUndo tells whether a backup is from before a restore, by all that is known of
+// it. One that hides what it is, by accident or not, ends the search: it may be newer
+// than the one that would be taken instead.
+func (o *operation) mayUndo(ctx context.Context, b *Backup) (bool, error) {
+	if b.Database {
+		return false, nil
+	}
+	// Its note is lost, or what it says of itself has to be proven first.
+	if b.Manifest == nil && !b.Damaged || o.RequireProof && o.genuine(*b) && b.Trigger != TriggerBeforeRestore {
+		s, _, err := o.open(ctx, b.Name)
+		if err != nil {
+			return false, fmt.Errorf("%s may be from before a later restore, and cannot be opened; restore the backup that you want by its name: %w", b.Name, err)
+		}
+		manifest := s.Manifest()
 		s.Close()
+		b.Manifest, b.Trigger, b.CreatedAt = &manifest, manifest.Metadata[metaTrigger], manifest.CreatedAt
+	}
+	switch {
+	case b.Manifest == nil:
+		return false, fmt.Errorf("%s may be from before a later restore, and cannot be read; try again, or restore the backup that you want by its name: %w", b.Name, b.Copies[0].Err)
+	case b.Trigger != TriggerBeforeRestore || !o.genuine(*b):
+		return false, nil
+	case b.CreatedAt.After(time.Now().Add(time.Minute)):
+		return false, fmt.Errorf("%w: %s is from before a restore by a clock that was ahead, so which one is the last cannot be told; restore the backup that you want by its name", ErrInvalid, b.Name)
+	}
+	return true, nil
+}
+
+// openUndo opens a backup from before a restore. It returns nil if the backup is not
+// what its note says, or if nothing came of the restore.
+func (o *operation) openUndo(ctx context.Context, b Backup, restored bool) (_ *undo, err error) {
+	s, _, err := o.open(ctx, b.Name)
+	if err != nil {
 		return nil, err
 	}
-	in.asItWas = true
-	return in, nil
+	back := &undo{snapshot: s}
+	taken := false
+	defer func() {
+		if !taken {
+			s.Close()
+		}
+	}()
+	m := s.Manifest()
+	if m.Metadata[metaTrigger] != TriggerBeforeRestore || !m.CreatedAt.Equal(b.CreatedAt) {
+		return nil, nil
+	}
+	if !restored {
+		// The process was killed in that restore. If the host is as it was before,
+		// nothing came of it.
+		plan, err := o.App.Plan(ctx, s, o.Sink, back.options())
+		if err != nil {
+			return nil, bare(err)
+		}
+		if !changes(plan.Report()) {
+			return nil, nil
+		}
+		back.warn("the restore before which %s was made did not come to its end, so it may not have taken place", b.Name)
+	}
+	taken = true
+	return back, nil
 }
 
 // change runs an operation on the host and tells it of the result.
@@ -231,7 +298,7 @@ func (m *Manager) change(ctx context.Context, name string, do func(context.Conte
 	if err != nil {
 		return Report{}, o.done(ctx, Event{}, err)
 	}
-	if m.AfterRestore != nil && report.changes() {
+	if m.AfterRestore != nil && changes(report) {
 		// It may want to make a backup, so nothing is held any more.
 		if err := m.AfterRestore(ctx, report); err != nil {
 			report.AfterRestore = err.Error()
@@ -255,89 +322,94 @@ func (m *Manager) holding(ctx context.Context, name string, do func(context.Cont
 }
 
 // changes tells whether a restore changed anything, or would.
-func (r Report) changes() bool {
+func changes(r Report) bool {
 	return slices.ContainsFunc(r.Collections, func(c CollectionReport) bool { return c.Added+c.Updated+c.Deleted > 0 })
 }
 
-// run makes a comparison that writes, with a way back.
-func (o *operation) run(ctx context.Context, in *incoming, start func(Writer) *comparison) (Report, error) {
-	var names []string
-	for _, col := range in.collections {
-		names = append(names, col.Name)
+// bare takes the verb off an error of App: the operation puts its own in that place.
+func bare(err error) error {
+	if inner := errors.Unwrap(err); inner != nil {
+		return inner
 	}
-	if len(names) == 0 { // nothing that could change
-		return in.run(ctx, o.Sink, start)
-	}
-	back := &wayBack{Sink: o.Sink, operation: o, collections: names}
+	return err
+}
+
+// A beforeFunc is RestoreOptions.Before.
+type beforeFunc = func(ctx context.Context, held DataSource, collections []string) error
+
+// keepBack runs a restore that stores what is there as a backup before it changes
+// anything, and makes that the way back. What the caller wants to do before comes
+// after that.
+func (o *operation) keepBack(ctx context.Context, also beforeFunc, restore func(beforeFunc) (Report, error)) (Report, error) {
+	back := &wayBack{operation: o, also: also}
 	ended := false
 	defer func() {
 		if !ended { // the host panics, and rolls back
 			back.drop(ctx)
 		}
 	}()
-	report, err := in.run(ctx, back, start)
+	report, err := restore(back.store)
 	ended = true
-	if back.err != nil {
+	switch {
+	case back.err != nil:
 		return Report{}, fmt.Errorf("nothing was changed, because what is there could not be stored first: %w", back.err)
-	}
-	if err != nil {
-		if back.written { // the failure of a commit may come after it took effect
-			return Report{}, fmt.Errorf("%w: %w\nwhat was there before is kept as %s", ErrUncertain, err, back.saved.Name)
-		}
+	case errors.Is(err, ErrUncertain):
+		return Report{}, fmt.Errorf("%w\nwhat was there before is kept as %s", bare(err), back.saved.Name)
+	case err != nil:
 		back.drop(ctx)
-		return Report{}, err
-	}
-	if !report.changes() {
+		return Report{}, bare(err)
+	case !changes(report):
 		back.drop(ctx)
 		return report, nil
 	}
-	if err := o.mark(ctx, back.saved, markRestored); err != nil {
-		report.Warnings = append(report.Warnings, fmt.Sprintf("%s: that the restore took place could not be noted there: %v", back.saved.Name, err))
-	}
-	report.UndoneBy = back.saved.Name
-	for _, left := range back.saved.Manifest.LeftOut {
-		report.Warnings = append(report.Warnings, "not valid before the restore, and not in "+back.saved.Name+": "+left.Error())
-	}
-	back.saved = o.spread(ctx, back.saved, back.at)
-	for _, c := range back.saved.Copies {
-		if c.Err != nil {
-			report.Warnings = append(report.Warnings, fmt.Sprintf("%s is not at %s: %v", back.saved.Name, c.Location, c.Err))
-		}
-	}
-	o.mark(ctx, back.saved, markRestored) // beside the other copies too
+	back.finish(ctx, &report)
 	return report, nil
 }
 
-// A wayBack is a Sink that stores what is there before it lets anything change.
+// A wayBack is the backup of what a restore is about to replace.
 type wayBack struct {
-	Sink
 	*operation
-	collections []string
+	also beforeFunc
 
-	saved   Backup
-	at      *site
-	err     error // there is no way back
-	written bool  // all changes were made, and only the commit was left
+	saved Backup
+	at    *site
+	err   error // there is no way back
 }
 
-func (b *wayBack) Update(ctx context.Context, write func(Writer) error) error {
-	return b.Sink.Update(ctx, func(w Writer) error {
-		b.written = false
-		b.drop(ctx) // of a transaction that starts over
-		b.saved, b.at, b.err = b.store(ctx, writerSource{w}, BackupOptions{
-			Only:            b.collections,
-			Metadata:        map[string]string{metaTrigger: TriggerBeforeRestore},
-			LeaveOutInvalid: true,
-		})
-		if b.err != nil {
-			return b.err
-		}
-		if err := write(w); err != nil {
-			return err
-		}
-		b.written = true
-		return nil
+// store is RestoreOptions.Before.
+func (b *wayBack) store(ctx context.Context, held DataSource, collections []string) error {
+	b.drop(ctx) // of a transaction that starts over
+	b.saved, b.at, b.err = b.operation.store(ctx, held, BackupOptions{
+		Only:            collections,
+		Metadata:        map[string]string{metaTrigger: TriggerBeforeRestore},
+		LeaveOutInvalid: true,
 	})
+	if b.err != nil || b.also == nil {
+		return b.err
+	}
+	return b.also(ctx, held, collections)
+}
+
+// finish notes that the restore took place, and copies the way back to the other
+// locations.
+func (b *wayBack) finish(ctx context.Context, report *Report) {
+	warn := func(format string, args ...any) {
+		report.Warnings = append(report.Warnings, fmt.Sprintf(format, args...))
+	}
+	if err := b.mark(ctx, b.saved, markRestored); err != nil {
+		warn("%s: that the restore took place could not be noted there: %v", b.saved.Name, err)
+	}
+	report.UndoneBy = b.saved.Name
+	for _, left := range b.saved.Manifest.LeftOut {
+		warn("not valid before the restore, and not in %s: %s", b.saved.Name, left.Error())
+	}
+	b.saved = b.spread(ctx, b.saved, b.at)
+	for _, c := range b.saved.Copies {
+		if c.Err != nil {
+			warn("%s is not at %s: %v", b.saved.Name, c.Location, c.Err)
+		}
+	}
+	b.mark(ctx, b.saved, markRestored) // beside the other copies too
 }
 
 // drop takes the snapshot away that nothing came of.
@@ -349,44 +421,4 @@ func (b *wayBack) drop(ctx context.Context) {
 		b.failed(ctx, b.at, b.saved.Name, fmt.Errorf("take away what was stored before a restore that changed nothing: %w", err))
 	}
 	b.saved, b.at = Backup{}, nil
-}
-
-// A writerSource reads what a transaction sees.
-type writerSource struct{ Writer }
-
-func (s writerSource) View(_ context.Context, read func(Reader) error) error {
-	if r, ok := s.Writer.(Reader); ok {
-		return read(r)
-	}
-	return read(s)
-}
-
-func (s writerSource) Records(ctx context.Context, collection string) iter.Seq2[Record, error] {
-	return func(yield func(Record, error) bool) {
-		var keys []string
-		for key, err := range s.Keys(ctx, collection) {
-			if err != nil {
-				yield(Record{}, err)
-				return
-			}
-			keys = append(keys, key)
-		}
-		slices.Sort(keys)
-		for keys := range slices.Chunk(keys, batchSize) {
-			found, err := s.Lookup(ctx, collection, keys)
-			if err == nil && len(found) != len(keys) {
-				err = fmt.Errorf("of %d records that have a key, %d were found", len(keys), len(found))
-			}
-			if err != nil {
-				yield(Record{}, err)
-				return
-			}
-			slices.SortFunc(found, func(a, b Record) int { return strings.Compare(a.Key, b.Key) })
-			for _, r := range found {
-				if !yield(r, nil) {
-					return
-				}
-			}
-		}
-	}
 }

@@ -47,7 +47,7 @@ type restore struct {
 	identities []backup.Identity // that a person has given; nil: those of the Manager
 	snapshot   *backup.Snapshot  // nil: it cannot be opened
 	problem    error             // why
-	plan       *backup.Plan
+	plan       *backup.ManagedPlan
 	planned    *backup.Manager // by which the plan was made
 	end        func()          // of what the snapshot is read by, or the plan of an undo
 }
@@ -416,7 +416,7 @@ func (h *Handler) plan(ctx context.Context, id string, in planInput) (restoreInf
 
 func (h *Handler) replan(ctx context.Context, r *restore, in planInput) (restoreInfo, error) {
 	m := h.now()
-	var plan *backup.Plan
+	var plan *backup.ManagedPlan
 	end := r.end
 	switch opts, err := in.options(m.App); {
 	case r.info.Undo:

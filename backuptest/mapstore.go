@@ -124,7 +124,7 @@ func (s MapStore) Update(ctx context.Context, write func(backup.Writer) error) e
 			return err
 		}
 		if err := ctx.Err(); err != nil {
-			return err
+			return fmt.Errorf("%w: %w", backup.ErrRolledBack, err)
 		}
 		if s.commit(before, w) {
 			return nil

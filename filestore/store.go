@@ -66,6 +66,7 @@
 package filestore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -242,13 +243,14 @@ func (s Store) Update(ctx context.Context, write func(backup.Writer) error) erro
 		return err
 	}
 	// What has failed may have been done in part.
-	if w.failed != nil {
-		return w.failed
+	if err := cmp.Or(w.failed, ctx.Err()); err != nil {
+		return fmt.Errorf("%w: %w", backup.ErrRolledBack, err)
 	}
-	if err := ctx.Err(); err != nil {
-		return err
+	err = f.commit(ctx, w.sets)
+	if err != nil && !errors.Is(err, errStuck) {
+		err = fmt.Errorf("%w: %w", backup.ErrRolledBack, err)
 	}
-	return f.commit(ctx, w.sets)
+	return err
 }
 
 // Lock waits until no one else has the folder locked, this process or another,

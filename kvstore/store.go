@@ -141,10 +141,18 @@ func (s Store) Update(ctx context.Context, write func(backup.Writer) error) erro
 		}
 		// What has failed may have been done in part.
 		if w.failed != nil {
-			return w.failed
+			return rolledBack(w.failed)
 		}
-		return ctx.Err()
+		return rolledBack(ctx.Err())
 	})
+}
+
+// rolledBack says of an error that nothing was changed.
+func rolledBack(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", backup.ErrRolledBack, err)
 }
 
 // buckets returns them by collection.

@@ -184,6 +184,7 @@ func (tx *mariadbTx) attempt(_ context.Context, do func() error) (alive bool, er
 
 func (tx *mariadbTx) commit(ctx context.Context) error {
 	err := tx.settle(ctx)
+	refused := true
 	if err == nil {
 		// A context that is done from here on does not matter: a driver could
 		// report it for a commit that has happened.
@@ -191,12 +192,15 @@ func (tx *mariadbTx) commit(ctx context.Context) error {
 			tx.end("")
 			return nil
 		}
-		if mariadbLost(err) {
+		if refused = mariadbNumber(err) > 0 && !mariadbLost(err); !refused {
 			err = explained{fmt.Errorf("%w; the connection to the database was lost, and whether everything or nothing was changed is not known", err)}
 		}
 	}
 	tx.rollback()
-	return fmt.Errorf("sqlstore: commit: %w", explain(MariaDB, contextError(ctx, err)))
+	if err = fmt.Errorf("sqlstore: commit: %w", explain(MariaDB, contextError(ctx, err))); refused {
+		err = rolledBack(err)
+	}
+	return err
 }
 
 // room tells how many bytes the values of a statement may have in all: less than

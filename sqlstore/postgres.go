@@ -88,18 +88,22 @@ func (tx *postgresTx) attempt(ctx context.Context, do func() error) (alive bool,
 
 func (tx *postgresTx) commit(ctx context.Context) error {
 	err := contextError(ctx, tx.settle(ctx))
+	refused := true
 	if err == nil {
 		// A context that is done from here on does not matter: a driver could
 		// report it for a commit that has happened.
 		if err = tx.exec(context.WithoutCancel(ctx), "COMMIT"); err == nil {
 			return nil
 		}
-		if lost(err) {
+		if refused = state(err) != "" && !lost(err); !refused {
 			err = explained{fmt.Errorf("%w; the connection to the database was lost, and whether everything or nothing was changed is not known", err)}
 		}
 	}
 	tx.rollback()
-	return fmt.Errorf("sqlstore: commit: %w", explain(PostgreSQL, err))
+	if err = fmt.Errorf("sqlstore: commit: %w", explain(PostgreSQL, err)); refused {
+		err = rolledBack(err)
+	}
+	return err
 }
 
 // settle checks what is deferred, and sets sequences. A transaction that has

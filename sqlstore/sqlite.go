@@ -174,7 +174,7 @@ func (tx *sqliteTx) commit(ctx context.Context) error {
 	if tx.before != nil {
 		if err := tx.settle(ctx, tx.tables); err != nil {
 			tx.rollback()
-			return err
+			return rolledBack(err)
 		}
 	}
 	// A context that is done from here on does not matter: a driver could report
@@ -185,7 +185,19 @@ func (tx *sqliteTx) commit(ctx context.Context) error {
 		return nil
 	}
 	tx.rollback()
-	return fmt.Errorf("sqlstore: commit: %w", SQLite.explain(err))
+	refused := refusedCommit(err)
+	if err = fmt.Errorf("sqlstore: commit: %w", SQLite.explain(err)); refused {
+		err = rolledBack(err)
+	}
+	return err
+}
+
+// refusedCommit tells whether a COMMIT failed before it could take effect. After an
+// error of the disk that is not known.
+func refusedCommit(err error) bool {
+	return slices.ContainsFunc([]string{"constraint failed", "database is locked", "disk is full"}, func(text string) bool {
+		return strings.Contains(err.Error(), text)
+	})
 }
 
 // settle carries out the actions of foreign keys. What dangles nevertheless is an

@@ -146,6 +146,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -306,8 +307,8 @@ type Dialect interface {
 	conflict(err error) bool
 }
 
-// A transaction ends exactly once, by commit or by rollback. If commit fails,
-// nothing has been changed, or the error says that this is not known.
+// A transaction ends exactly once, by commit or by rollback. If commit fails and
+// nothing has been changed for certain, its error wraps backup.ErrRolledBack.
 type transaction interface {
 	// describe looks a table up in the database, and keeps other writers out of it
 	// in a transaction that writes.
@@ -363,10 +364,18 @@ func (s Store) update(ctx context.Context, write func(backup.Writer) error) erro
 		}
 		// What has failed may have been done in part.
 		if w.failed != nil {
-			return w.failed
+			return rolledBack(w.failed)
 		}
-		return w.settle(ctx)
+		return rolledBack(w.settle(ctx))
 	})
+}
+
+// rolledBack says of an error that nothing was changed.
+func rolledBack(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", backup.ErrRolledBack, err)
 }
 
 func (s Store) run(ctx context.Context, write bool, f func(*view) error) error {
@@ -408,17 +417,14 @@ func (s Store) run(ctx context.Context, write bool, f func(*view) error) error {
 			return err
 		}
 	}
-	if err := f(v); err != nil {
-		return err
+	if err := f(v); err != nil || !write {
+		return cmp.Or(err, ctx.Err())
 	}
 	if err := ctx.Err(); err != nil {
-		return err
+		return rolledBack(err)
 	}
-	if write {
-		over = true
-		return tx.commit(ctx)
-	}
-	return nil
+	over = true
+	return tx.commit(ctx)
 }
 
 func (s Store) describe(ctx context.Context, tx transaction, declared Table) (*table, error) {

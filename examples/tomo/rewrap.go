@@ -86,7 +86,7 @@ func (c *cli) rewrap(ctx context.Context, name string, flags rewrapFlags) error 
 		}
 	}
 	c.inParts = len(k.folders) > 1
-	b, err := k.Rewrap(ctx, name, backup.RewrapOptions{Recipients: s.recipients, Encrypt: s.encrypt, Delete: flags.deleteOld})
+	b, err := k.Rewrap(ctx, name, backup.RewrapBackupOptions{Recipients: s.recipients, Encrypt: s.encrypt, Delete: flags.deleteOld})
 	k.wipe()
 	if err != nil && b.Name == "" {
 		return explainMissing(c.proofLost(ctx, k, name, err))
