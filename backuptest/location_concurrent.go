@@ -1,0 +1,94 @@
+package backuptest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+)
+
+func (p *place) onePutWins() error {
+	for round := range 4 {
+		const racers = 16
+		name := fmt.Sprint("race-", round)
+		contents, errs := make([][]byte, racers), make([]error, racers)
+		start := make(chan struct{})
+		var wg sync.WaitGroup
+		for i := range racers {
+			contents[i] = noise(byte(i), 10_000*i)
+			wg.Go(func() {
+				<-start
+				errs[i] = guarded(func() error { return p.Put(p.ctx, name, bytes.NewReader(contents[i])) })
+			})
+		}
+		close(start)
+		wg.Wait()
+		winner := -1
+		for i, err := range errs {
+			switch {
+			case err == nil && winner >= 0:
+				return errors.New("two of them have succeeded")
+			case err == nil:
+				winner = i
+			case !errors.Is(err, fs.ErrExist):
+				return fmt.Errorf("one of those that lost returned %w", err)
+			}
+		}
+		if winner < 0 {
+			return fmt.Errorf("none has succeeded: %w", errs[0])
+		}
+		if err := p.holds(name, contents[winner]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *place) concurrent() error {
+	if err := p.put("m", []byte("stays")); err != nil {
+		return err
+	}
+	err := each(100, func(i int) error {
+		name, content := fmt.Sprint("f", i), noise(byte(i), 1000)
+		if err := p.put(name, content); err != nil {
+			return err
+		}
+		if err := p.holds(name, content); err != nil {
+			return err
+		}
+		if err := p.snapshot(); err != nil {
+			return err
+		}
+		if err := p.Delete(p.ctx, name); err != nil {
+			return fmt.Errorf("Delete: %w", err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return p.listed("m")
+}
+
+// snapshot checks what List returns while files come and go.
+func (p *place) snapshot() error {
+	files, err := p.List(p.ctx)
+	if err != nil {
+		return fmt.Errorf("List while files come and go: %w", err)
+	}
+	stays := false
+	for i, f := range files {
+		if i > 0 && files[i-1].Name >= f.Name {
+			return fmt.Errorf("List while files come and go: %q before %q", files[i-1].Name, f.Name)
+		}
+		if f.Name[0] == 'f' && f.Bytes != 1000 {
+			return fmt.Errorf("List while files come and go: %q has %d bytes of 1000", f.Name, f.Bytes)
+		}
+		stays = stays || f.Name == "m"
+	}
+	if !stays {
+		return errors.New("List while files come and go: a file that stays is missing")
+	}
+	return nil
+}

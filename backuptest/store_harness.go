@@ -1,0 +1,216 @@
+package backuptest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/tomo-project/backup"
+)
+
+// A harness is one store under test.
+type harness struct {
+	Fixture
+	new   func() Store
+	ctx   context.Context
+	store Store
+}
+
+// records returns samples from to to-1 of a collection.
+func (h *harness) records(collection string, from, to, revision int) []backup.Record {
+	var rs []backup.Record
+	for i := from; i < to; i++ {
+		r := h.Record(collection, i, revision)
+		rs = append(rs, backup.Record{Key: r.Key, Value: bytes.Clone(r.Value)})
+	}
+	return rs
+}
+
+func keysOf(records []backup.Record) []string {
+	var keys []string
+	for _, r := range records {
+		keys = append(keys, r.Key)
+	}
+	return keys
+}
+
+func (h *harness) putAll(w backup.Writer, from, to, revision int) error {
+	for _, c := range h.Collections {
+		for batch := range slices.Chunk(h.records(c, from, to, revision), 100) {
+			if err := w.Put(h.ctx, c, batch); err != nil {
+				return fmt.Errorf("Put into %s: %w", c, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (h *harness) deleteAll(w backup.Writer, from, to int) error {
+	for _, c := range slices.Backward(h.Collections) {
+		for batch := range slices.Chunk(h.records(c, from, to, 0), 100) {
+			if err := w.Delete(h.ctx, c, keysOf(batch)); err != nil {
+				return fmt.Errorf("Delete from %s: %w", c, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (h *harness) update(write func(backup.Writer) error) error {
+	return h.store.Update(h.ctx, write)
+}
+
+// fill puts samples into a store in one transaction.
+func (h *harness) fill(from, to, revision int) error {
+	if err := h.store.Update(h.ctx, func(w backup.Writer) error { return h.putAll(w, from, to, revision) }); err != nil {
+		return fmt.Errorf("Update that puts %d records into each collection: %w", to-from, err)
+	}
+	return nil
+}
+
+// state is what a store holds: collection → records in the order they came.
+type state map[string][]backup.Record
+
+// want is the state of a store that holds samples from to to-1.
+func (h *harness) want(from, to, revision int) state {
+	s := state{}
+	for _, c := range h.Collections {
+		s[c] = h.records(c, from, to, revision)
+	}
+	return s
+}
+
+func (h *harness) state() (state, error) {
+	var s state
+	err := h.store.View(h.ctx, func(r backup.Reader) (err error) {
+		s, err = h.read(r)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("View: %w", err)
+	}
+	return s, nil
+}
+
+func (h *harness) read(r backup.Reader) (state, error) {
+	s := state{}
+	for _, c := range h.Collections {
+		s[c] = nil
+		for rec, err := range r.Records(h.ctx, c) {
+			if err != nil {
+				return nil, fmt.Errorf("Records of %s: %w", c, err)
+			}
+			s[c] = append(s[c], backup.Record{Key: rec.Key, Value: bytes.Clone(rec.Value)})
+		}
+	}
+	return s, nil
+}
+
+// expect compares what the store holds with want, in any order.
+func (h *harness) expect(want state) error {
+	got, err := h.state()
+	if err != nil {
+		return err
+	}
+	return h.compare(got, want)
+}
+
+// compare identifies records by their values: a Reader need not give the keys
+// of a List.
+func (h *harness) compare(got, want state) error {
+	for _, c := range h.Collections {
+		if err := compareRecords(got[c], want[c], false); err != nil {
+			return fmt.Errorf("%s: %w", c, err)
+		}
+	}
+	return nil
+}
+
+func compareRecords(got, want []backup.Record, keys bool) error {
+	text := func(r backup.Record) string {
+		if keys {
+			return fmt.Sprintf("%q: %s", r.Key, normal(r.Value))
+		}
+		return normal(r.Value)
+	}
+	left := map[string]int{}
+	for _, r := range want {
+		left[text(r)]++
+	}
+	for _, r := range got {
+		left[text(r)]--
+	}
+	var wrong []string
+	for text, n := range left {
+		switch {
+		case n > 0:
+			wrong = append(wrong, "missing "+text)
+		case n < 0:
+			wrong = append(wrong, "unexpected "+text)
+		}
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	slices.Sort(wrong)
+	shown := wrong[:min(len(wrong), 4)]
+	return fmt.Errorf("got %d records, want %d: %s", len(got), len(want), strings.Join(shown, "; "))
+}
+
+func (h *harness) lookupIs(w backup.Writer, collection string, keys []string, want []backup.Record) error {
+	got, err := w.Lookup(h.ctx, collection, keys)
+	if err != nil {
+		return fmt.Errorf("Lookup in %s: %w", collection, err)
+	}
+	if err := compareRecords(got, want, true); err != nil {
+		return fmt.Errorf("Lookup in %s: %w", collection, err)
+	}
+	return nil
+}
+
+func collect(w backup.Writer, ctx context.Context, collection string) ([]string, error) {
+	var keys []string
+	for key, err := range w.Keys(ctx, collection) {
+		if err != nil {
+			return nil, fmt.Errorf("Keys of %s: %w", collection, err)
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+func sameKeys(got, want []string) error {
+	got, want = slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))
+	if !reflect.DeepEqual(got, want) {
+		return fmt.Errorf("got %.300q, want %.300q", got, want)
+	}
+	return nil
+}
+
+// normal is the text of a value without white space and with its members in
+// order. Numbers keep their digits.
+func normal(value []byte) string {
+	d := json.NewDecoder(bytes.NewReader(value))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		return fmt.Sprintf("not JSON: %q", value)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return fmt.Sprintf("not JSON: %q", value)
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return fmt.Sprintf("not JSON: %q", value)
+	}
+	return strings.TrimSpace(b.String())
+}
+
+func equalJSON(a, b []byte) bool { return normal(a) == normal(b) }

@@ -1,0 +1,104 @@
+package backuptest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tomo-project/backup"
+)
+
+func (h *harness) commits() error {
+	if err := h.fill(0, 10, 0); err != nil {
+		return err
+	}
+	if err := h.expect(h.want(0, 10, 0)); err != nil {
+		return err
+	}
+	if err := h.update(func(w backup.Writer) error { return h.deleteAll(w, 5, 10) }); err != nil {
+		return err
+	}
+	return h.expect(h.want(0, 5, 0))
+}
+
+// change alters what fill(0, 10, 0) has made, in every way.
+func (h *harness) change(w backup.Writer) error {
+	return errors.Join(h.putAll(w, 0, 3, 1), h.deleteAll(w, 3, 6), h.putAll(w, 10, 20, 0))
+}
+
+// unchanged checks that the store is as fill(0, 10, 0) has left it, and that it
+// still works.
+func (h *harness) unchanged() error {
+	if err := h.expect(h.want(0, 10, 0)); err != nil {
+		return fmt.Errorf("the host is not as it was: %w", err)
+	}
+	if err := h.fill(10, 12, 0); err != nil {
+		return fmt.Errorf("the store does not work any more: %w", err)
+	}
+	return h.expect(h.want(0, 12, 0))
+}
+
+func (h *harness) rollsBackOnError() error {
+	if err := h.fill(0, 10, 0); err != nil {
+		return err
+	}
+	err := h.update(func(w backup.Writer) error { return errors.Join(h.change(w), errProbe) })
+	if !errors.Is(err, errProbe) {
+		return fmt.Errorf("write returned an error, Update returned %v", err)
+	}
+	return h.unchanged()
+}
+
+func (h *harness) rollsBackOnPanic() error {
+	if err := h.fill(0, 10, 0); err != nil {
+		return err
+	}
+	err := func() (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("panic: %v", p)
+			}
+		}()
+		return h.update(func(w backup.Writer) error {
+			if err := h.change(w); err != nil {
+				return err
+			}
+			panic("write panics")
+		})
+	}()
+	if err == nil {
+		return errors.New("write panicked and Update returned nil")
+	}
+	done := make(chan error, 1)
+	go func() { done <- h.unchanged() }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(10 * patience):
+		return errors.New("the store hangs afterwards")
+	}
+}
+
+func (h *harness) rollsBackOnCancel() error {
+	if err := h.fill(0, 10, 0); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(h.ctx)
+	defer cancel()
+	err := h.store.Update(ctx, func(w backup.Writer) error {
+		err := h.change(w)
+		cancel()
+		return err
+	})
+	if err == nil {
+		return errors.New("cancelled in write, Update returned nil")
+	}
+	if err := h.expect(h.want(0, 10, 0)); err != nil {
+		return fmt.Errorf("cancelled in write, the host is not as it was: %w", err)
+	}
+	if err := h.store.Update(ctx, h.change); err == nil {
+		return errors.New("cancelled before, Update returned nil")
+	}
+	return h.unchanged()
+}
