@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/internal/codec"
@@ -130,49 +128,30 @@ func (f Fixture) withParts(collection string) (records []backup.Record, err erro
 // secrets returns the texts among the secrets of a whole backup that are not in
 // it by chance, as JSON has them between the quotes.
 func (f Fixture) secrets(c backup.Collection) (found []string) {
+	var pointers []codec.Pointer
+	for _, text := range c.Secrets {
+		if p, err := codec.ParsePointer(text); err == nil { // else Validate has refused it
+			pointers = append(pointers, p)
+		}
+	}
 	for i := range backedUp {
 		r := f.Record(c.Name, i, 0)
-		d := json.NewDecoder(bytes.NewReader(r.Value))
-		d.UseNumber()
-		var value any
-		if d.Decode(&value) != nil {
+		value := []byte(r.Value)
+		if c.Shape == backup.Map {
+			value = fmt.Appendf(nil, "{%s:%s}", codec.Quote(r.Key), value)
+		}
+		var compact bytes.Buffer
+		if json.Compact(&compact, value) != nil {
 			continue // which the other rules will say
 		}
-		if c.Shape == backup.Map {
-			value = map[string]any{r.Key: value}
-		}
-		for _, pointer := range c.Secrets {
-			for _, secret := range at(value, strings.Split(pointer, "/")[1:]) {
-				if text, ok := secret.(string); ok && len(text) >= 8 {
-					quoted, _ := json.Marshal(text)
-					found = append(found, strings.Trim(normal(quoted), `"`))
-				}
+		_ = codec.Find(compact.Bytes(), pointers, func(_ string, start, end int) error {
+			var text string
+			if json.Unmarshal(compact.Bytes()[start:end], &text) == nil && len(text) >= 8 {
+				quoted := codec.Quote(text)
+				found = append(found, string(quoted[1:len(quoted)-1]))
 			}
-		}
-	}
-	return found
-}
-
-// at returns the places in a decoded value that the tokens of a JSON Pointer
-// name.
-func at(value any, tokens []string) (found []any) {
-	if len(tokens) == 0 {
-		return []any{value}
-	}
-	token := strings.NewReplacer("~1", "/", "~0", "~").Replace(tokens[0])
-	switch value := value.(type) {
-	case map[string]any:
-		for name, v := range value {
-			if token == "*" || token == name {
-				found = append(found, at(v, tokens[1:])...)
-			}
-		}
-	case []any:
-		for i, v := range value {
-			if token == "*" || token == strconv.Itoa(i) {
-				found = append(found, at(v, tokens[1:])...)
-			}
-		}
+			return nil
+		})
 	}
 	return found
 }

@@ -2,8 +2,6 @@ package backuptest
 
 import (
 	"context"
-	"errors"
-	"strings"
 	"testing"
 
 	"github.com/tomo-project/backup"
@@ -16,40 +14,16 @@ import (
 // none.
 func TestLocation(t *testing.T, new func(t *testing.T) backup.Location) {
 	t.Helper()
-	for _, rule := range locationRules {
-		t.Run(strings.ReplaceAll(rule.name, " ", "_"), func(t *testing.T) {
-			if err := rule.run(func() backup.Location { return new(t) }); err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	testRules(t, locationRules, func(ctx context.Context, t *testing.T) *place { return &place{new(t), ctx} })
 }
 
 // CheckLocation is TestLocation without a test: it returns the broken rules,
 // each a [*RuleError], joined.
 func CheckLocation(new func() backup.Location) error {
-	var errs []error
-	for _, rule := range locationRules {
-		errs = append(errs, rule.run(new))
-	}
-	return errors.Join(errs...)
+	return checkRules(locationRules, func(ctx context.Context) *place { return &place{new(), ctx} })
 }
 
-type locationRule struct {
-	name  string
-	check func(*place) error
-}
-
-func (r locationRule) run(new func() backup.Location) error {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	if err := guarded(func() error { return r.check(&place{new(), ctx}) }); err != nil {
-		return &RuleError{r.name, err}
-	}
-	return nil
-}
-
-var locationRules = []locationRule{
+var locationRules = []rule[*place]{
 	{"a name that CheckName refuses is refused before anything is touched", (*place).refusesNames},
 	{"a name that CheckName accepts is accepted", (*place).acceptsNames},
 	{"Put stores what its reader delivers", (*place).roundTrip},

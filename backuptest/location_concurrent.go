@@ -5,25 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"sync"
 )
 
 func (p *place) onePutWins() error {
 	for round := range 4 {
 		const racers = 16
 		name := fmt.Sprint("race-", round)
-		contents, errs := make([][]byte, racers), make([]error, racers)
-		start := make(chan struct{})
-		var wg sync.WaitGroup
+		contents := make([][]byte, racers)
 		for i := range racers {
 			contents[i] = noise(byte(i), 10_000*i)
-			wg.Go(func() {
-				<-start
-				errs[i] = guarded(func() error { return p.Put(p.ctx, name, bytes.NewReader(contents[i])) })
-			})
 		}
-		close(start)
-		wg.Wait()
+		errs := race(racers, func(i int) error { return p.Put(p.ctx, name, bytes.NewReader(contents[i])) })
 		winner := -1
 		for i, err := range errs {
 			switch {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/tomo-project/backup"
@@ -55,18 +54,16 @@ func (p *place) lockExcludes() error {
 			return fmt.Errorf("unlock: %w", err)
 		}
 	}
+	return p.oneLockWins(l)
+}
+
+func (p *place) oneLockWins(l backup.Locker) error {
 	const racers = 16
-	var wg sync.WaitGroup
-	unlocks, errs := make([]func() error, racers), make([]error, racers)
-	for i := range racers {
-		wg.Go(func() {
-			errs[i] = guarded(func() (err error) {
-				unlocks[i], err = l.Lock(p.ctx, "a", "racer")
-				return err
-			})
-		})
-	}
-	wg.Wait()
+	unlocks := make([]func() error, racers)
+	errs := race(racers, func(i int) (err error) {
+		unlocks[i], err = l.Lock(p.ctx, "a", "racer")
+		return err
+	})
 	taken := 0
 	for i, err := range errs {
 		switch {

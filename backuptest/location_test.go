@@ -459,13 +459,13 @@ func TestEveryBrokenRuleOfALocationIsFoundAndNamed(t *testing.T) {
 	found := map[string]bool{}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			i := slices.IndexFunc(locationRules, func(r locationRule) bool { return r.name == c.rule })
+			i := slices.IndexFunc(locationRules, func(r rule[*place]) bool { return r.name == c.rule })
 			require.GreaterOrEqual(t, i, 0, "no such rule: %s", c.rule)
-			err := locationRules[i].run(func() backup.Location {
+			err := locationRules[i].run(func(ctx context.Context) *place {
 				l := newLockable()
 				b := &badPlace{lockable: l, put: l.Put, open: l.Open, list: l.List, delete: l.Delete, lock: l.Lock}
 				c.spoil(b)
-				return b
+				return &place{b, ctx}
 			})
 			var broken *RuleError
 			require.ErrorAs(t, err, &broken)

@@ -2,9 +2,6 @@ package backuptest
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/tomo-project/backup"
@@ -24,13 +21,9 @@ func TestStore(t *testing.T, new func(t *testing.T) Store, f Fixture) {
 	if err := f.check(); err != nil {
 		t.Fatal(err)
 	}
-	for _, rule := range rules {
-		t.Run(strings.ReplaceAll(rule.name, " ", "_"), func(t *testing.T) {
-			if err := rule.run(func() Store { return new(t) }, f); err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	testRules(t, storeRules, func(ctx context.Context, t *testing.T) *harness {
+		return newHarness(ctx, f, func() Store { return new(t) })
+	})
 }
 
 // CheckStore is TestStore without a test: it returns the broken rules, each a
@@ -39,37 +32,10 @@ func CheckStore(new func() Store, f Fixture) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	var errs []error
-	for _, rule := range rules {
-		errs = append(errs, rule.run(new, f))
-	}
-	return errors.Join(errs...)
+	return checkRules(storeRules, func(ctx context.Context) *harness { return newHarness(ctx, f, new) })
 }
 
-type rule struct {
-	name  string
-	check func(*harness) error
-}
-
-func (r rule) run(new func() Store, f Fixture) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = &RuleError{r.name, fmt.Errorf("panic: %v", p)}
-		}
-	}()
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	if f.Unknown == "" {
-		f.Unknown = "no_such_collection"
-	}
-	h := &harness{Fixture: f, new: new, ctx: ctx, store: new()}
-	if err := r.check(h); err != nil {
-		return &RuleError{r.name, err}
-	}
-	return nil
-}
-
-var rules = []rule{
+var storeRules = []rule[*harness]{
 	{"View calls read once and returns its error", (*harness).viewCallsReadOnce},
 	{"a collection without records is an empty sequence", (*harness).emptyCollections},
 	{"every record comes back once and unchanged", (*harness).roundTrip},

@@ -39,7 +39,7 @@ func (h *harness) wholeBackup() error {
 		return err
 	}
 	defer s.Close()
-	other := &harness{Fixture: h.Fixture, ctx: h.ctx, store: h.new()}
+	other := h.another()
 	for again := range 2 {
 		report, err := h.App.Restore(h.ctx, s, other.store, backup.RestoreOptions{Strategy: backup.Replace})
 		if err != nil {

@@ -3,7 +3,6 @@ package backuptest
 import (
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/tomo-project/backup"
@@ -121,26 +120,22 @@ func (h *harness) isolation() error {
 
 func (h *harness) concurrentUpdates() error {
 	const writers, each = 4, 5
-	errs, dirty := make([]error, writers), make([]error, writers)
-	var group sync.WaitGroup
-	for i := range writers {
-		group.Go(func() {
-			from := i * each
-			errs[i] = h.update(func(w backup.Writer) error {
-				for _, c := range h.Collections {
-					found, err := w.Lookup(h.ctx, c, keysOf(h.records(c, from, from+each, 0)))
-					if err != nil {
-						return err
-					}
-					if len(found) > 0 {
-						dirty[i] = fmt.Errorf("%s: write finds what it has put itself when it was called before", c)
-					}
+	dirty := make([]error, writers)
+	errs := race(writers, func(i int) error {
+		from := i * each
+		return h.update(func(w backup.Writer) error {
+			for _, c := range h.Collections {
+				found, err := w.Lookup(h.ctx, c, keysOf(h.records(c, from, from+each, 0)))
+				if err != nil {
+					return err
 				}
-				return h.putAll(w, from, from+each, 0)
-			})
+				if len(found) > 0 {
+					dirty[i] = fmt.Errorf("%s: write finds what it has put itself when it was called before", c)
+				}
+			}
+			return h.putAll(w, from, from+each, 0)
 		})
-	}
-	group.Wait()
+	})
 	if err := errors.Join(dirty...); err != nil {
 		return err
 	}

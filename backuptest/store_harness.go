@@ -5,8 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -20,6 +18,16 @@ type harness struct {
 	ctx   context.Context
 	store Store
 }
+
+func newHarness(ctx context.Context, f Fixture, new func() Store) *harness {
+	if f.Unknown == "" {
+		f.Unknown = "no_such_collection"
+	}
+	return &harness{Fixture: f, new: new, ctx: ctx, store: new()}
+}
+
+// another returns a harness with another empty store.
+func (h *harness) another() *harness { return newHarness(h.ctx, h.Fixture, h.new) }
 
 // records returns samples from to to-1 of a collection.
 func (h *harness) records(collection string, from, to, revision int) []backup.Record {
@@ -67,7 +75,7 @@ func (h *harness) update(write func(backup.Writer) error) error {
 
 // fill puts samples into a store in one transaction.
 func (h *harness) fill(from, to, revision int) error {
-	if err := h.store.Update(h.ctx, func(w backup.Writer) error { return h.putAll(w, from, to, revision) }); err != nil {
+	if err := h.update(func(w backup.Writer) error { return h.putAll(w, from, to, revision) }); err != nil {
 		return fmt.Errorf("Update that puts %d records into each collection: %w", to-from, err)
 	}
 	return nil
@@ -173,6 +181,19 @@ func (h *harness) lookupIs(w backup.Writer, collection string, keys []string, wa
 	return nil
 }
 
+// keysAre compares all keys of a collection with those of want, in any order.
+func (h *harness) keysAre(w backup.Writer, collection string, want []backup.Record) error {
+	got, err := collect(w, h.ctx, collection)
+	if err != nil {
+		return err
+	}
+	slices.Sort(got)
+	if keys := slices.Sorted(slices.Values(keysOf(want))); !slices.Equal(got, keys) {
+		return fmt.Errorf("Keys of %s: got %.300q, want %.300q", collection, got, keys)
+	}
+	return nil
+}
+
 func collect(w backup.Writer, ctx context.Context, collection string) ([]string, error) {
 	var keys []string
 	for key, err := range w.Keys(ctx, collection) {
@@ -184,24 +205,13 @@ func collect(w backup.Writer, ctx context.Context, collection string) ([]string,
 	return keys, nil
 }
 
-func sameKeys(got, want []string) error {
-	got, want = slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))
-	if !reflect.DeepEqual(got, want) {
-		return fmt.Errorf("got %.300q, want %.300q", got, want)
-	}
-	return nil
-}
-
 // normal is the text of a value without white space and with its members in
 // order. Numbers keep their digits.
 func normal(value []byte) string {
 	d := json.NewDecoder(bytes.NewReader(value))
 	d.UseNumber()
 	var v any
-	if err := d.Decode(&v); err != nil {
-		return fmt.Sprintf("not JSON: %q", value)
-	}
-	if _, err := d.Token(); err != io.EOF {
+	if !json.Valid(value) || d.Decode(&v) != nil {
 		return fmt.Sprintf("not JSON: %q", value)
 	}
 	var b bytes.Buffer

@@ -615,9 +615,9 @@ func TestEveryBrokenRuleIsFoundAndNamed(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			// Only the rule in question is run: a store that breaks it may break others too.
-			i := slices.IndexFunc(rules, func(r rule) bool { return r.name == c.rule })
+			i := slices.IndexFunc(storeRules, func(r rule[*harness]) bool { return r.name == c.rule })
 			require.GreaterOrEqual(t, i, 0, "no such rule: %s", c.rule)
-			err := rules[i].run(c.new, fixture())
+			err := storeRules[i].run(func(ctx context.Context) *harness { return newHarness(ctx, fixture(), c.new) })
 			var broken *RuleError
 			require.ErrorAs(t, err, &broken)
 			require.Equal(t, c.rule, broken.Rule)
@@ -626,7 +626,7 @@ func TestEveryBrokenRuleIsFoundAndNamed(t *testing.T) {
 			found[c.rule] = true
 		})
 	}
-	for _, r := range rules {
+	for _, r := range storeRules {
 		require.True(t, found[r.name], "no store is broken in this way: %s", r.name)
 	}
 }

@@ -54,19 +54,14 @@ func (h *harness) rollsBackOnPanic() error {
 	if err := h.fill(0, 10, 0); err != nil {
 		return err
 	}
-	err := func() (err error) {
-		defer func() {
-			if p := recover(); p != nil {
-				err = fmt.Errorf("panic: %v", p)
-			}
-		}()
+	err := guarded(func() error {
 		return h.update(func(w backup.Writer) error {
 			if err := h.change(w); err != nil {
 				return err
 			}
 			panic("write panics")
 		})
-	}()
+	})
 	if err == nil {
 		return errors.New("write panicked and Update returned nil")
 	}
