@@ -11,64 +11,71 @@ import (
 	"github.com/tomo-project/backup/internal/codec"
 )
 
-// A Fixture tells the conformance suite what the stores under test hold.
+// A Fixture describes the data of the stores under test.
 type Fixture struct {
-	// Collections are names of collections that the store knows, each after
-	// those that its records refer to.
+	// Collections are names of collections that the store knows. A collection
+	// comes after the collections that its records refer to.
 	Collections []string
 
-	// Record returns a sample record: number is its identity, from 0 to 1999,
-	// and revision, 0 or 1, one of two values for it. It is a pure function. Two
-	// numbers have different keys; the revisions of a number have the same key
-	// and different values, and revision 1 lacks a member that revision 0 has
-	// where the store allows that. A record may refer to the records of the same
-	// number in collections before its own, and to no others.
+	// Record returns a sample record. It must be a pure function.
 	//
-	// Values are in the form in which the store gives them back: JSON that is
-	// equal but for white space and the order of members, and with every digit
-	// of every number.
+	// number, from 0 to 1999, is the identity of the record: two numbers have
+	// different keys. revision, 0 or 1, selects one of two values: both revisions
+	// of a number have the same key and different values. Where the store allows
+	// it, revision 1 lacks a member that revision 0 has.
+	//
+	// A record may refer only to records with the same number, in collections
+	// before its own.
+	//
+	// The store must give a value back as Record returns it, with every digit of
+	// every number. Only white space and the order of members may differ.
 	Record func(collection string, number, revision int) backup.Record
 
-	// WithKey returns a sample record with the given key, which has spaces,
-	// quotes, letters of all kinds or the look of SQL or of a path. Where it
-	// returns the zero Record, and if it is nil, such keys are not tested. Its
-	// records refer to nothing.
+	// WithKey returns a sample record with the given key. The suite passes keys with
+	// spaces, quotes or letters of many scripts, and keys that look like SQL or like
+	// a path. WithKey returns the zero Record for a key that the collection cannot
+	// have. If WithKey is nil, the suite tests no such keys. The records must refer
+	// to nothing.
 	WithKey func(collection, key string) backup.Record
 
-	// WithParts returns a sample record whose key has several parts, as the rows of a
-	// table that joins two others do: the first two are the texts first and second,
-	// such as WithKey is given, integers and empty ones too, and others are always the
-	// same. Where it returns the zero Record, and if it is nil, such keys are not
-	// tested. Its records refer to nothing.
+	// WithParts returns a sample record whose key has several parts, like the key
+	// of a table that joins two other tables. The first two parts are first and
+	// second; any further parts are always the same. The suite passes unusual
+	// texts, integers and the empty text. WithParts returns the zero Record for
+	// parts that the collection cannot have. If WithParts is nil, the suite tests no
+	// such keys. The records must refer to nothing.
 	WithParts func(collection, first, second string) backup.Record
 
-	// App declares Collections, and perhaps others, as the host does. With it a
-	// whole backup is made and restored into another store. The records of
-	// revision 0 must be valid, and where a collection has Secrets some must be
-	// texts of 8 characters or more that are in no other field. Nil means that no
-	// backup is tried; a store that does something with secrets needs it.
+	// App declares Collections as the host does, and may declare others. The suite
+	// makes a whole backup with it and restores the backup into another store. If
+	// App is nil, the suite does not try this; set App if the store treats secrets
+	// in a special way.
+	//
+	// The records of revision 0 must be valid. If a collection has Secrets, some of
+	// them must be texts of 8 characters or more that occur in no other field.
 	App *backup.App
 
 	// Unknown is the name of a collection that the store does not know. Empty
 	// means "no_such_collection".
 	Unknown string
 
-	// Blocking says that writers have to wait while a View is open, so that the
-	// host stands still during a backup. A store should do better.
+	// Blocking says that a View blocks every Update until it ends. The host then
+	// stands still during a backup, so a store should avoid this.
 	Blocking bool
 }
 
+// check returns an error if the suite could not test a store with f.
 func (f Fixture) check() error {
 	if len(f.Collections) == 0 || f.Record == nil {
-		return errors.New("backuptest: a Fixture needs Collections and Record")
+		return errors.New("backuptest: set Collections and Record of the Fixture")
 	}
 	for _, c := range f.Collections {
 		a, b, other := f.Record(c, 0, 0), f.Record(c, 0, 1), f.Record(c, 1, 0)
 		switch {
 		case a.Key == "" || a.Key != b.Key || a.Key == other.Key:
-			return fmt.Errorf("backuptest: Fixture.Record of %s: the revisions of a record must share a key that no other has, got %q, %q and %q", c, a.Key, b.Key, other.Key)
+			return fmt.Errorf("backuptest: Fixture.Record of %s: the two revisions of record 0 must share a key that record 1 does not have, but the keys are %q, %q and %q", c, a.Key, b.Key, other.Key)
 		case equalJSON(a.Value, b.Value):
-			return fmt.Errorf("backuptest: Fixture.Record of %s: the revisions must have different values", c)
+			return fmt.Errorf("backuptest: Fixture.Record of %s: the two revisions of a record must have different values", c)
 		}
 	}
 	for _, c := range f.Collections {
@@ -86,24 +93,26 @@ func (f Fixture) check() error {
 		i := slices.IndexFunc(f.App.Collections, func(declared backup.Collection) bool { return declared.Name == c })
 		switch {
 		case i < 0:
-			return fmt.Errorf("backuptest: Fixture.App does not declare %s", c)
+			return fmt.Errorf("backuptest: Fixture.App does not declare the collection %s", c)
 		case len(f.App.Collections[i].Secrets) > 0 && len(f.secrets(f.App.Collections[i])) == 0:
-			return fmt.Errorf("backuptest: Fixture.Record of %s: no record has a secret that is a text of 8 characters or more", c)
+			return fmt.Errorf("backuptest: Fixture.Record of %s: none of the first %d records has a secret text of 8 characters or more; add a secret to one of them", c, backedUp)
 		}
 	}
 	return nil
 }
 
+// many is the number of records in a large batch.
 const many = 2000
 
-// backedUp is how many records of each collection are in a whole backup.
+// backedUp is the number of records of each collection in a whole backup.
 const backedUp = 50
 
-// Parts of keys that are easily mistaken for each other, or where one ends. There is
-// an even number of them.
+// oddParts are parts of keys that a store easily confuses, or whose end it easily
+// misses. Their number is even: toldApart deletes every other record, so the second
+// part alone decides which records stay.
 var oddParts = []string{"1", "01", "-1", "a", "A", "a ", "", "a,b", `a","b`, `"`, `\`, "[", "é", "\u2028<&>\x7f"}
 
-// withParts returns a record for each two of oddParts.
+// withParts returns a record for each pair of oddParts.
 func (f Fixture) withParts(collection string) (records []backup.Record, err error) {
 	if f.WithParts == nil {
 		return nil, nil
@@ -117,7 +126,7 @@ func (f Fixture) withParts(collection string) (records []backup.Record, err erro
 			var parts []string
 			err := json.Unmarshal([]byte(r.Key), &parts)
 			if err != nil || len(parts) < 2 || parts[0] != first || parts[1] != second || codec.JoinKey(parts) != r.Key {
-				return nil, fmt.Errorf("backuptest: Fixture.WithParts of %s: the key is %s, want a JSON array like %s, escaped and spaced as in it", collection, r.Key, codec.JoinKey([]string{first, second}))
+				return nil, fmt.Errorf("backuptest: Fixture.WithParts of %s: the key is %s; make it with backup.JoinKey, so that it begins like %s", collection, r.Key, codec.JoinKey([]string{first, second}))
 			}
 			records = append(records, r)
 		}
@@ -125,12 +134,12 @@ func (f Fixture) withParts(collection string) (records []backup.Record, err erro
 	return records, nil
 }
 
-// secrets returns the texts among the secrets of a whole backup that are not in
-// it by chance, as JSON has them between the quotes.
+// secrets returns the secret texts of a whole backup as JSON writes them between the
+// quotes. It leaves out short texts, which a backup may contain by chance.
 func (f Fixture) secrets(c backup.Collection) (found []string) {
 	var pointers []codec.Pointer
 	for _, text := range c.Secrets {
-		if p, err := codec.ParsePointer(text); err == nil { // else Validate has refused it
+		if p, err := codec.ParsePointer(text); err == nil { // Validate refuses all others
 			pointers = append(pointers, p)
 		}
 	}
@@ -142,7 +151,7 @@ func (f Fixture) secrets(c backup.Collection) (found []string) {
 		}
 		var compact bytes.Buffer
 		if json.Compact(&compact, value) != nil {
-			continue // which the other rules will say
+			continue // other rules report it
 		}
 		_ = codec.Find(compact.Bytes(), pointers, func(_ string, start, end int) error {
 			var text string

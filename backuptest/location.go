@@ -7,40 +7,41 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// TestLocation holds a location against every rule in the documentation of
-// [backup.Location] and [backup.File], and of [backup.Locker] if it is one, each
-// in a subtest. new returns an empty location, another one at each call. A
-// Locker whose Lock returns an error that wraps errors.ErrUnsupported counts as
-// none.
+// TestLocation checks every rule in the documentation of [backup.Location] and
+// [backup.File], each in a subtest. Each call of new must return a new, empty
+// location.
+//
+// If the location is a [backup.Locker], TestLocation also checks the rules of
+// Locker. It skips them if Lock returns an error that wraps errors.ErrUnsupported.
 func TestLocation(t *testing.T, new func(t *testing.T) backup.Location) {
 	t.Helper()
 	testRules(t, locationRules, func(ctx context.Context, t *testing.T) *place { return &place{new(t), ctx} })
 }
 
-// CheckLocation is TestLocation without a test: it returns the broken rules,
-// each a [*RuleError], joined.
+// CheckLocation is [TestLocation] outside of a test. It joins a [*RuleError] for
+// each broken rule, and returns nil if the location keeps them all.
 func CheckLocation(new func() backup.Location) error {
 	return checkRules(locationRules, func(ctx context.Context) *place { return &place{new(), ctx} })
 }
 
 var locationRules = []rule[*place]{
-	{"a name that CheckName refuses is refused before anything is touched", (*place).refusesNames},
-	{"a name that CheckName accepts is accepted", (*place).acceptsNames},
-	{"Put stores what its reader delivers", (*place).roundTrip},
-	{"Put returns fs.ErrExist if the name is taken and leaves what is there alone", (*place).neverOverwrites},
-	{"Put returns the error of its reader and stores nothing", (*place).readerFails},
-	{"Put ends soon after its context is done, with its error, and stores nothing", (*place).cancelPut},
-	{"of several Puts of one name at a time one succeeds", (*place).onePutWins},
-	{"nothing is seen of a file before its Put is done", (*place).wholeOrNot},
+	{"every method refuses a name that CheckName refuses, before it reads or changes anything", (*place).refusesNames},
+	{"every method accepts a name that CheckName accepts", (*place).acceptsNames},
+	{"Put stores exactly the bytes that its reader delivers", (*place).roundTrip},
+	{"Put returns fs.ErrExist if the name is taken, and does not change the existing file", (*place).neverOverwrites},
+	{"if its reader fails, Put returns the error of the reader and stores nothing", (*place).readerFails},
+	{"Put ends soon after its context is done, returns the error of the context and stores nothing", (*place).cancelPut},
+	{"if several Puts of one name run at the same time, exactly one succeeds", (*place).onePutWins},
+	{"no method shows a file before its Put is complete", (*place).wholeOrNot},
 	{"Open returns fs.ErrNotExist if there is no such file", (*place).openMissing},
 	{"Delete returns fs.ErrNotExist if there is no such file", (*place).deleteMissing},
-	{"a name is free again after Delete", (*place).nameIsFreeAgain},
-	{"an opened file may be closed at any time", (*place).closeEarly},
-	{"an opened file that seeks delivers the same in any order", (*place).seeks},
-	{"List returns every file in the order of names", (*place).lists},
-	{"several goroutines may use a location at a time", (*place).concurrent},
-	{"every method returns the error of a context that is done, and does nothing", (*place).cancelled},
-	{"Lock returns ErrBusy at once and tells by whom until the lock is free", (*place).lockExcludes},
-	{"locks of different names do not exclude each other", (*place).lockNames},
-	{"a lock is no file", (*place).lockIsNoFile},
+	{"after Delete the name is free again", (*place).nameIsFreeAgain},
+	{"the caller may close an opened file at any time, even before its end", (*place).closeEarly},
+	{"an opened file that can seek delivers the right bytes at every position", (*place).seeks},
+	{"List returns every file with its size, in the order of names", (*place).lists},
+	{"several goroutines may use a location at the same time", (*place).concurrent},
+	{"if the context is done, every method returns the error of the context and changes nothing", (*place).cancelled},
+	{"while a lock is taken, Lock returns ErrBusy at once and names the holder", (*place).lockExcludes},
+	{"locks with different names do not exclude each other", (*place).lockNames},
+	{"a lock is not a file: no method shows it, and its name stays free for a file", (*place).lockIsNoFile},
 }

@@ -17,27 +17,27 @@ func (p *place) cancelPut() error {
 		err := p.Put(ctx, "a", r)
 		cancel()
 		if r.left < -enough {
-			return fmt.Errorf("the context was done after %d bytes, and Put has read %d more", n, -r.left)
+			return fmt.Errorf("the context was done after %d bytes, but Put read %d more", n, -r.left)
 		}
 		if !errors.Is(err, context.Canceled) {
-			return fmt.Errorf("the context was done after %d bytes of an endless reader, Put returned %v", n, err)
+			return fmt.Errorf("the context was done after %d bytes of an endless reader, but Put returned %v", n, err)
 		}
 		if err := p.lacks("a"); err != nil {
 			return fmt.Errorf("the context was done after %d bytes: %w", n, err)
 		}
 	}
 	if err := p.put("a", noise(1, 1000)); err != nil {
-		return fmt.Errorf("after Puts of the name that were cancelled: %w", err)
+		return fmt.Errorf("after cancelled Puts of the same name: %w", err)
 	}
 	return p.listed("a")
 }
 
-// enough is how many bytes Put may still read: the rest of a part that it sends
-// as a whole.
+// enough is the number of bytes that Put may still read after its context is done.
+// A location that uploads a file in parts may finish the current part.
 const enough = 32 << 20
 
-// An endless reader calls at once after some bytes. It does end if it is read
-// for long after that.
+// An endless reader calls at after left bytes and goes on. It ends after enough bytes
+// more, so that a Put that ignores its context ends too.
 type endless struct {
 	left int
 	at   func()
@@ -82,7 +82,7 @@ func (p *place) cancelled() error {
 	}
 	for call, err := range calls {
 		if !errors.Is(err, context.Canceled) {
-			return fmt.Errorf("%s with a context that is done returned %v", call, err)
+			return fmt.Errorf("the context was done, but %s returned %v", call, err)
 		}
 	}
 	if err := p.listed("a"); err != nil {

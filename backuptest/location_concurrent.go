@@ -20,15 +20,15 @@ func (p *place) onePutWins() error {
 		for i, err := range errs {
 			switch {
 			case err == nil && winner >= 0:
-				return errors.New("two of them have succeeded")
+				return errors.New("two of the Puts succeeded")
 			case err == nil:
 				winner = i
 			case !errors.Is(err, fs.ErrExist):
-				return fmt.Errorf("one of those that lost returned %w", err)
+				return fmt.Errorf("a Put that lost must return fs.ErrExist, but returned %w", err)
 			}
 		}
 		if winner < 0 {
-			return fmt.Errorf("none has succeeded: %w", errs[0])
+			return fmt.Errorf("none of the Puts succeeded: %w", errs[0])
 		}
 		if err := p.holds(name, contents[winner]); err != nil {
 			return err
@@ -63,24 +63,24 @@ func (p *place) concurrent() error {
 	return p.listed("m")
 }
 
-// snapshot checks what List returns while files come and go.
+// snapshot checks List while other goroutines put and delete files.
 func (p *place) snapshot() error {
 	files, err := p.List(p.ctx)
 	if err != nil {
-		return fmt.Errorf("List while files come and go: %w", err)
+		return fmt.Errorf("List, while files come and go: %w", err)
 	}
 	stays := false
 	for i, f := range files {
 		if i > 0 && files[i-1].Name >= f.Name {
-			return fmt.Errorf("List while files come and go: %q before %q", files[i-1].Name, f.Name)
+			return fmt.Errorf("List, while files come and go: %q comes before %q", files[i-1].Name, f.Name)
 		}
 		if f.Name[0] == 'f' && f.Bytes != 1000 {
-			return fmt.Errorf("List while files come and go: %q has %d bytes of 1000", f.Name, f.Bytes)
+			return fmt.Errorf("List, while files come and go: %q has %d bytes instead of 1000", f.Name, f.Bytes)
 		}
 		stays = stays || f.Name == "m"
 	}
 	if !stays {
-		return errors.New("List while files come and go: a file that stays is missing")
+		return errors.New("List, while files come and go: a file that nobody deletes is missing")
 	}
 	return nil
 }

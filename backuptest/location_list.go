@@ -8,9 +8,9 @@ import (
 
 func (p *place) lists() error {
 	if err := p.listed(); err != nil {
-		return fmt.Errorf("a new location should be empty: %w", err)
+		return fmt.Errorf("new must return an empty location: %w", err)
 	}
-	const files = 1200 // more than what services return in a page
+	const files = 1200 // more than the page size of services
 	var names []string
 	for i := range files {
 		names = append(names, fmt.Sprintf("app-%d.json", i))
@@ -35,10 +35,10 @@ func (p *place) lists() error {
 	}
 	for i, f := range first {
 		if f.Bytes != int64(len(f.Name)) {
-			return fmt.Errorf("%q has %d bytes, List says %d", f.Name, len(f.Name), f.Bytes)
+			return fmt.Errorf("%q has %d bytes, but List says %d", f.Name, len(f.Name), f.Bytes)
 		}
 		if !again[i].ModTime.Equal(f.ModTime) {
-			return fmt.Errorf("the ModTime of %q changes though the content does not: %v, %v", f.Name, f.ModTime, again[i].ModTime)
+			return fmt.Errorf("the content of %q stayed the same, but its ModTime was first %v, then %v", f.Name, f.ModTime, again[i].ModTime)
 		}
 	}
 	err = each(files/2, func(i int) error { return p.Delete(p.ctx, names[i]) })

@@ -9,7 +9,7 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// locker returns nil if the location has no locks.
+// locker returns the location as a Locker, or nil if it has no locks.
 func (p *place) locker() (backup.Locker, error) {
 	l, ok := p.Location.(backup.Locker)
 	if !ok {
@@ -34,20 +34,20 @@ func (p *place) lockExcludes() error {
 		holder := fmt.Sprintf("tomo on nas, process %d, since 10:30", round)
 		unlock, err := l.Lock(p.ctx, "a", holder)
 		if err != nil {
-			return fmt.Errorf("Lock of a free lock: %w", err)
+			return fmt.Errorf("Lock of a free name: %w", err)
 		}
 		for range 2 {
 			began := time.Now()
 			second, err := l.Lock(p.ctx, "a", "somebody else")
 			switch {
 			case err == nil:
-				return errors.Join(errors.New("a lock was taken twice"), second(), unlock())
+				return errors.Join(errors.New("a second Lock of a taken name returned nil"), second(), unlock())
 			case !errors.Is(err, backup.ErrBusy):
-				return errors.Join(fmt.Errorf("Lock of what is taken returned %w", err), unlock())
+				return errors.Join(fmt.Errorf("Lock of a taken name must return ErrBusy, but returned %w", err), unlock())
 			case !strings.Contains(err.Error(), holder):
-				return errors.Join(fmt.Errorf("the error does not tell that %q has the lock: %w", holder, err), unlock())
+				return errors.Join(fmt.Errorf("the error does not name the holder %q: %w", holder, err), unlock())
 			case time.Since(began) > patience:
-				return errors.Join(fmt.Errorf("Lock of what is taken returned after %v", time.Since(began)), unlock())
+				return errors.Join(fmt.Errorf("Lock of a taken name must return at once, but took %v", time.Since(began)), unlock())
 			}
 		}
 		if err := unlock(); err != nil {
@@ -57,6 +57,7 @@ func (p *place) lockExcludes() error {
 	return p.oneLockWins(l)
 }
 
+// oneLockWins checks that of several calls of Lock at the same time exactly one succeeds.
 func (p *place) oneLockWins(l backup.Locker) error {
 	const racers = 16
 	unlocks := make([]func() error, racers)
@@ -73,11 +74,11 @@ func (p *place) oneLockWins(l backup.Locker) error {
 				return fmt.Errorf("unlock: %w", err)
 			}
 		case !errors.Is(err, backup.ErrBusy):
-			return fmt.Errorf("one of several that ask for a lock at a time: %w", err)
+			return fmt.Errorf("a Lock that lost must return ErrBusy, but returned %w", err)
 		}
 	}
 	if taken != 1 {
-		return fmt.Errorf("of %d that ask for a lock at a time %d got it", racers, taken)
+		return fmt.Errorf("%d of %d Locks of one name at the same time succeeded, want 1", taken, racers)
 	}
 	return nil
 }
@@ -91,7 +92,7 @@ func (p *place) lockNames() error {
 	for _, name := range []string{"a", "b", "a.lock", "a b"} {
 		unlock, err := l.Lock(p.ctx, name, "holder of "+name)
 		if err != nil {
-			return fmt.Errorf("Lock of %q while %d others are held: %w", name, len(unlocks), err)
+			return fmt.Errorf("Lock of %q, while %d locks with other names are taken: %w", name, len(unlocks), err)
 		}
 		unlocks = append(unlocks, unlock)
 	}
@@ -120,7 +121,7 @@ func (p *place) lockIsNoFile() error {
 			return err
 		}
 		if err := p.put("a", []byte("content")); err != nil {
-			return fmt.Errorf("the name is that of a lock: %w", err)
+			return fmt.Errorf("a file with the name of a taken lock: %w", err)
 		}
 		if err := p.Delete(p.ctx, "a"); err != nil {
 			return fmt.Errorf("Delete: %w", err)
@@ -129,7 +130,7 @@ func (p *place) lockIsNoFile() error {
 			if err == nil {
 				err = unlock()
 			}
-			return fmt.Errorf("the lock was lost with a file of its name: Lock returned %v", err)
+			return fmt.Errorf("after Delete of a file with the same name the lock must still be taken, but Lock returned %v", err)
 		}
 		return nil
 	}()

@@ -29,7 +29,7 @@ func (p *place) refusesNames() error {
 		if l, ok := p.Location.(backup.Locker); ok {
 			unlock, err := l.Lock(p.ctx, name, "holder")
 			if err == nil {
-				return errors.Join(fmt.Errorf("%q can be locked", name), unlock())
+				return errors.Join(fmt.Errorf("Lock of %q returned nil", name), unlock())
 			}
 		}
 		for call, err := range calls {
@@ -37,11 +37,11 @@ func (p *place) refusesNames() error {
 			case err == nil:
 				return fmt.Errorf("%s of %q returned nil", call, name)
 			case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrExist):
-				return fmt.Errorf("%s of %q has looked for the file: %w", call, name, err)
+				return fmt.Errorf("%s of %q looked for the file instead of refusing its name: %w", call, name, err)
 			}
 		}
 		if in.n > 0 {
-			return fmt.Errorf("Put of %q has read", name)
+			return fmt.Errorf("Put of %q read from its reader", name)
 		}
 	}
 	if err := p.listed("a"); err != nil {
@@ -50,6 +50,7 @@ func (p *place) refusesNames() error {
 	return p.holds("a", []byte("a"))
 }
 
+// A countingReader counts the calls of Read.
 type countingReader struct {
 	r io.Reader
 	n int

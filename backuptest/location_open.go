@@ -31,7 +31,7 @@ func (p *place) closeEarly() error {
 		}
 		got := make([]byte, n)
 		if _, err := io.ReadFull(f, got); err != nil || !bytes.Equal(got, content[:n]) {
-			return errors.Join(fmt.Errorf("the first %d bytes are not those that were Put: %v", n, err), f.Close())
+			return errors.Join(fmt.Errorf("the first %d bytes differ from those that were Put, or Read failed: %v", n, err), f.Close())
 		}
 		if err := f.Close(); err != nil {
 			return fmt.Errorf("Close after %d bytes: %w", n, err)
@@ -59,24 +59,24 @@ func (p *place) seeks() error {
 	}
 	size, err := s.Seek(0, io.SeekEnd)
 	if err != nil || size != int64(len(content)) {
-		return fmt.Errorf("Seek to the end of %d bytes returned %d, %v", len(content), size, err)
+		return fmt.Errorf("Seek to the end of %d bytes returned %d and the error %v", len(content), size, err)
 	}
 	for _, at := range []int64{size - 1, 0, 500_000, 499_999, size} {
 		if now, err := s.Seek(at, io.SeekStart); err != nil || now != at {
-			return fmt.Errorf("Seek to %d returned %d, %v", at, now, err)
+			return fmt.Errorf("Seek to %d returned %d and the error %v", at, now, err)
 		}
 		part := content[at:min(size, at+1000)]
 		got := make([]byte, len(part))
 		if n, err := s.ReadAt(got, at); n != len(part) || err != nil && err != io.EOF || !bytes.Equal(got, part) {
-			return fmt.Errorf("ReadAt %d of %d bytes returned %d, %v, and not what was Put", at, len(part), n, err)
+			return fmt.Errorf("ReadAt %d of %d bytes returned %d bytes and the error %v, or other bytes than were Put", at, len(part), n, err)
 		}
 		clear(got)
 		if _, err := io.ReadFull(f, got); err != nil || !bytes.Equal(got, part) {
-			return fmt.Errorf("Read after Seek to %d and ReadAt: %v, or not what was Put", at, err)
+			return fmt.Errorf("Read after Seek to %d and ReadAt returned the error %v, or other bytes than were Put", at, err)
 		}
 	}
 	if n, err := s.ReadAt(make([]byte, 10), size-3); n != 3 || err != io.EOF {
-		return fmt.Errorf("ReadAt of 10 bytes, 3 before the end, returned %d, %v", n, err)
+		return fmt.Errorf("ReadAt of 10 bytes, 3 bytes before the end, returned %d bytes and the error %v", n, err)
 	}
 	if _, err := s.Seek(-1, io.SeekStart); err == nil {
 		return errors.New("Seek to -1 returned nil")
@@ -85,7 +85,7 @@ func (p *place) seeks() error {
 		return fmt.Errorf("Seek to the beginning: %w", err)
 	}
 	if got, err := io.ReadAll(f); err != nil || !bytes.Equal(got, content) {
-		return fmt.Errorf("read again from the beginning: %d bytes, %v", len(got), err)
+		return fmt.Errorf("reading the file again from its beginning returned %d bytes and the error %v, or other bytes than were Put", len(got), err)
 	}
 	return nil
 }

@@ -13,13 +13,13 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// A place is one location under test.
+// A place is a location under test.
 type place struct {
 	backup.Location
 	ctx context.Context
 }
 
-// noise returns n bytes, of which no part is like another.
+// noise returns n random bytes, always the same for a seed.
 func noise(seed byte, n int) []byte {
 	b := make([]byte, n)
 	_, _ = rand.NewChaCha8([32]byte{seed}).Read(b)
@@ -28,12 +28,12 @@ func noise(seed byte, n int) []byte {
 
 func (p *place) put(name string, content []byte) error {
 	if err := p.Put(p.ctx, name, bytes.NewReader(content)); err != nil {
-		return fmt.Errorf("Put of %q, %d bytes: %w", name, len(content), err)
+		return fmt.Errorf("Put of %q with %d bytes: %w", name, len(content), err)
 	}
 	return nil
 }
 
-// holds compares what is there under a name.
+// holds checks that the file called name has the content want.
 func (p *place) holds(name string, want []byte) error {
 	f, err := p.Open(p.ctx, name)
 	if err != nil {
@@ -48,31 +48,31 @@ func (p *place) holds(name string, want []byte) error {
 		return fmt.Errorf("reading %q: %w", name, err)
 	}
 	if !bytes.Equal(got[:n], want) {
-		return fmt.Errorf("%q holds %d bytes or more that are not the %d that were Put", name, n, len(want))
+		return fmt.Errorf("the content of %q (%d bytes or more) is not the content that was Put (%d bytes)", name, n, len(want))
 	}
 	return nil
 }
 
-// lacks fails if anything is there under a name.
+// lacks checks that neither Open nor List shows a file called name.
 func (p *place) lacks(name string) error {
 	f, err := p.Open(p.ctx, name)
 	if err == nil {
-		return errors.Join(fmt.Errorf("%q can be opened", name), f.Close())
+		return errors.Join(fmt.Errorf("Open of %q, which does not exist, returned nil", name), f.Close())
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("Open of %q, which was not stored: %w", name, err)
+		return fmt.Errorf("Open of %q, which does not exist, returned %w", name, err)
 	}
 	files, err := p.List(p.ctx)
 	if err != nil {
 		return fmt.Errorf("List: %w", err)
 	}
 	if slices.ContainsFunc(files, func(f backup.File) bool { return f.Name == name }) {
-		return fmt.Errorf("List shows %q", name)
+		return fmt.Errorf("List shows %q, which does not exist", name)
 	}
 	return nil
 }
 
-// listed fails unless List returns these names.
+// listed checks that List returns exactly the names want, in this order.
 func (p *place) listed(want ...string) error {
 	files, err := p.List(p.ctx)
 	if err != nil {

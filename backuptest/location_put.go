@@ -22,9 +22,9 @@ func (p *place) roundTrip() error {
 		{"a file of 0 bytes", nil, nil},
 		{"a file of 1 byte", small[:1], nil},
 		{"a file of 5 MiB", large, nil},
-		{"a reader that cannot do anything else", small, func(r io.Reader) io.Reader { return struct{ io.Reader }{r} }},
+		{"a reader that has no method but Read", small, func(r io.Reader) io.Reader { return struct{ io.Reader }{r} }},
 		{"a reader that delivers one byte at a time", small, iotest.OneByteReader},
-		{"a reader that delivers half of what it is asked for", small, iotest.HalfReader},
+		{"a reader that delivers half of each request", small, iotest.HalfReader},
 		{"a reader that delivers data together with io.EOF", small, iotest.DataErrReader},
 		{"a reader that delivers nothing at every other call", small, func(r io.Reader) io.Reader { return &idleReader{r: r} }},
 	} {
@@ -44,12 +44,13 @@ func (p *place) roundTrip() error {
 		}
 		i := slices.IndexFunc(files, func(f backup.File) bool { return f.Name == c.name })
 		if i < 0 || files[i].Bytes != int64(len(c.content)) {
-			return fmt.Errorf("%s of %d bytes: List returned %+v", c.name, len(c.content), files)
+			return fmt.Errorf("List must show %q with %d bytes, but returned %+v", c.name, len(c.content), files)
 		}
 	}
 	return nil
 }
 
+// An idleReader returns no bytes and no error at every other call.
 type idleReader struct {
 	r    io.Reader
 	busy bool
@@ -73,11 +74,11 @@ func (p *place) neverOverwrites() error {
 	}
 	for _, other := range [][]byte{nil, noise(2, 10), noise(2, 200_000), content} {
 		if err := p.Put(p.ctx, "a", bytes.NewReader(other)); !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("Put of a name that is taken returned %v", err)
+			return fmt.Errorf("Put of a taken name returned %v", err)
 		}
-		// What fails has not made the name free either.
+		// A Put that fails must not make the name free either.
 		if err := p.Put(p.ctx, "a", iotest.ErrReader(errProbe)); err == nil {
-			return errors.New("Put of a name that is taken from a reader that fails returned nil")
+			return errors.New("Put of a taken name, with a reader that fails, returned nil")
 		}
 		if err := p.holds("a", content); err != nil {
 			return err
@@ -88,7 +89,7 @@ func (p *place) neverOverwrites() error {
 		return err
 	}
 	if len(before) != 1 || len(after) != 1 || after[0].Bytes != before[0].Bytes || !after[0].ModTime.Equal(before[0].ModTime) {
-		return fmt.Errorf("List returned %+v and then %+v", before, after)
+		return fmt.Errorf("List must stay the same, but returned first %+v, then %+v", before, after)
 	}
 	return nil
 }
@@ -98,7 +99,7 @@ func (p *place) readerFails() error {
 	for _, n := range []int{0, 100, 1 << 20, len(content)} {
 		r := io.MultiReader(bytes.NewReader(content[:n]), iotest.ErrReader(errProbe))
 		if err := p.Put(p.ctx, "a", r); !errors.Is(err, errProbe) {
-			return fmt.Errorf("the reader failed after %d bytes, Put returned %v", n, err)
+			return fmt.Errorf("the reader failed after %d bytes, but Put returned %v", n, err)
 		}
 		if err := p.lacks("a"); err != nil {
 			return fmt.Errorf("the reader failed after %d bytes: %w", n, err)
@@ -107,14 +108,14 @@ func (p *place) readerFails() error {
 	for _, end := range []error{io.ErrUnexpectedEOF, fmt.Errorf("wrapped: %w", io.EOF)} {
 		r := io.MultiReader(bytes.NewReader(content[:1000]), iotest.ErrReader(end))
 		if err := p.Put(p.ctx, "a", r); !errors.Is(err, end) {
-			return fmt.Errorf("the reader failed with %q, which is not its end, and Put returned %v", end, err)
+			return fmt.Errorf("the reader failed with %q, which is not the end of the file, but Put returned %v", end, err)
 		}
 		if err := p.lacks("a"); err != nil {
 			return fmt.Errorf("the reader failed with %q: %w", end, err)
 		}
 	}
 	if err := p.put("a", content); err != nil {
-		return fmt.Errorf("after Puts of the name that failed: %w", err)
+		return fmt.Errorf("after failed Puts of the same name: %w", err)
 	}
 	if err := p.listed("a"); err != nil {
 		return err
@@ -135,7 +136,7 @@ func (p *place) wholeOrNot() error {
 			}
 			if seen == nil {
 				if err := p.Delete(p.ctx, "a"); !errors.Is(err, fs.ErrNotExist) {
-					seen = fmt.Errorf("Delete returned %v", err)
+					seen = fmt.Errorf("Delete of the unfinished file returned %v", err)
 				}
 			}
 		}
@@ -144,7 +145,7 @@ func (p *place) wholeOrNot() error {
 			return fmt.Errorf("Put: %w", err)
 		}
 		if seen != nil {
-			return fmt.Errorf("after %d bytes of %d: %w", n, len(content), seen)
+			return fmt.Errorf("Put had read %d of %d bytes: %w", n, len(content), seen)
 		}
 		if err := p.listed("a", "z"); err != nil {
 			return err
@@ -159,7 +160,7 @@ func (p *place) wholeOrNot() error {
 	return nil
 }
 
-// A call is a reader of nothing that calls.
+// A call is an empty reader that runs do when it is read.
 type call struct{ do func() }
 
 func (c *call) Read([]byte) (int, error) {

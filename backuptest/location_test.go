@@ -52,7 +52,7 @@ func (l lockable) Lock(ctx context.Context, name, holder string) (func() error, 
 	}, nil
 }
 
-// A badPlace is a location with methods replaced.
+// A badPlace is a location whose methods a test replaces.
 type badPlace struct {
 	lockable
 	put    func(ctx context.Context, name string, r io.Reader) error
@@ -78,13 +78,14 @@ func (b *badPlace) Lock(ctx context.Context, name, holder string) (func() error,
 	return b.lock(ctx, name, holder)
 }
 
-// set changes what is there behind the location's back.
+// set writes a file without the methods of the location.
 func (b *badPlace) set(name, content string) {
 	mapLocations.Lock()
 	defer mapLocations.Unlock()
 	b.MapLocation[name] = content
 }
 
+// clear removes a file without the methods of the location.
 func (b *badPlace) clear(name string) {
 	mapLocations.Lock()
 	defer mapLocations.Unlock()
@@ -93,25 +94,25 @@ func (b *badPlace) clear(name string) {
 
 func TestEveryBrokenRuleOfALocationIsFoundAndNamed(t *testing.T) {
 	const (
-		refuses    = "a name that CheckName refuses is refused before anything is touched"
-		accepts    = "a name that CheckName accepts is accepted"
-		stores     = "Put stores what its reader delivers"
-		taken      = "Put returns fs.ErrExist if the name is taken and leaves what is there alone"
-		fails      = "Put returns the error of its reader and stores nothing"
-		cancelPut  = "Put ends soon after its context is done, with its error, and stores nothing"
-		oneWins    = "of several Puts of one name at a time one succeeds"
-		whole      = "nothing is seen of a file before its Put is done"
+		refuses    = "every method refuses a name that CheckName refuses, before it reads or changes anything"
+		accepts    = "every method accepts a name that CheckName accepts"
+		stores     = "Put stores exactly the bytes that its reader delivers"
+		taken      = "Put returns fs.ErrExist if the name is taken, and does not change the existing file"
+		fails      = "if its reader fails, Put returns the error of the reader and stores nothing"
+		cancelPut  = "Put ends soon after its context is done, returns the error of the context and stores nothing"
+		oneWins    = "if several Puts of one name run at the same time, exactly one succeeds"
+		whole      = "no method shows a file before its Put is complete"
 		openNone   = "Open returns fs.ErrNotExist if there is no such file"
 		deleteNone = "Delete returns fs.ErrNotExist if there is no such file"
-		freeAgain  = "a name is free again after Delete"
-		closeEarly = "an opened file may be closed at any time"
-		seeks      = "an opened file that seeks delivers the same in any order"
-		lists      = "List returns every file in the order of names"
-		several    = "several goroutines may use a location at a time"
-		done       = "every method returns the error of a context that is done, and does nothing"
-		excludes   = "Lock returns ErrBusy at once and tells by whom until the lock is free"
-		lockNames  = "locks of different names do not exclude each other"
-		lockNoFile = "a lock is no file"
+		freeAgain  = "after Delete the name is free again"
+		closeEarly = "the caller may close an opened file at any time, even before its end"
+		seeks      = "an opened file that can seek delivers the right bytes at every position"
+		lists      = "List returns every file with its size, in the order of names"
+		several    = "several goroutines may use a location at the same time"
+		done       = "if the context is done, every method returns the error of the context and changes nothing"
+		excludes   = "while a lock is taken, Lock returns ErrBusy at once and names the holder"
+		lockNames  = "locks with different names do not exclude each other"
+		lockNoFile = "a lock is not a file: no method shows it, and its name stays free for a file"
 	)
 	ctx := context.Background()
 
@@ -514,8 +515,8 @@ func TestCheckLocationReturnsEveryBrokenRule(t *testing.T) {
 		return &FaultyLocation{Location: MapLocation{}, On: CallDelete, Nth: -1, Err: os.ErrDeadlineExceeded}
 	})
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
-	require.ErrorContains(t, err, "rule broken: a name is free again after Delete: ")
-	require.ErrorContains(t, err, "rule broken: an opened file may be closed at any time: ")
+	require.ErrorContains(t, err, "rule broken: after Delete the name is free again: ")
+	require.ErrorContains(t, err, "rule broken: the caller may close an opened file at any time, even before its end: ")
 	require.NotContains(t, err.Error(), "rule broken: Open returns")
 }
 

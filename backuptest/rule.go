@@ -11,23 +11,22 @@ import (
 	"time"
 )
 
-// A rule is a promise of an interface, with the check that tells whether a subject keeps it.
+// A rule is a sentence that every implementation must keep, with its check.
 type rule[T any] struct {
 	name  string
 	check func(T) error
 }
 
-// A RuleError says which rule of the interfaces of package backup a store has
-// broken, and how.
+// A RuleError names a rule that a store or a location breaks.
 type RuleError struct {
-	Rule string // in words, "Delete ignores keys that do not exist"
-	Err  error
+	Rule string // a sentence, "Keys yields every key exactly once"
+	Err  error  // what the suite saw
 }
 
-// Error returns the rule and what was seen.
+// Error returns the rule and what the suite saw.
 func (e *RuleError) Error() string { return fmt.Sprintf("rule broken: %s: %v", e.Rule, e.Err) }
 
-// Unwrap returns what was seen.
+// Unwrap returns what the suite saw.
 func (e *RuleError) Unwrap() error { return e.Err }
 
 // testRules checks each rule on a new subject, in a subtest.
@@ -42,7 +41,7 @@ func testRules[T any](t *testing.T, rules []rule[T], new func(context.Context, *
 	}
 }
 
-// checkRules checks each rule on a new subject and joins the errors.
+// checkRules checks each rule on a new subject, and joins the errors.
 func checkRules[T any](rules []rule[T], new func(context.Context) T) error {
 	var errs []error
 	for _, r := range rules {
@@ -61,12 +60,14 @@ func (r rule[T]) run(new func(context.Context) T) error {
 	return nil
 }
 
-// patience is how long the suite waits for what may rightly be blocked.
+// patience is how long the suite waits for a call that is allowed to block.
 const patience = time.Second
 
+// errProbe is what functions of the suite return to see whether it comes back.
 var errProbe = errors.New("the error that the function returned")
 
-// guarded turns a panic, which in a goroutine would end the test, into an error.
+// guarded returns a panic as an error. In a goroutine a panic would end the whole
+// test binary.
 func guarded(do func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -76,8 +77,7 @@ func guarded(do func() error) (err error) {
 	return do()
 }
 
-// race calls work in n goroutines, all at the same time, and returns the error of
-// each.
+// race calls work in n goroutines at the same time and returns the error of each.
 func race(n int, work func(i int) error) []error {
 	errs := make([]error, n)
 	start := make(chan struct{})
@@ -93,7 +93,7 @@ func race(n int, work func(i int) error) []error {
 	return errs
 }
 
-// each calls work for all numbers below n, in 16 goroutines.
+// each calls work for every number below n, in 16 goroutines.
 func each(n int, work func(i int) error) error {
 	errs := make([]error, n)
 	var next atomic.Int64

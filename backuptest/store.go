@@ -7,15 +7,15 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// A Store is both halves of what a host plugs in.
+// A Store is the DataSource and the Sink of a host in one value.
 type Store interface {
 	backup.DataSource
 	backup.Sink
 }
 
-// TestStore holds a store against every rule in the documentation of
-// [backup.DataSource], [backup.Reader], [backup.Sink] and [backup.Writer], each
-// in a subtest. new returns an empty store, another one at each call.
+// TestStore checks every rule in the documentation of [backup.DataSource],
+// [backup.Reader], [backup.Sink] and [backup.Writer], each in a subtest. Each call
+// of new must return a new, empty store.
 func TestStore(t *testing.T, new func(t *testing.T) Store, f Fixture) {
 	t.Helper()
 	if err := f.check(); err != nil {
@@ -26,8 +26,8 @@ func TestStore(t *testing.T, new func(t *testing.T) Store, f Fixture) {
 	})
 }
 
-// CheckStore is TestStore without a test: it returns the broken rules, each a
-// [*RuleError], joined.
+// CheckStore is [TestStore] outside of a test. It joins a [*RuleError] for each
+// broken rule, and returns nil if the store keeps them all.
 func CheckStore(new func() Store, f Fixture) error {
 	if err := f.check(); err != nil {
 		return err
@@ -36,28 +36,28 @@ func CheckStore(new func() Store, f Fixture) error {
 }
 
 var storeRules = []rule[*harness]{
-	{"View calls read once and returns its error", (*harness).viewCallsReadOnce},
-	{"a collection without records is an empty sequence", (*harness).emptyCollections},
-	{"every record comes back once and unchanged", (*harness).roundTrip},
-	{"the order of records depends on the data alone", (*harness).order},
-	{"a sequence may be abandoned at any record and started again", (*harness).abandon},
-	{"an unknown collection is an error", (*harness).unknownCollection},
+	{"View calls read exactly once and returns the error of read", (*harness).viewCallsReadOnce},
+	{"a collection without records yields no records, no keys and no error", (*harness).emptyCollections},
+	{"every record is read exactly once, with its value unchanged", (*harness).roundTrip},
+	{"two stores with the same data yield their records in the same order", (*harness).order},
+	{"the caller may stop a sequence of records at any record and start it again", (*harness).abandon},
+	{"every call that names an unknown collection returns an error", (*harness).unknownCollection},
 	{"a sequence ends with an error soon after its context is done", (*harness).cancelRead},
-	{"a View is one point in time of all collections while the host goes on writing", (*harness).viewIsOnePoint},
-	{"changes are not seen outside before they are committed", (*harness).isolation},
-	{"Update commits if write returns nil", (*harness).commits},
-	{"Update rolls back and returns the error if write returns one", (*harness).rollsBackOnError},
-	{"Update rolls back if write panics, and the store goes on working", (*harness).rollsBackOnPanic},
-	{"Update rolls back and returns an error if its context is done before the commit", (*harness).rollsBackOnCancel},
-	{"write starts from a fresh transaction each time it is called", (*harness).concurrentUpdates},
+	{"a View shows all collections at one point in time while the host goes on writing", (*harness).viewIsOnePoint},
+	{"nobody outside a transaction sees its changes before the commit", (*harness).isolation},
+	{"Update commits the changes if write returns nil", (*harness).commits},
+	{"if write returns an error, Update rolls back and returns that error", (*harness).rollsBackOnError},
+	{"if write panics, Update rolls back, and the store still works afterwards", (*harness).rollsBackOnPanic},
+	{"if the context is done before the commit, Update rolls back and returns an error", (*harness).rollsBackOnCancel},
+	{"write gets a fresh transaction each time it is called, and no Update is lost", (*harness).concurrentUpdates},
 	{"a transaction sees its own changes", (*harness).ownChanges},
-	{"Keys yields every key once", (*harness).keysOnce},
-	{"Lookup returns what exists, with its Key, and leaves out absent keys", (*harness).lookup},
-	{"Put overwrites the whole record", (*harness).overwrite},
-	{"Put does not keep the memory of records", (*harness).putKeepsNothing},
-	{"Delete ignores keys that do not exist and removes no others", (*harness).deletes},
-	{"batches of any size are accepted, empty ones too", (*harness).batches},
-	{"any text may be a key, and each is another key", (*harness).oddKeys},
-	{"keys that differ in one part are two keys", (*harness).oddParts},
-	{"what is backed up with its secrets sealed is the same in the store that it is restored into", (*harness).wholeBackup},
+	{"Keys yields every key exactly once", (*harness).keysOnce},
+	{"Lookup returns the records that exist, each with its Key, and leaves out keys without a record", (*harness).lookup},
+	{"Put replaces the whole record that has the same key", (*harness).overwrite},
+	{"Put does not use the memory of its records after it has returned", (*harness).putKeepsNothing},
+	{"Delete removes exactly the records under its keys, and ignores keys without a record", (*harness).deletes},
+	{"Put, Lookup and Delete accept batches of any size, and empty batches", (*harness).batches},
+	{"any text may be a key, and two different texts are two different keys", (*harness).oddKeys},
+	{"two keys of several parts are different if they differ in one part", (*harness).oddParts},
+	{"a backup with sealed secrets restores the same records into another store", (*harness).wholeBackup},
 }

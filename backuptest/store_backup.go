@@ -27,12 +27,12 @@ func (h *harness) wholeBackup() error {
 		}
 		for _, secret := range h.secrets(c) {
 			if bytes.Contains(file.Bytes(), []byte(secret)) {
-				return fmt.Errorf("%s: a secret is in the backup in clear", c.Name)
+				return fmt.Errorf("%s: the backup contains a secret in plain text", c.Name)
 			}
 		}
 	}
 	if err := h.expect(want); err != nil {
-		return fmt.Errorf("the store that is backed up: %w", err)
+		return fmt.Errorf("the backup changed its source: %w", err)
 	}
 	s, err := backup.OpenSnapshot(h.ctx, bytes.NewReader(file.Bytes()), backup.OpenOptions{Identities: []backup.Identity{key}})
 	if err != nil {
@@ -43,14 +43,14 @@ func (h *harness) wholeBackup() error {
 	for again := range 2 {
 		report, err := h.App.Restore(h.ctx, s, other.store, backup.RestoreOptions{Strategy: backup.Replace})
 		if err != nil {
-			return fmt.Errorf("restore into another store: %w", err)
+			return fmt.Errorf("Restore into another store: %w", err)
 		}
 		if err := other.expect(want); err != nil {
-			return fmt.Errorf("restored into another store: %w", err)
+			return fmt.Errorf("the other store after Restore: %w", err)
 		}
 		for _, c := range report.Collections {
 			if changed := c.Added + c.Updated + c.Deleted; again > 0 && changed > 0 {
-				return fmt.Errorf("%s: restoring the same again changes %d records", c.Name, changed)
+				return fmt.Errorf("%s: the second Restore of the same backup changes %d records", c.Name, changed)
 			}
 		}
 	}

@@ -15,7 +15,7 @@ func (h *harness) viewIsOnePoint() error {
 	updated := make(chan error, 1)
 	started := false
 	err := h.store.View(h.ctx, func(r backup.Reader) error {
-		// A View may be fixed by its first read.
+		// In some databases a View begins with its first read.
 		for _, err := range r.Records(h.ctx, h.Collections[0]) {
 			if err != nil {
 				return err
@@ -39,7 +39,7 @@ func (h *harness) viewIsOnePoint() error {
 			}
 		case <-time.After(patience):
 			if !h.Blocking {
-				return fmt.Errorf("an Update during the View waits for its end (a store that cannot do better says so with Fixture.Blocking)")
+				return errors.New("an Update during the View waits until the View ends; if the store cannot avoid this, set Fixture.Blocking")
 			}
 		}
 		got, err := h.read(r)
@@ -47,7 +47,7 @@ func (h *harness) viewIsOnePoint() error {
 			return err
 		}
 		if err := h.compare(got, h.want(0, 300, 0)); err != nil {
-			return fmt.Errorf("the View shows the state before the Update and must go on to do so: %w", err)
+			return fmt.Errorf("the View must still show the state before the Update: %w", err)
 		}
 		return nil
 	})
@@ -56,7 +56,7 @@ func (h *harness) viewIsOnePoint() error {
 		case e := <-updated:
 			err = errors.Join(err, e)
 		case <-time.After(10 * patience):
-			err = errors.Join(err, errors.New("an Update that waits for the end of the View does not go on then"))
+			err = errors.Join(err, fmt.Errorf("an Update that waited for the View has not ended %v after the View", 10*patience))
 		}
 	}
 	if err != nil {
@@ -67,7 +67,7 @@ func (h *harness) viewIsOnePoint() error {
 		want[c] = append(want[c], h.records(c, 100, 200, 1)...)
 	}
 	if err := h.expect(want); err != nil {
-		return fmt.Errorf("the next View shows the state after the Update: %w", err)
+		return fmt.Errorf("the next View must show the state after the Update: %w", err)
 	}
 	return nil
 }
@@ -86,7 +86,7 @@ func (h *harness) isolation() error {
 		if err := errors.Join(h.putAll(w, 0, 5, 1), h.putAll(w, 10, 15, 0)); err != nil {
 			return err
 		}
-		if looked { // write may be called again
+		if looked { // a store may call write again
 			return nil
 		}
 		looked = true
@@ -110,7 +110,7 @@ func (h *harness) isolation() error {
 		return err
 	}
 	if waited {
-		return nil // the View began when the Update was over
+		return nil // the View began after the Update
 	}
 	if err := h.compare(got.state, h.want(0, 10, 0)); err != nil {
 		return fmt.Errorf("a View during the Update: %w", err)
@@ -119,21 +119,21 @@ func (h *harness) isolation() error {
 }
 
 func (h *harness) concurrentUpdates() error {
-	const writers, each = 4, 5
+	const writers, batch = 4, 5
 	dirty := make([]error, writers)
 	errs := race(writers, func(i int) error {
-		from := i * each
+		from := i * batch
 		return h.update(func(w backup.Writer) error {
 			for _, c := range h.Collections {
-				found, err := w.Lookup(h.ctx, c, keysOf(h.records(c, from, from+each, 0)))
+				found, err := w.Lookup(h.ctx, c, keysOf(h.records(c, from, from+batch, 0)))
 				if err != nil {
 					return err
 				}
 				if len(found) > 0 {
-					dirty[i] = fmt.Errorf("%s: write finds what it has put itself when it was called before", c)
+					dirty[i] = fmt.Errorf("%s: write finds records that its own earlier call has put", c)
 				}
 			}
-			return h.putAll(w, from, from+each, 0)
+			return h.putAll(w, from, from+batch, 0)
 		})
 	})
 	if err := errors.Join(dirty...); err != nil {
@@ -142,17 +142,17 @@ func (h *harness) concurrentUpdates() error {
 	want := state{}
 	for i, err := range errs {
 		if err != nil {
-			continue // a store may give up; then nothing of it may be there
+			continue // a store may refuse an Update, but then none of its records may be there
 		}
 		for _, c := range h.Collections {
-			want[c] = append(want[c], h.records(c, i*each, (i+1)*each, 0)...)
+			want[c] = append(want[c], h.records(c, i*batch, (i+1)*batch, 0)...)
 		}
 	}
 	if len(want) == 0 {
-		return fmt.Errorf("of %d updates at the same time none succeeded: %w", writers, errs[0])
+		return fmt.Errorf("none of %d Updates at the same time succeeded: %w", writers, errs[0])
 	}
 	if err := h.expect(want); err != nil {
-		return fmt.Errorf("after updates at the same time, of which some may fail: %w", err)
+		return fmt.Errorf("the records differ from those of the Updates that succeeded: %w", err)
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// A harness is one store under test.
+// A harness is a store under test with the data of its Fixture.
 type harness struct {
 	Fixture
 	new   func() Store
@@ -26,10 +26,11 @@ func newHarness(ctx context.Context, f Fixture, new func() Store) *harness {
 	return &harness{Fixture: f, new: new, ctx: ctx, store: new()}
 }
 
-// another returns a harness with another empty store.
+// another returns a harness of another, empty store.
 func (h *harness) another() *harness { return newHarness(h.ctx, h.Fixture, h.new) }
 
-// records returns samples from to to-1 of a collection.
+// records returns the samples of a collection whose number is at least from and less
+// than to. All from and to in this suite are such limits.
 func (h *harness) records(collection string, from, to, revision int) []backup.Record {
 	var rs []backup.Record
 	for i := from; i < to; i++ {
@@ -73,18 +74,18 @@ func (h *harness) update(write func(backup.Writer) error) error {
 	return h.store.Update(h.ctx, write)
 }
 
-// fill puts samples into a store in one transaction.
+// fill puts samples into all collections in one transaction.
 func (h *harness) fill(from, to, revision int) error {
 	if err := h.update(func(w backup.Writer) error { return h.putAll(w, from, to, revision) }); err != nil {
-		return fmt.Errorf("Update that puts %d records into each collection: %w", to-from, err)
+		return fmt.Errorf("an Update that puts %d records into each collection: %w", to-from, err)
 	}
 	return nil
 }
 
-// state is what a store holds: collection → records in the order they came.
+// A state is the content of a store: collection → records in the order of the store.
 type state map[string][]backup.Record
 
-// want is the state of a store that holds samples from to to-1.
+// want returns the state of a store that fill has filled.
 func (h *harness) want(from, to, revision int) state {
 	s := state{}
 	for _, c := range h.Collections {
@@ -119,7 +120,7 @@ func (h *harness) read(r backup.Reader) (state, error) {
 	return s, nil
 }
 
-// expect compares what the store holds with want, in any order.
+// expect compares the state of the store with want and ignores the order of records.
 func (h *harness) expect(want state) error {
 	got, err := h.state()
 	if err != nil {
@@ -128,8 +129,7 @@ func (h *harness) expect(want state) error {
 	return h.compare(got, want)
 }
 
-// compare identifies records by their values: a Reader need not give the keys
-// of a List.
+// compare compares values only, because a Reader need not set the keys of a List.
 func (h *harness) compare(got, want state) error {
 	for _, c := range h.Collections {
 		if err := compareRecords(got[c], want[c], false); err != nil {
@@ -139,10 +139,11 @@ func (h *harness) compare(got, want state) error {
 	return nil
 }
 
+// compareRecords ignores the order of records, and their keys unless keys is true.
 func compareRecords(got, want []backup.Record, keys bool) error {
 	text := func(r backup.Record) string {
 		if keys {
-			return fmt.Sprintf("%q: %s", r.Key, normal(r.Value))
+			return fmt.Sprintf("the record %q: %s", r.Key, normal(r.Value))
 		}
 		return normal(r.Value)
 	}
@@ -170,6 +171,7 @@ func compareRecords(got, want []backup.Record, keys bool) error {
 	return fmt.Errorf("got %d records, want %d: %s", len(got), len(want), strings.Join(shown, "; "))
 }
 
+// lookupIs checks that Lookup of keys returns exactly want, in any order.
 func (h *harness) lookupIs(w backup.Writer, collection string, keys []string, want []backup.Record) error {
 	got, err := w.Lookup(h.ctx, collection, keys)
 	if err != nil {
@@ -181,7 +183,7 @@ func (h *harness) lookupIs(w backup.Writer, collection string, keys []string, wa
 	return nil
 }
 
-// keysAre compares all keys of a collection with those of want, in any order.
+// keysAre checks that Keys yields exactly the keys of want, in any order.
 func (h *harness) keysAre(w backup.Writer, collection string, want []backup.Record) error {
 	got, err := collect(w, h.ctx, collection)
 	if err != nil {
@@ -205,8 +207,8 @@ func collect(w backup.Writer, ctx context.Context, collection string) ([]string,
 	return keys, nil
 }
 
-// normal is the text of a value without white space and with its members in
-// order. Numbers keep their digits.
+// normal returns the text of a JSON value without white space and with its members
+// sorted. Numbers keep their digits.
 func normal(value []byte) string {
 	d := json.NewDecoder(bytes.NewReader(value))
 	d.UseNumber()

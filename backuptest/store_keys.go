@@ -6,7 +6,7 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// Keys that are easily mistaken for something else, or for one another.
+// oddKeys are keys that a store easily takes for something else, or confuses.
 var oddKeys = []string{
 	"a", "A", "a ", " a", "a b", "1", "01", "1.0", "1e0", "null", "true", "*", "%", "_", "a%", "a_",
 	"'", "''", `"`, "`", `\`, `\\`, `\n`, "\n", "\t", "'; DROP TABLE servers; --", "?", "$1", ":a",
@@ -33,13 +33,13 @@ func (h *harness) oddParts() error {
 		return nil
 	}
 	return h.toldApart(func(collection string) []backup.Record {
-		records, _ := h.withParts(collection) // checked before
+		records, _ := h.withParts(collection) // Fixture.check has ruled out an error
 		return records
 	})
 }
 
-// toldApart checks that the records of a collection, each with another key, are
-// found, kept and deleted one by one.
+// toldApart checks that a store puts, finds, lists and deletes each of these records
+// without touching another. Their keys differ.
 func (h *harness) toldApart(records func(collection string) []backup.Record) error {
 	want := state{}
 	err := h.update(func(w backup.Writer) error {

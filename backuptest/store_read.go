@@ -14,13 +14,13 @@ func (h *harness) viewCallsReadOnce() error {
 	calls := 0
 	err := h.store.View(h.ctx, func(backup.Reader) error { calls++; return errProbe })
 	if calls != 1 {
-		return fmt.Errorf("read was called %d times", calls)
+		return fmt.Errorf("View called read %d times", calls)
 	}
 	if !errors.Is(err, errProbe) {
-		return fmt.Errorf("read returned an error, View returned %v", err)
+		return fmt.Errorf("read returned an error, but View returned %v", err)
 	}
 	if err := h.store.View(h.ctx, func(backup.Reader) error { return nil }); err != nil {
-		return fmt.Errorf("read returned nil, View returned %w", err)
+		return fmt.Errorf("read returned nil, but View returned %w", err)
 	}
 	ctx, cancel := context.WithCancel(h.ctx)
 	cancel()
@@ -33,14 +33,14 @@ func (h *harness) viewCallsReadOnce() error {
 		return ctx.Err()
 	})
 	if err == nil {
-		return errors.New("the context was done before View was called, and it returned nil")
+		return errors.New("the context was done before the call of View, but View returned nil")
 	}
 	return nil
 }
 
 func (h *harness) emptyCollections() error {
 	if err := h.expect(state{}); err != nil {
-		return fmt.Errorf("a new store should be empty: %w", err)
+		return fmt.Errorf("new must return an empty store: %w", err)
 	}
 	return h.update(func(w backup.Writer) error {
 		for _, c := range h.Collections {
@@ -79,7 +79,7 @@ func (h *harness) order() error {
 	if err := sameOrder(first, again); err != nil {
 		return fmt.Errorf("two reads of the same data: %w", err)
 	}
-	// The same data, come about in another way.
+	// A history of other changes ends with the same data.
 	other := h.another()
 	err = other.update(func(w backup.Writer) error {
 		for i := 59; i >= 0; i-- {
@@ -100,7 +100,7 @@ func (h *harness) order() error {
 		return err
 	}
 	if err := sameOrder(first, second); err != nil {
-		return fmt.Errorf("two stores of the same data with different histories: %w", err)
+		return fmt.Errorf("two stores that reached the same data in different ways: %w", err)
 	}
 	return nil
 }
@@ -108,11 +108,11 @@ func (h *harness) order() error {
 func sameOrder(a, b state) error {
 	for c := range a {
 		if len(a[c]) != len(b[c]) {
-			return fmt.Errorf("%s: %d records and then %d", c, len(a[c]), len(b[c]))
+			return fmt.Errorf("%s: first %d records, then %d", c, len(a[c]), len(b[c]))
 		}
 		for i := range a[c] {
 			if !bytes.Equal(a[c][i].Value, b[c][i].Value) {
-				return fmt.Errorf("%s: record number %d was %s and then %s", c, i, a[c][i].Value, b[c][i].Value)
+				return fmt.Errorf("%s: record number %d was first %s, then %s", c, i, a[c][i].Value, b[c][i].Value)
 			}
 		}
 	}
@@ -140,12 +140,12 @@ func (h *harness) abandon() error {
 			n := 0
 			for _, err := range seq {
 				if err != nil {
-					return fmt.Errorf("%s, started again: %w", c, err)
+					return fmt.Errorf("%s: the sequence that was started again: %w", c, err)
 				}
 				n++
 			}
 			if n != 40 {
-				return fmt.Errorf("%s has 40 records, the sequence started again yields %d", c, n)
+				return fmt.Errorf("%s has 40 records, but the sequence that was started again yields %d", c, n)
 			}
 		}
 		got, err := h.read(r)
@@ -156,22 +156,24 @@ func (h *harness) abandon() error {
 	})
 }
 
+var errContinued = errors.New("Records continues after an error")
+
 func (h *harness) unknownCollection() error {
 	err := h.store.View(h.ctx, func(r backup.Reader) error {
 		var seen error
 		for rec, err := range r.Records(h.ctx, h.Unknown) {
 			switch {
 			case seen != nil:
-				return errors.New("Records goes on after an error")
+				return errContinued
 			case err == nil:
-				return errors.New("Records yields a record of an unknown collection")
+				return errors.New("Records yields a record without an error")
 			case rec.Key != "" || rec.Value != nil:
-				return errors.New("Records yields a record beside an error")
+				return errors.New("Records yields a record together with the error")
 			}
 			seen = err
 		}
 		if seen == nil {
-			return errors.New("Records is an empty sequence")
+			return errors.New("Records yields nothing, not even an error")
 		}
 		return nil
 	})
@@ -197,11 +199,11 @@ func (h *harness) unknownCollection() error {
 	}
 	for name, call := range calls {
 		var got error
-		// The error of the call is returned, as a caller does: some databases
-		// refuse to go on in a transaction after a failed statement.
+		// A caller returns the error too: in some databases a transaction cannot
+		// continue after a failed statement.
 		_ = h.store.Update(h.ctx, func(w backup.Writer) error { got = call(w); return errors.Join(got, errProbe) })
 		if got == nil {
-			return fmt.Errorf("%s accepts it", name)
+			return fmt.Errorf("%s returns nil", name)
 		}
 	}
 	return nil
@@ -219,21 +221,21 @@ func (h *harness) cancelRead() error {
 	_ = h.store.View(ctx, func(r backup.Reader) error {
 		for _, err := range r.Records(ctx, c) {
 			if got != nil {
-				return errors.New("goes on")
+				return errProbe
 			}
 			if got = err; err != nil {
 				continue
 			}
 			if n++; n == 5 {
 				cancel()
-				// Databases learn of it in a goroutine of their own.
+				// Database drivers notice the end of a context in another goroutine.
 				time.Sleep(10 * time.Millisecond)
 			}
 		}
 		return got
 	})
 	if n == many || got == nil {
-		return fmt.Errorf("Records: cancelled at record 5 of %d, it yielded %d and the error %v", many, n, got)
+		return fmt.Errorf("the context was cancelled at record 5 of %d, but Records yielded %d records and the error %v", many, n, got)
 	}
 	ctx, cancel = context.WithCancel(h.ctx)
 	defer cancel()
@@ -251,7 +253,7 @@ func (h *harness) cancelRead() error {
 		return errors.Join(got, errProbe)
 	})
 	if n == many && got == nil {
-		return fmt.Errorf("Keys: cancelled at key 5 of %d, it yielded all without an error", many)
+		return fmt.Errorf("the context was cancelled at key 5 of %d, but Keys yielded all keys and no error", many)
 	}
 	return nil
 }

@@ -22,19 +22,18 @@ func (h *harness) commits() error {
 	return h.expect(h.want(0, 5, 0))
 }
 
-// change alters what fill(0, 10, 0) has made, in every way.
+// change overwrites, deletes and adds records after fill(0, 10, 0).
 func (h *harness) change(w backup.Writer) error {
 	return errors.Join(h.putAll(w, 0, 3, 1), h.deleteAll(w, 3, 6), h.putAll(w, 10, 20, 0))
 }
 
-// unchanged checks that the store is as fill(0, 10, 0) has left it, and that it
-// still works.
+// unchanged checks that the store is as fill(0, 10, 0) left it, and still works.
 func (h *harness) unchanged() error {
 	if err := h.expect(h.want(0, 10, 0)); err != nil {
-		return fmt.Errorf("the host is not as it was: %w", err)
+		return fmt.Errorf("Update changed the data: %w", err)
 	}
 	if err := h.fill(10, 12, 0); err != nil {
-		return fmt.Errorf("the store does not work any more: %w", err)
+		return fmt.Errorf("the next Update fails: %w", err)
 	}
 	return h.expect(h.want(0, 12, 0))
 }
@@ -45,7 +44,7 @@ func (h *harness) rollsBackOnError() error {
 	}
 	err := h.update(func(w backup.Writer) error { return errors.Join(h.change(w), errProbe) })
 	if !errors.Is(err, errProbe) {
-		return fmt.Errorf("write returned an error, Update returned %v", err)
+		return fmt.Errorf("write returned an error, but Update returned %v", err)
 	}
 	return h.unchanged()
 }
@@ -63,7 +62,7 @@ func (h *harness) rollsBackOnPanic() error {
 		})
 	})
 	if err == nil {
-		return errors.New("write panicked and Update returned nil")
+		return errors.New("write panicked, but Update returned nil")
 	}
 	done := make(chan error, 1)
 	go func() { done <- h.unchanged() }()
@@ -71,7 +70,7 @@ func (h *harness) rollsBackOnPanic() error {
 	case err := <-done:
 		return err
 	case <-time.After(10 * patience):
-		return errors.New("the store hangs afterwards")
+		return fmt.Errorf("after the panic the store has blocked for %v", 10*patience)
 	}
 }
 
@@ -87,13 +86,13 @@ func (h *harness) rollsBackOnCancel() error {
 		return err
 	})
 	if err == nil {
-		return errors.New("cancelled in write, Update returned nil")
+		return errors.New("the context was cancelled during write, but Update returned nil")
 	}
 	if err := h.expect(h.want(0, 10, 0)); err != nil {
-		return fmt.Errorf("cancelled in write, the host is not as it was: %w", err)
+		return fmt.Errorf("the context was cancelled during write, but Update changed the data: %w", err)
 	}
 	if err := h.store.Update(ctx, h.change); err == nil {
-		return errors.New("cancelled before, Update returned nil")
+		return errors.New("the context was cancelled before the call of Update, but Update returned nil")
 	}
 	return h.unchanged()
 }

@@ -138,7 +138,7 @@ func (h *harness) batches() error {
 		}
 		for _, c := range h.Collections {
 			if err := w.Put(h.ctx, c, h.records(c, 0, many, 0)); err != nil {
-				return fmt.Errorf("Put of %d records: %w", many, err)
+				return fmt.Errorf("Put of %d records at once: %w", many, err)
 			}
 		}
 		for _, c := range h.Collections {
@@ -149,7 +149,7 @@ func (h *harness) batches() error {
 		}
 		for _, c := range slices.Backward(h.Collections) {
 			if err := w.Delete(h.ctx, c, keysOf(h.records(c, 1000, many, 0))); err != nil {
-				return fmt.Errorf("Delete of %d keys: %w", many-1000, err)
+				return fmt.Errorf("Delete of %d keys at once: %w", many-1000, err)
 			}
 		}
 		return nil
