@@ -216,12 +216,12 @@ func (h *harness) cancelRead() error {
 	c := h.Collections[0]
 	ctx, cancel := context.WithCancel(h.ctx)
 	defer cancel()
-	n := 0
+	n, continued := 0, false
 	var got error
 	_ = h.store.View(ctx, func(r backup.Reader) error {
 		for _, err := range r.Records(ctx, c) {
-			if got != nil {
-				return errProbe
+			if continued = got != nil; continued {
+				return got
 			}
 			if got = err; err != nil {
 				continue
@@ -236,6 +236,9 @@ func (h *harness) cancelRead() error {
 	})
 	if n == many || got == nil {
 		return fmt.Errorf("the context was cancelled at record 5 of %d, but Records yielded %d records and the error %v", many, n, got)
+	}
+	if continued {
+		return errContinued
 	}
 	ctx, cancel = context.WithCancel(h.ctx)
 	defer cancel()

@@ -307,6 +307,17 @@ func TestEveryBrokenRuleIsFoundAndNamed(t *testing.T) {
 				}
 			}
 		})},
+		"goes on after the error of its context": {"a sequence ends with an error soon after its context is done", spoilReader(func(r backup.Reader) reader {
+			return func(ctx context.Context, c string) iter.Seq2[backup.Record, error] {
+				return func(yield func(backup.Record, error) bool) {
+					for rec, err := range r.Records(ctx, c) {
+						if !yield(rec, err) || err != nil && !yield(backup.Record{}, err) {
+							return
+						}
+					}
+				}
+			}
+		})},
 		"a View of now": {"a View shows all collections at one point in time while the host goes on writing", spoil(func(s *spoilt) {
 			s.view = func(ctx context.Context, read func(backup.Reader) error) error {
 				return read(reader(func(ctx context.Context, c string) iter.Seq2[backup.Record, error] {
