@@ -43,7 +43,7 @@ func (h *harness) wholeBackup() error {
 	for again := range 2 {
 		report, err := h.App.Restore(h.ctx, s, other.store, backup.RestoreOptions{Strategy: backup.Replace})
 		if err != nil {
-			return fmt.Errorf("Restore into another store: %w", err)
+			return fmt.Errorf("the restore into another store: %w", err)
 		}
 		if err := other.expect(want); err != nil {
 			return fmt.Errorf("the other store after Restore: %w", err)
