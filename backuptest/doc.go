@@ -1,9 +1,12 @@
-// Package backuptest helps to test what is plugged into package backup: the
-// conformance suites for stores ([TestStore], [CheckStore]) and for locations
-// ([TestLocation], [CheckLocation]), references for tests of a host ([MapStore],
-// [MapLocation]), ones that fail on command ([Faulty], [FaultyLocation]), and the
-// frozen test vectors of the snapshot format ([Vectors]).
+// Package backuptest helps to test what a host plugs into package backup:
 //
-// Whoever writes a [backup.DataSource] or [backup.Sink] runs [TestStore] on it,
-// and whoever writes a [backup.Location] runs [TestLocation].
+//   - Conformance suites check stores ([TestStore], [CheckStore]) and locations
+//     ([TestLocation], [CheckLocation]) and print each rule that is broken.
+//   - [MapStore] and [MapLocation] are reference implementations in memory, for the
+//     tests of a host.
+//   - [Faulty] and [FaultyLocation] pass calls on and fail at a chosen call.
+//   - [Vectors] are the frozen test vectors of the snapshot format.
+//
+// Run [TestStore] on your own [backup.DataSource] and [backup.Sink], and
+// [TestLocation] on your own [backup.Location].
 package backuptest

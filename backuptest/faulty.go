@@ -8,31 +8,31 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// A Call is something that a store is asked to do and may fail at.
+// A Call is a kind of call at which a [Faulty] or a [FaultyLocation] can fail.
 type Call string
 
 const (
 	CallView    Call = "view"    // DataSource.View, before anything is read
-	CallRecords Call = "records" // each step of a sequence of records, the step to its end too
+	CallRecords Call = "records" // before each record of a sequence, and before its end
 	CallUpdate  Call = "update"  // Sink.Update, before write is called
-	CallKeys    Call = "keys"    // each step of a sequence of keys, the step to its end too
+	CallKeys    Call = "keys"    // before each key of a sequence, and before its end
 	CallLookup  Call = "lookup"
 	CallPut     Call = "put"
 	CallDelete  Call = "delete"
-	CallCommit  Call = "commit" // after write has returned nil; the transaction is rolled back
+	CallCommit  Call = "commit" // after write has returned nil; an error rolls the transaction back
 )
 
-// Calls are all of them, to make a table of tests.
+// Calls are all calls of a store, for table tests.
 var Calls = []Call{CallView, CallRecords, CallUpdate, CallKeys, CallLookup, CallPut, CallDelete, CallCommit}
 
-// A Faulty passes everything on to a store, but for one call: the call number
-// Nth of the kind On. There it runs Do, if that is set, and then fails with
-// Err; with a nil Err the call goes on as usual, so that Do can cancel a context
-// or look at the world in the middle of an operation:
+// A Faulty is a store that passes its calls on to another store, and fails at one of
+// them: the Nth call of the kind On. Before this call it runs Do, if Do is set. Then
+// the call returns Err. If Err is nil, the call goes on as usual: use this to cancel
+// a context or to inspect something in the middle of an operation.
 //
 //	source := &backuptest.Faulty{Source: store, On: backuptest.CallRecords, Nth: 3, Err: io.ErrUnexpectedEOF}
 //
-// A test that is to fail everywhere counts Nth up until Reached returns false.
+// To test a failure at every call, count Nth up until Reached returns false.
 type Faulty struct {
 	Source backup.DataSource // what View reads
 	Sink   backup.Sink       // what Update changes
@@ -45,7 +45,7 @@ type Faulty struct {
 	count atomic.Int64
 }
 
-// Reached tells whether the call was made at which f was to fail.
+// Reached reports whether the Nth call of the kind On was made.
 func (f *Faulty) Reached() bool { return f.Nth > 0 && f.count.Load() >= int64(f.Nth) }
 
 // Count returns how many calls of the kind On were made.
@@ -78,7 +78,7 @@ func (r faultyReader) Records(ctx context.Context, collection string) iter.Seq2[
 	return steps(r.f, CallRecords, r.r.Records(ctx, collection))
 }
 
-// steps fails at a step of a sequence.
+// steps passes a sequence on until f is to fail at one of its steps.
 func steps[T any](f *Faulty, call Call, seq iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T

@@ -10,30 +10,31 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// The calls of a [backup.Location] and a [backup.Locker], besides CallPut (Put,
-// before anything is read) and CallDelete.
+// The calls of a [backup.Location] and a [backup.Locker]. CallPut and CallDelete are
+// calls of a location too: CallPut is the call of Put, before it reads anything.
 const (
-	CallPutRead Call = "put read" // before each KiB of what is Put, and at its end
+	CallPutRead Call = "put read" // before each KiB that Put reads, and before the end
 	CallOpen    Call = "open"
-	CallRead    Call = "read" // before each KiB of an opened file, at its end, and at each ReadAt
+	CallRead    Call = "read" // before each KiB of an opened file, before its end, and before each ReadAt
 	CallList    Call = "list"
 	CallLock    Call = "lock"
 )
 
-// LocationCalls are all calls of a location, to make a table of tests.
+// LocationCalls are all calls of a location, for table tests.
 var LocationCalls = []Call{CallPut, CallPutRead, CallOpen, CallRead, CallList, CallDelete, CallLock}
 
-// A FaultyLocation passes everything on to a location, but for one call: the
-// call number Nth of the kind On, or all of them. There it runs Do, if that is
-// set, and then fails with Err; with a nil Err the call goes on as usual. One
-// that is down, and one whose third Put breaks off after 10 KiB were read:
+// A FaultyLocation passes its calls on to another location, and fails at one of them:
+// the Nth call of the kind On, or every call of this kind. Before such a call it runs
+// Do, if Do is set. Then the call returns Err. If Err is nil, the call goes on as
+// usual. In this example, down fails at every List, and half breaks a Put off after
+// 10 KiB:
 //
-//	down := &backuptest.FaultyLocation{Location: location, On: backuptest.CallList, Nth: -1, Err: syscall.EIO}
-//	half := &backuptest.FaultyLocation{Location: location, On: backuptest.CallPutRead, Nth: 11, Err: io.ErrUnexpectedEOF}
+//	down := &backuptest.FaultyLocation{Location: place, On: backuptest.CallList, Nth: -1, Err: syscall.EIO}
+//	half := &backuptest.FaultyLocation{Location: place, On: backuptest.CallPutRead, Nth: 11, Err: io.ErrUnexpectedEOF}
 //
-// What Open returns also is an io.ReaderAt and io.Seeker if that of the location
-// is. Lock returns an error that wraps errors.ErrUnsupported if the location is
-// no [backup.Locker].
+// Open returns an io.ReaderAt and io.Seeker if Open of the other location does. Lock
+// returns an error that wraps errors.ErrUnsupported if the other location is not a
+// [backup.Locker].
 type FaultyLocation struct {
 	Location backup.Location
 
@@ -45,7 +46,7 @@ type FaultyLocation struct {
 	count atomic.Int64
 }
 
-// Reached tells whether the call was made at which f was to fail.
+// Reached reports whether a call was made at which f was to fail.
 func (f *FaultyLocation) Reached() bool {
 	return f.Nth < 0 && f.count.Load() > 0 || f.Nth > 0 && f.count.Load() >= int64(f.Nth)
 }
@@ -113,7 +114,7 @@ func (f *FaultyLocation) Lock(ctx context.Context, name, holder string) (unlock 
 	}
 	locker, ok := f.Location.(backup.Locker)
 	if !ok {
-		return nil, fmt.Errorf("lock %s: %w: the location is no Locker", name, errors.ErrUnsupported)
+		return nil, fmt.Errorf("lock %s: %w: the location is not a Locker", name, errors.ErrUnsupported)
 	}
 	return locker.Lock(ctx, name, holder)
 }
@@ -134,7 +135,7 @@ type faultySeekable struct {
 	io.Seeker
 }
 
-// A faultyReads fails while it is read.
+// A faultyReads passes Read on and counts a call for each KiB and for the end.
 type faultyReads struct {
 	f        *FaultyLocation
 	call     Call

@@ -22,7 +22,7 @@ func TestFaultyLocationThatNeverFailsKeepsEveryRule(t *testing.T) {
 	}
 }
 
-// useAll calls everything once, with 2,500 bytes.
+// useAll calls every method once, with a file of 2,500 bytes.
 func useAll(ctx context.Context, l *FaultyLocation) error {
 	return errors.Join(
 		l.Put(ctx, "a", strings.NewReader(strings.Repeat("x", 2500))),
@@ -63,7 +63,7 @@ func TestFaultyLocationFailsAtEveryCall(t *testing.T) {
 			require.Equal(t, []int{nth}, seen)
 		}
 	}
-	// 2,500 bytes are three begun KiB and an end; ReadAt is one more.
+	// A file of 2,500 bytes has three begun KiB and an end. ReadAt is one more call.
 	require.Equal(t, map[Call]int{
 		CallPut: 1, CallPutRead: 4, CallOpen: 1, CallRead: 5, CallList: 1, CallDelete: 1, CallLock: 1,
 	}, counts)

@@ -23,95 +23,27 @@ func TestDirKeepsEveryRule(t *testing.T) {
 	TestLocation(t, func(t *testing.T) backup.Location { return backup.Dir(t.TempDir()) })
 }
 
-// A lockable location is a MapLocation with locks.
-type lockable struct {
-	MapLocation
-	mutex   *sync.Mutex
-	holders map[string]string
-}
-
-func newLockable() lockable {
-	return lockable{MapLocation{}, new(sync.Mutex), map[string]string{}}
-}
-
-func (l lockable) Lock(ctx context.Context, name, holder string) (func() error, error) {
-	if err := checkCall(ctx, CallLock, name); err != nil {
-		return nil, err
-	}
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	if other, held := l.holders[name]; held {
-		return nil, fmt.Errorf("%w: held by %s", backup.ErrBusy, other)
-	}
-	l.holders[name] = holder
-	return func() error {
-		l.mutex.Lock()
-		defer l.mutex.Unlock()
-		delete(l.holders, name)
-		return nil
-	}, nil
-}
-
-// A badPlace is a location with methods replaced.
-type badPlace struct {
-	lockable
-	put    func(ctx context.Context, name string, r io.Reader) error
-	open   func(ctx context.Context, name string) (io.ReadCloser, error)
-	list   func(ctx context.Context) ([]backup.File, error)
-	delete func(ctx context.Context, name string) error
-	lock   func(ctx context.Context, name, holder string) (func() error, error)
-}
-
-func (b *badPlace) Put(ctx context.Context, name string, r io.Reader) error {
-	return b.put(ctx, name, r)
-}
-
-func (b *badPlace) Open(ctx context.Context, name string) (io.ReadCloser, error) {
-	return b.open(ctx, name)
-}
-
-func (b *badPlace) List(ctx context.Context) ([]backup.File, error) { return b.list(ctx) }
-
-func (b *badPlace) Delete(ctx context.Context, name string) error { return b.delete(ctx, name) }
-
-func (b *badPlace) Lock(ctx context.Context, name, holder string) (func() error, error) {
-	return b.lock(ctx, name, holder)
-}
-
-// set changes what is there behind the location's back.
-func (b *badPlace) set(name, content string) {
-	mapLocations.Lock()
-	defer mapLocations.Unlock()
-	b.MapLocation[name] = content
-}
-
-func (b *badPlace) clear(name string) {
-	mapLocations.Lock()
-	defer mapLocations.Unlock()
-	delete(b.MapLocation, name)
-}
-
 func TestEveryBrokenRuleOfALocationIsFoundAndNamed(t *testing.T) {
 	const (
-		refuses    = "a name that CheckName refuses is refused before anything is touched"
-		accepts    = "a name that CheckName accepts is accepted"
-		stores     = "Put stores what its reader delivers"
-		taken      = "Put returns fs.ErrExist if the name is taken and leaves what is there alone"
-		fails      = "Put returns the error of its reader and stores nothing"
-		cancelPut  = "Put ends soon after its context is done, with its error, and stores nothing"
-		oneWins    = "of several Puts of one name at a time one succeeds"
-		whole      = "nothing is seen of a file before its Put is done"
+		refuses    = "every method refuses a name that CheckName refuses, before it reads or changes anything"
+		accepts    = "every method accepts a name that CheckName accepts"
+		stores     = "Put stores exactly the bytes that its reader delivers"
+		taken      = "Put returns fs.ErrExist if the name is taken, and does not change the existing file"
+		fails      = "if its reader fails, Put returns the error of the reader and stores nothing"
+		cancelPut  = "Put ends soon after its context is done, returns the error of the context and stores nothing"
+		oneWins    = "if several Puts of one name run at the same time, exactly one succeeds"
+		whole      = "no method shows a file before its Put is complete"
 		openNone   = "Open returns fs.ErrNotExist if there is no such file"
 		deleteNone = "Delete returns fs.ErrNotExist if there is no such file"
-		freeAgain  = "a name is free again after Delete"
-		closeEarly = "an opened file may be closed at any time"
-		seeks      = "an opened file that seeks delivers the same in any order"
-		lists      = "List returns every file in the order of names"
-		several    = "several goroutines may use a location at a time"
-		done       = "every method returns the error of a context that is done, and does nothing"
-		excludes   = "Lock returns ErrBusy at once and tells by whom until the lock is free"
-		lockNames  = "locks of different names do not exclude each other"
-		lockNoFile = "a lock is no file"
+		freeAgain  = "after Delete the name is free again"
+		closeEarly = "the caller may close an opened file at any time, even before its end"
+		seeks      = "an opened file that can seek delivers the right bytes at every position"
+		lists      = "List returns every file with its size, in the order of names"
+		several    = "several goroutines may use a location at the same time"
+		done       = "if the context is done, every method returns the error of the context and changes nothing"
+		excludes   = "while a lock is taken, Lock returns ErrBusy at once and names the holder"
+		lockNames  = "locks with different names do not exclude each other"
+		lockNoFile = "a lock is not a file: no method shows it, and its name stays free for a file"
 	)
 	ctx := context.Background()
 
@@ -459,13 +391,13 @@ func TestEveryBrokenRuleOfALocationIsFoundAndNamed(t *testing.T) {
 	found := map[string]bool{}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			i := slices.IndexFunc(locationRules, func(r locationRule) bool { return r.name == c.rule })
+			i := slices.IndexFunc(locationRules, func(r rule[*place]) bool { return r.name == c.rule })
 			require.GreaterOrEqual(t, i, 0, "no such rule: %s", c.rule)
-			err := locationRules[i].run(func() backup.Location {
+			err := locationRules[i].run(func(ctx context.Context) *place {
 				l := newLockable()
 				b := &badPlace{lockable: l, put: l.Put, open: l.Open, list: l.List, delete: l.Delete, lock: l.Lock}
 				c.spoil(b)
-				return b
+				return &place{b, ctx}
 			})
 			var broken *RuleError
 			require.ErrorAs(t, err, &broken)
@@ -479,43 +411,13 @@ func TestEveryBrokenRuleOfALocationIsFoundAndNamed(t *testing.T) {
 	}
 }
 
-type readerFunc func([]byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
-
-type readToTheEnd struct{ io.ReadCloser }
-
-func (r *readToTheEnd) Close() error {
-	n, err := r.Read(make([]byte, 1))
-	if n > 0 {
-		err = io.ErrUnexpectedEOF
-	}
-	if err == io.EOF {
-		err = nil
-	}
-	return errors.Join(r.ReadCloser.Close(), err)
-}
-
-type movingReadAt struct{ *mapFile }
-
-func (m movingReadAt) ReadAt(p []byte, offset int64) (int, error) {
-	if _, err := m.Seek(offset, io.SeekStart); err != nil {
-		return 0, err
-	}
-	n, err := io.ReadFull(m, p)
-	if err == io.ErrUnexpectedEOF {
-		err = io.EOF
-	}
-	return n, err
-}
-
 func TestCheckLocationReturnsEveryBrokenRule(t *testing.T) {
 	err := CheckLocation(func() backup.Location {
 		return &FaultyLocation{Location: MapLocation{}, On: CallDelete, Nth: -1, Err: os.ErrDeadlineExceeded}
 	})
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
-	require.ErrorContains(t, err, "rule broken: a name is free again after Delete: ")
-	require.ErrorContains(t, err, "rule broken: an opened file may be closed at any time: ")
+	require.ErrorContains(t, err, "rule broken: after Delete the name is free again: ")
+	require.ErrorContains(t, err, "rule broken: the caller may close an opened file at any time, even before its end: ")
 	require.NotContains(t, err.Error(), "rule broken: Open returns")
 }
 

@@ -15,22 +15,23 @@ import (
 )
 
 // A MapLocation is a location in memory: name → content. It is the reference
-// for what a [backup.Location] must do, and a location for tests that is written
-// as a literal and compared as a value:
+// implementation of [backup.Location]. A test writes it as a literal and compares it
+// as a value:
 //
-//	location := backuptest.MapLocation{"tomo-backup-2024-01-15T10-30-00.json": text}
+//	place := backuptest.MapLocation{"tomo-backup-2024-01-15T10-30-00.json": text}
 //
-// Its files have no ModTime, and what Open returns also is an io.ReaderAt and
-// io.Seeker. It is no [backup.Locker]. A nil map is empty and Put fails.
+// Its files have no ModTime. An opened file is an io.ReaderAt and io.Seeker too. A
+// MapLocation is not a [backup.Locker]. A nil MapLocation is empty, and its Put fails.
 //
-// Its methods may be used by several goroutines. The map itself may be read and
-// changed while nothing else uses the location.
+// Several goroutines may call its methods. The map itself may be read and changed
+// while no method runs.
 type MapLocation map[string]string
 
-// mapLocations guards every MapLocation, which as a plain map has no place for a
-// lock. It is not held while other code runs.
+// mapLocations guards every MapLocation, because a plain map has no room for a lock.
+// Nothing holds it while code of the caller runs.
 var mapLocations sync.RWMutex
 
+// checkCall returns an error if ctx is done or name is not allowed.
 func checkCall(ctx context.Context, call Call, name string) error {
 	err := ctx.Err()
 	if err == nil {
@@ -66,7 +67,7 @@ func (l MapLocation) Put(ctx context.Context, name string, r io.Reader) error {
 	return nil
 }
 
-// An untilDone is a reader that ends with a context.
+// An untilDone is a reader that fails when its context is done.
 type untilDone struct {
 	ctx context.Context
 	r   io.Reader

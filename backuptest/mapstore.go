@@ -14,31 +14,32 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// A MapStore is a store in memory: collection → key → JSON value. It is the
-// reference for what a [backup.DataSource] and a [backup.Sink] must do, and a
-// store for tests that is written as a literal and compared as a value:
+// A MapStore is a store in memory: collection → key → JSON value. It is the reference
+// implementation of [backup.DataSource] and [backup.Sink]. A test writes it as a
+// literal and compares it as a value:
 //
 //	store := backuptest.MapStore{
 //		"servers":  {"a1": `{"id":"a1","name":"nas"}`},
 //		"settings": {},
 //	}
 //
-// It knows the collections that it has as members, empty ones too; any other is
-// an error. Records come in the byte order of their keys.
+// It knows the collections that are members of the map, also empty collections. The
+// name of another collection is an error. Records come in the byte order of their
+// keys.
 //
-// It is as unkind as the rules allow: memory that it has lent is overwritten as
-// soon as it is the store's again, and a caller that breaks a rule of
-// [backup.Writer] gets an error.
+// A MapStore is as strict as the rules allow. It overwrites memory that it has lent as
+// soon as the loan is over. A caller that breaks a rule of [backup.Writer] gets an
+// error.
 //
-// View and Update may be used by several goroutines. A transaction works on a
-// copy of the state that it began with; if another one was committed meanwhile,
-// its write is called again. The map itself may be read while nothing is
-// updating it. The maps of the collections are replaced and never changed, so
-// one that was taken out of the store stays what it was.
+// Several goroutines may call View and Update. A transaction works on a copy of the
+// state when it began. If another transaction commits meanwhile, Update calls write
+// again. The map itself may be read while no Update runs. Update replaces the map of a
+// collection and never changes it, so a map that a test has taken out of the store
+// stays as it was.
 type MapStore map[string]map[string]string
 
-// mapStores guards the members of every MapStore, which as a plain map has no
-// place for a lock. It is held to copy or to swap, never while other code runs.
+// mapStores guards the members of every MapStore, because a plain map has no room for
+// a lock. Only copying and swapping maps hold it, never code of the caller.
 var mapStores sync.RWMutex
 
 func (s MapStore) snapshot() MapStore {
@@ -47,7 +48,7 @@ func (s MapStore) snapshot() MapStore {
 	return maps.Clone(s)
 }
 
-// Clone returns a copy that later updates of s do not change.
+// Clone returns a copy of s that later Updates of s do not change.
 func (s MapStore) Clone() MapStore { return s.snapshot() }
 
 var errOver = errors.New("used after its function returned")
@@ -105,7 +106,7 @@ func (s MapStore) collection(ctx context.Context, name string) (map[string]strin
 	return records, nil
 }
 
-// scribble makes memory useless to one who has kept it against the rules.
+// scribble overwrites memory, so that a caller who kept it against the rules notices.
 func scribble(b []byte) {
 	for i := range b {
 		b[i] = '#'
@@ -132,7 +133,8 @@ func (s MapStore) Update(ctx context.Context, write func(backup.Writer) error) e
 	}
 }
 
-// commit swaps in what w has changed, unless s is not as it was before.
+// commit puts the changes of w into s. It returns false, and changes nothing, if s has
+// changed since before.
 func (s MapStore) commit(before MapStore, w *mapWriter) bool {
 	if len(w.changed) == 0 {
 		return true
@@ -152,9 +154,9 @@ func (s MapStore) commit(before MapStore, w *mapWriter) bool {
 
 type mapWriter struct {
 	data    MapStore
-	changed map[string]bool // the collections that are the writer's own copy
+	changed map[string]bool // the collections of data that are copies of the writer
 	lent    []backup.Record
-	keys    int // sequences of keys being iterated
+	keys    int // the number of sequences of Keys that run
 	over    bool
 }
 
@@ -170,20 +172,20 @@ func (w *mapWriter) takeBack() {
 	w.lent = nil
 }
 
-// begin opens every method: it takes back what was lent and holds the caller to
-// the rules.
+// begin is the first step of every method: it ends earlier loans of memory, and
+// refuses a call that breaks the rules.
 func (w *mapWriter) begin(ctx context.Context, collection string) (map[string]string, error) {
 	if w.over {
 		return nil, fmt.Errorf("writer: %w", errOver)
 	}
 	if w.keys > 0 {
-		return nil, errors.New("writer: called while a sequence of keys is being iterated")
+		return nil, errors.New("writer: called inside a loop over Keys; end the loop first")
 	}
 	w.takeBack()
 	return w.data.collection(ctx, collection)
 }
 
-// own returns a copy of the collection that may be changed.
+// own returns the collection as a map that w may change.
 func (w *mapWriter) own(collection string) map[string]string {
 	if !w.changed[collection] {
 		records := make(map[string]string, len(w.data[collection]))
@@ -222,7 +224,7 @@ func (w *mapWriter) Lookup(ctx context.Context, collection string, keys []string
 	seen := make(map[string]bool, len(keys))
 	for _, key := range keys {
 		if seen[key] {
-			return nil, fmt.Errorf("lookup: %q asked for twice", key)
+			return nil, fmt.Errorf("lookup: the key %q is asked for twice", key)
 		}
 		seen[key] = true
 		if value, ok := records[key]; ok {
@@ -240,7 +242,7 @@ func (w *mapWriter) Put(ctx context.Context, collection string, records []backup
 	for _, r := range records {
 		switch {
 		case r.Key == "":
-			return errors.New("put: a record without a key")
+			return errors.New("put: a record has no key")
 		case seen[r.Key]:
 			return fmt.Errorf("put: two records with the key %q", r.Key)
 		case !json.Valid(r.Value):

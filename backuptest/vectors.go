@@ -15,51 +15,53 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// The vectors are frozen: files are added, none is ever changed. Its README.md
-// tells how another implementation runs them.
+// The vectors are frozen: files may be added, but never changed. The README.md beside
+// them tells how another implementation runs them.
 //
 //go:embed testdata/vectors
 var vectorFiles embed.FS
 
-// A Vector is a document with what is to come of it when it is opened with some
-// keys and [VectorApp] verifies it and restores it into an empty host.
+// A Vector is a document of the snapshot format with the expected result. A test
+// opens the document with the keys of the Vector. [VectorApp] then verifies it and
+// restores it into an empty [VectorStore].
 type Vector struct {
 	Name string
 	File string // in testdata/vectors
-	Note string // what is the matter with it
+	Note string // what is special about the document
 
-	// Passphrase is the one to open it with, its secrets and what age has
-	// encrypted; empty means without.
+	// Passphrase opens the secrets of the document, and also the document if it was
+	// encrypted with a passphrase. Empty means no passphrase.
 	Passphrase string
 
-	// Identities are the private keys to open it with beside the passphrase, as
-	// the text that package agekey parses; empty means none.
+	// Identities are private keys that open the document besides the passphrase, as
+	// the text that package agekey parses. Empty means no private keys.
 	Identities string
 
-	// RequireProof and Trusted are to be given to [backup.OpenSnapshot].
+	// RequireProof and Trusted are the fields of [backup.OpenOptions] with these names.
 	RequireProof bool `json:"require_proof"`
 	Trusted      []ed25519.PublicKey
 
-	// Expect is "ok", or the kind of error that refuses the document: "damaged",
-	// "format", "too-new", "foreign", "no-key", "wrong-key", "unauthentic",
-	// "invalid", "dangling" or "limit".
+	// Expect is "ok" for a good document. Otherwise it is the kind of the error that
+	// refuses the document: "damaged", "format", "too-new", "foreign", "no-key",
+	// "wrong-key", "unauthentic", "invalid", "dangling" or "limit".
 	Expect string
 
-	// Manifest is what a good document says of itself. Its Keys and Missing are
-	// those of the document only if they are there, and its Bytes are 0 where Data
-	// is the document itself.
+	// Manifest is the expected manifest of a good document. Nil Keys and nil Missing
+	// mean that a test ignores these fields. If Bytes is 0, the expected value is
+	// the length of Data.
 	Manifest backup.Manifest
 
-	// Records are what a good document restores: its records migrated and with
-	// their secrets open, to the byte but for white space.
+	// Records are the records that the host has after the restore of a good document:
+	// migrated, with opened secrets, equal byte for byte except for white space.
 	Records MapStore
 
-	// Data is the file: the document, or what it is compressed or encrypted to.
+	// Data is the content of File: the document, compressed or encrypted if the vector
+	// is about that.
 	Data []byte `json:"-"`
 }
 
-// Err returns the error that refuses the document, one of the variables of
-// package backup; nil if it is good.
+// Err returns the error of package backup that refuses the document, or nil if the
+// document is good.
 func (v Vector) Err() error { return vectorErrors[v.Expect] }
 
 var vectorErrors = map[string]error{
@@ -76,7 +78,7 @@ var vectorErrors = map[string]error{
 	"limit":       backup.ErrLimit,
 }
 
-// index is vectors.json.
+// An index is the content of vectors.json.
 type index struct {
 	App struct {
 		Name          string
@@ -118,8 +120,8 @@ var loadIndex = sync.OnceValue(func() index {
 	return x
 })
 
-// Vectors returns the test vectors of the snapshot format, good and bad
-// documents.
+// Vectors returns the test vectors of the snapshot format, good and bad documents. The
+// caller may change the result.
 func Vectors() []Vector {
 	vectors := slices.Clone(loadIndex().Vectors)
 	for i := range vectors {
@@ -130,8 +132,8 @@ func Vectors() []Vector {
 	return vectors
 }
 
-// VectorApp returns the application that the vectors belong to. It has every
-// kind of collection, and two schema versions.
+// VectorApp returns the application of the vectors. It has every kind of collection
+// and two schema versions.
 func VectorApp() *backup.App {
 	x := loadIndex().App
 	app := &backup.App{
@@ -162,7 +164,7 @@ func VectorStore() MapStore {
 	return s
 }
 
-// renameTitle is the step from schema version 1 to 2.
+// renameTitle migrates a record from schema version 1 to 2.
 func renameTitle(_ context.Context, collection string, r backup.Record, emit func(string, backup.Record) error) error {
 	if collection != "servers" {
 		return emit(collection, r)

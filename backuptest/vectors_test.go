@@ -70,8 +70,8 @@ func TestEveryVectorIsReadAsItSays(t *testing.T) {
 	}
 }
 
-// openVector returns what Verify and Restore say; both say what OpenSnapshot
-// says if that fails.
+// openVector opens a vector and returns the errors of Verify and Restore. If
+// OpenSnapshot fails, it returns the error of OpenSnapshot for both.
 func openVector(ctx context.Context, t *testing.T, v Vector, r io.Reader, dst backup.Sink) (m backup.Manifest, verify, restore error) {
 	opts := backup.OpenOptions{TempDir: t.TempDir(), RequireProof: v.RequireProof, Trusted: v.Trusted}
 	if v.Passphrase != "" {
@@ -103,8 +103,8 @@ func TestTheCanonicalVectorIsWhatAWriterMakes(t *testing.T) {
 		require.NoError(t, err)
 		defer s.Close()
 
-		// The snapshot is the source, and without secret fields a backup needs
-		// no key.
+		// The snapshot is the source of the backup. An App without secret fields
+		// needs no key.
 		app := VectorApp()
 		for i := range app.Collections {
 			app.Collections[i].Secrets = nil
