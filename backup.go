@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/envelope"
+	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/seal"
 )
 
@@ -155,7 +157,7 @@ func (a *App) backup(ctx context.Context, w io.Writer, src DataSource, opts Back
 	if opts.RequireProof && !proven {
 		return Manifest{}, fmt.Errorf("%w: a proof is required of backups, and this one would carry none that counts: give a Signer whose key is Trusted, or a Passphrase of this package among the Recipients", ErrUnauthentic)
 	}
-	file, err := opts.Compress.open(w, opts.Encrypt)
+	file, err := envelope.NewWriter(w, string(opts.Compress), opts.Encrypt)
 	if err != nil {
 		return Manifest{}, err
 	}
@@ -166,7 +168,7 @@ func (a *App) backup(ctx context.Context, w io.Writer, src DataSource, opts Back
 		return Manifest{}, err
 	}
 	if err := file.Close(); err != nil {
-		return Manifest{}, advise(fmt.Errorf("write: %w", err))
+		return Manifest{}, fault.Advise(fmt.Errorf("write: %w", err))
 	}
 	return m, nil
 }
@@ -284,7 +286,7 @@ func (b *backup) header() error {
 			return err
 		}
 	}
-	return advise(b.out.BeginData())
+	return fault.Advise(b.out.BeginData())
 }
 
 // member writes a member outside of the data.
@@ -296,13 +298,13 @@ func (b *backup) member(name string, v any) error {
 	if len(value) > codec.HeaderBytes {
 		return fmt.Errorf("%w: member %q has %d bytes, the most is %d", ErrLimit, name, len(value), codec.HeaderBytes)
 	}
-	return advise(b.out.Member(name, value))
+	return fault.Advise(b.out.Member(name, value))
 }
 
 // collection takes the records of one collection through the stages.
 func (b *backup) collection(r Reader, col *collection) error {
 	if err := b.out.BeginCollection(col.Name, col.Shape == Map); err != nil {
-		return advise(fmt.Errorf("write: %w", err))
+		return fault.Advise(fmt.Errorf("write: %w", err))
 	}
 	b.manifest.Records[col.Name] = 0
 	var batch batch
@@ -341,7 +343,7 @@ func (b *backup) collection(r Reader, col *collection) error {
 	if err := flush(); err != nil {
 		return err
 	}
-	return advise(b.out.EndCollection())
+	return fault.Advise(b.out.EndCollection())
 }
 
 // aboutRecord makes an error one about a record, if the host says which.
@@ -382,7 +384,7 @@ func (b *backup) writeBatch(col *collection, batch *batch) error {
 			}
 		}
 		if err := b.out.Record(r.key, value); err != nil {
-			return advise(fmt.Errorf("write: %w", err))
+			return fault.Advise(fmt.Errorf("write: %w", err))
 		}
 	}
 	n := int64(len(batch.items))
@@ -408,7 +410,7 @@ func (b *backup) end() (Manifest, error) {
 	}
 	m.LeftOut, m.Missing, m.Dangling = b.problems.list, b.problems.count, dangling.list
 	if err := b.out.EndData(); err != nil {
-		return Manifest{}, advise(fmt.Errorf("write: %w", err))
+		return Manifest{}, fault.Advise(fmt.Errorf("write: %w", err))
 	}
 	if len(m.Missing) > 0 {
 		if err := b.member("left_out", m.Missing); err != nil {
@@ -417,7 +419,7 @@ func (b *backup) end() (Manifest, error) {
 	}
 	digest, err := b.out.Sum()
 	if err != nil {
-		return Manifest{}, advise(fmt.Errorf("write: %w", err))
+		return Manifest{}, fault.Advise(fmt.Errorf("write: %w", err))
 	}
 	proof, err := prove(digest, b.encryption, b.box, b.opts.Signer)
 	if err != nil {
@@ -435,7 +437,7 @@ func (b *backup) end() (Manifest, error) {
 		return line
 	})
 	if err != nil {
-		return Manifest{}, advise(fmt.Errorf("write: %w", err))
+		return Manifest{}, fault.Advise(fmt.Errorf("write: %w", err))
 	}
 	if m.Bytes = b.out.Bytes(); m.Bytes > b.limits.TotalBytes {
 		return Manifest{}, fmt.Errorf("%w: more than %d bytes", ErrLimit, b.limits.TotalBytes)

@@ -254,14 +254,6 @@ func (o *operation) listAt(ctx context.Context, p *site) (backups []Backup, file
 	return backups, files, nil
 }
 
-func backupOf(name string, m *Manifest) Backup {
-	b := Backup{Name: name, Manifest: m}
-	if m != nil {
-		b.CreatedAt, b.Bytes, b.Trigger, b.Database = m.CreatedAt, m.Bytes, m.Metadata[metaTrigger], m.Database
-	}
-	return b
-}
-
 // genuine tells whether a backup says of itself what its name says: that it is
 // one of this App, of that time, and has its digest or has one beside it. Only such a backup counts
 // for retention and for the schedule.

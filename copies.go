@@ -14,6 +14,9 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/tomo-project/backup/internal/envelope"
+	"github.com/tomo-project/backup/internal/filename"
 )
 
 // How a backup gets to the locations: made at the first that takes it, read back,
@@ -40,7 +43,7 @@ func (o *operation) store(ctx context.Context, src DataSource, opts BackupOption
 		opts.CreatedAt = time.Now()
 	}
 	opts.RequireProof, opts.Trusted = o.RequireProof, o.Trusted
-	return o.place(ctx, opts.CreatedAt, envelope{opts.Compress, opts.Encrypt != nil, false}, func(ctx context.Context, w io.Writer) (Manifest, error) {
+	return o.place(ctx, opts.CreatedAt, envelope.Kind{Compressed: string(opts.Compress), Encrypted: opts.Encrypt != nil}, func(ctx context.Context, w io.Writer) (Manifest, error) {
 		return o.App.Backup(ctx, w, src, opts)
 	})
 }
@@ -50,7 +53,7 @@ type maker func(ctx context.Context, w io.Writer) (Manifest, error)
 
 // place stores a backup at the first location that takes it. The Copies of the
 // result are that one, and those that did not take it.
-func (o *operation) place(ctx context.Context, at time.Time, e envelope, produce maker) (Backup, *site, error) {
+func (o *operation) place(ctx context.Context, at time.Time, e envelope.Kind, produce maker) (Backup, *site, error) {
 	var copies []Copy
 	var errs []error
 	for _, c := range o.down {
@@ -81,14 +84,14 @@ func (e *putError) Unwrap() error { return e.err }
 
 // placeAt stores a backup at one location, under the first name that is free, and
 // reads it back.
-func (o *operation) placeAt(ctx context.Context, p *site, at time.Time, e envelope, produce maker) (Backup, error) {
+func (o *operation) placeAt(ctx context.Context, p *site, at time.Time, e envelope.Kind, produce maker) (Backup, error) {
 	taken, err := o.taken(ctx)
 	if err != nil {
 		return Backup{}, err
 	}
 	for n := 1; ; n++ {
-		name := o.App.backupName(at, n, e)
-		if parsed, ok := o.App.parseName(name); ok && taken[parsed.stem] {
+		name := filename.Format(o.App.Name, at, n, e)
+		if parsed, ok := filename.Parse(o.App.Name, name); ok && taken[parsed.Stem] {
 			continue
 		}
 		b, err := o.write(ctx, p, name, produce)
@@ -112,8 +115,8 @@ func (o *operation) taken(ctx context.Context) (map[string]bool, error) {
 	for _, p := range o.sites {
 		files, _ := p.files(ctx) // one that is down has no say
 		for _, f := range files {
-			if parsed, ok := o.App.parseName(f.Name); ok {
-				names[parsed.stem] = true
+			if parsed, ok := filename.Parse(o.App.Name, f.Name); ok {
+				names[parsed.Stem] = true
 			}
 		}
 	}
@@ -205,12 +208,12 @@ func (o *operation) openAt(ctx context.Context, p *site, name string, opts OpenO
 		}
 		return s, nil
 	}, func(s *Snapshot) { s.Close() })
-	named, _ := o.App.parseName(name)
+	named, _ := filename.Parse(o.App.Name, name)
 	if err == nil && named.Encrypted && !s.Manifest().Encrypted {
 		s.Close()
 		return nil, fmt.Errorf("%w: its name says that it is encrypted, and it is not: it was put there in the place of another", ErrUnauthentic)
 	}
-	if _, ok := errors.AsType[fileLocked](err); ok {
+	if _, ok := errors.AsType[*envelope.LockedError](err); ok {
 		n, unknown := within(ctx, func(ctx context.Context, alive func()) (note, error) { return o.readNote(ctx, p, name, alive) }, nil)
 		if unknown == nil && len(n.Manifest.Keys) > 0 {
 			err = fmt.Errorf("%w; it takes %s", err, alternatives(n.Manifest.Keys))
@@ -247,7 +250,7 @@ func (o *operation) spread(ctx context.Context, b Backup, from *site) Backup {
 		})
 	}
 	wait.Wait()
-	if b.Manifest.envelope().plain() {
+	if b.Manifest.kind().Plain() {
 		b.sha256 = "" // it is not kept
 	}
 	b.Copies = copies
@@ -402,23 +405,6 @@ func (o *operation) fillIn(ctx context.Context, c *catalog, b Backup, to *site) 
 	return nil
 }
 
-// good counts the copies that nothing is known against.
-func (b *Backup) good() int {
-	n := 0
-	for _, c := range b.Copies {
-		if c.Err == nil {
-			n++
-		}
-	}
-	return n
-}
-
-// damagedAt tells whether the copy at a site is known to be damaged, by whomever.
-func (b *Backup) damagedAt(p *site) bool {
-	c := b.at(p)
-	return c != nil && (errors.Is(c.Err, ErrDamaged) || errors.Is(c.Err, ErrUnauthentic))
-}
-
 // mark puts a mark beside every copy of a backup. One is enough.
 func (o *operation) mark(ctx context.Context, b Backup, kind mark) error {
 	var errs []error
@@ -437,24 +423,4 @@ func (o *operation) mark(ctx context.Context, b Backup, kind mark) error {
 		return nil
 	}
 	return errors.Join(errs...)
-}
-
-// at returns what is known of the backup at a site, nil if it is not there.
-func (b *Backup) at(p *site) *Copy {
-	for i := range b.Copies {
-		if b.Copies[i].Location == p.name {
-			return &b.Copies[i]
-		}
-	}
-	return nil
-}
-
-// source returns the first site with a copy that seems whole.
-func (b *Backup) source(sites []*site) *site {
-	for _, p := range sites {
-		if c := b.at(p); c != nil && c.Err == nil {
-			return p
-		}
-	}
-	return nil
 }

@@ -9,6 +9,12 @@ import (
 	"io/fs"
 	"maps"
 	"time"
+
+	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/envelope"
+	"github.com/tomo-project/backup/internal/fault"
+	"github.com/tomo-project/backup/internal/filename"
+	"github.com/tomo-project/backup/internal/stream"
 )
 
 // A Database is what the host keeps its data in, to be copied as a whole (guide,
@@ -64,7 +70,7 @@ func (o *operation) copyDatabase(ctx context.Context, metadata map[string]string
 		return Backup{}, errors.New("the Manager has no Database to copy")
 	}
 	now := time.Now()
-	e := envelope{o.Compress, o.Encrypt != nil, true}
+	e := envelope.Kind{Compressed: string(o.Compress), Encrypted: o.Encrypt != nil, Database: true}
 	b, first, err := o.place(ctx, now, e, func(ctx context.Context, w io.Writer) (Manifest, error) {
 		return o.writeDatabase(ctx, w, Manifest{
 			CreatedAt:          now.UTC().Truncate(time.Second),
@@ -73,7 +79,7 @@ func (o *operation) copyDatabase(ctx context.Context, metadata map[string]string
 			SchemaVersion:      o.App.SchemaVersion,
 			Metadata:           maps.Clone(metadata),
 			Records:            map[string]int64{},
-			Compressed:         e.Compressed,
+			Compressed:         o.Compress,
 			Encrypted:          e.Encrypted,
 			Database:           true,
 		})
@@ -89,35 +95,21 @@ func (o *operation) writeDatabase(ctx context.Context, w io.Writer, m Manifest) 
 	if o.Encrypt != nil {
 		m.Keys = idsOf(o.Encrypt)
 	}
-	file, err := o.Compress.open(w, o.Encrypt)
+	file, err := envelope.NewWriter(w, string(o.Compress), o.Encrypt)
 	if err != nil {
 		return m, err
 	}
-	out := &boundedWriter{w: file, most: o.Limits.codec().TotalBytes}
+	most := o.mostBytes()
+	out := &stream.Writer{W: file, Most: most, TooMuch: fmt.Errorf("%w: the database has more than %d bytes; set Limits.TotalBytes of the Manager", ErrLimit, most)}
 	if err := o.Database.Copy(ctx, out); err != nil {
 		file.Close() // for what it holds: the file is worthless
 		return m, err
 	}
 	if err := file.Close(); err != nil {
-		return m, advise(fmt.Errorf("write: %w", err))
+		return m, fault.Advise(fmt.Errorf("write: %w", err))
 	}
-	m.Bytes = out.n
+	m.Bytes = out.N
 	return m, ctx.Err()
-}
-
-// A boundedWriter fails beyond what would be read again.
-type boundedWriter struct {
-	w       io.Writer
-	n, most int64
-}
-
-func (b *boundedWriter) Write(p []byte) (int, error) {
-	if b.n+int64(len(p)) > b.most {
-		return 0, fmt.Errorf("%w: the database has more than %d bytes; set Limits.TotalBytes of the Manager", ErrLimit, b.most)
-	}
-	n, err := b.w.Write(p)
-	b.n += int64(n)
-	return n, err
 }
 
 // ExtractDatabase writes what is in a copy of the database to w, decrypted with the
@@ -136,8 +128,8 @@ func (m *Manager) ExtractDatabase(ctx context.Context, name string, w io.Writer)
 }
 
 func (o *operation) extractDatabase(ctx context.Context, name string, w io.Writer) error {
-	if named, ok := o.App.parseName(name); !ok || !named.Database {
-		return fmt.Errorf("%q is not the name of a copy of the database of %s: %w", shorten(name), o.App.Name, fs.ErrNotExist)
+	if named, ok := filename.Parse(o.App.Name, name); !ok || !named.Database {
+		return fmt.Errorf("%q is not the name of a copy of the database of %s: %w", fault.Shorten(name), o.App.Name, fs.ErrNotExist)
 	}
 	var errs []error
 	for _, p := range o.sites {
@@ -159,6 +151,14 @@ func (o *operation) extractDatabase(ctx context.Context, name string, w io.Write
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// mostBytes is how large the database may be.
+func (m *Manager) mostBytes() int64 {
+	if m.Limits.TotalBytes > 0 {
+		return min(m.Limits.TotalBytes, 1<<60) // with room for what is around it
+	}
+	return codec.Defaults.TotalBytes
 }
 
 // soundDatabase checks a copy of a database before anything of it is given out:
@@ -209,56 +209,41 @@ func (o *operation) readDatabase(ctx context.Context, p *site, name string, f fu
 		}
 		defer r.Close()
 		sum := &digester{h: sha256.New()}
-		s := &Snapshot{limits: o.Limits.codec()}
-		file := io.TeeReader(ctxReader{ctx, lively(r, alive)}, sum)
-		in, err := s.unwrap(ctx, file, o.keys())
+		file := io.TeeReader(stream.WithContext(ctx, lively(r, alive)), sum)
+		keys := envelope.Keys(o.Identities)
+		in, err := envelope.NewReader(ctx, file, envelope.Options{Most: o.mostBytes(), Keys: keys, Others: len(o.Identities) > len(keys)})
 		if err != nil {
 			return 0, err
 		}
-		if s.release != nil {
-			defer s.release()
-		}
-		named, _ := o.App.parseName(name)
-		if s.envelope.Database = true; s.envelope != named.envelope {
+		defer in.Close()
+		named, _ := filename.Parse(o.App.Name, name)
+		if in.Kind.Database = true; in.Kind != named.Kind {
 			return 0, fmt.Errorf("%w: it is compressed or encrypted in another way than its name says", ErrDamaged)
 		}
-		counted := &countingReader{r: in, most: o.Limits.codec().TotalBytes}
+		most := o.mostBytes()
+		counted := &stream.Reader{R: in, Most: most, TooMuch: fmt.Errorf("%w: it expands to more than %d bytes", ErrLimit, most)}
 		// What f does with all that it has read takes its time.
 		ended := &atEnd{r: counted, do: func() func() { return keep(alive) }}
 		defer ended.stop()
 		if err := f(ended); err != nil {
-			return counted.n, err
+			return counted.N, err
 		}
 		if _, err := io.Copy(io.Discard, counted); err != nil {
-			return counted.n, err
+			return counted.N, err
 		}
 		if _, err := io.Copy(io.Discard, file); err != nil {
-			return counted.n, err
+			return counted.N, err
 		}
 		if n != nil {
 			if err := n.check(sum.n, sum.String()); err != nil {
-				return counted.n, err
+				return counted.N, err
 			}
-			if counted.n != n.Manifest.Bytes {
-				return counted.n, fmt.Errorf("%w: it has %d bytes, and the database had %d", ErrDamaged, counted.n, n.Manifest.Bytes)
+			if counted.N != n.Manifest.Bytes {
+				return counted.N, fmt.Errorf("%w: it has %d bytes, and the database had %d", ErrDamaged, counted.N, n.Manifest.Bytes)
 			}
 		}
-		return counted.n, nil
+		return counted.N, nil
 	}, nil)
-}
-
-// A countingReader counts what is read, and fails beyond a limit.
-type countingReader struct {
-	r       io.Reader
-	n, most int64
-}
-
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	if c.n += int64(n); c.n > c.most {
-		return n, fmt.Errorf("%w: it expands to more than %d bytes", ErrLimit, c.most)
-	}
-	return n, err
 }
 
 // An atEnd reader begins something when its end was read, until stop.
@@ -300,7 +285,7 @@ func (o *operation) examineDatabase(ctx context.Context, p *site, name string) (
 	if err != nil {
 		return m, report, err
 	}
-	named, _ := o.App.parseName(name)
+	named, _ := filename.Parse(o.App.Name, name)
 	why, kind := "", error(nil)
 	switch {
 	case o.Database == nil:
@@ -315,7 +300,7 @@ func (o *operation) examineDatabase(ctx context.Context, p *site, name string) (
 		if err == nil {
 			if n == nil {
 				report.Warnings = []string{"nothing beside it tells its digest, nor what it was made for"}
-				return Manifest{Application: o.App.Name, CreatedAt: named.at, Compressed: named.Compressed, Encrypted: named.Encrypted, Database: true, Bytes: size}, report, nil
+				return Manifest{Application: o.App.Name, CreatedAt: named.At, Compressed: Compression(named.Compressed), Encrypted: named.Encrypted, Database: true, Bytes: size}, report, nil
 			}
 			return n.Manifest, report, nil
 		}

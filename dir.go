@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // A Dir is the path of a folder that keeps backups, a [Location]:
@@ -200,7 +202,7 @@ func (d dir) failed(op, name string, err error) error {
 	case errors.Is(err, syscall.EIO):
 		return fmt.Errorf("%s %s: %w; check the drive", op, path, err)
 	}
-	return fmt.Errorf("%s %s: %w", op, path, advise(err))
+	return fmt.Errorf("%s %s: %w", op, path, fault.Advise(err))
 }
 
 func (d dir) missing() bool {
@@ -220,16 +222,16 @@ func (d dir) make() error {
 		missing = append(missing, p)
 	}
 	if err := os.MkdirAll(d.path, 0o700); err != nil {
-		return fmt.Errorf("make the folder of backups: %w", advise(err))
+		return fmt.Errorf("make the folder of backups: %w", fault.Advise(err))
 	}
 	for _, p := range slices.Backward(missing) {
 		parent, err := os.Open(filepath.Dir(p))
 		if err != nil {
-			return fmt.Errorf("make the folder of backups: %w", advise(err))
+			return fmt.Errorf("make the folder of backups: %w", fault.Advise(err))
 		}
 		err = errors.Join(syncFolder(parent), parent.Close())
 		if err != nil {
-			return fmt.Errorf("make the folder of backups: %w", advise(err))
+			return fmt.Errorf("make the folder of backups: %w", fault.Advise(err))
 		}
 	}
 	return nil

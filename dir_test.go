@@ -20,11 +20,11 @@ import (
 // A faultyFolder is a folder whose operations, and those of its files, can fail.
 type faultyFolder struct {
 	folder
-	at func(op string) fault // op is the name of the method
+	at func(op string) mishap // op is the name of the method
 }
 
-// A fault is how an operation fails.
-type fault struct {
+// A mishap is how an operation fails.
+type mishap struct {
 	err   error
 	after bool // not before the operation is done but after it
 	short bool // a Write writes less than it is given and returns no error
@@ -45,7 +45,7 @@ func (f faultyFolder) OpenFile(name string, flag int, perm fs.FileMode) (opened 
 }
 
 // around does an operation or not.
-func (f fault) around(operation func() error) error {
+func (f mishap) around(operation func() error) error {
 	if f.err != nil && !f.after {
 		return f.err
 	}
@@ -81,17 +81,17 @@ func (f faultyFolder) Sync() error { return f.at("Sync").around(f.folder.Sync) }
 
 type faultyFolderFile struct {
 	folderFile
-	at func(op string) fault
+	at func(op string) mishap
 }
 
 func (f faultyFolderFile) Write(p []byte) (n int, err error) {
-	fault := f.at("Write")
-	if fault.err == nil {
+	mishap := f.at("Write")
+	if mishap.err == nil {
 		return f.folderFile.Write(p)
 	}
 	n, err = f.folderFile.Write(p[:len(p)/2])
-	if err == nil && !fault.short {
-		err = fault.err
+	if err == nil && !mishap.short {
+		err = mishap.err
 	}
 	return n, err
 }
@@ -112,22 +112,22 @@ func (f faultyFolderFile) Truncate(size int64) error {
 func (f faultyFolderFile) Sync() error { return f.at("Sync").around(f.folderFile.Sync) }
 
 func (f faultyFolderFile) Close() error {
-	fault := f.at("Close") // closes all the same, as close(2) does
-	return errors.Join(f.folderFile.Close(), fault.err)
+	mishap := f.at("Close") // closes all the same, as close(2) does
+	return errors.Join(f.folderFile.Close(), mishap.err)
 }
 
 func (f faultyFolderFile) SyscallConn() (syscall.RawConn, error) {
-	if fault := f.at("SyscallConn"); fault.err != nil {
-		return nil, fault.err
+	if mishap := f.at("SyscallConn"); mishap.err != nil {
+		return nil, mishap.err
 	}
 	return f.folderFile.SyscallConn()
 }
 
 // faultyDir is a Dir on a file system with faults.
-func faultyDir(path string, at func(op string) fault) dir {
+func faultyDir(path string, at func(op string) mishap) dir {
 	return dir{path, func(path string) (folder, error) {
-		if fault := at("OpenRoot"); fault.err != nil {
-			return nil, fault.err
+		if mishap := at("OpenRoot"); mishap.err != nil {
+			return nil, mishap.err
 		}
 		f, err := openRoot(path)
 		if err != nil {
@@ -166,19 +166,19 @@ func (s SeamDir) Lock(ctx context.Context, name, holder string) (func() error, e
 // DirWithout is a Dir on a file system where operations (methods of folder and
 // folderFile; the locks are SyscallConn) always fail.
 func DirWithout(path string, err error, ops ...string) SeamDir {
-	return SeamDir{faultyDir(path, func(op string) fault {
+	return SeamDir{faultyDir(path, func(op string) mishap {
 		for _, o := range ops {
 			if o == op {
-				return fault{err: err}
+				return mishap{err: err}
 			}
 		}
-		return fault{}
+		return mishap{}
 	})}
 }
 
 // DirWithHook is a Dir that calls before each operation.
 func DirWithHook(path string, hook func(op string)) SeamDir {
-	return SeamDir{faultyDir(path, func(op string) fault { hook(op); return fault{} })}
+	return SeamDir{faultyDir(path, func(op string) mishap { hook(op); return mishap{} })}
 }
 
 // namesInside returns what is in a folder, hidden or not.
@@ -196,7 +196,7 @@ var faultyContent = bytes.Repeat([]byte("0123456789abcdef"), 40_000) // some wri
 
 func TestWhateverFailsInPutAFileIsWholeOrNotThere(t *testing.T) {
 	for _, links := range []bool{true, false} {
-		for _, kind := range []fault{
+		for _, kind := range []mishap{
 			{err: syscall.ENOSPC}, {err: syscall.EIO}, {err: syscall.EIO, after: true}, {err: io.ErrShortWrite, short: true},
 		} {
 			for _, forever := range []bool{false, true} {
@@ -207,22 +207,22 @@ func TestWhateverFailsInPutAFileIsWholeOrNotThere(t *testing.T) {
 	}
 }
 
-func failEverywhere(t *testing.T, links bool, kind fault, forever bool) {
+func failEverywhere(t *testing.T, links bool, kind mishap, forever bool) {
 	path := t.TempDir()
 	failed := 0
 	for nth := 1; ; nth++ {
 		count := 0
-		d := faultyDir(path, func(op string) fault {
+		d := faultyDir(path, func(op string) mishap {
 			if op == "Link" && !links {
-				return fault{err: syscall.EPERM}
+				return mishap{err: syscall.EPERM}
 			}
 			if kind.short && op != "Write" {
-				return fault{}
+				return mishap{}
 			}
 			if count++; count == nth || forever && count > nth {
 				return kind
 			}
-			return fault{}
+			return mishap{}
 		})
 		err := d.put(t.Context(), "a", bytes.NewReader(faultyContent))
 		got, missing := os.ReadFile(filepath.Join(path, "a"))
@@ -264,19 +264,19 @@ func failEverywhere(t *testing.T, links bool, kind fault, forever bool) {
 func TestAFileIsSyncedBeforeItHasItsNameAndTheFolderAfter(t *testing.T) {
 	for _, noLinks := range []error{nil, syscall.EPERM} {
 		var ops []string
-		d := faultyDir(t.TempDir(), func(op string) fault {
+		d := faultyDir(t.TempDir(), func(op string) mishap {
 			switch op {
 			case "Link":
 				if noLinks == nil {
 					ops = append(ops, "name")
 				}
-				return fault{err: noLinks}
+				return mishap{err: noLinks}
 			case "Rename":
 				ops = append(ops, "name")
 			case "Write", "Sync":
 				ops = append(ops, op)
 			}
-			return fault{}
+			return mishap{}
 		})
 		require.NoError(t, d.put(t.Context(), "a", strings.NewReader("content")))
 		require.Equal(t, []string{"Write", "Sync", "name", "Sync"}, ops)
@@ -365,11 +365,11 @@ func TestWhateverFailsInTheOtherCallsIsReported(t *testing.T) {
 					require.NoError(t, err)
 				}
 				count := 0
-				err := call(SeamDir{faultyDir(path, func(string) fault {
+				err := call(SeamDir{faultyDir(path, func(string) mishap {
 					if count++; count == nth {
-						return fault{err: syscall.EIO}
+						return mishap{err: syscall.EIO}
 					}
-					return fault{}
+					return mishap{}
 				})})
 				if count < nth {
 					require.NoError(t, err)

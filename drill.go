@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/keyset"
 )
 
@@ -111,7 +112,7 @@ func (s onlyEmpty) Update(ctx context.Context, write func(Writer) error) error {
 		for _, col := range s.collections {
 			for key, err := range w.Keys(ctx, col.Name) {
 				if err == nil {
-					err = fmt.Errorf("%w: the scratch store has records already (%q in %s): it must be empty, and never the host's own", ErrInvalid, shorten(key), col.Name)
+					err = fmt.Errorf("%w: the scratch store has records already (%q in %s): it must be empty, and never the host's own", ErrInvalid, fault.Shorten(key), col.Name)
 				}
 				return err
 			}

@@ -4,11 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
-	"syscall"
 
 	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // The kinds of failure that a caller may want to tell apart, to be tested with
@@ -18,7 +17,7 @@ import (
 var (
 	// ErrDamaged: the snapshot is not what was written: truncated, altered, not
 	// JSON, or with a digest that does not match.
-	ErrDamaged = errors.New("snapshot is damaged")
+	ErrDamaged = fault.ErrDamaged
 
 	// ErrFormat: the document is not a snapshot of a format that this library
 	// reads.
@@ -32,10 +31,10 @@ var (
 	ErrTooNew = errors.New("snapshot is too new")
 
 	// ErrNoKey: there are secrets, and no key was given to seal or open them.
-	ErrNoKey = errors.New("no key for the secrets")
+	ErrNoKey = fault.ErrNoKey
 
 	// ErrWrongKey: none of the given keys opens the snapshot.
-	ErrWrongKey = errors.New("wrong key")
+	ErrWrongKey = fault.ErrWrongKey
 
 	// ErrUnauthentic: the snapshot was altered or made by somebody without the
 	// key, or it carries no proof where one is required. That is no accident.
@@ -43,13 +42,13 @@ var (
 
 	// ErrInvalid: records do not satisfy their schema, lack a key, share one,
 	// or belong to a collection that the App does not declare.
-	ErrInvalid = errors.New("invalid data")
+	ErrInvalid = fault.ErrInvalid
 
 	// ErrDangling: a reference would point to a record that does not exist.
 	ErrDangling = errors.New("dangling reference")
 
 	// ErrLimit: a limit on depth, size or count was exceeded.
-	ErrLimit = codec.ErrLimit
+	ErrLimit = fault.ErrLimit
 
 	// ErrStale: the host has changed since the plan was made.
 	ErrStale = errors.New("plan is stale")
@@ -89,25 +88,16 @@ func (e *RecordError) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Collection)
 	if e.Key != "" {
-		fmt.Fprintf(&b, " %q", shorten(e.Key))
+		fmt.Fprintf(&b, " %q", fault.Shorten(e.Key))
 	}
 	if e.Pointer != "" {
-		b.WriteString(" " + shorten(e.Pointer))
+		b.WriteString(" " + fault.Shorten(e.Pointer))
 	}
 	if e.Offset >= 0 {
 		fmt.Fprintf(&b, " (byte %d)", e.Offset)
 	}
-	b.WriteString(": " + shorten(e.Err.Error()))
+	b.WriteString(": " + fault.Shorten(e.Err.Error()))
 	return b.String()
-}
-
-// shorten cuts what may come from outside and be of any length.
-func shorten(s string) string {
-	const most = 500
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 // MarshalJSON returns the members collection, key, pointer, offset and error, the
@@ -141,15 +131,4 @@ func fromCodec(err error) error {
 		return err
 	}
 	return fmt.Errorf("%w: %w", kind, err)
-}
-
-// advise adds what to do next to an error of the file system.
-func advise(err error) error {
-	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
-		return fmt.Errorf("%w; check disk space", err)
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		return fmt.Errorf("%w; check write permissions", err)
-	}
-	return err
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -28,7 +27,7 @@ type Event struct {
 
 	Progress  *Progress    `json:"progress,omitempty"`
 	Manifest  *Manifest    `json:"manifest,omitempty"`
-	Decisions []Decision   `json:"decisions,omitempty"`
+	Decisions []Verdict    `json:"decisions,omitempty"`
 	Deleted   []string     `json:"deleted,omitempty"` // names of backups
 	Shrunk    []Shrink     `json:"shrunk,omitempty"`
 	Report    *Report      `json:"report,omitempty"`
@@ -133,23 +132,3 @@ var messages = map[EventKind]string{
 	EventDrill:     "backup proven to restore",
 	EventRehearsal: "somebody should prove that their key opens the backups",
 }
-
-// shrinks puts losses in a line for a person.
-func shrinks(list []Shrink) string {
-	var texts []string
-	for _, s := range list {
-		texts = append(texts, s.String())
-	}
-	return strings.Join(texts, ", ")
-}
-
-// A Shrink says that a backup has lost most of a collection against the backup
-// before it.
-type Shrink struct {
-	Collection string `json:"collection"`
-	Was        int64  `json:"was"` // records in the backup before
-	Is         int64  `json:"is"`
-}
-
-// String returns "servers: 0, was 214".
-func (s Shrink) String() string { return fmt.Sprintf("%s: %d, was %d", s.Collection, s.Is, s.Was) }

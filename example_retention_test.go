@@ -9,11 +9,11 @@ import (
 )
 
 func ExampleRetention_Decide() {
-	day := func(d int) backup.Backup {
+	day := func(d int) backup.Dated {
 		at := time.Date(2024, 1, d, 10, 30, 0, 0, time.UTC)
-		return backup.Backup{Name: at.Format(time.DateOnly), CreatedAt: at}
+		return backup.Dated{Name: at.Format(time.DateOnly), CreatedAt: at}
 	}
-	backups := []backup.Backup{day(1), day(12), day(13), day(14), day(15)}
+	backups := []backup.Dated{day(1), day(12), day(13), day(14), day(15)}
 
 	policy := backup.Retention{Last: 2, Monthly: 12, Within: 2 * 24 * time.Hour}
 	for _, d := range policy.Decide(backups, time.Now()) {

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // What a person does with the files of backups, beside restoring them: take one
@@ -29,7 +31,7 @@ func (m *Manager) OpenFile(ctx context.Context, name string) (io.ReadCloser, err
 	}
 	r, err := o.openFile(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", shorten(name), err)
+		return nil, fmt.Errorf("open %s: %w", fault.Shorten(name), err)
 	}
 	return r, nil
 }
@@ -89,7 +91,7 @@ func (o *operation) deleteBackup(ctx context.Context, name string) error {
 	}
 	b := find(c.backups, name)
 	if b == nil {
-		return errors.Join(append(errs, fmt.Errorf("no location has %s: %w", shorten(name), fs.ErrNotExist))...)
+		return errors.Join(append(errs, fmt.Errorf("no location has %s: %w", fault.Shorten(name), fs.ErrNotExist))...)
 	}
 	var gone []Pruned
 	for _, p := range o.sites {

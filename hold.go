@@ -13,6 +13,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // hold begins an operation that changes something: it takes this Manager and
@@ -217,7 +219,7 @@ func otherLease(ctx context.Context, p *site, app, mine string) error {
 				return err
 			}
 		default:
-			return fmt.Errorf("%w: %s is held by %s", ErrBusy, p.name, shorten(other.Holder))
+			return fmt.Errorf("%w: %s is held by %s", ErrBusy, p.name, fault.Shorten(other.Holder))
 		}
 	}
 	return nil

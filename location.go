@@ -2,8 +2,15 @@ package backup
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"io/fs"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // A Location keeps backups: a folder ([Dir]), a bucket. It knows nothing of
@@ -53,4 +60,16 @@ type Locker interface {
 	// no locks after all, one that wraps errors.ErrUnsupported. The lock is free
 	// again when unlock was called or the process has ended, however it ended.
 	Lock(ctx context.Context, name, holder string) (unlock func() error, err error)
+}
+
+// CheckName returns an error that wraps fs.ErrInvalid unless name can be that of
+// a file at every [Location]: one element of a path in UTF-8, of at most 200
+// bytes, without separators, colons or control characters, and not beginning
+// with a dot, which is kept for what a Location needs itself.
+func CheckName(name string) error {
+	bad := func(r rune) bool { return r == '/' || r == '\\' || r == ':' || unicode.IsControl(r) }
+	if name == "" || len(name) > 200 || name[0] == '.' || !utf8.ValidString(name) || strings.ContainsFunc(name, bad) {
+		return fmt.Errorf("%w: %q cannot be the name of a backup", fs.ErrInvalid, fault.Shorten(name))
+	}
+	return nil
 }

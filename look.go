@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"strings"
 	"time"
+
+	"github.com/tomo-project/backup/internal/filename"
 )
 
 // What is found out about one file at a location, and remembered as long as the file
@@ -94,7 +96,7 @@ func (m *Manager) learn(p *site, name string, err error) {
 // is not ours, and for one that has gone meanwhile.
 func (o *operation) look(ctx context.Context, p *site, f File, beside *File) (*Backup, error) {
 	seen, err := within(ctx, func(ctx context.Context, alive func()) (seenManifest, error) {
-		if named, _ := o.App.parseName(f.Name); !named.plain() {
+		if named, _ := filename.Parse(o.App.Name, f.Name); !named.Plain() {
 			seen, err := o.lookBeside(ctx, p, f, beside, alive)
 			if seen.manifest != nil || err != nil || named.Encrypted || named.Database {
 				return seen, err
@@ -145,8 +147,8 @@ func (m *Manager) entry(p *site, f File, seen seenManifest) *Backup {
 	}
 	b := backupOf(f.Name, seen.manifest)
 	if seen.manifest == nil {
-		named, _ := m.App.parseName(f.Name)
-		b.CreatedAt, b.Database = named.at, named.Database
+		named, _ := filename.Parse(m.App.Name, f.Name)
+		b.CreatedAt, b.Database = named.At, named.Database
 	}
 	b.Bytes, b.sha256 = f.Bytes, seen.sha256
 	b.Damaged = seen.err != nil

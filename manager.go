@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto"
 	"crypto/ed25519"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +11,9 @@ import (
 	"maps"
 	"sync"
 	"time"
+
+	"github.com/tomo-project/backup/internal/envelope"
+	"github.com/tomo-project/backup/internal/filename"
 )
 
 // A Manager is what a server runs: it keeps the backups of an App at its
@@ -166,12 +168,6 @@ type Manager struct {
 	seen   map[seenFile]seenManifest
 }
 
-// A Store is both halves of what a host plugs in.
-type Store interface {
-	DataSource
-	Sink
-}
-
 // What makes a backup, in its metadata: "trigger".
 const (
 	TriggerManual        = "manual"
@@ -183,23 +179,6 @@ const (
 	metaTrigger = "trigger"
 	metaSlot    = "scheduled_for" // the time of the Schedule that a scheduled backup was made for
 )
-
-// A Copy is what is known of a backup at one Location.
-type Copy struct {
-	Location string
-
-	// Err says why the backup is not there, or not whole. Nil: it is there, and
-	// nothing is known against it.
-	Err error
-}
-
-// MarshalJSON returns the members location and error, which is absent if nil.
-func (c Copy) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		Location string `json:"location"`
-		Error    string `json:"error,omitempty"`
-	}{c.Location, errorText(c.Err)})
-}
 
 // Validate returns an error that says all that is wrong with the Manager, without
 // asking a Location: no App, two Locations of one name, a rule that is out of its
@@ -235,7 +214,7 @@ func (m *Manager) examine() error {
 	if m.KeepBeforeRestore < 0 {
 		errs = append(errs, fmt.Errorf("KeepBeforeRestore is %d", m.KeepBeforeRestore))
 	}
-	errs = append(errs, m.App.Validate(), m.Retention.Validate(), m.Compress.check())
+	errs = append(errs, m.App.Validate(), m.Retention.Validate(), envelope.CheckCompression(string(m.Compress)))
 	if m.Signer != nil {
 		_, err := publicKey(m.Signer)
 		errs = append(errs, err)
@@ -420,7 +399,7 @@ func (o *operation) open(ctx context.Context, name string) (*Snapshot, *site, er
 }
 
 func (o *operation) openWith(ctx context.Context, name string, opts OpenOptions) (*Snapshot, *site, error) {
-	switch named, ok := o.App.parseName(name); {
+	switch named, ok := filename.Parse(o.App.Name, name); {
 	case !ok:
 		return nil, nil, fmt.Errorf("not the name of a backup of %s: %w", o.App.Name, fs.ErrNotExist)
 	case named.Database:

@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/fault"
+	"github.com/tomo-project/backup/internal/filename"
+	"github.com/tomo-project/backup/internal/stream"
 )
 
 // What an encrypted backup holds cannot be told without a key, and of a
@@ -33,7 +36,7 @@ type note struct {
 // noteOf makes the note of a backup: nil if it needs none, or nobody knows what
 // would have to be in it.
 func (o *operation) noteOf(b Backup) ([]byte, error) {
-	if b.sha256 == "" || b.Manifest == nil || b.Manifest.envelope().plain() {
+	if b.sha256 == "" || b.Manifest == nil || b.Manifest.kind().Plain() {
 		return nil, nil
 	}
 	m := b.Manifest.clone()
@@ -88,17 +91,18 @@ func (o *operation) readNote(ctx context.Context, p *site, name string, alive fu
 	if len(text) > codec.HeaderBytes {
 		return fail("too large")
 	}
-	limits := Limits{RecordBytes: codec.HeaderBytes}.codec()
+	limits := codec.Defaults
+	limits.RecordBytes = codec.HeaderBytes
 	if text, err = codec.Compact(nil, text, limits); err == nil {
 		err = codec.Unmarshal(text, &n)
 	}
 	if err != nil {
-		return fail(shorten(err.Error()))
+		return fail(fault.Shorten(err.Error()))
 	}
-	named, _ := o.App.parseName(name)
+	named, _ := filename.Parse(o.App.Name, name)
 	m := &n.Manifest
 	switch {
-	case m.Application != o.App.Name || !m.CreatedAt.Truncate(time.Second).Equal(named.at) || m.envelope() != named.envelope:
+	case m.Application != o.App.Name || !m.CreatedAt.Truncate(time.Second).Equal(named.At) || m.kind() != named.Kind:
 		return fail("it is of another backup")
 	case n.Bytes < 0 || !digestText.MatchString(n.SHA256):
 		return fail("no size, or no digest")
@@ -124,7 +128,7 @@ func (p *site) digest(ctx context.Context, name string) (size int64, sum string,
 		}
 		defer r.Close()
 		h := sha256.New()
-		n, err := io.Copy(h, ctxReader{ctx, lively(r, alive)})
+		n, err := io.Copy(h, stream.WithContext(ctx, lively(r, alive)))
 		return result{n, hex.EncodeToString(h.Sum(nil))}, err
 	}, nil)
 	return found.size, found.sum, err

@@ -9,6 +9,8 @@ import (
 	"maps"
 
 	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/envelope"
+	"github.com/tomo-project/backup/internal/stream"
 )
 
 // Peek reads the manifest of a snapshot without reading all of it, where that can be
@@ -25,11 +27,11 @@ func Peek(ctx context.Context, r io.Reader, opts OpenOptions) (*Manifest, error)
 	s := &Snapshot{limits: opts.Limits.codec()}
 	at, inPlaces := r.(readSeekerAt)
 	buffered := bufio.NewReader(r)
-	head, err := buffered.Peek(sniffBytes)
+	head, err := buffered.Peek(envelope.SniffBytes)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
-	if !sniff(head).plain() {
+	if !envelope.Sniff(head).Plain() {
 		return s.peekInto(ctx, buffered, opts)
 	}
 	if !inPlaces {
@@ -83,7 +85,7 @@ func peekThrough(ctx context.Context, r io.Reader, opts OpenOptions, begins *Man
 // peekInto reads what stands before the data of a compressed or encrypted document. To
 // learn the rest would take expanding all of it.
 func (s *Snapshot) peekInto(ctx context.Context, r io.Reader, opts OpenOptions) (*Manifest, error) {
-	in, err := s.unwrap(ctx, ctxReader{ctx, r}, opts)
+	in, err := s.unwrap(ctx, stream.WithContext(ctx, r), opts)
 	if err != nil {
 		return nil, err
 	}

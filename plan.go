@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // A Plan is what a restore would do to the host as it is now. It holds on to
@@ -190,11 +191,11 @@ func (in *incoming) run(ctx context.Context, dst Sink, start func(Writer) *compa
 	case inside != nil:
 		return Report{}, inside
 	case err != nil && done && !errors.Is(err, ErrRolledBack):
-		return Report{}, fmt.Errorf("%w: the host failed to commit: %w; look at its data, and restore again if it lacks the changes", ErrUncertain, advise(err))
+		return Report{}, fmt.Errorf("%w: the host failed to commit: %w; look at its data, and restore again if it lacks the changes", ErrUncertain, fault.Advise(err))
 	case err != nil && done:
-		return Report{}, advise(fmt.Errorf("the host did not take the changes: %w", err))
+		return Report{}, fault.Advise(fmt.Errorf("the host did not take the changes: %w", err))
 	case err != nil:
-		return Report{}, advise(fmt.Errorf("the host did not take the changes, and is as it was: %w", err))
+		return Report{}, fault.Advise(fmt.Errorf("the host did not take the changes, and is as it was: %w", err))
 	case !ran:
 		return Report{}, errors.New("the Sink did nothing: its Update returned without calling write")
 	}
@@ -438,7 +439,7 @@ func (c *comparison) delete(col *collection, report *CollectionReport) error {
 		}
 		if c.write && !c.refused() {
 			if err := c.host.Delete(c.ctx, col.Name, keys[:n]); err != nil {
-				return advise(fmt.Errorf("delete %d records of %s from the host: %w", n, col.Name, err))
+				return fault.Advise(fmt.Errorf("delete %d records of %s from the host: %w", n, col.Name, err))
 			}
 		}
 		report.Deleted += int64(n)
@@ -480,7 +481,7 @@ func (c *comparison) batch(col *collection, b *batch, report *CollectionReport) 
 	}
 	if c.write && !c.refused() && len(puts) > 0 {
 		if err := c.host.Put(c.ctx, col.Name, puts); err != nil {
-			return advise(fmt.Errorf("put %d records of %s into the host: %w", len(puts), col.Name, err))
+			return fault.Advise(fmt.Errorf("put %d records of %s into the host: %w", len(puts), col.Name, err))
 		}
 	}
 	if c.done += int64(len(b.items)); c.opts.Progress != nil {

@@ -9,6 +9,9 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/tomo-project/backup/internal/fault"
+	"github.com/tomo-project/backup/internal/filename"
 )
 
 // PruneOptions say what Prune does. The zero value applies Retention to
@@ -21,13 +24,22 @@ type PruneOptions struct {
 	Manual bool
 }
 
+// A Verdict is what Prune makes of one backup at a location.
+type Verdict struct {
+	Backup
+	Keep bool `json:"keep"`
+
+	// Reasons tell a person why, never none: see [Decision].
+	Reasons []string `json:"reasons"`
+}
+
 // Pruned is what Prune did, or would do, at one Location.
 type Pruned struct {
-	Location  string     `json:"location"`
-	Decisions []Decision `json:"decisions"`         // newest first
-	Proven    []string   `json:"proven,omitempty"`  // the newest that are kept: they were read and verified first
-	Deleted   []string   `json:"deleted,omitempty"` // oldest first
-	Err       error      `json:"-"`                 // what kept it from going on
+	Location  string    `json:"location"`
+	Decisions []Verdict `json:"decisions"`         // newest first
+	Proven    []string  `json:"proven,omitempty"`  // the newest that are kept: they were read and verified first
+	Deleted   []string  `json:"deleted,omitempty"` // oldest first
+	Err       error     `json:"-"`                 // what kept it from going on
 }
 
 // MarshalJSON adds the member error, the text of Err, if there is one.
@@ -137,7 +149,7 @@ func (o *operation) tidy(ctx context.Context, c *catalog, pruned []Pruned) {
 		}
 	}
 	remove := func(name, ending string) {
-		if _, ours := o.App.parseName(name); !ours || left[name] || len(o.down) > 0 && !gone[name] {
+		if _, ours := filename.Parse(o.App.Name, name); !ours || left[name] || len(o.down) > 0 && !gone[name] {
 			return
 		}
 		for _, p := range o.sites {
@@ -187,16 +199,16 @@ func (o *operation) class(b Backup, opts PruneOptions) string {
 }
 
 // decide says for each of the backups at one site what becomes of it.
-func (o *operation) decide(backups []Backup, opts PruneOptions) []Decision {
+func (o *operation) decide(backups []Backup, opts PruneOptions) []Verdict {
 	policies := map[string]Retention{TriggerScheduled: o.Retention, classDatabase: o.Retention}
-	if o.KeepBeforeRestore > 0 || !o.Retention.keepsAll() {
+	if o.KeepBeforeRestore > 0 || !o.Retention.KeepsAll() {
 		policies[TriggerBeforeRestore] = Retention{Last: o.KeepBeforeRestore}
 		if o.KeepBeforeRestore == 0 {
 			policies[TriggerBeforeRestore] = Retention{Last: 5}
 		}
 	}
 	judged := make(map[string][]Backup)
-	var decisions []Decision
+	var decisions []Verdict
 	for _, b := range backups {
 		if class := o.class(b, opts); class != "" {
 			judged[class] = append(judged[class], b)
@@ -213,19 +225,32 @@ func (o *operation) decide(backups []Backup, opts PruneOptions) []Decision {
 		case b.Trigger == TriggerManual:
 			reason = "made by hand"
 		}
-		decisions = append(decisions, Decision{Backup: b, Keep: true, Reasons: []string{reason}})
+		decisions = append(decisions, Verdict{Backup: b, Keep: true, Reasons: []string{reason}})
 	}
 	for class, list := range judged {
-		decided := policies[class].Decide(list, time.Now())
+		decided := judge(policies[class], list)
 		for _, a := range anchors(decided) {
 			if d := &decided[a.index]; !d.Keep {
-				d.keep("newest good one with " + a.collection)
+				d.Keep, d.Reasons = true, []string{"newest good one with " + a.collection}
 			}
 		}
 		decisions = append(decisions, decided...)
 	}
-	slices.SortFunc(decisions, func(a, b Decision) int { return newestFirst(a.Backup, b.Backup) })
+	slices.SortFunc(decisions, func(a, b Verdict) int { return newestFirst(a.Backup, b.Backup) })
 	return decisions
+}
+
+// judge applies a policy to backups of one class.
+func judge(policy Retention, list []Backup) []Verdict {
+	dated := make([]Dated, len(list))
+	for i, b := range list {
+		dated[i] = b.Dated()
+	}
+	var verdicts []Verdict
+	for _, d := range policy.Decide(dated, time.Now()) {
+		verdicts = append(verdicts, Verdict{*find(list, d.Name), d.Keep, d.Reasons})
+	}
+	return verdicts
 }
 
 // anything stands for a collection that every backup has.
@@ -238,7 +263,7 @@ type anchor struct {
 }
 
 // anchors returns those of decisions about one class, newest first.
-func anchors(decisions []Decision) []anchor {
+func anchors(decisions []Verdict) []anchor {
 	var found []anchor
 	seen := make(map[string]bool)
 	now := time.Now()
@@ -260,7 +285,7 @@ func anchors(decisions []Decision) []anchor {
 // to delete; where a proof is required all that are kept, or somebody's forgeries
 // would take the places of good ones. What is found damaged or not authentic takes
 // no part in the next decision.
-func (o *operation) proven(ctx context.Context, p *site, backups []Backup, opts PruneOptions) ([]Decision, []string, error) {
+func (o *operation) proven(ctx context.Context, p *site, backups []Backup, opts PruneOptions) ([]Verdict, []string, error) {
 	var proven []string
 	for {
 		decisions := o.decide(backups, opts)
@@ -297,10 +322,10 @@ func damage(err error) bool {
 
 // unproven returns a backup that has to be proven before the decisions are
 // carried out: the newest good one of a collection that a backup to delete has.
-func (o *operation) unproven(decisions []Decision, opts PruneOptions, proven []string) *Decision {
-	deletes := slices.ContainsFunc(decisions, func(d Decision) bool { return !d.Keep })
+func (o *operation) unproven(decisions []Verdict, opts PruneOptions, proven []string) *Verdict {
+	deletes := slices.ContainsFunc(decisions, func(d Verdict) bool { return !d.Keep })
 	for _, class := range classes {
-		var list []Decision
+		var list []Verdict
 		lost := make(map[string]bool)
 		for _, d := range decisions {
 			if o.class(d.Backup, opts) != class {
@@ -328,7 +353,7 @@ func (o *operation) unproven(decisions []Decision, opts PruneOptions, proven []s
 
 // delete deletes what is not kept, oldest first, so that whatever ends it the
 // newest are there.
-func (o *operation) delete(ctx context.Context, p *site, decisions []Decision) (deleted []string, err error) {
+func (o *operation) delete(ctx context.Context, p *site, decisions []Verdict) (deleted []string, err error) {
 	for _, d := range slices.Backward(decisions) {
 		if d.Keep {
 			continue
@@ -365,7 +390,7 @@ func (o *operation) accept(ctx context.Context, name string) error {
 	b := find(c.backups, name)
 	switch {
 	case b == nil:
-		return fmt.Errorf("no location has %s: %w", shorten(name), fs.ErrNotExist)
+		return fmt.Errorf("no location has %s: %w", fault.Shorten(name), fs.ErrNotExist)
 	case c.marked[markAccepted][name]:
 		return nil
 	case len(b.Shrunk) == 0:

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/semver"
 
 	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // RestoreOptions say what a restore takes from a snapshot and how it treats
@@ -245,7 +246,7 @@ func (in *incoming) checkSalvaged() error {
 			text += ", and others"
 			break
 		}
-		text += fmt.Sprintf(", records of %s: %d", shorten(name), mark.Records[name])
+		text += fmt.Sprintf(", records of %s: %d", fault.Shorten(name), mark.Records[name])
 	}
 	for _, col := range in.collections {
 		if in.strategy(col) == Replace && !in.opts.AllowSalvaged {

@@ -9,45 +9,29 @@ import (
 	"time"
 )
 
-// A Backup is a snapshot stored under a name at one Location or several. The
-// first five fields are what [Retention] goes by.
-type Backup struct {
-	// Name is the name at the location, unique there.
+// A Dated is what [Retention] goes by: a backup at one location.
+type Dated struct {
+	// Name is the name of the backup, unique at its location.
 	Name string `json:"name"`
 
 	// CreatedAt is the time that the snapshot shows. Zero means not known.
 	CreatedAt time.Time `json:"created_at"`
 
-	// Bytes is the size of the file at the location.
-	Bytes int64 `json:"bytes"`
-
-	// Trigger says what made the backup: "manual", "scheduled", "before
-	// restore". Empty means not known.
-	Trigger string `json:"trigger,omitempty"`
-
-	// Database: it is no snapshot but a copy of the host's database as a whole
-	// ([Manager.CopyDatabase]).
-	Database bool `json:"database,omitempty"`
-
-	// Damaged: the backup is known not to verify, or cannot be read, any copy of
-	// it. One that has not been verified counts as good.
+	// Damaged says that the backup is known not to restore. One that nothing is
+	// known of counts as good.
 	Damaged bool `json:"damaged,omitempty"`
+}
 
-	// Manifest is what the snapshot says of itself, with the counts of records; for
-	// one that is compressed or encrypted, what the file beside it says. Nil means
-	// that it cannot be read, or that it is encrypted and nothing beside it tells.
-	Manifest *Manifest `json:"manifest,omitempty"`
-
-	// Copies say where the backup is, and is whole, in the order of the
-	// Manager's Locations.
-	Copies []Copy `json:"copies,omitempty"`
-
-	// Shrunk says what the backup has lost most of against the one before, unless
-	// that was accepted ([Manager.Accept]).
-	Shrunk []Shrink `json:"shrunk,omitempty"`
-
-	// sha256 is that of the file, where a note beside it tells.
-	sha256 string
+// Compare orders backups newest first: it is negative if d is newer than e. Of those of
+// one second the one with the highest suffix is the newest, whatever their endings.
+func (d Dated) Compare(e Dated) int {
+	stem := func(d Dated) string { stem, _, _ := strings.Cut(d.Name, "."); return stem }
+	return cmp.Or(
+		e.CreatedAt.Compare(d.CreatedAt),
+		cmp.Compare(len(stem(e)), len(stem(d))), // "-10" before "-9" before none
+		cmp.Compare(stem(e), stem(d)),
+		cmp.Compare(e.Name, d.Name),
+	)
 }
 
 // Retention says which backups to keep (guide, "Backup Retention" and
@@ -104,7 +88,7 @@ func (r Retention) Validate() error {
 
 // A Decision is what retention makes of one backup.
 type Decision struct {
-	Backup
+	Dated
 	Keep bool `json:"keep"`
 
 	// Reasons tell a person why, one a rule, never none: for a backup that is
@@ -127,12 +111,12 @@ type Decision struct {
 //     date: a clock was wrong, and that must not push out good history.
 //   - How far now is after the newest backup makes no difference.
 //   - What is kept would be kept again: pruning twice is pruning once.
-func (r Retention) Decide(backups []Backup, now time.Time) []Decision {
+func (r Retention) Decide(backups []Dated, now time.Time) []Decision {
 	decisions := make([]Decision, len(backups))
-	for i, b := range backups {
-		decisions[i].Backup = b
+	for i, d := range backups {
+		decisions[i].Dated = d
 	}
-	slices.SortFunc(decisions, func(a, b Decision) int { return newestFirst(a.Backup, b.Backup) })
+	slices.SortFunc(decisions, func(a, b Decision) int { return a.Compare(b.Dated) })
 
 	counted := func(d Decision) bool { return !d.CreatedAt.IsZero() && !d.CreatedAt.After(now) }
 	newest := slices.IndexFunc(decisions, func(d Decision) bool { return counted(d) && !d.Damaged })
@@ -143,7 +127,7 @@ func (r Retention) Decide(backups []Backup, now time.Time) []Decision {
 	for i := range decisions {
 		d := &decisions[i]
 		switch {
-		case r.keepsAll():
+		case r.KeepsAll():
 			d.keep("the policy keeps all")
 		case d.CreatedAt.IsZero():
 			d.keep("without a date, not counted")
@@ -168,7 +152,7 @@ func (d *Decision) decide(rules []retentionRule, newest bool) {
 		keep = append(keep, "newest good one")
 	}
 	for _, rule := range rules {
-		if ok, reason := rule(d.Backup); ok {
+		if ok, reason := rule(d.Dated); ok {
 			keep = append(keep, reason)
 		} else {
 			del = append(del, reason)
@@ -186,25 +170,14 @@ func (d *Decision) decide(rules []retentionRule, newest bool) {
 	}
 }
 
-// newestFirst orders names of the same second by their suffix, whatever their
-// ending: "-10" before "-9" before none.
-func newestFirst(a, b Backup) int {
-	stem := func(b Backup) string { stem, _, _ := strings.Cut(b.Name, "."); return stem }
-	return cmp.Or(
-		b.CreatedAt.Compare(a.CreatedAt),
-		cmp.Compare(len(stem(b)), len(stem(a))),
-		cmp.Compare(stem(b), stem(a)),
-		cmp.Compare(b.Name, a.Name),
-	)
-}
-
-func (r Retention) keepsAll() bool {
+// KeepsAll tells whether the policy has no rules.
+func (r Retention) KeepsAll() bool {
 	return max(r.Last, r.Hourly, r.Daily, r.Weekly, r.Monthly, r.Yearly) <= 0 && r.Within <= 0
 }
 
 // A retentionRule is asked once for each backup, from the newest good one on,
 // and counts the good ones.
-type retentionRule func(Backup) (keep bool, reason string)
+type retentionRule func(Dated) (keep bool, reason string)
 
 // rules returns the rules that are there, fresh ones for each Decide.
 func (r Retention) rules(newest time.Time) []retentionRule {
@@ -225,7 +198,7 @@ func (r Retention) rules(newest time.Time) []retentionRule {
 
 func (r Retention) lastRule() retentionRule {
 	good := 0
-	return func(b Backup) (bool, string) {
+	return func(b Dated) (bool, string) {
 		if good >= r.Last {
 			return false, fmt.Sprintf("not among the last %d", r.Last)
 		}
@@ -244,7 +217,7 @@ func (r Retention) withinRule(newest time.Time) retentionRule {
 	} else if d%time.Hour == 0 {
 		text = plural(int(d/time.Hour), "hour")
 	}
-	return func(b Backup) (bool, string) {
+	return func(b Dated) (bool, string) {
 		if newest.Sub(b.CreatedAt) > d {
 			return false, "older than " + text + " before the newest"
 		}
@@ -280,7 +253,7 @@ func (p retentionPeriod) rule(loc *time.Location) retentionRule {
 	// A set, not the last label alone: a clock set back just after midnight
 	// comes to the same day again.
 	taken := map[string]bool{}
-	return func(b Backup) (bool, string) {
+	return func(b Dated) (bool, string) {
 		label := p.label(b.CreatedAt.In(loc))
 		if taken[label] {
 			return false, fmt.Sprintf("not the newest of %s %s (%s)", p.noun, label, p.adjective)

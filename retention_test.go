@@ -27,18 +27,18 @@ const day = 24 * time.Hour
 
 // history makes backups out of lines of a time and, after a space, "damaged".
 // Those of the same second get suffixes in turn.
-func history(t *testing.T, lines ...string) []backup.Backup {
+func history(t *testing.T, lines ...string) []backup.Dated {
 	app := &backup.App{Name: "tomo"}
-	var backups []backup.Backup
+	var backups []backup.Dated
 	for _, line := range lines {
 		stamp, mark, _ := strings.Cut(line, " ")
 		at, err := time.Parse(time.RFC3339, stamp)
 		require.NoError(t, err)
 		name := app.BackupName(at)
-		for n := 2; slices.ContainsFunc(backups, func(b backup.Backup) bool { return b.Name == name }); n++ {
+		for n := 2; slices.ContainsFunc(backups, func(b backup.Dated) bool { return b.Name == name }); n++ {
 			name = strings.TrimSuffix(app.BackupName(at), ".json") + fmt.Sprintf("-%d.json", n)
 		}
-		backups = append(backups, backup.Backup{Name: name, CreatedAt: at, Damaged: mark == "damaged"})
+		backups = append(backups, backup.Dated{Name: name, CreatedAt: at, Damaged: mark == "damaged"})
 	}
 	return backups
 }
@@ -180,7 +180,7 @@ func TestRetentionGoldens(t *testing.T) {
 }
 
 // checkPromises checks what holds under every policy, for every history.
-func checkPromises(t *testing.T, policy backup.Retention, backups []backup.Backup, now time.Time) {
+func checkPromises(t *testing.T, policy backup.Retention, backups []backup.Dated, now time.Time) {
 	t.Helper()
 	before := slices.Clone(backups)
 	decisions := policy.Decide(backups, now)
@@ -189,7 +189,7 @@ func checkPromises(t *testing.T, policy backup.Retention, backups []backup.Backu
 
 	var newestGood *backup.Decision
 	for i, d := range decisions {
-		require.Contains(t, backups, d.Backup)
+		require.Contains(t, backups, d.Dated)
 		require.NotEmpty(t, d.Reasons, "each decision has a reason")
 		require.NotContains(t, d.Reasons, "")
 		if i > 0 {
@@ -227,28 +227,28 @@ func checkPromises(t *testing.T, policy backup.Retention, backups []backup.Backu
 	earlier := keptOf(policy.Decide(backups, now.Add(-5*day)))
 	require.Subset(t, earlier, kept, "a clock that is behind deletes nothing more")
 
-	good := func(b backup.Backup) bool { return !b.Damaged }
+	good := func(b backup.Dated) bool { return !b.Damaged }
 	require.Equal(t, filter(kept, good), keptOf(policy.Decide(filter(backups, good), now)), "damaged backups push no good one out")
-	past := func(b backup.Backup) bool { return !b.CreatedAt.After(now) && !b.CreatedAt.IsZero() }
+	past := func(b backup.Dated) bool { return !b.CreatedAt.After(now) && !b.CreatedAt.IsZero() }
 	require.Equal(t, filter(kept, past), keptOf(policy.Decide(filter(backups, past), now)), "backups dated in the future push nothing out")
 
-	if len(filter(backups, past)) == len(filter(backups, func(b backup.Backup) bool { return !b.CreatedAt.IsZero() })) {
+	if len(filter(backups, past)) == len(filter(backups, func(b backup.Dated) bool { return !b.CreatedAt.IsZero() })) {
 		require.Equal(t, decisions, policy.Decide(backups, now.AddDate(20, 0, 0)), "a job that has stalled for years loses nothing")
 	}
 }
 
-func keptOf(decisions []backup.Decision) []backup.Backup {
-	kept := []backup.Backup{}
+func keptOf(decisions []backup.Decision) []backup.Dated {
+	kept := []backup.Dated{}
 	for _, d := range decisions {
 		if d.Keep {
-			kept = append(kept, d.Backup)
+			kept = append(kept, d.Dated)
 		}
 	}
 	return kept
 }
 
-func filter(backups []backup.Backup, ok func(backup.Backup) bool) []backup.Backup {
-	return slices.DeleteFunc(append([]backup.Backup{}, backups...), func(b backup.Backup) bool { return !ok(b) })
+func filter(backups []backup.Dated, ok func(backup.Dated) bool) []backup.Dated {
+	return slices.DeleteFunc(append([]backup.Dated{}, backups...), func(b backup.Dated) bool { return !ok(b) })
 }
 
 func keepsAll(r backup.Retention) bool {
@@ -280,7 +280,7 @@ func largerThan(policy backup.Retention) []backup.Retention {
 
 // randomCase makes a history of up to some months before epoch, with damaged
 // backups, gaps, several in a second and some dated after epoch or not at all.
-func randomCase(t testing.TB, random *rand.Rand) (policy backup.Retention, backups []backup.Backup) {
+func randomCase(t testing.TB, random *rand.Rand) (policy backup.Retention, backups []backup.Dated) {
 	zones := []string{"UTC", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "Pacific/Apia"}
 	n := func(most int) int { return max(0, random.IntN(2*most+1)-most) } // no rule half of the time
 	policy = backup.Retention{
@@ -291,7 +291,7 @@ func randomCase(t testing.TB, random *rand.Rand) (policy backup.Retention, backu
 	step := []time.Duration{time.Second, time.Hour, day, 20 * day}[random.IntN(4)]
 	at := epoch.Add(step * time.Duration(random.IntN(10)) / 2)
 	for i := range random.IntN(40) {
-		b := backup.Backup{Name: fmt.Sprintf("%03d", i), CreatedAt: at, Damaged: random.IntN(4) == 0}
+		b := backup.Dated{Name: fmt.Sprintf("%03d", i), CreatedAt: at, Damaged: random.IntN(4) == 0}
 		if random.IntN(50) == 0 {
 			b.CreatedAt = time.Time{}
 		}
@@ -318,8 +318,8 @@ func TestRetentionAfterEachBackupKeepsTheSameAsOnceAtTheEnd(t *testing.T) {
 	random := rand.New(rand.NewPCG(2024, 2))
 	for range 300 {
 		policy, backups := randomCase(t, random)
-		backups = filter(backups, func(b backup.Backup) bool { return !b.CreatedAt.IsZero() })
-		var stored []backup.Backup
+		backups = filter(backups, func(b backup.Dated) bool { return !b.CreatedAt.IsZero() })
+		var stored []backup.Dated
 		now := epoch
 		for _, b := range slices.Backward(backups) {
 			if b.CreatedAt.After(now) {
@@ -387,7 +387,7 @@ func FuzzDecide(f *testing.F) {
 		}
 		policy.Location = loc
 
-		var backups []backup.Backup
+		var backups []backup.Dated
 		for r := bytes.NewReader(history); len(backups) < 200; {
 			var entry struct {
 				Age   int32
@@ -396,7 +396,7 @@ func FuzzDecide(f *testing.F) {
 			if binary.Read(r, binary.BigEndian, &entry) != nil {
 				break
 			}
-			b := backup.Backup{Name: fmt.Sprint(len(backups)), CreatedAt: epoch.Add(-time.Duration(entry.Age) * time.Second), Damaged: entry.Flags&1 != 0}
+			b := backup.Dated{Name: fmt.Sprint(len(backups)), CreatedAt: epoch.Add(-time.Duration(entry.Age) * time.Second), Damaged: entry.Flags&1 != 0}
 			if entry.Flags&2 != 0 {
 				b.CreatedAt = time.Time{}
 			}

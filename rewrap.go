@@ -9,6 +9,9 @@ import (
 	"slices"
 
 	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/envelope"
+	"github.com/tomo-project/backup/internal/fault"
+	"github.com/tomo-project/backup/internal/stream"
 )
 
 // RewrapOptions say who can open what Rewrap writes. Each field is as in
@@ -52,9 +55,9 @@ func (a *App) rewrap(ctx context.Context, w io.Writer, s *Snapshot, opts RewrapO
 	if err != nil {
 		return Manifest{}, err
 	}
-	temp, err := newSpool(opts.TempDir)
+	temp, err := envelope.NewSpool(opts.TempDir)
 	if err != nil {
-		return Manifest{}, advise(fmt.Errorf("make a temporary copy: %w", err))
+		return Manifest{}, fault.Advise(fmt.Errorf("make a temporary copy: %w", err))
 	}
 	defer temp.Close()
 	m, err := c.rewrite(ctx, temp, s, opts)
@@ -64,11 +67,11 @@ func (a *App) rewrap(ctx context.Context, w io.Writer, s *Snapshot, opts RewrapO
 	if err := checkRewritten(ctx, temp, m, s, opts.TempDir); err != nil {
 		return Manifest{}, fmt.Errorf("what was made of it does not open: %w", err)
 	}
-	file, err := m.Compressed.open(w, opts.Encrypt)
+	file, err := envelope.NewWriter(w, string(m.Compressed), opts.Encrypt)
 	if err != nil {
 		return Manifest{}, err
 	}
-	if _, err := io.Copy(file, ctxReader{ctx, io.NewSectionReader(temp, 0, m.Bytes)}); err != nil {
+	if _, err := io.Copy(file, stream.WithContext(ctx, io.NewSectionReader(temp, 0, m.Bytes))); err != nil {
 		file.Close() // for what it holds: the file is worthless
 		return Manifest{}, err
 	}
@@ -166,7 +169,7 @@ func (b *backup) provenAs(old *Snapshot) error {
 
 // checkRewritten reads what was made of a snapshot to its last secret, with the key
 // that is known.
-func checkRewritten(ctx context.Context, temp *spool, m Manifest, old *Snapshot, tempDir string) error {
+func checkRewritten(ctx context.Context, temp *envelope.Spool, m Manifest, old *Snapshot, tempDir string) error {
 	opts := OpenOptions{TempDir: tempDir}
 	if old.key != nil {
 		opts.Identities = []Identity{knownKey(old.key)}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/tomo-project/backup/internal/envelope"
 )
 
 // RewrapBackupOptions say who can open a backup from now on. The zero value takes the
@@ -70,7 +72,7 @@ func (o *operation) rewrap(ctx context.Context, name string, opts RewrapBackupOp
 	defer old.Close()
 	was := old.Manifest()
 	compress := cmp.Or(o.Compress, was.Compressed)
-	b, first, err := o.place(ctx, was.CreatedAt, envelope{compress, opts.Encrypt != nil, false}, func(ctx context.Context, w io.Writer) (Manifest, error) {
+	b, first, err := o.place(ctx, was.CreatedAt, envelope.Kind{Compressed: string(compress), Encrypted: opts.Encrypt != nil}, func(ctx context.Context, w io.Writer) (Manifest, error) {
 		return o.App.Rewrap(ctx, w, old, RewrapOptions{
 			Recipients: opts.Recipients,
 			Compress:   compress,

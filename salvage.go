@@ -10,6 +10,8 @@ import (
 	"slices"
 
 	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/envelope"
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // SalvageOptions say what is known of a damaged file beside what is in it. The
@@ -160,7 +162,7 @@ func (s *salvage) run(w io.Writer, r io.Reader) error {
 	if n := len(s.file.manifest.Records); n > codec.MaxCollections {
 		return fmt.Errorf("%w: %d collections, the most is %d", ErrLimit, n, codec.MaxCollections)
 	}
-	file, err := Compression("").open(w, s.opts.Encrypt)
+	file, err := envelope.NewWriter(w, "", s.opts.Encrypt)
 	if err != nil {
 		return err
 	}
@@ -173,7 +175,7 @@ func (s *salvage) run(w io.Writer, r io.Reader) error {
 		return err
 	}
 	if err := file.Close(); err != nil {
-		return advise(fmt.Errorf("write: %w", err))
+		return fault.Advise(fmt.Errorf("write: %w", err))
 	}
 	return nil
 }
@@ -197,20 +199,6 @@ func (s *salvage) each(phase string, r io.Reader, f func(codec.Line) error) erro
 		}
 		return f(l)
 	})
-}
-
-// A capped reader refuses to go beyond a size.
-type capped struct {
-	r    io.Reader
-	left int64
-}
-
-func (c *capped) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	if c.left -= int64(n); c.left < 0 {
-		return 0, fmt.Errorf("%w: the file is larger than the limit", ErrLimit)
-	}
-	return n, err
 }
 
 // judge draws the conclusions, and makes the manifest of what is to be written.
@@ -341,7 +329,7 @@ func (s *salvage) write(w io.Writer, shards []*shard) error {
 			continue
 		}
 		if err := b.out.BeginCollection(sh.name, sh.isMap); err != nil {
-			return advise(fmt.Errorf("write: %w", err))
+			return fault.Advise(fmt.Errorf("write: %w", err))
 		}
 		for i, page := range sh.pages {
 			for _, at := range page {
@@ -360,7 +348,7 @@ func (s *salvage) write(w io.Writer, shards []*shard) error {
 					return err
 				}
 				if err := b.out.Record(r.key, r.value); err != nil {
-					return advise(fmt.Errorf("write: %w", err))
+					return fault.Advise(fmt.Errorf("write: %w", err))
 				}
 				if n++; n%256 != 0 {
 					continue
@@ -375,7 +363,7 @@ func (s *salvage) write(w io.Writer, shards []*shard) error {
 			sh.pages[i] = nil
 		}
 		if err := b.out.EndCollection(); err != nil {
-			return advise(fmt.Errorf("write: %w", err))
+			return fault.Advise(fmt.Errorf("write: %w", err))
 		}
 	}
 	var err error

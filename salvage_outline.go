@@ -16,6 +16,7 @@ import (
 
 	"github.com/tomo-project/backup/internal/codec"
 	"github.com/tomo-project/backup/internal/seal"
+	"github.com/tomo-project/backup/internal/stream"
 )
 
 // An outline is what is left of the frame of a damaged file: all but its records.
@@ -67,7 +68,7 @@ func (s *salvage) readOutline(r io.Reader) (*outline, error) {
 	var end []int64 // what can be the lines behind the data: nothing but brackets follows
 	brackets := 0   // behind the last of them
 	afterBracket := false
-	err = s.each("read", &capped{in, s.limits.TotalBytes}, func(l codec.Line) error {
+	err = s.each("read", &stream.Reader{R: in, Most: s.limits.TotalBytes, TooMuch: fmt.Errorf("%w: the file is larger than the limit", ErrLimit)}, func(l codec.Line) error {
 		s.size = max(s.size, l.End)
 		line := bytes.TrimRight(l.Text, " \t\r")
 		text := codec.Trim(line)
@@ -260,7 +261,7 @@ func (s *salvage) header(o *outline) error {
 			o.counts = map[string]int64{}
 		}
 		digest := sha256.New()
-		if _, err := io.Copy(digest, ctxReader{s.ctx, io.NewSectionReader(s.file.r, 0, o.at["integrity"])}); err != nil {
+		if _, err := io.Copy(digest, stream.WithContext(s.ctx, io.NewSectionReader(s.file.r, 0, o.at["integrity"]))); err != nil {
 			return err
 		}
 		o.proven = sum.SHA256 == hex.EncodeToString(digest.Sum(nil))

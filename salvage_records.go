@@ -10,7 +10,9 @@ import (
 	"strings"
 
 	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/keyset"
+	"github.com/tomo-project/backup/internal/stream"
 )
 
 // A shard is what is left of a collection.
@@ -172,7 +174,7 @@ func (p *placement) between(i int) (found []*shard) {
 
 // run reads the file again.
 func (p *placement) run() error {
-	err := p.each("check", ctxReader{p.ctx, io.NewSectionReader(p.file.r, 0, p.size)}, p.line)
+	err := p.each("check", stream.WithContext(p.ctx, io.NewSectionReader(p.file.r, 0, p.size)), p.line)
 	p.flush()
 	return err
 }
@@ -313,7 +315,7 @@ func (p *placement) loseText(l codec.Line, reason string) {
 func (p *placement) lose(l codec.Line, collection, key, reason string) {
 	p.unsure = true
 	p.report.LostBytes += l.End - l.Offset
-	next := LostRange{l.Offset, l.End, collection, key, shorten(reason)}
+	next := LostRange{l.Offset, l.End, collection, key, fault.Shorten(reason)}
 	if last := p.lost; last.To == next.From && last.Collection == collection && last.Key == "" && key == "" && last.Reason == next.Reason {
 		p.lost.To = next.To
 		return
@@ -436,7 +438,7 @@ func (sh *shard) examine(r *item, locked bool) error {
 		switch {
 		case slices.ContainsFunc(sealedAt, inside):
 		case problem.Pointer != "":
-			return fmt.Errorf("%s: %w", shorten(problem.Pointer), problem.Err)
+			return fmt.Errorf("%s: %w", fault.Shorten(problem.Pointer), problem.Err)
 		default:
 			return problem.Err
 		}

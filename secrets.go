@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/seal"
 )
 
@@ -194,7 +195,7 @@ func keyType(wrapped json.RawMessage) (name string) {
 func keyIDs(keys []json.RawMessage) []string {
 	var ids []string
 	add := func(id string) {
-		if id = shorten(id); !slices.Contains(ids, id) && len(ids) < maxKeyIDs {
+		if id = fault.Shorten(id); !slices.Contains(ids, id) && len(ids) < maxKeyIDs {
 			ids = append(ids, id)
 		}
 	}

@@ -48,7 +48,7 @@ func (p *site) remove(ctx context.Context, name string) error {
 
 // drop takes a backup away with its note: a backup is gone before its note is.
 func (p *site) drop(ctx context.Context, name string) error {
-	if err := p.remove(ctx, name); err != nil || strings.HasSuffix(name, endingJSON) {
+	if err := p.remove(ctx, name); err != nil || strings.HasSuffix(name, ".json") {
 		return err
 	}
 	return p.remove(ctx, name+noteEnding)

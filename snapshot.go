@@ -17,7 +17,10 @@ import (
 	"golang.org/x/mod/semver"
 
 	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/envelope"
+	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/seal"
+	"github.com/tomo-project/backup/internal/stream"
 )
 
 // FormatVersion is the version of the snapshot format, the one that is written
@@ -35,7 +38,7 @@ type Limits struct {
 }
 
 func (l Limits) codec() codec.Limits {
-	d := codec.Limits{Depth: 100, Values: 100_000, RecordBytes: 16 << 20, Records: 10_000_000, TotalBytes: 16 << 30}
+	d := codec.Defaults
 	// The most that can be set is what the codec can do, and does not overflow.
 	if l.Depth > 0 {
 		d.Depth = min(l.Depth, codec.MaxDepth)
@@ -147,7 +150,7 @@ type Snapshot struct {
 	manifest   Manifest
 	sections   []codec.Section
 	limits     codec.Limits
-	envelope   envelope
+	envelope   envelope.Kind
 	encryption *encryption
 	box        *seal.Box // nil: no secrets, or no Identity for them
 	key        []byte    // of box
@@ -157,10 +160,10 @@ type Snapshot struct {
 	proof        *proof
 
 	r       io.ReaderAt
-	temp    *spool    // r, if it is ours
-	release func()    // what takes the envelope off, if it has to be released
-	under   io.Closer // the reader, if Close closes it
-	name    string    // see OpenOptions
+	temp    *envelope.Spool // r, if it is ours
+	release func()          // what takes the envelope off, if it has to be released
+	under   io.Closer       // the reader, if Close closes it
+	name    string          // see OpenOptions
 }
 
 // OpenSnapshot reads a snapshot to its end and checks all that can be told
@@ -255,24 +258,24 @@ func (s *Snapshot) source(ctx context.Context, r io.Reader, opts OpenOptions) (i
 			}
 			size := max(0, end-start)
 			section := io.NewSectionReader(at, start, size)
-			head := make([]byte, sniffBytes)
+			head := make([]byte, envelope.SniffBytes)
 			n, err := section.ReadAt(head, 0)
 			if err != nil && err != io.EOF {
 				return nil, 0, err
 			}
 			r = section
-			if sniff(head[:n]).plain() {
+			if envelope.Sniff(head[:n]).Plain() {
 				s.r = section
-				return ctxReader{ctx, section}, size, nil
+				return stream.WithContext(ctx, section), size, nil
 			}
 		}
 	}
-	temp, err := newSpool(opts.TempDir)
+	temp, err := envelope.NewSpool(opts.TempDir)
 	if err != nil {
-		return nil, 0, advise(fmt.Errorf("make a temporary copy: %w", err))
+		return nil, 0, fault.Advise(fmt.Errorf("make a temporary copy: %w", err))
 	}
 	s.r, s.temp = temp, temp
-	plain, err := s.unwrap(ctx, ctxReader{ctx, r}, opts)
+	plain, err := s.unwrap(ctx, stream.WithContext(ctx, r), opts)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -280,23 +283,27 @@ func (s *Snapshot) source(ctx context.Context, r io.Reader, opts OpenOptions) (i
 	return io.TeeReader(plain, s.temp), 0, nil
 }
 
+// unwrap takes what is around the snapshot off its file.
+func (s *Snapshot) unwrap(ctx context.Context, r io.Reader, opts OpenOptions) (io.Reader, error) {
+	keys := envelope.Keys(opts.Identities)
+	in, err := envelope.NewReader(ctx, r, envelope.Options{
+		Most:    s.limits.TotalBytes,
+		Keys:    keys,
+		Others:  len(opts.Identities) > len(keys),
+		Damaged: opts.damaged,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.envelope, s.release = in.Kind, func() { in.Close() }
+	return in, nil
+}
+
 // A readSeekerAt can be read in places, as a file can.
 type readSeekerAt interface {
 	io.Reader
 	io.ReaderAt
 	io.Seeker
-}
-
-type ctxReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r ctxReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }
 
 // checkFormat refuses any version of the format but the one.
@@ -409,7 +416,7 @@ func (s *Snapshot) header(doc *codec.Document) error {
 			return fmt.Errorf(`%w: member "proof" lacks a part`, ErrFormat)
 		}
 	}
-	m.Compressed, m.Encrypted = s.envelope.Compressed, s.envelope.Encrypted
+	m.Compressed, m.Encrypted = Compression(s.envelope.Compressed), s.envelope.Encrypted
 	m.CreatedAt = t.UTC()
 	m.SHA256 = sum.SHA256
 	if e := s.encryption; e != nil {
@@ -423,7 +430,10 @@ func (s *Snapshot) header(doc *codec.Document) error {
 // Manifest returns what the snapshot says of itself.
 func (s *Snapshot) Manifest() Manifest { return s.manifest.clone() }
 
-func (m *Manifest) envelope() envelope { return envelope{m.Compressed, m.Encrypted, m.Database} }
+// kind is what is around the snapshot in its file.
+func (m *Manifest) kind() envelope.Kind {
+	return envelope.Kind{Compressed: string(m.Compressed), Encrypted: m.Encrypted, Database: m.Database}
+}
 
 func (m Manifest) clone() Manifest {
 	m.Metadata, m.Records, m.Missing, m.Keys = maps.Clone(m.Metadata), maps.Clone(m.Records), maps.Clone(m.Missing), slices.Clone(m.Keys)

@@ -118,3 +118,9 @@ type Writer interface {
 	// error.
 	Delete(ctx context.Context, collection string, keys []string) error
 }
+
+// A Store is both halves of what a host plugs in.
+type Store interface {
+	DataSource
+	Sink
+}

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+
+	"github.com/tomo-project/backup/internal/fault"
+	"github.com/tomo-project/backup/internal/filename"
 )
 
 // A Verified is what Verify or Rehearse found out about one copy of a backup.
@@ -54,7 +57,7 @@ func (m *Manager) Verify(ctx context.Context, name string) ([]Verified, error) {
 
 func (o *operation) verifyAll(ctx context.Context, name string) ([]Verified, error) {
 	if _, ok := o.App.ParseBackupName(name); !ok {
-		return nil, fmt.Errorf("%q is not the name of a backup of %s: %w", shorten(name), o.App.Name, fs.ErrNotExist)
+		return nil, fmt.Errorf("%q is not the name of a backup of %s: %w", fault.Shorten(name), o.App.Name, fs.ErrNotExist)
 	}
 	var found []Verified
 	var errs []error
@@ -85,7 +88,7 @@ func (o *operation) verifyAll(ctx context.Context, name string) ([]Verified, err
 
 // verify reads a copy of a backup to its end and remembers what it found.
 func (o *operation) verify(ctx context.Context, p *site, name string, opts RestoreOptions) (Manifest, Report, error) {
-	if named, _ := o.App.parseName(name); named.Database {
+	if named, _ := filename.Parse(o.App.Name, name); named.Database {
 		return o.verifyDatabase(ctx, p, name)
 	}
 	s, err := o.openAt(ctx, p, name, o.keys())
@@ -112,7 +115,7 @@ func (o *operation) verify(ctx context.Context, p *site, name string, opts Resto
 // against the digest in the note beside it, and one that only a passphrase proves
 // against its own.
 func (o *operation) verifyLocked(ctx context.Context, p *site, name string) (Manifest, Report, error) {
-	if named, _ := o.App.parseName(name); !named.Encrypted {
+	if named, _ := filename.Parse(o.App.Name, name); !named.Encrypted {
 		s, err := o.openAt(ctx, p, name, OpenOptions{})
 		if err != nil {
 			o.learn(p, name, err)

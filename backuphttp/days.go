@@ -173,6 +173,10 @@ func (h history) serves(b backup.Backup, slot time.Time) bool {
 // pruned tells whether retention would have deleted a backup of that time by now.
 func (h history) pruned(slot, now time.Time, scheduled []backup.Backup) bool {
 	const name = "made of thin air"
-	decisions := h.retention.Decide(append(slices.Clip(scheduled), backup.Backup{Name: name, CreatedAt: slot}), now)
+	dated := []backup.Dated{{Name: name, CreatedAt: slot}}
+	for _, b := range scheduled {
+		dated = append(dated, b.Dated())
+	}
+	decisions := h.retention.Decide(dated, now)
 	return slices.ContainsFunc(decisions, func(d backup.Decision) bool { return d.Name == name && !d.Keep })
 }

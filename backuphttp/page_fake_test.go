@@ -186,7 +186,7 @@ func newFake(text string) *fake {
 		ID: "create", Kind: "create", Started: at, Ended: &soon, Made: &backups[1].Backup, Backup: backups[1].Name,
 	}
 	pruned := []backup.Pruned{
-		{Location: "/var/lib/tomo/backups" + text, Decisions: []backup.Decision{
+		{Location: "/var/lib/tomo/backups" + text, Decisions: []backup.Verdict{
 			{Backup: backups[0].Backup, Keep: true, Reasons: []string{"newest good one", "among the last 2"}},
 			{Backup: backups[1].Backup, Keep: true, Reasons: []string{"made by hand"}},
 			{Backup: backups[2].Backup, Reasons: []string{"not among the last 2", text}},

@@ -9,6 +9,8 @@ import (
 	"fmt"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // The kinds of error of this package, for errors.Is. Any other error is one of
@@ -16,7 +18,7 @@ import (
 var (
 	ErrSyntax = errors.New("not well-formed JSON") // the text is not strict JSON, or it ends early
 	ErrLayout = errors.New("not the layout of a snapshot")
-	ErrLimit  = errors.New("limit exceeded")
+	ErrLimit  = fault.ErrLimit
 )
 
 // An Error says at which byte of the document something is wrong.
@@ -45,6 +47,9 @@ type Limits struct {
 	Records     int64
 	TotalBytes  int64
 }
+
+// Defaults are the limits that hold where none is set.
+var Defaults = Limits{Depth: 100, Values: 100_000, RecordBytes: 16 << 20, Records: 10_000_000, TotalBytes: 16 << 30}
 
 // MaxDepth is the most that Limits.Depth can be: jsontext stops at a depth of
 // 10,000, which counts from the beginning of the document.

@@ -31,6 +31,38 @@ type Identity interface {
 	Unwrap(wrapped json.RawMessage) (key []byte, err error)
 }
 
+// Compression is how a snapshot is compressed. The zero value does not.
+type Compression string
+
+const (
+	Gzip Compression = "gzip" // read by every tool
+	Zstd Compression = "zstd" // several times faster, and smaller
+)
+
+// An Encrypter encrypts whole files, so that nothing in them can be read without
+// a key (FORMAT.md, "Compressed and encrypted files"). What it writes must be an
+// age file, as that of package agekey does: the reader knows no other.
+//
+// One that has a method KeyIDs() []string says with it which keys open the file;
+// this is kept in clear beside an encrypted backup, for people.
+type Encrypter interface {
+	// Encrypt returns a writer that encrypts to w. What is written is complete
+	// when its Close has returned nil; Close does not close w.
+	Encrypt(w io.Writer) (io.WriteCloser, error)
+}
+
+// A Decrypter is an [Identity] that opens what an [Encrypter] has encrypted.
+type Decrypter interface {
+	Identity
+
+	// Decrypt returns a reader of what was encrypted. It returns ErrWrongKey if
+	// the file was encrypted for others, ErrDamaged if it is malformed, ErrLimit
+	// if opening it would take too much time or memory, or the error of r. The
+	// reader fails if the file was altered or ends too early; its errors wrap
+	// that of r.
+	Decrypt(r io.Reader) (io.Reader, error)
+}
+
 // A PassphraseKey seals and opens with a passphrase: it is a [Recipient] and an
 // [Identity]. Whoever knows the passphrase opens the snapshot, on any machine;
 // nobody opens it without. It also proves where the snapshot comes from

@@ -1,0 +1,240 @@
+package envelope
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/tomo-project/backup/internal/fault"
+)
+
+// A Decrypter returns a reader of what was encrypted, as backup.Decrypter does.
+type Decrypter interface {
+	Decrypt(r io.Reader) (io.Reader, error)
+}
+
+// Options say how a file is opened.
+type Options struct {
+	// Most is how many bytes the document may have.
+	Most int64
+
+	// Keys are tried in turn to decrypt the file. Others says that keys were given
+	// which open no file, only secrets.
+	Keys   []Decrypter
+	Others bool
+
+	// Damaged, if not nil, is told that the file is damaged, which then ends there.
+	// Nil: the damage is an error of Read.
+	Damaged func(error)
+}
+
+// Keys returns those of identities that decrypt files.
+func Keys[T any](identities []T) []Decrypter {
+	var keys []Decrypter
+	for _, id := range identities {
+		if d, ok := any(id).(Decrypter); ok {
+			keys = append(keys, d)
+		}
+	}
+	return keys
+}
+
+// A Reader reads what is in a file.
+type Reader struct {
+	Kind Kind
+
+	r     io.Reader
+	close func()
+}
+
+// Read implements io.Reader. Its errors are fault.ErrDamaged, fault.ErrLimit, or that
+// of reading the file.
+func (r *Reader) Read(p []byte) (int, error) { return r.r.Read(p) }
+
+// Close gives up what decompressing takes. It does not close the file.
+func (r *Reader) Close() error {
+	if r.close != nil {
+		r.close()
+		r.close = nil
+	}
+	return nil
+}
+
+// NewReader takes off what is around the content of a file: first the encryption, then
+// the compression. It returns a *LockedError if no key opens the file.
+func NewReader(ctx context.Context, file io.Reader, opts Options) (*Reader, error) {
+	// The limit is the document's. An armored file has a third more, and each chunk
+	// of an encrypted one a bit.
+	in := &encoded{r: file, left: opts.Most/3*4 + opts.Most/100 + 2*maxHeader}
+	buffered := bufio.NewReader(in)
+	head, err := buffered.Peek(SniffBytes)
+	if err != nil && err != io.EOF {
+		return nil, in.cause(err)
+	}
+	out := &Reader{r: buffered}
+	if Sniff(head).Encrypted {
+		out.Kind.Encrypted = true
+		decrypted, err := decrypt(ctx, buffered, opts)
+		if err != nil {
+			return nil, in.cause(err)
+		}
+		buffered = bufio.NewReader(&decoded{decrypted, in, "decrypted", opts.Damaged})
+		if head, err = buffered.Peek(SniffBytes); err != nil && err != io.EOF {
+			return nil, err
+		}
+		out.r = buffered
+	}
+	switch out.Kind.Compressed = Sniff(head).Compressed; out.Kind.Compressed {
+	case Gzip:
+		decompressed, err := gzip.NewReader(buffered)
+		if err != nil {
+			return nil, in.damage("decompressed", err)
+		}
+		out.r = &decoded{decompressed, in, "decompressed", opts.Damaged}
+	case Zstd:
+		// What a window of 8 MiB cannot hold no usual level makes.
+		decompressed, err := zstd.NewReader(buffered, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(8<<20))
+		if err != nil {
+			return nil, in.damage("decompressed", err)
+		}
+		out.r, out.close = &decoded{decompressed, in, "decompressed", opts.Damaged}, decompressed.Close
+	}
+	return out, nil
+}
+
+// decrypt opens a file with the first key that fits.
+func decrypt(ctx context.Context, r io.Reader, opts Options) (io.Reader, error) {
+	if len(opts.Keys) == 0 && !opts.Others {
+		return nil, &LockedError{fmt.Errorf("%w: the file is encrypted as a whole, and no key was given to open it", fault.ErrNoKey)}
+	}
+	again := &rewinder{r: r}
+	var wrong []error
+	for _, key := range opts.Keys {
+		if err := ctx.Err(); err != nil {
+			return nil, err // each may take seconds
+		}
+		again.at = 0
+		decrypted, err := key.Decrypt(again)
+		if err == nil {
+			again.done = true
+			return decrypted, nil
+		}
+		if !errors.Is(err, fault.ErrWrongKey) {
+			return nil, err
+		}
+		wrong = append(wrong, err)
+	}
+	switch len(wrong) {
+	case 0:
+		return nil, &LockedError{fmt.Errorf("%w: the file is encrypted as a whole, and what was given opens sealed secrets only; give the key that it was encrypted for", fault.ErrNoKey)}
+	case 1:
+		return nil, &LockedError{wrong[0]}
+	}
+	return nil, &LockedError{fmt.Errorf("%w: none of the keys that were given opens the file: %w", fault.ErrWrongKey, errors.Join(wrong...))}
+}
+
+// A LockedError is about the key of a file, as against that of the secrets in it.
+type LockedError struct{ Err error }
+
+// Error returns what Err says.
+func (e *LockedError) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *LockedError) Unwrap() error { return e.Err }
+
+// maxHeader is more than the part of an encrypted file can need that says who opens it.
+const maxHeader = 1 << 20
+
+// A rewinder reads the beginning of a file again, for the next key to try.
+type rewinder struct {
+	r    io.Reader
+	head []byte
+	at   int
+	done bool // no more
+}
+
+// Read implements io.Reader.
+func (r *rewinder) Read(p []byte) (int, error) {
+	if r.at < len(r.head) {
+		n := copy(p, r.head[r.at:])
+		r.at += n
+		return n, nil
+	}
+	if r.done {
+		r.head, r.at = nil, 0
+		return r.r.Read(p)
+	}
+	if len(r.head) > maxHeader {
+		return 0, fmt.Errorf("%w: what says who opens the file has more than %d bytes", fault.ErrLimit, maxHeader)
+	}
+	n, err := r.r.Read(p)
+	r.head = append(r.head, p[:n]...)
+	r.at += n
+	return n, err
+}
+
+// An encoded reader reads a file, and remembers what is the file's own fault.
+type encoded struct {
+	r    io.Reader
+	left int64
+	err  error
+}
+
+// Read implements io.Reader.
+func (e *encoded) Read(p []byte) (int, error) {
+	n, err := e.r.Read(p)
+	if e.left -= int64(n); e.left < 0 && (err == nil || err == io.EOF) {
+		n, err = 0, fmt.Errorf("%w: the file is larger than the limit", fault.ErrLimit)
+	}
+	if err != nil && err != io.EOF {
+		e.err = err
+	}
+	return n, err
+}
+
+// cause returns the error of reading the file, if that is what went wrong.
+func (e *encoded) cause(err error) error {
+	if e.err != nil {
+		return e.err
+	}
+	return err
+}
+
+// damage returns what went wrong in taking off what is around the content.
+func (e *encoded) damage(how string, err error) error {
+	switch {
+	case e.err != nil:
+		return e.err
+	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
+		return fmt.Errorf("%w: it cannot be %s: %w", fault.ErrLimit, how, err)
+	case errors.Is(err, fault.ErrDamaged), errors.Is(err, fault.ErrLimit):
+		return err
+	}
+	return fmt.Errorf("%w: it cannot be %s: %w; try another copy or an older backup", fault.ErrDamaged, how, err)
+}
+
+// A decoded reader reads what was in the file.
+type decoded struct {
+	r       io.Reader
+	in      *encoded
+	how     string
+	damaged func(error) // see Options
+}
+
+// Read implements io.Reader.
+func (d *decoded) Read(p []byte) (int, error) {
+	n, err := d.r.Read(p)
+	if err != nil && err != io.EOF {
+		err = d.in.damage(d.how, err)
+		if d.damaged != nil && errors.Is(err, fault.ErrDamaged) {
+			d.damaged(err)
+			err = io.EOF
+		}
+	}
+	return n, err
+}

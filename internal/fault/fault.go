@@ -1,0 +1,41 @@
+// Package fault holds what errors of all packages have in common: the kinds that more
+// than one package returns, what to do about an error of the file system, and how much
+// of a foreign text a message shows.
+package fault
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+)
+
+// The kinds of failure that package backup exports, with their meaning there.
+var (
+	ErrDamaged  = errors.New("snapshot is damaged")
+	ErrNoKey    = errors.New("no key for the secrets")
+	ErrWrongKey = errors.New("wrong key")
+	ErrInvalid  = errors.New("invalid data")
+	ErrLimit    = errors.New("limit exceeded")
+)
+
+// Advise adds what to do next to an error of the file system.
+func Advise(err error) error {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
+		return fmt.Errorf("%w; check disk space", err)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("%w; check write permissions", err)
+	}
+	return err
+}
+
+// Shorten cuts a text that comes from outside and may be of any length.
+func Shorten(s string) string {
+	const most = 500
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}

@@ -1,0 +1,105 @@
+// Package filename is the one place that knows the names of backups:
+// "tomo-backup-2024-01-15T10-30-00.json" (guide, "Backup File Format").
+package filename
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tomo-project/backup/internal/envelope"
+)
+
+// What follows the name of the application.
+const (
+	infixBackup   = "-backup-"
+	infixDatabase = "-db-"
+)
+
+// What a name has behind its time, before the ending of a compression.
+const (
+	endingJSON     = ".json"
+	endingDatabase = ".db"
+	endingAge      = ".age"
+)
+
+// timeLayout has no colons, which some file systems refuse, and sorts by time.
+const timeLayout = "2006-01-02T15-04-05"
+
+// A Name is the name of a backup in its parts.
+type Name struct {
+	Stem string    // all before the ending; no two backups share it
+	At   time.Time // to the second, in UTC
+	envelope.Kind
+}
+
+// Format returns the name of the nth backup of an application in the second of t.
+func Format(app string, t time.Time, n int, k envelope.Kind) string {
+	infix := infixBackup
+	if k.Database {
+		infix = infixDatabase
+	}
+	stem := app + infix + t.UTC().Format(timeLayout)
+	if n > 1 {
+		stem = fmt.Sprintf("%s-%d", stem, n)
+	}
+	return stem + ending(k)
+}
+
+// ending is what a name has behind its stem: ".json.zst.age".
+func ending(k envelope.Kind) string {
+	text := endingJSON
+	if k.Database {
+		text = endingDatabase
+	}
+	for _, c := range envelope.Compressions {
+		if c.Name == k.Compressed {
+			text += c.Ending
+		}
+	}
+	if k.Encrypted {
+		text += endingAge
+	}
+	return text
+}
+
+// Parse is the strict inverse of Format. It tells whether the name is that of a backup
+// of the application.
+func Parse(app, name string) (n Name, ok bool) {
+	rest, ours := strings.CutPrefix(name, app+infixBackup)
+	if !ours {
+		rest, n.Database = strings.CutPrefix(name, app+infixDatabase)
+	}
+	rest, n.Encrypted = strings.CutSuffix(rest, endingAge)
+	for _, c := range envelope.Compressions {
+		if cut, found := strings.CutSuffix(rest, c.Ending); found {
+			rest, n.Compressed = cut, c.Name
+			break
+		}
+	}
+	plain := endingJSON
+	if n.Database {
+		plain = endingDatabase
+	}
+	rest, ends := strings.CutSuffix(rest, plain)
+	if !ours && !n.Database || !ends || len(rest) < len(timeLayout) {
+		return Name{}, false
+	}
+	stamp, suffix := rest[:len(timeLayout)], rest[len(timeLayout):]
+
+	// time.Parse is lenient (an hour of one digit, fractions of a second): the time
+	// must also be written as Format writes it.
+	t, err := time.Parse(timeLayout, stamp)
+	if err != nil || t.Format(timeLayout) != stamp {
+		return Name{}, false
+	}
+	if suffix != "" {
+		nth, err := strconv.Atoi(suffix[1:])
+		if err != nil || nth < 2 || suffix != "-"+strconv.Itoa(nth) {
+			return Name{}, false
+		}
+	}
+	n.Stem, n.At = strings.TrimSuffix(name, ending(n.Kind)), t
+	return n, true
+}
