@@ -91,9 +91,3 @@ func classify(err error) (status int, code string) {
 	}
 	return http.StatusInternalServerError, "failed"
 }
-
-// status returns the HTTP status of an error.
-func status(err error) int {
-	code, _ := classify(err)
-	return code
-}

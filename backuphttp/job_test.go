@@ -162,14 +162,21 @@ func backupsIn(t *testing.T, h *host) []string {
 func TestAnotherProcessAtTheLocationIsBusy(t *testing.T) {
 	h := newHost(t, nil)
 	name := h.made()
-	unlock, err := h.dir.Lock(t.Context(), "homelab", "tomo backup create, process 7")
-	require.NoError(t, err)
+	other := &backup.Manager{App: testApp(), Locations: []backup.Location{h.dir}, Recipients: []backup.Recipient{h.key}}
+	g := slowSource(h, other)
+	made := make(chan error, 1)
+	go func() {
+		_, err := other.Create(t.Context(), backup.BackupOptions{})
+		made <- err
+	}()
+	<-g.reached
 	got := h.do(409, "POST", "backups", obj{})
 	require.Equal(t, "busy", got.code(t))
-	require.Contains(t, got.text, "process 7")
+	require.Contains(t, got.text, "create, process")
 	require.Equal(t, "busy", h.do(409, "DELETE", "backups/"+name+"?confirm=homelab", nil).code(t))
 	require.Equal(t, "busy", h.do(409, "POST", "backups/"+name+"/accept", nil).code(t))
-	require.NoError(t, unlock())
+	g.open()
+	require.NoError(t, <-made)
 	h.made()
 }
 

@@ -5,24 +5,91 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tomo-project/backup"
 )
 
-// What is in a backup that somebody looks into, and whether it fits.
-
-// needsKey tells whether an error is about the key of a backup.
-func needsKey(err error) bool {
-	return errors.Is(err, backup.ErrNoKey) || errors.Is(err, backup.ErrWrongKey)
+// begin looks into a backup that nobody looks into yet.
+func (h *Handler) begin(ctx context.Context, r *restore, look func(ctx context.Context) (restoreInfo, error)) (restoreInfo, error) {
+	ctx, leave, err := h.join(ctx)
+	if err != nil {
+		r.close()
+		return restoreInfo{}, err
+	}
+	defer leave()
+	release, err := h.keep(r)
+	if err != nil {
+		r.close()
+		return restoreInfo{}, err
+	}
+	defer release()
+	info, err := look(ctx)
+	if err != nil {
+		h.remove(r)
+	}
+	return info, err
 }
 
-// ofSystem tells whether an error is about a file of the server.
-func ofSystem(err error) bool {
-	_, ok := errors.AsType[*fs.PathError](err)
-	return ok
+// look looks into a stored backup.
+func (h *Handler) look(ctx context.Context, name string) (restoreInfo, error) {
+	if _, err := h.find(ctx, name); err != nil {
+		return restoreInfo{}, err
+	}
+	r := &restore{info: restoreInfo{Name: name}}
+	return h.begin(ctx, r, func(ctx context.Context) (restoreInfo, error) { return h.examine(ctx, r) })
+}
+
+// unlock opens a backup with what somebody has typed in.
+func (h *Handler) unlock(ctx context.Context, id string, key []byte) (restoreInfo, error) {
+	r, ctx, release, err := h.take(ctx, id)
+	if err != nil {
+		return restoreInfo{}, err
+	}
+	defer release()
+	if r.info.Undo {
+		return r.info, nil // it is open
+	}
+	ids, err := h.opts.Identities(key)
+	if err == nil && len(ids) == 0 {
+		err = fmt.Errorf("%w: there is no key in what was typed in", backup.ErrNoKey)
+	}
+	if err != nil {
+		return r.info, invalid("no_key", "%s", unless(key, err.Error()))
+	}
+	m := h.now()
+	var s *backup.Snapshot
+	var end func()
+	err = h.tries.one(func() error {
+		s, end, err = h.open(ctx, r, m, ids)
+		return err
+	})
+	_, refused := errors.AsType[*refusal](err)
+	if err != nil && (refused || ctx.Err() != nil || needsKey(err)) {
+		return r.info, err
+	}
+	r.identities = ids
+	return h.describe(ctx, r, m, s, end, err)
+}
+
+// unless returns a text unless a key is in it.
+func unless(key []byte, text string) string {
+	if key = bytes.TrimSpace(key); len(key) > 0 && strings.Contains(text, string(key)) {
+		return "there is no key in what was typed in"
+	}
+	return text
+}
+
+// examine opens the backup of a restore with the keys that there are, and describes
+// it. What is wrong with the backup is no error.
+func (h *Handler) examine(ctx context.Context, r *restore) (restoreInfo, error) {
+	m := h.now()
+	s, end, err := h.open(ctx, r, m, r.identities)
+	return h.describe(ctx, r, m, s, end, err)
 }
 
 // open opens the backup of a restore, with identities if they are not nil and else
@@ -55,12 +122,25 @@ func (h *Handler) open(ctx context.Context, r *restore, m *backup.Manager, ident
 	})
 }
 
-// examine opens the backup of a restore with the keys that there are, and describes
-// it. What is wrong with the backup is no error.
-func (h *Handler) examine(ctx context.Context, r *restore) (restoreInfo, error) {
-	m := h.now()
-	s, end, err := h.open(ctx, r, m, r.identities)
-	return h.describe(ctx, r, m, s, end, err)
+// outlive opens something that is read after the request has ended. That ends only
+// the opening; end is for when it was closed.
+func outlive[T io.Closer](h *Handler, ctx context.Context, open func(ctx context.Context) (T, error)) (opened T, end func(), err error) {
+	h.mu.Lock()
+	life := h.running.ctx
+	h.mu.Unlock()
+	life, cancel := context.WithCancel(life)
+	stop := context.AfterFunc(ctx, cancel)
+	opened, err = open(life)
+	if !stop() && err == nil { // the request has ended just now
+		opened.Close()
+		err = ctx.Err()
+	}
+	if err != nil {
+		cancel()
+		var none T
+		opened = none
+	}
+	return opened, cancel, err
 }
 
 // describe says what is in a backup that was opened, or why it was not.
@@ -133,6 +213,20 @@ func (h *Handler) describe(ctx context.Context, r *restore, m *backup.Manager, s
 	return h.setInfo(r, info), nil
 }
 
+// check reads all of a snapshot. problem is what has to be allowed before it can be
+// restored, and err why it cannot be at all.
+func (h *Handler) check(ctx context.Context, m *backup.Manager, s *backup.Snapshot) (_ *backup.Report, problem, err error) {
+	report, err := m.App.Verify(ctx, s, backup.RestoreOptions{})
+	if err != nil && !needsKey(err) && ctx.Err() == nil {
+		problem = err
+		report, err = m.App.Verify(ctx, s, backup.RestoreOptions{AllowNewerApp: true, AllowUnknown: true, AllowDangling: true, LeaveOutInvalid: true})
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return &report, problem, nil
+}
+
 // concludes remembers what looking into a stored backup has shown, and says which to
 // look into instead of a damaged one.
 func (h *Handler) concludes(ctx context.Context, m *backup.Manager, info *restoreInfo) {
@@ -149,20 +243,6 @@ func (h *Handler) concludes(ctx context.Context, m *backup.Manager, info *restor
 	}
 	h.judge(info.Name, verdict{at: time.Now(), damaged: true, copies: len(backups[i].Copies)})
 	info.Older = newestGood(h.judged(backups[i+1:]), time.Now())
-}
-
-// check reads all of a snapshot. problem is what has to be allowed before it can be
-// restored, and err why it cannot be at all.
-func (h *Handler) check(ctx context.Context, m *backup.Manager, s *backup.Snapshot) (_ *backup.Report, problem, err error) {
-	report, err := m.App.Verify(ctx, s, backup.RestoreOptions{})
-	if err != nil && !needsKey(err) && ctx.Err() == nil {
-		problem = err
-		report, err = m.App.Verify(ctx, s, backup.RestoreOptions{AllowNewerApp: true, AllowUnknown: true, AllowDangling: true, LeaveOutInvalid: true})
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	return &report, problem, nil
 }
 
 // alien tells whether an upload that cannot be read does not even look like a backup.
@@ -184,50 +264,15 @@ func (h *Handler) alien(r *restore, m *backup.Manager) bool {
 	return true
 }
 
-// salvageTo writes what is intact in a damaged backup to another.
-func (h *Handler) salvageTo(ctx context.Context, to *restore, m *backup.Manager, r *restore, t *task) (backup.SalvageReport, error) {
-	opts := backup.SalvageOptions{
-		Name:       r.info.Name,
-		Identities: r.identities,
-		Encrypt:    m.Encrypt,
-		Limits:     m.Limits,
-		TempDir:    h.opts.TempDir,
-		Progress:   func(p backup.Progress) { h.update(t, func(j *job) { j.Progress = &p }) },
-	}
-	if opts.Identities == nil {
-		opts.Identities = m.Identities
-	}
-	if r.file != nil {
-		report, err := m.App.Salvage(ctx, to.file, r.file.reader(), opts)
-		if ofSystem(err) {
-			err = h.spoolFailed(err)
-		}
-		return report, err
-	}
-	// The first copy that there is something in.
-	errs := []error{fmt.Errorf("no location has %s: %w", r.info.Name, fs.ErrNotExist)}
-	for i, l := range m.Locations {
-		from, err := l.Open(ctx, r.info.Name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		var report backup.SalvageReport
-		if err == nil {
-			report, err = m.App.Salvage(ctx, to.file, from, opts)
-			from.Close()
-		}
-		if err == nil {
-			return report, nil
-		}
-		if len(errs) == 1 {
-			errs = nil
-		}
-		errs = append(errs, fmt.Errorf("%s: %w", namesOf(m)[i], err))
-		if err := to.file.empty(); err != nil {
-			return backup.SalvageReport{}, err
-		}
-	}
-	return backup.SalvageReport{}, errors.Join(errs...)
+// needsKey tells whether an error is about the key of a backup.
+func needsKey(err error) bool {
+	return errors.Is(err, backup.ErrNoKey) || errors.Is(err, backup.ErrWrongKey)
+}
+
+// ofSystem tells whether an error is about a file of the server.
+func ofSystem(err error) bool {
+	_, ok := errors.AsType[*fs.PathError](err)
+	return ok
 }
 
 // collectionOf says of a collection what people want to know.

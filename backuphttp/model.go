@@ -7,9 +7,9 @@ import (
 )
 
 // What people see, whether they come by the page (page.go) or by the API (api.go).
-// What they do are the methods of Handler in overview.go, job.go, restores.go and
-// settings.go. Each checks its input, and its error says what to do next; classify
-// maps errors to those of HTTP.
+// What they do are the methods of Handler in overview.go, backups.go, look.go, plan.go,
+// apply.go, salvage.go and settings.go. Each checks its input, and its error says what
+// to do next; classify maps errors to those of HTTP.
 
 // An overview is all that the first page shows.
 type overview struct {

@@ -28,7 +28,7 @@ type service interface {
 	overview(ctx context.Context) (overview, error)
 	create(ctx context.Context, include []string) (job, error)
 	verify(ctx context.Context, name string) (job, error)
-	file(ctx context.Context, name string) (io.ReadCloser, backup.Backup, error)
+	file(ctx context.Context, name string) (download, error)
 	delete(ctx context.Context, name, confirm string) error
 	accept(ctx context.Context, name string) error
 	prunePreview(ctx context.Context, s Settings) ([]backup.Pruned, error)
@@ -44,7 +44,7 @@ type service interface {
 	changes(ctx context.Context, id, plan string, from, most int) ([]backup.Change, bool, error)
 	apply(ctx context.Context, id, plan, confirm string) (job, error)
 	salvage(ctx context.Context, id string) (job, error)
-	salvaged(ctx context.Context, id string) (io.ReadCloser, error)
+	salvaged(id string) (download, error)
 	discard(id string) error
 	settings(ctx context.Context) (Settings, error)
 	save(ctx context.Context, s Settings, force bool) error
@@ -227,12 +227,16 @@ func (f *frame) Can(a Action) bool { return f.can(a) }
 // When is a time for people whose browser runs no JavaScript.
 func (f *frame) When(t time.Time) string { return t.In(f.zone).Format("2 Jan 2006, 15:04 MST") }
 
-// wrong has a page say what went wrong.
-func (p *pages) wrong(f *frame, err error) int {
+// problem has a page say what went wrong, if err is not nil, and returns the status
+// of the answer.
+func (p *pages) problem(f *frame, err error) int {
+	if err == nil {
+		return http.StatusOK
+	}
 	if f.Problem, f.Busy = err.Error(), errors.Is(err, backup.ErrBusy); f.Busy {
 		f.AtWork = p.atWork()
 	}
-	code := status(err)
+	code, _ := classify(err)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
@@ -261,7 +265,7 @@ func (p *pages) show(w http.ResponseWriter, code int, page string, data any) err
 // showError answers with a page that only says what went wrong.
 func (p *pages) showError(w http.ResponseWriter, r *http.Request, err error) {
 	f := p.frame(r, "That did not work")
-	code := p.wrong(f, err)
+	code := p.problem(f, err)
 	retryAfter(w, err)
 	_ = p.show(w, code, "error", f)
 }

@@ -1,6 +1,7 @@
 package backuphttp
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -48,9 +49,12 @@ func (f *fake) verify(_ context.Context, name string) (job, error) {
 	return f.jobs["running"], f.called("verify", name)
 }
 
-func (f *fake) file(_ context.Context, name string) (io.ReadCloser, backup.Backup, error) {
-	b := backup.Backup{Name: name, Bytes: int64(len(f.content))}
-	return io.NopCloser(strings.NewReader(f.content)), b, f.called("file", name)
+func (f *fake) file(_ context.Context, name string) (download, error) {
+	return f.download(name), f.called("file", name)
+}
+
+func (f *fake) download(name string) download {
+	return download{io.NopCloser(strings.NewReader(f.content)), name, int64(len(f.content))}
 }
 
 func (f *fake) delete(_ context.Context, name, confirm string) error {
@@ -116,8 +120,9 @@ func (f *fake) apply(_ context.Context, id, plan, confirm string) (job, error) {
 func (f *fake) salvage(_ context.Context, id string) (job, error) {
 	return f.jobs["running"], f.called("salvage", id)
 }
-func (f *fake) salvaged(_ context.Context, id string) (io.ReadCloser, error) {
-	return io.NopCloser(strings.NewReader(f.content)), f.called("salvaged", id)
+func (f *fake) salvaged(id string) (download, error) {
+	info, err := f.restore(id)
+	return f.download(info.Name), cmp.Or(err, f.called("salvaged", id))
 }
 func (f *fake) discard(id string) error                    { return f.called("discard", id) }
 func (f *fake) settings(context.Context) (Settings, error) { return f.o.Automated.Settings, nil }

@@ -95,7 +95,7 @@ func (p *pages) answerOverview(w http.ResponseWriter, r *http.Request, f *frame,
 // sorry answers with the overview and what went wrong.
 func (p *pages) sorry(w http.ResponseWriter, r *http.Request, err error) error {
 	f := p.frame(r, "Backup & Restore")
-	return p.answerOverview(w, r, f, p.wrong(f, err))
+	return p.answerOverview(w, r, f, p.problem(f, err))
 }
 
 // watchJob sends the browser to a job that was started, or says why it was not.
@@ -124,13 +124,8 @@ func (p *pages) doAccept(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (p *pages) download(w http.ResponseWriter, r *http.Request) error {
-	file, b, err := p.file(r.Context(), r.PathValue("name"))
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	sendFile(w, r, file, b.Name, b.Bytes)
-	return nil
+	file, err := p.file(r.Context(), r.PathValue("name"))
+	return send(w, r, file, err)
 }
 
 // A deletePage asks whether a backup is really to go.
@@ -161,10 +156,8 @@ func (p *pages) answerDelete(w http.ResponseWriter, r *http.Request, wrong error
 	if err != nil {
 		return err
 	}
-	f, code := p.frame(r, "Delete this backup?"), http.StatusOK
-	if wrong != nil {
-		code = p.wrong(f, wrong)
-	}
+	f := p.frame(r, "Delete this backup?")
+	code := p.problem(f, wrong)
 	return p.show(w, code, "delete", deletePage{f, b, o.App, r.PostFormValue("confirm")})
 }
 

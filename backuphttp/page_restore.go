@@ -27,10 +27,8 @@ func (p *pages) answerChoose(w http.ResponseWriter, r *http.Request, wrong error
 	if err != nil {
 		return err
 	}
-	f, code := p.frame(r, "Restore Backup"), http.StatusOK
-	if wrong != nil {
-		code = p.wrong(f, wrong)
-	}
+	f := p.frame(r, "Restore Backup")
+	code := p.problem(f, wrong)
 	return p.show(w, code, "choose", choosePage{f, o})
 }
 
@@ -121,11 +119,8 @@ func (p *pages) answerRestore(w http.ResponseWriter, r *http.Request, info resto
 	if r.PostForm["mode"] != nil || r.PostForm["only"] != nil {
 		page.Input, page.Mode = planOf(r)
 	}
-	code := http.StatusOK
-	if wrong != nil {
-		code = p.wrong(page.frame, wrong)
-		retryAfter(w, wrong)
-	}
+	code := p.problem(page.frame, wrong)
+	retryAfter(w, wrong)
 	return p.show(w, code, "restore", page)
 }
 
@@ -165,17 +160,8 @@ func (p *pages) doSalvage(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (p *pages) downloadSalvaged(w http.ResponseWriter, r *http.Request) error {
-	info, err := p.restore(r.PathValue("id"))
-	if err != nil {
-		return err
-	}
-	file, err := p.salvaged(r.Context(), r.PathValue("id"))
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	sendFile(w, r, file, info.Name, 0)
-	return nil
+	file, err := p.salvaged(r.PathValue("id"))
+	return send(w, r, file, err)
 }
 
 func (p *pages) doDiscard(w http.ResponseWriter, r *http.Request) error {
@@ -268,14 +254,7 @@ func (p *pages) answerPlan(w http.ResponseWriter, r *http.Request, wrong error) 
 	if page.Ready = err == nil; more {
 		page.Next = page.From + len(page.Changes)
 	}
-	code := http.StatusOK
-	if wrong == nil {
-		wrong = err
-	}
-	if wrong != nil {
-		code = p.wrong(page.frame, wrong)
-	}
-	return p.show(w, code, "plan", page)
+	return p.show(w, p.problem(page.frame, cmp.Or(wrong, err)), "plan", page)
 }
 
 func (p *pages) doApply(w http.ResponseWriter, r *http.Request) error {

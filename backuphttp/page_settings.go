@@ -118,10 +118,7 @@ func (p *pages) answerSettings(w http.ResponseWriter, r *http.Request, page sett
 	if n := len(page.Form.Locations); n == 0 || strings.TrimSpace(page.Form.Locations[n-1]) != "" {
 		page.Form.Locations = append(slices.Clone(page.Form.Locations), "")
 	}
-	code := http.StatusOK
-	if wrong != nil {
-		code = p.wrong(page.frame, wrong)
-	}
+	code := p.problem(page.frame, wrong)
 	return p.show(w, code, "settings", page)
 }
 

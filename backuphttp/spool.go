@@ -71,15 +71,12 @@ func (s *spool) empty() error {
 func (s *spool) reader() *io.SectionReader { return io.NewSectionReader(s.f, 0, s.size) }
 
 // open returns the same for somebody who takes their time. The Handler is locked.
-func (s *spool) open() spoolFile {
+func (s *spool) open() io.ReadCloser {
 	s.used++
-	return spoolFile{s.reader(), s}
-}
-
-// A spoolFile is a spool that somebody reads.
-type spoolFile struct {
-	*io.SectionReader
-	io.Closer
+	return struct {
+		io.Reader
+		io.Closer
+	}{s.reader(), s}
 }
 
 // Close gives the file up.
@@ -106,14 +103,9 @@ func (h *Handler) grow(n int64) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for n > 0 && h.spooled+n > 2*h.opts.MaxUpload {
-		old := h.oldest(func(r *restore) bool { return r.file != nil })
-		if old == nil {
+		if !h.forgetOldest(func(r *restore) bool { return r.file != nil }) {
 			return fmt.Errorf("%w: there is no room for another uploaded backup; give up one that is not needed, or try again later", backup.ErrBusy)
 		}
-		delete(h.restores, old.info.ID)
-		h.mu.Unlock()
-		old.close()
-		h.mu.Lock()
 	}
 	h.spooled += n
 	return nil

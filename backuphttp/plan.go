@@ -1,0 +1,185 @@
+package backuphttp
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/tomo-project/backup"
+)
+
+// lookUndo plans the way back of the last restore.
+func (h *Handler) lookUndo(ctx context.Context) (restoreInfo, error) {
+	r := &restore{info: restoreInfo{Undo: true, State: "ok"}}
+	info, err := h.begin(ctx, r, func(ctx context.Context) (restoreInfo, error) { return h.replan(ctx, r, planInput{Full: true}) })
+	if errors.Is(err, fs.ErrNotExist) {
+		err = notFound("there is nothing to undo: no restore has changed anything here, or the backup from before it is gone")
+	}
+	if !needsKey(err) {
+		return info, err
+	}
+	// The way back takes a key, as any other backup: it is restored by its name.
+	backups, _ := h.now().List(ctx)
+	if name := undoes(backups); name != "" {
+		return h.look(ctx, name)
+	}
+	return info, err
+}
+
+// plan says what restoring what somebody has chosen would do.
+func (h *Handler) plan(ctx context.Context, id string, in planInput) (restoreInfo, error) {
+	r, ctx, release, err := h.take(ctx, id)
+	if err != nil {
+		return restoreInfo{}, err
+	}
+	defer release()
+	return h.replan(ctx, r, in)
+}
+
+func (h *Handler) replan(ctx context.Context, r *restore, in planInput) (restoreInfo, error) {
+	m := h.now()
+	var plan *backup.ManagedPlan
+	end := r.end
+	switch opts, err := in.options(m.App); {
+	case r.info.Undo:
+		in = planInput{Full: true}
+		if plan, end, err = outlive(h, ctx, m.PlanUndo); err != nil {
+			return restoreInfo{}, err
+		}
+	case err != nil:
+		return restoreInfo{}, err
+	case r.snapshot == nil:
+		return restoreInfo{}, r.problem
+	default:
+		if plan, err = m.Plan(ctx, r.snapshot, opts); err != nil {
+			return restoreInfo{}, err
+		}
+	}
+	r.dropPlan()
+	r.plan, r.planned, r.end = plan, m, end
+	if in.Only == nil {
+		in.Only = []string{}
+	}
+	report := plan.Report()
+	p := planInfo{ID: rand.Text(), Input: in, Report: report}
+	if in.Full {
+		p.Confirm = m.App.Name
+	}
+	for _, c := range report.Collections {
+		p.Changes += c.Added + c.Updated + c.Deleted
+		if c.Deleted > 0 {
+			p.Confirm = m.App.Name
+		}
+	}
+	info := r.info
+	info.Plan = &p
+	if info.Undo {
+		h.describeUndo(ctx, m, &info, report)
+	}
+	return h.setInfo(r, info), nil
+}
+
+// describeUndo says what the way back restores.
+func (h *Handler) describeUndo(ctx context.Context, m *backup.Manager, info *restoreInfo, report backup.Report) {
+	info.Name, info.Collections = report.Backup, nil
+	for _, c := range report.Collections {
+		info.Collections = append(info.Collections, collectionOf(m.App, c.Name))
+	}
+	if b, err := h.find(ctx, report.Backup); err == nil {
+		info.Manifest = b.Manifest
+	}
+}
+
+// options are what the library makes of a choice.
+func (in planInput) options(app *backup.App) (backup.RestoreOptions, error) {
+	opts := backup.RestoreOptions{
+		AllowDangling:   in.Dangling,
+		LeaveOutInvalid: in.LeaveOut,
+		AllowNewerApp:   in.NewerApp,
+		AllowUnknown:    in.Unknown,
+		AllowSalvaged:   in.Salvaged,
+	}
+	if in.Full {
+		opts.Strategy = backup.Replace
+		return opts, nil
+	}
+	strategy, err := backup.ParseStrategy(cmp.Or(in.Strategy, backup.SkipDuplicates.String()))
+	if err != nil {
+		return opts, fmt.Errorf("%w: there is no strategy %q: choose merge, replace or skip-duplicates", backup.ErrInvalid, brief(in.Strategy))
+	}
+	if len(in.Only) == 0 {
+		return opts, fmt.Errorf("%w: nothing is chosen: choose what to restore", backup.ErrInvalid)
+	}
+	opts.Only, opts.Strategy = in.Only, strategy
+	return opts, nil
+}
+
+// changesBytes is how large the values of one page of changes may be, unless it has
+// one only.
+const changesBytes = 4 << 20
+
+// changes returns some of the changes of a plan, and whether there are more.
+func (h *Handler) changes(ctx context.Context, id, plan string, from, most int) (changes []backup.Change, more bool, err error) {
+	r, ctx, release, err := h.take(ctx, id)
+	if err != nil {
+		return nil, false, err
+	}
+	defer release()
+	if err := r.shows(plan); err != nil {
+		return nil, false, err
+	}
+	changes = []backup.Change{}
+	n, size := 0, 0
+	for c, err := range r.plan.Changes(ctx) {
+		if errors.Is(err, backup.ErrStale) {
+			err = h.stale(r)
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		if n++; n <= from {
+			continue
+		}
+		for _, f := range c.Fields {
+			size += len(f.Before) + len(f.After)
+		}
+		if len(changes) == most || len(changes) > 0 && size > changesBytes {
+			return changes, true, nil
+		}
+		changes = append(changes, c)
+	}
+	return changes, false, nil
+}
+
+// What is wrong with a plan that somebody has looked at.
+var (
+	errNoPlan    = fmt.Errorf("%w: there is no plan; make one, and look at it", backup.ErrStale)
+	errOtherPlan = fmt.Errorf("%w: the plan is another one now: look at it again", backup.ErrStale)
+	errStalePlan = fmt.Errorf("%w: the data or the settings have changed since the plan was made, so nothing was done: plan again, and look at it", backup.ErrStale)
+)
+
+// shows returns an error unless the plan is still the one that somebody has looked at.
+func (r *restore) shows(plan string) error {
+	switch {
+	case r.plan == nil:
+		return errNoPlan
+	case plan != r.info.Plan.ID:
+		return errOtherPlan
+	case r.info.Plan.Stale:
+		return errStalePlan
+	}
+	return nil
+}
+
+// stale remembers that a plan does not fit any more, and says so. It is not made
+// anew, so that nobody agrees to another one than they have looked at.
+func (h *Handler) stale(r *restore) error {
+	info, p := r.info, *r.info.Plan
+	p.Stale = true
+	info.Plan = &p
+	h.setInfo(r, info)
+	return errStalePlan
+}

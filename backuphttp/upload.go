@@ -1,0 +1,70 @@
+package backuphttp
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"path"
+	"strings"
+	"unicode"
+
+	"github.com/tomo-project/backup"
+)
+
+// upload looks into a backup that somebody sends.
+func (h *Handler) upload(ctx context.Context, name string, from io.Reader) (restoreInfo, error) {
+	file, err := h.newSpool()
+	if err != nil {
+		return restoreInfo{}, err
+	}
+	r := &restore{file: file, info: restoreInfo{Name: fileName(name), Uploaded: true}}
+	return h.begin(ctx, r, func(ctx context.Context) (restoreInfo, error) {
+		most := h.opts.MaxUpload
+		n, err := io.Copy(file, io.LimitReader(contextReader{ctx, from}, most+1))
+		switch {
+		case h.ending():
+			err = errStopped
+		case err == nil && n > most:
+			err = &http.MaxBytesError{Limit: most}
+		case err == nil && n == 0:
+			err = fmt.Errorf("%w: the file is empty", backup.ErrInvalid)
+		}
+		if err != nil {
+			return restoreInfo{}, fmt.Errorf("upload: %w", err)
+		}
+		return h.examine(ctx, r)
+	})
+}
+
+// A contextReader ends when a context does.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c contextReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}
+
+// fileName makes a name for people, and for a download, of what a browser calls a
+// file.
+func fileName(name string) string {
+	name = path.Base(strings.ReplaceAll(strings.ToValidUTF8(name, ""), `\`, "/"))
+	name = strings.TrimSpace(strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) || strings.ContainsRune(`"<>|:*?;`, r) {
+			return -1
+		}
+		return r
+	}, name))
+	for len(name) > 200 {
+		name = strings.ToValidUTF8(name[:200], "")
+	}
+	if strings.Trim(name, "./") == "" {
+		return "backup.json"
+	}
+	return name
+}
