@@ -22,6 +22,8 @@ import (
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuptest"
 	"github.com/tomo-project/backup/internal/codec"
+	_ "github.com/tomo-project/backup/internal/seal/sealtest"
+	"github.com/tomo-project/backup/internal/testtime"
 )
 
 var collections = []Collection{
@@ -77,12 +79,7 @@ func parts(user, group, more string) backup.Record {
 // newStore returns an empty store, in memory where there is a file system for
 // that: a test of a thousand files syncs each of them.
 func newStore(t testing.TB) Store {
-	dir := t.TempDir()
-	if memory, err := os.MkdirTemp("/dev/shm", "filestore-"); err == nil {
-		t.Cleanup(func() { require.NoError(t, os.RemoveAll(memory)) })
-		dir = memory
-	}
-	dir = filepath.Join(dir, "data")
+	dir := filepath.Join(testtime.MemoryDir(t), "data")
 	require.NoError(t, os.Mkdir(dir, 0o700))
 	return Store{Path: dir, Collections: collections}
 }

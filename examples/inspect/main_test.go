@@ -12,6 +12,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuptest"
+	_ "github.com/tomo-project/backup/internal/seal/sealtest"
 )
 
 // sealed writes a snapshot of an application that inspect knows nothing about

@@ -15,13 +15,20 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
+	_ "github.com/tomo-project/backup/internal/seal/sealtest"
 	"github.com/tomo-project/backup/tomo"
 )
 
-// binary is the command, built once for all tests.
+// binary is this test binary under the name of the command, which it then is. So
+// the keys that it makes are cheap.
 var binary string
 
+const commandName = "tomo"
+
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == commandName {
+		main()
+	}
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "tomo-test-")
 		if err != nil {
@@ -31,14 +38,24 @@ func TestMain(m *testing.M) {
 		if err := os.Chmod(dir, 0o755); err != nil { // a test runs it as another user
 			panic(err)
 		}
-		binary = filepath.Join(dir, "tomo")
-		build := exec.Command("go", "build", "-o", binary, ".")
-		build.Stderr = os.Stderr
-		if err := build.Run(); err != nil {
+		binary = filepath.Join(dir, commandName)
+		if err := copyExecutable(binary); err != nil {
 			panic(err)
 		}
 		return m.Run()
 	}())
+}
+
+func copyExecutable(to string) error {
+	from, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	program, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, program, 0o755)
 }
 
 const testPassphrase = "a passphrase for tests"
@@ -204,4 +221,19 @@ func write(t *testing.T, name, text string) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o755))
 	require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
+}
+
+// The other tests run this test binary, whose keys are cheap.
+func TestTheProgramItselfDerivesKeysAtTheirFullCost(t *testing.T) {
+	m := newMachine(t, -1)
+	program := m.path("program")
+	says, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput()
+	require.NoError(t, err, "%s", says)
+	for _, args := range [][]string{{"init"}, {"backup", "create", "--output", m.path("out.json")}} {
+		cmd := m.command(args...)
+		cmd.Path = program
+		o := finish(t, cmd)
+		require.Equal(t, statusDone, o.status, o.stderr)
+	}
+	require.Regexp(t, `"type":"argon2id","salt":"[^"]+","time":3,"memory":65536,"threads":4,`, read(t, m.path("out.json")))
 }

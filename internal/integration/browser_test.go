@@ -30,6 +30,8 @@ import (
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/tomo-project/backup/internal/testtime"
 )
 
 // The page for backups in a browser, as people use it: what is clicked is what they
@@ -451,7 +453,8 @@ func (b *tab) keep(name string, screenshot chromedp.Action[[]byte]) {
 	require.NoError(b.t, os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644))
 }
 
-// tomoBinary builds the example application once.
+// tomoBinary builds the example application once: its test binary, which under this
+// name is the application with cheap keys.
 var tomoBinary = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "tomo-browser-")
 	if err != nil {
@@ -461,7 +464,7 @@ var tomoBinary = sync.OnceValues(func() (string, error) {
 	services.stop = append(services.stop, func() { os.RemoveAll(dir) })
 	services.Unlock()
 	path := filepath.Join(dir, "tomo")
-	says, err := osexec.Command("go", "build", "-o", path, "github.com/tomo-project/backup/examples/tomo").CombinedOutput()
+	says, err := osexec.Command("go", "test", "-c", "-o", path, "github.com/tomo-project/backup/examples/tomo").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build tomo: %w\n%s", err, says)
 	}
@@ -484,7 +487,7 @@ type home struct {
 func newHome(t *testing.T, n int) *home {
 	t.Helper()
 	needBrowser(t)
-	h := &home{t: t, dir: memoryDir(t)}
+	h := &home{t: t, dir: testtime.MemoryDir(t)}
 	seed, err := filepath.Abs("testdata/homelab.json")
 	require.NoError(t, err)
 	if n > 0 {

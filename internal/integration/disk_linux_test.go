@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/testtime"
 )
 
 // namespaceVariable tells a child that it may mount.
@@ -82,7 +83,7 @@ func onGrowingDisk(t *testing.T, n int, test func(t *testing.T, h host, disk sma
 	pages := 0
 	for enough := false; !enough; pages++ {
 		t.Run(fmt.Sprintf("%d pages", pages), func(t *testing.T) {
-			h := host{memoryDir(t)}
+			h := host{testtime.MemoryDir(t)}
 			require.NoError(t, os.WriteFile(h.database(), content, 0o600))
 			disk := furnishDisk(t, h, from)
 			disk.leave(t, pages)
@@ -249,7 +250,7 @@ func TestARestoreToADatabaseWhoseDiskFillsUpChangesAllOrNothing(t *testing.T) {
 				pages, failed := 0, 0
 				for enough := false; !enough; pages++ {
 					t.Run(fmt.Sprintf("%d pages", pages), func(t *testing.T) {
-						h := host{memoryDir(t)}
+						h := host{testtime.MemoryDir(t)}
 						for _, folder := range []string{"a", "b"} {
 							require.NoError(t, os.Mkdir(filepath.Join(h.dir, folder), 0o700))
 						}

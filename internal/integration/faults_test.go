@@ -11,6 +11,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuptest"
+	"github.com/tomo-project/backup/internal/testtime"
 )
 
 // A faultyFolder is a folder of backups that fails once.
@@ -49,7 +50,7 @@ func TestALocationThatFailsAtAnyMomentDoesNoHarm(t *testing.T) {
 			require.NoError(t, err)
 
 			places := []string{"second", "first", "alone"}
-			if raceEnabled {
+			if testtime.Race {
 				places = places[1:]
 			}
 			for _, place := range places {
@@ -58,7 +59,7 @@ func TestALocationThatFailsAtAnyMomentDoesNoHarm(t *testing.T) {
 					for nth := 1; ; nth++ {
 						again := false
 						t.Run(fmt.Sprintf("%s at %s %d", place, call, nth), func(t *testing.T) {
-							h := host{memoryDir(t)}
+							h := host{testtime.MemoryDir(t)}
 							require.NoError(t, os.WriteFile(h.database(), content, 0o600))
 							h.furnish(t, from)
 							again = atFault(t, h, what, place, call, nth, original, kept, start, target)

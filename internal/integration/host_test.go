@@ -18,6 +18,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/agekey"
+	"github.com/tomo-project/backup/internal/testtime"
 	"github.com/tomo-project/backup/sqlstore"
 	"github.com/tomo-project/backup/tomo"
 )
@@ -34,7 +35,7 @@ func (h host) folder(name string) backup.Dir {
 // newHost returns one with n records of each collection and no backup.
 func newHost(t testing.TB, n int) host {
 	t.Helper()
-	h := host{memoryDir(t)}
+	h := host{testtime.MemoryDir(t)}
 	for _, d := range h.folders() {
 		require.NoError(t, d.Make())
 	}
@@ -57,17 +58,6 @@ func newHost(t testing.TB, n int) host {
 		return nil
 	}))
 	return h
-}
-
-// memoryDir is for tests in which a thousand files are synced: on a disk they
-// would measure the disk.
-func memoryDir(t testing.TB) string {
-	dir, err := os.MkdirTemp("/dev/shm", "tomo-integration-")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	return dir
 }
 
 // openTomo opens the database as a host should: what is committed survives a

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/testtime"
 )
 
 // A killer starts processes that do one thing, and kills them while they do.
@@ -115,7 +116,7 @@ func (h host) forget(t *testing.T, m *backup.Manager, keep ...string) {
 }
 
 func killRounds() int {
-	if raceEnabled {
+	if testtime.Race {
 		return 20
 	}
 	return 200

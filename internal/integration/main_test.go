@@ -15,6 +15,8 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuptest"
+	_ "github.com/tomo-project/backup/internal/seal/sealtest"
+	"github.com/tomo-project/backup/internal/testtime"
 )
 
 // childVariable makes this binary a process of its own that works on a host: it
@@ -120,7 +122,7 @@ func (everySecond) Next(after time.Time) time.Time {
 func runForever(ctx context.Context, m *backup.Manager) error {
 	m.Schedule, m.Retention = everySecond{}, backup.Retention{}
 	each := 1300 * time.Millisecond
-	if raceEnabled {
+	if testtime.Race {
 		each *= 5
 	}
 	fmt.Println("ready")

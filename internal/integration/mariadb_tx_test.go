@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/testtime"
 	"github.com/tomo-project/backup/sqlstore"
 	"github.com/tomo-project/backup/tomo"
 )
@@ -341,7 +342,7 @@ const benchSchemaMariaDB = `CREATE TABLE servers (id varchar(64) PRIMARY KEY, na
 
 func TestMariaDBMemoryDoesNotDependOnTheData(t *testing.T) {
 	n := 300_000
-	if raceEnabled {
+	if testtime.Race {
 		n = 30_000
 	}
 	from, _ := newMariaDB(t, benchSchemaMariaDB)

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/testtime"
 	"github.com/tomo-project/backup/sqlstore"
 	"github.com/tomo-project/backup/tomo"
 )
@@ -325,7 +326,7 @@ const benchSchemaPostgres = `CREATE TABLE servers (id text PRIMARY KEY, name tex
 
 func TestPostgresMemoryDoesNotDependOnTheData(t *testing.T) {
 	n := 300_000
-	if raceEnabled {
+	if testtime.Race {
 		n = 30_000
 	}
 	from, _ := newPostgres(t, benchSchemaPostgres)

@@ -29,6 +29,7 @@ import (
 	"github.com/versity/versitygw/embedgw"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/testtime"
 	"github.com/tomo-project/backup/s3location"
 )
 
@@ -45,7 +46,7 @@ type s3Server struct {
 // and with BACKUP_REQUIRE_SERVICES=1 it fails.
 func startS3(t *testing.T) *s3Server {
 	t.Helper()
-	s := &s3Server{dir: memoryDir(t)}
+	s := &s3Server{dir: testtime.MemoryDir(t)}
 	s.socket = filepath.Join(s.dir, "socket")
 	require.NoError(t, os.Mkdir(s.data(), 0o700))
 	cmd := s.child("serve", "", s.dir)
@@ -137,7 +138,7 @@ func TestS3Child(t *testing.T) {
 			close(enough)
 		}()
 		each := 1300 * time.Millisecond
-		if raceEnabled {
+		if testtime.Race {
 			each *= 5
 		}
 		for {

@@ -27,6 +27,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuptest"
+	"github.com/tomo-project/backup/internal/testtime"
 	"github.com/tomo-project/backup/s3location"
 )
 
@@ -68,7 +69,7 @@ func (s *s3Server) keepsTheRules(t *testing.T) {
 		n++
 		return &s3location.Location{Client: l.Client, Bucket: l.Bucket, Prefix: fmt.Sprintf("rule-%d", n)}
 	})
-	if raceEnabled {
+	if testtime.Race {
 		return
 	}
 	t.Run("in the bucket itself, with MD5", func(t *testing.T) {

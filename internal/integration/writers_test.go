@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/testtime"
 	"github.com/tomo-project/backup/sqlstore"
 )
 
@@ -137,7 +138,7 @@ func sound(t *testing.T, data string) (last int) {
 
 func TestBackupsRestoresAndUndosAreOnePointInTimeWhileOthersWrite(t *testing.T) {
 	t.Parallel()
-	h := host{memoryDir(t)}
+	h := host{testtime.MemoryDir(t)}
 	for _, d := range h.folders() {
 		require.NoError(t, d.Make())
 	}

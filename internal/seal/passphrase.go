@@ -29,6 +29,14 @@ var (
 	mostCost  = cost{time: 16, memory: 1 << 20, threads: 16}
 )
 
+// written is the cost at which WrapPassphrase derives a key.
+var written = usualCost
+
+// Cheap lets WrapPassphrase derive keys at the least cost that UnwrapPassphrase
+// accepts, in this process from now on. Only package sealtest calls it, so no
+// program contains it: a test there looks for other callers.
+func Cheap() { written = leastCost }
+
 // passphraseKey is a wrapped key in a snapshot. A nil member is absent.
 type passphraseKey struct {
 	Type    *string `json:"type"`
@@ -47,7 +55,7 @@ type keyType struct {
 // WrapPassphrase returns key, which is one that NewKey makes, wrapped so that
 // the passphrase gives it back.
 func WrapPassphrase(passphrase, key []byte) (jsonv1.RawMessage, error) {
-	return wrapPassphrase(passphrase, key, usualCost)
+	return wrapPassphrase(passphrase, key, written)
 }
 
 func wrapPassphrase(passphrase, key []byte, c cost) (jsonv1.RawMessage, error) {
