@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/tomo-project/backup"
-	"github.com/tomo-project/backup/internal/sqljson"
 )
 
 // Describe reads the tables of a database and returns a declaration of them: the
@@ -161,12 +158,6 @@ type link struct {
 	columns, parentColumns []string
 }
 
-// A member is what a column is in a record.
-type member struct {
-	jsonType
-	null bool // it may be null
-}
-
 // compose makes the collections of the tables.
 func (d *description) compose(ctx context.Context, tx transaction) error {
 	links, err := tx.links(ctx, d.tables)
@@ -295,144 +286,6 @@ func (t *table) keyIsSecret(key []*column) error {
 // keyGiven tells whether somebody has decided on the key of a table.
 func (d *description) keyGiven(t *table) bool {
 	return slices.ContainsFunc(d.Store.Tables, func(declared Table) bool { return tableName(declared) == t.plain && declared.Key != "" })
-}
-
-var (
-	// secretPart is what makes a secret of a name wherever it stands in it, but for
-	// harmlessParts, and refers is the name of what only names one.
-	secretPart    = regexp.MustCompile(`(?i)pass(word|wd|phrase)|pwhash|secret|token|credential|mnemonic|private|pass$`)
-	harmlessParts = regexp.MustCompile(`(?i)secretar|tokeni[sz]|(com|by|tres)pass`)
-	refers        = regexp.MustCompile(`(?i)(id|name|type|count|at)$`)
-)
-
-func hasSecretPart(name string) bool {
-	return secretPart.MatchString(harmlessParts.ReplaceAllString(name, ""))
-}
-
-var (
-	secretWords = regexp.MustCompile(`\b(pass|password|passwd|pwd|pw|passphrase|passcode|pin|secret|token|credential|cred|otp|totp|psk|jwt|cookie|pem|dsn|` +
-		`(api|access|auth|private|encryption|signing|ssh) ?key|privkey|webhook ur[il]|connection (string|ur[il])|(backup|recovery) code)s?\b`)
-	keyWords     = regexp.MustCompile(`\w keys?$`)
-	harmlessKeys = regexp.MustCompile(`\b(public|pub|primary|foreign|sort|order|cache|group|partition|unique|natural|lookup|idempotency) keys?$`)
-)
-
-// isSecret tells whether a column is called like a secret. One too many does less
-// harm than one too few.
-func isSecret(name string) bool {
-	words := wordsOf(name)
-	return hasSecretPart(name) || secretWords.MatchString(words) || keyWords.MatchString(words) && !harmlessKeys.MatchString(words)
-}
-
-// wordsOf returns the words of a name in lower case: "api key" for api_key, apiKey
-// and APIKey2.
-func wordsOf(name string) string {
-	var b strings.Builder
-	runes := []rune(name)
-	for i, r := range runes {
-		if !unicode.IsLetter(r) {
-			b.WriteByte(' ')
-			continue
-		}
-		if i > 0 && unicode.IsUpper(r) && (unicode.IsLower(runes[i-1]) || i+1 < len(runes) && unicode.IsLower(runes[i+1])) {
-			b.WriteByte(' ')
-		}
-		b.WriteRune(unicode.ToLower(r))
-	}
-	return strings.Join(strings.Fields(b.String()), " ")
-}
-
-// schema returns the JSON Schema of a record.
-func (t *table) schema(members []member) []byte {
-	lines := []string{`"$schema": "https://json-schema.org/draft/2020-12/schema"`, `"title": ` + jsonText(t.collection), `"type": "object"`}
-	var properties, required []string
-	for i, c := range t.columns {
-		m := members[i]
-		if m.null && !c.key && !c.OmitNull {
-			m.jsonType = m.orNull()
-		}
-		if i == t.value {
-			lines = append(lines, `"additionalProperties": `+m.String())
-		}
-		if c.key || !m.null && (c.def == "" || c.OmitNull) {
-			required = append(required, c.name)
-		}
-		properties = append(properties, "\n    "+c.name+": "+m.String())
-	}
-	if t.value < 0 {
-		lines = append(lines, `"required": [`+strings.Join(required, ", ")+"]", `"additionalProperties": false`,
-			`"properties": {`+strings.Join(properties, ",")+"\n  }")
-	}
-	return []byte("{\n  " + strings.Join(lines, ",\n  ") + "\n}\n")
-}
-
-// A jsonType is the JSON Schema of a value. The zero value allows any.
-type jsonType struct {
-	types     []string
-	enum      []string
-	format    string
-	maxLength int64 // of characters, 0 for any
-	base64    bool
-	items     []string // types of the elements
-}
-
-func typed(types ...string) jsonType { return jsonType{types: types} }
-
-// orNull allows null too.
-func (j jsonType) orNull() jsonType {
-	if len(j.types) > 0 {
-		j.types = append(slices.Clone(j.types), "null")
-	}
-	return j
-}
-
-// String returns the text of the schema.
-func (j jsonType) String() string {
-	var members []string
-	add := func(name, value string) { members = append(members, `"`+name+`": `+value) }
-	if len(j.types) > 0 {
-		add("type", typeList(j.types))
-	}
-	if len(j.enum) > 0 {
-		var values []string
-		for _, label := range j.enum {
-			values = append(values, jsonText(label))
-		}
-		if slices.Contains(j.types, "null") {
-			values = append(values, "null")
-		}
-		add("enum", "["+strings.Join(values, ", ")+"]")
-	}
-	if j.format != "" {
-		add("format", jsonText(j.format))
-	}
-	if j.maxLength > 0 {
-		add("maxLength", strconv.FormatInt(j.maxLength, 10))
-	}
-	if j.base64 {
-		add("contentEncoding", `"base64"`)
-	}
-	if len(j.items) > 0 {
-		add("items", `{"type": `+typeList(j.items)+"}")
-	}
-	return "{" + strings.Join(members, ", ") + "}"
-}
-
-func typeList(types []string) string {
-	var list []string
-	for _, t := range types {
-		list = append(list, jsonText(t))
-	}
-	if len(list) == 1 {
-		return list[0]
-	}
-	return "[" + strings.Join(list, ", ") + "]"
-}
-
-// jsonText returns a JSON string. Names and labels come over a connection that
-// speaks UTF-8.
-func jsonText(s string) string {
-	b, _ := sqljson.AppendString(nil, strings.ToValidUTF8(s, "\uFFFD"))
-	return string(b)
 }
 
 // covered fails if the database has tables that are neither declared nor excluded.
