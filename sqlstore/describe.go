@@ -125,13 +125,6 @@ func (d *description) add(ctx context.Context, tx transaction, declared Table) e
 	return nil
 }
 
-func tableName(t Table) string {
-	if t.Name == "" {
-		return t.Collection
-	}
-	return t.Name
-}
-
 // collectionName makes the name of a collection of that of a table.
 func collectionName(table string) string {
 	name := strings.TrimLeft(strings.Map(func(r rune) rune {
@@ -152,24 +145,14 @@ func collectionName(table string) string {
 	return name[:min(len(name), 64)]
 }
 
-// A link is a foreign key between tables.
-type link struct {
-	table, parent          *table
-	columns, parentColumns []string
-}
-
 // compose makes the collections of the tables.
 func (d *description) compose(ctx context.Context, tx transaction) error {
-	links, err := tx.links(ctx, d.tables)
+	all, err := tx.references(ctx, d.tables)
 	if err != nil {
 		return fmt.Errorf("sqlstore: look for foreign keys: %w", explain(d.Dialect, contextError(ctx, err)))
 	}
 	for _, t := range d.tables {
-		members, err := tx.members(ctx, t)
-		if err != nil {
-			return fmt.Errorf("sqlstore: collection %q in table %q: %w", t.collection, t.plain, explain(d.Dialect, contextError(ctx, err)))
-		}
-		c := backup.Collection{Name: t.collection, Schema: t.schema(members)}
+		c := backup.Collection{Name: t.collection, Schema: t.schema(d.Dialect)}
 		if t.value < 0 {
 			c.Key = t.pointer(t.keyColumns()...)
 		} else {
@@ -179,7 +162,7 @@ func (d *description) compose(ctx context.Context, tx transaction) error {
 			return err
 		}
 		var refer []*column
-		c.Refs, refer = t.refs(links)
+		c.Refs, refer = t.refs(all)
 		c.Secrets = t.secrets(append(refer, t.keyColumns()...))
 		d.collections = append(d.collections, c)
 	}
@@ -194,7 +177,7 @@ func (t *table) pointer(columns ...*column) string {
 	}
 	var pointers []string
 	for _, c := range columns {
-		pointers = append(pointers, "/"+strings.NewReplacer("~", "~0", "/", "~1").Replace(c.Field))
+		pointers = append(pointers, c.pointer())
 	}
 	return strings.Join(pointers, ",")
 }
@@ -205,17 +188,17 @@ func (c *column) isPointer() bool { return c.Field != "*" && !strings.Contains(c
 
 // refs returns the references of a table in the order of its columns, and the
 // columns that they are in.
-func (t *table) refs(links []link) (refs []backup.Ref, in []*column) {
+func (t *table) refs(all []*reference) (refs []backup.Ref, in []*column) {
 	at := map[backup.Ref]int{}
-	for _, l := range links {
-		if l.table != t {
+	for _, foreign := range all {
+		if foreign.table != t || foreign.parent == nil {
 			continue
 		}
-		columns := l.toKey()
+		columns := foreign.toKey()
 		if columns == nil {
 			continue
 		}
-		r := backup.Ref{Pointer: t.pointer(columns...), Collection: l.parent.collection}
+		r := backup.Ref{Pointer: t.pointer(columns...), Collection: foreign.parent.collection}
 		if _, twice := at[r]; !twice {
 			at[r] = slices.Index(t.columns, columns[0])
 			refs, in = append(refs, r), append(in, columns...)
@@ -227,37 +210,29 @@ func (t *table) refs(links []link) (refs []backup.Ref, in []*column) {
 
 // toKey returns the columns that hold the key of a record of the parent, in the
 // order of that key, or nil if it is not the key that is referred to.
-func (l link) toKey() (columns []*column) {
-	key := l.parent.keyColumns()
-	if len(key) != len(l.columns) || len(key) > 1 && l.parent.value >= 0 {
+func (r *reference) toKey() (columns []*column) {
+	key := r.parent.keyColumns()
+	if len(key) != len(r.columns) || len(key) > 1 && r.parent.value >= 0 {
 		return nil
 	}
 	for _, k := range key {
-		i := slices.IndexFunc(l.parentColumns, func(name string) bool { return strings.EqualFold(name, k.Name) })
+		i := slices.IndexFunc(r.parentColumns, func(name string) bool { return strings.EqualFold(name, k.Name) })
 		if i < 0 {
 			return nil
 		}
-		at := l.table.find(l.columns[i])
-		if at < 0 || l.table.value >= 0 && at != l.table.value {
+		at := findColumn(r.table.columns, r.columns[i])
+		if at < 0 || r.table.value >= 0 && at != r.table.value {
 			return nil
 		}
 		// A key is text or an integer. A number with a point, a boolean and the
 		// base64 of bytes are none.
-		c := l.table.columns[at]
-		if c.Kind != Auto && c.Kind != Text && c.Kind != Integer || l.table.value < 0 && !c.isPointer() {
+		c := r.table.columns[at]
+		if c.Kind != Auto && c.Kind != Text && c.Kind != Integer || r.table.value < 0 && !c.isPointer() {
 			return nil
 		}
 		columns = append(columns, c)
 	}
 	return columns
-}
-
-// find returns the index of a column, or -1.
-func (t *table) find(name string) int {
-	if i := slices.IndexFunc(t.columns, func(c *column) bool { return c.Name == name }); i >= 0 {
-		return i
-	}
-	return slices.IndexFunc(t.columns, func(c *column) bool { return strings.EqualFold(c.Name, name) })
 }
 
 // secrets returns the columns that are called like secrets, but for those of keys
@@ -286,6 +261,30 @@ func (t *table) keyIsSecret(key []*column) error {
 // keyGiven tells whether somebody has decided on the key of a table.
 func (d *description) keyGiven(t *table) bool {
 	return slices.ContainsFunc(d.Store.Tables, func(declared Table) bool { return tableName(declared) == t.plain && declared.Key != "" })
+}
+
+// A found is a table of the database.
+type found struct {
+	schema, name string
+	near         bool // Table.Name need not have the schema
+}
+
+// notExcluded returns the names of tables that exclude does not name, sorted, as
+// Table.Name has them. same tells whether two names are those of one table.
+func notExcluded(all []found, exclude []string, same func(a, b string) bool) (names []string) {
+	for _, f := range all {
+		qualified := f.schema + "." + f.name
+		if slices.ContainsFunc(exclude, func(e string) bool { return f.near && same(e, f.name) || same(e, qualified) }) {
+			continue
+		}
+		if f.near {
+			names = append(names, f.name)
+		} else {
+			names = append(names, qualified)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // covered fails if the database has tables that are neither declared nor excluded.

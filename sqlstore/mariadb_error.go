@@ -2,11 +2,8 @@ package sqlstore
 
 import (
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"strconv"
 	"strings"
 
@@ -39,14 +36,12 @@ func mariadbNumber(err error) int {
 	return n
 }
 
-// mariadbLost tells whether there is no connection any more.
-func mariadbLost(err error) bool {
-	var network *net.OpError
+func (mariadb) lost(err error) bool {
 	switch mariadbNumber(err) {
 	case 1053, 1153, 1158, 1159, 1160, 1161, 1927, 2006, 2013:
 		return true
 	case 0:
-		return errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network) || strings.Contains(err.Error(), "invalid connection")
+		return networkFailed(err) || errors.Is(err, sql.ErrConnDone) || strings.Contains(err.Error(), "invalid connection")
 	}
 	return false
 }
@@ -61,24 +56,19 @@ func (mariadb) conflict(err error) bool {
 	return false
 }
 
-func (d mariadb) explain(err error) error {
+func (mariadb) explain(err error) error {
 	number := mariadbNumber(err)
-	switch {
-	case number == 1153 || strings.Contains(err.Error(), "packet for query is too large"):
+	if number == 1153 || strings.Contains(err.Error(), "packet for query is too large") {
 		return fmt.Errorf("%w; raise max_allowed_packet", err)
-	case mariadbLost(err):
-		return fmt.Errorf("%w; the connection to the database was lost: what was not committed is undone", err)
-	case d.conflict(err):
-		return fmt.Errorf("%w; another transaction was in the way: try again, or set Store.Retries", err)
 	}
 	switch number {
 	case 1062, 1169, 1586:
 		// The text quotes the value.
 		_, key, _ := strings.Cut(err.Error(), "' for key ")
-		return mariadbError{fmt.Sprintf("the value is in another record, in the unique key %s (Error %d); records that exchange a unique value cannot be restored at once", key, number), []error{err}}
+		return veiled{fmt.Sprintf("the value is in another record, in the unique key %s (Error %d); records that exchange a unique value cannot be restored at once", key, number), []error{err}}
 	case 1690:
 		if strings.Contains(err.Error(), mariadbOther) {
-			return mariadbError{"another record has the value of a unique column, or a key that is the same to the collation of its column (records that exchange a unique value cannot be restored at once; " +
+			return veiled{"another record has the value of a unique column, or a key that is the same to the collation of its column (records that exchange a unique value cannot be restored at once; " +
 				"keys compare byte by byte in VARBINARY, or with COLLATE utf8mb4_nopad_bin)", []error{err}}
 		}
 		return mariadbInvalid(number, err)
@@ -109,13 +99,5 @@ func mariadbInvalid(number int, err error) error {
 		column, _, _ = strings.Cut(after, "'")
 		column = fmt.Sprintf(" %q", column)
 	}
-	return mariadbError{fmt.Sprintf("%v: the column%s cannot hold the value (Error %d)", backup.ErrInvalid, column, number), []error{backup.ErrInvalid, err}}
+	return veiled{fmt.Sprintf("%v: the column%s cannot hold the value (Error %d)", backup.ErrInvalid, column, number), []error{backup.ErrInvalid, err}}
 }
-
-type mariadbError struct {
-	text string
-	errs []error
-}
-
-func (e mariadbError) Error() string   { return e.text }
-func (e mariadbError) Unwrap() []error { return e.errs }

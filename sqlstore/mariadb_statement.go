@@ -8,17 +8,19 @@ import (
 	"github.com/tomo-project/backup"
 )
 
+// The protocol counts arguments in 16 bits.
+func (mariadb) maxArgs() int { return 65535 }
+
 // match looks keys up in the index, as their columns compare them, and takes those
-// whose bytes are the same. A list of rows is not always looked up in the index, but
-// each of alternatives is.
+// whose bytes are the same. MariaDB does not always look up a list of rows in the
+// index, but looks up each of several alternatives.
 func (mariadb) match(t *table, n int) string {
 	if len(t.keys) == 1 {
 		c := t.columns[t.keys[0]]
-		list := func(one string) string { return " IN (" + one + strings.Repeat(","+one, n-1) + ")" }
 		if c.my.exactKey() {
-			return c.quoted + list("?")
+			return c.quoted + oneOf("?", n)
 		}
-		return c.quoted + list(c.my.likeStored("?")) + " AND " + c.my.bytes(c.quoted) + list("CAST(? AS BINARY)")
+		return c.quoted + oneOf(c.my.likeStored("?"), n) + " AND " + c.my.bytes(c.quoted) + oneOf("CAST(? AS BINARY)", n)
 	}
 	var is, exactly []string
 	for _, c := range t.keyColumns() {
@@ -31,12 +33,11 @@ func (mariadb) match(t *table, n int) string {
 	if !t.inexactKey() {
 		exactly = nil
 	}
-	one := strings.Join(append(is, exactly...), " AND ")
-	return "(" + one + strings.Repeat(" OR "+one, n-1) + ")"
+	return anyOf(append(is, exactly...), n)
 }
 
-// arguments returns those of match for the values of keys: where a column is not
-// exact itself, those of each key or of all of them twice.
+// arguments returns those of match for the values of keys. Where a column is not
+// exact itself, match takes those of each key, or of all of them, twice.
 func (mariadb) arguments(t *table, args []any) []any {
 	switch {
 	case !t.inexactKey():
@@ -53,51 +54,35 @@ func (mariadb) arguments(t *table, args []any) []any {
 
 // inexactKey tells whether a column of the key is not exact itself.
 func (t *table) inexactKey() bool {
-	for _, i := range t.keys {
-		if !t.columns[i].my.exactKey() {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(t.keyColumns(), func(c *column) bool { return !c.my.exactKey() })
 }
 
-// mariadbOther is in the expression that fails where the row to overwrite is that of
-// another record: one with the same value in another unique column. It is part of
-// the error.
+// mariadbOther is part of an expression that fails where the row to overwrite is that
+// of another record: one with the same value in another unique column. The error
+// quotes it.
 const mariadbOther = "18446744073709551615 + "
 
 func (mariadb) upsert(t *table, set []*column, rows int) string {
-	var names, same, update []string
-	for _, c := range set {
-		names = append(names, c.quoted)
-	}
+	inserted := func(c *column) string { return "VALUES(" + c.quoted + ")" }
+	var same []string
 	for _, c := range t.keyColumns() {
-		old, new := c.quoted, "VALUES("+c.quoted+")"
+		old, new := c.quoted, inserted(c)
 		if !c.my.exactKey() {
 			old, new = "CAST("+old+" AS BINARY)", "CAST("+new+" AS BINARY)"
 		}
 		same = append(same, old+" <=> "+new)
 	}
-	key := t.keyColumns()[0].quoted
-	value := key
-	if t.keyColumns()[0].my.base == "uuid" {
+	first := t.keyColumns()[0]
+	key, value := first.quoted, first.quoted
+	if first.my.base == "uuid" {
 		value = "CAST(" + key + " AS CHAR)" // IF takes no UUID beside a number
 	}
-	update = append(update, key+"=IF("+strings.Join(same, " AND ")+","+value+","+mariadbOther+"(1+LENGTH(VALUES("+key+"))))")
-	for _, c := range t.columns {
-		switch {
-		case c.key:
-		case slices.Contains(set, c):
-			update = append(update, c.quoted+"=VALUES("+c.quoted+")")
-		default:
-			update = append(update, c.quoted+"=DEFAULT")
-		}
-	}
+	update := []string{key + "=IF(" + strings.Join(same, " AND ") + "," + value + "," + mariadbOther + "(1+LENGTH(" + inserted(first) + ")))"}
+	update = append(update, t.overwrite(set, inserted, defaultWord)...)
 	for _, c := range t.my.keep {
 		update = append(update, c+"="+c)
 	}
-	values := "(?" + strings.Repeat(",?", len(set)-1) + ")"
-	return "INSERT INTO " + t.name + " (" + strings.Join(names, ",") + ") VALUES " + values + strings.Repeat(","+values, rows-1) +
+	return "INSERT INTO " + t.name + " (" + quotedNames(set) + ") VALUES " + valueRows(len(set), rows) +
 		" ON DUPLICATE KEY UPDATE " + strings.Join(update, ",")
 }
 

@@ -6,77 +6,145 @@ import (
 	"strings"
 )
 
-// labelsOf returns the texts in a list like ('a','it”s').
-func labelsOf(list string) (labels []string) {
-	var label strings.Builder
-	inside := false
-	for i := 0; i < len(list); i++ {
-		c := list[i]
-		switch {
-		case !inside:
-			inside = c == '\''
-		case c == '\'' && i+1 < len(list) && list[i+1] == '\'', c == '\\' && i+1 < len(list):
-			i++
-			if e := strings.IndexByte(`0nrtbZ`, list[i]); c == '\\' && e >= 0 {
-				label.WriteByte("\x00\n\r\t\b\x1a"[e])
-			} else {
-				label.WriteByte(list[i])
-			}
-		case c == '\'':
-			labels = append(labels, label.String())
-			label.Reset()
-			inside = false
-		default:
-			label.WriteByte(c)
-		}
-	}
-	return labels
+// A mariadbType is what there is to know about a type of MariaDB.
+type mariadbType struct {
+	typeRule
+	family family
+	bits   int                                       // of a floating-point number
+	read   string                                    // the expression that reads a column, @ in it; empty for the column itself
+	show   func(c *column, s string) (string, error) // the text of what was read, nil for the same
+	store  func(c *column, s string) (any, error)    // what is stored for a text, nil for the same
+	json   func(c *column) jsonType                  // of text, nil for any text
 }
 
-func (c mariadbColumn) integer() bool {
-	switch c.base {
-	case "tinyint", "smallint", "mediumint", "int", "bigint", "year", "bit":
-		return true
-	}
-	return false
+var (
+	mariadbInteger = mariadbType{typeRule: typeRule{kinds{Integer, Real, Bool, Text}, kinds{Integer, Text}}, family: integers, store: storeInteger}
+	mariadbBits    = mariadbType{typeRule: typeRule{kinds: kinds{Integer, Real, Bool, Text}}, family: integers, read: asNumber, store: storeInteger}
+	mariadbText    = mariadbType{typeRule: typeRule{kinds{Text, JSON, JSONBytes}, kinds{Text}}, family: texts, store: storeText}
+	mariadbBlob    = mariadbType{typeRule: typeRule{kinds: kinds{Blob, JSONBytes, Text}}, family: binaries, store: storeBinary}
+)
+
+const (
+	asNumber = "(@+0)"
+	asText   = "CAST(@ AS CHAR)"
+)
+
+// mariadbTypes are the types that JSON has a form for. The key is the DATA_TYPE.
+var mariadbTypes = map[string]mariadbType{
+	"tinyint":   mariadbInteger,
+	"smallint":  mariadbInteger,
+	"mediumint": mariadbInteger,
+	"int":       mariadbInteger,
+	"bigint":    mariadbInteger,
+	"bit":       mariadbBits,
+	"year":      mariadbBits,
+	"decimal":   {typeRule: typeRule{kinds: kinds{Real}}, family: decimals},
+	// A float has fewer digits as text than are needed, and + loses the sign of zero.
+	"float":  {typeRule: typeRule{kinds: kinds{Real}}, family: floats, bits: 32, read: "(@*1e0)"},
+	"double": {typeRule: typeRule{kinds: kinds{Real}}, family: floats, bits: 64, read: "(@*1e0)"},
+
+	"char":       {typeRule: mariadbText.typeRule, family: texts, store: storeChar, json: limited},
+	"varchar":    {typeRule: mariadbText.typeRule, family: texts, store: storeText, json: limited},
+	"tinytext":   mariadbText,
+	"text":       mariadbText,
+	"mediumtext": mariadbText,
+	"longtext":   mariadbText,
+	"enum":       {typeRule: typeRule{kinds: kinds{Text}}, family: labels, show: showEnum, store: storeEnum, json: oneLabel},
+	"set":        {typeRule: typeRule{kinds: kinds{Text}}, family: labels, store: storeSet},
+	"json":       {typeRule: typeRule{kinds: kinds{JSON, JSONBytes, Text}}, family: documents},
+
+	"binary":     {typeRule: typeRule{kinds: kinds{Blob, Text}}, family: binaries, store: storeBinary},
+	"varbinary":  {typeRule: typeRule{kinds{Blob, JSONBytes, Text}, kinds{Text}}, family: binaries, store: storeBinary},
+	"tinyblob":   mariadbBlob,
+	"blob":       mariadbBlob,
+	"mediumblob": mariadbBlob,
+	"longblob":   mariadbBlob,
+
+	// They have no format: they may be 0000-00-00.
+	"date":      {typeRule: typeRule{kinds: kinds{Text}}, read: asText, store: storeDate},
+	"time":      {typeRule: typeRule{kinds: kinds{Text}}, read: asText, show: showTime, store: storeTime},
+	"datetime":  {typeRule: typeRule{kinds: kinds{Text}}, family: moments, read: asText, show: showMoment, store: storeMoment},
+	"timestamp": {typeRule: typeRule{kinds: kinds{Text}}, family: moments, read: asText, show: showMoment, store: storeMoment},
+
+	"uuid":  {typeRule: typeRule{kinds{Text}, kinds{Text}}, read: asText, store: storeUUID, json: formatted("uuid")},
+	"inet4": {typeRule: typeRule{kinds: kinds{Text}}, read: "INET6_ATON(" + asText + ")", show: showAddress, store: storeAddress, json: formatted("ipv4")},
+	"inet6": {typeRule: typeRule{kinds: kinds{Text}}, read: "INET6_ATON(" + asText + ")", show: showAddress, store: storeAddress, json: formatted("ipv6")},
 }
 
-func (c mariadbColumn) text() bool {
-	switch c.base {
-	case "char", "varchar", "tinytext", "text", "mediumtext", "longtext":
-		return true
-	}
-	return false
+func limited(c *column) jsonType  { return jsonType{types: []string{"string"}, maxLength: c.my.chars} }
+func oneLabel(c *column) jsonType { return jsonType{types: []string{"string"}, enum: c.my.labels} }
+
+func formatted(as string) func(*column) jsonType {
+	return func(*column) jsonType { return jsonType{types: []string{"string"}, format: as} }
 }
 
-func (c mariadbColumn) binary() bool {
-	switch c.base {
-	case "binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob":
-		return true
+func (mariadb) settle(c *column, _ int) error {
+	my := &c.my
+	typ, ok := mariadbTypes[my.base]
+	switch {
+	case !ok:
+		return fmt.Errorf("there is no JSON for %s: exclude it", c.declared)
+	case my.base == "year" && strings.Contains(c.declared, "(2)"):
+		return errors.New("a year of two digits is not one: make it YEAR")
+	case c.key && c.nullable:
+		return errors.New("a key must be NOT NULL")
 	}
-	return false
+	my.mariadbType = typ
+	if c.Kind == Auto && !c.key && my.isBoolean(c.declared) {
+		c.Kind = Bool
+	}
+	if err := c.settleKind(typ.typeRule, "text, VARBINARY, an integer or UUID"); err != nil {
+		return err
+	}
+	if c.Kind == JSONBytes && typ.family != binaries {
+		c.Kind = JSON // what is stored is text all the same
+	}
+	c.settleDocument()
+	c.read = c.quoted
+	if template := my.readTemplate(); template != "" {
+		c.read = strings.ReplaceAll(template, "@", c.quoted)
+	}
+	return nil
 }
 
-// float returns the bits of a floating-point number, 0 for other types.
-func (c mariadbColumn) float() int {
-	switch c.base {
-	case "float":
-		return 32
-	case "double":
-		return 64
-	}
-	return 0
+// isBoolean tells whether the column is what BOOLEAN stands for, or one bit.
+func (c mariadbColumn) isBoolean(declared string) bool {
+	return c.base == "tinyint" && strings.HasPrefix(declared, "tinyint(1)") && !c.zerofill || c.base == "bit" && c.precision == 1
 }
 
-func (c mariadbColumn) moment() bool { return c.base == "datetime" || c.base == "timestamp" }
+func (c mariadbColumn) readTemplate() string {
+	switch {
+	case c.zerofill && c.bits == 0:
+		return asNumber
+	case (c.family == texts || c.family == labels) && !c.unicode() && c.charset != "ascii":
+		// A character without a counterpart would be read as a question mark.
+		const utf8 = "CONVERT(@ USING utf8mb4)"
+		same := "CAST(CONVERT(" + utf8 + " USING " + c.charset + ") AS BINARY) <=> CAST(@ AS BINARY)"
+		return "IF(" + same + ", CAST(" + utf8 + " AS BINARY), x'FF')"
+	}
+	return c.mariadbType.read
+}
+
 func (c mariadbColumn) unicode() bool {
 	return c.charset == "utf8mb4" || c.charset == "utf8mb3" || c.charset == "utf8"
+}
+
+func (mariadb) jsonType(c *column) jsonType {
+	switch {
+	case c.Kind == Bool && c.my.base == "bit" && c.my.precision == 1:
+		return typed("boolean")
+	case c.Kind == Bool:
+		return typed("boolean", "integer")
+	case c.Kind == Text && c.my.json != nil:
+		return c.my.json(c)
+	}
+	return jsonTypes[c.Kind]
 }
 
 // exactKey tells whether the column itself compares byte by byte, and in their
 // order.
 func (c mariadbColumn) exactKey() bool {
-	return !c.text() || c.collation == "utf8mb4_nopad_bin"
+	return c.family != texts || c.collation == "utf8mb4_nopad_bin"
 }
 
 // likeStored returns the expression of a text as the column compares it.
@@ -87,87 +155,4 @@ func (c mariadbColumn) likeStored(value string) string {
 // bytes returns the expression of the bytes of a text of the column in UTF-8.
 func (c mariadbColumn) bytes(value string) string {
 	return "CAST(CONVERT(" + value + " USING utf8mb4) AS BINARY)"
-}
-
-// settleMariaDB works out what a column holds and how it is read.
-func (c *column) settleMariaDB() error {
-	my := &c.my
-	var kind Kind
-	c.read = c.quoted
-	switch {
-	case my.integer():
-		kind = Integer
-		if my.base == "tinyint" && strings.HasPrefix(c.declared, "tinyint(1)") && !my.zerofill || my.base == "bit" && my.precision == 1 {
-			kind = Bool
-		}
-		if my.base == "year" && strings.Contains(c.declared, "(2)") {
-			return errors.New("a year of two digits is not one: make it YEAR")
-		}
-		if my.zerofill || my.base == "bit" || my.base == "year" {
-			c.read = "(" + c.quoted + "+0)"
-		}
-	case my.base == "decimal":
-		kind = Real
-		if my.zerofill {
-			c.read = "(" + c.quoted + "+0)"
-		}
-	case my.float() > 0:
-		kind = Real
-		c.read = "(" + c.quoted + "*1e0)" // a float has fewer digits as text than are needed, and + loses the sign of zero
-	case my.base == "json":
-		kind = JSON
-	case my.binary():
-		kind = Blob
-	case my.text(), my.base == "enum", my.base == "set":
-		kind = Text
-		if !my.unicode() && my.charset != "ascii" {
-			// What has no counterpart would be read as a question mark.
-			utf8 := "CONVERT(" + c.quoted + " USING utf8mb4)"
-			same := "CAST(CONVERT(" + utf8 + " USING " + my.charset + ") AS BINARY) <=> CAST(" + c.quoted + " AS BINARY)"
-			c.read = "IF(" + same + ", CAST(" + utf8 + " AS BINARY), x'FF')"
-		}
-	case my.base == "date", my.base == "time", my.moment(), my.base == "uuid":
-		kind = Text
-		c.read = "CAST(" + c.quoted + " AS CHAR)"
-	case my.base == "inet6", my.base == "inet4":
-		kind = Text
-		c.read = strings.ToUpper(my.base[:4]) + "6_ATON(CAST(" + c.quoted + " AS CHAR))"
-	default:
-		return fmt.Errorf("there is no JSON for %s: exclude it", c.declared)
-	}
-	if c.key {
-		switch {
-		case c.OmitNull:
-			return errors.New("a key cannot be left out")
-		case my.nullable:
-			return errors.New("a key must be NOT NULL")
-		case my.base == "varbinary" && (c.Kind == Auto || c.Kind == Text):
-			c.Kind = Text
-			return nil
-		case !my.text() && (!my.integer() || my.base == "bit" || my.base == "year") && my.base != "uuid":
-			return fmt.Errorf("a key cannot be %s: it is text, VARBINARY, an integer or UUID", c.declared)
-		case c.Kind != Auto && c.Kind != Text && (c.Kind != Integer || !my.integer()):
-			return fmt.Errorf("a key that is %s cannot be %v", c.declared, c.Kind)
-		case c.Kind == Auto && my.integer():
-			c.Kind = Integer
-		case c.Kind == Auto:
-			c.Kind = Text
-		}
-		return nil
-	}
-	switch {
-	case c.Kind == Auto:
-		c.Kind = kind
-	case c.Kind == kind:
-	case my.integer() && (c.Kind == Integer || c.Kind == Real || c.Kind == Bool || c.Kind == Text):
-	case (my.base == "json" || my.binary()) && c.Kind == Text, my.text() && c.Kind == JSON, my.binary() && my.base != "binary" && c.Kind == JSONBytes:
-	case (my.text() || my.base == "json") && c.Kind == JSONBytes:
-		c.Kind = JSON // what is stored is text all the same
-	default:
-		return fmt.Errorf("declared %s it cannot be %v", c.declared, c.Kind)
-	}
-	if c.Kind == JSON || c.Kind == JSONBytes {
-		c.OmitNull = !c.lone
-	}
-	return nil
 }

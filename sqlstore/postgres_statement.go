@@ -1,52 +1,32 @@
 package sqlstore
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-// match: a list of rows is looked up by the first column alone where that is the
-// same in all of them, and may be held against every row of the table. Joined with
-// arrays, each is looked up in the index.
-func (postgres) match(t *table, n int) string {
-	var b strings.Builder
-	list := func(c *column, first int) {
-		for i := range n {
-			if i > 0 {
-				b.WriteString(",")
-			}
-			fmt.Fprintf(&b, "$%d::%s", first+i*len(t.keys), c.pg.keyType())
-		}
-	}
-	if len(t.keys) == 1 {
-		c := t.columns[t.keys[0]]
-		b.WriteString(c.quoted + " IN (")
-		list(c, 1)
-		return b.String() + ")"
-	}
-	b.WriteString("(" + t.keyNames("") + ") IN (SELECT * FROM unnest(")
-	for part, c := range t.keyColumns() {
-		if part > 0 {
-			b.WriteString(",")
-		}
-		b.WriteString("ARRAY[")
-		list(c, part+1)
-		b.WriteString("]")
-	}
-	return b.String() + "))"
-}
+// The protocol counts arguments in 16 bits.
+func (postgres) maxArgs() int { return 65535 }
 
-// keyType is the type that a key is looked up as.
-func (c pgColumn) keyType() string {
-	switch {
-	case c.integer():
-		return "int8"
-	case c.base == "varchar":
-		return "text"
+func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+// match: PostgreSQL looks up a list of rows by the first column alone where that is
+// the same in all of them, and may compare the list with every row of the table. Each
+// row of joined arrays it looks up in the index.
+func (postgres) match(t *table, n int) string {
+	var lists []string
+	for part, c := range t.keyColumns() {
+		args := make([]string, n)
+		for i := range args {
+			args[i] = "$" + strconv.Itoa(1+part+i*len(t.keys)) + "::" + c.pg.lookup
+		}
+		lists = append(lists, strings.Join(args, ","))
 	}
-	return c.base
+	if len(lists) == 1 {
+		return t.keyNames("") + " IN (" + lists[0] + ")"
+	}
+	return "(" + t.keyNames("") + ") IN (SELECT * FROM unnest(ARRAY[" + strings.Join(lists, "],ARRAY[") + "]))"
 }
 
 // values returns a FROM item v with rows of arguments, whose columns are named
@@ -67,7 +47,7 @@ func (postgres) values(t *table, set []*column, rows int) string {
 				b.WriteString("(")
 			}
 			b.WriteString("$" + strconv.Itoa(n))
-			if c.pg.base == "bytea" {
+			if c.pg.family == binaries {
 				b.WriteString("::bytea")
 			} else {
 				b.WriteString("::text")
@@ -75,33 +55,19 @@ func (postgres) values(t *table, set []*column, rows int) string {
 		}
 		b.WriteString(")")
 	}
-	b.WriteString(") AS v(")
-	for i, c := range set {
-		if i > 0 {
-			b.WriteString(",")
-		}
-		b.WriteString("c" + strconv.Itoa(slices.Index(t.columns, c)))
+	var names []string
+	for _, c := range set {
+		names = append(names, "c"+strconv.Itoa(slices.Index(t.columns, c)))
 	}
-	return b.String() + ")"
+	return b.String() + ") AS v(" + strings.Join(names, ",") + ")"
 }
 
 func (d postgres) upsert(t *table, set []*column, rows int) string {
-	var names, exprs, update []string
+	var written, key []string
 	for _, c := range set {
-		names = append(names, c.quoted)
-		exprs = append(exprs, c.pg.write)
-	}
-	for _, c := range t.columns {
-		switch {
-		case c.key:
-		case slices.Contains(set, c):
-			update = append(update, c.quoted+"=excluded."+c.quoted)
-		default:
-			update = append(update, c.quoted+"=DEFAULT")
-		}
+		written = append(written, c.pg.write)
 	}
 	// Another index of the same columns does not count.
-	var key []string
 	for _, c := range t.keyColumns() {
 		name := c.quoted
 		if c.pg.collation != "" {
@@ -109,12 +75,8 @@ func (d postgres) upsert(t *table, set []*column, rows int) string {
 		}
 		key = append(key, name)
 	}
-	do := "NOTHING"
-	if len(update) > 0 {
-		do = "UPDATE SET " + strings.Join(update, ",")
-	}
-	return "INSERT INTO " + t.name + " (" + strings.Join(names, ",") + ") OVERRIDING SYSTEM VALUE SELECT " + strings.Join(exprs, ",") +
-		" FROM " + d.values(t, set, rows) + " ON CONFLICT (" + strings.Join(key, ",") + ") DO " + do
+	return "INSERT INTO " + t.name + " (" + quotedNames(set) + ") OVERRIDING SYSTEM VALUE SELECT " + strings.Join(written, ",") +
+		" FROM " + d.values(t, set, rows) + onConflict(strings.Join(key, ","), t.overwrite(set, excluded, defaultWord))
 }
 
 func (d postgres) update(t *table, set []*column, rows int) string {
@@ -128,5 +90,3 @@ func (d postgres) update(t *table, set []*column, rows int) string {
 	return "UPDATE " + t.name + " SET " + strings.Join(update, ",") + " FROM " + d.values(t, append(t.keyColumns(), set...), rows) +
 		" WHERE " + strings.Join(same, " AND ")
 }
-
-func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

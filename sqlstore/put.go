@@ -131,7 +131,7 @@ func (w *writer) bind(t *table, r backup.Record, values []any, seen []bool) (*co
 		if !sqljson.IsValue(text) {
 			return c, fmt.Errorf("%w: the value is not JSON", backup.ErrInvalid)
 		}
-		v, err := w.dialect.bind(c, text)
+		v, err := bindValue(w.dialect, c, text)
 		i := t.keys[0]
 		values[i], values[t.value] = key[0], v
 		seen[i], seen[t.value] = true, true
@@ -160,7 +160,7 @@ func (w *writer) bind(t *table, r backup.Record, values []any, seen []bool) (*co
 		}
 		seen[i] = true
 		var err error
-		values[i], err = w.dialect.bind(at, value)
+		values[i], err = bindValue(w.dialect, at, value)
 		return err
 	})
 	if err != nil {

@@ -113,7 +113,7 @@ func (r *row) scan(d Dialect, rows *sql.Rows, buf []byte) (key string, _ []byte,
 	}
 	if t.value >= 0 {
 		c := t.columns[t.value]
-		if buf, err = d.append(buf, c, r.cells[t.value]); err != nil {
+		if buf, err = appendValue(d, buf, c, r.cells[t.value]); err != nil {
 			return "", buf, t.fail(key, c, err)
 		}
 		return key, buf, nil
@@ -127,7 +127,7 @@ func (r *row) scan(d Dialect, rows *sql.Rows, buf []byte) (key string, _ []byte,
 			buf = append(buf, ',')
 		}
 		buf = append(buf, c.prefix...)
-		if buf, err = d.append(buf, c, r.cells[i]); err != nil {
+		if buf, err = appendValue(d, buf, c, r.cells[i]); err != nil {
 			return "", buf, t.fail(key, c, err)
 		}
 	}

@@ -8,28 +8,22 @@ import (
 	"github.com/tomo-project/backup/internal/sqljson"
 )
 
-// A member is what a column is in a record.
-type member struct {
-	jsonType
-	null bool // it may be null
-}
-
 // schema returns the JSON Schema of a record.
-func (t *table) schema(members []member) []byte {
+func (t *table) schema(d Dialect) []byte {
 	lines := []string{`"$schema": "https://json-schema.org/draft/2020-12/schema"`, `"title": ` + jsonText(t.collection), `"type": "object"`}
 	var properties, required []string
 	for i, c := range t.columns {
-		m := members[i]
-		if m.null && !c.key && !c.OmitNull {
-			m.jsonType = m.orNull()
+		j := d.jsonType(c)
+		if c.nullable && !c.key && !c.OmitNull {
+			j = j.orNull()
 		}
 		if i == t.value {
-			lines = append(lines, `"additionalProperties": `+m.String())
+			lines = append(lines, `"additionalProperties": `+j.String())
 		}
-		if c.key || !m.null && (c.def == "" || c.OmitNull) {
+		if c.key || !c.nullable && (c.def == "" || c.OmitNull) {
 			required = append(required, c.name)
 		}
-		properties = append(properties, "\n    "+c.name+": "+m.String())
+		properties = append(properties, "\n    "+c.name+": "+j.String())
 	}
 	if t.value < 0 {
 		lines = append(lines, `"required": [`+strings.Join(required, ", ")+"]", `"additionalProperties": false`,

@@ -4,77 +4,166 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/tomo-project/backup"
 )
 
-// A foreignKey is one of a table.
-type foreignKey struct {
-	table string
-	id    int
+// SQLite does not look at foreign keys in a transaction that writes. The action of
+// one would change a row that a record is still to come for, and what only the host
+// has of it would be lost. The commit finds what has come to dangle.
+
+// A sqliteReference is a foreign key with the number that it has in its table.
+type sqliteReference struct {
+	reference
+	id       int
+	onDelete string
+	action   string // the statement that carries it out for one row; empty if nothing is to be done
 }
 
-// A violation is a row that refers to nothing. The row has a number, but in a
+// A violation is a row that refers to nothing. The row has a number, but not in a
 // table WITHOUT ROWID.
 type violation struct {
-	foreignKey
-	row    sql.NullInt64
-	parent string
+	table string
+	id    int // of the foreign key
+	row   sql.NullInt64
 }
 
-// touch notes the references that are dangling already. SQLite itself does not
-// look at foreign keys in a transaction that writes: an action of one would change
-// a row that a record is still to come for, and what only the host has of it would
-// be lost. The commit finds what has come to dangle.
-func (tx *sqliteTx) touch(ctx context.Context, tables []*table) (err error) {
+func (tx *sqliteTx) references(ctx context.Context, tables []*table) (refs []*reference, err error) {
 	tx.tables = tables
-	if tx.before, err = tx.violations(ctx); err != nil {
-		return fmt.Errorf("sqlstore: check foreign keys: %w", contextError(ctx, err))
+	for _, t := range tables {
+		of, err := tx.foreignKeysOf(ctx, t.plain)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range of {
+			refs = append(refs, &r.reference)
+		}
 	}
-	return nil
+	return refs, nil
 }
 
-func (tx *sqliteTx) violations(ctx context.Context) (map[violation]int, error) {
-	rows, err := tx.conn.QueryContext(ctx, `SELECT "table", rowid, parent, fkid FROM pragma_foreign_key_check`)
+// foreignKeysOf returns the foreign keys of a table, which need not be declared.
+func (tx *sqliteTx) foreignKeysOf(ctx context.Context, table string) ([]*sqliteReference, error) {
+	if refs, known := tx.foreignKeys[table]; known {
+		return refs, nil
+	}
+	var refs []*sqliteReference
+	// A foreign key that names no columns of the other table refers to its primary key.
+	err := tx.each(ctx, `SELECT f.id, f."table", f."from", coalesce(f."to", (SELECT name FROM pragma_table_info(f."table") WHERE pk = f.seq + 1), ''), upper(f.on_delete)
+		FROM pragma_foreign_key_list(?) f ORDER BY f.id, f.seq`, []any{table}, func(rows *sql.Rows) error {
+		r := &sqliteReference{reference: reference{name: quote(table), plain: table}}
+		var from, to string
+		if err := rows.Scan(&r.id, &r.parentPlain, &from, &to, &r.onDelete); err != nil {
+			return err
+		}
+		if n := len(refs); n > 0 && refs[n-1].id == r.id {
+			r = refs[n-1]
+		} else {
+			r.parentName = quote(r.parentPlain)
+			r.table, r.parent = tx.declared(r.plain), tx.declared(r.parentPlain)
+			refs = append(refs, r)
+		}
+		r.columns, r.parentColumns = append(r.columns, from), append(r.parentColumns, to)
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
+	if len(refs) > 0 {
+		rowid := tx.rowid(ctx, table)
+		for _, r := range refs {
+			r.action = r.actionOn(rowid)
+		}
+	}
+	if tx.foreignKeys == nil {
+		tx.foreignKeys = map[string][]*sqliteReference{}
+	}
+	tx.foreignKeys[table] = refs
+	return refs, nil
+}
+
+// declared returns the declared table of that name, or nil.
+func (tx *sqliteTx) declared(name string) *table {
+	i := slices.IndexFunc(tx.tables, func(t *table) bool { return strings.EqualFold(t.plain, name) })
+	if i < 0 {
+		return nil
+	}
+	return tx.tables[i]
+}
+
+// rowid returns the name that the number of a row has in a table: columns may have
+// taken it. It is empty in a table WITHOUT ROWID.
+func (tx *sqliteTx) rowid(ctx context.Context, table string) (name string) {
+	_ = tx.conn.QueryRowContext(ctx, `SELECT n.column1 FROM (VALUES ('rowid'), ('_rowid_'), ('oid')) n
+		WHERE n.column1 NOT IN (SELECT lower(name) FROM pragma_table_xinfo(?)) LIMIT 1`, table).Scan(&name)
+	return name
+}
+
+// actionOn returns the statement that does to a row what the foreign key asks for
+// when the row that it refers to is deleted. It is empty if there is nothing to do, or
+// if the row is a record.
+func (r *sqliteReference) actionOn(rowid string) string {
+	if r.table != nil || rowid == "" || r.toMutable() {
+		return ""
+	}
+	where := " WHERE " + rowid + " = ?"
+	switch r.onDelete {
+	case "CASCADE":
+		return "DELETE FROM " + r.name + where
+	case "SET NULL":
+		return "UPDATE " + r.name + " SET " + r.toNull(quote) + where
+	}
+	return ""
+}
+
+// touch notes the references that are dangling already.
+func (tx *sqliteTx) touch(ctx context.Context, tables []*table) (err error) {
+	tx.tables = tables
+	tx.before, err = tx.violations(ctx)
+	return err
+}
+
+// violations counts the rows that refer to nothing: those of a table WITHOUT ROWID
+// look all the same.
+func (tx *sqliteTx) violations(ctx context.Context) (map[violation]int, error) {
 	found := map[violation]int{}
-	for rows.Next() {
+	err := tx.each(ctx, `SELECT "table", rowid, fkid FROM pragma_foreign_key_check`, nil, func(rows *sql.Rows) error {
 		var v violation
-		if err := rows.Scan(&v.table, &v.row, &v.parent, &v.id); err != nil {
-			return nil, err
+		if err := rows.Scan(&v.table, &v.row, &v.id); err != nil {
+			return err
 		}
 		found[v]++
-	}
-	return found, rows.Err()
+		return nil
+	})
+	return found, err
 }
 
 // settle carries out the actions of foreign keys. What dangles nevertheless is an
 // error.
-func (tx *sqliteTx) settle(ctx context.Context, tables []*table) error {
+func (tx *sqliteTx) settle(ctx context.Context) error {
+	if tx.before == nil {
+		return nil
+	}
 	const most = 1000 // as deep as SQLite lets actions nest
 	for round := 0; ; round++ {
 		news, err := tx.news(ctx)
 		if err != nil {
-			return fmt.Errorf("sqlstore: check foreign keys: %w", contextError(ctx, err))
+			return fmt.Errorf("check foreign keys: %w", err)
 		}
 		if len(news) == 0 {
 			return nil
 		}
 		changed := false
 		if round < most {
-			if changed, err = tx.act(ctx, news, tables); err != nil {
-				return fmt.Errorf("sqlstore: commit: %w", SQLite.explain(contextError(ctx, err)))
+			if changed, err = tx.act(ctx, news); err != nil {
+				return err
 			}
 		}
 		if !changed {
-			return tx.dangling(ctx, news, tables)
+			return danglingError(firstOf(len(news), func(i int) string { return tx.words(ctx, news[i]) }))
 		}
 	}
 }
@@ -95,22 +184,16 @@ func (tx *sqliteTx) news(ctx context.Context) (news []violation, err error) {
 
 // act carries out the actions that news ask for, and tells whether any row has
 // changed. What then refers to these rows is for the next time.
-func (tx *sqliteTx) act(ctx context.Context, news []violation, tables []*table) (changed bool, err error) {
+func (tx *sqliteTx) act(ctx context.Context, news []violation) (changed bool, err error) {
 	for _, v := range news {
-		action, ok := tx.actions[v.foreignKey]
-		if !ok {
-			if action, err = tx.action(ctx, v, tables); err != nil {
-				return false, err
-			}
-			if tx.actions == nil {
-				tx.actions = map[foreignKey]string{}
-			}
-			tx.actions[v.foreignKey] = action
+		r, err := tx.foreignKey(ctx, v)
+		if err != nil {
+			return false, err
 		}
-		if action == "" || !v.row.Valid {
+		if r.action == "" || !v.row.Valid {
 			continue
 		}
-		result, err := tx.conn.ExecContext(ctx, action, v.row.Int64)
+		result, err := tx.conn.ExecContext(ctx, r.action, v.row.Int64)
 		if err != nil {
 			return false, fmt.Errorf("table %q: carry out ON DELETE of a foreign key: %w", v.table, err)
 		}
@@ -123,92 +206,36 @@ func (tx *sqliteTx) act(ctx context.Context, news []violation, tables []*table) 
 	return changed, nil
 }
 
-// action returns the statement that does to a row what its foreign key asks for
-// when the row it refers to is deleted. It is empty if there is nothing to do, or
-// the row is not ours to change, or the other may have been changed only.
-func (tx *sqliteTx) action(ctx context.Context, v violation, tables []*table) (string, error) {
-	parent, rowid := declared(tables, v.parent), tx.rowid(ctx, v.table)
-	if declared(tables, v.table) != nil || rowid == "" {
-		return "", nil
-	}
-	rows, err := tx.conn.QueryContext(ctx, `SELECT f."from", coalesce(f."to", p.name, ''), upper(f.on_delete) FROM pragma_foreign_key_list(?) f
-		LEFT JOIN pragma_table_info(f."table") p ON f."to" IS NULL AND p.pk = f.seq + 1 WHERE f.id = ?`, v.table, v.id)
+// foreignKey returns the foreign key that v is of.
+func (tx *sqliteTx) foreignKey(ctx context.Context, v violation) (*sqliteReference, error) {
+	refs, err := tx.foreignKeysOf(ctx, v.table)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	defer rows.Close()
-	var onDelete string
-	var set []string
-	for rows.Next() {
-		var from, to string
-		if err := rows.Scan(&from, &to, &onDelete); err != nil {
-			return "", err
-		}
-		set = append(set, quote(from)+"=NULL")
-		// A record keeps its key, and what is not in records is not changed.
-		if parent != nil && slices.ContainsFunc(parent.columns, func(c *column) bool { return !c.key && strings.EqualFold(c.Name, to) }) {
-			return "", nil
+	for _, r := range refs {
+		if r.id == v.id {
+			return r, nil
 		}
 	}
-	where := " WHERE " + rowid + " = ?"
-	switch onDelete {
-	case "CASCADE":
-		return "DELETE FROM " + quote(v.table) + where, rows.Err()
-	case "SET NULL":
-		return "UPDATE " + quote(v.table) + " SET " + strings.Join(set, ", ") + where, rows.Err()
-	}
-	return "", rows.Err()
-}
-
-// rowid returns the name that the number of a row has in a table: columns may have
-// taken it.
-func (tx *sqliteTx) rowid(ctx context.Context, table string) (name string) {
-	_ = tx.conn.QueryRowContext(ctx, `SELECT n.column1 FROM (VALUES ('rowid'), ('_rowid_'), ('oid')) n
-		WHERE n.column1 NOT IN (SELECT lower(name) FROM pragma_table_xinfo(?)) LIMIT 1`, table).Scan(&name)
-	return name
-}
-
-func declared(tables []*table, name string) *table {
-	i := slices.IndexFunc(tables, func(t *table) bool { return strings.EqualFold(t.plain, name) })
-	if i < 0 {
-		return nil
-	}
-	return tables[i]
-}
-
-// dangling returns the error that names references.
-func (tx *sqliteTx) dangling(ctx context.Context, news []violation, tables []*table) error {
-	const shown = 10
-	var named []string
-	for _, v := range news[:min(shown, len(news))] {
-		named = append(named, tx.words(ctx, v, tables))
-	}
-	if len(news) > shown {
-		named = append(named, fmt.Sprintf("and %d more", len(news)-shown))
-	}
-	return fmt.Errorf("%w: %s", backup.ErrDangling, strings.Join(named, "; "))
+	return nil, errors.New("table " + strconv.Quote(v.table) + " has lost a foreign key meanwhile")
 }
 
 // words says which row v is about, as well as it can be found out.
-func (tx *sqliteTx) words(ctx context.Context, v violation, tables []*table) string {
+func (tx *sqliteTx) words(ctx context.Context, v violation) string {
+	r, err := tx.foreignKey(ctx, v)
+	if err != nil {
+		return err.Error()
+	}
 	row := "a row"
 	if v.row.Valid {
 		row = fmt.Sprintf("row %d", v.row.Int64)
 	}
-	if t, rowid := declared(tables, v.table), tx.rowid(ctx, v.table); t != nil && v.row.Valid && rowid != "" {
-		texts := t.keyTexts("CAST(", " AS TEXT)")
-		key, err := scanKey(tx.conn.QueryRowContext(ctx, "SELECT "+strings.Join(texts, ", ")+" FROM "+t.name+" WHERE "+rowid+" = ?", v.row.Int64), len(texts))
+	if rowid := tx.rowid(ctx, v.table); r.table != nil && v.row.Valid && rowid != "" {
+		texts := r.table.keyTexts("CAST(", " AS TEXT)")
+		key, err := scanKey(tx.conn.QueryRowContext(ctx, "SELECT "+strings.Join(texts, ", ")+" FROM "+r.name+" WHERE "+rowid+" = ?", v.row.Int64), len(texts))
 		if err == nil {
 			row = strconv.Quote(key)
 		}
 	}
-	column := "a foreign key"
-	rows, err := tx.conn.QueryContext(ctx, `SELECT group_concat("from", ', ') FROM pragma_foreign_key_list(?) WHERE id = ?`, v.table, v.id)
-	if err == nil {
-		defer rows.Close()
-		if rows.Next() {
-			_ = rows.Scan(&column)
-		}
-	}
-	return fmt.Sprintf("table %q: %s refers by %s to nothing in %q", v.table, row, column, v.parent)
+	return r.dangles(row)
 }

@@ -1,13 +1,25 @@
 package sqlstore
 
 import (
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 )
 
-// affinity is the type that a column of SQLite turns values into where it can.
+// A sqliteTable and a sqliteColumn are what SQLite tells of a table and a column.
+type (
+	sqliteTable struct {
+		strict   bool
+		resolves bool // a constraint may have an ON CONFLICT clause, which would drop rows silently
+	}
+
+	sqliteColumn struct {
+		affinity affinity
+		strict   bool
+		pk       int // its place in the primary key, from 1
+	}
+)
+
+// An affinity is the type that a column of SQLite turns values into where it can.
 type affinity int
 
 const (
@@ -38,50 +50,55 @@ func affinityOf(declared string, strict bool) affinity {
 	}
 }
 
-// kind settles what a column holds.
-func (sqlite) kind(c *column) error {
-	if c.key {
-		switch {
-		case c.Kind != Auto && c.Kind != Text && c.Kind != Integer:
-			return fmt.Errorf("a key cannot be %v", c.Kind)
-		case c.affinity == real:
-			return errors.New("a key cannot be REAL")
-		case c.affinity == text && c.Kind == Integer:
-			return errors.New("a key of text cannot be Integer")
-		case c.OmitNull:
-			return errors.New("a key cannot be left out")
-		case c.Kind == Auto && strings.Contains(c.declared, "INT"):
-			c.Kind = Integer
-		case c.Kind == Auto && c.affinity != numeric:
-			c.Kind = Text
-		}
-		return nil
-	}
-	if c.Kind == Auto {
-		switch {
-		case c.declared == "BOOL" || c.declared == "BOOLEAN":
-			c.Kind = Bool
-		case strings.Contains(c.declared, "JSON"):
-			c.Kind = JSON
-		case strings.Contains(c.declared, "BLOB"):
-			c.Kind = Blob
-		}
-	}
+// sqliteTypes are the rules of the affinities. Auto stays where a column holds values
+// of several types.
+var sqliteTypes = map[affinity]typeRule{
+	none:    {kinds: kinds{Auto, Text, Integer, Real, Bool, JSON, JSONBytes, Blob}, key: kinds{Text, Integer}},
+	text:    {kinds: kinds{Auto, Text, JSON, JSONBytes, Blob}, key: kinds{Text}},
+	numeric: {kinds: kinds{Auto, Text, Integer, Real, Bool, JSON, JSONBytes, Blob}, key: kinds{Auto, Text, Integer}},
+	real:    {kinds: kinds{Auto, Text, Integer, Real, JSONBytes, Blob}},
+}
+
+// namedKind returns the kind that the declared type names.
+func (c *column) namedKind() Kind {
+	has := func(part string) bool { return strings.Contains(c.declared, part) }
 	switch {
-	case c.Kind < Auto || c.Kind > Blob:
-		return fmt.Errorf("there is no %v", c.Kind)
-	case c.affinity == text && (c.Kind == Integer || c.Kind == Real || c.Kind == Bool),
-		c.affinity == real && (c.Kind == Bool || c.Kind == JSON):
-		return fmt.Errorf("declared %s it cannot be %v", c.declared, c.Kind)
+	case c.key && has("INT"):
+		return Integer
+	case c.key:
+		return Auto
+	case c.declared == "BOOL" || c.declared == "BOOLEAN":
+		return Bool
+	case has("JSON"):
+		return JSON
+	case has("BLOB"):
+		return Blob
 	}
-	if c.Kind == JSON || c.Kind == JSONBytes {
-		c.OmitNull = !c.lone
+	return Auto
+}
+
+func (sqlite) settle(c *column, _ int) error {
+	if c.Kind == Auto {
+		c.Kind = c.namedKind()
+	}
+	if err := c.settleKind(sqliteTypes[c.lite.affinity], "text or an integer"); err != nil {
+		return err
+	}
+	if !c.key {
+		c.settleDocument()
+	}
+	c.read = c.quoted
+	switch {
+	case c.tagged():
+		c.read = "CASE typeof(" + c.quoted + ") WHEN 'text' THEN 'T'||" + c.quoted + " ELSE " + c.quoted + " END"
+	case c.Kind == Bool:
+		c.read = "+" + c.quoted // without the declared type: some drivers make booleans of it
 	}
 	return nil
 }
 
-// tagged says that text is read with a letter before it. Some drivers make times
-// of text in columns of these types, or of no type, and what was stored is lost.
+// tagged tells whether text is read with a letter before it. In columns of these
+// types, or of no type, some drivers make times of text and lose what was stored.
 func (c *column) tagged() bool {
 	switch c.declared {
 	case "DATE", "DATETIME", "TIMESTAMP", "":
@@ -90,13 +107,26 @@ func (c *column) tagged() bool {
 	return false
 }
 
-// read returns the expression that reads c exactly as it is stored.
-func (sqlite) read(c *column) string {
-	switch {
-	case c.tagged():
-		return "CASE typeof(" + c.quoted + ") WHEN 'text' THEN 'T'||" + c.quoted + " ELSE " + c.quoted + " END"
-	case c.Kind == Bool:
-		return "+" + c.quoted // without the declared type: some drivers make booleans of it
+// jsonType: a column of a table that is not STRICT can hold values of any type.
+func (sqlite) jsonType(c *column) jsonType {
+	if j, ok := jsonTypes[c.Kind]; ok && c.Kind != Bool {
+		return j
 	}
-	return c.quoted
+	affinity, strict := c.lite.affinity, c.lite.strict
+	var types []string
+	if c.Kind == Bool {
+		types = append(types, "boolean")
+	}
+	switch {
+	case affinity == text:
+		types = append(types, "string")
+	case c.key, strict && affinity == numeric:
+		types = append(types, "integer")
+	default:
+		types = append(types, "number")
+	}
+	if affinity != text && !(strict && affinity != none) {
+		types = append(types, "string")
+	}
+	return typed(types...)
 }

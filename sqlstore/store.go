@@ -178,15 +178,15 @@ func (s Store) run(ctx context.Context, write bool, f func(*view) error) error {
 	}
 	defer conn.Close()
 	tx, err := s.Dialect.begin(ctx, conn, write)
-	if err != nil {
-		return err
-	}
 	over := false
 	defer func() {
 		if !over {
 			tx.rollback()
 		}
 	}()
+	if err != nil {
+		return fmt.Errorf("sqlstore: begin a transaction: %w", explain(s.Dialect, contextError(ctx, err)))
+	}
 	v := &view{dialect: s.Dialect, conn: conn, tx: tx, tables: map[string]*table{}}
 	for _, declared := range s.Tables {
 		t, err := s.describe(ctx, tx, declared)
@@ -211,22 +211,25 @@ func (s Store) run(ctx context.Context, write bool, f func(*view) error) error {
 		return err
 	}
 	if write {
-		over = true
-		return tx.commit(ctx)
+		err := s.commit(ctx, tx)
+		over = err == nil
+		return err
 	}
 	return nil
 }
 
-func (s Store) describe(ctx context.Context, tx transaction, declared Table) (*table, error) {
-	if declared.Collection == "" {
-		return nil, errors.New("sqlstore: a Table without Collection")
+func (s Store) commit(ctx context.Context, tx transaction) error {
+	err := contextError(ctx, tx.settle(ctx))
+	if err == nil {
+		// A context that is done from here on does not matter: a driver could report
+		// it for a commit that has happened.
+		err = tx.commit(context.WithoutCancel(ctx))
+		if err == nil {
+			return nil
+		}
+		if s.Dialect.lost(err) {
+			err = explained{fmt.Errorf("%w; the connection to the database was lost, and whether everything or nothing was changed is not known", err)}
+		}
 	}
-	if declared.Name == "" {
-		declared.Name = declared.Collection
-	}
-	t, err := tx.describe(ctx, declared)
-	if err != nil {
-		return nil, fmt.Errorf("sqlstore: collection %q in table %q: %w", declared.Collection, declared.Name, explain(s.Dialect, err))
-	}
-	return t, t.prepare()
+	return fmt.Errorf("sqlstore: commit: %w", explain(s.Dialect, err))
 }

@@ -49,7 +49,7 @@ func (w *writer) change(ctx context.Context, collection string) (*table, error) 
 	if !w.touched {
 		w.touched = true
 		if err := w.tx.touch(ctx, w.all); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("sqlstore: look for foreign keys: %w", explain(w.dialect, contextError(ctx, err)))
 		}
 	}
 	return t, nil
