@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/tomo-project/backup"
-	"github.com/tomo-project/backup/internal/sqljson"
 )
 
 // Describe reads the tables of a database and returns a declaration of them: the
@@ -128,13 +125,6 @@ func (d *description) add(ctx context.Context, tx transaction, declared Table) e
 	return nil
 }
 
-func tableName(t Table) string {
-	if t.Name == "" {
-		return t.Collection
-	}
-	return t.Name
-}
-
 // collectionName makes the name of a collection of that of a table.
 func collectionName(table string) string {
 	name := strings.TrimLeft(strings.Map(func(r rune) rune {
@@ -155,30 +145,14 @@ func collectionName(table string) string {
 	return name[:min(len(name), 64)]
 }
 
-// A link is a foreign key between tables.
-type link struct {
-	table, parent          *table
-	columns, parentColumns []string
-}
-
-// A member is what a column is in a record.
-type member struct {
-	jsonType
-	null bool // it may be null
-}
-
 // compose makes the collections of the tables.
 func (d *description) compose(ctx context.Context, tx transaction) error {
-	links, err := tx.links(ctx, d.tables)
+	all, err := tx.references(ctx, d.tables)
 	if err != nil {
 		return fmt.Errorf("sqlstore: look for foreign keys: %w", explain(d.Dialect, contextError(ctx, err)))
 	}
 	for _, t := range d.tables {
-		members, err := tx.members(ctx, t)
-		if err != nil {
-			return fmt.Errorf("sqlstore: collection %q in table %q: %w", t.collection, t.plain, explain(d.Dialect, contextError(ctx, err)))
-		}
-		c := backup.Collection{Name: t.collection, Schema: t.schema(members)}
+		c := backup.Collection{Name: t.collection, Schema: t.schema(d.Dialect)}
 		if t.value < 0 {
 			c.Key = t.pointer(t.keyColumns()...)
 		} else {
@@ -188,7 +162,7 @@ func (d *description) compose(ctx context.Context, tx transaction) error {
 			return err
 		}
 		var refer []*column
-		c.Refs, refer = t.refs(links)
+		c.Refs, refer = t.refs(all)
 		c.Secrets = t.secrets(append(refer, t.keyColumns()...))
 		d.collections = append(d.collections, c)
 	}
@@ -203,7 +177,7 @@ func (t *table) pointer(columns ...*column) string {
 	}
 	var pointers []string
 	for _, c := range columns {
-		pointers = append(pointers, "/"+strings.NewReplacer("~", "~0", "/", "~1").Replace(c.Field))
+		pointers = append(pointers, c.pointer())
 	}
 	return strings.Join(pointers, ",")
 }
@@ -214,17 +188,17 @@ func (c *column) isPointer() bool { return c.Field != "*" && !strings.Contains(c
 
 // refs returns the references of a table in the order of its columns, and the
 // columns that they are in.
-func (t *table) refs(links []link) (refs []backup.Ref, in []*column) {
+func (t *table) refs(all []*reference) (refs []backup.Ref, in []*column) {
 	at := map[backup.Ref]int{}
-	for _, l := range links {
-		if l.table != t {
+	for _, foreign := range all {
+		if foreign.table != t || foreign.parent == nil {
 			continue
 		}
-		columns := l.toKey()
+		columns := foreign.toKey()
 		if columns == nil {
 			continue
 		}
-		r := backup.Ref{Pointer: t.pointer(columns...), Collection: l.parent.collection}
+		r := backup.Ref{Pointer: t.pointer(columns...), Collection: foreign.parent.collection}
 		if _, twice := at[r]; !twice {
 			at[r] = slices.Index(t.columns, columns[0])
 			refs, in = append(refs, r), append(in, columns...)
@@ -236,37 +210,29 @@ func (t *table) refs(links []link) (refs []backup.Ref, in []*column) {
 
 // toKey returns the columns that hold the key of a record of the parent, in the
 // order of that key, or nil if it is not the key that is referred to.
-func (l link) toKey() (columns []*column) {
-	key := l.parent.keyColumns()
-	if len(key) != len(l.columns) || len(key) > 1 && l.parent.value >= 0 {
+func (r *reference) toKey() (columns []*column) {
+	key := r.parent.keyColumns()
+	if len(key) != len(r.columns) || len(key) > 1 && r.parent.value >= 0 {
 		return nil
 	}
 	for _, k := range key {
-		i := slices.IndexFunc(l.parentColumns, func(name string) bool { return strings.EqualFold(name, k.Name) })
+		i := slices.IndexFunc(r.parentColumns, func(name string) bool { return strings.EqualFold(name, k.Name) })
 		if i < 0 {
 			return nil
 		}
-		at := l.table.find(l.columns[i])
-		if at < 0 || l.table.value >= 0 && at != l.table.value {
+		at := findColumn(r.table.columns, r.columns[i])
+		if at < 0 || r.table.value >= 0 && at != r.table.value {
 			return nil
 		}
 		// A key is text or an integer. A number with a point, a boolean and the
 		// base64 of bytes are none.
-		c := l.table.columns[at]
-		if c.Kind != Auto && c.Kind != Text && c.Kind != Integer || l.table.value < 0 && !c.isPointer() {
+		c := r.table.columns[at]
+		if c.Kind != Auto && c.Kind != Text && c.Kind != Integer || r.table.value < 0 && !c.isPointer() {
 			return nil
 		}
 		columns = append(columns, c)
 	}
 	return columns
-}
-
-// find returns the index of a column, or -1.
-func (t *table) find(name string) int {
-	if i := slices.IndexFunc(t.columns, func(c *column) bool { return c.Name == name }); i >= 0 {
-		return i
-	}
-	return slices.IndexFunc(t.columns, func(c *column) bool { return strings.EqualFold(c.Name, name) })
 }
 
 // secrets returns the columns that are called like secrets, but for those of keys
@@ -297,142 +263,28 @@ func (d *description) keyGiven(t *table) bool {
 	return slices.ContainsFunc(d.Store.Tables, func(declared Table) bool { return tableName(declared) == t.plain && declared.Key != "" })
 }
 
-var (
-	// secretPart is what makes a secret of a name wherever it stands in it, but for
-	// harmlessParts, and refers is the name of what only names one.
-	secretPart    = regexp.MustCompile(`(?i)pass(word|wd|phrase)|pwhash|secret|token|credential|mnemonic|private|pass$`)
-	harmlessParts = regexp.MustCompile(`(?i)secretar|tokeni[sz]|(com|by|tres)pass`)
-	refers        = regexp.MustCompile(`(?i)(id|name|type|count|at)$`)
-)
-
-func hasSecretPart(name string) bool {
-	return secretPart.MatchString(harmlessParts.ReplaceAllString(name, ""))
+// A found is a table of the database.
+type found struct {
+	schema, name string
+	near         bool // Table.Name need not have the schema
 }
 
-var (
-	secretWords = regexp.MustCompile(`\b(pass|password|passwd|pwd|pw|passphrase|passcode|pin|secret|token|credential|cred|otp|totp|psk|jwt|cookie|pem|dsn|` +
-		`(api|access|auth|private|encryption|signing|ssh) ?key|privkey|webhook ur[il]|connection (string|ur[il])|(backup|recovery) code)s?\b`)
-	keyWords     = regexp.MustCompile(`\w keys?$`)
-	harmlessKeys = regexp.MustCompile(`\b(public|pub|primary|foreign|sort|order|cache|group|partition|unique|natural|lookup|idempotency) keys?$`)
-)
-
-// isSecret tells whether a column is called like a secret. One too many does less
-// harm than one too few.
-func isSecret(name string) bool {
-	words := wordsOf(name)
-	return hasSecretPart(name) || secretWords.MatchString(words) || keyWords.MatchString(words) && !harmlessKeys.MatchString(words)
-}
-
-// wordsOf returns the words of a name in lower case: "api key" for api_key, apiKey
-// and APIKey2.
-func wordsOf(name string) string {
-	var b strings.Builder
-	runes := []rune(name)
-	for i, r := range runes {
-		if !unicode.IsLetter(r) {
-			b.WriteByte(' ')
+// notExcluded returns the names of tables that exclude does not name, sorted, as
+// Table.Name has them. same tells whether two names are those of one table.
+func notExcluded(all []found, exclude []string, same func(a, b string) bool) (names []string) {
+	for _, f := range all {
+		qualified := f.schema + "." + f.name
+		if slices.ContainsFunc(exclude, func(e string) bool { return f.near && same(e, f.name) || same(e, qualified) }) {
 			continue
 		}
-		if i > 0 && unicode.IsUpper(r) && (unicode.IsLower(runes[i-1]) || i+1 < len(runes) && unicode.IsLower(runes[i+1])) {
-			b.WriteByte(' ')
+		if f.near {
+			names = append(names, f.name)
+		} else {
+			names = append(names, qualified)
 		}
-		b.WriteRune(unicode.ToLower(r))
 	}
-	return strings.Join(strings.Fields(b.String()), " ")
-}
-
-// schema returns the JSON Schema of a record.
-func (t *table) schema(members []member) []byte {
-	lines := []string{`"$schema": "https://json-schema.org/draft/2020-12/schema"`, `"title": ` + jsonText(t.collection), `"type": "object"`}
-	var properties, required []string
-	for i, c := range t.columns {
-		m := members[i]
-		if m.null && !c.key && !c.OmitNull {
-			m.jsonType = m.orNull()
-		}
-		if i == t.value {
-			lines = append(lines, `"additionalProperties": `+m.String())
-		}
-		if c.key || !m.null && (c.def == "" || c.OmitNull) {
-			required = append(required, c.name)
-		}
-		properties = append(properties, "\n    "+c.name+": "+m.String())
-	}
-	if t.value < 0 {
-		lines = append(lines, `"required": [`+strings.Join(required, ", ")+"]", `"additionalProperties": false`,
-			`"properties": {`+strings.Join(properties, ",")+"\n  }")
-	}
-	return []byte("{\n  " + strings.Join(lines, ",\n  ") + "\n}\n")
-}
-
-// A jsonType is the JSON Schema of a value. The zero value allows any.
-type jsonType struct {
-	types     []string
-	enum      []string
-	format    string
-	maxLength int64 // of characters, 0 for any
-	base64    bool
-	items     []string // types of the elements
-}
-
-func typed(types ...string) jsonType { return jsonType{types: types} }
-
-// orNull allows null too.
-func (j jsonType) orNull() jsonType {
-	if len(j.types) > 0 {
-		j.types = append(slices.Clone(j.types), "null")
-	}
-	return j
-}
-
-// String returns the text of the schema.
-func (j jsonType) String() string {
-	var members []string
-	add := func(name, value string) { members = append(members, `"`+name+`": `+value) }
-	if len(j.types) > 0 {
-		add("type", typeList(j.types))
-	}
-	if len(j.enum) > 0 {
-		var values []string
-		for _, label := range j.enum {
-			values = append(values, jsonText(label))
-		}
-		if slices.Contains(j.types, "null") {
-			values = append(values, "null")
-		}
-		add("enum", "["+strings.Join(values, ", ")+"]")
-	}
-	if j.format != "" {
-		add("format", jsonText(j.format))
-	}
-	if j.maxLength > 0 {
-		add("maxLength", strconv.FormatInt(j.maxLength, 10))
-	}
-	if j.base64 {
-		add("contentEncoding", `"base64"`)
-	}
-	if len(j.items) > 0 {
-		add("items", `{"type": `+typeList(j.items)+"}")
-	}
-	return "{" + strings.Join(members, ", ") + "}"
-}
-
-func typeList(types []string) string {
-	var list []string
-	for _, t := range types {
-		list = append(list, jsonText(t))
-	}
-	if len(list) == 1 {
-		return list[0]
-	}
-	return "[" + strings.Join(list, ", ") + "]"
-}
-
-// jsonText returns a JSON string. Names and labels come over a connection that
-// speaks UTF-8.
-func jsonText(s string) string {
-	b, _ := sqljson.AppendString(nil, strings.ToValidUTF8(s, "\uFFFD"))
-	return string(b)
+	slices.Sort(names)
+	return names
 }
 
 // covered fails if the database has tables that are neither declared nor excluded.

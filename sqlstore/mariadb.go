@@ -3,17 +3,12 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/tomo-project/backup"
 )
 
 // MariaDB is the dialect of MariaDB from 10.6 on, with the database/sql driver of
@@ -22,18 +17,15 @@ var MariaDB Dialect = mariadb{}
 
 type mariadb struct{}
 
-// The protocol counts arguments in 16 bits.
-func (mariadb) maxArgs() int { return 65535 }
-
 // mariadbTx is a transaction in a session whose variables are set for it.
 type mariadbTx struct {
-	conn    *sql.Conn
+	session
 	write   bool
 	packet  int    // bytes that a statement can have
 	lock    string // the name of the lock that keeps other stores out
 	restore string // sets the variables back
-	tables  []*table
-	refs    []*mariadbReference
+
+	refs []*mariadbReference
 }
 
 // mariadbSession are the variables of the session, and what they are set to. Some
@@ -56,13 +48,8 @@ var mariadbSession = []struct{ name, value string }{
 var mariadbWrites = []struct{ name, value string }{{"foreign_key_checks", "0"}, {"unique_checks", "1"}, {"autocommit", "0"}}
 
 func (mariadb) begin(ctx context.Context, conn *sql.Conn, write bool) (transaction, error) {
-	tx := &mariadbTx{conn: conn, write: write}
-	err := tx.begin(ctx)
-	if err != nil {
-		tx.rollback()
-		return nil, fmt.Errorf("sqlstore: begin a transaction: %w", explain(MariaDB, contextError(ctx, err)))
-	}
-	return tx, nil
+	tx := &mariadbTx{session: session{conn}, write: write}
+	return tx, tx.begin(ctx)
 }
 
 func (tx *mariadbTx) begin(ctx context.Context) error {
@@ -75,19 +62,8 @@ func (tx *mariadbTx) begin(ctx context.Context) error {
 		}
 		return tx.exec(ctx, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
 	}
-	// Rows can be locked, but what is not there only against being inserted: two
-	// stores would do that to each other in an empty table.
-	var got sql.NullInt64
-	var wait int
-	if err := tx.conn.QueryRowContext(ctx, "SELECT CONCAT('sqlstore.', MD5(COALESCE(DATABASE(), ''))), @@innodb_lock_wait_timeout").Scan(&tx.lock, &wait); err != nil {
+	if err := tx.keepStoresOut(ctx); err != nil {
 		return err
-	}
-	if err := tx.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT GET_LOCK('%s', %d)", tx.lock, wait)).Scan(&got); err != nil {
-		return err
-	}
-	if got.Int64 != 1 {
-		tx.lock = ""
-		return errors.New("another store has been writing to the database for longer than innodb_lock_wait_timeout: try again")
 	}
 	// Whatever is read is locked.
 	if err := tx.exec(ctx, "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"); err != nil {
@@ -102,9 +78,8 @@ func (tx *mariadbTx) prepare(ctx context.Context) error {
 	if err := tx.conn.QueryRowContext(ctx, "SELECT VERSION(), @@max_allowed_packet, @@sql_select_limit").Scan(&version, &tx.packet, &limit); err != nil {
 		return err
 	}
-	// First of all: it would cut the list of variables short.
-	restore := []string{"SESSION sql_select_limit=" + limit}
-	tx.restore = "SET " + restore[0]
+	// This goes first: a limit would cut the list of variables short.
+	tx.restore = "SET SESSION sql_select_limit=" + limit
 	if err := tx.exec(ctx, "SET SESSION sql_select_limit=18446744073709551615"); err != nil {
 		return err
 	}
@@ -116,41 +91,72 @@ func (tx *mariadbTx) prepare(ctx context.Context) error {
 		settings = append(settings, mariadbWrites...)
 	}
 	wanted := map[string]string{}
-	var quoted []string
+	var names, set []string
 	for _, s := range settings {
 		wanted[s.name] = s.value
-		quoted = append(quoted, "'"+s.name+"'")
+		names = append(names, literal(s.name))
 	}
-	rows, err := tx.conn.QueryContext(ctx, "SHOW SESSION VARIABLES WHERE Variable_name IN ("+strings.Join(quoted, ",")+")")
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	var set []string
-	for rows.Next() {
+	restore := []string{tx.restore}
+	err := tx.each(ctx, "SHOW SESSION VARIABLES WHERE Variable_name IN ("+strings.Join(names, ",")+")", nil, func(rows *sql.Rows) error {
 		var name, value string
 		if err := rows.Scan(&name, &value); err != nil {
 			return err
 		}
-		_, notNumber := strconv.ParseFloat(value, 64)
-		switch {
-		case value == "" && name == "character_set_results":
-			value = "NULL"
-		case notNumber != nil:
-			value = "'" + strings.ReplaceAll(value, "'", "''") + "'"
-		}
 		set = append(set, "SESSION "+name+"="+wanted[name])
-		restore = append(restore, "SESSION "+name+"="+value)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		restore = append(restore, "SESSION "+name+"="+variable(name, value))
+		return nil
+	})
+	if err != nil {
 		return err
 	}
-	tx.restore = "SET " + strings.Join(restore, ", ")
+	tx.restore = strings.Join(restore, ", ")
 	return tx.exec(ctx, "SET "+strings.Join(set, ", "))
 }
 
-func (tx *mariadbTx) exec(ctx context.Context, statement string) error {
-	_, err := tx.conn.ExecContext(ctx, statement)
+// variable returns the SQL of the value that a variable has.
+func variable(name, value string) string {
+	if value == "" && name == "character_set_results" {
+		return "NULL"
+	}
+	if _, err := strconv.ParseFloat(value, 64); err != nil {
+		return literal(value)
+	}
+	return value
+}
+
+// keepStoresOut takes a lock that a store has while it writes. Rows can be locked, but
+// what is not there only against being inserted: two stores would do that to each other
+// in an empty table.
+func (tx *mariadbTx) keepStoresOut(ctx context.Context) error {
+	var lock string
+	var wait int
+	if err := tx.conn.QueryRowContext(ctx, "SELECT CONCAT('sqlstore.', MD5(COALESCE(DATABASE(), ''))), @@innodb_lock_wait_timeout").Scan(&lock, &wait); err != nil {
+		return err
+	}
+	var got sql.NullInt64
+	tx.lock = lock // an error does not tell whether it was taken
+	if err := tx.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT GET_LOCK('%s', %d)", lock, wait)).Scan(&got); err != nil {
+		return err
+	}
+	if got.Int64 != 1 {
+		tx.lock = ""
+		return errors.New("another store has been writing to the database for longer than innodb_lock_wait_timeout: try again")
+	}
+	return nil
+}
+
+// attempt: a statement that fails leaves nothing, and some errors nothing of the
+// transaction either.
+func (tx *mariadbTx) attempt(_ context.Context, do func() error) (alive bool, err error) {
+	err = do()
+	return err == nil || !MariaDB.conflict(err) && !MariaDB.lost(err), err
+}
+
+func (tx *mariadbTx) commit(ctx context.Context) error {
+	err := tx.exec(ctx, "COMMIT")
+	if err == nil {
+		tx.end("")
+	}
 	return err
 }
 
@@ -169,147 +175,8 @@ func (tx *mariadbTx) end(statement string) {
 	}
 	for _, s := range statements {
 		if s != "" && tx.exec(ctx, s) != nil {
-			_ = tx.conn.Raw(func(any) error { return driver.ErrBadConn })
+			tx.discard()
 			return
 		}
 	}
 }
-
-// attempt: a statement that fails leaves nothing, and some errors nothing of the
-// transaction either.
-func (tx *mariadbTx) attempt(_ context.Context, do func() error) (alive bool, err error) {
-	err = do()
-	return err == nil || !MariaDB.conflict(err) && !mariadbLost(err), err
-}
-
-func (tx *mariadbTx) commit(ctx context.Context) error {
-	err := tx.settle(ctx)
-	refused := true
-	if err == nil {
-		// A context that is done from here on does not matter: a driver could
-		// report it for a commit that has happened.
-		if err = tx.exec(context.WithoutCancel(ctx), "COMMIT"); err == nil {
-			tx.end("")
-			return nil
-		}
-		if refused = mariadbNumber(err) > 0 && !mariadbLost(err); !refused {
-			err = explained{fmt.Errorf("%w; the connection to the database was lost, and whether everything or nothing was changed is not known", err)}
-		}
-	}
-	tx.rollback()
-	if err = fmt.Errorf("sqlstore: commit: %w", explain(MariaDB, contextError(ctx, err))); refused {
-		err = rolledBack(err)
-	}
-	return err
-}
-
-// room tells how many bytes the values of a statement may have in all: less than
-// the server takes.
-func (tx *mariadbTx) room() int { return max(tx.packet*3/4, 1) }
-
-// mariadbNumber returns the number that the server gave an error: "Error 1062
-// (23000): …" is how the driver writes it.
-func mariadbNumber(err error) int {
-	switch e := err.(type) {
-	case nil:
-		return 0
-	case interface{ Unwrap() []error }:
-		for _, err := range e.Unwrap() {
-			if n := mariadbNumber(err); n > 0 {
-				return n
-			}
-		}
-		return 0
-	case interface{ Unwrap() error }:
-		return mariadbNumber(e.Unwrap())
-	}
-	text, ok := strings.CutPrefix(err.Error(), "Error ")
-	if !ok {
-		return 0
-	}
-	text, _, _ = strings.Cut(text, ":")
-	text, _, _ = strings.Cut(text, " ")
-	n, _ := strconv.Atoi(text)
-	return n
-}
-
-// mariadbLost tells whether there is no connection any more.
-func mariadbLost(err error) bool {
-	var network *net.OpError
-	switch mariadbNumber(err) {
-	case 1053, 1153, 1158, 1159, 1160, 1161, 1927, 2006, 2013:
-		return true
-	case 0:
-		return errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network) || strings.Contains(err.Error(), "invalid connection")
-	}
-	return false
-}
-
-// The server rolls the transaction back at a deadlock, and, if it is told so, when
-// it has waited for a lock.
-func (mariadb) conflict(err error) bool {
-	switch mariadbNumber(err) {
-	case 1020, 1205, 1206, 1213, 3572:
-		return true
-	}
-	return false
-}
-
-func (d mariadb) explain(err error) error {
-	number := mariadbNumber(err)
-	switch {
-	case number == 1153 || strings.Contains(err.Error(), "packet for query is too large"):
-		return fmt.Errorf("%w; raise max_allowed_packet", err)
-	case mariadbLost(err):
-		return fmt.Errorf("%w; the connection to the database was lost: what was not committed is undone", err)
-	case d.conflict(err):
-		return fmt.Errorf("%w; another transaction was in the way: try again, or set Store.Retries", err)
-	}
-	switch number {
-	case 1062, 1169, 1586:
-		// The text quotes the value.
-		_, key, _ := strings.Cut(err.Error(), "' for key ")
-		return mariadbError{fmt.Sprintf("the value is in another record, in the unique key %s (Error %d); records that exchange a unique value cannot be restored at once", key, number), []error{err}}
-	case 1690:
-		if strings.Contains(err.Error(), mariadbOther) {
-			return mariadbError{"another record has the value of a unique column, or a key that is the same to the collation of its column (records that exchange a unique value cannot be restored at once; " +
-				"keys compare byte by byte in VARBINARY, or with COLLATE utf8mb4_nopad_bin)", []error{err}}
-		}
-		return mariadbInvalid(number, err)
-	case 1048, 1264, 1265, 1292, 1366, 1367, 1406, 1411, 1416, 3140, 3141:
-		return mariadbInvalid(number, err)
-	case 1021, 1114, 1041, 1037:
-		return fmt.Errorf("%w; check disk space", err)
-	case 1044, 1045, 1142, 1143, 1227:
-		return fmt.Errorf("%w; check what is granted to the user of the connection", err)
-	case 1290, 1792, 1836, 3100:
-		return fmt.Errorf("%w; is it a replica?", err)
-	case 1412:
-		return fmt.Errorf("%w; the table was altered meanwhile: try again", err)
-	case 1317, 1969, 3024:
-		return fmt.Errorf("%w; the statement was ended from outside", err)
-	case 1216, 1217, 1451, 1452:
-		if !errors.Is(err, backup.ErrDangling) {
-			return fmt.Errorf("%w: %w", backup.ErrDangling, err)
-		}
-	}
-	return err
-}
-
-// mariadbInvalid returns the error without its text, which may quote the value.
-func mariadbInvalid(number int, err error) error {
-	column := ""
-	if _, after, ok := strings.Cut(err.Error(), "olumn '"); ok && number != 1366 && number != 1292 {
-		column, _, _ = strings.Cut(after, "'")
-		column = fmt.Sprintf(" %q", column)
-	}
-	return mariadbError{fmt.Sprintf("%v: the column%s cannot hold the value (Error %d)", backup.ErrInvalid, column, number), []error{backup.ErrInvalid, err}}
-}
-
-type mariadbError struct {
-	text string
-	errs []error
-}
-
-func (e mariadbError) Error() string   { return e.text }
-func (e mariadbError) Unwrap() []error { return e.errs }

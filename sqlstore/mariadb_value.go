@@ -2,357 +2,84 @@ package sqlstore
 
 import (
 	"errors"
-	"fmt"
 	"math"
-	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
-	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/internal/sqljson"
 )
 
-// match looks keys up in the index, as their columns compare them, and takes those
-// whose bytes are the same. A list of rows is not always looked up in the index, but
-// each of alternatives is.
-func (mariadb) match(t *table, n int) string {
-	if len(t.keys) == 1 {
-		c := t.columns[t.keys[0]]
-		list := func(one string) string { return " IN (" + one + strings.Repeat(","+one, n-1) + ")" }
-		if c.my.exactKey() {
-			return c.quoted + list("?")
-		}
-		return c.quoted + list(c.my.likeStored("?")) + " AND " + c.my.bytes(c.quoted) + list("CAST(? AS BINARY)")
-	}
-	var is, exactly []string
-	for _, c := range t.keyColumns() {
-		if c.my.exactKey() {
-			is, exactly = append(is, c.quoted+"=?"), append(exactly, c.quoted+"=?")
-		} else {
-			is, exactly = append(is, c.quoted+"="+c.my.likeStored("?")), append(exactly, c.my.bytes(c.quoted)+"=CAST(? AS BINARY)")
-		}
-	}
-	if !t.inexactKey() {
-		exactly = nil
-	}
-	one := strings.Join(append(is, exactly...), " AND ")
-	return "(" + one + strings.Repeat(" OR "+one, n-1) + ")"
-}
-
-// arguments returns those of match for the values of keys: where a column is not
-// exact itself, those of each key or of all of them twice.
-func (mariadb) arguments(t *table, args []any) []any {
-	switch {
-	case !t.inexactKey():
-		return args
-	case len(t.keys) == 1:
-		return append(args, args...)
-	}
-	twice := make([]any, 0, 2*len(args))
-	for key := range slices.Chunk(args, len(t.keys)) {
-		twice = append(append(twice, key...), key...)
-	}
-	return twice
-}
-
-// inexactKey tells whether a column of the key is not exact itself.
-func (t *table) inexactKey() bool {
-	for _, i := range t.keys {
-		if !t.columns[i].my.exactKey() {
-			return true
-		}
-	}
-	return false
-}
-
-// mariadbOther is in the expression that fails where the row to overwrite is that of
-// another record: one with the same value in another unique column. It is part of
-// the error.
-const mariadbOther = "18446744073709551615 + "
-
-func (mariadb) upsert(t *table, set []*column, rows int) string {
-	var names, same, update []string
-	for _, c := range set {
-		names = append(names, c.quoted)
-	}
-	for _, c := range t.keyColumns() {
-		old, new := c.quoted, "VALUES("+c.quoted+")"
-		if !c.my.exactKey() {
-			old, new = "CAST("+old+" AS BINARY)", "CAST("+new+" AS BINARY)"
-		}
-		same = append(same, old+" <=> "+new)
-	}
-	key := t.keyColumns()[0].quoted
-	value := key
-	if t.keyColumns()[0].my.base == "uuid" {
-		value = "CAST(" + key + " AS CHAR)" // IF takes no UUID beside a number
-	}
-	update = append(update, key+"=IF("+strings.Join(same, " AND ")+","+value+","+mariadbOther+"(1+LENGTH(VALUES("+key+"))))")
-	for _, c := range t.columns {
-		switch {
-		case c.key:
-		case slices.Contains(set, c):
-			update = append(update, c.quoted+"=VALUES("+c.quoted+")")
-		default:
-			update = append(update, c.quoted+"=DEFAULT")
-		}
-	}
-	for _, c := range t.my.keep {
-		update = append(update, c+"="+c)
-	}
-	values := "(?" + strings.Repeat(",?", len(set)-1) + ")"
-	return "INSERT INTO " + t.name + " (" + strings.Join(names, ",") + ") VALUES " + values + strings.Repeat(","+values, rows-1) +
-		" ON DUPLICATE KEY UPDATE " + strings.Join(update, ",")
-}
-
 func (mariadb) append(dst []byte, c *column, v any) ([]byte, error) {
-	my := &c.my
-	var s string
-	switch v := v.(type) {
-	case nil:
-		if c.lone && (c.Kind == JSON || c.Kind == JSONBytes) {
-			return dst, errors.New("the column holds NULL, which is not the JSON null: make it NOT NULL")
-		}
-		return append(dst, "null"...), nil
-	case int64:
-		s = strconv.FormatInt(v, 10)
-	case uint64:
-		s = strconv.FormatUint(v, 10)
-	case float64:
-		s = strconv.FormatFloat(v, 'g', -1, 64)
-	case float32:
-		s = strconv.FormatFloat(float64(v), 'g', -1, 32)
-	case string:
-		s = v
-	case []byte:
-		switch c.Kind {
-		case Blob:
-			return appendBlob(dst, v), nil
-		case JSONBytes:
-			return sqljson.AppendCompact(dst, v)
-		}
-		s = string(v)
-	default:
-		return dst, fmt.Errorf("the driver makes a %T of what is stored", v)
+	s, err := textOf(v)
+	if err != nil {
+		return dst, err
 	}
 	switch {
 	case c.Kind == JSON:
 		return sqljson.AppendCompact(dst, []byte(s))
 	case c.Kind == Blob:
 		return appendBlob(dst, []byte(s)), nil
-	case my.integer() && c.Kind == Bool && (s == "0" || s == "1"):
+	case c.Kind == Bool && (s == "0" || s == "1"):
 		return strconv.AppendBool(dst, s == "1"), nil
-	case my.float() > 0:
+	case c.my.bits > 0:
 		f, err := strconv.ParseFloat(s, 64)
 		if err != nil {
 			return dst, errors.New("the driver does not return a number")
 		}
-		if my.float() == 32 {
+		if c.my.bits == 32 {
 			// appendReal makes a point of e-07 where it is needed.
-			f32, _ := strconv.ParseFloat(strconv.FormatFloat(f, 'g', -1, 32), 64)
-			return appendReal(dst, f32, false), nil
+			f, _ = strconv.ParseFloat(strconv.FormatFloat(f, 'g', -1, 32), 64)
 		}
 		return appendReal(dst, f, false), nil
 	case c.Kind != Text:
 		return append(dst, s...), nil
-	case my.base == "inet6" || my.base == "inet4":
-		a, ok := netip.AddrFromSlice([]byte(s))
-		if !ok {
-			return dst, errors.New("the column does not hold an address")
+	}
+	if c.my.show != nil {
+		if s, err = c.my.show(c, s); err != nil {
+			return dst, err
 		}
-		return sqljson.AppendString(dst, a.String())
-	case my.moment():
-		return sqljson.AppendString(dst, my.momentOf(s))
-	case my.base == "time":
-		return sqljson.AppendString(dst, fraction(s))
-	case my.base == "enum" && s == "" && !slices.Contains(my.labels, ""):
-		return dst, errors.New("the column holds what is none of its labels")
 	}
 	return sqljson.AppendString(dst, s)
 }
 
-// fraction removes the zeros at the end of a fraction of a second.
-func fraction(s string) string {
-	if strings.Contains(s, ".") {
-		s = strings.TrimSuffix(strings.TrimRight(s, "0"), ".")
+func (mariadb) bindNull(c *column) (any, error) {
+	if !c.nullable {
+		return nil, cannot("null", c) // a TIMESTAMP might take it for now
 	}
-	return s
+	return nil, nil
 }
 
-// momentOf writes a DATETIME or TIMESTAMP as RFC 3339 does.
-func (c mariadbColumn) momentOf(s string) string {
-	s = strings.Replace(fraction(s), " ", "T", 1)
-	if c.base == "timestamp" {
-		s += "Z"
-	}
-	return s
-}
+func (mariadb) bindBool(_ *column, v bool) any { return zeroOrOne(v) }
 
-// like tells whether a text has the form of a pattern, in which 9 is any digit.
-func like(s, pattern string) bool {
-	if len(s) != len(pattern) {
-		return false
-	}
-	for i := range len(s) {
-		if pattern[i] == '9' && (s[i] < '0' || s[i] > '9') || pattern[i] != '9' && s[i] != pattern[i] {
-			return false
-		}
-	}
-	return true
-}
-
-// seconds cuts a fraction of seconds off, and tells whether it is one that the
-// column can hold, and in the form in which it is read.
-func (c mariadbColumn) seconds(s string) (whole string, ok bool) {
-	whole, f, point := strings.Cut(s, ".")
-	return whole, !point || f != "" && int64(len(f)) <= c.scale && digits(f) == len(f) && f[len(f)-1] != '0'
-}
-
-// sqlText returns what is stored for a text, which is what is read of it again.
-func (c *column) sqlText(s string) (any, error) {
+func (mariadb) bindNumber(c *column, json string) (any, error) {
 	my := &c.my
 	switch {
-	case my.integer():
-		return c.sqlInteger(s)
-	case my.base == "binary":
-		if int64(len(s)) != my.octets {
-			return nil, errChanged
-		}
-	case my.binary():
-		if int64(len(s)) > my.octets {
-			return nil, errChanged
-		}
-	case my.text():
-		runes := int64(utf8.RuneCountInString(s))
-		if my.base == "char" && strings.HasSuffix(s, " ") || runes > my.chars || my.unicode() && int64(len(s)) > my.octets || int64(len(s)) > my.octets && strings.HasSuffix(s, " ") {
-			return nil, errChanged
-		}
-	case my.base == "enum":
-		if !slices.Contains(my.labels, s) {
-			return nil, cannot("none of the labels", c)
-		}
-	case my.base == "set":
-		next := 0
-		for part := range strings.SplitSeq(s, ",") {
-			at := slices.Index(my.labels, part)
-			if s != "" && at < next {
-				return nil, cannot("no list of labels in their order", c)
-			}
-			next = at + 1
-		}
-	case my.base == "date":
-		if !like(s, "9999-99-99") {
-			return nil, errChanged
-		}
-	case my.base == "time":
-		whole, ok := my.seconds(s)
-		whole, minus := strings.CutPrefix(whole, "-")
-		if !ok || !like(whole, "99:99:99") && !like(whole, "999:99:99") || len(whole) == 9 && whole[0] == '0' || minus && !strings.ContainsAny(s, "123456789") {
-			return nil, errChanged
-		}
-	case my.moment():
-		moment, zone := strings.CutSuffix(s, "Z")
-		whole, ok := my.seconds(moment)
-		if !ok || zone != (my.base == "timestamp") || !like(whole, "9999-99-99T99:99:99") {
-			return nil, errChanged
-		}
-		return strings.Replace(moment, "T", " ", 1), nil
-	case my.base == "uuid":
-		if !isUUID(s) {
-			return nil, errChanged
-		}
-	case my.base == "inet6", my.base == "inet4":
-		a, err := netip.ParseAddr(s)
-		if err != nil || a.String() != s || a.Zone() != "" || a.Is4() != (my.base == "inet4") {
-			return nil, errChanged
-		}
-	}
-	return s, nil
-}
-
-// sqlInteger returns the integer that s is the text of.
-func (c *column) sqlInteger(s string) (any, error) {
-	if v, err := strconv.ParseInt(s, 10, 64); err == nil && strconv.FormatInt(v, 10) == s {
-		if c.my.base == "year" && v != 0 && (v < 1901 || v > 2155) || v < 0 && (c.my.unsigned || c.my.base == "bit") {
-			return nil, errChanged
-		}
-		return v, nil
-	}
-	if v, err := strconv.ParseUint(s, 10, 64); err == nil && strconv.FormatUint(v, 10) == s && (c.my.unsigned || c.my.base == "bit") {
-		return v, nil
-	}
-	return nil, errChanged
-}
-
-func (mariadb) bind(c *column, json string) (any, error) {
-	my := &c.my
-	number := json[0] == '-' || '0' <= json[0] && json[0] <= '9'
-	switch {
-	case c.Kind == JSONBytes:
-		return []byte(json), nil
-	case c.Kind == JSON:
-		if my.text() {
-			return c.sqlText(json)
-		}
-		return json, nil
-	case json == "null":
-		if !my.nullable {
-			// A TIMESTAMP might take it for now.
-			return nil, cannot("null", c)
-		}
-		return nil, nil
-	case json == "true" || json == "false":
-		if c.Kind != Bool {
-			return nil, cannot("a boolean", c)
-		}
-		return int64(len("false") - len(json)), nil
-	case number && (c.Kind == Text || c.Kind == Blob || c.Kind == Bool && (json == "0" || json == "1")):
-		return nil, cannot("a number", c)
-	case number && my.integer():
-		if strings.ContainsAny(json, ".eE") {
+	case my.family == integers:
+		if hasPoint(json) {
 			return nil, cannot("a number that is no integer", c)
 		}
-		return c.sqlInteger(json)
-	case number && my.float() > 0:
-		v, err := strconv.ParseFloat(json, my.float())
-		if err != nil || !exact(json, v, my.float()) || my.scale >= 0 && fractionDigits(json) > my.scale {
-			return nil, errChanged
-		}
-		if v == 0 && math.Signbit(v) && my.scale >= 0 {
-			return nil, errChanged
-		}
-		return v, nil
-	case number:
-		if len(json) > 400 {
-			return nil, errChanged
-		}
-		if _, e, ok := strings.Cut(strings.ToLower(json), "e"); ok && len(e) > 5 {
-			return nil, errChanged
-		}
-		if d, e := decimal(json); d != "" && (int64(e) > my.precision-my.scale || int64(len(d)-e) > my.scale) {
-			return nil, errChanged
-		}
-		return json, nil
-	case json[0] == '"' && (c.Kind == Text || c.Kind == Blob):
-		s, err := sqljson.Unquote(json)
+		return storeInteger(c, json)
+	case my.bits > 0:
+		v, err := parseReal(json, my.bits)
 		if err != nil {
 			return nil, err
 		}
-		if c.Kind == Text {
-			return c.sqlText(s)
+		if my.scale >= 0 && (fractionDigits(json) > my.scale || v == 0 && math.Signbit(v)) {
+			return nil, errChanged
 		}
-		b, err := decodeBlob(s)
-		if err == nil && (int64(len(b)) > my.octets || my.base == "binary" && int64(len(b)) != my.octets) {
-			err = errChanged
-		}
-		return b, err
-	case json[0] == '"':
-		return nil, cannot("text", c)
-	default:
-		return nil, cannot("an array or object", c)
+		return v, nil
 	}
+	if len(json) > 400 {
+		return nil, errChanged
+	}
+	if _, e, ok := strings.Cut(strings.ToLower(json), "e"); ok && len(e) > 5 {
+		return nil, errChanged
+	}
+	if d, e := decimal(json); d != "" && (int64(e) > my.precision-my.scale || int64(len(d)-e) > my.scale) {
+		return nil, errChanged
+	}
+	return json, nil
 }
 
 // fractionDigits counts the digits behind the point of a number.
@@ -364,38 +91,44 @@ func fractionDigits(json string) int64 {
 	return int64(max(0, len(d)-e))
 }
 
-func (mariadb) keyText(c *column, v any) (string, error) {
-	var s string
-	switch v := v.(type) {
-	case int64:
-		return strconv.FormatInt(v, 10), nil
-	case uint64:
-		return strconv.FormatUint(v, 10), nil
-	case string:
-		s = v
-	case []byte:
-		s = string(v)
-	default:
-		return "", errors.New("a key is neither text nor an integer")
+func (mariadb) bindText(c *column, s string) (any, error) {
+	if c.Kind != Text {
+		return nil, cannot("text", c)
 	}
-	if !utf8.ValidString(s) {
-		return "", sqljson.ErrUTF8
+	return c.my.storeText(c, s)
+}
+
+func (mariadb) bindBytes(c *column, b []byte) (any, error) {
+	if int64(len(b)) > c.my.octets || c.my.base == "binary" && int64(len(b)) != c.my.octets {
+		return nil, errChanged
 	}
-	return s, nil
+	return b, nil
+}
+
+func (mariadb) bindJSON(c *column, json string) (any, error) {
+	return c.my.storeText(c, json)
+}
+
+// storeText returns what is stored for a text, which is what is read of it again.
+func (c mariadbColumn) storeText(of *column, s string) (any, error) {
+	if c.store == nil {
+		return s, nil
+	}
+	return c.store(of, s)
+}
+
+func (mariadb) keyText(_ *column, v any) (string, error) {
+	s, err := textOf(v)
+	if err == nil && !utf8.ValidString(s) {
+		err = sqljson.ErrUTF8
+	}
+	return s, err
 }
 
 func (mariadb) keyArg(c *column, key string) (any, bool) {
 	if !utf8.ValidString(key) {
 		return nil, false
 	}
-	v, err := c.sqlText(key)
+	v, err := c.my.storeText(c, key)
 	return v, err == nil
-}
-
-// tooLarge is the error of a record that no statement can hold.
-func (tx *mariadbTx) tooLarge(size int) error {
-	if size <= tx.room() {
-		return nil
-	}
-	return fmt.Errorf("%w: the record is larger than a statement can be: raise max_allowed_packet, which is %d bytes", backup.ErrInvalid, tx.packet)
 }

@@ -254,16 +254,3 @@ func (w *writer) refer(ctx context.Context, t *table, keys []string) (alive bool
 		return err
 	})
 }
-
-// some lists keys for an error.
-func some(keys []string) string {
-	const shown = 10
-	var named []string
-	for _, key := range keys[:min(shown, len(keys))] {
-		named = append(named, fmt.Sprintf("%q", key))
-	}
-	if len(keys) > shown {
-		named = append(named, fmt.Sprintf("and %d more", len(keys)-shown))
-	}
-	return strings.Join(named, ", ")
-}

@@ -5,9 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strconv"
-	"strings"
 )
 
 // A pgTable and a pgColumn are what PostgreSQL tells of a table and a column.
@@ -15,88 +13,67 @@ type (
 	pgTable struct{ oid int64 }
 
 	pgColumn struct {
+		postgresType
 		attnum    int
-		base      string // name of the type, of the one below a domain
-		modified  bool   // it has a length, precision or scale
-		array     bool   // of values that JSON has a form for
-		nullable  bool
-		collated  bool   // texts that differ may be the same
-		collation string // quoted, empty where there can be none
-		bytewise  bool   // texts are in the order of their bytes
-		generated string // "a" for GENERATED ALWAYS AS IDENTITY
-		write     string // the expression that makes a value of the text in v.cN
+		base      string   // name of the type, of the one below a domain
+		modified  bool     // it has a length, precision or scale
+		length    int64    // of text in characters, 0 for any
+		labels    []string // of an enum
+		array     bool     // of values that JSON has a form for
+		element   string   // name of the type of the elements
+		collated  bool     // texts that differ may be the same
+		collation string   // quoted, empty where there can be none
+		bytewise  bool     // texts are in the order of their bytes
+		generated string   // "a" for GENERATED ALWAYS AS IDENTITY
+		write     string   // the expression that makes a value of the text in v.cN
 	}
 )
 
-func (tx *postgresTx) describe(ctx context.Context, declared Table) (*table, error) {
-	t := &table{collection: declared.Collection}
-	schema, name, qualified := strings.Cut(declared.Name, ".")
-	names := []string{quote(declared.Name)}
-	if qualified {
-		names = append(names, quote(schema)+"."+quote(name))
-	}
+// oidText returns the OID as queries take it.
+func (t pgTable) oidText() string { return strconv.FormatInt(t.oid, 10) }
+
+func (tx *postgresTx) find(ctx context.Context, name string) (*table, error) {
+	t := &table{}
 	var kind string
 	var inherited bool
 	err := sql.ErrNoRows
-	for i := 0; i < len(names) && errors.Is(err, sql.ErrNoRows); i++ {
+	for _, names := range readings(name) {
+		quoted := quote(names[1])
+		if names[0] != "" {
+			quoted = quote(names[0]) + "." + quoted
+		}
 		err = tx.conn.QueryRowContext(ctx, `SELECT c.oid::int8, c.relname::text, quote_ident(n.nspname)||'.'||quote_ident(c.relname), c.relkind::text,
 			c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid)
-			FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1::text)`, names[i]).Scan(&t.pg.oid, &t.plain, &t.name, &kind, &inherited)
+			FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1::text)`, quoted).Scan(&t.pg.oid, &t.plain, &t.name, &kind, &inherited)
+		if !errors.Is(err, sql.ErrNoRows) {
+			break
+		}
 	}
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil, errors.New("there is no such table that the user of the connection can see (names are case-sensitive)")
 	case err != nil:
-		return nil, contextError(ctx, err)
+		return nil, err
 	case kind != "r" && kind != "p":
 		return nil, errors.New("it is not a table")
 	case inherited:
 		return nil, errors.New("other tables inherit from it")
 	}
 	if tx.write {
-		if err := tx.exec(ctx, "LOCK TABLE "+t.name+" IN EXCLUSIVE MODE"); err != nil {
-			return nil, contextError(ctx, err)
-		}
+		return t, tx.exec(ctx, "LOCK TABLE "+t.name+" IN EXCLUSIVE MODE")
 	}
-	columns, err := tx.columns(ctx, t)
-	if err != nil {
-		return nil, contextError(ctx, err)
-	}
-	primary, unique, err := tx.keys(ctx, t)
-	if err != nil {
-		return nil, contextError(ctx, err)
-	}
-	if err := t.declare(declared, columns, primary); err != nil {
-		return nil, err
-	}
-	for i, c := range t.columns {
-		if err := c.settle(i); err != nil {
-			return nil, fmt.Errorf("column %q: %w", c.Name, err)
-		}
-	}
-	if !t.unique(unique) {
-		return nil, t.notUnique(", not DEFERRABLE")
-	}
-	var order []string
-	for _, key := range t.keyColumns() {
-		by := t.name + "." + key.quoted
-		if key.pg.text() && !key.pg.bytewise { // another collation would keep the index from being used
-			by += ` COLLATE "C"`
-		}
-		order = append(order, by)
-	}
-	t.order = strings.Join(order, ", ")
 	return t, nil
 }
 
-// columns returns the columns of a table, without generated ones.
 func (tx *postgresTx) columns(ctx context.Context, t *table) (columns []*column, err error) {
-	rows, err := tx.conn.QueryContext(ctx, `WITH RECURSIVE types AS (
+	// Other encodings than UTF8 have characters that are two of Unicode.
+	err = tx.each(ctx, `WITH RECURSIVE types AS (
 			SELECT attnum, atttypid AS type, atttypmod AS modifier FROM pg_attribute WHERE attrelid = $1::text::oid AND attnum > 0 AND NOT attisdropped
 			UNION ALL
 			SELECT attnum, typbasetype, CASE WHEN typtypmod < 0 THEN modifier ELSE typtypmod END FROM types JOIN pg_type ON oid = type WHERE typtype = 'd')
 		SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), coalesce(pg_get_expr(d.adbin, d.adrelid), ''), a.attnum::int8, NOT a.attnotnull, a.attidentity::text,
-			b.typname::text, y.modifier >= 0,
+			b.typname::text, y.modifier >= 0, CASE WHEN b.typname IN ('varchar', 'bpchar') AND getdatabaseencoding() = 'UTF8' THEN greatest(y.modifier - 4, 0) ELSE 0 END::int8,
+			(SELECT json_agg(enumlabel ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = b.oid)::text, coalesce(e.typname::text, ''),
 			coalesce(b.typcategory = 'A' AND b.typlen = -1 AND e.typtype IN ('b', 'e', 'r') AND e.typcategory <> 'A' AND (e.oid < 16384 OR e.typtype = 'e') AND e.typname NOT IN ('json', 'jsonb', 'bytea', 'xml'), false),
 			coalesce(NOT l.collisdeterministic, false), coalesce((SELECT quote_ident(nspname) FROM pg_namespace WHERE oid = l.collnamespace)||'.'||quote_ident(l.collname), ''),
 			coalesce(CASE l.collprovider WHEN 'c' THEN l.collcollate::text
@@ -104,47 +81,44 @@ func (tx *postgresTx) columns(ctx context.Context, t *table) (columns []*column,
 				END IN ('C', 'POSIX'), false)
 		FROM pg_attribute a JOIN types y USING (attnum) JOIN pg_type b ON b.oid = y.type AND b.typtype <> 'd' LEFT JOIN pg_type e ON e.oid = b.typelem
 			LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum LEFT JOIN pg_collation l ON l.oid = a.attcollation
-		WHERE a.attrelid = $1::text::oid AND a.attgenerated = '' ORDER BY a.attnum`, strconv.FormatInt(t.pg.oid, 10))
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
+		WHERE a.attrelid = $1::text::oid AND a.attgenerated = '' ORDER BY a.attnum`, []any{t.pg.oidText()}, func(rows *sql.Rows) error {
 		c := &column{}
-		err := rows.Scan(&c.Name, &c.declared, &c.def, &c.pg.attnum, &c.pg.nullable, &c.pg.generated, &c.pg.base, &c.pg.modified, &c.pg.array, &c.pg.collated, &c.pg.collation, &c.pg.bytewise)
-		if err != nil {
-			return nil, err
+		pg := &c.pg
+		var labels []byte
+		if err := rows.Scan(&c.Name, &c.declared, &c.def, &pg.attnum, &c.nullable, &pg.generated,
+			&pg.base, &pg.modified, &pg.length, &labels, &pg.element, &pg.array, &pg.collated, &pg.collation, &pg.bytewise); err != nil {
+			return err
 		}
-		if c.pg.generated != "" {
+		if labels != nil {
+			if err := json.Unmarshal(labels, &pg.labels); err != nil {
+				return err
+			}
+		}
+		if pg.generated != "" {
 			c.def = "DEFAULT"
 		}
-		c.Field = c.Name
+		pg.postgresType = postgresTypeOf(pg.base)
 		c.quoted = quote(c.Name)
 		columns = append(columns, c)
-	}
-	return columns, rows.Err()
+		return nil
+	})
+	return columns, err
 }
 
-// keys returns the columns of the primary key, and those of each unique index.
-func (tx *postgresTx) keys(ctx context.Context, t *table) (primary []string, unique [][]string, err error) {
+func (tx *postgresTx) keys(ctx context.Context, t *table, _ []*column) (primary []string, unique [][]string, err error) {
 	// To an index with another collation than its column other keys are the same.
-	rows, err := tx.conn.QueryContext(ctx, `SELECT i.indisprimary, i.indimmediate AND i.indisvalid AND NOT EXISTS (
+	err = tx.each(ctx, `SELECT i.indisprimary, i.indimmediate AND i.indisvalid AND NOT EXISTS (
 				SELECT FROM unnest(i.indkey::int2[], i.indcollation::oid[]) WITH ORDINALITY k(attnum, coll, n) JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum WHERE n <= i.indnkeyatts AND coll <> a.attcollation),
 			(SELECT json_agg(a.attname ORDER BY n) FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, n) JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum WHERE n <= i.indnkeyatts)::text
-		FROM pg_index i WHERE i.indrelid = $1::text::oid AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL`, strconv.FormatInt(t.pg.oid, 10))
-	if err != nil {
-		return nil, nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
+		FROM pg_index i WHERE i.indrelid = $1::text::oid AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL`, []any{t.pg.oidText()}, func(rows *sql.Rows) error {
 		var isPrimary, works bool
-		var list string
+		var list []byte
 		var names []string
 		if err := rows.Scan(&isPrimary, &works, &list); err != nil {
-			return nil, nil, err
+			return err
 		}
-		if err := json.Unmarshal([]byte(list), &names); err != nil {
-			return nil, nil, err
+		if err := json.Unmarshal(list, &names); err != nil {
+			return err
 		}
 		if isPrimary {
 			primary = names
@@ -152,109 +126,20 @@ func (tx *postgresTx) keys(ctx context.Context, t *table) (primary []string, uni
 		if works {
 			unique = append(unique, names)
 		}
-	}
-	return primary, unique, rows.Err()
+		return nil
+	})
+	return primary, unique, err
 }
 
-func (c pgColumn) text() bool    { return c.base == "text" || c.base == "varchar" || c.base == "bpchar" }
-func (c pgColumn) integer() bool { return c.base == "int2" || c.base == "int4" || c.base == "int8" }
-func (c pgColumn) number() bool  { return c.integer() || c.float() > 0 || c.base == "numeric" }
-func (c pgColumn) json() bool    { return c.base == "json" || c.base == "jsonb" }
-func (c pgColumn) moment() bool  { return c.base == "timestamp" || c.base == "timestamptz" }
+func (tx *postgresTx) complete(context.Context, *table, []*column) error { return nil }
 
-// float returns the bits of a floating-point number, 0 for other types.
-func (c pgColumn) float() int {
-	switch c.base {
-	case "float4":
-		return 32
-	case "float8":
-		return 64
+// orderBy: any other collation than that of the column keeps an index from being used.
+func (postgres) orderBy(t *table, c *column) string {
+	by := t.name + "." + c.quoted
+	if c.pg.family == texts && !c.pg.bytewise {
+		by += ` COLLATE "C"`
 	}
-	return 0
+	return by
 }
 
-// textOf returns the expression of the text of a value. A cast shows the mask of
-// every address.
-func (c pgColumn) textOf(value string) string {
-	if c.base == "inet" {
-		return "abbrev(" + value + ")"
-	}
-	return "(" + value + ")::text"
-}
-
-// settle works out what a column holds and how it is read and written. It is
-// number i of those of a record.
-func (c *column) settle(i int) error {
-	pg := &c.pg
-	if c.key {
-		switch {
-		case c.OmitNull:
-			return errors.New("a key cannot be left out")
-		case pg.collated:
-			return errors.New("the key has a collation to which different keys may be the same")
-		case !pg.text() && !pg.integer() && pg.base != "uuid":
-			return fmt.Errorf("a key cannot be %s: it is text, an integer or uuid", c.declared)
-		case c.Kind != Auto && c.Kind != Text && (c.Kind != Integer || !pg.integer()):
-			return fmt.Errorf("a key that is %s cannot be %v", c.declared, c.Kind)
-		}
-	}
-	if pg.generated == "a" && !c.key {
-		return errors.New("GENERATED ALWAYS AS IDENTITY it cannot be overwritten: exclude it, or make it BY DEFAULT")
-	}
-	kind := Text
-	switch {
-	case pg.base == "bool":
-		kind = Bool
-	case pg.integer():
-		kind = Integer
-	case pg.number():
-		kind = Real
-	case pg.json(), pg.array:
-		kind = JSON
-	case pg.base == "bytea":
-		kind = Blob
-	}
-	switch {
-	case c.Kind == Auto:
-	case c.Kind == Text && kind != Blob, c.Kind == kind:
-		pg.array = pg.array && c.Kind != Text
-	case c.Kind == Integer && pg.base == "numeric", c.Kind == Real && kind == Integer, c.Kind == Bool && kind == Integer,
-		c.Kind == JSON && pg.text(), c.Kind == JSONBytes && kind == Blob:
-	case c.Kind == JSONBytes && (pg.text() || pg.json()):
-		c.Kind = JSON // what is stored is text all the same
-	default:
-		return fmt.Errorf("declared %s it cannot be %v", c.declared, c.Kind)
-	}
-	if c.Kind == Auto {
-		c.Kind = kind
-	}
-	if (c.Kind == JSON && !pg.array) || c.Kind == JSONBytes {
-		c.OmitNull = !c.lone
-	}
-
-	x := "v.c" + strconv.Itoa(i)
-	as := x + "::" + c.declared
-	// checked has PostgreSQL fail where a value is not what was read of it again,
-	// and only there: what is random is not worked out beforehand.
-	checked := func(changed string) string {
-		return "CASE WHEN " + changed + " THEN (" + literal(misfit+c.Name+"\n") + "||random())::int::text::" + c.declared + " ELSE " + as + " END"
-	}
-	c.read = pg.textOf(c.quoted)
-	pg.write = as
-	switch {
-	case pg.base == "bytea":
-		c.read = c.quoted
-	case pg.array:
-		// One that does not begin at 1 would lose that.
-		c.read = "CASE WHEN left(" + c.quoted + "::text, 1) = '[' THEN '" + notFromOne + "' ELSE to_json(" + c.quoted + ")::text END"
-		as = "(SELECT r.a FROM jsonb_to_record(jsonb_build_object('a', " + x + "::jsonb)) AS r(a " + c.declared + "))"
-		pg.write = checked("to_jsonb(" + as + ") <> " + x + "::jsonb")
-	case c.Kind == JSON && pg.text() && !pg.modified, c.Kind != Text && !pg.modified:
-	case c.Kind != Text && pg.base == "numeric":
-		pg.write = checked(as + " <> " + x + "::numeric")
-	case pg.base == "text", pg.base == "varchar" && !pg.modified:
-	default:
-		pg.write = checked(pg.textOf(as) + " <> " + x)
-	}
-	return nil
-}
+func (postgres) uniqueIndex() string { return ", not DEFERRABLE" }

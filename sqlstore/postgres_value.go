@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -12,165 +11,21 @@ import (
 	"github.com/tomo-project/backup/internal/sqljson"
 )
 
-// notFromOne is read of an array that JSON has no form for.
-const notFromOne = "array"
-
-func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
-
-// match: a list of rows is looked up by the first column alone where that is the
-// same in all of them, and may be held against every row of the table. Joined with
-// arrays, each is looked up in the index.
-func (postgres) match(t *table, n int) string {
-	var b strings.Builder
-	list := func(c *column, first int) {
-		for i := range n {
-			if i > 0 {
-				b.WriteString(",")
-			}
-			fmt.Fprintf(&b, "$%d::%s", first+i*len(t.keys), c.pg.keyType())
-		}
-	}
-	if len(t.keys) == 1 {
-		c := t.columns[t.keys[0]]
-		b.WriteString(c.quoted + " IN (")
-		list(c, 1)
-		return b.String() + ")"
-	}
-	b.WriteString("(" + t.keyNames("") + ") IN (SELECT * FROM unnest(")
-	for part, c := range t.keyColumns() {
-		if part > 0 {
-			b.WriteString(",")
-		}
-		b.WriteString("ARRAY[")
-		list(c, part+1)
-		b.WriteString("]")
-	}
-	return b.String() + "))"
-}
-
-// keyType is the type that a key is looked up as.
-func (c pgColumn) keyType() string {
-	switch {
-	case c.integer():
-		return "int8"
-	case c.base == "varchar":
-		return "text"
-	}
-	return c.base
-}
-
-// values returns a FROM item v with rows of arguments, whose columns are named
-// for their places in the table.
-func (postgres) values(t *table, set []*column, rows int) string {
-	var b strings.Builder
-	b.WriteString("(VALUES ")
-	n := 0
-	for row := range rows {
-		for i, c := range set {
-			n++
-			switch {
-			case i > 0:
-				b.WriteString(",")
-			case row > 0:
-				b.WriteString(",(")
-			default:
-				b.WriteString("(")
-			}
-			b.WriteString("$" + strconv.Itoa(n))
-			if c.pg.base == "bytea" {
-				b.WriteString("::bytea")
-			} else {
-				b.WriteString("::text")
-			}
-		}
-		b.WriteString(")")
-	}
-	b.WriteString(") AS v(")
-	for i, c := range set {
-		if i > 0 {
-			b.WriteString(",")
-		}
-		b.WriteString("c" + strconv.Itoa(slices.Index(t.columns, c)))
-	}
-	return b.String() + ")"
-}
-
-func (d postgres) upsert(t *table, set []*column, rows int) string {
-	var names, exprs, update []string
-	for _, c := range set {
-		names = append(names, c.quoted)
-		exprs = append(exprs, c.pg.write)
-	}
-	for _, c := range t.columns {
-		switch {
-		case c.key:
-		case slices.Contains(set, c):
-			update = append(update, c.quoted+"=excluded."+c.quoted)
-		default:
-			update = append(update, c.quoted+"=DEFAULT")
-		}
-	}
-	// Another index of the same columns does not count.
-	var key []string
-	for _, c := range t.keyColumns() {
-		name := c.quoted
-		if c.pg.collation != "" {
-			name += " COLLATE " + c.pg.collation
-		}
-		key = append(key, name)
-	}
-	do := "NOTHING"
-	if len(update) > 0 {
-		do = "UPDATE SET " + strings.Join(update, ",")
-	}
-	return "INSERT INTO " + t.name + " (" + strings.Join(names, ",") + ") OVERRIDING SYSTEM VALUE SELECT " + strings.Join(exprs, ",") +
-		" FROM " + d.values(t, set, rows) + " ON CONFLICT (" + strings.Join(key, ",") + ") DO " + do
-}
-
-func (d postgres) update(t *table, set []*column, rows int) string {
-	var update, same []string
-	for _, c := range set {
-		update = append(update, c.quoted+"="+c.pg.write)
-	}
-	for _, c := range t.keyColumns() {
-		same = append(same, t.name+"."+c.quoted+" = "+c.pg.write)
-	}
-	return "UPDATE " + t.name + " SET " + strings.Join(update, ",") + " FROM " + d.values(t, append(t.keyColumns(), set...), rows) +
-		" WHERE " + strings.Join(same, " AND ")
-}
-
 func (postgres) append(dst []byte, c *column, v any) ([]byte, error) {
-	var s string
-	switch v := v.(type) {
-	case nil:
-		if c.lone && (c.Kind == JSON || c.Kind == JSONBytes) && !c.pg.array {
-			return dst, errors.New("the column holds NULL, which is not the JSON null: make it NOT NULL")
-		}
-		return append(dst, "null"...), nil
-	case string:
-		s = v
-	case []byte:
-		switch c.Kind {
-		case Blob:
-			return appendBlob(dst, v), nil
-		case JSONBytes:
-			return sqljson.AppendCompact(dst, v)
-		}
-		s = string(v)
-	default:
-		return dst, fmt.Errorf("the driver makes a %T of text", v)
-	}
+	s, err := textOf(v)
 	switch {
+	case err != nil:
+		return dst, err
 	case c.pg.array && s == notFromOne:
 		return dst, errors.New("the array does not begin at 1, which JSON cannot say: take the column for Text in Table.Columns")
 	case c.Kind == JSON:
 		return sqljson.AppendCompact(dst, []byte(s))
 	case c.Kind == Text:
-		if c.pg.moment() {
+		if c.pg.family == moments {
 			s = momentOf(s)
 		}
 		return sqljson.AppendString(dst, s)
-	case c.Kind == Bool && c.pg.integer():
+	case c.Kind == Bool && c.pg.family == integers:
 		if s != "0" && s != "1" {
 			return dst, holds("an integer", c)
 		}
@@ -183,7 +38,7 @@ func (postgres) append(dst []byte, c *column, v any) ([]byte, error) {
 	return append(dst, s...), nil
 }
 
-// momentOf writes a timestamp as RFC 3339 does, and sqlMoment as PostgreSQL.
+// momentOf writes a timestamp as RFC 3339 does, and sqlMoment as PostgreSQL does.
 func momentOf(s string) string {
 	s = strings.Replace(s, " ", "T", 1)
 	if t, ok := strings.CutSuffix(s, "+00"); ok {
@@ -200,104 +55,64 @@ func sqlMoment(s string) string {
 	return strings.Replace(s, "Z BC", "+00 BC", 1)
 }
 
-func (postgres) bind(c *column, json string) (any, error) {
-	pg := &c.pg
-	number := json[0] == '-' || '0' <= json[0] && json[0] <= '9'
-	switch {
-	case c.Kind == JSONBytes:
-		return []byte(json), nil
-	case c.Kind == JSON && !pg.array:
-		return json, nil
-	case json == "null":
-		return nil, nil
-	case pg.array:
-		if json[0] != '[' {
-			return nil, cannot("no array", c)
-		}
-		return json, nil
-	case json == "true" || json == "false":
-		switch {
-		case c.Kind != Bool:
-			return nil, cannot("a boolean", c)
-		case pg.integer():
-			return strconv.Itoa(len("false") - len(json)), nil
-		}
-		return json, nil
-	case number && c.Kind == Integer:
-		if strings.ContainsAny(json, ".eE") {
-			return nil, cannot("a number that is no integer", c)
-		}
-		return json, nil
-	case number && c.Kind == Real:
-		if bits := pg.float(); bits > 0 {
-			if v, err := strconv.ParseFloat(json, bits); err != nil || !exact(json, v, bits) {
-				return nil, errChanged
-			}
-		}
-		return json, nil
-	case number:
-		return nil, cannot("a number", c)
-	case json[0] == '"' && (c.Kind == Text || c.Kind == Blob):
-		s, err := sqljson.Unquote(json)
-		switch {
-		case err != nil:
-			return nil, err
-		case c.Kind == Blob:
-			return decodeBlob(s)
-		case strings.Contains(s, "\x00"):
-			return nil, fmt.Errorf("%w: text of PostgreSQL cannot have the character U+0000", backup.ErrInvalid)
-		case pg.moment():
-			moment := sqlMoment(s)
-			if momentOf(moment) != s {
-				return nil, errChanged
-			}
-			return moment, nil
-		}
-		return s, nil
-	case json[0] == '"':
-		return nil, cannot("text", c)
-	default:
-		return nil, cannot("an array or object", c)
+func (postgres) bindNull(*column) (any, error)              { return nil, nil }
+func (postgres) bindBytes(_ *column, b []byte) (any, error) { return b, nil }
+
+func (postgres) bindBool(c *column, v bool) any {
+	if c.pg.family == integers {
+		return strconv.FormatInt(zeroOrOne(v), 10)
 	}
+	return strconv.FormatBool(v)
 }
 
-func (postgres) keyText(c *column, v any) (string, error) {
-	switch v := v.(type) {
-	case string:
-		return v, nil
-	case []byte:
-		return string(v), nil
+func (postgres) bindNumber(c *column, json string) (any, error) {
+	switch {
+	case c.Kind == Bool:
+		return nil, cannot("a number", c)
+	case c.Kind == Integer && hasPoint(json):
+		return nil, cannot("a number that is no integer", c)
+	case c.Kind == Real && c.pg.bits > 0:
+		if _, err := parseReal(json, c.pg.bits); err != nil {
+			return nil, err
+		}
 	}
-	return "", errors.New("a key is neither text nor an integer")
+	return json, nil
 }
+
+func (postgres) bindText(c *column, s string) (any, error) {
+	switch {
+	case c.Kind != Text:
+		return nil, cannot("text", c)
+	case strings.Contains(s, "\x00"):
+		return nil, fmt.Errorf("%w: text of PostgreSQL cannot have the character U+0000", backup.ErrInvalid)
+	case c.pg.family == moments:
+		moment := sqlMoment(s)
+		if momentOf(moment) != s {
+			return nil, errChanged
+		}
+		return moment, nil
+	}
+	return s, nil
+}
+
+func (postgres) bindJSON(c *column, json string) (any, error) {
+	if c.pg.array && json[0] != '[' {
+		return nil, cannot("no array", c)
+	}
+	return json, nil
+}
+
+func (postgres) keyText(_ *column, v any) (string, error) { return textOf(v) }
 
 func (postgres) keyArg(c *column, key string) (any, bool) {
 	switch {
-	case c.pg.integer():
-		v, err := strconv.ParseInt(key, 10, 64)
-		return key, err == nil && strconv.FormatInt(v, 10) == key
+	case c.pg.family == integers:
+		_, ok := isInteger(key)
+		return key, ok
 	case c.pg.base == "uuid":
 		return key, isUUID(key)
 	case c.pg.base == "bpchar" && strings.HasSuffix(key, " "):
 		return nil, false
 	}
 	return key, utf8.ValidString(key) && !strings.Contains(key, "\x00")
-}
-
-// isUUID tells whether s is a UUID as PostgreSQL writes it.
-func isUUID(s string) bool {
-	if len(s) != 36 {
-		return false
-	}
-	for i := range len(s) {
-		switch c := s[i]; {
-		case i == 8 || i == 13 || i == 18 || i == 23:
-			if c != '-' {
-				return false
-			}
-		case (c < '0' || c > '9') && (c < 'a' || c > 'f'):
-			return false
-		}
-	}
-	return true
 }

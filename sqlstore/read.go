@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"iter"
 
@@ -114,7 +113,7 @@ func (r *row) scan(d Dialect, rows *sql.Rows, buf []byte) (key string, _ []byte,
 	}
 	if t.value >= 0 {
 		c := t.columns[t.value]
-		if buf, err = d.append(buf, c, r.cells[t.value]); err != nil {
+		if buf, err = appendValue(d, buf, c, r.cells[t.value]); err != nil {
 			return "", buf, t.fail(key, c, err)
 		}
 		return key, buf, nil
@@ -128,34 +127,9 @@ func (r *row) scan(d Dialect, rows *sql.Rows, buf []byte) (key string, _ []byte,
 			buf = append(buf, ',')
 		}
 		buf = append(buf, c.prefix...)
-		if buf, err = d.append(buf, c, r.cells[i]); err != nil {
+		if buf, err = appendValue(d, buf, c, r.cells[i]); err != nil {
 			return "", buf, t.fail(key, c, err)
 		}
 	}
 	return key, append(buf, '}'), nil
 }
-
-// contextError prefers the error of a context that is done to what the database
-// says about it.
-func contextError(ctx context.Context, err error) error {
-	if c := ctx.Err(); c != nil {
-		return c
-	}
-	return err
-}
-
-// explain has a dialect explain an error once.
-func explain(d Dialect, err error) error {
-	var done explained
-	if err == nil || errors.As(err, &done) {
-		return err
-	}
-	if e := d.explain(err); e != err {
-		return explained{e}
-	}
-	return err
-}
-
-type explained struct{ error }
-
-func (e explained) Unwrap() error { return e.error }

@@ -1,6 +1,8 @@
 package sqlstore
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,7 +20,6 @@ type table struct {
 	columns    []*column // those of a record, in the order of the table
 	keys       []int     // indexes in columns of those that are the key, in its order
 	value      int       // index of the value of a Map, -1 for a List
-	resolves   bool      // a constraint may have an ON CONFLICT clause, which would drop rows silently
 
 	order       string         // the expressions that rows are read in the order of
 	selected    string         // the columns to read: "a", "b"
@@ -33,26 +34,89 @@ type table struct {
 
 	written bool // a record was put
 
-	pg pgTable
-	my mariadbTable
+	lite sqliteTable
+	pg   pgTable
+	my   mariadbTable
 }
 
 type column struct {
 	Column
 	quoted   string
-	declared string // type, in capitals
-	affinity affinity
+	declared string // type; in SQLite in capitals
 	def      string // the SQL of its default, empty for NULL
+	nullable bool
 	key      bool   // part of the key
 	lone     bool   // the value of a Map
+	document bool   // JSON documents, in which null is not NULL
 	read     string // the expression that reads it exactly as it is stored
 
-	pg pgColumn
-	my mariadbColumn
+	lite sqliteColumn
+	pg   pgColumn
+	my   mariadbColumn
 
 	prefix      []byte // "name": with quotes and colon
 	name        string // the name with its quotes
 	defaultSlot int    // numbers the columns with a default, -1 for one without
+}
+
+// describe looks a declared table up in the database.
+func (s Store) describe(ctx context.Context, tx transaction, declared Table) (*table, error) {
+	if declared.Collection == "" {
+		return nil, errors.New("sqlstore: a Table without Collection")
+	}
+	t, err := s.lookUp(ctx, tx, declared)
+	if err != nil {
+		return nil, fmt.Errorf("sqlstore: collection %q in table %q: %w", declared.Collection, tableName(declared), explain(s.Dialect, contextError(ctx, err)))
+	}
+	return t, t.prepare()
+}
+
+func (s Store) lookUp(ctx context.Context, tx transaction, declared Table) (*table, error) {
+	t, err := tx.find(ctx, tableName(declared))
+	if err != nil {
+		return nil, err
+	}
+	t.collection = declared.Collection
+	columns, err := tx.columns(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	primary, unique, err := tx.keys(ctx, t, columns)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.declare(declared, columns, primary); err != nil {
+		return nil, err
+	}
+	for i, c := range t.columns {
+		if err := s.Dialect.settle(c, i); err != nil {
+			return nil, fmt.Errorf("column %q: %w", c.Name, err)
+		}
+	}
+	if err := tx.complete(ctx, t, columns); err != nil {
+		return nil, err
+	}
+	if !t.unique(unique) {
+		return nil, t.notUnique(s.Dialect.uniqueIndex())
+	}
+	var order []string
+	for _, c := range t.keyColumns() {
+		order = append(order, s.Dialect.orderBy(t, c))
+	}
+	t.order = strings.Join(order, ", ")
+	return t, nil
+}
+
+// tableName returns the name that a declaration has for its table.
+func tableName(t Table) string { return cmp.Or(t.Name, t.Collection) }
+
+// readings returns what a name may stand for: a table, or a schema and a table in it.
+func readings(name string) [][2]string {
+	all := [][2]string{{"", name}}
+	if schema, table, ok := strings.Cut(name, "."); ok {
+		all = append(all, [2]string{schema, table})
+	}
+	return all
 }
 
 // prepare works out what is needed again and again.
@@ -86,52 +150,34 @@ func (t *table) prepare() error {
 }
 
 // declare applies what the host says about the columns of the table, which come
-// as the database has them, and so do the names of those in the primary key.
+// as the database has them. primary are the names of those in the primary key.
 func (t *table) declare(d Table, columns []*column, primary []string) error {
-	find := func(name string) int {
-		if i := slices.IndexFunc(columns, func(c *column) bool { return c.Name == name }); i >= 0 {
-			return i
-		}
-		return slices.IndexFunc(columns, func(c *column) bool { return strings.EqualFold(c.Name, name) })
+	for _, c := range columns {
+		c.Field = c.Name
 	}
 	for _, given := range d.Columns {
-		i := find(given.Name)
+		i := findColumn(columns, given.Name)
 		if i < 0 {
 			return fmt.Errorf("there is no column %q", given.Name)
 		}
 		c := columns[i]
-		c.Kind, c.OmitNull = given.Kind, given.OmitNull
-		if given.Field != "" {
-			c.Field = given.Field
-		}
+		c.Field, c.Kind, c.OmitNull = cmp.Or(given.Field, c.Name), given.Kind, given.OmitNull
 	}
 	excluded := map[int]bool{}
 	for _, name := range d.Exclude {
-		i := find(name)
+		i := findColumn(columns, name)
 		if i < 0 {
 			return fmt.Errorf("there is no column %q to exclude", name)
 		}
 		excluded[i] = true
 	}
-	names, err := d.declaredKey(primary, func(name string) bool { return name != "" && find(name) >= 0 })
+	keys, err := d.findKey(columns, primary, excluded)
 	if err != nil {
 		return err
 	}
-	keys, value := make([]int, len(names)), -1
-	for part, name := range names {
-		i := find(name)
-		switch {
-		case i < 0:
-			return fmt.Errorf("there is no key column %q that is not generated", name)
-		case excluded[i]:
-			return fmt.Errorf("the key column %q is excluded", name)
-		case columns[i].key:
-			return fmt.Errorf("the key has the column %q twice", name)
-		}
-		keys[part], columns[i].key = i, true
-	}
+	value := -1
 	if d.Value != "" {
-		if value = find(d.Value); value < 0 || columns[value].key {
+		if value = findColumn(columns, d.Value); value < 0 || columns[value].key {
 			return fmt.Errorf("there is no value column %q", d.Value)
 		}
 		columns[value].lone = true
@@ -153,13 +199,49 @@ func (t *table) declare(d Table, columns []*column, primary []string) error {
 	return nil
 }
 
+// findKey returns the indexes of the columns of the key, and marks these columns.
+func (d Table) findKey(columns []*column, primary []string, excluded map[int]bool) (keys []int, err error) {
+	names, err := d.declaredKey(primary, func(name string) bool { return name != "" && findColumn(columns, name) >= 0 })
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		i := findColumn(columns, name)
+		switch {
+		case i < 0:
+			return nil, fmt.Errorf("there is no key column %q that is not generated", name)
+		case excluded[i]:
+			return nil, fmt.Errorf("the key column %q is excluded", name)
+		case columns[i].key:
+			return nil, fmt.Errorf("the key has the column %q twice", name)
+		}
+		keys = append(keys, i)
+		columns[i].key = true
+	}
+	return keys, nil
+}
+
+// findColumn returns the index of a column, or -1. The case of its name matters only
+// where another column has the same otherwise.
+func findColumn(columns []*column, name string) int {
+	if i := slices.IndexFunc(columns, func(c *column) bool { return c.Name == name }); i >= 0 {
+		return i
+	}
+	return slices.IndexFunc(columns, func(c *column) bool { return strings.EqualFold(c.Name, name) })
+}
+
 // fail says which record of the table err is about.
 func (t *table) fail(key string, c *column, err error) error {
 	pointer := ""
 	if c != nil && t.value < 0 {
-		pointer = "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(c.Field)
+		pointer = c.pointer()
 	}
 	return &backup.RecordError{Collection: t.collection, Key: key, Pointer: pointer, Offset: -1, Err: err}
+}
+
+// pointer returns the JSON Pointer of the column in a record.
+func (c *column) pointer() string {
+	return "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(c.Field)
 }
 
 var errUnknown = errors.New("the store has no such collection: declare its table in Store.Tables")

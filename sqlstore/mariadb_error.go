@@ -1,0 +1,105 @@
+package sqlstore
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/tomo-project/backup"
+)
+
+// mariadbNumber returns the number that the server gave an error: "Error 1062
+// (23000): …" is how the driver writes it.
+func mariadbNumber(err error) int {
+	switch e := err.(type) {
+	case nil:
+		return 0
+	case interface{ Unwrap() []error }:
+		for _, err := range e.Unwrap() {
+			if n := mariadbNumber(err); n > 0 {
+				return n
+			}
+		}
+		return 0
+	case interface{ Unwrap() error }:
+		return mariadbNumber(e.Unwrap())
+	}
+	text, ok := strings.CutPrefix(err.Error(), "Error ")
+	if !ok {
+		return 0
+	}
+	text, _, _ = strings.Cut(text, ":")
+	text, _, _ = strings.Cut(text, " ")
+	n, _ := strconv.Atoi(text)
+	return n
+}
+
+func (d mariadb) refused(err error) bool { return mariadbNumber(err) > 0 && !d.lost(err) }
+
+func (mariadb) lost(err error) bool {
+	switch mariadbNumber(err) {
+	case 1053, 1153, 1158, 1159, 1160, 1161, 1927, 2006, 2013:
+		return true
+	case 0:
+		return networkFailed(err) || errors.Is(err, sql.ErrConnDone) || strings.Contains(err.Error(), "invalid connection")
+	}
+	return false
+}
+
+// The server rolls the transaction back at a deadlock, and, if it is told so, when
+// it has waited for a lock.
+func (mariadb) conflict(err error) bool {
+	switch mariadbNumber(err) {
+	case 1020, 1205, 1206, 1213, 3572:
+		return true
+	}
+	return false
+}
+
+func (mariadb) explain(err error) error {
+	number := mariadbNumber(err)
+	if number == 1153 || strings.Contains(err.Error(), "packet for query is too large") {
+		return fmt.Errorf("%w; raise max_allowed_packet", err)
+	}
+	switch number {
+	case 1062, 1169, 1586:
+		// The text quotes the value.
+		_, key, _ := strings.Cut(err.Error(), "' for key ")
+		return veiled{fmt.Sprintf("the value is in another record, in the unique key %s (Error %d); records that exchange a unique value cannot be restored at once", key, number), []error{err}}
+	case 1690:
+		if strings.Contains(err.Error(), mariadbOther) {
+			return veiled{"another record has the value of a unique column, or a key that is the same to the collation of its column (records that exchange a unique value cannot be restored at once; " +
+				"keys compare byte by byte in VARBINARY, or with COLLATE utf8mb4_nopad_bin)", []error{err}}
+		}
+		return mariadbInvalid(number, err)
+	case 1048, 1264, 1265, 1292, 1366, 1367, 1406, 1411, 1416, 3140, 3141:
+		return mariadbInvalid(number, err)
+	case 1021, 1114, 1041, 1037:
+		return fmt.Errorf("%w; check disk space", err)
+	case 1044, 1045, 1142, 1143, 1227:
+		return fmt.Errorf("%w; check what is granted to the user of the connection", err)
+	case 1290, 1792, 1836, 3100:
+		return fmt.Errorf("%w; is it a replica?", err)
+	case 1412:
+		return fmt.Errorf("%w; the table was altered meanwhile: try again", err)
+	case 1317, 1969, 3024:
+		return fmt.Errorf("%w; the statement was ended from outside", err)
+	case 1216, 1217, 1451, 1452:
+		if !errors.Is(err, backup.ErrDangling) {
+			return fmt.Errorf("%w: %w", backup.ErrDangling, err)
+		}
+	}
+	return err
+}
+
+// mariadbInvalid returns the error without its text, which may quote the value.
+func mariadbInvalid(number int, err error) error {
+	column := ""
+	if _, after, ok := strings.Cut(err.Error(), "olumn '"); ok && number != 1366 && number != 1292 {
+		column, _, _ = strings.Cut(after, "'")
+		column = fmt.Sprintf(" %q", column)
+	}
+	return veiled{fmt.Sprintf("%v: the column%s cannot hold the value (Error %d)", backup.ErrInvalid, column, number), []error{backup.ErrInvalid, err}}
+}

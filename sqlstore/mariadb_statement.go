@@ -1,0 +1,99 @@
+package sqlstore
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tomo-project/backup"
+)
+
+// The protocol counts arguments in 16 bits.
+func (mariadb) maxArgs() int { return 65535 }
+
+// match looks keys up in the index, as their columns compare them, and takes those
+// whose bytes are the same. MariaDB does not always look up a list of rows in the
+// index, but looks up each of several alternatives.
+func (mariadb) match(t *table, n int) string {
+	if len(t.keys) == 1 {
+		c := t.columns[t.keys[0]]
+		if c.my.exactKey() {
+			return c.quoted + oneOf("?", n)
+		}
+		return c.quoted + oneOf(c.my.likeStored("?"), n) + " AND " + c.my.bytes(c.quoted) + oneOf("CAST(? AS BINARY)", n)
+	}
+	var is, exactly []string
+	for _, c := range t.keyColumns() {
+		if c.my.exactKey() {
+			is, exactly = append(is, c.quoted+"=?"), append(exactly, c.quoted+"=?")
+		} else {
+			is, exactly = append(is, c.quoted+"="+c.my.likeStored("?")), append(exactly, c.my.bytes(c.quoted)+"=CAST(? AS BINARY)")
+		}
+	}
+	if !t.inexactKey() {
+		exactly = nil
+	}
+	return anyOf(append(is, exactly...), n)
+}
+
+// arguments returns those of match for the values of keys. Where a column is not
+// exact itself, match takes those of each key, or of all of them, twice.
+func (mariadb) arguments(t *table, args []any) []any {
+	switch {
+	case !t.inexactKey():
+		return args
+	case len(t.keys) == 1:
+		return append(args, args...)
+	}
+	twice := make([]any, 0, 2*len(args))
+	for key := range slices.Chunk(args, len(t.keys)) {
+		twice = append(append(twice, key...), key...)
+	}
+	return twice
+}
+
+// inexactKey tells whether a column of the key is not exact itself.
+func (t *table) inexactKey() bool {
+	return slices.ContainsFunc(t.keyColumns(), func(c *column) bool { return !c.my.exactKey() })
+}
+
+// mariadbOther is part of an expression that fails where the row to overwrite is that
+// of another record: one with the same value in another unique column. The error
+// quotes it.
+const mariadbOther = "18446744073709551615 + "
+
+func (mariadb) upsert(t *table, set []*column, rows int) string {
+	inserted := func(c *column) string { return "VALUES(" + c.quoted + ")" }
+	var same []string
+	for _, c := range t.keyColumns() {
+		old, new := c.quoted, inserted(c)
+		if !c.my.exactKey() {
+			old, new = "CAST("+old+" AS BINARY)", "CAST("+new+" AS BINARY)"
+		}
+		same = append(same, old+" <=> "+new)
+	}
+	first := t.keyColumns()[0]
+	key, value := first.quoted, first.quoted
+	if first.my.base == "uuid" {
+		value = "CAST(" + key + " AS CHAR)" // IF takes no UUID beside a number
+	}
+	update := []string{key + "=IF(" + strings.Join(same, " AND ") + "," + value + "," + mariadbOther + "(1+LENGTH(" + inserted(first) + ")))"}
+	update = append(update, t.overwrite(set, inserted, defaultWord)...)
+	for _, c := range t.my.keep {
+		update = append(update, c+"="+c)
+	}
+	return "INSERT INTO " + t.name + " (" + quotedNames(set) + ") VALUES " + valueRows(len(set), rows) +
+		" ON DUPLICATE KEY UPDATE " + strings.Join(update, ",")
+}
+
+// room tells how many bytes the values of a statement may have in all: less than
+// the server takes.
+func (tx *mariadbTx) room() int { return max(tx.packet*3/4, 1) }
+
+// tooLarge is the error of a record that no statement can hold.
+func (tx *mariadbTx) tooLarge(size int) error {
+	if size <= tx.room() {
+		return nil
+	}
+	return fmt.Errorf("%w: the record is larger than a statement can be: raise max_allowed_packet, which is %d bytes", backup.ErrInvalid, tx.packet)
+}

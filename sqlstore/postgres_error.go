@@ -1,0 +1,67 @@
+package sqlstore
+
+import (
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/tomo-project/backup"
+)
+
+// state returns the SQLSTATE of an error, which drivers tell alike.
+func state(err error) string {
+	var e interface{ SQLState() string }
+	if errors.As(err, &e) {
+		return e.SQLState()
+	}
+	return ""
+}
+
+func (d postgres) refused(err error) bool { return state(err) != "" && !d.lost(err) }
+
+func (postgres) lost(err error) bool {
+	code := state(err)
+	return strings.HasPrefix(code, "08") || strings.HasPrefix(code, "57P") || code == "" && networkFailed(err)
+}
+
+// networkFailed tells whether an error is not of the server but of the way to it.
+func networkFailed(err error) bool {
+	var network *net.OpError
+	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network)
+}
+
+func (postgres) conflict(err error) bool { return strings.HasPrefix(state(err), "40") }
+
+func (postgres) dangles(err error) bool { return state(err) == "23503" }
+
+// misfit begins the error of a value that its column would change. The name of the
+// column and a line end follow it.
+const misfit = "the column would change the value of "
+
+func (postgres) explain(err error) error {
+	code := state(err)
+	switch {
+	case code == "55P03":
+		return fmt.Errorf("%w; another transaction was in the way: try again, or set Store.Retries", err)
+	case code == "23505":
+		return fmt.Errorf("%w; records that exchange a unique value can be restored at once only if the constraint is DEFERRABLE", err)
+	case code == "23503" && !errors.Is(err, backup.ErrDangling):
+		return fmt.Errorf("%w: %w", backup.ErrDangling, err)
+	case strings.HasPrefix(code, "22") && strings.Contains(err.Error(), misfit):
+		_, name, _ := strings.Cut(err.Error(), misfit)
+		name, _, _ = strings.Cut(name, "\n")
+		return veiled{fmt.Sprintf("%v: %s%q", backup.ErrInvalid, misfit, name), []error{backup.ErrInvalid, err}}
+	case strings.HasPrefix(code, "22"):
+		return veiled{fmt.Sprintf("%v: the column cannot hold the value (SQLSTATE %s)", backup.ErrInvalid, code), []error{backup.ErrInvalid, err}}
+	case code == "53100":
+		return fmt.Errorf("%w; check disk space", err)
+	case code == "42501":
+		return fmt.Errorf("%w; check what is granted to the user of the connection", err)
+	case code == "25006":
+		return fmt.Errorf("%w; is it a standby?", err)
+	}
+	return err
+}

@@ -1,0 +1,134 @@
+package sqlstore
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+)
+
+// A postgresType is what there is to know about a type of PostgreSQL.
+type postgresType struct {
+	typeRule
+	family  family
+	bits    int      // of a floating-point number
+	lookup  string   // the type that a key is looked up as
+	element []string // the JSON types of an element of an array
+}
+
+var (
+	postgresInteger = postgresType{typeRule{kinds{Integer, Real, Bool, Text}, kinds{Integer, Text}}, integers, 0, "int8", []string{"integer"}}
+	postgresNumber  = []string{"number", "string"} // "NaN" is a string
+	postgresText    = typeRule{kinds{Text, JSON, JSONBytes}, kinds{Text}}
+	postgresString  = []string{"string"}
+)
+
+// postgresTypes are the types that are not just text. The key is pg_type.typname.
+var postgresTypes = map[string]postgresType{
+	"bool":        {typeRule{kinds: kinds{Bool, Text}}, other, 0, "", []string{"boolean"}},
+	"int2":        postgresInteger,
+	"int4":        postgresInteger,
+	"int8":        postgresInteger,
+	"float4":      {typeRule{kinds: kinds{Real, Text}}, floats, 32, "", postgresNumber},
+	"float8":      {typeRule{kinds: kinds{Real, Text}}, floats, 64, "", postgresNumber},
+	"numeric":     {typeRule{kinds: kinds{Real, Integer, Text}}, decimals, 0, "", postgresNumber},
+	"json":        {typeRule{kinds: kinds{JSON, JSONBytes, Text}}, documents, 0, "", postgresString},
+	"jsonb":       {typeRule{kinds: kinds{JSON, JSONBytes, Text}}, documents, 0, "", postgresString},
+	"bytea":       {typeRule{kinds: kinds{Blob, JSONBytes}}, binaries, 0, "", postgresString},
+	"text":        {postgresText, texts, 0, "text", postgresString},
+	"varchar":     {postgresText, texts, 0, "text", postgresString},
+	"bpchar":      {postgresText, texts, 0, "bpchar", postgresString},
+	"uuid":        {typeRule{kinds{Text}, kinds{Text}}, other, 0, "uuid", postgresString},
+	"timestamp":   {typeRule{kinds: kinds{Text}}, moments, 0, "", postgresString},
+	"timestamptz": {typeRule{kinds: kinds{Text}}, moments, 0, "", postgresString},
+}
+
+// postgresTypeOf returns what there is to know about a type.
+func postgresTypeOf(name string) postgresType {
+	if t, ok := postgresTypes[name]; ok {
+		return t
+	}
+	return postgresType{typeRule: typeRule{kinds: kinds{Text}}, element: postgresString}
+}
+
+// postgresArray is the rule of arrays whose elements JSON has a form for.
+var postgresArray = typeRule{kinds: kinds{JSON, Text}}
+
+// notFromOne is read of an array that JSON has no form for.
+const notFromOne = "array"
+
+func (postgres) settle(c *column, i int) error {
+	pg := &c.pg
+	switch {
+	case c.key && pg.collated:
+		return errors.New("the key has a collation to which different keys may be the same")
+	case !c.key && pg.generated == "a":
+		return errors.New("GENERATED ALWAYS AS IDENTITY it cannot be overwritten: exclude it, or make it BY DEFAULT")
+	}
+	rule := pg.typeRule
+	if pg.array {
+		rule = postgresArray
+	}
+	if err := c.settleKind(rule, "text, an integer or uuid"); err != nil {
+		return err
+	}
+	if c.Kind == JSONBytes && pg.family != binaries {
+		c.Kind = JSON // what is stored is text all the same
+	}
+	if pg.array = pg.array && c.Kind != Text; !pg.array {
+		c.settleDocument()
+	}
+	c.settleExpressions("v.c" + strconv.Itoa(i))
+	return nil
+}
+
+// settleExpressions works out what reads the column, and what makes a value of it
+// of an argument.
+func (c *column) settleExpressions(arg string) {
+	pg := &c.pg
+	as := arg + "::" + c.declared
+	c.read, pg.write = pg.textOf(c.quoted), as
+	switch {
+	case pg.family == binaries:
+		c.read = c.quoted
+	case pg.array:
+		// An array that does not begin at 1 would lose that.
+		c.read = "CASE WHEN left(" + c.quoted + "::text, 1) = '[' THEN '" + notFromOne + "' ELSE to_json(" + c.quoted + ")::text END"
+		as = "(SELECT r.a FROM jsonb_to_record(jsonb_build_object('a', " + arg + "::jsonb)) AS r(a " + c.declared + "))"
+		pg.write = c.unchanged(as, "to_jsonb("+as+") <> "+arg+"::jsonb")
+	case c.Kind != Text && !pg.modified, pg.base == "text", pg.base == "varchar" && !pg.modified:
+	case c.Kind != Text && pg.family == decimals:
+		pg.write = c.unchanged(as, as+" <> "+arg+"::numeric")
+	default:
+		pg.write = c.unchanged(as, pg.textOf(as)+" <> "+arg)
+	}
+}
+
+// unchanged returns the expression of a value that fails if the value is not what was
+// read of it again. What is random PostgreSQL does not work out beforehand.
+func (c *column) unchanged(value, changed string) string {
+	return "CASE WHEN " + changed + " THEN (" + literal(misfit+c.Name+"\n") + "||random())::int::text::" + c.declared + " ELSE " + value + " END"
+}
+
+// textOf returns the expression of the text of a value. A cast shows the mask of
+// every address.
+func (c pgColumn) textOf(value string) string {
+	if c.base == "inet" {
+		return "abbrev(" + value + ")"
+	}
+	return "(" + value + ")::text"
+}
+
+// jsonType: dates and timestamps have no format. They may be infinite, before Christ
+// or after the year 9999.
+func (postgres) jsonType(c *column) jsonType {
+	pg := &c.pg
+	switch {
+	case pg.array: // of any number of dimensions, whatever is declared
+		return jsonType{types: []string{"array"}, items: append(slices.Clone(postgresTypeOf(pg.element).element), "null", "array")}
+	case c.Kind != Text:
+		return jsonTypes[c.Kind]
+	case pg.base == "uuid":
+		return jsonType{types: []string{"string"}, format: "uuid"}
+	}
+	return jsonType{types: []string{"string"}, maxLength: pg.length, enum: pg.labels}
+}

@@ -1,0 +1,263 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"math/bits"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/sqljson"
+)
+
+const (
+	// putRows and inKeys are how many rows or keys one statement takes at most, and
+	// inParts how many keys of several columns: beyond that it is not faster any more.
+	putRows = 64
+	inKeys  = 512
+	inParts = 128
+
+	// keptStmts are how many statements are kept from one Put to the next. There
+	// may be one for every combination of columns that records lack.
+	keptStmts = 64
+)
+
+// A put collects rows that have a value for the same columns.
+type put struct {
+	t     *table
+	set   []int // indexes of the columns
+	most  int   // rows of the largest statement
+	args  []any
+	keys  []string
+	bytes int               // of the records, about
+	sqls  map[int]*sql.Stmt // by rows
+}
+
+// Put implements [backup.Writer].
+func (w *writer) Put(ctx context.Context, collection string, records []backup.Record) error {
+	t, err := w.change(ctx, collection)
+	if err == nil {
+		t.written = true
+		err = w.put(ctx, t, records)
+		for _, p := range w.puts[t] { // forget what a failure has left
+			clear(p.args)
+			p.args, p.keys, p.bytes = p.args[:0], p.keys[:0], 0
+		}
+	}
+	return w.fail(err)
+}
+
+func (w *writer) put(ctx context.Context, t *table, records []backup.Record) error {
+	n := len(t.columns)
+	w.values, w.seen = slices.Grow(w.values[:0], n), slices.Grow(w.seen[:0], n)
+	values, seen := w.values[:n], w.seen[:n]
+	limit, bounded := w.tx.(interface {
+		room() int
+		tooLarge(size int) error
+	})
+	for _, r := range records {
+		clear(values)
+		clear(seen)
+		c, err := w.bind(t, r, values, seen)
+		if err != nil {
+			return t.fail(r.Key, c, err)
+		}
+		// Columns whose default is wanted are not among those that are set.
+		w.mask = w.mask[:0]
+		for i, c := range t.columns {
+			if c.defaultSlot >= 0 {
+				present := byte('0')
+				if seen[i] {
+					present = '1'
+				}
+				w.mask = append(w.mask, present)
+			}
+		}
+		p := w.puts[t][string(w.mask)]
+		if p == nil {
+			p = w.newPut(t, string(w.mask))
+		}
+		size := len(r.Value) + 16*len(p.set)
+		if bounded {
+			if err := limit.tooLarge(size); err != nil {
+				return t.fail(r.Key, nil, err)
+			}
+			if p.bytes+size > limit.room() {
+				if err := w.flush(ctx, p); err != nil {
+					return err
+				}
+			}
+		}
+		for _, i := range p.set {
+			p.args = append(p.args, values[i])
+		}
+		p.keys = append(p.keys, r.Key)
+		p.bytes += size
+		w.overwritten(t, r.Key)
+		if len(p.keys) == p.most {
+			if err := w.flush(ctx, p); err != nil {
+				return err
+			}
+		}
+	}
+	for _, p := range w.puts[t] {
+		if err := w.flush(ctx, p); err != nil {
+			return err
+		}
+	}
+	if len(w.stmts) > keptStmts {
+		w.close()
+	}
+	return nil
+}
+
+// bind sets the values of the columns of a record, and says which were there.
+func (w *writer) bind(t *table, r backup.Record, values []any, seen []bool) (*column, error) {
+	if !utf8.Valid(r.Value) {
+		return nil, fmt.Errorf("%w: %w", backup.ErrInvalid, sqljson.ErrUTF8)
+	}
+	key, c, err := t.keyArgs(w.dialect, w.key[:0], r.Key)
+	if err != nil {
+		return c, err
+	}
+	w.key = key
+	text := string(r.Value) // strings that are bound are parts of it
+	if t.value >= 0 {
+		c := t.columns[t.value]
+		text = strings.Trim(text, " \t\r\n")
+		if !sqljson.IsValue(text) {
+			return c, fmt.Errorf("%w: the value is not JSON", backup.ErrInvalid)
+		}
+		v, err := bindValue(w.dialect, c, text)
+		i := t.keys[0]
+		values[i], values[t.value] = key[0], v
+		seen[i], seen[t.value] = true, true
+		return c, err
+	}
+	next := 0
+	var at *column
+	err = sqljson.Members(text, func(name, value string) error {
+		// Members mostly come in the order of the columns.
+		i := next
+		if i >= len(t.columns) || t.columns[i].name != name {
+			field, err := sqljson.Unquote(name)
+			if err != nil {
+				return err
+			}
+			var ok bool
+			if i, ok = t.index[field]; !ok {
+				at = &column{Column: Column{Field: field}}
+				return fmt.Errorf("%w: table %q has no column for the member", backup.ErrInvalid, t.plain)
+			}
+		}
+		next = i + 1
+		at = t.columns[i]
+		if seen[i] {
+			return fmt.Errorf("%w: the member is there twice", backup.ErrInvalid)
+		}
+		seen[i] = true
+		var err error
+		values[i], err = bindValue(w.dialect, at, value)
+		return err
+	})
+	if err != nil {
+		return at, err
+	}
+	for part, i := range t.keys {
+		switch {
+		case !seen[i]:
+			return t.columns[i], fmt.Errorf("%w: the member with the key is missing", backup.ErrInvalid)
+		case values[i] != key[part]:
+			return t.columns[i], fmt.Errorf("%w: the member with the key is not %q", backup.ErrInvalid, fmt.Sprint(key[part]))
+		}
+	}
+	return nil, nil
+}
+
+func (w *writer) newPut(t *table, mask string) *put {
+	p := &put{t: t, sqls: map[int]*sql.Stmt{}}
+	for i, c := range t.columns {
+		if c.defaultSlot < 0 || mask[c.defaultSlot] == '1' {
+			p.set = append(p.set, i)
+		}
+	}
+	p.most = max(1, min(putRows, w.dialect.maxArgs()/len(p.set)))
+	if w.puts == nil {
+		w.puts = map[*table]map[string]*put{}
+	}
+	if w.puts[t] == nil {
+		w.puts[t] = map[string]*put{}
+	}
+	w.puts[t][mask] = p
+	return p
+}
+
+// flush stores the rows of p.
+func (w *writer) flush(ctx context.Context, p *put) error {
+	args, keys := p.args, p.keys
+	for len(keys) > 0 {
+		// The largest statement, or a power of two.
+		rows := p.most
+		if len(keys) < rows {
+			rows = 1 << (bits.Len(uint(len(keys))) - 1)
+		}
+		n := rows * len(p.set)
+		alive, err := w.attempt(ctx, p, args[:n], keys[:rows])
+		if err != nil && rows > 1 && alive {
+			// One of the rows is refused: which?
+			for i := range rows {
+				if _, one := w.attempt(ctx, p, args[i*len(p.set):(i+1)*len(p.set)], keys[i:i+1]); one != nil {
+					return p.t.fail(keys[i], nil, explain(w.dialect, one))
+				}
+			}
+		}
+		if err != nil {
+			if err = contextError(ctx, err); ctx.Err() == nil && rows == 1 {
+				return p.t.fail(keys[0], nil, explain(w.dialect, err))
+			}
+			return fmt.Errorf("write records of %s: %w", p.t.collection, err)
+		}
+		args, keys = args[n:], keys[rows:]
+	}
+	clear(p.args)
+	p.args, p.keys, p.bytes = p.args[:0], p.keys[:0], 0
+	return nil
+}
+
+// attempt stores rows, if need be with references that wait.
+func (w *writer) attempt(ctx context.Context, p *put, args []any, keys []string) (alive bool, err error) {
+	alive, err = w.tx.attempt(ctx, func() error { return w.exec(ctx, p, args, len(keys)) })
+	alive = alive && ctx.Err() == nil
+	if err == nil || !alive || len(p.t.loose) == 0 || !w.dialect.(stepwise).dangles(err) {
+		return alive, err
+	}
+	without, later := p.withoutReferences(args, keys)
+	if len(later) == 0 {
+		return true, err
+	}
+	if again, e := w.tx.attempt(ctx, func() error { return w.exec(ctx, p, without, len(keys)) }); e != nil {
+		return again, err
+	}
+	w.refersLater(p.t, later)
+	return true, nil
+}
+
+func (w *writer) exec(ctx context.Context, p *put, args []any, rows int) error {
+	s := p.sqls[rows]
+	if s == nil {
+		set := make([]*column, len(p.set))
+		for i, c := range p.set {
+			set[i] = p.t.columns[c]
+		}
+		var err error
+		if s, err = w.stmt(ctx, w.dialect.upsert(p.t, set, rows)); err != nil {
+			return err
+		}
+		p.sqls[rows] = s
+	}
+	_, err := s.ExecContext(ctx, args...)
+	return err
+}

@@ -1,0 +1,51 @@
+package sqlstore
+
+import (
+	"regexp"
+	"strings"
+	"unicode"
+)
+
+var (
+	// secretPart is what makes a secret of a name wherever it stands in it, but for
+	// harmlessParts, and refers is the name of what only names one.
+	secretPart    = regexp.MustCompile(`(?i)pass(word|wd|phrase)|pwhash|secret|token|credential|mnemonic|private|pass$`)
+	harmlessParts = regexp.MustCompile(`(?i)secretar|tokeni[sz]|(com|by|tres)pass`)
+	refers        = regexp.MustCompile(`(?i)(id|name|type|count|at)$`)
+)
+
+func hasSecretPart(name string) bool {
+	return secretPart.MatchString(harmlessParts.ReplaceAllString(name, ""))
+}
+
+var (
+	secretWords = regexp.MustCompile(`\b(pass|password|passwd|pwd|pw|passphrase|passcode|pin|secret|token|credential|cred|otp|totp|psk|jwt|cookie|pem|dsn|` +
+		`(api|access|auth|private|encryption|signing|ssh) ?key|privkey|webhook ur[il]|connection (string|ur[il])|(backup|recovery) code)s?\b`)
+	keyWords     = regexp.MustCompile(`\w keys?$`)
+	harmlessKeys = regexp.MustCompile(`\b(public|pub|primary|foreign|sort|order|cache|group|partition|unique|natural|lookup|idempotency) keys?$`)
+)
+
+// isSecret tells whether a column is called like a secret. One too many does less
+// harm than one too few.
+func isSecret(name string) bool {
+	words := wordsOf(name)
+	return hasSecretPart(name) || secretWords.MatchString(words) || keyWords.MatchString(words) && !harmlessKeys.MatchString(words)
+}
+
+// wordsOf returns the words of a name in lower case: "api key" for api_key, apiKey
+// and APIKey2.
+func wordsOf(name string) string {
+	var b strings.Builder
+	runes := []rune(name)
+	for i, r := range runes {
+		if !unicode.IsLetter(r) {
+			b.WriteByte(' ')
+			continue
+		}
+		if i > 0 && unicode.IsUpper(r) && (unicode.IsLower(runes[i-1]) || i+1 < len(runes) && unicode.IsLower(runes[i+1])) {
+			b.WriteByte(' ')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return strings.Join(strings.Fields(b.String()), " ")
+}

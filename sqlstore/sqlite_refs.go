@@ -1,0 +1,241 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// SQLite does not look at foreign keys in a transaction that writes. The action of
+// one would change a row that a record is still to come for, and what only the host
+// has of it would be lost. The commit finds what has come to dangle.
+
+// A sqliteReference is a foreign key with the number that it has in its table.
+type sqliteReference struct {
+	reference
+	id       int
+	onDelete string
+	action   string // the statement that carries it out for one row; empty if nothing is to be done
+}
+
+// A violation is a row that refers to nothing. The row has a number, but not in a
+// table WITHOUT ROWID.
+type violation struct {
+	table string
+	id    int // of the foreign key
+	row   sql.NullInt64
+}
+
+func (tx *sqliteTx) references(ctx context.Context, tables []*table) (refs []*reference, err error) {
+	tx.tables = tables
+	for _, t := range tables {
+		of, err := tx.foreignKeysOf(ctx, t.plain)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range of {
+			refs = append(refs, &r.reference)
+		}
+	}
+	return refs, nil
+}
+
+// foreignKeysOf returns the foreign keys of a table, which need not be declared.
+func (tx *sqliteTx) foreignKeysOf(ctx context.Context, table string) ([]*sqliteReference, error) {
+	if refs, known := tx.foreignKeys[table]; known {
+		return refs, nil
+	}
+	var refs []*sqliteReference
+	// A foreign key that names no columns of the other table refers to its primary key.
+	err := tx.each(ctx, `SELECT f.id, f."table", f."from", coalesce(f."to", (SELECT name FROM pragma_table_info(f."table") WHERE pk = f.seq + 1), ''), upper(f.on_delete)
+		FROM pragma_foreign_key_list(?) f ORDER BY f.id, f.seq`, []any{table}, func(rows *sql.Rows) error {
+		r := &sqliteReference{reference: reference{name: quote(table), plain: table}}
+		var from, to string
+		if err := rows.Scan(&r.id, &r.parentPlain, &from, &to, &r.onDelete); err != nil {
+			return err
+		}
+		if n := len(refs); n > 0 && refs[n-1].id == r.id {
+			r = refs[n-1]
+		} else {
+			r.parentName = quote(r.parentPlain)
+			r.table, r.parent = tx.declared(r.plain), tx.declared(r.parentPlain)
+			refs = append(refs, r)
+		}
+		r.columns, r.parentColumns = append(r.columns, from), append(r.parentColumns, to)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(refs) > 0 {
+		rowid := tx.rowid(ctx, table)
+		for _, r := range refs {
+			r.action = r.actionOn(rowid)
+		}
+	}
+	if tx.foreignKeys == nil {
+		tx.foreignKeys = map[string][]*sqliteReference{}
+	}
+	tx.foreignKeys[table] = refs
+	return refs, nil
+}
+
+// declared returns the declared table of that name, or nil.
+func (tx *sqliteTx) declared(name string) *table {
+	i := slices.IndexFunc(tx.tables, func(t *table) bool { return strings.EqualFold(t.plain, name) })
+	if i < 0 {
+		return nil
+	}
+	return tx.tables[i]
+}
+
+// rowid returns the name that the number of a row has in a table: columns may have
+// taken it. It is empty in a table WITHOUT ROWID.
+func (tx *sqliteTx) rowid(ctx context.Context, table string) (name string) {
+	_ = tx.conn.QueryRowContext(ctx, `SELECT n.column1 FROM (VALUES ('rowid'), ('_rowid_'), ('oid')) n
+		WHERE n.column1 NOT IN (SELECT lower(name) FROM pragma_table_xinfo(?)) LIMIT 1`, table).Scan(&name)
+	return name
+}
+
+// actionOn returns the statement that does to a row what the foreign key asks for
+// when the row that it refers to is deleted. It is empty if there is nothing to do, or
+// if the row is a record.
+func (r *sqliteReference) actionOn(rowid string) string {
+	if r.table != nil || rowid == "" || r.toMutable() {
+		return ""
+	}
+	where := " WHERE " + rowid + " = ?"
+	switch r.onDelete {
+	case "CASCADE":
+		return "DELETE FROM " + r.name + where
+	case "SET NULL":
+		return "UPDATE " + r.name + " SET " + r.toNull(quote) + where
+	}
+	return ""
+}
+
+// touch notes the references that are dangling already.
+func (tx *sqliteTx) touch(ctx context.Context, tables []*table) (err error) {
+	tx.tables = tables
+	tx.before, err = tx.violations(ctx)
+	return err
+}
+
+// violations counts the rows that refer to nothing: those of a table WITHOUT ROWID
+// look all the same.
+func (tx *sqliteTx) violations(ctx context.Context) (map[violation]int, error) {
+	found := map[violation]int{}
+	err := tx.each(ctx, `SELECT "table", rowid, fkid FROM pragma_foreign_key_check`, nil, func(rows *sql.Rows) error {
+		var v violation
+		if err := rows.Scan(&v.table, &v.row, &v.id); err != nil {
+			return err
+		}
+		found[v]++
+		return nil
+	})
+	return found, err
+}
+
+// settle carries out the actions of foreign keys. What dangles nevertheless is an
+// error.
+func (tx *sqliteTx) settle(ctx context.Context) error {
+	if tx.before == nil {
+		return nil
+	}
+	const most = 1000 // as deep as SQLite lets actions nest
+	for round := 0; ; round++ {
+		news, err := tx.news(ctx)
+		if err != nil {
+			return fmt.Errorf("check foreign keys: %w", err)
+		}
+		if len(news) == 0 {
+			return nil
+		}
+		changed := false
+		if round < most {
+			if changed, err = tx.act(ctx, news); err != nil {
+				return err
+			}
+		}
+		if !changed {
+			return danglingError(firstOf(len(news), func(i int) string { return tx.words(ctx, news[i]) }))
+		}
+	}
+}
+
+// news returns the references that the transaction has made dangling.
+func (tx *sqliteTx) news(ctx context.Context) (news []violation, err error) {
+	after, err := tx.violations(ctx)
+	for v, n := range after {
+		if n > tx.before[v] {
+			news = append(news, v)
+		}
+	}
+	slices.SortFunc(news, func(a, b violation) int {
+		return cmp.Or(strings.Compare(a.table, b.table), cmp.Compare(a.row.Int64, b.row.Int64), cmp.Compare(a.id, b.id))
+	})
+	return news, err
+}
+
+// act carries out the actions that news ask for, and tells whether any row has
+// changed. What then refers to these rows is for the next time.
+func (tx *sqliteTx) act(ctx context.Context, news []violation) (changed bool, err error) {
+	for _, v := range news {
+		r, err := tx.foreignKey(ctx, v)
+		if err != nil {
+			return false, err
+		}
+		if r.action == "" || !v.row.Valid {
+			continue
+		}
+		result, err := tx.conn.ExecContext(ctx, r.action, v.row.Int64)
+		if err != nil {
+			return false, fmt.Errorf("table %q: carry out ON DELETE of a foreign key: %w", v.table, err)
+		}
+		n, err := result.RowsAffected()
+		if err != nil {
+			return false, err
+		}
+		changed = changed || n > 0
+	}
+	return changed, nil
+}
+
+// foreignKey returns the foreign key that v is of.
+func (tx *sqliteTx) foreignKey(ctx context.Context, v violation) (*sqliteReference, error) {
+	refs, err := tx.foreignKeysOf(ctx, v.table)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range refs {
+		if r.id == v.id {
+			return r, nil
+		}
+	}
+	return nil, errors.New("table " + strconv.Quote(v.table) + " has lost a foreign key meanwhile")
+}
+
+// words says which row v is about, as well as it can be found out.
+func (tx *sqliteTx) words(ctx context.Context, v violation) string {
+	r, err := tx.foreignKey(ctx, v)
+	if err != nil {
+		return err.Error()
+	}
+	row := "a row"
+	if v.row.Valid {
+		row = fmt.Sprintf("row %d", v.row.Int64)
+	}
+	if rowid := tx.rowid(ctx, v.table); r.table != nil && v.row.Valid && rowid != "" {
+		texts := r.table.keyTexts("CAST(", " AS TEXT)")
+		key, err := scanKey(tx.conn.QueryRowContext(ctx, "SELECT "+strings.Join(texts, ", ")+" FROM "+r.name+" WHERE "+rowid+" = ?", v.row.Int64), len(texts))
+		if err == nil {
+			row = strconv.Quote(key)
+		}
+	}
+	return r.dangles(row)
+}

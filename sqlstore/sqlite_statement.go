@@ -1,0 +1,43 @@
+package sqlstore
+
+import "strings"
+
+// SQLITE_MAX_VARIABLE_NUMBER is 32766 from 3.32 on.
+func (sqlite) maxArgs() int { return 32766 }
+
+// match: SQLite does not look up a list of rows in an index, but looks up each of
+// several alternatives.
+func (sqlite) match(t *table, n int) string {
+	if len(t.keys) == 1 {
+		return t.keyNames("") + oneOf("?", n)
+	}
+	var is []string
+	for _, c := range t.keyColumns() {
+		is = append(is, c.quoted+"=?")
+	}
+	return anyOf(is, n)
+}
+
+func (sqlite) upsert(t *table, set []*column, rows int) string {
+	insert := "INSERT INTO "
+	if t.lite.resolves {
+		insert = "INSERT OR ABORT INTO "
+	}
+	initial := func(c *column) string { return "(" + c.def + ")" }
+	return insert + t.name + " (" + quotedNames(set) + ") VALUES " + valueRows(len(set), rows) +
+		onConflict(t.conflictKey(), t.overwrite(set, excluded, initial))
+}
+
+// conflictKey names the index on the key that compares byte by byte: there may be
+// another on the same columns that has a collation. A rowid has none.
+func (t *table) conflictKey() string {
+	var names []string
+	for _, c := range t.keyColumns() {
+		name := c.quoted
+		if c.Kind != Integer {
+			name += " COLLATE BINARY"
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, ", ")
+}

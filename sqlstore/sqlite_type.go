@@ -1,0 +1,132 @@
+package sqlstore
+
+import (
+	"slices"
+	"strings"
+)
+
+// A sqliteTable and a sqliteColumn are what SQLite tells of a table and a column.
+type (
+	sqliteTable struct {
+		strict   bool
+		resolves bool // a constraint may have an ON CONFLICT clause, which would drop rows silently
+	}
+
+	sqliteColumn struct {
+		affinity affinity
+		strict   bool
+		pk       int // its place in the primary key, from 1
+	}
+)
+
+// An affinity is the type that a column of SQLite turns values into where it can.
+type affinity int
+
+const (
+	none affinity = iota
+	text
+	numeric // INTEGER is the same to us
+	real
+)
+
+// affinityOf follows section 3.1 of https://sqlite.org/datatype3.html.
+func affinityOf(declared string, strict bool) affinity {
+	has := func(parts ...string) bool {
+		return slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(declared, p) })
+	}
+	switch {
+	case strict && declared == "ANY":
+		return none
+	case has("INT"):
+		return numeric
+	case has("CHAR", "CLOB", "TEXT"):
+		return text
+	case declared == "" || has("BLOB"):
+		return none
+	case has("REAL", "FLOA", "DOUB"):
+		return real
+	default:
+		return numeric
+	}
+}
+
+// sqliteTypes are the rules of the affinities. Auto stays where a column holds values
+// of several types.
+var sqliteTypes = map[affinity]typeRule{
+	none:    {kinds: kinds{Auto, Text, Integer, Real, Bool, JSON, JSONBytes, Blob}, key: kinds{Text, Integer}},
+	text:    {kinds: kinds{Auto, Text, JSON, JSONBytes, Blob}, key: kinds{Text}},
+	numeric: {kinds: kinds{Auto, Text, Integer, Real, Bool, JSON, JSONBytes, Blob}, key: kinds{Auto, Text, Integer}},
+	real:    {kinds: kinds{Auto, Text, Integer, Real, JSONBytes, Blob}},
+}
+
+// namedKind returns the kind that the declared type names.
+func (c *column) namedKind() Kind {
+	has := func(part string) bool { return strings.Contains(c.declared, part) }
+	switch {
+	case c.key && has("INT"):
+		return Integer
+	case c.key:
+		return Auto
+	case c.declared == "BOOL" || c.declared == "BOOLEAN":
+		return Bool
+	case has("JSON"):
+		return JSON
+	case has("BLOB"):
+		return Blob
+	}
+	return Auto
+}
+
+func (sqlite) settle(c *column, _ int) error {
+	if c.Kind == Auto {
+		c.Kind = c.namedKind()
+	}
+	if err := c.settleKind(sqliteTypes[c.lite.affinity], "text or an integer"); err != nil {
+		return err
+	}
+	if !c.key {
+		c.settleDocument()
+	}
+	c.read = c.quoted
+	switch {
+	case c.tagged():
+		c.read = "CASE typeof(" + c.quoted + ") WHEN 'text' THEN 'T'||" + c.quoted + " ELSE " + c.quoted + " END"
+	case c.Kind == Bool:
+		c.read = "+" + c.quoted // without the declared type: some drivers make booleans of it
+	}
+	return nil
+}
+
+// tagged tells whether text is read with a letter before it. In columns of these
+// types, or of no type, some drivers make times of text and lose what was stored.
+func (c *column) tagged() bool {
+	switch c.declared {
+	case "DATE", "DATETIME", "TIMESTAMP", "":
+		return true
+	}
+	return false
+}
+
+// jsonType: a column of a table that is not STRICT can hold values of any type.
+func (sqlite) jsonType(c *column) jsonType {
+	if j, ok := jsonTypes[c.Kind]; ok && c.Kind != Bool {
+		return j
+	}
+	affinity, strict := c.lite.affinity, c.lite.strict
+	var types []string
+	if c.Kind == Bool {
+		types = append(types, "boolean")
+	}
+	switch {
+	case affinity == text:
+		types = append(types, "string")
+	case c.key, strict && affinity == numeric:
+		types = append(types, "integer")
+	default:
+		types = append(types, "number")
+	}
+	if affinity != text && !(strict && affinity != none) {
+		types = append(types, "string")
+	}
+	return typed(types...)
+}

@@ -1,0 +1,157 @@
+package sqlstore
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/sqljson"
+)
+
+func (d sqlite) append(dst []byte, c *column, v any) ([]byte, error) {
+	switch v := v.(type) {
+	case int64:
+		return d.appendInteger(dst, c, v)
+	case float64:
+		switch {
+		case math.IsNaN(v) || math.IsInf(v, 0):
+			return dst, errors.New("the column holds a number that JSON does not have (infinite, or not a number)")
+		case c.Kind == JSON && c.lite.affinity != numeric, c.Kind == Text, c.Kind == Integer, c.Kind == JSONBytes, c.Kind == Blob:
+			return dst, holds("a real", c)
+		}
+		return appendReal(dst, v, c.lite.affinity != real), nil
+	case string:
+		if c.tagged() {
+			v = v[1:]
+		}
+		switch c.Kind {
+		case Integer, Real, JSONBytes, Blob:
+			return dst, holds("text", c)
+		case JSON:
+			return sqljson.AppendCompact(dst, []byte(v))
+		}
+		return sqljson.AppendString(dst, v)
+	case []byte:
+		return dst, holds("a blob", c)
+	}
+	return dst, fmt.Errorf("the driver makes a %T of what is stored: open the database for the store without such conversions", v)
+}
+
+func (sqlite) appendInteger(dst []byte, c *column, v int64) ([]byte, error) {
+	switch c.Kind {
+	case Bool:
+		if v == 0 || v == 1 {
+			return strconv.AppendBool(dst, v == 1), nil
+		}
+	case JSON:
+		if c.lite.affinity != numeric {
+			return dst, holds("an integer", c)
+		}
+	case Text, JSONBytes, Blob:
+		return dst, holds("an integer", c)
+	}
+	return strconv.AppendInt(dst, v, 10), nil
+}
+
+func (sqlite) bindNull(*column) (any, error)              { return nil, nil }
+func (sqlite) bindBytes(_ *column, b []byte) (any, error) { return b, nil }
+
+func (sqlite) bindBool(_ *column, v bool) any { return zeroOrOne(v) }
+
+func (sqlite) bindNumber(c *column, json string) (any, error) {
+	switch {
+	case c.lite.affinity == text:
+		return nil, cannot("a number", c)
+	case c.lite.affinity == real || c.Kind != Integer && hasPoint(json):
+		v, err := parseReal(json, 64)
+		if err != nil {
+			return nil, err
+		}
+		return v, nil
+	}
+	v, err := strconv.ParseInt(json, 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the column cannot hold this number: it is no integer of 64 bits", backup.ErrInvalid)
+	}
+	return v, nil
+}
+
+func (sqlite) bindText(c *column, s string) (any, error) {
+	if c.lite.affinity >= numeric && looksNumeric(s) {
+		return nil, errChanged
+	}
+	return s, nil
+}
+
+// bindJSON: a numeric column makes a number of the text of a number.
+func (d sqlite) bindJSON(c *column, json string) (any, error) {
+	if c.lite.affinity == numeric && isNumber(json) {
+		return d.bindNumber(c, json)
+	}
+	return json, nil
+}
+
+// looksNumeric tells whether a numeric column would make a number of a text.
+func looksNumeric(s string) bool {
+	s = strings.Trim(s, " \t\n\v\f\r")
+	if s != "" && (s[0] == '+' || s[0] == '-') {
+		s = s[1:]
+	}
+	whole := digits(s)
+	s = s[whole:]
+	fraction := 0
+	if s != "" && s[0] == '.' {
+		fraction = digits(s[1:])
+		s = s[1+fraction:]
+	}
+	if whole+fraction == 0 {
+		return false
+	}
+	if s != "" && (s[0] == 'e' || s[0] == 'E') {
+		if s = s[1:]; s != "" && (s[0] == '+' || s[0] == '-') {
+			s = s[1:]
+		}
+		n := digits(s)
+		return n > 0 && n == len(s)
+	}
+	return s == ""
+}
+
+func (sqlite) keyText(c *column, v any) (string, error) {
+	switch v := v.(type) {
+	case int64:
+		if c.Kind != Text {
+			return strconv.FormatInt(v, 10), nil
+		}
+		return "", holds("an integer", c)
+	case string:
+		if c.tagged() {
+			v = v[1:]
+		}
+		if !utf8.ValidString(v) {
+			return "", sqljson.ErrUTF8
+		}
+		if c.Kind != Integer {
+			return v, nil
+		}
+		return "", holds("text", c)
+	default:
+		return "", errors.New("a key is neither text nor an integer")
+	}
+}
+
+func (sqlite) keyArg(c *column, key string) (any, bool) {
+	if c.Kind != Text {
+		if v, ok := isInteger(key); ok {
+			return v, true
+		}
+		if c.Kind == Integer {
+			return nil, false
+		}
+	}
+	return key, c.lite.affinity < numeric || !looksNumeric(key)
+}
