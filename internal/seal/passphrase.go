@@ -2,6 +2,7 @@ package seal
 
 import (
 	"crypto/cipher"
+	"encoding/base64"
 	jsonv1 "encoding/json"
 	"errors"
 	"fmt"
@@ -62,11 +63,11 @@ func wrapPassphrase(passphrase, key []byte, c cost) (jsonv1.RawMessage, error) {
 	nonce := random(aead.NonceSize())
 	return json.Marshal(passphraseKey{
 		Type:    new(TypePassphrase),
-		Salt:    new(strict.EncodeToString(salt)),
+		Salt:    new(base64.StdEncoding.EncodeToString(salt)),
 		Time:    &c.time,
 		Memory:  &c.memory,
 		Threads: &c.threads,
-		Wrapped: new(strict.EncodeToString(aead.Seal(nonce, nonce, key, []byte(adKey)))),
+		Wrapped: new(base64.StdEncoding.EncodeToString(aead.Seal(nonce, nonce, key, []byte(adKey)))),
 	})
 }
 

@@ -26,6 +26,8 @@ import (
 	"sync"
 
 	"golang.org/x/crypto/chacha20poly1305"
+
+	"github.com/tomo-project/backup/internal/codec"
 )
 
 // The kinds of failure. No message holds a key, a passphrase or a value.
@@ -63,7 +65,7 @@ const (
 func NewKey() []byte { return random(keySize) }
 
 // NewID returns a new random id for one snapshot, as base64 text.
-func NewID() string { return strict.EncodeToString(random(idSize)) }
+func NewID() string { return base64.StdEncoding.EncodeToString(random(idSize)) }
 
 func random(n int) []byte {
 	b := make([]byte, n)
@@ -132,7 +134,7 @@ func (b *Box) Seal(dst, plain []byte, collection, recordKey, pointer string) []b
 	nonce := s.raw[:b.values.NonceSize()]
 	rand.Read(nonce)
 	s.raw = b.values.Seal(nonce, nonce, plain, s.ad)
-	return strict.AppendEncode(dst, s.raw)
+	return base64.StdEncoding.AppendEncode(dst, s.raw)
 }
 
 // Open appends to dst what Seal was given and returns the result. The error is
@@ -171,7 +173,7 @@ type Fields struct {
 // application and of the sealed fields: without it a field could be taken off
 // the list and a sealed value would pass for data.
 func (b *Box) Check(application string, schemaVersion int, fields map[string]Fields) string {
-	return strict.EncodeToString(b.mac(application, schemaVersion, fields))
+	return base64.StdEncoding.EncodeToString(b.mac(application, schemaVersion, fields))
 }
 
 // VerifyCheck compares check with what Check returns, in constant time. The
@@ -207,7 +209,7 @@ func ProofMessage(digest []byte) []byte {
 
 // Prove returns the text that authenticates a document with this digest.
 func (b *Box) Prove(digest []byte) string {
-	return strict.EncodeToString(b.proof(digest))
+	return base64.StdEncoding.EncodeToString(b.proof(digest))
 }
 
 // VerifyProof compares proof with what Prove returns, in constant time. The
@@ -239,17 +241,11 @@ func appendFrame(dst []byte, parts ...string) []byte {
 	return dst
 }
 
-var strict = base64.StdEncoding.Strict()
-
-// decode appends the bytes of a base64 text to dst. It accepts the one text
-// that encoding them gives; the decoder alone would skip line breaks.
+// decode appends the bytes of a base64 text to dst.
 func decode(dst, text []byte) ([]byte, error) {
-	out, err := strict.AppendDecode(dst, text)
+	out, err := codec.DecodeBase64(dst, text)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
-	}
-	if strict.EncodedLen(len(out)-len(dst)) != len(text) {
-		return nil, fmt.Errorf("%w: line break in base64", ErrMalformed)
 	}
 	return out, nil
 }

@@ -1,0 +1,22 @@
+package codec
+
+import (
+	"encoding/base64"
+	"errors"
+)
+
+var strictBase64 = base64.StdEncoding.Strict() // it refuses bits that are left over
+
+// DecodeBase64 appends the bytes that a base64 text stands for to dst. It accepts
+// only the text that encoding these bytes gives: padded, without a bit left over
+// and without line breaks, which the decoder of the standard library skips.
+func DecodeBase64(dst, text []byte) ([]byte, error) {
+	out, err := strictBase64.AppendDecode(dst, text)
+	if err != nil {
+		return dst, err
+	}
+	if strictBase64.EncodedLen(len(out)-len(dst)) != len(text) {
+		return dst, errors.New("line break in base64")
+	}
+	return out, nil
+}
