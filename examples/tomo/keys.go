@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -127,18 +128,19 @@ func (c *cli) readIdentity(ctx context.Context, path string) (*identityFile, err
 	return &identityFile{Identity: id, path: path}, nil
 }
 
-const maxKeyFile = 1 << 20
+// readKeyFile reads a file of keys.
+func readKeyFile(path string) ([]byte, error) { return readSmall(path, 1<<20) }
 
-// readKeyFile reads a small file.
-func readKeyFile(path string) ([]byte, error) {
+// readSmall reads a file of at most most bytes.
+func readSmall(path string, most int) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
-	if err == nil && len(text) > maxKeyFile {
-		err = fmt.Errorf("longer than %d bytes, so it is no file of keys", maxKeyFile)
+	text, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
+	if err == nil && len(text) > most {
+		err = &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("longer than %d bytes; give the right file", most)}
 	}
 	return text, err
 }

@@ -64,19 +64,15 @@ func (s *scanner) tail(r io.ReaderAt, size int64) (bool, error) {
 	}
 }
 
-// line takes a member that stands on a line of its own.
+// line takes a member that stands on a line of its own, as it was written.
 func (s *scanner) line(name string, line []byte) bool {
-	value, ok := bytes.CutPrefix(line, []byte(`"`+name+`":`))
-	if !ok || len(value) > HeaderBytes || s.doc.Members[name] != nil {
+	if !bytes.HasPrefix(line, []byte(`"`+name+`":`)) || s.doc.Members[name] != nil {
 		return false
 	}
-	compact, err := jsontext.AppendFormat(nil, value, strict...)
+	_, value, err := HeaderMember(line)
 	if err != nil {
 		return false
 	}
-	if _, err := checkValue(compact, header); err != nil {
-		return false
-	}
-	s.doc.Members[name] = compact
+	s.doc.Members[name] = value
 	return true
 }

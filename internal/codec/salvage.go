@@ -74,13 +74,8 @@ func Member(dst, text []byte, l Limits) (name string, value, out []byte, err err
 	in := make([]byte, 0, len(text)+2)
 	in = append(append(append(in, '{'), text...), '}')
 	start := len(dst)
-	out, err = jsontext.AppendFormat(dst, in, strict...)
-	if err != nil {
-		kind := ErrSyntax
-		if isTooDeep(plain(err)) {
-			kind = ErrLimit
-		}
-		return "", nil, dst, fmt.Errorf("%w: %w", kind, plain(err))
+	if out, err = compact(dst, in); err != nil {
+		return "", nil, dst, err
 	}
 	n := 0
 	eachMember(out[start:], func(member []byte, s, e int) bool {

@@ -20,16 +20,25 @@ func Compact(dst, src []byte, l Limits) ([]byte, error) {
 		return dst, fmt.Errorf("%w: the record has %d bytes, the limit is %d", ErrLimit, len(src), l.RecordBytes)
 	}
 	n := len(dst)
-	dst, err := jsontext.AppendFormat(dst, src, strict...)
+	dst, err := compact(dst, src)
 	if err != nil {
-		kind := ErrSyntax
-		if isTooDeep(plain(err)) {
-			kind = ErrLimit
-		}
-		return dst[:n], fmt.Errorf("%w: %w", kind, plain(err))
+		return dst, err
 	}
 	_, err = checkValue(dst[n:], l)
 	return dst, err
+}
+
+// compact is Compact without limits.
+func compact(dst, src []byte) ([]byte, error) {
+	out, err := jsontext.AppendFormat(dst, src, strict...)
+	if err == nil {
+		return out, nil
+	}
+	kind, err := ErrSyntax, plain(err)
+	if isTooDeep(err) {
+		kind = ErrLimit
+	}
+	return dst, fmt.Errorf("%w: %w", kind, err)
 }
 
 // isTooDeep tells whether jsontext has reached the depth that it stops at.
