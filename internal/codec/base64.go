@@ -5,11 +5,12 @@ import (
 	"errors"
 )
 
-var strictBase64 = base64.StdEncoding.Strict() // it refuses bits that are left over
+var strictBase64 = base64.StdEncoding.Strict() // refuses a last character with unused bits set
 
-// DecodeBase64 appends the bytes that a base64 text stands for to dst. It accepts
-// only the text that encoding these bytes gives: padded, without a bit left over
-// and without line breaks, which the decoder of the standard library skips.
+// DecodeBase64 appends the decoded bytes of a base64 text to dst. It accepts
+// only the text that encoding those bytes gives: padded, with no unused bits
+// set, and without line breaks, which the decoder of the standard library
+// skips.
 func DecodeBase64(dst, text []byte) ([]byte, error) {
 	out, err := strictBase64.AppendDecode(dst, text)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// Equal tells whether two compact values are the same: the order of members
-// does not matter, numbers are compared by value and exactly.
+// Equal tells whether two compact values are the same. The order of members
+// does not matter. Numbers are compared exactly and by value.
 func Equal(a, b []byte) bool {
 	return bytes.Equal(a, b) || equal(Decode(a), Decode(b))
 }
@@ -50,8 +50,8 @@ func equal(a, b any) bool {
 
 func equalNumber(a, b string) bool { return a == b || decimalOf(a) == decimalOf(b) }
 
-// A decimal is the number ±0.digits × 10^exp, without zeros at either end of the
-// digits.
+// A decimal is the number ±0.digits × 10^exp. Its digits neither begin nor end
+// with a zero.
 type decimal struct {
 	negative bool
 	digits   string
@@ -62,7 +62,7 @@ func decimalOf(number string) decimal {
 	var d decimal
 	number, d.negative = strings.CutPrefix(number, "-")
 	if e := strings.IndexAny(number, "eE"); e >= 0 {
-		d.exp, _ = strconv.Atoi(number[e+1:]) // checkNumber has seen to it that it is short
+		d.exp, _ = strconv.Atoi(number[e+1:]) // checkNumber has checked that it is short
 		number = number[:e]
 	}
 	whole, fraction, _ := strings.Cut(number, ".")
@@ -74,8 +74,8 @@ func decimalOf(number string) decimal {
 	return d
 }
 
-// Canonical appends a form of the compact value v to dst that is the same for all
-// values that are Equal, and for no others.
+// Canonical appends a form of the compact value v to dst. Two values have the
+// same form if and only if they are Equal.
 func Canonical(dst, v []byte) []byte { return canonical(dst, Decode(v)) }
 
 func canonical(dst []byte, v any) []byte {
@@ -117,9 +117,10 @@ func members(b []byte) []member {
 	return ms
 }
 
-// Merge merges the compact value incoming into existing: objects member by
-// member, recursively; elsewhere incoming wins. Members of existing keep their
-// order and stay where incoming lacks them; new ones follow.
+// Merge merges the compact value incoming into existing. Objects are merged
+// member by member, recursively; of anything else incoming wins. The members of
+// existing keep their order, also those that incoming lacks; new members
+// follow.
 func Merge(existing, incoming []byte) []byte {
 	if existing[0] != '{' || incoming[0] != '{' {
 		return incoming
@@ -152,10 +153,10 @@ func Merge(existing, incoming []byte) []byte {
 	return append(out, '}')
 }
 
-// Diff calls f for every place in which two compact values differ: members of
-// objects are compared one by one, anything else as a whole. before or after is
-// nil where the member is absent. What lies at hidden is given as mask, but
-// still reported where it differs.
+// Diff calls f for every difference between two compact values. It compares
+// objects member by member, and anything else as a whole. before or after is
+// nil where a member is absent. A value at one of the hidden pointers is
+// compared like any other, but f gets mask in its place.
 func Diff(before, after []byte, hidden []Pointer, mask []byte, f func(pointer string, before, after []byte)) {
 	diff("", before, after, hidden, mask, f)
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Compact appends the JSON value src without insignificant white space to dst
-// and checks it: strict JSON within limits. The bytes of numbers and strings
-// are kept.
+// Compact checks the JSON value src and appends it to dst without insignificant
+// white space. The value must be strict JSON within limits. Numbers and strings
+// keep their bytes.
 func Compact(dst, src []byte, l Limits) ([]byte, error) {
 	if len(src) > l.RecordBytes {
 		return dst, fmt.Errorf("%w: the record has %d bytes, the limit is %d", ErrLimit, len(src), l.RecordBytes)
@@ -41,11 +41,12 @@ func compact(dst, src []byte) ([]byte, error) {
 	return dst, fmt.Errorf("%w: %w", kind, err)
 }
 
-// isTooDeep tells whether jsontext has reached the depth that it stops at.
+// isTooDeep tells whether jsontext stopped because the value is nested too
+// deeply.
 func isTooDeep(err error) bool { return err.Error() == "exceeded max depth" }
 
-// plain takes the offset and the prefix off an error of jsontext, whose offsets
-// count from wherever it began to read.
+// plain removes the offset and the prefix from an error of jsontext, whose
+// offsets count from the place where it began to read.
 func plain(err error) error {
 	if s, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		return s.Err
@@ -53,15 +54,15 @@ func plain(err error) error {
 	return err
 }
 
-// A number token may be this long, and its exponent have this many digits:
-// enough for any IEEE 754 number, and too little to make arithmetic slow.
+// The longest number, and the most digits in its exponent. Any IEEE 754 number
+// fits, and arithmetic stays fast.
 const (
 	maxNumber   = 1024
 	maxExponent = 4
 )
 
-// checkValue holds a well-formed value against the limits on depth, numbers and
-// how many values it is made of, and tells whether it is compact.
+// checkValue checks a well-formed value against the limits on depth, on numbers
+// and on the count of values in it. It also tells whether the value is compact.
 func checkValue(b []byte, l Limits) (compact bool, err error) {
 	depth, values := 0, 1
 	compact = true
@@ -111,7 +112,7 @@ func checkNumber(b []byte) error {
 	return nil
 }
 
-// The functions below walk over values that are known to be well-formed.
+// The functions below take only values that are known to be well-formed.
 
 // skipString returns the index behind the string that begins at b[i].
 func skipString(b []byte, i int) int {
@@ -161,8 +162,8 @@ func skipValue(b []byte, i int) int {
 	}
 }
 
-// eachMember calls f for the members of the compact object b until it returns
-// false. name is unquoted; it and the value are parts of b where possible.
+// eachMember calls f for the members of the compact object b until f returns
+// false. name is unquoted. If it has no escapes it is a part of b.
 func eachMember(b []byte, f func(name []byte, start, end int) bool) {
 	for i := 1; b[i] != '}'; {
 		nameEnd := skipString(b, i)
@@ -178,7 +179,8 @@ func eachMember(b []byte, f func(name []byte, start, end int) bool) {
 	}
 }
 
-// eachElement calls f for the elements of the compact array b.
+// eachElement calls f for the elements of the compact array b until f returns
+// false.
 func eachElement(b []byte, f func(index, start, end int) bool) {
 	for i, n := 1, 0; b[i] != ']'; n++ {
 		end := skipValue(b, i)
@@ -206,8 +208,8 @@ func Quote(s string) []byte {
 	return b
 }
 
-// OnlyMember returns the text of the string that is the only member, called
-// name, of the compact object v.
+// OnlyMember returns the text of a string, if the compact object v has just one
+// member and that is the string called name.
 func OnlyMember(v []byte, name string) (text []byte, ok bool) {
 	if v[0] != '{' {
 		return nil, false
@@ -222,9 +224,9 @@ func OnlyMember(v []byte, name string) (text []byte, ok bool) {
 	return text, ok && n == 1
 }
 
-// Unmarshal decodes a compact value of the header into v: names are matched to
-// the letter, unknown ones refused, and null too, which would else pass for an
-// empty value.
+// Unmarshal decodes a compact value of the header into v. Names must match to
+// the letter. It refuses unknown names, and null, which would otherwise count
+// as an empty value.
 func Unmarshal(value []byte, v any) error {
 	if hasNull(Decode(value)) {
 		return errors.New("it is or has null")
@@ -249,8 +251,8 @@ func Marshal(v any) ([]byte, error) {
 	return jsonv2.Marshal(v, jsonv2.Deterministic(true))
 }
 
-// Identity returns the identity that the compact value v stands for: the text
-// of a non-empty string, or of an integer.
+// Identity returns the identity that the compact value v holds: the text of a
+// non-empty string or of an integer.
 func Identity(v []byte) (string, error) {
 	switch {
 	case len(v) == 0:

@@ -11,7 +11,7 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// runChild does one piece of work, measured, and prints the result.
+// runChild measures one piece of work and prints the result.
 func runChild(args []string, records int) error {
 	ctx := context.Background()
 	if len(args) == 2 {
@@ -25,8 +25,8 @@ func runChild(args []string, records int) error {
 	return work(ctx, app(!unchecked), records)
 }
 
-// works is what a child can be told to do in its folder. With "-unchecked" behind
-// the name, the App declares no schema.
+// works are the pieces of work that a child can do in its folder. If
+// "-unchecked" follows the name, the App declares no schema.
 var works = map[string]func(ctx context.Context, a *backup.App, records int) error{
 	"prepare":        makeFiles,
 	"create":         create,
@@ -79,7 +79,7 @@ var works = map[string]func(ctx context.Context, a *backup.App, records int) err
 	},
 }
 
-// makeFiles makes what the works begin with: a database, snapshots and a key.
+// makeFiles makes the input of the works: a database, snapshots and a key.
 func makeFiles(ctx context.Context, a *backup.App, records int) error {
 	if err := backupTo("snapshot.json", a, makeServers(records)); err != nil {
 		return err
@@ -117,7 +117,8 @@ func create(ctx context.Context, a *backup.App, _ int) error {
 	})
 }
 
-// replace measures a restore of the snapshot over records that all differ.
+// replace measures a restore of the snapshot over records that all differ from
+// it.
 func replace(ctx context.Context, a *backup.App, restore func(*backup.Manager, *backup.Snapshot, backup.RestoreOptions) error) error {
 	if err := makeChanged(); err != nil {
 		return err
@@ -135,7 +136,7 @@ func replace(ctx context.Context, a *backup.App, restore func(*backup.Manager, *
 	})
 }
 
-// makeChanged makes a copy of the database in which every record is another.
+// makeChanged copies the database and changes every record of the copy.
 func makeChanged() error {
 	removeDB("changed.db")
 	err := withDB("bench.db", func(db *sql.DB) error {

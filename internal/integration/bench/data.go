@@ -15,7 +15,7 @@ import (
 	"github.com/tomo-project/backup/sqlstore"
 )
 
-// A server is one of the records, as a host would hold it in memory.
+// A server is one of the records, as a host holds it in memory.
 type server struct {
 	ID          string   `json:"id"`
 	Name        string   `json:"name"`
@@ -84,7 +84,7 @@ func makeServers(n int) memory {
 	return all
 }
 
-// memory is a host that has its data in memory.
+// memory is a host that keeps its data in memory.
 type memory []server
 
 func (m memory) View(ctx context.Context, read func(backup.Reader) error) error { return read(m) }
@@ -106,7 +106,7 @@ func store(db *sql.DB, dialect sqlstore.Dialect) sqlstore.Store {
 
 func sqlite(db *sql.DB) sqlstore.Store { return store(db, sqlstore.SQLite) }
 
-// withDB opens a SQLite database for one piece of work.
+// withDB calls use with a SQLite database, and closes it.
 func withDB(path string, use func(*sql.DB) error) error {
 	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)")
 	if err != nil {
@@ -115,7 +115,7 @@ func withDB(path string, use func(*sql.DB) error) error {
 	return errors.Join(use(db), db.Close())
 }
 
-// withNewDB is withDB of a new database with an empty table.
+// withNewDB is withDB for a new database with an empty table.
 func withNewDB(path string, use func(*sql.DB) error) error {
 	removeDB(path)
 	return withDB(path, func(db *sql.DB) error {

@@ -1,13 +1,13 @@
-// Command bench measures the library against what people use instead, in one
-// run, and prints the table of BENCHMARKS.md:
+// Command bench compares the library with what people use instead, and prints
+// the table of BENCHMARKS.md:
 //
 //	go run ./internal/integration/bench [-records 1000000] [-rounds 5]
 //
-// Every measurement is a process of its own. In each round the library and its
-// peer take turns, and what is printed are the medians, and the median of the
-// ratios of the rounds. It needs sqlite3 and sha256sum, and Linux for the memory.
-// A PostgreSQL and a MariaDB are started for the rows that compare with them, as
-// for the tests; where one is missing its rows are left out.
+// Every measurement runs in a process of its own. In each round the library and
+// its peer take turns. The table shows the medians of all rounds, and the
+// median of the ratios. The command needs sqlite3 and sha256sum, and Linux to
+// measure memory. It starts PostgreSQL and MariaDB, as the tests do; without
+// such a server the rows about it are left out.
 package main
 
 import (
@@ -40,7 +40,8 @@ func main() {
 }
 
 func run(records, rounds int, only string) error {
-	// An interrupt ends the child at work, and with its error this ends in order.
+	// An interrupt ends the child that is at work. Its error then ends this
+	// process in order.
 	signal.Notify(make(chan os.Signal, 1), os.Interrupt)
 	dir, err := os.MkdirTemp("", "backup-bench-")
 	if err != nil {
@@ -89,7 +90,7 @@ func run(records, rounds int, only string) error {
 	return nil
 }
 
-// prepare makes what the rows start from: a database, its dump, a snapshot.
+// prepare makes the input of the rows: a database, its dump, a snapshot.
 func prepare(dir string, records int) error {
 	if err := runQuietly(dir, childCommand(records, "prepare")); err != nil {
 		return fmt.Errorf("prepare: %w", err)

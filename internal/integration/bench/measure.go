@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// A result is what one process took.
+// A result is what one process needed.
 type result struct {
 	Wall time.Duration
-	Peak int64 // bytes of resident memory; of the library beyond what the process had before
+	Peak int64 // bytes of resident memory; for the library, what was added to the memory of its process
 }
 
 func shell(script string) *exec.Cmd { return exec.Command("sh", "-c", script) }
@@ -24,13 +24,13 @@ func childCommand(records int, args ...string) *exec.Cmd {
 	return exec.Command(os.Args[0], append([]string{"-records", fmt.Sprint(records)}, args...)...)
 }
 
-// runQuietly runs what is not measured.
+// runQuietly runs a command without measuring it.
 func runQuietly(dir string, cmd *exec.Cmd) error {
 	cmd.Dir, cmd.Stderr = dir, os.Stderr
 	return cmd.Run()
 }
 
-// runSelf runs this command as a child, which measures itself.
+// runSelf runs this program as a child, which measures itself.
 func runSelf(dir string, cmd *exec.Cmd) (r result, err error) {
 	var out bytes.Buffer
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, os.Stderr
@@ -40,9 +40,10 @@ func runSelf(dir string, cmd *exec.Cmd) (r result, err error) {
 	return r, json.Unmarshal(out.Bytes(), &r)
 }
 
-// runOther runs a command of others. What the kernel says at its end would have
-// the memory of this process in it, from which it was started: the peak is asked
-// for while it runs. A script is to end with exec, which makes it the command.
+// runOther runs and measures another program. It asks for the peak of memory
+// while the program runs: what the kernel reports at the end would include the
+// memory of this process, from which the program was started. A script must end
+// with exec, which replaces the shell.
 func runOther(dir string, cmd *exec.Cmd) (r result, err error) {
 	cmd.Dir, cmd.Stderr = dir, os.Stderr
 	start := time.Now()
@@ -59,7 +60,7 @@ func runOther(dir string, cmd *exec.Cmd) (r result, err error) {
 			r.Wall = time.Since(start)
 			return r, err
 		case <-tick.C:
-			if peak, err := memoryStatus(cmd.Process.Pid, "VmHWM"); err == nil { // it may have ended
+			if peak, err := memoryStatus(cmd.Process.Pid, "VmHWM"); err == nil { // an error means that it has ended
 				r.Peak = peak
 			}
 		}
@@ -76,12 +77,12 @@ func cpu() string {
 	return "unknown processor"
 }
 
-// measure runs work and prints how long it took and how much the resident
-// memory rose above what it was.
+// measure runs work. It prints how long work took, and by how much the resident
+// memory grew.
 func measure(work func() error) error {
 	runtime.GC()
 	debug.FreeOSMemory()
-	// The kernel keeps the peak; this sets it back to now.
+	// The kernel keeps the peak; this resets it.
 	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
 		return err
 	}

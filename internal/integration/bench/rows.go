@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// A row is a comparison. Each side is run in dir and says what it took.
+// A row is a comparison of two commands that run in the same folder.
 type row struct {
 	name   string
 	target string
 	dbms   string                     // the server that both sides need
-	ours   []string                   // arguments of this command as a child
-	before []string                   // of a child that makes room for the peer, and is not measured
+	ours   []string                   // arguments of this program as a child
+	before []string                   // arguments of a child that prepares the peer; it is not measured
 	peer   func(dir string) *exec.Cmd // nil: the target is absolute
-	child  bool                       // the peer is this command as well
+	child  bool                       // the peer is this program as well
 }
 
 // rows returns the comparisons in the order of the table.
@@ -27,12 +27,12 @@ func rows(records int) []row {
 	return append(slices.Concat(sqliteRows(records), postgresRows, mariadbRows), small)
 }
 
-// self returns a peer that is this command as well.
+// self returns a peer that is this program as well.
 func self(records int, args ...string) func(dir string) *exec.Cmd {
 	return func(string) *exec.Cmd { return childCommand(records, args...) }
 }
 
-// script returns a peer that is a script of the shell.
+// script returns a peer that is a shell script.
 func script(text string) func(dir string) *exec.Cmd {
 	return func(string) *exec.Cmd { return shell(text) }
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/tomo-project/backup/agekey"
 )
 
-// What is compressed and encrypted, and for which key.
+// The snapshot that is compressed and encrypted, and its key.
 const (
 	packedFile = "packed.json.zst.age"
 	keyFile    = "key.txt"
@@ -57,7 +57,7 @@ func verify(ctx context.Context, a *backup.App, file string, identities ...backu
 	})
 }
 
-// toFile runs write on a new file and syncs it.
+// toFile calls write with a new file and syncs the file.
 func toFile(name string, write func(w io.Writer) error) error {
 	f, err := os.Create(name)
 	if err != nil {
