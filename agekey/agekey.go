@@ -33,6 +33,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/codec"
 )
 
 const (
@@ -85,15 +86,12 @@ type wrappedKey struct {
 
 var errOtherType = errors.New("key of another type")
 
-// strict refuses bits that do not count; line breaks it must be spared.
-var strict = base64.StdEncoding.Strict()
-
 func marshalWrapped(file []byte, ids []string) (jsonv1.RawMessage, error) {
 	names, err := json.Marshal(ids)
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(wrappedKey{new(typeAge), new(strict.EncodeToString(file)), names})
+	return json.Marshal(wrappedKey{new(typeAge), new(base64.StdEncoding.EncodeToString(file)), names})
 }
 
 // parseWrapped returns the age file of a wrapped key and the ids of the keys that
@@ -122,13 +120,10 @@ func parseWrapped(wrapped []byte) (file []byte, ids []string, err error) {
 	if k.File == nil {
 		return nil, nil, errors.New(`"file" is required`)
 	}
-	if len(*k.File) > strict.EncodedLen(maxFile) {
+	if len(*k.File) > base64.StdEncoding.EncodedLen(maxFile) {
 		return nil, nil, fmt.Errorf("file of more than %d bytes", maxFile)
 	}
-	if strings.ContainsAny(*k.File, "\r\n") {
-		return nil, nil, errors.New("file: line break in base64")
-	}
-	if file, err = strict.DecodeString(*k.File); err != nil {
+	if file, err = codec.DecodeBase64(nil, []byte(*k.File)); err != nil {
 		return nil, nil, fmt.Errorf("file: %w", err)
 	}
 	if len(file) > maxFile {

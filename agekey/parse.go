@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -61,13 +62,7 @@ func ParseIdentities(text []byte, passphrase func() ([]byte, error)) (*Identity,
 
 func parseLines(text string) ([]privateKey, error) {
 	var keys []privateKey
-	n := 0
-	for line := range strings.Lines(text) {
-		n++
-		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' {
-			continue
-		}
+	for n, line := range keyLines(text) {
 		k, err := parseLine(line)
 		if err != nil {
 			return nil, fmt.Errorf("line %d is %w", n, err)
@@ -75,6 +70,20 @@ func parseLines(text string) ([]privateKey, error) {
 		keys = append(keys, k)
 	}
 	return keys, nil
+}
+
+// keyLines returns the lines of a text that hold keys, with their numbers.
+func keyLines(text string) iter.Seq2[int, string] {
+	return func(yield func(int, string) bool) {
+		n := 0
+		for line := range strings.Lines(text) {
+			n++
+			line = strings.TrimSpace(line)
+			if line != "" && line[0] != '#' && !yield(n, line) {
+				return
+			}
+		}
+	}
 }
 
 // parseLine never quotes the line. The error goes on from "line 1 is ".

@@ -86,13 +86,7 @@ func ParseRecipients(text string) (*Recipient, error) {
 		recipients []age.Recipient
 		ids        []string
 	)
-	n := 0
-	for line := range strings.Lines(text) {
-		n++
-		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' {
-			continue
-		}
+	for n, line := range keyLines(text) {
 		r, id, err := parseRecipient(line)
 		if err != nil {
 			return nil, fmt.Errorf("line %d is %w", n, err)

@@ -307,3 +307,70 @@ func (c *collection) agrees(key string, value []byte) error {
 
 // sorted returns the keys in their order.
 func (s *set) sorted() []string { return slices.Sorted(maps.Keys(s.entries)) }
+
+// put puts the value of a record aside, as it will be in its file.
+func (s *set) put(r backup.Record) error {
+	value, err := codec.Compact(nil, r.Value, everything)
+	if err != nil {
+		return err
+	}
+	if err := s.agrees(r.Key, value); err != nil {
+		return err
+	}
+	if s.Layout == Files {
+		if _, err := s.FileName(r.Key); err != nil {
+			return err
+		}
+		if value, err = s.encode(append(value, '\n')); err != nil {
+			return err
+		}
+	}
+	at, err := s.folder.put(value)
+	if err != nil {
+		return err
+	}
+	s.entries[r.Key] = entry{place: at}
+	s.changed[r.Key] = true
+	return nil
+}
+
+// whole returns what is to be in the file that holds all records: a record a line,
+// first those that were there, in their order.
+func (s *set) whole() ([]byte, error) {
+	old := map[string]bool{}
+	for _, key := range s.order {
+		old[key] = true
+	}
+	keys := append(slices.Clone(s.order), slices.DeleteFunc(s.sorted(), func(key string) bool { return old[key] })...)
+	begin, end := "{", "}\n"
+	if s.Layout == Array {
+		begin, end = "[", "]\n"
+	}
+	var b bytes.Buffer
+	b.WriteString(begin)
+	n := 0
+	for _, key := range keys {
+		e, ok := s.entries[key]
+		if !ok {
+			continue
+		}
+		value, err := s.folder.get(e.place)
+		if err != nil {
+			return nil, err
+		}
+		if n++; n > 1 {
+			b.WriteByte(',')
+		}
+		b.WriteByte('\n')
+		if s.Layout == Object {
+			b.Write(codec.Quote(key))
+			b.WriteByte(':')
+		}
+		b.Write(value)
+	}
+	if n > 0 {
+		b.WriteByte('\n')
+	}
+	b.WriteString(end)
+	return s.encode(b.Bytes())
+}

@@ -67,6 +67,15 @@ func (c *cli) openDatabase(ctx context.Context) (*database, error) {
 	return newDatabase(path, db), nil
 }
 
+// withDatabase opens the database of this run for one piece of work.
+func (c *cli) withDatabase(ctx context.Context, use func(*database) error) error {
+	db, err := c.openDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(use(db), db.Close())
+}
+
 // openSQLite opens a SQLite file, which is never made by it: foreign keys are
 // enforced, what is committed survives a loss of power, and what was deleted is
 // overwritten: a secret in clear must not outlive its sealing in a free page.

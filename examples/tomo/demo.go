@@ -29,55 +29,90 @@ are, and asks for nothing.`,
 
 // demo runs the commands that a person would run, and checks what they do.
 func (c *cli) demo(ctx context.Context) error {
+	d, err := c.newDemonstration()
+	if err != nil {
+		return err
+	}
+	for _, act := range []func(context.Context) error{
+		d.begin, d.firstBackup, d.loseData, d.planRestore, d.restoreAll, d.takeBack,
+		d.restorePart, d.refuseDamaged, d.saveIntact, d.proveRestore, d.planPrune,
+	} {
+		if err := act(ctx); err != nil {
+			return err
+		}
+	}
+	d.end()
+	return nil
+}
+
+// A demonstration is one run of the command demo, act by act.
+type demonstration struct {
+	*cli
+	dir   string // the folder of all its files
+	local string // the folder of the backups
+	drive string // the folder of their copies
+	acts  int    // begun so far
+	name  string // the name of the backup that the acts are about
+
+	// Fingerprints of the database.
+	before, damaged string
+}
+
+// newDemonstration makes the folders and the passphrase.
+func (c *cli) newDemonstration() (*demonstration, error) {
 	dir, err := os.MkdirTemp("", "tomo-demo-")
 	if err != nil {
-		return err
+		return nil, err
 	}
+	d := &demonstration{cli: c, dir: dir, local: filepath.Join(dir, "backups"), drive: filepath.Join(dir, "drive")}
 	c.databasePath = filepath.Join(dir, "tomo.db")
 	c.passphraseFile = filepath.Join(dir, "passphrase")
+	c.further = folders{folder(d.drive)}
 	if err := os.WriteFile(c.passphraseFile, []byte("correct horse battery staple\n"), 0o600); err != nil {
-		return err
+		return nil, err
 	}
-	local, drive := filepath.Join(dir, "backups"), filepath.Join(dir, "drive")
-	if err := os.Mkdir(drive, 0o700); err != nil {
-		return err
-	}
-	c.further = folders{folder(drive)}
-	n := 0
-	step := func(format string, args ...any) {
-		n++
-		fmt.Fprintf(c.stdout, "\n%d. %s\n\n", n, fmt.Sprintf(format, args...))
-	}
+	return d, os.Mkdir(d.drive, 0o700)
+}
 
-	fmt.Fprintf(c.stdout, "Backup and restore of Tomo, on a real SQLite database in\n%s\nEvery command below also has --location drive, for a second copy.\n", dir)
+// say prints the heading of the next act.
+func (d *demonstration) say(format string, args ...any) {
+	d.acts++
+	fmt.Fprintf(d.stdout, "\n%d. %s\n\n", d.acts, fmt.Sprintf(format, args...))
+}
 
-	step("A database with 12 made-up records in each collection: tomo.db, its secrets encrypted with the master key in tomo.db.key")
-	if err := c.makeDatabase(ctx, c.databasePath, 12); err != nil {
-		return err
-	}
-	before, err := c.fingerprint(ctx)
-	if err != nil {
-		return err
-	}
-	if err := c.show(ctx, `SELECT id, host, password FROM servers ORDER BY id LIMIT 2`); err != nil {
-		return err
-	}
+// original is the backup at the place where it was made.
+func (d *demonstration) original() string { return filepath.Join(d.local, d.name) }
 
-	step("tomo backup run --daily 03:00: there is no backup, so the first is made at once")
-	name, err := c.runOnce(ctx)
-	if err != nil {
-		return err
-	}
-	if err := c.list(ctx); err != nil {
-		return err
-	}
-	fmt.Fprintln(c.stdout)
-	if err := c.showLine(filepath.Join(local, name), `{"id":"server-0000000"`); err != nil {
-		return err
-	}
+// salvaged is the file that the salvage writes.
+func (d *demonstration) salvaged() string { return filepath.Join(d.dir, "saved.json") }
 
-	step("Damage: applications are lost, a server is redirected, a stranger is an admin, a setting is wrong")
-	err = c.execute(ctx,
+func (d *demonstration) begin(ctx context.Context) (err error) {
+	fmt.Fprintf(d.stdout, "Backup and restore of Tomo, on a real SQLite database in\n%s\nEvery command below also has --location drive, for a second copy.\n", d.dir)
+	d.say("A database with 12 made-up records in each collection: tomo.db, its secrets encrypted with the master key in tomo.db.key")
+	if err := d.makeDatabase(ctx, d.databasePath, 12); err != nil {
+		return err
+	}
+	if d.before, err = d.fingerprint(ctx); err != nil {
+		return err
+	}
+	return d.show(ctx, `SELECT id, host, password FROM servers ORDER BY id LIMIT 2`)
+}
+
+func (d *demonstration) firstBackup(ctx context.Context) (err error) {
+	d.say("tomo backup run --daily 03:00: there is no backup, so the first is made at once")
+	if d.name, err = d.runOnce(ctx); err != nil {
+		return err
+	}
+	if err := d.list(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintln(d.stdout)
+	return d.showLine(d.original(), `{"id":"server-0000000"`)
+}
+
+func (d *demonstration) loseData(ctx context.Context) error {
+	d.say("Damage: applications are lost, a server is redirected, a stranger is an admin, a setting is wrong")
+	err := d.execute(ctx,
 		`DELETE FROM applications WHERE id > 'app-0000007'`,
 		`UPDATE servers SET host = 'evil.example.net', password = 'stolen' WHERE id = 'server-0000000'`,
 		`INSERT INTO users (id, username, password_hash, role) VALUES ('stranger', 'stranger', '$2b$12$the.stranger.has.brought.this.hash.along.............', 'admin')`,
@@ -85,94 +120,95 @@ func (c *cli) demo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.show(ctx, `SELECT (SELECT count(*) FROM applications) AS applications, (SELECT count(*) FROM users) AS users, (SELECT host FROM servers WHERE id = 'server-0000000') AS host`); err != nil {
+	if err := d.show(ctx, `SELECT (SELECT count(*) FROM applications) AS applications, (SELECT count(*) FROM users) AS users, (SELECT host FROM servers WHERE id = 'server-0000000') AS host`); err != nil {
 		return err
 	}
-	damaged, err := c.fingerprint(ctx)
-	if err != nil {
-		return err
-	}
+	d.damaged, err = d.fingerprint(ctx)
+	return err
+}
 
-	step("tomo backup restore %s --full --dry-run: the plan, record by record", name)
-	if err := c.restore(ctx, restoreFlags{input: name, full: true, dryRun: true}, backup.Replace); err != nil {
-		return err
-	}
+func (d *demonstration) planRestore(ctx context.Context) error {
+	d.say("tomo backup restore %s --full --dry-run: the plan, record by record", d.name)
+	return d.restore(ctx, restoreFlags{input: d.name, full: true, dryRun: true}, backup.Replace)
+}
 
-	step("One letter of the backup changes where it was made. tomo backup restore %s --full --yes takes the copy on the drive", name)
-	if err := damage(filepath.Join(local, name)); err != nil {
+func (d *demonstration) restoreAll(ctx context.Context) error {
+	d.say("One letter of the backup changes where it was made. tomo backup restore %s --full --yes takes the copy on the drive", d.name)
+	if err := damage(d.original()); err != nil {
 		return err
 	}
-	if err := c.restore(ctx, restoreFlags{input: name, full: true, yes: true}, backup.Replace); err != nil {
+	if err := d.restore(ctx, restoreFlags{input: d.name, full: true, yes: true}, backup.Replace); err != nil {
 		return err
 	}
-	if err := c.compare(ctx, before); err != nil {
-		return err
-	}
+	return d.compare(ctx, d.before)
+}
 
-	step("tomo backup undo --yes, and once more: a restore can be taken back, and so can that")
-	for _, want := range []string{damaged, before} {
-		if err := c.undo(ctx, true); err != nil {
+func (d *demonstration) takeBack(ctx context.Context) error {
+	d.say("tomo backup undo --yes, and once more: a restore can be taken back, and so can that")
+	for _, want := range []string{d.damaged, d.before} {
+		if err := d.undo(ctx, true); err != nil {
 			return err
 		}
-		if err := c.compare(ctx, want); err != nil {
+		if err := d.compare(ctx, want); err != nil {
 			return err
 		}
-		fmt.Fprintln(c.stdout)
+		fmt.Fprintln(d.stdout)
 	}
+	return nil
+}
 
-	step("A theme is changed on purpose, and all users are deleted by accident. tomo backup restore %s --only users,preferences: the theme stays", name)
-	err = c.execute(ctx,
+func (d *demonstration) restorePart(ctx context.Context) error {
+	d.say("A theme is changed on purpose, and all users are deleted by accident. tomo backup restore %s --only users,preferences: the theme stays", d.name)
+	err := d.execute(ctx,
 		`UPDATE settings SET value = '"solarized"' WHERE key = 'theme'`,
 		`DELETE FROM preferences`,
 		`DELETE FROM users`)
 	if err != nil {
 		return err
 	}
-	if err := c.restore(ctx, restoreFlags{input: name, only: []string{"users", "preferences"}}, backup.SkipDuplicates); err != nil {
+	if err := d.restore(ctx, restoreFlags{input: d.name, only: []string{"users", "preferences"}}, backup.SkipDuplicates); err != nil {
 		return err
 	}
-	if err := c.show(ctx, `SELECT (SELECT count(*) FROM users) AS users, (SELECT count(*) FROM preferences) AS preferences, (SELECT value FROM settings WHERE key = 'theme') AS theme`); err != nil {
-		return err
-	}
+	return d.show(ctx, `SELECT (SELECT count(*) FROM users) AS users, (SELECT count(*) FROM preferences) AS preferences, (SELECT value FROM settings WHERE key = 'theme') AS theme`)
+}
 
-	step("tomo backup restore --input backups/%s: nothing is restored from a damaged file", name)
-	before, err = c.fingerprint(ctx)
+func (d *demonstration) refuseDamaged(ctx context.Context) error {
+	d.say("tomo backup restore --input backups/%s: nothing is restored from a damaged file", d.name)
+	before, err := d.fingerprint(ctx)
 	if err != nil {
 		return err
 	}
-	broken := filepath.Join(local, name)
-	err = c.restore(ctx, restoreFlags{input: broken, full: true, yes: true}, backup.Replace)
+	err = d.restore(ctx, restoreFlags{input: d.original(), full: true, yes: true}, backup.Replace)
 	if !errors.Is(err, backup.ErrDamaged) {
 		return fmt.Errorf("a damaged backup was not refused: %w", err)
 	}
-	fmt.Fprintf(c.stdout, "%s\n", printableLines(err.Error()))
-	if err := c.compare(ctx, before); err != nil {
-		return err
-	}
+	fmt.Fprintf(d.stdout, "%s\n", printableLines(err.Error()))
+	return d.compare(ctx, before)
+}
 
-	step("tomo backup salvage: what is intact in the damaged file, and what is not")
-	saved := filepath.Join(dir, "saved.json")
-	if err := c.salvage(ctx, broken, saved); err != nil {
-		return err
-	}
+func (d *demonstration) saveIntact(ctx context.Context) error {
+	d.say("tomo backup salvage: what is intact in the damaged file, and what is not")
+	return d.salvage(ctx, d.original(), d.salvaged())
+}
 
-	step("tomo backup drill %s: does it really restore?", name)
-	if err := c.drill(ctx, name); err != nil {
-		return err
-	}
+func (d *demonstration) proveRestore(ctx context.Context) error {
+	d.say("tomo backup drill %s: does it really restore?", d.name)
+	return d.drill(ctx, d.name)
+}
 
-	step("tomo backup create, and tomo backup prune --dry-run --manual --keep-last 1: what would be deleted, and why")
-	if err := c.create(ctx, createFlags{}); err != nil {
+func (d *demonstration) planPrune(ctx context.Context) error {
+	d.say("tomo backup create, and tomo backup prune --dry-run --manual --keep-last 1: what would be deleted, and why")
+	if err := d.create(ctx, createFlags{}); err != nil {
 		return err
 	}
-	fmt.Fprintln(c.stdout)
+	fmt.Fprintln(d.stdout)
 	policy := policyFlags{given: true}
 	policy.Last = 1
-	if err := c.prune(ctx, policy, backup.PruneOptions{DryRun: true, Manual: true}); err != nil {
-		return err
-	}
+	return d.prune(ctx, policy, backup.PruneOptions{DryRun: true, Manual: true})
+}
 
-	fmt.Fprintf(c.stdout, `
+func (d *demonstration) end() {
+	fmt.Fprintf(d.stdout, `
 The files are still there:
 
   %[1]s  the database
@@ -188,15 +224,14 @@ Look at them, or go on:
   go run ./examples/tomo --db %[1]s backup list --location %[6]s
   go run ./examples/tomo --db %[1]s backup verify %[7]s --location %[6]s
   go run ./examples/inspect %[3]s
-`, c.databasePath, broken, filepath.Join(drive, name), saved, c.passphraseFile, drive, name, masterKeyFile(c.databasePath))
-	return nil
+`, d.databasePath, d.original(), filepath.Join(d.drive, d.name), d.salvaged(), d.passphraseFile, d.drive, d.name, masterKeyFile(d.databasePath))
 }
 
 // runOnce runs the scheduler until it has made a backup, and returns its name.
-func (c *cli) runOnce(ctx context.Context) (name string, err error) {
+func (d *demonstration) runOnce(ctx context.Context) (name string, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	err = c.schedule(ctx, runFlags{daily: "03:00", onEvent: func(e backup.Event) {
+	err = d.schedule(ctx, runFlags{daily: "03:00", onEvent: func(e backup.Event) {
 		if e.Kind == backup.EventDone && e.Operation == "run" {
 			name = e.Backup
 			stop()
@@ -209,25 +244,25 @@ func (c *cli) runOnce(ctx context.Context) (name string, err error) {
 }
 
 // compare checks that the database is as it was when before was taken.
-func (c *cli) compare(ctx context.Context, before string) error {
-	now, err := c.fingerprint(ctx)
+func (d *demonstration) compare(ctx context.Context, before string) error {
+	now, err := d.fingerprint(ctx)
 	if err != nil {
 		return err
 	}
 	if now != before {
 		return errors.New("the database is not as it was before")
 	}
-	fmt.Fprint(c.stdout, "\nChecked: every row of every table is as it was before.\n")
+	fmt.Fprint(d.stdout, "\nChecked: every row of every table is as it was before.\n")
 	return nil
 }
 
 // fingerprint is a digest of all rows of all tables, with their secrets in clear:
 // encrypted, they are others each time that they are written.
-func (c *cli) fingerprint(ctx context.Context) (string, error) {
+func (d *demonstration) fingerprint(ctx context.Context) (string, error) {
 	hash := sha256.New()
-	err := c.withDatabase(ctx, func(db *database) error {
+	err := d.withDatabase(ctx, func(db *database) error {
 		return db.store.View(ctx, func(r backup.Reader) error {
-			for _, collection := range c.app.Collections {
+			for _, collection := range d.app.Collections {
 				for record, err := range r.Records(ctx, collection.Name) {
 					if err != nil {
 						return err
@@ -242,27 +277,27 @@ func (c *cli) fingerprint(ctx context.Context) (string, error) {
 }
 
 // show prints the result of a query.
-func (c *cli) show(ctx context.Context, query string) error {
-	return c.withDatabase(ctx, func(db *database) error {
+func (d *demonstration) show(ctx context.Context, query string) error {
+	return d.withDatabase(ctx, func(db *database) error {
 		return eachRow(ctx, db.DB, query, func(columns []string, row []any) {
 			var cells []string
 			for i, column := range columns {
 				cells = append(cells, fmt.Sprintf("%s = %v", column, row[i]))
 			}
-			fmt.Fprintf(c.stdout, "  %s\n", printable(strings.Join(cells, ", ")))
+			fmt.Fprintf(d.stdout, "  %s\n", printable(strings.Join(cells, ", ")))
 		})
 	})
 }
 
 // showLine prints the line of a file that begins with prefix.
-func (c *cli) showLine(name, prefix string) error {
+func (d *demonstration) showLine(name, prefix string) error {
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return err
 	}
 	for line := range strings.Lines(string(text)) {
 		if strings.HasPrefix(line, prefix) {
-			fmt.Fprintf(c.stdout, "  a line of it: %s\n", shortened(printable(strings.TrimSpace(line)), 200))
+			fmt.Fprintf(d.stdout, "  a line of it: %s\n", shortened(printable(strings.TrimSpace(line)), 200))
 			break
 		}
 	}
@@ -270,8 +305,8 @@ func (c *cli) showLine(name, prefix string) error {
 }
 
 // execute runs statements in one transaction.
-func (c *cli) execute(ctx context.Context, statements ...string) error {
-	return c.withDatabase(ctx, func(db *database) error {
+func (d *demonstration) execute(ctx context.Context, statements ...string) error {
+	return d.withDatabase(ctx, func(db *database) error {
 		tx, err := db.BeginTx(ctx, nil)
 		if err != nil {
 			return err
@@ -284,14 +319,6 @@ func (c *cli) execute(ctx context.Context, statements ...string) error {
 		}
 		return tx.Commit()
 	})
-}
-
-func (c *cli) withDatabase(ctx context.Context, use func(*database) error) error {
-	db, err := c.openDatabase(ctx)
-	if err != nil {
-		return err
-	}
-	return errors.Join(use(db), db.Close())
 }
 
 func eachRow(ctx context.Context, db *sql.DB, query string, use func(columns []string, row []any)) error {

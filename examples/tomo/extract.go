@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"os"
 
@@ -53,11 +52,9 @@ func (c *cli) extract(ctx context.Context, name, output string) error {
 		return err
 	}
 	defer k.Close()
-	done, err := k.checkDatabases(ctx)
-	if err != nil {
+	if err := k.checkDatabases(ctx); err != nil {
 		return err
 	}
-	defer done()
 	err = publish(ctx, output, false, func(f *os.File) error {
 		return k.ExtractDatabase(ctx, name, f)
 	})
@@ -83,25 +80,24 @@ func (k *keeper) copyDatabases() {
 	k.Database, k.DatabaseInClear = sqlstore.SQLiteFile{DB: k.database.DB}, true
 }
 
-// checkDatabases has copies of the database checked, also where it is lost: then by
-// what this Tomo would make.
-func (k *keeper) checkDatabases(ctx context.Context) (done func(), err error) {
+// checkDatabases has copies of the database checked. Where the database is lost,
+// an empty one, as this Tomo would make it, stands for it until Close.
+func (k *keeper) checkDatabases(ctx context.Context) error {
 	if k.RequireProof { // which no copy has
-		return func() {}, nil
+		return nil
 	}
 	k.DatabaseInClear = true // nothing is copied
 	if k.database != nil {
 		k.Database = sqlstore.SQLiteFile{DB: k.database.DB}
-		return func() {}, nil
+		return nil
 	}
 	db, err := sql.Open("sqlite", ":memory:")
 	if err != nil {
-		return nil, err
+		return err
 	}
+	k.stand = db
 	db.SetMaxOpenConns(1)
-	if _, err := db.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d; %s", applicationID, schemaSQL)); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
 	k.Database = sqlstore.SQLiteFile{DB: db}
-	return func() { db.Close() }, nil
+	_, err = db.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d; %s", applicationID, schemaSQL))
+	return err
 }

@@ -2,114 +2,23 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
-	"time"
-	"unicode"
-
-	"github.com/spf13/cobra"
 
 	"github.com/tomo-project/backup"
 )
-
-// A folder is the value of a flag, made absolute. It cannot be empty: that of
-// an unset variable in a script would be the working directory.
-type folder string
-
-// Set implements pflag.Value, as the next two methods do.
-func (f *folder) Set(path string) error {
-	if path == "" {
-		return errors.New("the path is empty")
-	}
-	path, err := filepath.Abs(path)
-	*f = folder(path)
-	return err
-}
-
-func (f *folder) String() string { return string(*f) }
-func (f *folder) Type() string   { return "folder" }
-
-// folders is a folder for each time that the flag is given.
-type folders []folder
-
-// Set implements pflag.Value, as the next two methods do.
-func (f *folders) Set(path string) error {
-	var next folder
-	err := next.Set(path)
-	*f = append(*f, next)
-	return err
-}
-
-func (f *folders) String() string { return "" }
-func (f *folders) Type() string   { return "folder" }
-
-// locationFlags adds the flags that say where the backups are.
-func (c *cli) locationFlags(cmd *cobra.Command) {
-	cmd.Flags().Var(&c.dir, "dir", "`FOLDER` of the backups (default: those of the settings backup_dir and backup_locations, or backups beside the database)")
-	cmd.Flags().Var(&c.further, "location", "further `FOLDER` with copies, such as one on another drive; may be repeated")
-}
-
-// policyFlags are the rules of retention.
-type policyFlags struct {
-	backup.Retention
-	days  int
-	given bool
-}
-
-func (f *policyFlags) add(cmd *cobra.Command) {
-	rule := func(n *int, name, usage string) { cmd.Flags().Var(&ruleFlag{n, &f.given}, name, usage) }
-	rule(&f.Last, "keep-last", "keep the last `N` backups")
-	rule(&f.days, "keep-days", "keep the backups of the last `N` days before the newest")
-	rule(&f.Hourly, "keep-hourly", "keep the newest backup of each of the last `N` hours that have one")
-	rule(&f.Daily, "keep-daily", "the same for `N` days")
-	rule(&f.Weekly, "keep-weekly", "the same for `N` weeks")
-	rule(&f.Monthly, "keep-monthly", "the same for `N` months")
-	rule(&f.Yearly, "keep-yearly", "the same for `N` years")
-}
-
-// A ruleFlag takes a whole number from 0.
-type ruleFlag struct {
-	n     *int
-	given *bool
-}
-
-// Set implements pflag.Value, as the next two methods do.
-func (f *ruleFlag) Set(text string) error {
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 {
-		return errors.New("want a whole number from 0")
-	}
-	*f.n, *f.given = n, true
-	return nil
-}
-
-func (f *ruleFlag) String() string { return "" }
-func (f *ruleFlag) Type() string   { return "int" }
-
-// retention returns the policy of the flags, or if none was given that of the
-// settings: half of one and half of the other would be nobody's.
-func (f policyFlags) retention(s settings) (r backup.Retention, err error) {
-	r = f.Retention
-	r.Within = inDays(f.days)
-	if !f.given {
-		if r, err = s.retention(); err != nil {
-			return r, err
-		}
-	}
-	r.Location, err = s.zone()
-	return r, err
-}
 
 // A keeper is the Manager of this run, with what a command needs beside it.
 type keeper struct {
 	*backup.Manager
 	database *database // nil: there is none, and the command can do without
+	stand    *sql.DB   // an empty database in place of one that is lost; or nil
 	settings settings
 	keys     *keyring
 	folders  []string // the Locations
@@ -221,86 +130,6 @@ func (k *keeper) storing(s sealing) *backup.Manager {
 	}
 }
 
-func sameFile(a, b string) bool {
-	first, err := os.Stat(a)
-	if err != nil {
-		return false
-	}
-	second, err := os.Stat(b)
-	return err == nil && os.SameFile(first, second)
-}
-
-// locations are the first one and the further folders: those of the settings,
-// unless --dir is given, and of --location.
-func (c *cli) locations(s settings) ([]backup.Location, error) {
-	first, err := c.firstLocation(s)
-	if err != nil {
-		return nil, err
-	}
-	locations := []backup.Location{first}
-	same := func(path string, as []backup.Location) backup.Location {
-		for _, l := range as {
-			if known := fmt.Sprint(l); known == path || sameFile(known, path) {
-				return l
-			}
-		}
-		return nil
-	}
-	if c.dir == "" {
-		further, err := s.locations()
-		if err != nil {
-			return nil, err
-		}
-		for _, path := range further {
-			if known := same(path, locations); known != nil {
-				return nil, fmt.Errorf("the settings have one folder of backups twice: %s is %s; take one out", path, known)
-			}
-			locations = append(locations, backup.Dir(path))
-		}
-	}
-	ofSettings := locations[1:len(locations):len(locations)]
-	for _, f := range c.further {
-		if same(string(f), ofSettings) != nil {
-			continue
-		}
-		if known := same(string(f), locations); known != nil {
-			return nil, usagef("--location %s: the same folder as %s", f, known)
-		}
-		locations = append(locations, backup.Dir(f))
-	}
-	return locations, nil
-}
-
-// firstLocation is the folder of --dir, of the settings, or the one beside the
-// database.
-func (c *cli) firstLocation(s settings) (backup.Location, error) {
-	if c.dir != "" {
-		return backup.Dir(c.dir), nil
-	}
-	if dir, err := s.dir(); dir != "" || err != nil {
-		return backup.Dir(dir), err
-	}
-	path, err := c.databaseFile()
-	if err != nil {
-		return nil, err
-	}
-	path, err = filepath.Abs(filepath.Join(filepath.Dir(path), "backups"))
-	return ownFolder{backup.Dir(path)}, err
-}
-
-// An ownFolder is the default one. No drive has to be mounted for it, so it is
-// made by who puts something there, and until then it has nothing.
-type ownFolder struct{ backup.Dir }
-
-// List implements [backup.Location].
-func (f ownFolder) List(ctx context.Context) ([]backup.File, error) {
-	files, err := f.Dir.List(ctx)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	return files, err
-}
-
 // note is told by the Manager what happens.
 func (k *keeper) note(e backup.Event) {
 	k.mu.Lock()
@@ -324,9 +153,12 @@ func (c *cli) warn(k *keeper) {
 	}
 }
 
-// Close ends the bar and closes the database.
+// Close ends the bar and closes the databases.
 func (k *keeper) Close() {
 	k.wipe()
+	if k.stand != nil {
+		k.stand.Close()
+	}
 	if k.database != nil {
 		k.database.Close()
 	}
@@ -337,36 +169,6 @@ func (k *keeper) Close() {
 func (c *cli) isName(arg string) bool {
 	_, ok := c.app.ParseBackupName(arg)
 	return ok && !exists(arg)
-}
-
-// hint is a command for a person to run next, on the same database and folders.
-func (c *cli) hint(args ...string) string {
-	words := []string{"tomo"}
-	if c.databasePath != "" {
-		words = append(words, "--db", quoted(c.databasePath))
-	}
-	words = append(words, "backup")
-	for _, arg := range args {
-		words = append(words, quoted(arg))
-	}
-	if c.dir != "" {
-		words = append(words, "--dir", quoted(string(c.dir)))
-	}
-	for _, f := range c.further {
-		words = append(words, "--location", quoted(string(f)))
-	}
-	return strings.Join(words, " ")
-}
-
-// quoted is an argument as a shell takes it, fit for a terminal.
-func quoted(arg string) string {
-	plain := func(r rune) bool {
-		return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("-_./+:,=@", r)
-	}
-	if strings.ContainsFunc(arg, func(r rune) bool { return !plain(r) }) {
-		arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
-	}
-	return printable(arg)
 }
 
 // explainMissing adds to the error about a name that no location has where to
@@ -392,19 +194,4 @@ func scratchDatabase(ctx context.Context) (backup.Store, func() error, error) {
 	}
 	db.store.useKey(newMasterKey())
 	return db.store, func() error { return errors.Join(db.Close(), os.RemoveAll(dir)) }, nil
-}
-
-// span writes a duration for a person.
-func span(d time.Duration) string {
-	switch {
-	case d < time.Second:
-		return fmt.Sprintf("%d ms", d.Milliseconds())
-	case d < time.Minute:
-		return fmt.Sprintf("%.1f s", d.Seconds())
-	case d < time.Hour:
-		return plural(int64(d/time.Minute), "minute", "minutes")
-	case d < 48*time.Hour:
-		return plural(int64(d/time.Hour), "hour", "hours")
-	}
-	return plural(int64(d/(24*time.Hour)), "day", "days")
 }

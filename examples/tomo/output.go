@@ -197,3 +197,48 @@ func drawBar(w *os.File, p backup.Progress) {
 	}
 	fmt.Fprintf(w, wipe+"%-8s %s%s records  %s  %s", p.Phase, bar, count(p.Records), size(p.Bytes), printable(p.Collection))
 }
+
+// hint is a command for a person to run next, on the same database and folders.
+func (c *cli) hint(args ...string) string {
+	words := []string{"tomo"}
+	if c.databasePath != "" {
+		words = append(words, "--db", quoted(c.databasePath))
+	}
+	words = append(words, "backup")
+	for _, arg := range args {
+		words = append(words, quoted(arg))
+	}
+	if c.dir != "" {
+		words = append(words, "--dir", quoted(string(c.dir)))
+	}
+	for _, f := range c.further {
+		words = append(words, "--location", quoted(string(f)))
+	}
+	return strings.Join(words, " ")
+}
+
+// quoted is an argument as a shell takes it, fit for a terminal.
+func quoted(arg string) string {
+	plain := func(r rune) bool {
+		return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("-_./+:,=@", r)
+	}
+	if strings.ContainsFunc(arg, func(r rune) bool { return !plain(r) }) {
+		arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+	}
+	return printable(arg)
+}
+
+// span writes a duration for a person.
+func span(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	case d < time.Hour:
+		return plural(int64(d/time.Minute), "minute", "minutes")
+	case d < 48*time.Hour:
+		return plural(int64(d/time.Hour), "hour", "hours")
+	}
+	return plural(int64(d/(24*time.Hour)), "day", "days")
+}

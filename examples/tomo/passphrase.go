@@ -73,17 +73,9 @@ func (c *cli) passphrase(ctx context.Context, isNew bool) ([]byte, error) {
 
 // readPassphrase returns the content of a file without its last line end.
 func readPassphrase(name string) ([]byte, error) {
-	f, err := os.Open(name)
+	text, err := readSmall(name, maxPassphrase)
 	if err != nil {
 		return nil, fmt.Errorf("passphrase file: %w", err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxPassphrase+1))
-	if err != nil {
-		return nil, fmt.Errorf("passphrase file: %w", err)
-	}
-	if len(text) > maxPassphrase {
-		return nil, fmt.Errorf("passphrase file %s: longer than %d bytes", name, maxPassphrase)
 	}
 	if rest, found := bytes.CutSuffix(text, []byte("\n")); found {
 		text = bytes.TrimSuffix(rest, []byte("\r"))

@@ -224,23 +224,3 @@ func howOften(flag, value string, zone *time.Location) (backup.Schedule, error) 
 	}
 	return nil, usagef("--%s %s: want daily, weekly or monthly", flag, value)
 }
-
-// policyText sums up a policy for the log.
-func policyText(r backup.Retention) string {
-	var rules []string
-	for _, rule := range []struct {
-		n    int
-		text string
-	}{
-		{r.Last, "last"}, {int(r.Within / (24 * time.Hour)), "days"},
-		{r.Hourly, "hourly"}, {r.Daily, "daily"}, {r.Weekly, "weekly"}, {r.Monthly, "monthly"}, {r.Yearly, "yearly"},
-	} {
-		if rule.n > 0 {
-			rules = append(rules, fmt.Sprintf("%s %d", rule.text, rule.n))
-		}
-	}
-	if len(rules) == 0 {
-		return "all"
-	}
-	return strings.Join(rules, ", ")
-}

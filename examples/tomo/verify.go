@@ -44,11 +44,9 @@ func (c *cli) verifyCopies(ctx context.Context, name string) error {
 		return err
 	}
 	defer k.Close()
-	done, err := k.checkDatabases(ctx)
-	if err != nil {
+	if err := k.checkDatabases(ctx); err != nil {
 		return err
 	}
-	defer done()
 	copies, failed := k.Verify(ctx, name)
 	k.wipe()
 	switch {

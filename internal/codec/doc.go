@@ -1,6 +1,7 @@
 // Package codec reads and writes snapshots as JSON text: the document as a
-// whole (writer.go, reader.go) and the values of single records (value.go,
-// pointer.go). It is the only package that knows jsontext. It knows the layout
+// whole (writer.go, reader.go, peek.go), the values of single records (value.go,
+// compare.go, key.go, pointer.go), and what is left of a damaged document
+// (salvage.go). It is the only package that knows jsontext. It knows the layout
 // of FORMAT.md but not what the members mean.
 package codec
 
@@ -13,8 +14,8 @@ import (
 	"github.com/tomo-project/backup/internal/fault"
 )
 
-// The kinds of error of this package, for errors.Is. Any other error is one of
-// the reader or writer underneath.
+// The kinds of error of this package, for errors.Is. Any other error comes from
+// the underlying reader or writer.
 var (
 	ErrSyntax = errors.New("not well-formed JSON") // the text is not strict JSON, or it ends early
 	ErrLayout = errors.New("not the layout of a snapshot")
@@ -51,23 +52,23 @@ type Limits struct {
 // Defaults are the limits that hold where none is set.
 var Defaults = Limits{Depth: 100, Values: 100_000, RecordBytes: 16 << 20, Records: 10_000_000, TotalBytes: 16 << 30}
 
-// MaxDepth is the most that Limits.Depth can be: jsontext stops at a depth of
-// 10,000, which counts from the beginning of the document.
+// MaxDepth is the largest useful Limits.Depth. jsontext stops at a depth of
+// 10,000, which it counts from the beginning of the document.
 const MaxDepth = 9_000
 
-// header are the limits on a member outside of "data".
+// header holds the limits on a member outside of "data".
 var header = Limits{Depth: 32, Values: 100_000}
 
-// HeaderBytes is the most that one member outside of "data" may take.
+// HeaderBytes is the largest size of one member outside of "data".
 const HeaderBytes = 1 << 20
 
-// MaxKey is the most bytes that the name of a record in a map may have. All of
-// them are kept in memory while a map is read.
+// MaxKey is the largest size, in bytes, of the name of a record in a map. While
+// a map is read, all names are kept in memory.
 const MaxKey = 4 << 10
 
-// strict are the options for text that comes from outside: jsontext's defaults
-// refuse duplicate names and invalid UTF-8. Strings keep their bytes.
+// strict is how text from outside is read. By default jsontext refuses
+// duplicate names and invalid UTF-8. Strings keep their bytes.
 var strict = []jsontext.Options{jsontext.PreserveRawStrings(true)}
 
-// trusted are the options for text that has passed strict before.
+// trusted is how text is read that was read with strict before.
 var trusted = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.PreserveRawStrings(true)}

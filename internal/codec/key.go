@@ -10,11 +10,11 @@ import (
 )
 
 // A Key says where the identity of a record is: at one pointer, or at several
-// that are the identity together.
+// that together are the identity.
 type Key []Pointer
 
-// ParseKey parses the JSON Pointers of a Key, with commas between them. The empty
-// text is the Key of what has none.
+// ParseKey parses JSON Pointers separated by commas. The empty text gives the
+// Key of a collection without one.
 func ParseKey(s string) (Key, error) {
 	if s == "" {
 		return nil, nil
@@ -35,19 +35,19 @@ func ParseKey(s string) (Key, error) {
 	return k, nil
 }
 
-// Overlaps tells whether a part of k and p may name the same place or one inside
-// the other.
+// Overlaps tells whether p and a part of k may name the same place, or one
+// place inside the other.
 func (k Key) Overlaps(p Pointer) bool {
 	return slices.ContainsFunc(k, p.Overlaps)
 }
 
-// HasAny tells whether a part of k has a token that stands for any.
+// HasAny tells whether a part of k contains the token Any.
 func (k Key) HasAny() bool {
 	return slices.ContainsFunc(k, func(p Pointer) bool { return slices.Contains(p, Any) })
 }
 
-// Of returns the identity of the compact value v: that at the only pointer, or of
-// several a JSON array of strings without white space.
+// Of returns the identity of the compact value v. If k has several pointers,
+// the identity is a JSON array of strings without white space.
 func (k Key) Of(v []byte) (string, error) {
 	if len(k) == 1 {
 		return Identity(Get(v, k[0]))
@@ -55,7 +55,7 @@ func (k Key) Of(v []byte) (string, error) {
 	return k.join(func(p Pointer) (string, error) { return identityPart(Get(v, p)) })
 }
 
-// join makes an identity of its parts.
+// join makes an identity from its parts.
 func (k Key) join(part func(Pointer) (string, error)) (string, error) {
 	texts := make([]string, len(k))
 	for i, p := range k {
@@ -68,7 +68,7 @@ func (k Key) join(part func(Pointer) (string, error)) (string, error) {
 	return JoinKey(texts), nil
 }
 
-// JoinKey returns the identity that several parts make: a JSON array of strings.
+// JoinKey returns the identity with these parts: a JSON array of strings.
 func JoinKey(parts []string) string {
 	out := []byte{'['}
 	for i, part := range parts {
@@ -80,14 +80,13 @@ func JoinKey(parts []string) string {
 	return string(append(out, ']'))
 }
 
-// SplitKey returns the n parts that JoinKey has made an identity of, and whether
-// it is one.
+// SplitKey undoes JoinKey. ok tells whether key is an identity with n parts.
 func SplitKey(key string, n int) (parts []string, ok bool) {
 	err := jsonv2.Unmarshal([]byte(key), &parts)
 	return parts, err == nil && len(parts) == n && JoinKey(parts) == key
 }
 
-// identityPart is Identity for a part of a key, which may be empty.
+// identityPart is Identity for one part of several, which may be empty.
 func identityPart(v []byte) (string, error) {
 	if string(v) == `""` {
 		return "", nil
@@ -95,8 +94,9 @@ func identityPart(v []byte) (string, error) {
 	return Identity(v)
 }
 
-// Glimpse returns the identity of an object of which text is the intact beginning,
-// as far as it is; empty if the damage comes before.
+// Glimpse returns the identity of a damaged object. text is the intact
+// beginning of the object. The result is empty if the damage comes before the
+// identity.
 func (k Key) Glimpse(text []byte) string {
 	if len(k) == 1 {
 		return glimpse(text, k[0])
@@ -113,8 +113,8 @@ func (k Key) Glimpse(text []byte) string {
 
 var errNotOne = errors.New("the parts of the key are not all there")
 
-// Reference returns the identity that the compact value v holds at k, of a record
-// elsewhere. There is none if a part is absent or null.
+// Reference returns the identity of another record, which the compact value v
+// holds at k. ok is false if a part is absent or null.
 func (k Key) Reference(v []byte) (key string, ok bool, err error) {
 	key, err = k.join(func(p Pointer) (string, error) {
 		part := Get(v, p)

@@ -10,10 +10,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Peek reads the two ends of a snapshot and not what lies between: the members
-// before "data", and of one that ends as it is written, the lines behind. It
-// returns them like [Document.Members], and whether the end is as written. The
-// members are checked as Scan does; if the rest is whole, only Scan can tell.
+// Peek reads both ends of a snapshot, but not the data between them. It returns
+// the members before "data" and, if the end is as the Writer writes it, the
+// members after it. ended tells whether it is. The members are checked as in
+// Scan. Only Scan can tell whether the rest is intact.
 func Peek(r io.ReaderAt, size int64, version func(value []byte) error) (members map[string][]byte, ended bool, err error) {
 	s := &scanner{hooks: Hooks{Version: version}, doc: &Document{Members: map[string][]byte{}}, peek: true}
 	s.in = &tap{r: bufio.NewReaderSize(io.NewSectionReader(r, 0, size), 4<<10), max: size, whole: sha256.New()}
@@ -28,13 +28,14 @@ func Peek(r io.ReaderAt, size int64, version func(value []byte) error) (members 
 	return s.doc.Members, ended, err
 }
 
-// errPeeked ends document at the data.
+// errPeeked stops document before the data.
 var errPeeked = errors.New("peeked")
 
-// tail reads the lines behind the data and tells whether the last of them is
-// "integrity" and all is as written.
+// tail reads the members after the data. It tells whether the end is as written
+// and "integrity" is the last line.
 func (s *scanner) tail(r io.ReaderAt, size int64) (bool, error) {
-	// Three lines of members, and a line that ends a collection before them.
+	// There are up to three lines of members, and a line before them that ends
+	// a collection.
 	for n := int64(4 << 10); ; n *= 8 {
 		n = min(n, size)
 		buf := make([]byte, n)
@@ -46,7 +47,7 @@ func (s *scanner) tail(r io.ReaderAt, size int64) (bool, error) {
 			return false, nil
 		}
 		lines := bytes.Split(rest, []byte("\n"))
-		if len(lines) < 4 { // the first may have been cut
+		if len(lines) < 4 { // the first line may be cut off
 			if n == size || n > 3*HeaderBytes {
 				return false, nil
 			}
@@ -64,19 +65,15 @@ func (s *scanner) tail(r io.ReaderAt, size int64) (bool, error) {
 	}
 }
 
-// line takes a member that stands on a line of its own.
+// line adds a member that has a line of its own, if it is as written.
 func (s *scanner) line(name string, line []byte) bool {
-	value, ok := bytes.CutPrefix(line, []byte(`"`+name+`":`))
-	if !ok || len(value) > HeaderBytes || s.doc.Members[name] != nil {
+	if !bytes.HasPrefix(line, []byte(`"`+name+`":`)) || s.doc.Members[name] != nil {
 		return false
 	}
-	compact, err := jsontext.AppendFormat(nil, value, strict...)
+	_, value, err := HeaderMember(line)
 	if err != nil {
 		return false
 	}
-	if _, err := checkValue(compact, header); err != nil {
-		return false
-	}
-	s.doc.Members[name] = compact
+	s.doc.Members[name] = value
 	return true
 }

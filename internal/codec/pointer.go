@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// A Pointer is a JSON Pointer (RFC 6901) as its unescaped tokens. The token
-// Any stands for any member or element.
+// A Pointer is a JSON Pointer (RFC 6901), as its tokens without escapes. The
+// token Any stands for any member or element.
 type Pointer []string
 
 // Any is the token that stands for any member or element.
 const Any = "*"
 
-// ParsePointer parses a JSON Pointer; the empty one is the value itself.
+// ParsePointer parses a JSON Pointer. The empty text names the value itself.
 func ParsePointer(s string) (Pointer, error) {
 	if s == "" {
 		return nil, nil
@@ -31,7 +31,8 @@ func ParsePointer(s string) (Pointer, error) {
 	return p, nil
 }
 
-// Overlaps tells whether p and q may name the same place or one inside the other.
+// Overlaps tells whether p and q may name the same place, or one place inside
+// the other.
 func (p Pointer) Overlaps(q Pointer) bool {
 	for i := range min(len(p), len(q)) {
 		if p[i] != q[i] && p[i] != Any && q[i] != Any {
@@ -41,7 +42,7 @@ func (p Pointer) Overlaps(q Pointer) bool {
 	return true
 }
 
-// Escape returns token as it stands in a JSON Pointer.
+// Escape returns token as it is written in a JSON Pointer.
 func Escape(token string) string {
 	if !strings.ContainsAny(token, "~/") {
 		return token
@@ -49,7 +50,7 @@ func Escape(token string) string {
 	return strings.NewReplacer("~", "~0", "/", "~1").Replace(token)
 }
 
-// descend returns what remains of the pointers that go through token.
+// descend returns the pointers that go through token, without that token.
 func descend(ps []Pointer, token string) []Pointer {
 	var out []Pointer
 	for _, p := range ps {
@@ -88,8 +89,8 @@ func Get(v []byte, p Pointer) []byte {
 }
 
 // Find calls f for every place in the compact value v that one of the pointers
-// names, with its concrete pointer, in the order of the text. Of places inside
-// each other it names the outer one.
+// names, in the order of the text. f gets the pointer without Any. Of two
+// places, one inside the other, only the outer one is found.
 func Find(v []byte, ps []Pointer, f func(pointer string, start, end int) error) error {
 	return find(v, 0, len(v), "", ps, f)
 }
@@ -126,7 +127,7 @@ func find(v []byte, start, end int, at string, ps []Pointer, f func(pointer stri
 }
 
 // Rewrite returns the compact value v with every place that one of the pointers
-// names replaced by what f makes of it. Without such a place it returns v.
+// names replaced by the result of f. If there is no such place it returns v.
 func Rewrite(v []byte, ps []Pointer, f func(pointer string, value []byte) ([]byte, error)) ([]byte, error) {
 	var out []byte
 	last := 0

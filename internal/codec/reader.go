@@ -15,13 +15,13 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// A Document is what Scan found in a snapshot.
+// A Document is the result of Scan.
 type Document struct {
-	Members     map[string][]byte // the top-level members but for "data", compact
+	Members     map[string][]byte // the top-level members without "data", compact
 	Collections []Section         // in the order of the text
 	Bytes       int64
-	SHA256      string // of what stands before the integrity line; empty if there is none
-	Proven      []byte // SHA-256 of what stands before the member "proof"; nil if there is none
+	SHA256      string // of all that comes before the integrity line; empty if there is no such line
+	Proven      []byte // SHA-256 of all that comes before the member "proof"; nil if there is no such member
 }
 
 // A Section is the place of a collection in a snapshot.
@@ -36,32 +36,32 @@ type Section struct {
 	parts   []part
 }
 
-// A part of a section is what Records reads at once: some records, with what
-// stands between them. Its sum tells whether the file was changed since.
+// A part is how much of a section Records reads at a time: some records, with
+// the text between them. Its sum tells whether the file has changed since.
 type part struct {
-	end int64 // it begins where the one before ends
+	end int64 // the part begins where the last one ends
 	sum uint64
 }
 
-// partBytes is about how large a part is, if it holds more than one record.
+// partBytes is the approximate size of a part that has more than one record.
 const partBytes = 64 << 10
 
-// Hooks let the caller of Scan take part in it.
+// Hooks are calls that Scan makes on its way.
 type Hooks struct {
-	// Version is given the first member before anything else is read.
+	// Version gets the first member before anything else is read.
 	Version func(value []byte) error
 
-	// Header, if not nil, is given the members before the data, which are not
-	// proven to be whole yet, before any of it is read.
+	// Header, if not nil, gets the members before "data", before any record is
+	// read. Nothing has been checked against the digest yet.
 	Header func(members map[string][]byte) error
 
-	// Progress is called now and then; it returns an error to stop.
+	// Progress is called from time to time. Scan stops with its error.
 	Progress func(collection string, records, bytes int64) error
 }
 
-// Scan reads a whole snapshot and checks all that can be told without knowing
-// its application: that it is strict JSON in the layout of the format, within
-// limits. The digest is computed and not compared.
+// Scan reads a whole snapshot and checks everything that does not depend on the
+// application: strict JSON, the layout of the format, and the limits. It
+// computes the digest but does not compare it.
 func Scan(r io.Reader, l Limits, hooks Hooks) (*Document, error) {
 	s := &scanner{limits: l, hooks: hooks, doc: &Document{Members: map[string][]byte{}}}
 	s.in = &tap{r: bufio.NewReaderSize(r, 256<<10), max: l.TotalBytes, whole: sha256.New()}
@@ -80,7 +80,7 @@ type scanner struct {
 	doc        *Document
 	collection string
 	records    int64
-	peek       bool // stop at the data
+	peek       bool // stop before the data
 }
 
 // wrap gives an error its kind and place.
@@ -119,7 +119,7 @@ func (e hookError) Error() string        { return e.err.Error() }
 func (e hookError) Is(target error) bool { return target == errHook }
 func (e hookError) Unwrap() error        { return e.err }
 
-// A layoutError is an error of kind ErrLayout that speaks for itself.
+// A layoutError is an error of kind ErrLayout whose text needs no prefix.
 type layoutError string
 
 func (e layoutError) Error() string        { return string(e) }
@@ -197,8 +197,9 @@ func (s *scanner) document() error {
 	return s.end()
 }
 
-// before returns the digest of what stands before a member, whose name was read
-// last. With an escape in it there would be two ways to write one document.
+// before returns the digest of all that comes before a member whose name was
+// just read. It refuses a name with an escape: otherwise one document could be
+// written in two ways.
 func (s *scanner) before(name string) ([]byte, error) {
 	at := s.dec.InputOffset() - int64(len(name)+2)
 	s.in.advance(at)
@@ -208,8 +209,8 @@ func (s *scanner) before(name string) ([]byte, error) {
 	return s.in.whole.Sum(nil), nil
 }
 
-// end checks that nothing follows the document. Behind an integrity line, whose
-// document is kept to the byte, there is just one way to end.
+// end checks that nothing follows the document. A document with an integrity
+// line is fixed to the byte, so it can end in only one way.
 func (s *scanner) end() error {
 	s.in.allow(s.dec.InputOffset() + HeaderBytes)
 	end := s.dec.InputOffset()
@@ -226,8 +227,8 @@ func (s *scanner) end() error {
 	return nil
 }
 
-// A document of more members or collections is none of ours. Names are kept in
-// memory, so they must not be many, nor long.
+// No snapshot has more members or collections. Their names are kept in memory,
+// so their number and their length are limited.
 const (
 	MaxCollections = 1000
 	maxMembers     = 16
@@ -245,7 +246,7 @@ func (s *scanner) name() (string, error) {
 	if len(name) > maxName {
 		return "", tooLong(maxName)
 	}
-	// The value may come behind white space of its own.
+	// There may be white space before the value.
 	s.in.allow(s.dec.InputOffset() + 2*HeaderBytes)
 	return name, nil
 }
@@ -362,28 +363,28 @@ func (s *scanner) section(name string) error {
 	return nil
 }
 
-// A tap stands between the input and the decoder. The decoder reads ahead, so
-// the tap keeps what it has delivered until advance says that it was parsed,
-// and only then takes the digests: of stored bytes, up to an exact place. It
-// also ends the input where a single value would become too large.
+// A tap stands between the input and the decoder. The decoder reads ahead, but
+// a digest must end at an exact byte. So the tap keeps what it has delivered
+// until advance says how much has been parsed. The tap also ends the input
+// where a single value becomes too large.
 type tap struct {
 	r       io.Reader
-	n       int64 // bytes delivered
+	n       int64 // bytes that were delivered
 	max     int64 // of the whole document
-	limit   int64 // for now
-	err     error // the first error of r, or that a limit was reached
+	limit   int64 // of what may be read now
+	err     error // the first error of r, or a limit that was reached
 	pending []byte
 	whole   hash.Hash
 	part    *maphash.Hash // of the current collection
 }
 
-// allow lets the decoder read up to the offset, and what it reads ahead.
+// allow lets the decoder read up to the offset, including what it reads ahead.
 func (t *tap) allow(offset int64) { t.limit = min(offset, t.max) }
 
 func (t *tap) Read(p []byte) (int, error) {
 	if t.n >= t.limit {
 		t.err = fmt.Errorf("%w: a value of the document, or all of it, is too large", ErrLimit)
-		// A document of just the size that is allowed still has to end.
+		// A document of exactly the allowed size is at its end here.
 		if n, err := t.r.Read(p[:1]); n == 0 && err == io.EOF {
 			t.err = nil
 			return 0, io.EOF
@@ -399,7 +400,7 @@ func (t *tap) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// advance takes what stands before the offset into the digests.
+// advance adds all bytes before the offset to the digests.
 func (t *tap) advance(offset int64) {
 	k := len(t.pending) - int(t.n-offset)
 	t.whole.Write(t.pending[:k])
@@ -409,10 +410,11 @@ func (t *tap) advance(offset int64) {
 	t.pending = append(t.pending[:0], t.pending[k:]...)
 }
 
-// Records calls f for the records of a section of a document that was scanned:
-// the name in a map, the compact value and the offset of the value; both are
-// valid until f returns. Nothing is given to f that is not what was scanned: the
-// text is held against its sum first, and is then known to be well-formed.
+// Records calls f for the records of a section. f gets the name of a record in
+// a map, the compact value and the offset of the value. Name and value are
+// valid until f returns. Records reads the text again, and checks each part
+// against its sum before f sees any of it. So f gets only what Scan has
+// checked.
 func (sec *Section) Records(r io.ReaderAt, f func(name string, value []byte, offset int64) error) error {
 	var buf, spare []byte
 	start := sec.Start
@@ -425,7 +427,7 @@ func (sec *Section) Records(r io.ReaderAt, f func(name string, value []byte, off
 		}
 		i := 0
 		if start == sec.Start {
-			i = 1 // behind the bracket
+			i = 1 // after the bracket
 		}
 		for {
 			if i = skipBetween(buf, i); i == len(buf) || buf[i] == ']' || buf[i] == '}' {

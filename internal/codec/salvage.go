@@ -12,20 +12,20 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// What is left of a damaged snapshot is read line by line: in the layout as
-// written each record, each member of the header and each bracket around the
-// records has one of its own.
+// A damaged snapshot is read line by line. In a snapshot as the Writer writes
+// it, each record, each member of the header and each bracket around the
+// records has a line of its own.
 
-// A Line is a line of a file that need not be a snapshot any more.
+// A Line is one line of a file that may be damaged.
 type Line struct {
-	Text        []byte // without its line feed; valid until the next line
-	Offset, End int64  // End lies behind the line feed
-	Ended       bool   // there is a line feed
-	Cut         bool   // the line is longer than the limit, and Text is its beginning
+	Text        []byte // without its line break; valid until the next line
+	Offset, End int64  // End is after the line break
+	Ended       bool   // there is a line break
+	Cut         bool   // the line is longer than the limit; Text is its beginning
 }
 
-// Lines calls f for each line of r. Of a line longer than limit no more than
-// that is held in memory.
+// Lines calls f for each line of r. It keeps no more than limit bytes of a line
+// in memory.
 func Lines(r io.Reader, limit int, f func(Line) error) error {
 	in := bufio.NewReaderSize(r, 256<<10)
 	var long []byte
@@ -61,26 +61,21 @@ func Lines(r io.Reader, limit int, f func(Line) error) error {
 	}
 }
 
-// Trim takes off what may follow a record on its line: a comma, and the white
-// space that a conversion of line ends leaves.
+// Trim removes what may follow a record on its line: a comma, and white space
+// from a conversion of line ends.
 func Trim(text []byte) []byte {
 	text = bytes.TrimRight(text, " \t\r")
 	return bytes.TrimRight(bytes.TrimSuffix(text, []byte(",")), " \t\r")
 }
 
-// Member appends the one member of an object that text is, compact, to dst and
-// returns its name and the part that is its value.
+// Member reads text as the one member of an object. It appends the compact
+// object to dst, and returns the name and the value, which is a part of out.
 func Member(dst, text []byte, l Limits) (name string, value, out []byte, err error) {
 	in := make([]byte, 0, len(text)+2)
 	in = append(append(append(in, '{'), text...), '}')
 	start := len(dst)
-	out, err = jsontext.AppendFormat(dst, in, strict...)
-	if err != nil {
-		kind := ErrSyntax
-		if isTooDeep(plain(err)) {
-			kind = ErrLimit
-		}
-		return "", nil, dst, fmt.Errorf("%w: %w", kind, plain(err))
+	if out, err = compact(dst, in); err != nil {
+		return "", nil, dst, err
 	}
 	n := 0
 	eachMember(out[start:], func(member []byte, s, e int) bool {
@@ -101,7 +96,7 @@ func Member(dst, text []byte, l Limits) (name string, value, out []byte, err err
 	return name, value, out, err
 }
 
-// HeaderMember reads a line outside of the records as Member does.
+// HeaderMember is Member for a line outside of the records.
 func HeaderMember(text []byte) (name string, value []byte, err error) {
 	if len(text) > HeaderBytes+maxName {
 		return "", nil, tooLong(HeaderBytes)
@@ -112,10 +107,10 @@ func HeaderMember(text []byte) (name string, value []byte, err error) {
 	return name, value, err
 }
 
-// glimpseBytes is how far into a damaged line its key is looked for.
+// glimpseBytes is how far into a damaged line its key is searched.
 const glimpseBytes = 64 << 10
 
-// glimpse returns the identity at one pointer in such an object.
+// glimpse is Key.Glimpse for one pointer.
 func glimpse(text []byte, key Pointer) string {
 	d := jsontext.NewDecoder(bytes.NewReader(text[:min(len(text), glimpseBytes)]), trusted...)
 	for _, token := range key {
@@ -139,7 +134,7 @@ func glimpse(text []byte, key Pointer) string {
 		}
 	}
 	v, err := d.ReadValue()
-	// A number that ends where the text does may have gone on.
+	// A number at the end of the text may have been longer.
 	if err != nil || v[0] != '"' && d.InputOffset() == int64(len(text)) {
 		return ""
 	}
@@ -150,7 +145,8 @@ func glimpse(text []byte, key Pointer) string {
 	return id
 }
 
-// GlimpseName returns the name of the member that text is the beginning of.
+// GlimpseName returns the name of a damaged member. text is the intact
+// beginning of the member.
 func GlimpseName(text []byte) string {
 	text = text[:min(len(text), glimpseBytes)]
 	d := jsontext.NewDecoder(bytes.NewReader(text), trusted...)
@@ -168,11 +164,11 @@ func GlimpseName(text []byte) string {
 	return name
 }
 
-// Everywhere has Prune look at all members and elements, at any depth.
+// Everywhere makes Prune look at all members and elements at any depth.
 var Everywhere []Pointer
 
-// Prune returns the compact value v without the members and elements that one
-// of the pointers names and drop agrees to.
+// Prune returns the compact value v without some members and elements: those
+// that one of the pointers names and for which drop returns true.
 func Prune(v []byte, ps []Pointer, drop func(value []byte) bool) []byte {
 	return prune(make([]byte, 0, len(v)), v, ps, ps == nil, drop)
 }

@@ -7,38 +7,46 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
-	"strings"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Compact appends the JSON value src without insignificant white space to dst
-// and checks it: strict JSON within limits. The bytes of numbers and strings
-// are kept.
+// Compact checks the JSON value src and appends it to dst without insignificant
+// white space. The value must be strict JSON within limits. Numbers and strings
+// keep their bytes.
 func Compact(dst, src []byte, l Limits) ([]byte, error) {
 	if len(src) > l.RecordBytes {
 		return dst, fmt.Errorf("%w: the record has %d bytes, the limit is %d", ErrLimit, len(src), l.RecordBytes)
 	}
 	n := len(dst)
-	dst, err := jsontext.AppendFormat(dst, src, strict...)
+	dst, err := compact(dst, src)
 	if err != nil {
-		kind := ErrSyntax
-		if isTooDeep(plain(err)) {
-			kind = ErrLimit
-		}
-		return dst[:n], fmt.Errorf("%w: %w", kind, plain(err))
+		return dst, err
 	}
 	_, err = checkValue(dst[n:], l)
 	return dst, err
 }
 
-// isTooDeep tells whether jsontext has reached the depth that it stops at.
+// compact is Compact without limits.
+func compact(dst, src []byte) ([]byte, error) {
+	out, err := jsontext.AppendFormat(dst, src, strict...)
+	if err == nil {
+		return out, nil
+	}
+	kind, err := ErrSyntax, plain(err)
+	if isTooDeep(err) {
+		kind = ErrLimit
+	}
+	return dst, fmt.Errorf("%w: %w", kind, err)
+}
+
+// isTooDeep tells whether jsontext stopped because the value is nested too
+// deeply.
 func isTooDeep(err error) bool { return err.Error() == "exceeded max depth" }
 
-// plain takes the offset and the prefix off an error of jsontext, whose offsets
-// count from wherever it began to read.
+// plain removes the offset and the prefix from an error of jsontext, whose
+// offsets count from the place where it began to read.
 func plain(err error) error {
 	if s, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		return s.Err
@@ -46,15 +54,15 @@ func plain(err error) error {
 	return err
 }
 
-// A number token may be this long, and its exponent have this many digits:
-// enough for any IEEE 754 number, and too little to make arithmetic slow.
+// The longest number, and the most digits in its exponent. Any IEEE 754 number
+// fits, and arithmetic stays fast.
 const (
 	maxNumber   = 1024
 	maxExponent = 4
 )
 
-// checkValue holds a well-formed value against the limits on depth, numbers and
-// how many values it is made of, and tells whether it is compact.
+// checkValue checks a well-formed value against the limits on depth, on numbers
+// and on the count of values in it. It also tells whether the value is compact.
 func checkValue(b []byte, l Limits) (compact bool, err error) {
 	depth, values := 0, 1
 	compact = true
@@ -104,7 +112,7 @@ func checkNumber(b []byte) error {
 	return nil
 }
 
-// The functions below walk over values that are known to be well-formed.
+// The functions below take only values that are known to be well-formed.
 
 // skipString returns the index behind the string that begins at b[i].
 func skipString(b []byte, i int) int {
@@ -154,8 +162,8 @@ func skipValue(b []byte, i int) int {
 	}
 }
 
-// eachMember calls f for the members of the compact object b until it returns
-// false. name is unquoted; it and the value are parts of b where possible.
+// eachMember calls f for the members of the compact object b until f returns
+// false. name is unquoted. If it has no escapes it is a part of b.
 func eachMember(b []byte, f func(name []byte, start, end int) bool) {
 	for i := 1; b[i] != '}'; {
 		nameEnd := skipString(b, i)
@@ -171,7 +179,8 @@ func eachMember(b []byte, f func(name []byte, start, end int) bool) {
 	}
 }
 
-// eachElement calls f for the elements of the compact array b.
+// eachElement calls f for the elements of the compact array b until f returns
+// false.
 func eachElement(b []byte, f func(index, start, end int) bool) {
 	for i, n := 1, 0; b[i] != ']'; n++ {
 		end := skipValue(b, i)
@@ -199,8 +208,8 @@ func Quote(s string) []byte {
 	return b
 }
 
-// OnlyMember returns the text of the string that is the only member, called
-// name, of the compact object v.
+// OnlyMember returns the text of a string, if the compact object v has just one
+// member and that is the string called name.
 func OnlyMember(v []byte, name string) (text []byte, ok bool) {
 	if v[0] != '{' {
 		return nil, false
@@ -215,9 +224,9 @@ func OnlyMember(v []byte, name string) (text []byte, ok bool) {
 	return text, ok && n == 1
 }
 
-// Unmarshal decodes a compact value of the header into v: names are matched to
-// the letter, unknown ones refused, and null too, which would else pass for an
-// empty value.
+// Unmarshal decodes a compact value of the header into v. Names must match to
+// the letter. It refuses unknown names, and null, which would otherwise count
+// as an empty value.
 func Unmarshal(value []byte, v any) error {
 	if hasNull(Decode(value)) {
 		return errors.New("it is or has null")
@@ -242,8 +251,8 @@ func Marshal(v any) ([]byte, error) {
 	return jsonv2.Marshal(v, jsonv2.Deterministic(true))
 }
 
-// Identity returns the identity that the compact value v stands for: the text
-// of a non-empty string, or of an integer.
+// Identity returns the identity that the compact value v holds: the text of a
+// non-empty string or of an integer.
 func Identity(v []byte) (string, error) {
 	switch {
 	case len(v) == 0:
@@ -304,199 +313,5 @@ func decode(b []byte, i int) (any, int) {
 	default:
 		end := skipScalar(b, i)
 		return json.Number(b[i:end]), end
-	}
-}
-
-// Equal tells whether two compact values are the same: the order of members
-// does not matter, numbers are compared by value and exactly.
-func Equal(a, b []byte) bool {
-	return bytes.Equal(a, b) || equal(Decode(a), Decode(b))
-}
-
-func equal(a, b any) bool {
-	switch a := a.(type) {
-	case map[string]any:
-		b, ok := b.(map[string]any)
-		if !ok || len(a) != len(b) {
-			return false
-		}
-		for name, v := range a {
-			if w, ok := b[name]; !ok || !equal(v, w) {
-				return false
-			}
-		}
-		return true
-	case []any:
-		b, ok := b.([]any)
-		if !ok || len(a) != len(b) {
-			return false
-		}
-		for i := range a {
-			if !equal(a[i], b[i]) {
-				return false
-			}
-		}
-		return true
-	case json.Number:
-		b, ok := b.(json.Number)
-		return ok && equalNumber(string(a), string(b))
-	default:
-		return a == b
-	}
-}
-
-func equalNumber(a, b string) bool { return a == b || decimalOf(a) == decimalOf(b) }
-
-// A decimal is the number ±0.digits × 10^exp, without zeros at either end of the
-// digits.
-type decimal struct {
-	negative bool
-	digits   string
-	exp      int
-}
-
-func decimalOf(number string) decimal {
-	var d decimal
-	number, d.negative = strings.CutPrefix(number, "-")
-	if e := strings.IndexAny(number, "eE"); e >= 0 {
-		d.exp, _ = strconv.Atoi(number[e+1:]) // checkNumber has seen to it that it is short
-		number = number[:e]
-	}
-	whole, fraction, _ := strings.Cut(number, ".")
-	digits := strings.TrimLeft(whole+fraction, "0")
-	d.exp += len(digits) - len(fraction)
-	if d.digits = strings.TrimRight(digits, "0"); d.digits == "" {
-		return decimal{}
-	}
-	return d
-}
-
-// Canonical appends a form of the compact value v to dst that is the same for all
-// values that are Equal, and for no others.
-func Canonical(dst, v []byte) []byte { return canonical(dst, Decode(v)) }
-
-func canonical(dst []byte, v any) []byte {
-	switch v := v.(type) {
-	case map[string]any:
-		dst = append(dst, '{')
-		for _, name := range slices.Sorted(maps.Keys(v)) {
-			dst = append(append(dst, Quote(name)...), ':')
-			dst = append(canonical(dst, v[name]), ',')
-		}
-		return append(dst, '}')
-	case []any:
-		dst = append(dst, '[')
-		for _, e := range v {
-			dst = append(canonical(dst, e), ',')
-		}
-		return append(dst, ']')
-	case string:
-		return append(dst, Quote(v)...)
-	case json.Number:
-		d := decimalOf(string(v))
-		return fmt.Appendf(dst, "%t %s %d", d.negative, d.digits, d.exp)
-	default:
-		return fmt.Append(dst, v)
-	}
-}
-
-type member struct {
-	name  string
-	value []byte
-}
-
-func members(b []byte) []member {
-	var ms []member
-	eachMember(b, func(name []byte, start, end int) bool {
-		ms = append(ms, member{string(name), b[start:end]})
-		return true
-	})
-	return ms
-}
-
-// Merge merges the compact value incoming into existing: objects member by
-// member, recursively; elsewhere incoming wins. Members of existing keep their
-// order and stay where incoming lacks them; new ones follow.
-func Merge(existing, incoming []byte) []byte {
-	if existing[0] != '{' || incoming[0] != '{' {
-		return incoming
-	}
-	add := members(incoming)
-	from := make(map[string][]byte, len(add))
-	for _, m := range add {
-		from[m.name] = m.value
-	}
-	out := []byte{'{'}
-	put := func(name string, value []byte) {
-		if len(out) > 1 {
-			out = append(out, ',')
-		}
-		out = append(append(append(out, Quote(name)...), ':'), value...)
-	}
-	for _, m := range members(existing) {
-		value := m.value
-		if v, ok := from[m.name]; ok {
-			value = Merge(value, v)
-			delete(from, m.name)
-		}
-		put(m.name, value)
-	}
-	for _, m := range add {
-		if v, ok := from[m.name]; ok {
-			put(m.name, v)
-		}
-	}
-	return append(out, '}')
-}
-
-// Diff calls f for every place in which two compact values differ: members of
-// objects are compared one by one, anything else as a whole. before or after is
-// nil where the member is absent. What lies at hidden is given as mask, but
-// still reported where it differs.
-func Diff(before, after []byte, hidden []Pointer, mask []byte, f func(pointer string, before, after []byte)) {
-	diff("", before, after, hidden, mask, f)
-}
-
-func diff(at string, before, after []byte, hidden []Pointer, mask []byte, f func(pointer string, before, after []byte)) {
-	if before != nil && after != nil && Equal(before, after) {
-		return
-	}
-	for _, h := range hidden {
-		if len(h) > 0 {
-			continue
-		}
-		hide := func(v []byte) []byte {
-			if v == nil {
-				return nil
-			}
-			return mask
-		}
-		f(at, hide(before), hide(after))
-		return
-	}
-	if len(before) == 0 || len(after) == 0 || before[0] != '{' || after[0] != '{' {
-		hide := func(v []byte) []byte {
-			if v == nil || len(hidden) == 0 {
-				return v
-			}
-			v, _ = Rewrite(v, hidden, func(string, []byte) ([]byte, error) { return mask, nil })
-			return v
-		}
-		f(at, hide(before), hide(after))
-		return
-	}
-	olds, news := members(before), members(after)
-	byName := make(map[string][]byte, len(news))
-	for _, m := range news {
-		byName[m.name] = m.value
-	}
-	for _, m := range olds {
-		diff(at+"/"+Escape(m.name), m.value, byName[m.name], descend(hidden, m.name), mask, f)
-		delete(byName, m.name)
-	}
-	for _, m := range news {
-		if v, ok := byName[m.name]; ok {
-			diff(at+"/"+Escape(m.name), nil, v, descend(hidden, m.name), mask, f)
-		}
 	}
 }

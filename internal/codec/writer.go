@@ -8,18 +8,18 @@ import (
 	"io"
 )
 
-// A Writer writes a snapshot: the header's members, then the collections with a
-// record a line, then the integrity line. The first error of the writer
-// underneath stays and is returned by every later call.
+// A Writer writes a snapshot: the members of the header, then the collections
+// with one record a line, then the integrity line. After an error of the
+// underlying writer, every later call returns that error.
 type Writer struct {
 	buf   *bufio.Writer
 	hash  hash.Hash
 	bytes int64
-	close byte // of the open collection: ']' or '}'
-	first bool // nothing has been written where the next item goes
+	close byte // of the current collection: ']' or '}'
+	first bool // the next item is the first in its place
 }
 
-// NewWriter returns a Writer that has begun the document.
+// NewWriter returns a Writer that has written the beginning of the document.
 func NewWriter(w io.Writer) *Writer {
 	sw := &Writer{hash: sha256.New(), first: true}
 	sw.buf = bufio.NewWriterSize(io.MultiWriter(w, sw.hash, (*counter)(&sw.bytes)), 64<<10)
@@ -34,7 +34,7 @@ func (c *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// separate ends the item before with a comma and begins a line.
+// separate writes a comma and a line break before every item but the first.
 func (w *Writer) separate() {
 	if !w.first {
 		w.buf.WriteString(",\n")
@@ -59,7 +59,7 @@ func (w *Writer) BeginData() error {
 	return err
 }
 
-// BeginCollection begins a collection, an object if isMap, else an array.
+// BeginCollection begins a collection: an object if isMap, otherwise an array.
 func (w *Writer) BeginCollection(name string, isMap bool) error {
 	w.separate()
 	w.buf.Write(Quote(name))
@@ -73,7 +73,7 @@ func (w *Writer) BeginCollection(name string, isMap bool) error {
 	return err
 }
 
-// Record writes a compact value; key names it in a map.
+// Record writes a compact value. In a map, key is its name.
 func (w *Writer) Record(key string, value []byte) error {
 	w.separate()
 	if w.close == '}' {
@@ -93,7 +93,7 @@ func (w *Writer) EndCollection() error {
 	return w.buf.WriteByte(w.close)
 }
 
-// Bytes returns how much has been handed to the writer underneath.
+// Bytes returns how many bytes the underlying writer has got.
 func (w *Writer) Bytes() int64 { return w.bytes }
 
 // EndData ends the member "data".
@@ -105,7 +105,7 @@ func (w *Writer) EndData() error {
 	return w.buf.WriteByte('}')
 }
 
-// Sum returns the SHA-256 of what stands before the next member.
+// Sum returns the SHA-256 of all that comes before the next member.
 func (w *Writer) Sum() ([]byte, error) {
 	w.separate()
 	w.first = true
@@ -115,8 +115,8 @@ func (w *Writer) Sum() ([]byte, error) {
 	return w.hash.Sum(nil), nil
 }
 
-// End writes the integrity line that line makes from the digest and ends the
-// document. It returns the digest.
+// End writes the integrity line and ends the document. line makes the line from
+// the digest, which End returns.
 func (w *Writer) End(line func(sha256 string) []byte) (string, error) {
 	digest, err := w.Sum()
 	if err != nil {

@@ -3,21 +3,21 @@ package keyset
 
 import "hash/maphash"
 
-// A Set is a set of strings that keeps 64 bits of each: 11 to 22 bytes a key,
-// whatever its length. The bits are drawn with a seed of its own, so that nobody
-// can prepare two keys that have the same. By chance two of a million keys are
-// taken for one in 1 of 37 million sets; what looks like a duplicate then is
-// none the next time. The zero Set is not usable.
+// A Set is a set of strings. It keeps 64 bits of each: 11 to 22 bytes a key,
+// however long the key is. The bits depend on a seed that each Set draws, so
+// nobody can prepare two keys with the same bits. By chance, in 1 of 37 million
+// sets of a million keys, two keys look the same. The next Set tells them
+// apart. Call New: the zero Set is not usable.
 type Set struct {
 	seed   maphash.Seed
 	shards [shards]shard
-	zero   bool // the key whose bits are 0, which stands for an empty slot
+	zero   bool // the set has the key whose bits are 0, the mark of an empty slot
 	n      int
 }
 
-// A shard has the keys with the same lowest bits: an open hash table. There are
-// many, so that one growing takes little memory beside the others. The map of
-// the language takes twice as much.
+// A shard is an open hash table of the keys with the same lowest bits. There
+// are many shards, so that one that grows takes little memory beside the
+// others. Go's own map takes twice as much.
 type shard struct {
 	slots []uint64
 	n     int
@@ -75,7 +75,7 @@ func (sh *shard) add(h uint64) bool {
 	return true
 }
 
-// find returns the slot of h, or the empty one where it would go.
+// find returns the slot of h, or the empty slot where h belongs.
 func (sh *shard) find(h uint64) int {
 	i := int(h / shards % uint64(len(sh.slots)))
 	for sh.slots[i] != 0 && sh.slots[i] != h {

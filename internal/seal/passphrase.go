@@ -2,6 +2,7 @@ package seal
 
 import (
 	"crypto/cipher"
+	"encoding/base64"
 	jsonv1 "encoding/json"
 	"errors"
 	"fmt"
@@ -12,7 +13,7 @@ import (
 	"golang.org/x/crypto/chacha20poly1305"
 )
 
-// TypePassphrase is the type of the wrapped keys of passphrases.
+// TypePassphrase is the type of a key that was wrapped with a passphrase.
 const TypePassphrase = "argon2id"
 
 const (
@@ -20,7 +21,7 @@ const (
 	adKey    = "tomo-project/backup 1.0 key"
 )
 
-// cost is what one try of a passphrase takes.
+// cost is the work that one try of a passphrase takes.
 type cost struct{ time, memory, threads uint64 } // memory in KiB
 
 var (
@@ -47,13 +48,12 @@ type passphraseKey struct {
 	Wrapped *string `json:"wrapped"`
 }
 
-// keyType is what wrapped keys of all types have in common.
+// keyType is the member that wrapped keys of all types have.
 type keyType struct {
 	Type *string `json:"type"`
 }
 
-// WrapPassphrase returns key, which is one that NewKey makes, wrapped so that
-// the passphrase gives it back.
+// WrapPassphrase wraps key, which NewKey made, with a passphrase.
 func WrapPassphrase(passphrase, key []byte) (jsonv1.RawMessage, error) {
 	return wrapPassphrase(passphrase, key, written)
 }
@@ -70,17 +70,17 @@ func wrapPassphrase(passphrase, key []byte, c cost) (jsonv1.RawMessage, error) {
 	nonce := random(aead.NonceSize())
 	return json.Marshal(passphraseKey{
 		Type:    new(TypePassphrase),
-		Salt:    new(strict.EncodeToString(salt)),
+		Salt:    new(base64.StdEncoding.EncodeToString(salt)),
 		Time:    &c.time,
 		Memory:  &c.memory,
 		Threads: &c.threads,
-		Wrapped: new(strict.EncodeToString(aead.Seal(nonce, nonce, key, []byte(adKey)))),
+		Wrapped: new(base64.StdEncoding.EncodeToString(aead.Seal(nonce, nonce, key, []byte(adKey)))),
 	})
 }
 
-// UnwrapPassphrase returns the key that WrapPassphrase was given. The error is
-// ErrOtherType if something else than a passphrase opens wrapped, ErrWrongKey,
-// ErrLimits or ErrMalformed. All but ErrWrongKey come before any costly work.
+// UnwrapPassphrase returns the key that WrapPassphrase wrapped. The error is
+// ErrOtherType if wrapped is not for a passphrase, or ErrWrongKey, ErrLimits or
+// ErrMalformed. All but ErrWrongKey come before any costly work.
 func UnwrapPassphrase(passphrase []byte, wrapped jsonv1.RawMessage) ([]byte, error) {
 	c, salt, sealed, err := parsePassphrase(wrapped)
 	if err != nil {
@@ -102,9 +102,9 @@ func parsePassphrase(wrapped []byte) (c cost, salt, sealed []byte, err error) {
 	fail := func(err error) (cost, []byte, []byte, error) {
 		return cost{}, nil, nil, fmt.Errorf("wrapped key: %w", err)
 	}
-	// A JSON error may quote a name that fills the whole of a hostile header.
+	// An error of JSON may quote a name that is as long as a hostile header.
 	const because = "%w: %.200s"
-	// The members of another type are its own, so the type is read first.
+	// The type is read first: other types have other members.
 	var head keyType
 	if err := json.Unmarshal(wrapped, &head); err != nil {
 		return fail(fmt.Errorf(because, ErrMalformed, err))
@@ -145,8 +145,8 @@ func parsePassphrase(wrapped []byte) (c cost, salt, sealed []byte, err error) {
 	return c, salt, sealed, nil
 }
 
-// check returns ErrLimits if deriving a key would take too much of the machine,
-// or so little that the passphrase is easily guessed.
+// check returns ErrLimits if deriving a key takes too much time or memory, or
+// so little that the passphrase is easily guessed.
 func (c cost) check() error {
 	for _, p := range []struct {
 		name            string
@@ -163,7 +163,7 @@ func (c cost) check() error {
 	return nil
 }
 
-// aead derives the key that wraps. c has passed check, so the conversions are
+// aead derives the wrapping key. c has passed check, so the conversions are
 // exact.
 func (c cost) aead(passphrase, salt []byte) (cipher.AEAD, error) {
 	key := argon2.IDKey(passphrase, salt, uint32(c.time), uint32(c.memory), uint8(c.threads), keySize)

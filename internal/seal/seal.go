@@ -1,13 +1,13 @@
-// Package seal encrypts the secret fields of a snapshot and wraps the key that
-// opens them. It is the one place that knows golang.org/x/crypto. Every byte
-// layout here is normative, FORMAT.md "Sealing"; testdata/vectors.py computes
-// the same bytes in another language.
+// Package seal encrypts the secret fields of a snapshot and wraps its key. It
+// is the only package that knows golang.org/x/crypto. Every byte layout here is
+// normative (FORMAT.md, "Sealing"). testdata/vectors.py computes the same bytes
+// in another language.
 //
-// Each snapshot has a random key of its own. Three keys are derived from it: one
-// seals the values, each bound to the place where it stands, the second
-// authenticates the part of the header that says what is sealed, the third the
-// whole document. The key of the snapshot is stored wrapped, once for every
-// recipient.
+// Each snapshot has a random key of its own. Three keys are derived from it.
+// The first seals the values and binds each to its place. The second
+// authenticates the part of the header that says what is sealed. The third
+// authenticates the whole document. The snapshot stores its key wrapped, once
+// for every recipient.
 package seal
 
 import (
@@ -26,31 +26,33 @@ import (
 	"sync"
 
 	"golang.org/x/crypto/chacha20poly1305"
+
+	"github.com/tomo-project/backup/internal/codec"
 )
 
 // The kinds of failure. No message holds a key, a passphrase or a value.
 var (
-	// ErrMalformed: the text does not have the form that was specified.
+	// ErrMalformed: the text does not have the specified form.
 	ErrMalformed = errors.New("malformed")
 
-	// ErrAltered: a sealed value or the header is not what was sealed with this
-	// key, or a value does not stand where it was sealed.
+	// ErrAltered: a sealed value or the header was changed, or was sealed with
+	// another key, or a value was moved to another place.
 	ErrAltered = errors.New("altered after it was sealed")
 
-	// ErrOtherType: the wrapped key is for another type of identity.
+	// ErrOtherType: the wrapped key is not for a passphrase.
 	ErrOtherType = errors.New("key of another type")
 
-	// ErrWrongKey: the passphrase does not open the wrapped key. A wrapped key
-	// that was altered looks the same.
+	// ErrWrongKey: the passphrase does not open the wrapped key, or the wrapped
+	// key was altered. The two look the same.
 	ErrWrongKey = errors.New("passphrase does not match")
 
-	// ErrLimits: the wrapped key asks for more work than is allowed, or for
-	// less than is safe.
+	// ErrLimits: unwrapping the key takes more work than is allowed, or so
+	// little that the passphrase is not safe.
 	ErrLimits = errors.New("cost out of bounds")
 )
 
 const (
-	keySize = chacha20poly1305.KeySize // of every key here
+	keySize = chacha20poly1305.KeySize // of all keys here
 	idSize  = 16
 
 	infoValues = "tomo-project/backup 1.0 values"
@@ -63,7 +65,7 @@ const (
 func NewKey() []byte { return random(keySize) }
 
 // NewID returns a new random id for one snapshot, as base64 text.
-func NewID() string { return strict.EncodeToString(random(idSize)) }
+func NewID() string { return base64.StdEncoding.EncodeToString(random(idSize)) }
 
 func random(n int) []byte {
 	b := make([]byte, n)
@@ -83,8 +85,8 @@ type Box struct {
 
 type scratch struct{ raw, ad []byte } // holds nothing secret: ciphertext and additional data
 
-// NewBox returns the Box of the snapshot that has this key and id. It returns
-// ErrMalformed if one of them is not what NewKey and NewID make.
+// NewBox returns the Box of the snapshot with this key and id. It returns
+// ErrMalformed if NewKey or NewID cannot have made them.
 func NewBox(key []byte, id string) (*Box, error) {
 	if len(key) != keySize {
 		return nil, fmt.Errorf("%w: the key of the snapshot has %d bytes and not %d", ErrMalformed, len(key), keySize)
@@ -121,9 +123,9 @@ func NewBox(key []byte, id string) (*Box, error) {
 	}, nil
 }
 
-// Seal appends to dst the sealed text of plain, which is the JSON of the value
-// at pointer in a record, and returns the result. The text is base64 and needs
-// no escaping in JSON. Every call gives another text.
+// Seal encrypts plain, the JSON of the value at pointer in a record, and
+// appends the text to dst. The text is base64 and needs no escaping in JSON.
+// Every call gives another text.
 func (b *Box) Seal(dst, plain []byte, collection, recordKey, pointer string) []byte {
 	s := b.scratch.Get().(*scratch)
 	defer b.scratch.Put(s)
@@ -132,11 +134,11 @@ func (b *Box) Seal(dst, plain []byte, collection, recordKey, pointer string) []b
 	nonce := s.raw[:b.values.NonceSize()]
 	rand.Read(nonce)
 	s.raw = b.values.Seal(nonce, nonce, plain, s.ad)
-	return strict.AppendEncode(dst, s.raw)
+	return base64.StdEncoding.AppendEncode(dst, s.raw)
 }
 
-// Open appends to dst what Seal was given and returns the result. The error is
-// ErrMalformed or ErrAltered.
+// Open decrypts a text that Seal made, and appends the JSON to dst. The error
+// is ErrMalformed or ErrAltered.
 func (b *Box) Open(dst, text []byte, collection, recordKey, pointer string) ([]byte, error) {
 	s := b.scratch.Get().(*scratch)
 	defer b.scratch.Put(s)
@@ -161,20 +163,21 @@ func (b *Box) appendPlace(dst []byte, collection, recordKey, pointer string) []b
 	return appendFrame(dst, adValue, b.id, collection, recordKey, pointer)
 }
 
-// Fields says what is sealed in a collection, as in the header of a snapshot.
+// Fields says what is sealed in a collection. It is in the header of a
+// snapshot.
 type Fields struct {
 	Key     string   `json:"key,omitempty"` // JSON Pointer of the identity; empty for a map
 	Secrets []string `json:"secrets"`       // JSON Pointers, as declared
 }
 
-// Check returns the text that authenticates what the header says of the
-// application and of the sealed fields: without it a field could be taken off
-// the list and a sealed value would pass for data.
+// Check returns the text that authenticates what the header says about the
+// application and the sealed fields. Without it, somebody could take a field
+// off the list, and its sealed value would count as data.
 func (b *Box) Check(application string, schemaVersion int, fields map[string]Fields) string {
-	return strict.EncodeToString(b.mac(application, schemaVersion, fields))
+	return base64.StdEncoding.EncodeToString(b.mac(application, schemaVersion, fields))
 }
 
-// VerifyCheck compares check with what Check returns, in constant time. The
+// VerifyCheck compares check, in constant time, with the result of Check. The
 // error is ErrMalformed or ErrAltered.
 func (b *Box) VerifyCheck(check, application string, schemaVersion int, fields map[string]Fields) error {
 	sum, err := decode(nil, []byte(check))
@@ -199,18 +202,19 @@ func (b *Box) mac(application string, schemaVersion int, fields map[string]Field
 	return h.Sum(nil)
 }
 
-// ProofMessage returns what a proof is made of: a digest in a frame that nothing
-// else that is signed or authenticated here has.
+// ProofMessage returns the message that a proof authenticates: a digest, framed
+// so that it differs from every other message that is signed or authenticated
+// here.
 func ProofMessage(digest []byte) []byte {
 	return appendFrame(nil, infoProof, string(digest))
 }
 
-// Prove returns the text that authenticates a document with this digest.
+// Prove returns the text that authenticates the document with this digest.
 func (b *Box) Prove(digest []byte) string {
-	return strict.EncodeToString(b.proof(digest))
+	return base64.StdEncoding.EncodeToString(b.proof(digest))
 }
 
-// VerifyProof compares proof with what Prove returns, in constant time. The
+// VerifyProof compares proof, in constant time, with the result of Prove. The
 // error is ErrMalformed or ErrAltered.
 func (b *Box) VerifyProof(proof string, digest []byte) error {
 	sum, err := decode(nil, []byte(proof))
@@ -229,8 +233,8 @@ func (b *Box) proof(digest []byte) []byte {
 	return h.Sum(nil)
 }
 
-// appendFrame appends each part behind its length, so that no two lists of
-// parts give the same bytes.
+// appendFrame appends the length of each part and the part itself, so that no
+// two lists of parts give the same bytes.
 func appendFrame(dst []byte, parts ...string) []byte {
 	for _, p := range parts {
 		dst = binary.BigEndian.AppendUint32(dst, uint32(len(p)))
@@ -239,17 +243,11 @@ func appendFrame(dst []byte, parts ...string) []byte {
 	return dst
 }
 
-var strict = base64.StdEncoding.Strict()
-
-// decode appends the bytes of a base64 text to dst. It accepts the one text
-// that encoding them gives; the decoder alone would skip line breaks.
+// decode appends the decoded bytes of a base64 text to dst.
 func decode(dst, text []byte) ([]byte, error) {
-	out, err := strict.AppendDecode(dst, text)
+	out, err := codec.DecodeBase64(dst, text)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
-	}
-	if strict.EncodedLen(len(out)-len(dst)) != len(text) {
-		return nil, fmt.Errorf("%w: line break in base64", ErrMalformed)
 	}
 	return out, nil
 }

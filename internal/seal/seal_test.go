@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/hkdf"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -19,7 +20,7 @@ import (
 // The constants of the known answers come from testdata/vectors.py.
 var (
 	fixedKey = sequence(0x00, keySize)
-	fixedID  = strict.EncodeToString(sequence(0x10, idSize))
+	fixedID  = base64.StdEncoding.EncodeToString(sequence(0x10, idSize))
 )
 
 func sequence(first byte, n int) []byte {

@@ -1,5 +1,5 @@
-// Package sqljson has what package sqlstore needs of strict JSON: strings to and
-// from Go, compact values, and a walk over the members of an object.
+// Package sqljson has what package sqlstore needs of strict JSON: strings,
+// compact values, and a walk over the members of an object.
 package sqljson
 
 import (
@@ -30,7 +30,8 @@ func AppendString(dst []byte, s string) ([]byte, error) {
 }
 
 // AppendCompact appends the JSON value src without insignificant white space to
-// dst. It refuses what is not strict JSON: duplicate names and invalid UTF-8 too.
+// dst. It refuses all that is not strict JSON, also duplicate names and invalid
+// UTF-8.
 func AppendCompact(dst, src []byte) ([]byte, error) {
 	n := len(dst)
 	dst, err := jsontext.AppendFormat(dst, src, jsontext.PreserveRawStrings(true))
@@ -41,8 +42,8 @@ func AppendCompact(dst, src []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// Unquote returns the text of the JSON string token raw. Without escapes it is a
-// part of raw.
+// Unquote returns the text of the JSON string token raw. If raw has no escapes,
+// the text is a part of it.
 func Unquote(raw string) (string, error) {
 	if len(raw) < 2 || stringEnd(raw, 0) != len(raw) {
 		return "", errors.New("the string is not valid JSON")
@@ -57,15 +58,15 @@ func Unquote(raw string) (string, error) {
 	return string(b), nil
 }
 
-// IsValue tells whether s, without white space around it, has the outline of one
-// JSON value.
+// IsValue tells whether s has the outline of one JSON value, without white
+// space around it.
 func IsValue(s string) bool { return valueEnd(s, 0) == len(s) }
 
 var errObject = errors.New("the value is not a JSON object")
 
-// Members calls f with each member of the object s until it returns an error.
-// name is a string token, with its quotes and escapes; both it and value are
-// parts of s, which must be valid UTF-8. It checks no more than it needs to find
+// Members calls f with each member of the object s until f returns an error.
+// name is a string token with its quotes and escapes. name and value are parts
+// of s, which must be valid UTF-8. Members checks no more than it needs to find
 // them.
 func Members(s string, f func(name, value string) error) error {
 	i := space(s, 0)
@@ -113,7 +114,8 @@ func end(s string, i int) error {
 	return nil
 }
 
-// space returns the index of the first character from i that is not white space.
+// space returns the index of the first character, at i or later, that is not
+// white space.
 func space(s string, i int) int {
 	for i < len(s) && (s[i] == ' ' || s[i] == '\n' || s[i] == '\t' || s[i] == '\r') {
 		i++

@@ -1,4 +1,4 @@
-// Package validate holds records against JSON Schemas. It is the only package
+// Package validate checks records against JSON Schemas. It is the only package
 // that knows jsonschema.
 package validate
 
@@ -17,8 +17,8 @@ import (
 // A Schema is a compiled JSON Schema. It is safe for concurrent use.
 type Schema struct{ schema *jsonschema.Schema }
 
-// Compile compiles a JSON Schema of draft 2020-12 with formats asserted.
-// References out of the schema are refused.
+// Compile compiles a JSON Schema of draft 2020-12. Formats are asserted.
+// References to other documents are refused.
 func Compile(name string, schema []byte) (*Schema, error) {
 	c := jsonschema.NewCompiler()
 	c.Draft = jsonschema.Draft2020
@@ -26,7 +26,8 @@ func Compile(name string, schema []byte) (*Schema, error) {
 	c.LoadURL = func(url string) (io.ReadCloser, error) {
 		return nil, fmt.Errorf("%s is outside of the schema, which must stand alone", url)
 	}
-	// The name is the base of relative references. It cannot be read from anywhere.
+	// The name is the base of relative references. Nothing can be read from
+	// such an address.
 	url := "schema:///" + name
 	if err := c.AddResource(url, bytes.NewReader(schema)); err != nil {
 		return nil, fmt.Errorf("schema of %s: %w", name, err)
@@ -38,17 +39,18 @@ func Compile(name string, schema []byte) (*Schema, error) {
 	return &Schema{s}, nil
 }
 
-// A Problem says where a value does not satisfy its schema, and why. It does
-// not hold the value.
+// A Problem says where and why a value does not satisfy its schema. It does not
+// contain the value.
 type Problem struct {
 	Pointer string
 	Message string
 }
 
-// Validate returns the problems of a value as codec.Decode gives it, in the order
-// of their pointers.
+// Validate returns the problems of a value, in the order of their pointers. The
+// value comes from codec.Decode.
 func (s *Schema) Validate(v any) (problems []Problem) {
-	// The validator computes with numbers and patterns from outside.
+	// The validator computes with numbers and patterns from outside, and may
+	// panic.
 	defer func() {
 		if r := recover(); r != nil {
 			problems = []Problem{{Message: "cannot be held against the schema"}}
@@ -63,7 +65,7 @@ func (s *Schema) Validate(v any) (problems []Problem) {
 		return []Problem{{Message: "cannot be held against the schema: the schema does not come to an end"}}
 	}
 	problems = leaves(nil, ve)
-	// The validator goes through members in any order.
+	// The validator visits members in any order.
 	slices.SortStableFunc(problems, func(a, b Problem) int { return strings.Compare(a.Pointer, b.Pointer) })
 	return problems
 }
@@ -82,8 +84,8 @@ func leaves(ps []Problem, ve *jsonschema.ValidationError) []Problem {
 	return ps
 }
 
-// message returns what the validator says without the value, which may be a
-// secret: a few of its messages quote it.
+// message returns the text of the validator without the value, which may be a
+// secret. Some of its texts quote the value.
 func message(ve *jsonschema.ValidationError) string {
 	keyword := ve.KeywordLocation[strings.LastIndexByte(ve.KeywordLocation, '/')+1:]
 	m := ve.Message

@@ -23,24 +23,24 @@ import (
 	"github.com/tomo-project/backup/sqlstore"
 )
 
-// The databases on a server: one with the records, and those that each side
-// restores into.
+// The databases on a server: one with the records, and one for each side to
+// restore into.
 const (
 	benchDB = "backup_bench"
 	oursDB  = "backup_bench_ours"
 	peerDB  = "backup_bench_peer"
 )
 
-// A dbms is a database that is a process of its own. Every child finds the server
-// by the variable that names one which runs already.
+// A dbms is a database server. The children find the server by the environment
+// variable that names one that is already running.
 type dbms struct {
 	dialect  sqlstore.Dialect
 	variable string
 	start    func(parents ...string) (server string, stop func(), err error)
 	client   func(dir, server string) error // lets the commands of the peer find the server
-	dump     string                         // the command that makes what the peer restores
+	dump     string                         // the command that makes the file that the peer restores
 	open     func(database string) (*sql.DB, error)
-	drop     string // what is behind the name of a database to drop
+	drop     string // follows the name of a database in DROP DATABASE
 	tables   string
 	load     func(ctx context.Context, db *sql.DB, records int) error
 }
@@ -84,7 +84,7 @@ var dbmses = map[string]dbms{
 	},
 }
 
-// prepare makes what the rows start from: a database, and its dump.
+// prepare makes the input of the rows: a database and its dump.
 func (d dbms) prepare(dir, name, server string, records int) error {
 	if err := d.client(dir, server); err != nil {
 		return err
@@ -98,7 +98,7 @@ func (d dbms) prepare(dir, name, server string, records int) error {
 	return nil
 }
 
-// runServerChild does one piece of work with the server of a dbms.
+// runServerChild does one piece of work with a database server.
 func runServerChild(ctx context.Context, work, name string, records int) error {
 	d, ok := dbmses[name]
 	if !ok {
@@ -151,17 +151,17 @@ func runServerChild(ctx context.Context, work, name string, records int) error {
 	return fmt.Errorf("unknown work %q", work)
 }
 
-// remove drops a database, so that the server has no work to put off for it.
+// remove drops a database.
 func (d dbms) remove(ctx context.Context, database string) error {
 	return d.admin(ctx, "DROP DATABASE IF EXISTS "+database+d.drop)
 }
 
-// makeDatabase makes a database anew, without tables.
+// makeDatabase makes a new database without tables.
 func (d dbms) makeDatabase(ctx context.Context, database string) error {
 	return errors.Join(d.remove(ctx, database), d.admin(ctx, "CREATE DATABASE "+database))
 }
 
-// create makes a database anew, with its table.
+// create makes a new database with its table.
 func (d dbms) create(ctx context.Context, database string) (*sql.DB, error) {
 	if err := d.makeDatabase(ctx, database); err != nil {
 		return nil, err
@@ -186,8 +186,8 @@ func (d dbms) admin(ctx context.Context, statement string) error {
 	return err
 }
 
-// postgresClient puts the URL of the database into DB, and the commands of the
-// version of the server first.
+// postgresClient puts the URLs of the databases into the environment, and puts
+// the commands of the server's own version first in the path.
 func postgresClient(_, server string) error {
 	u, err := postgresURL(server, benchDB)
 	if err != nil {
@@ -198,7 +198,7 @@ func postgresClient(_, server string) error {
 		return err
 	}
 	err = errors.Join(os.Setenv("DB", u), os.Setenv("PEER", peer))
-	if bin, e := servers.PostgresBinaries(); e == nil { // the command of Debian is a script that looks for it
+	if bin, e := servers.PostgresBinaries(); e == nil { // Debian's own commands are scripts that look for the version
 		err = errors.Join(err, os.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH")))
 	}
 	return err
@@ -245,11 +245,11 @@ func loadPostgres(ctx context.Context, db *sql.DB, records int) error {
 	if err != nil {
 		return err
 	}
-	_, err = conn.ExecContext(ctx, "VACUUM ANALYZE servers") // which would come by itself, in the middle of the first measurement
+	_, err = conn.ExecContext(ctx, "VACUUM ANALYZE servers") // otherwise the server does it by itself, in the middle of the first measurement
 	return err
 }
 
-// mariaClient writes how the commands find the server.
+// mariaClient writes the file by which the commands find the server.
 func mariaClient(dir, server string) error {
 	c, err := mysql.ParseDSN(server)
 	if err != nil {
@@ -280,7 +280,7 @@ func openMariaDB(database string) (*sql.DB, error) {
 	return sql.Open("mysql", c.FormatDSN())
 }
 
-// loadMariaDB inserts some rows with each statement.
+// loadMariaDB inserts many rows with each statement.
 func loadMariaDB(ctx context.Context, db *sql.DB, records int) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {

@@ -12,13 +12,14 @@ import (
 	_ "github.com/go-sql-driver/mysql"
 )
 
-// MariaDBVariable names a server to use instead of starting one: its user must be
-// allowed to create databases and users.
+// MariaDBVariable is the environment variable with the DSN of a server that is
+// used instead of a new one. Its user must be allowed to create databases and
+// users.
 const MariaDBVariable = "BACKUP_TEST_MARIADB"
 
-// MariaDB starts a MariaDB that keeps what it has in a new folder in the first of
-// parents that takes one, or in that of temporary files, and does not sync each
-// commit. It returns the DSN of the server and what stops it, which is never nil.
+// MariaDB starts a MariaDB server that does not sync each commit. Its data is
+// in a new folder in the first of parents where that is possible, or else in
+// the folder of temporary files. stop, which is never nil, stops the server.
 func MariaDB(parents ...string) (dsn string, stop func(), err error) {
 	if dsn := os.Getenv(MariaDBVariable); dsn != "" {
 		return dsn, func() {}, nil

@@ -11,13 +11,13 @@ import (
 	"strings"
 )
 
-// PostgresVariable names a server to use instead of starting one: its user must
-// be allowed to create databases.
+// PostgresVariable is the environment variable with the URL of a server that is
+// used instead of a new one. Its user must be allowed to create databases.
 const PostgresVariable = "BACKUP_TEST_POSTGRES"
 
-// Postgres starts a PostgreSQL that keeps what it has in a new folder in the first
-// of parents that takes one, or in that of temporary files, and does not sync it.
-// It returns the URL of the server and what stops it, which is never nil.
+// Postgres starts a PostgreSQL server that syncs nothing. Its data is in a new
+// folder in the first of parents where that is possible, or else in the folder
+// of temporary files. stop, which is never nil, stops the server.
 func Postgres(parents ...string) (server string, stop func(), err error) {
 	if server := os.Getenv(PostgresVariable); server != "" {
 		return server, func() {}, nil
@@ -38,7 +38,7 @@ func Postgres(parents ...string) (server string, stop func(), err error) {
 				return err
 			}
 			defer log.Close()
-			cmd.Stdout, cmd.Stderr = log, log // a pipe would stay open with the server
+			cmd.Stdout, cmd.Stderr = log, log // a pipe would stay open as long as the server
 			if err := cmd.Run(); err != nil {
 				text, _ := os.ReadFile(log.Name())
 				return fmt.Errorf("%s: %w\n%s", name, err, text)
@@ -64,7 +64,8 @@ func Postgres(parents ...string) (server string, stop func(), err error) {
 	return server, stop, nil
 }
 
-// PostgresBinaries returns the folder with initdb, pg_dump and the others.
+// PostgresBinaries returns the folder of initdb, pg_dump and the other
+// commands.
 func PostgresBinaries() (string, error) {
 	if out, err := exec.Command("pg_config", "--bindir").Output(); err == nil {
 		bin := strings.TrimSpace(string(out))

@@ -8,10 +8,10 @@ import (
 	"strconv"
 )
 
-// inDir calls start with a new folder in the first of parents that takes one, or
-// in that of temporary files. It belongs to the account: the servers refuse to run
-// as root, and then run as that. What start returns stops the server; the folder
-// goes with it.
+// inDir calls start with a new folder in the first of parents where that is
+// possible, or else in the folder of temporary files. The servers refuse to run
+// as root: then the folder belongs to account. start returns what stops the
+// server; the stop of inDir also removes the folder.
 func inDir(parents []string, prefix, account string, start func(dir string) (stop func(), err error)) (stop func(), err error) {
 	var dir string
 	for _, parent := range append(parents, "") {

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tomo-project/backup"
+)
+
+// A folder is the value of a flag, made absolute. It cannot be empty: that of
+// an unset variable in a script would be the working directory.
+type folder string
+
+// Set implements pflag.Value, as the next two methods do.
+func (f *folder) Set(path string) error {
+	if path == "" {
+		return errors.New("the path is empty")
+	}
+	path, err := filepath.Abs(path)
+	*f = folder(path)
+	return err
+}
+
+func (f *folder) String() string { return string(*f) }
+func (f *folder) Type() string   { return "folder" }
+
+// folders is a folder for each time that the flag is given.
+type folders []folder
+
+// Set implements pflag.Value, as the next two methods do.
+func (f *folders) Set(path string) error {
+	var next folder
+	err := next.Set(path)
+	*f = append(*f, next)
+	return err
+}
+
+func (f *folders) String() string { return "" }
+func (f *folders) Type() string   { return "folder" }
+
+// locationFlags adds the flags that say where the backups are.
+func (c *cli) locationFlags(cmd *cobra.Command) {
+	cmd.Flags().Var(&c.dir, "dir", "`FOLDER` of the backups (default: those of the settings backup_dir and backup_locations, or backups beside the database)")
+	cmd.Flags().Var(&c.further, "location", "further `FOLDER` with copies, such as one on another drive; may be repeated")
+}
+
+// locations are the first one and the further folders: those of the settings,
+// unless --dir is given, and of --location.
+func (c *cli) locations(s settings) ([]backup.Location, error) {
+	first, err := c.firstLocation(s)
+	if err != nil {
+		return nil, err
+	}
+	locations := []backup.Location{first}
+	same := func(path string, as []backup.Location) backup.Location {
+		for _, l := range as {
+			if known := fmt.Sprint(l); known == path || sameFile(known, path) {
+				return l
+			}
+		}
+		return nil
+	}
+	if c.dir == "" {
+		further, err := s.locations()
+		if err != nil {
+			return nil, err
+		}
+		for _, path := range further {
+			if known := same(path, locations); known != nil {
+				return nil, fmt.Errorf("the settings have one folder of backups twice: %s is %s; take one out", path, known)
+			}
+			locations = append(locations, backup.Dir(path))
+		}
+	}
+	ofSettings := locations[1:len(locations):len(locations)]
+	for _, f := range c.further {
+		if same(string(f), ofSettings) != nil {
+			continue
+		}
+		if known := same(string(f), locations); known != nil {
+			return nil, usagef("--location %s: the same folder as %s", f, known)
+		}
+		locations = append(locations, backup.Dir(f))
+	}
+	return locations, nil
+}
+
+// firstLocation is the folder of --dir, of the settings, or the one beside the
+// database.
+func (c *cli) firstLocation(s settings) (backup.Location, error) {
+	if c.dir != "" {
+		return backup.Dir(c.dir), nil
+	}
+	if dir, err := s.dir(); dir != "" || err != nil {
+		return backup.Dir(dir), err
+	}
+	path, err := c.databaseFile()
+	if err != nil {
+		return nil, err
+	}
+	path, err = filepath.Abs(filepath.Join(filepath.Dir(path), "backups"))
+	return ownFolder{backup.Dir(path)}, err
+}
+
+func sameFile(a, b string) bool {
+	first, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	second, err := os.Stat(b)
+	return err == nil && os.SameFile(first, second)
+}
+
+// An ownFolder is the default one. No drive has to be mounted for it, so it is
+// made by who puts something there, and until then it has nothing.
+type ownFolder struct{ backup.Dir }
+
+// List implements [backup.Location].
+func (f ownFolder) List(ctx context.Context) ([]backup.File, error) {
+	files, err := f.Dir.List(ctx)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return files, err
+}

@@ -1,0 +1,206 @@
+package codec
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Equal tells whether two compact values are the same. The order of members
+// does not matter. Numbers are compared exactly and by value.
+func Equal(a, b []byte) bool {
+	return bytes.Equal(a, b) || equal(Decode(a), Decode(b))
+}
+
+func equal(a, b any) bool {
+	switch a := a.(type) {
+	case map[string]any:
+		b, ok := b.(map[string]any)
+		if !ok || len(a) != len(b) {
+			return false
+		}
+		for name, v := range a {
+			if w, ok := b[name]; !ok || !equal(v, w) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		b, ok := b.([]any)
+		if !ok || len(a) != len(b) {
+			return false
+		}
+		for i := range a {
+			if !equal(a[i], b[i]) {
+				return false
+			}
+		}
+		return true
+	case json.Number:
+		b, ok := b.(json.Number)
+		return ok && equalNumber(string(a), string(b))
+	default:
+		return a == b
+	}
+}
+
+func equalNumber(a, b string) bool { return a == b || decimalOf(a) == decimalOf(b) }
+
+// A decimal is the number ±0.digits × 10^exp. Its digits neither begin nor end
+// with a zero.
+type decimal struct {
+	negative bool
+	digits   string
+	exp      int
+}
+
+func decimalOf(number string) decimal {
+	var d decimal
+	number, d.negative = strings.CutPrefix(number, "-")
+	if e := strings.IndexAny(number, "eE"); e >= 0 {
+		d.exp, _ = strconv.Atoi(number[e+1:]) // checkNumber has checked that it is short
+		number = number[:e]
+	}
+	whole, fraction, _ := strings.Cut(number, ".")
+	digits := strings.TrimLeft(whole+fraction, "0")
+	d.exp += len(digits) - len(fraction)
+	if d.digits = strings.TrimRight(digits, "0"); d.digits == "" {
+		return decimal{}
+	}
+	return d
+}
+
+// Canonical appends a form of the compact value v to dst. Two values have the
+// same form if and only if they are Equal.
+func Canonical(dst, v []byte) []byte { return canonical(dst, Decode(v)) }
+
+func canonical(dst []byte, v any) []byte {
+	switch v := v.(type) {
+	case map[string]any:
+		dst = append(dst, '{')
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			dst = append(append(dst, Quote(name)...), ':')
+			dst = append(canonical(dst, v[name]), ',')
+		}
+		return append(dst, '}')
+	case []any:
+		dst = append(dst, '[')
+		for _, e := range v {
+			dst = append(canonical(dst, e), ',')
+		}
+		return append(dst, ']')
+	case string:
+		return append(dst, Quote(v)...)
+	case json.Number:
+		d := decimalOf(string(v))
+		return fmt.Appendf(dst, "%t %s %d", d.negative, d.digits, d.exp)
+	default:
+		return fmt.Append(dst, v)
+	}
+}
+
+type member struct {
+	name  string
+	value []byte
+}
+
+func members(b []byte) []member {
+	var ms []member
+	eachMember(b, func(name []byte, start, end int) bool {
+		ms = append(ms, member{string(name), b[start:end]})
+		return true
+	})
+	return ms
+}
+
+// Merge merges the compact value incoming into existing. Objects are merged
+// member by member, recursively; of anything else incoming wins. The members of
+// existing keep their order, also those that incoming lacks; new members
+// follow.
+func Merge(existing, incoming []byte) []byte {
+	if existing[0] != '{' || incoming[0] != '{' {
+		return incoming
+	}
+	add := members(incoming)
+	from := make(map[string][]byte, len(add))
+	for _, m := range add {
+		from[m.name] = m.value
+	}
+	out := []byte{'{'}
+	put := func(name string, value []byte) {
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		out = append(append(append(out, Quote(name)...), ':'), value...)
+	}
+	for _, m := range members(existing) {
+		value := m.value
+		if v, ok := from[m.name]; ok {
+			value = Merge(value, v)
+			delete(from, m.name)
+		}
+		put(m.name, value)
+	}
+	for _, m := range add {
+		if v, ok := from[m.name]; ok {
+			put(m.name, v)
+		}
+	}
+	return append(out, '}')
+}
+
+// Diff calls f for every difference between two compact values. It compares
+// objects member by member, and anything else as a whole. before or after is
+// nil where a member is absent. A value at one of the hidden pointers is
+// compared like any other, but f gets mask in its place.
+func Diff(before, after []byte, hidden []Pointer, mask []byte, f func(pointer string, before, after []byte)) {
+	diff("", before, after, hidden, mask, f)
+}
+
+func diff(at string, before, after []byte, hidden []Pointer, mask []byte, f func(pointer string, before, after []byte)) {
+	if before != nil && after != nil && Equal(before, after) {
+		return
+	}
+	for _, h := range hidden {
+		if len(h) > 0 {
+			continue
+		}
+		hide := func(v []byte) []byte {
+			if v == nil {
+				return nil
+			}
+			return mask
+		}
+		f(at, hide(before), hide(after))
+		return
+	}
+	if len(before) == 0 || len(after) == 0 || before[0] != '{' || after[0] != '{' {
+		hide := func(v []byte) []byte {
+			if v == nil || len(hidden) == 0 {
+				return v
+			}
+			v, _ = Rewrite(v, hidden, func(string, []byte) ([]byte, error) { return mask, nil })
+			return v
+		}
+		f(at, hide(before), hide(after))
+		return
+	}
+	olds, news := members(before), members(after)
+	byName := make(map[string][]byte, len(news))
+	for _, m := range news {
+		byName[m.name] = m.value
+	}
+	for _, m := range olds {
+		diff(at+"/"+Escape(m.name), m.value, byName[m.name], descend(hidden, m.name), mask, f)
+		delete(byName, m.name)
+	}
+	for _, m := range news {
+		if v, ok := byName[m.name]; ok {
+			diff(at+"/"+Escape(m.name), nil, v, descend(hidden, m.name), mask, f)
+		}
+	}
+}
