@@ -53,7 +53,7 @@ type BackupOptions struct {
 	CreatedAt time.Time
 
 	// Metadata is written to the snapshot as it is, in clear:
-	// {"trigger":"manual"}.
+	// {"trigger":"manual"}. See MetaTrigger.
 	Metadata map[string]string
 
 	// LeaveOutInvalid leaves out a record that does not satisfy its schema, has
@@ -69,6 +69,10 @@ type BackupOptions struct {
 	// Progress, if not nil, is called now and then.
 	Progress func(Progress)
 }
+
+// MetaTrigger is the name in Metadata of what made a backup: "manual", "scheduled".
+// In a salvaged snapshot it says "salvaged".
+const MetaTrigger = "trigger"
 
 // Backup writes a snapshot of the data of src to w. Records are read at one
 // point in time, validated, sealed and written as they come, so that the
@@ -144,11 +148,11 @@ func (a *App) backup(ctx context.Context, w io.Writer, src DataSource, opts Back
 		b.manifest.Sealed, b.manifest.Keys = len(e.Fields) > 0, keyIDs(e.Keys)
 	}
 	if opts.Encrypt != nil { // whose key comes first
-		b.manifest.Keys = idsOf(opts.Encrypt)
+		b.manifest.Keys = envelope.KeyIDs(opts.Encrypt)
 	}
 	proven := b.encryption != nil && slices.ContainsFunc(b.encryption.Keys, byPassphrase)
 	if opts.Signer != nil {
-		key, err := publicKey(opts.Signer)
+		key, err := seal.PublicKey(opts.Signer)
 		if err != nil {
 			return Manifest{}, err
 		}

@@ -61,7 +61,7 @@ func (m *Manager) List(ctx context.Context) ([]Backup, error) {
 	}
 	for i := range c.backups {
 		if b := &c.backups[i]; b.Manifest != nil { // which is remembered
-			manifest := b.Manifest.clone()
+			manifest := b.Manifest.Clone()
 			b.Manifest = &manifest
 		}
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/tomo-project/backup/internal/envelope"
 	"github.com/tomo-project/backup/internal/filename"
+	"github.com/tomo-project/backup/internal/seal"
 )
 
 // How a backup gets to the locations: made at the first that takes it, read back,
@@ -216,7 +217,7 @@ func (o *operation) openAt(ctx context.Context, p *site, name string, opts OpenO
 	if _, ok := errors.AsType[*envelope.LockedError](err); ok {
 		n, unknown := within(ctx, func(ctx context.Context, alive func()) (note, error) { return o.readNote(ctx, p, name, alive) }, nil)
 		if unknown == nil && len(n.Manifest.Keys) > 0 {
-			err = fmt.Errorf("%w; it takes %s", err, alternatives(n.Manifest.Keys))
+			err = fmt.Errorf("%w; it takes %s", err, seal.NameKeys(n.Manifest.Keys))
 		}
 	}
 	return s, err
@@ -250,7 +251,7 @@ func (o *operation) spread(ctx context.Context, b Backup, from *site) Backup {
 		})
 	}
 	wait.Wait()
-	if b.Manifest.kind().Plain() {
+	if kindOf(b.Manifest).Plain() {
 		b.sha256 = "" // it is not kept
 	}
 	b.Copies = copies

@@ -61,7 +61,7 @@ func (m *Manager) CopyDatabase(ctx context.Context) (Backup, error) {
 	}
 	defer release()
 	o.emit(ctx, Event{Kind: EventStarted})
-	b, err := o.copyDatabase(ctx, map[string]string{metaTrigger: TriggerManual})
+	b, err := o.copyDatabase(ctx, map[string]string{MetaTrigger: TriggerManual})
 	return b, o.done(ctx, Event{Backup: b.Name, Manifest: b.Manifest}, err)
 }
 
@@ -93,7 +93,7 @@ func (o *operation) copyDatabase(ctx context.Context, metadata map[string]string
 
 func (o *operation) writeDatabase(ctx context.Context, w io.Writer, m Manifest) (Manifest, error) {
 	if o.Encrypt != nil {
-		m.Keys = idsOf(o.Encrypt)
+		m.Keys = envelope.KeyIDs(o.Encrypt)
 	}
 	file, err := envelope.NewWriter(w, string(o.Compress), o.Encrypt)
 	if err != nil {

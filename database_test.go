@@ -153,7 +153,7 @@ func TestACopyOfADatabaseIsNoSnapshot(t *testing.T) {
 				return err
 			}(),
 			"rewrap": func() error {
-				_, err := m.Rewrap(t.Context(), made.Name, backup.RewrapBackupOptions{Recipients: sealed})
+				_, err := m.Rewrap(t.Context(), made.Name, backup.RewrapBackupOptions{Recipients: mSealed})
 				return err
 			}(),
 		} {
@@ -165,7 +165,7 @@ func TestACopyOfADatabaseIsNoSnapshot(t *testing.T) {
 		delete(a.files(), made.Name+".manifest")
 		_, err = m.Undo(t.Context())
 		require.ErrorIs(t, err, fs.ErrNotExist)
-		_, err = m.Rehearse(t.Context(), testKey("k"))
+		_, err = m.Rehearse(t.Context(), mTestKey("k"))
 		require.ErrorContains(t, err, "no backup to try the key on")
 	})
 }

@@ -534,6 +534,22 @@ func TestADirKeepsNoFileOpen(t *testing.T) {
 		}
 		_ = d.Delete(t.Context(), "a")
 		_ = d.Delete(t.Context(), "a")
-		require.Empty(t, openFiles(t, dir))
+		require.Empty(t, dOpenFiles(t, dir))
 	}
+}
+
+// dOpenFiles returns the permissions of the files of this process that were made
+// in dir, with a name or without.
+func dOpenFiles(t *testing.T, dir string) []os.FileMode {
+	fds, err := filepath.Glob("/proc/self/fd/*")
+	require.NoError(t, err)
+	var modes []os.FileMode
+	for _, fd := range fds {
+		if name, err := os.Readlink(fd); err == nil && strings.HasPrefix(name, dir) {
+			info, err := os.Stat(fd)
+			require.NoError(t, err)
+			modes = append(modes, info.Mode().Perm())
+		}
+	}
+	return modes
 }

@@ -18,7 +18,7 @@ import (
 // emptyHost is a host of homelab without records.
 func emptyHost() backuptest.MapStore {
 	host := backuptest.MapStore{}
-	for _, c := range homelab().Collections {
+	for _, c := range mHomelab().Collections {
 		host[c.Name] = map[string]string{}
 	}
 	return host
@@ -117,7 +117,7 @@ func TestADrillThatFailsSaysWhere(t *testing.T) {
 			backup.DataSource
 			backup.Sink
 		}{showsMore{fuller}, fuller}, "restored were 1 records of users, and the store shows 2"},
-		"a store that is not empty": {homelabStore(), "must be empty, and never the host's own"},
+		"a store that is not empty": {mHomelabStore(), "must be empty, and never the host's own"},
 		"a store that fails":        {&backuptest.Faulty{Source: emptyHost(), Sink: emptyHost(), On: backuptest.CallCommit, Nth: 1, Err: errDown}, "no route to host"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -147,7 +147,7 @@ func TestADrillThatFailsSaysWhere(t *testing.T) {
 		m.CheckDrill = func(context.Context, backup.DataSource) error { return errors.New("nobody could log in") }
 		_, err = m.Drill(t.Context(), made.Name)
 		require.ErrorContains(t, err, "the host's own check: nobody could log in")
-		require.Equal(t, homelabStore(), exceptLogs(host))
+		require.Equal(t, mHomelabStore(), exceptLogs(host))
 	})
 }
 

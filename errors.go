@@ -65,13 +65,6 @@ var (
 	// changed for certain, although write had returned nil. Without it such a failure
 	// is ErrUncertain: the connection may have been lost after the commit.
 	ErrRolledBack = errors.New("rolled back")
-
-	// ErrBusy: another operation that changes something is under way.
-	ErrBusy = errors.New("busy")
-
-	// ErrShrunk: a backup has lost most of a collection against the one before,
-	// and nothing is deleted until a person has looked.
-	ErrShrunk = errors.New("backup has shrunk")
 )
 
 // A RecordError says which record is the matter.

@@ -7,60 +7,14 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/agekey"
-	"github.com/tomo-project/backup/backuptest"
 )
 
-// The two halves of a key that age-keygen made.
-const (
-	examplePublic  = "age1m69xn6tqln0y46es0jkcqh4g3lw9wl5dhdmehfampx859wwtqc2s90pscn"
-	examplePrivate = "AGE-SECRET-KEY-1H0L0EFFUHJS3UG6QYHDNEMCFH493W62TE3F7PM3AJF25EJC85FWQ4MXQW4"
-)
-
-// A server makes backups that it cannot open. Whoever has the private key proves
-// now and then that it opens them, and restores on another machine.
-func ExampleManager_Rehearse() {
-	ctx := context.Background()
-	recipient, err := agekey.ParseRecipients(examplePublic)
-	check(err)
-	host := exampleHost()
-	server := &backup.Manager{
-		App: exampleApp, Source: host, Sink: host, Locations: []backup.Location{backuptest.MapLocation{}},
-		Recipients: []backup.Recipient{recipient}, Encrypt: recipient, Compress: backup.Zstd,
-	}
-	made, err := server.Create(ctx, backup.BackupOptions{})
-	check(err)
-	fmt.Println(filepath.Ext(made.Name), made.Manifest.Keys)
-	_, err = server.Open(ctx, made.Name)
-	fmt.Println("opens it:", !errors.Is(err, backup.ErrNoKey))
-
-	identity, err := agekey.ParseIdentities([]byte(examplePrivate), nil)
-	check(err)
-	tried, err := server.Rehearse(ctx, identity)
-	check(err)
-	fmt.Println("the key opens it, servers:", tried[0].Manifest.Records["servers"])
-
-	other := backuptest.MapStore{"servers": {}, "applications": {}, "settings": {}}
-	machine := &backup.Manager{
-		App: exampleApp, Source: other, Sink: other, Locations: server.Locations,
-		Recipients: server.Recipients, Encrypt: recipient, Identities: []backup.Identity{identity},
-	}
-	snapshot, err := machine.Open(ctx, made.Name)
-	check(err)
-	defer snapshot.Close()
-	_, err = machine.Restore(ctx, snapshot, backup.RestoreOptions{})
-	check(err)
-	fmt.Println(other["servers"]["s1"])
-	// Output:
-	// .age [age1m69xn6tqln0y46es0jkcqh4g3lw9wl5dhdmehfampx859wwtqc2s90pscn]
-	// opens it: false
-	// the key opens it, servers: 2
-	// {"id":"s1","name":"nas","password":"hunter2"}
-}
+// The public half of a key that age-keygen made.
+const examplePublic = "age1m69xn6tqln0y46es0jkcqh4g3lw9wl5dhdmehfampx859wwtqc2s90pscn"
 
 // A reader that requires a proof refuses what was made or altered by somebody
 // without the key, although its digest fits.

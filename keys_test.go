@@ -375,11 +375,11 @@ func TestRunAsksForARehearsal(t *testing.T) {
 		}
 		const day = 24 * time.Hour
 		require.Equal(t, 2, run(day+time.Hour), "until it was done")
-		_, err := m.Rehearse(t.Context(), testKey("k"))
+		_, err := m.Rehearse(t.Context(), mTestKey("k"))
 		require.NoError(t, err)
 		require.Zero(t, run(29*day), "until the first of the month")
 		require.Equal(t, 1, run(day))
-		_, err = m.Rehearse(t.Context(), testKey("k"))
+		_, err = m.Rehearse(t.Context(), mTestKey("k"))
 		require.NoError(t, err)
 		require.Zero(t, run(5*day))
 	})
@@ -412,7 +412,7 @@ func TestABackupGetsOtherKeys(t *testing.T) {
 		s := open(t, whoHolds(m, next.from), again.Name)
 		host, err := restored(t, strings.NewReader(disk.files()[again.Name]), backup.OpenOptions{Identities: []backup.Identity{next.from}}, backup.RestoreOptions{Strategy: backup.Replace})
 		require.NoError(t, err)
-		require.Equal(t, exceptLogs(homelabStore()), exceptLogs(host))
+		require.Equal(t, exceptLogs(mHomelabStore()), exceptLogs(host))
 		require.NoError(t, s.Close())
 
 		third, err := whoHolds(m, next.from, old.from).Rewrap(t.Context(), b.Name, backup.RewrapBackupOptions{Encrypt: next.to, Recipients: []backup.Recipient{next.to, old.to}, Delete: true})
@@ -511,10 +511,10 @@ func TestRewrapDoesNotTakeEncryptionOff(t *testing.T) {
 }
 
 // A liar wraps another key than it was given.
-type liar struct{ testKey }
+type liar struct{ mTestKey }
 
 func (l liar) Wrap(key []byte) (json.RawMessage, error) {
-	return l.testKey.Wrap(slices.Repeat([]byte{1}, len(key)))
+	return l.mTestKey.Wrap(slices.Repeat([]byte{1}, len(key)))
 }
 
 func TestRewrapDeletesOnlyWhatWasReplaced(t *testing.T) {
@@ -817,7 +817,7 @@ func TestAKeyThatTakesItsTimeIsNoLocationThatDoesNotAnswer(t *testing.T) {
 		b := mustCreate(t, m)
 		asked := whoHolds(m, identityFunc(func(wrapped json.RawMessage) ([]byte, error) {
 			time.Sleep(time.Hour) // a person looks for the key
-			return testKey("k").Unwrap(wrapped)
+			return mTestKey("k").Unwrap(wrapped)
 		}))
 		open(t, asked, b.Name)
 	})

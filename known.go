@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/tomo-project/backup/internal/envelope"
 )
 
 // A Backup is a snapshot stored under a name at one Location or several. The
@@ -59,7 +61,7 @@ func newestFirst(a, b Backup) int { return a.Dated().Compare(b.Dated()) }
 func backupOf(name string, m *Manifest) Backup {
 	b := Backup{Name: name, Manifest: m}
 	if m != nil {
-		b.CreatedAt, b.Bytes, b.Trigger, b.Database = m.CreatedAt, m.Bytes, m.Metadata[metaTrigger], m.Database
+		b.CreatedAt, b.Bytes, b.Trigger, b.Database = m.CreatedAt, m.Bytes, m.Metadata[MetaTrigger], m.Database
 	}
 	return b
 }
@@ -136,4 +138,9 @@ func shrinks(list []Shrink) string {
 		texts = append(texts, s.String())
 	}
 	return strings.Join(texts, ", ")
+}
+
+// kindOf says what a manifest says is around the backup in its file.
+func kindOf(m *Manifest) envelope.Kind {
+	return envelope.Kind{Compressed: string(m.Compressed), Encrypted: m.Encrypted, Database: m.Database}
 }

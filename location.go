@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -61,6 +62,10 @@ type Locker interface {
 	// again when unlock was called or the process has ended, however it ended.
 	Lock(ctx context.Context, name, holder string) (unlock func() error, err error)
 }
+
+// ErrBusy: somebody else holds the Location, or another operation that changes something
+// is under way.
+var ErrBusy = errors.New("busy")
 
 // CheckName returns an error that wraps fs.ErrInvalid unless name can be that of
 // a file at every [Location]: one element of a path in UTF-8, of at most 200

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tomo-project/backup/internal/envelope"
 	"github.com/tomo-project/backup/internal/filename"
+	"github.com/tomo-project/backup/internal/seal"
 )
 
 // A Manager is what a server runs: it keeps the backups of an App at its
@@ -175,10 +176,9 @@ const (
 	TriggerBeforeRestore = "before restore"
 )
 
-const (
-	metaTrigger = "trigger"
-	metaSlot    = "scheduled_for" // the time of the Schedule that a scheduled backup was made for
-)
+// metaSlot is the name in Metadata of the time of the Schedule that a scheduled backup
+// was made for.
+const metaSlot = "scheduled_for"
 
 // Validate returns an error that says all that is wrong with the Manager, without
 // asking a Location: no App, two Locations of one name, a rule that is out of its
@@ -216,7 +216,7 @@ func (m *Manager) examine() error {
 	}
 	errs = append(errs, m.App.Validate(), m.Retention.Validate(), envelope.CheckCompression(string(m.Compress)))
 	if m.Signer != nil {
-		_, err := publicKey(m.Signer)
+		_, err := seal.PublicKey(m.Signer)
 		errs = append(errs, err)
 	}
 	if m.Database != nil {
@@ -310,7 +310,7 @@ func (m *Manager) Create(ctx context.Context, opts BackupOptions) (Backup, error
 	}
 	defer release()
 	o.emit(ctx, Event{Kind: EventStarted})
-	metadata := map[string]string{metaTrigger: TriggerManual}
+	metadata := map[string]string{MetaTrigger: TriggerManual}
 	maps.Copy(metadata, opts.Metadata)
 	opts.Metadata = metadata
 	b, err := o.create(ctx, opts)

@@ -126,11 +126,11 @@ var errDown = errors.New("no route to host")
 
 // managed returns a Manager of homelab, its host and its events.
 func managed(locations ...*shelf) (*backup.Manager, backuptest.MapStore, *eventLog) {
-	host := homelabStore()
+	host := mHomelabStore()
 	events := &eventLog{}
 	m := &backup.Manager{
-		App: homelab(), Source: host, Sink: host,
-		Recipients: sealed, Identities: []backup.Identity{testKey("k")},
+		App: mHomelab(), Source: host, Sink: host,
+		Recipients: mSealed, Identities: []backup.Identity{mTestKey("k")},
 		OnEvent: events.add,
 	}
 	for _, l := range locations {
@@ -775,7 +775,7 @@ func TestVerifyReadsEveryCopyToItsEnd(t *testing.T) {
 		_, err = m.Verify(t.Context(), "homelab-backup-2030-01-01T00-00-00.json")
 		require.ErrorIs(t, err, fs.ErrNotExist)
 
-		m.Identities = []backup.Identity{testKey("another")}
+		m.Identities = []backup.Identity{mTestKey("another")}
 		_, err = m.Verify(t.Context(), made.Name)
 		require.ErrorIs(t, err, backup.ErrWrongKey)
 		m.Identities = nil
@@ -788,18 +788,18 @@ func TestVerifyReadsEveryCopyToItsEnd(t *testing.T) {
 }
 
 func TestAManagerThatCannotWorkSaysSo(t *testing.T) {
-	host := homelabStore()
+	host := mHomelabStore()
 	for name, c := range map[string]struct {
 		m    *backup.Manager
 		want string
 	}{
 		"no app":           {&backup.Manager{}, "App is nil"},
-		"no locations":     {&backup.Manager{App: homelab(), Source: host}, "no Locations"},
-		"nil location":     {&backup.Manager{App: homelab(), Locations: []backup.Location{nil}}, "location 1 is nil"},
-		"one twice":        {&backup.Manager{App: homelab(), Locations: []backup.Location{backup.Dir("/x"), backup.Dir("/x")}}, "two Locations are called /x"},
-		"too many copies":  {&backup.Manager{App: homelab(), Locations: []backup.Location{backup.Dir("/x")}, MinCopies: 2}, "MinCopies is 2"},
-		"negative policy":  {&backup.Manager{App: homelab(), Locations: []backup.Location{backup.Dir("/x")}, Retention: backup.Retention{Last: -1}}, "Last is -1"},
-		"no such schedule": {&backup.Manager{App: homelab(), Locations: []backup.Location{backup.Dir("/x")}, Schedule: backup.Daily{At: -1}}, "At"},
+		"no locations":     {&backup.Manager{App: mHomelab(), Source: host}, "no Locations"},
+		"nil location":     {&backup.Manager{App: mHomelab(), Locations: []backup.Location{nil}}, "location 1 is nil"},
+		"one twice":        {&backup.Manager{App: mHomelab(), Locations: []backup.Location{backup.Dir("/x"), backup.Dir("/x")}}, "two Locations are called /x"},
+		"too many copies":  {&backup.Manager{App: mHomelab(), Locations: []backup.Location{backup.Dir("/x")}, MinCopies: 2}, "MinCopies is 2"},
+		"negative policy":  {&backup.Manager{App: mHomelab(), Locations: []backup.Location{backup.Dir("/x")}, Retention: backup.Retention{Last: -1}}, "Last is -1"},
+		"no such schedule": {&backup.Manager{App: mHomelab(), Locations: []backup.Location{backup.Dir("/x")}, Schedule: backup.Daily{At: -1}}, "At"},
 		"a wrong app":      {&backup.Manager{App: &backup.App{}, Locations: []backup.Location{backup.Dir("/x")}}, "Version"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -809,7 +809,7 @@ func TestAManagerThatCannotWorkSaysSo(t *testing.T) {
 			require.ErrorContains(t, c.m.Validate(), c.want)
 		})
 	}
-	m := &backup.Manager{App: homelab(), Locations: []backup.Location{newShelf("a")}}
+	m := &backup.Manager{App: mHomelab(), Locations: []backup.Location{newShelf("a")}}
 	require.NoError(t, m.Validate())
 	_, err := m.Create(t.Context(), backup.BackupOptions{})
 	require.ErrorContains(t, err, "no Source")

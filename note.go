@@ -36,10 +36,10 @@ type note struct {
 // noteOf makes the note of a backup: nil if it needs none, or nobody knows what
 // would have to be in it.
 func (o *operation) noteOf(b Backup) ([]byte, error) {
-	if b.sha256 == "" || b.Manifest == nil || b.Manifest.kind().Plain() {
+	if b.sha256 == "" || b.Manifest == nil || kindOf(b.Manifest).Plain() {
 		return nil, nil
 	}
-	m := b.Manifest.clone()
+	m := b.Manifest.Clone()
 	// What these say of records is for who made the backup, and the digest of an
 	// encrypted document would tell whether a guess at all of it is right.
 	m.SHA256, m.Authentic, m.LeftOut, m.Dangling = "", "", nil, nil
@@ -102,9 +102,9 @@ func (o *operation) readNote(ctx context.Context, p *site, name string, alive fu
 	named, _ := filename.Parse(o.App.Name, name)
 	m := &n.Manifest
 	switch {
-	case m.Application != o.App.Name || !m.CreatedAt.Truncate(time.Second).Equal(named.At) || m.kind() != named.Kind:
+	case m.Application != o.App.Name || !m.CreatedAt.Truncate(time.Second).Equal(named.At) || kindOf(m) != named.Kind:
 		return fail("it is of another backup")
-	case n.Bytes < 0 || !digestText.MatchString(n.SHA256):
+	case n.Bytes < 0 || !codec.IsDigest(n.SHA256):
 		return fail("no size, or no digest")
 	}
 	m.SHA256, m.Authentic, m.LeftOut, m.Dangling = "", "", nil, nil // which is not known

@@ -44,7 +44,7 @@ func prove(digest []byte, e *encryption, box *seal.Box, signer crypto.Signer) (*
 		p.MAC = box.Prove(digest)
 	}
 	if signer != nil {
-		public, err := publicKey(signer)
+		public, err := seal.PublicKey(signer)
 		if err != nil {
 			return nil, err
 		}
@@ -64,15 +64,6 @@ func prove(digest []byte, e *encryption, box *seal.Box, signer crypto.Signer) (*
 	return &p, nil
 }
 
-// publicKey refuses signers of other kinds, before anything is written.
-func publicKey(signer crypto.Signer) (ed25519.PublicKey, error) {
-	public, ok := signer.Public().(ed25519.PublicKey)
-	if !ok || len(public) != ed25519.PublicKeySize {
-		return nil, fmt.Errorf("%w: Signer is %T and not an Ed25519 key", ErrInvalid, signer)
-	}
-	return public, nil
-}
-
 // authenticate holds the document against its proof.
 func (s *Snapshot) authenticate(doc *codec.Document, opts OpenOptions) error {
 	p := s.proof
@@ -88,9 +79,9 @@ func (s *Snapshot) authenticate(doc *codec.Document, opts OpenOptions) error {
 		}
 	}
 	if p.Ed25519 != nil {
-		key, ok := decodeBase64([]byte(p.Ed25519.Key))
-		sum, fine := decodeBase64([]byte(p.Ed25519.Signature))
-		if !ok || !fine || len(key) != ed25519.PublicKeySize {
+		key, notKey := codec.DecodeBase64(nil, []byte(p.Ed25519.Key))
+		sum, notSum := codec.DecodeBase64(nil, []byte(p.Ed25519.Signature))
+		if notKey != nil || notSum != nil || len(key) != ed25519.PublicKeySize {
 			return fmt.Errorf("%w: its signature is malformed; do not restore it, use another copy", ErrUnauthentic)
 		}
 		if slices.ContainsFunc(opts.Trusted, func(t ed25519.PublicKey) bool { return t.Equal(ed25519.PublicKey(key)) }) {

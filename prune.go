@@ -14,6 +14,10 @@ import (
 	"github.com/tomo-project/backup/internal/filename"
 )
 
+// ErrShrunk: a backup has lost most of a collection against the one before, and nothing
+// is deleted until a person has looked.
+var ErrShrunk = errors.New("backup has shrunk")
+
 // PruneOptions say what Prune does. The zero value applies Retention to
 // scheduled backups.
 type PruneOptions struct {

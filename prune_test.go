@@ -147,7 +147,7 @@ func TestPruneDeletesNothingThatItCannotProve(t *testing.T) {
 			return errDown
 		},
 		"another key": func(m *backup.Manager, s *shelf, _ string) error {
-			m.Identities = []backup.Identity{testKey("another")}
+			m.Identities = []backup.Identity{mTestKey("another")}
 			return backup.ErrWrongKey
 		},
 		"made by a newer version": func(m *backup.Manager, s *shelf, _ string) error {
@@ -440,11 +440,11 @@ func TestTheLogNamesWhatWasDeletedAndNothingElse(t *testing.T) {
 		var log bytes.Buffer
 		m.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		names := daysOf(t, m, repeat("scheduled", 4)...)
-		m.Identities = []backup.Identity{testKey("another")}
+		m.Identities = []backup.Identity{mTestKey("another")}
 		_, err := m.Prune(t.Context(), backup.PruneOptions{})
 		require.ErrorIs(t, err, backup.ErrWrongKey)
 		require.NotContains(t, log.String(), "backup deleted")
-		m.Identities = []backup.Identity{testKey("k")}
+		m.Identities = []backup.Identity{mTestKey("k")}
 		mustPrune(t, m, backup.PruneOptions{})
 		require.Equal(t, 2, strings.Count(log.String(), "backup deleted"))
 		require.Contains(t, log.String(), "backup="+names[0]+" location=a reasons=\"not among the last 2\"")

@@ -80,7 +80,7 @@ func (o *operation) rehearseAt(ctx context.Context, p *site, name string, identi
 		return Manifest{}, Report{}, fmt.Errorf("%s: %w", name, err)
 	}
 	defer s.Close()
-	if s.box == nil && !s.envelope.Encrypted {
+	if m := s.Manifest(); len(m.Keys) == 0 && !m.Encrypted {
 		return Manifest{}, Report{}, fmt.Errorf("%w: nothing in %s takes a key, so it proves nothing about one", ErrNoKey, name)
 	}
 	report, err := o.App.Verify(ctx, s, RestoreOptions{AllowDangling: true, Progress: o.progress(ctx, nil)})

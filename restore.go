@@ -13,6 +13,7 @@ import (
 
 	"github.com/tomo-project/backup/internal/codec"
 	"github.com/tomo-project/backup/internal/fault"
+	"github.com/tomo-project/backup/internal/seal"
 )
 
 // RestoreOptions say what a restore takes from a snapshot and how it treats
@@ -451,7 +452,7 @@ func (in *incoming) produce(ctx context.Context, sec *codec.Section, f func(col 
 		}
 	}
 	if in.snapshot.locked(sec) {
-		return fmt.Errorf("%w: the secrets of %s are sealed; it takes %s to open them", ErrNoKey, sec.Name, alternatives(keyIDs(in.snapshot.encryption.Keys)))
+		return fmt.Errorf("%w: the secrets of %s are sealed; it takes %s to open them", ErrNoKey, sec.Name, seal.NameKeys(keyIDs(in.snapshot.encryption.Keys)))
 	}
 	unlisted := declared != nil && sec.IsMap == (declared.Shape == Map) && !in.snapshot.sealed(sec)
 	return in.snapshot.records(ctx, sec, func(r item) error {

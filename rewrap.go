@@ -11,6 +11,7 @@ import (
 	"github.com/tomo-project/backup/internal/codec"
 	"github.com/tomo-project/backup/internal/envelope"
 	"github.com/tomo-project/backup/internal/fault"
+	"github.com/tomo-project/backup/internal/seal"
 	"github.com/tomo-project/backup/internal/stream"
 )
 
@@ -99,7 +100,7 @@ func (c *compiled) rewrite(ctx context.Context, w io.Writer, old *Snapshot, opts
 		return Manifest{}, fmt.Errorf("%w: nothing in it is sealed, so there is no key to wrap anew; encrypt the file as a whole", ErrNoKey)
 	case e == nil: // secrets, if it has any, are in clear inside of the encrypted file
 	case old.box == nil:
-		return Manifest{}, fmt.Errorf("%w: to give it another key takes one that opens it: %s", ErrNoKey, alternatives(keyIDs(e.Keys)))
+		return Manifest{}, fmt.Errorf("%w: to give it another key takes one that opens it: %s", ErrNoKey, seal.NameKeys(keyIDs(e.Keys)))
 	case len(opts.Recipients) == 0:
 		return Manifest{}, fmt.Errorf("%w: its secrets are sealed, and there is no recipient to seal them for", ErrNoKey)
 	default:
@@ -118,7 +119,7 @@ func (c *compiled) rewrite(ctx context.Context, w io.Writer, old *Snapshot, opts
 		m.Keys = keyIDs(b.encryption.Keys)
 	}
 	if opts.Encrypt != nil {
-		m.Keys = idsOf(opts.Encrypt)
+		m.Keys = envelope.KeyIDs(opts.Encrypt)
 	}
 	if err := b.header(); err != nil {
 		return Manifest{}, err

@@ -291,7 +291,7 @@ func (o *operation) scheduled(ctx context.Context, again bool) (b Backup, slot t
 		opts := o.Scheduled
 		opts.Recipients, opts.Compress, opts.Encrypt, opts.Signer = nil, "", nil, nil
 		opts.Limits, opts.CreatedAt = Limits{}, time.Time{}
-		opts.Metadata = map[string]string{metaTrigger: TriggerScheduled}
+		opts.Metadata = map[string]string{MetaTrigger: TriggerScheduled}
 		if !due.slot.IsZero() {
 			opts.Metadata[metaSlot] = due.slot.UTC().Format(time.RFC3339Nano)
 		}

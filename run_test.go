@@ -16,13 +16,14 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuptest"
+	"github.com/tomo-project/backup/internal/testtime"
 )
 
 // small returns a Manager of a host of one record, and its events.
 func small(locations ...backup.Location) (*backup.Manager, *eventLog) {
 	m, _, events := managed()
 	m.Locations = locations
-	m.App = &backup.App{Name: "homelab", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{list("users")}}
+	m.App = &backup.App{Name: "homelab", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{mList("users")}}
 	m.Source = backuptest.MapStore{"users": {"1": `{"id":1}`}}
 	m.Recipients, m.Identities = nil, nil
 	return m, events
@@ -487,7 +488,7 @@ func TestAHundredYearsOfBackups(t *testing.T) {
 	before := debug.SetGCPercent(400) // little lives long here
 	t.Cleanup(func() { debug.SetGCPercent(before) })
 	years := 100
-	if raceEnabled {
+	if testtime.Race {
 		years = 10
 	}
 	for _, c := range []struct {
@@ -508,7 +509,7 @@ func TestAHundredYearsOfBackups(t *testing.T) {
 	} {
 		t.Run(c.zone, func(t *testing.T) {
 			t.Parallel()
-			bubble(t, func(t *testing.T) { inTheLongRun(t, c.schedule(zone(t, c.zone)), years) })
+			bubble(t, func(t *testing.T) { inTheLongRun(t, c.schedule(mZone(t, c.zone)), years) })
 		})
 	}
 }

@@ -168,7 +168,7 @@ func (s *salvage) run(w io.Writer, r io.Reader) error {
 	}
 	s.file.manifest.Compressed, s.file.manifest.Encrypted = "", s.opts.Encrypt != nil
 	if s.opts.Encrypt != nil {
-		s.file.manifest.Keys = idsOf(s.opts.Encrypt)
+		s.file.manifest.Keys = envelope.KeyIDs(s.opts.Encrypt)
 	}
 	if err := s.write(file, p.shards); err != nil {
 		file.Close() // for what it holds: the file is worthless
@@ -290,9 +290,9 @@ func plus(a, b int64) int64 {
 // metadata keeps retention from taking the snapshot for what it was made of.
 func (s *salvage) metadata() {
 	m := &s.file.manifest
-	metadata := map[string]string{metaTrigger: triggerSalvaged}
+	metadata := map[string]string{MetaTrigger: triggerSalvaged}
 	for name, value := range m.Metadata {
-		if name != metaTrigger {
+		if name != MetaTrigger {
 			metadata[name] = value
 		} else if value != triggerSalvaged {
 			metadata[metaFormerTrigger] = value

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -44,7 +43,6 @@ type opening struct {
 var (
 	openingLine  = regexp.MustCompile(`^"([a-z][a-z0-9_]{0,63})":([\[{])$`)
 	sumLine      = regexp.MustCompile(`^"(?:integrity":|[^"]{0,99}":\{"sha256":"[^"]*","records":\{)`)
-	digestText   = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	formatNumber = regexp.MustCompile(`^"[0-9]+[.][0-9]+"$`)
 	headerNames  = []string{"created_at", "application", "application_version", "schema_version", "metadata", "encryption", "salvaged"}
 	tailNames    = []string{"left_out", "proof", "integrity"}
@@ -184,7 +182,7 @@ func wellFormed(name string, value []byte) bool {
 				return false
 			}
 		}
-		return err == nil && digestText.MatchString(sum.SHA256) && len(sum.Records) <= codec.MaxCollections
+		return err == nil && codec.IsDigest(sum.SHA256) && len(sum.Records) <= codec.MaxCollections
 	case "encryption":
 		e := s.encryption
 		if s.unlock(context.Background(), nil) != nil || len(e.Keys) == 0 {
@@ -196,8 +194,8 @@ func wellFormed(name string, value []byte) bool {
 			}
 		}
 		_, err := seal.NewBox(make([]byte, 32), e.ID)
-		check, ok := decodeBase64([]byte(e.Check))
-		return err == nil && ok && len(check) == sha256.Size
+		check, notCheck := codec.DecodeBase64(nil, []byte(e.Check))
+		return err == nil && notCheck == nil && len(check) == sha256.Size
 	}
 	return true
 }
@@ -205,12 +203,6 @@ func wellFormed(name string, value []byte) bool {
 func readIntegrity(value []byte) (sum integrity, err error) {
 	err = codec.Unmarshal(value, &sum)
 	return sum, err
-}
-
-// decodeBase64 accepts the one text that encoding the bytes gives.
-func decodeBase64(text []byte) ([]byte, bool) {
-	raw, err := base64.StdEncoding.Strict().AppendDecode(nil, text)
-	return raw, err == nil && base64.StdEncoding.EncodedLen(len(raw)) == len(text)
 }
 
 // header replaces what is lost of the header, and opens the secrets.

@@ -474,8 +474,8 @@ func looksSealed(value []byte) bool {
 	if !ok {
 		return false
 	}
-	raw, ok := decodeBase64(text)
-	return ok && len(raw) >= minSealed
+	raw, err := codec.DecodeBase64(nil, text)
+	return err == nil && len(raw) >= minSealed
 }
 
 // bare returns a record without the secrets that nothing opens any more. Where it

@@ -23,6 +23,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuptest"
+	"github.com/tomo-project/backup/internal/testtime"
 	"github.com/tomo-project/backup/tomo"
 )
 
@@ -455,7 +456,7 @@ func TestAThousandDamagedFiles(t *testing.T) {
 		require.NoError(t, err)
 	}
 	share := 1 // of a thousand
-	if raceEnabled {
+	if testtime.Race {
 		share = 5
 	}
 	t.Logf("seed %d", seed)
@@ -1066,7 +1067,7 @@ func TestALineWithoutEndIsNotHeldInMemory(t *testing.T) {
 
 func TestTheMemoryOfSalvageDependsOnTheNumberOfKeys(t *testing.T) {
 	records := 50_000 // of about 250 bytes: 12 MB
-	if raceEnabled {
+	if testtime.Race {
 		records = 10_000
 	}
 	file, err := os.Create(filepath.Join(t.TempDir(), "snapshot.json"))

@@ -19,15 +19,15 @@ const (
 )
 
 func TestScheduleRunsAt(t *testing.T) {
-	berlin := zone(t, "Europe/Berlin")
-	newYork := zone(t, "America/New_York")
-	lordHowe := zone(t, "Australia/Lord_Howe")
-	santiago := zone(t, "America/Santiago")
-	apia := zone(t, "Pacific/Apia")
-	kwajalein := zone(t, "Pacific/Kwajalein")
-	casablanca := zone(t, "Africa/Casablanca")
-	troll := zone(t, "Antarctica/Troll")
-	kathmandu := zone(t, "Asia/Kathmandu")
+	berlin := sZone(t, "Europe/Berlin")
+	newYork := sZone(t, "America/New_York")
+	lordHowe := sZone(t, "Australia/Lord_Howe")
+	santiago := sZone(t, "America/Santiago")
+	apia := sZone(t, "Pacific/Apia")
+	kwajalein := sZone(t, "Pacific/Kwajalein")
+	casablanca := sZone(t, "Africa/Casablanca")
+	troll := sZone(t, "Antarctica/Troll")
+	kathmandu := sZone(t, "Asia/Kathmandu")
 
 	for _, c := range []struct {
 		name     string
@@ -93,9 +93,9 @@ func TestScheduleRunsAt(t *testing.T) {
 		{"Santiago skips midnight", backup.Daily{Location: santiago}, "2024-09-07T12:00:00-04:00", []string{"2024-09-08T01:00:00-03:00", "2024-09-09T00:00:00-03:00"}},
 		{"Santiago repeats the hour before midnight", backup.Daily{At: 23*hour + 30*minute, Location: santiago}, "2024-04-06T12:00:00-03:00", []string{"2024-04-06T23:30:00-03:00", "2024-04-07T23:30:00-04:00"}},
 		{"Santiago comes to midnight an hour late", backup.Daily{Location: santiago}, "2024-04-06T12:00:00-03:00", []string{"2024-04-07T00:00:00-04:00", "2024-04-08T00:00:00-04:00"}},
-		{"Beirut skips midnight", backup.Daily{At: 30 * minute, Location: zone(t, "Asia/Beirut")}, "2024-03-30T12:00:00+02:00", []string{"2024-03-31T01:00:00+03:00", "2024-04-01T00:30:00+03:00"}},
-		{"Cairo skips midnight", backup.Weekly{Day: time.Friday, Location: zone(t, "Africa/Cairo")}, "2024-04-25T12:00:00+02:00", []string{"2024-04-26T01:00:00+03:00", "2024-05-03T00:00:00+03:00"}},
-		{"Scoresbysund skips the hour before midnight", backup.Daily{At: 23*hour + 30*minute, Location: zone(t, "America/Scoresbysund")}, "2025-03-28T12:00:00-02:00", []string{"2025-03-28T23:30:00-02:00", "2025-03-30T00:00:00-01:00", "2025-03-30T23:30:00-01:00"}},
+		{"Beirut skips midnight", backup.Daily{At: 30 * minute, Location: sZone(t, "Asia/Beirut")}, "2024-03-30T12:00:00+02:00", []string{"2024-03-31T01:00:00+03:00", "2024-04-01T00:30:00+03:00"}},
+		{"Cairo skips midnight", backup.Weekly{Day: time.Friday, Location: sZone(t, "Africa/Cairo")}, "2024-04-25T12:00:00+02:00", []string{"2024-04-26T01:00:00+03:00", "2024-05-03T00:00:00+03:00"}},
+		{"Scoresbysund skips the hour before midnight", backup.Daily{At: 23*hour + 30*minute, Location: sZone(t, "America/Scoresbysund")}, "2025-03-28T12:00:00-02:00", []string{"2025-03-28T23:30:00-02:00", "2025-03-30T00:00:00-01:00", "2025-03-30T23:30:00-01:00"}},
 		{"Casablanca sets the clock back for Ramadan", backup.Daily{At: 2*hour + 30*minute, Location: casablanca}, "2024-03-09T12:00:00+01:00", []string{"2024-03-10T02:30:00+01:00", "2024-03-11T02:30:00Z"}},
 		{"Casablanca sets the clock forward after Ramadan", backup.Daily{At: 2*hour + 30*minute, Location: casablanca}, "2024-04-13T12:00:00Z", []string{"2024-04-14T03:00:00+01:00", "2024-04-15T02:30:00+01:00"}},
 		{"Troll skips two hours", backup.Daily{At: 1*hour + 30*minute, Location: troll}, "2024-03-30T12:00:00Z", []string{"2024-03-31T03:00:00+02:00", "2024-04-01T01:30:00+02:00"}},
@@ -130,7 +130,7 @@ func TestScheduleRunsAt(t *testing.T) {
 }
 
 func TestScheduleEndsAtAnyInput(t *testing.T) {
-	for _, schedule := range allSchedules(zone(t, "America/New_York"), 1, hour) {
+	for _, schedule := range allSchedules(sZone(t, "America/New_York"), 1, hour) {
 		first := schedule.Next(time.Time{})
 		require.Equal(t, 1, first.UTC().Year())
 		for _, before := range []time.Time{time.Date(-400, 1, 1, 0, 0, 0, 0, time.UTC), time.Unix(math.MinInt64, 0), time.Unix(-1<<62, 0)} {
@@ -145,7 +145,7 @@ func TestScheduleEndsAtAnyInput(t *testing.T) {
 // The standard library's bounds of a zone are wrong on these days.
 func TestScheduleOnTheLastDayOfALeapYearKnownByRuleOnly(t *testing.T) {
 	for _, name := range scheduleZones {
-		loc := zone(t, name)
+		loc := sZone(t, name)
 		for year := 2040; year <= 2400; year += 40 {
 			noon := time.Date(year, 12, 31, 12, 0, 0, 0, loc)
 			require.Equal(t, noon.Add(30*minute), backup.Hourly{Minute: 30, Location: loc}.Next(noon))
@@ -157,7 +157,7 @@ func TestScheduleOnTheLastDayOfALeapYearKnownByRuleOnly(t *testing.T) {
 func TestScheduleOfACronLibraryPlugsInAsItIs(t *testing.T) {
 	type cronSchedule interface{ Next(time.Time) time.Time } // as robfig/cron declares it
 	var schedule backup.Schedule = cronSchedule(everyTenMinutes{})
-	require.Equal(t, epoch.Add(10*minute), schedule.Next(epoch))
+	require.Equal(t, sEpoch.Add(10*minute), schedule.Next(sEpoch))
 }
 
 type everyTenMinutes struct{}
@@ -302,7 +302,7 @@ func TestScheduleOfAHundredYearsIsThatOfTheClockReadMinuteByMinute(t *testing.T)
 	for _, name := range scheduleZones {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			loc := zone(t, name)
+			loc := sZone(t, name)
 			clock := newClockTable(loc)
 			random := rand.New(rand.NewPCG(2000, 2100))
 
@@ -386,7 +386,7 @@ func FuzzSchedule(f *testing.F) {
 		}
 		require.True(t, next.After(after), "%+v after %v: %v", schedule, after, next)
 		require.Equal(t, loc, next.Location())
-		require.LessOrEqual(t, next.Sub(after), 62*day)
+		require.LessOrEqual(t, next.Sub(after), 62*sDay)
 		between := []time.Duration{next.Sub(after) - 1}
 		for i := range 16 {
 			between = append(between, next.Sub(after)/16*time.Duration(i))
@@ -396,4 +396,14 @@ func FuzzSchedule(f *testing.F) {
 		}
 		require.NotEqual(t, next, schedule.Next(next), "%+v", schedule)
 	})
+}
+
+const sDay = 24 * time.Hour
+
+var sEpoch = time.Date(2024, 10, 27, 0, 0, 0, 0, time.UTC)
+
+func sZone(t testing.TB, name string) *time.Location {
+	loc, err := time.LoadLocation(name)
+	require.NoError(t, err)
+	return loc
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/tomo-project/backup/internal/codec"
 	"github.com/tomo-project/backup/internal/fault"
@@ -180,7 +179,7 @@ func (s *Snapshot) unwrapKey(ctx context.Context, identities []Identity) error {
 			}
 		}
 	}
-	return fmt.Errorf("%w: what was given does not open this snapshot, which takes %s; nothing was changed, try the one that was in use when it was made", ErrWrongKey, alternatives(keyIDs(keys)))
+	return fmt.Errorf("%w: what was given does not open this snapshot, which takes %s; nothing was changed, try the one that was in use when it was made", ErrWrongKey, seal.NameKeys(keyIDs(keys)))
 }
 
 // keyType returns the type of a wrapped key, empty if it has none.
@@ -203,7 +202,7 @@ func keyIDs(keys []json.RawMessage) []string {
 		named := namedKeys(wrapped)
 		switch kind := keyType(wrapped); {
 		case kind == seal.TypePassphrase:
-			add(keyIDPassphrase)
+			add(seal.PassphraseID)
 		case kind != "" && len(named) == 0:
 			add("a key of type " + kind)
 		}
@@ -223,34 +222,7 @@ func namedKeys(wrapped json.RawMessage) (ids []string) {
 	return ids
 }
 
-const (
-	maxKeyIDs       = 64
-	keyIDPassphrase = "passphrase"
-)
-
-// idsOf says which keys open what an Encrypter encrypts.
-func idsOf(e Encrypter) []string {
-	if named, ok := e.(interface{ KeyIDs() []string }); ok {
-		return named.KeyIDs()
-	}
-	return nil
-}
-
-// alternatives puts key ids in a line for a person.
-func alternatives(ids []string) string {
-	if len(ids) == 0 {
-		return "a key that it does not name"
-	}
-	quoted := make([]string, 0, len(ids))
-	for _, id := range ids {
-		if id == keyIDPassphrase {
-			quoted = append(quoted, "the passphrase")
-			continue
-		}
-		quoted = append(quoted, string(codec.Quote(id)))
-	}
-	return strings.Join(quoted, " or ")
-}
+const maxKeyIDs = 64
 
 // sealed tells whether the snapshot has sealed secrets in the section.
 func (s *Snapshot) sealed(sec *codec.Section) bool {

@@ -202,7 +202,7 @@ func (s *Snapshot) open(ctx context.Context, r io.Reader, opts OpenOptions) erro
 	}
 	buffered := bufio.NewReader(in)
 	if head, _ := buffered.Peek(len(sqliteMagic)); string(head) == sqliteMagic {
-		return errIsDatabase
+		return fmt.Errorf("%w: it is a database of SQLite and no snapshot", ErrInvalid)
 	}
 	doc, err := codec.Scan(buffered, s.limits, codec.Hooks{
 		Version: checkFormat,
@@ -428,14 +428,10 @@ func (s *Snapshot) header(doc *codec.Document) error {
 }
 
 // Manifest returns what the snapshot says of itself.
-func (s *Snapshot) Manifest() Manifest { return s.manifest.clone() }
+func (s *Snapshot) Manifest() Manifest { return s.manifest.Clone() }
 
-// kind is what is around the snapshot in its file.
-func (m *Manifest) kind() envelope.Kind {
-	return envelope.Kind{Compressed: string(m.Compressed), Encrypted: m.Encrypted, Database: m.Database}
-}
-
-func (m Manifest) clone() Manifest {
+// Clone returns a copy that shares no map or slice with m.
+func (m Manifest) Clone() Manifest {
 	m.Metadata, m.Records, m.Missing, m.Keys = maps.Clone(m.Metadata), maps.Clone(m.Records), maps.Clone(m.Missing), slices.Clone(m.Keys)
 	if m.Salvaged != nil {
 		m.Salvaged = &Salvaged{m.Salvaged.LostBytes, maps.Clone(m.Salvaged.Records)}

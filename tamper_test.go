@@ -29,6 +29,7 @@ import (
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/agekey"
 	"github.com/tomo-project/backup/backuptest"
+	"github.com/tomo-project/backup/internal/testtime"
 )
 
 // What somebody can do who can write to where backups are kept: every byte of a
@@ -182,7 +183,7 @@ func alterations(b byte) []byte {
 // may be called by several goroutines.
 func everyAlteration(t *testing.T, file string, f func(at int, altered string)) {
 	step := 1
-	if raceEnabled || testing.Short() {
+	if testtime.Race || testing.Short() {
 		step = 7
 	}
 	var wg sync.WaitGroup

@@ -239,7 +239,7 @@ func (o *operation) mayUndo(ctx context.Context, b *Backup) (bool, error) {
 		}
 		manifest := s.Manifest()
 		s.Close()
-		b.Manifest, b.Trigger, b.CreatedAt = &manifest, manifest.Metadata[metaTrigger], manifest.CreatedAt
+		b.Manifest, b.Trigger, b.CreatedAt = &manifest, manifest.Metadata[MetaTrigger], manifest.CreatedAt
 	}
 	switch {
 	case b.Manifest == nil:
@@ -267,7 +267,7 @@ func (o *operation) openUndo(ctx context.Context, b Backup, restored bool) (_ *u
 		}
 	}()
 	m := s.Manifest()
-	if m.Metadata[metaTrigger] != TriggerBeforeRestore || !m.CreatedAt.Equal(b.CreatedAt) {
+	if m.Metadata[MetaTrigger] != TriggerBeforeRestore || !m.CreatedAt.Equal(b.CreatedAt) {
 		return nil, nil
 	}
 	if !restored {
@@ -381,7 +381,7 @@ func (b *wayBack) store(ctx context.Context, held DataSource, collections []stri
 	b.drop(ctx) // of a transaction that starts over
 	b.saved, b.at, b.err = b.operation.store(ctx, held, BackupOptions{
 		Only:            collections,
-		Metadata:        map[string]string{metaTrigger: TriggerBeforeRestore},
+		Metadata:        map[string]string{MetaTrigger: TriggerBeforeRestore},
 		LeaveOutInvalid: true,
 	})
 	if b.err != nil || b.also == nil {

@@ -97,7 +97,7 @@ func TestAnUndoCanBeLookedAtFirst(t *testing.T) {
 		plan, err := m.PlanUndo(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, report.UndoneBy, plan.Report().Backup)
-		require.Equal(t, homelabStore(), exceptLogs(host), "nothing has changed")
+		require.Equal(t, mHomelabStore(), exceptLogs(host), "nothing has changed")
 		users := host["users"]
 		host["users"] = map[string]string{"8": `{"id":8}`}
 		_, err = m.Apply(t.Context(), plan)
@@ -149,7 +149,7 @@ func TestAPlanIsAppliedWithAWayBack(t *testing.T) {
 		host["users"] = map[string]string{}
 		report, err := m.Apply(t.Context(), plan)
 		require.NoError(t, err)
-		require.Equal(t, homelabStore(), exceptLogs(host))
+		require.Equal(t, mHomelabStore(), exceptLogs(host))
 		require.NotEmpty(t, report.UndoneBy)
 		_, err = m.Undo(t.Context())
 		require.NoError(t, err)
@@ -159,7 +159,7 @@ func TestAPlanIsAppliedWithAWayBack(t *testing.T) {
 
 func exceptLogs(s backuptest.MapStore) backuptest.MapStore {
 	s = s.Clone()
-	s["logs"] = homelabStore()["logs"]
+	s["logs"] = mHomelabStore()["logs"]
 	return s
 }
 
@@ -261,7 +261,7 @@ func TestUndoDoesNotGuessWhichIsTheLast(t *testing.T) {
 				require.ErrorContains(t, err, c.want)
 				require.ErrorContains(t, err, file)
 				require.ErrorContains(t, err, "by its name")
-				require.Equal(t, homelabStore(), exceptLogs(host))
+				require.Equal(t, mHomelabStore(), exceptLogs(host))
 			})
 		})
 	}
@@ -347,7 +347,7 @@ func TestWithoutAWayBackThereIsNoRestore(t *testing.T) {
 		b.Location = b.Location.(failingPut).Location
 		report, err := m.Restore(t.Context(), s, backup.RestoreOptions{Strategy: backup.Replace})
 		require.NoError(t, err, "one location will do")
-		require.Equal(t, homelabStore(), exceptLogs(host))
+		require.Equal(t, mHomelabStore(), exceptLogs(host))
 		require.NotEmpty(t, report.UndoneBy)
 	})
 }
@@ -414,7 +414,7 @@ func TestWhatTheHostWritesMeanwhileIsInTheWayBack(t *testing.T) {
 			}))
 		}
 		faulty := &backuptest.Faulty{Source: host, Sink: host, On: backuptest.CallPut, Nth: 2, Do: write}
-		m.Sink = sinkFunc(func(ctx context.Context, f func(backup.Writer) error) error {
+		m.Sink = mSinkFunc(func(ctx context.Context, f func(backup.Writer) error) error {
 			write()
 			return faulty.Update(ctx, f)
 		})
@@ -437,7 +437,7 @@ func TestInvalidRecordsDoNotStandInTheWayOfARestore(t *testing.T) {
 		host["servers"] = map[string]string{"s1": `{"id":"s1","name":""}`, "s2": `{"id":"s2","name":"pi"}`}
 		report, err := m.Restore(t.Context(), open(t, m, made.Name), backup.RestoreOptions{Strategy: backup.Replace})
 		require.NoError(t, err)
-		require.Equal(t, homelabStore(), exceptLogs(host))
+		require.Equal(t, mHomelabStore(), exceptLogs(host))
 		require.Len(t, report.Warnings, 1)
 		require.Contains(t, report.Warnings[0], `servers "s1" /name`)
 		require.Contains(t, report.Warnings[0], "not valid before the restore")

@@ -67,7 +67,7 @@ func (o overview) Troubled() []day {
 	return slices.DeleteFunc(o.Calendar(), func(d day) bool { return !d.Trouble() })
 }
 
-func (a automated) Schedule() string  { return schedule(a.Settings) }
+func (a automated) Schedule() string  { return scheduleText(a.Settings) }
 func (a automated) Retention() string { return retention(a.Settings) }
 
 // done are what a redirect to the overview may say: texts, not input.

@@ -214,8 +214,8 @@ func zoneOf(s Settings) *time.Location {
 	return time.Local
 }
 
-// schedule says when backups are made: "every day at 02:30 (Europe/Berlin)".
-func schedule(s Settings) string {
+// scheduleText says when backups are made: "every day at 02:30 (Europe/Berlin)".
+func scheduleText(s Settings) string {
 	var when string
 	switch s.Schedule {
 	case "hourly":

@@ -616,10 +616,10 @@ func TestTheSettingsOfThePageTakeEffectEverywhere(t *testing.T) {
 	require.Len(t, listed[0].Copies, 2)
 	stored, err := readSettings(ctx, h.server.db)
 	require.NoError(t, err)
-	schedule, text, err := stored.schedule(time.UTC)
+	next, text, err := stored.schedule(time.UTC)
 	require.NoError(t, err)
 	require.Equal(t, "weekly friday:04:05", text)
-	require.Equal(t, backup.Weekly{Day: time.Friday, At: 4*time.Hour + 5*time.Minute, Location: time.UTC}, schedule)
+	require.Equal(t, backup.Weekly{Day: time.Friday, At: 4*time.Hour + 5*time.Minute, Location: time.UTC}, next)
 	keep, err := stored.retention()
 	require.NoError(t, err)
 	require.Equal(t, backup.Retention{Last: 3, Within: 40 * 24 * time.Hour}, keep)
@@ -1052,10 +1052,10 @@ func TestStoppingLetsABackupEnd(t *testing.T) {
 			a := automation{h.server}
 			s, err := a.Settings(t.Context())
 			require.NoError(t, err)
-			manager, err := a.Manager(t.Context(), s)
+			m, err := a.Manager(t.Context(), s)
 			require.NoError(t, err)
 			stored, goOn := make(chan struct{}), make(chan struct{})
-			manager.OnEvent = func(e backup.Event) {
+			m.OnEvent = func(e backup.Event) {
 				if e.Kind == backup.EventStored {
 					close(stored)
 					<-goOn
@@ -1064,7 +1064,7 @@ func TestStoppingLetsABackupEnd(t *testing.T) {
 			}
 			created := make(chan error, 1)
 			go func() {
-				_, err := manager.Create(context.Background(), backup.BackupOptions{})
+				_, err := m.Create(context.Background(), backup.BackupOptions{})
 				created <- err
 			}()
 			<-stored

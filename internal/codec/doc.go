@@ -8,6 +8,7 @@ package codec
 import (
 	"errors"
 	"fmt"
+	"regexp"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -72,3 +73,8 @@ var strict = []jsontext.Options{jsontext.PreserveRawStrings(true)}
 
 // trusted is how text is read that was read with strict before.
 var trusted = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.PreserveRawStrings(true)}
+
+var digest = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// IsDigest tells whether a text can be that of a SHA-256 digest.
+func IsDigest(text string) bool { return digest.MatchString(text) }

@@ -101,3 +101,11 @@ func (a *ageOnly) Write(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
+
+// KeyIDs says which keys open what an Encrypter encrypts, if it tells.
+func KeyIDs(e any) []string {
+	if named, ok := e.(interface{ KeyIDs() []string }); ok {
+		return named.KeyIDs()
+	}
+	return nil
+}

@@ -1,5 +1,0 @@
-//go:build !race
-
-package backup_test
-
-const raceEnabled = false
