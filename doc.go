@@ -15,8 +15,8 @@
 // line and a digest that a person can check; schema/FORMAT.md defines it.
 //
 // That is the lower half: one snapshot, an io.Writer or an io.Reader. A server
-// embeds the upper half, a [Manager]: backups under names at one [Location] or
-// several ([Dir] is a folder), made on a [Schedule], kept by [Retention],
+// embeds the upper half, a [manager.Manager]: backups under names at one [location.Location] or
+// several ([location.Dir] is a folder), made on a [schedule.Schedule], kept by [Retention],
 // verified, put to drills, and restored with a way back.
 //
 //	Schedule ─▶ Create ─▶ Locations ─▶ Prune           Undo ◀─┐
@@ -43,9 +43,9 @@
 // FORMAT.md, "What is protected, and what is not").
 //
 // A backup is at a Location whole or not at all, and never overwritten.
-// [Manager.Prune] never deletes the newest backup that verifies, nor a file that
-// is none of its own. [Manager.Restore] stores what is there before it changes
-// anything, and [Manager.Undo] brings it back. What a damaged file still holds
+// [manager.Manager.Prune] never deletes the newest backup that verifies, nor a file that
+// is none of its own. [manager.Manager.Restore] stores what is there before it changes
+// anything, and [manager.Manager.Undo] brings it back. What a damaged file still holds
 // [App.Salvage] saves.
 //
 // Memory depends on the number of keys, not on the size of the data.

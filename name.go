@@ -11,7 +11,7 @@ import (
 // "tomo-backup-2024-01-15T10-30-00.json", in UTC whatever the zone of t, with
 // fractions of a second cut off. The year of t must lie between 0 and 9999. A
 // Manager adds ".gz" or ".zst" to it for what is compressed, and then ".age" for
-// what is encrypted as a whole. A copy of a database ([Manager.CopyDatabase]) is
+// what is encrypted as a whole. A copy of a database ([manager.Manager.CopyDatabase]) is
 // called "tomo-db-2024-01-15T10-30-00.db".
 func (a *App) BackupName(t time.Time) string {
 	return filename.Format(a.Name, t, 1, envelope.Kind{})

@@ -114,7 +114,7 @@ func (s *Strategy) UnmarshalText(text []byte) (err error) {
 
 // A Report says what a restore did, or would do.
 type Report struct {
-	Backup             string             `json:"backup,omitempty"` // the name of what was restored, if a [Manager] opened it
+	Backup             string             `json:"backup,omitempty"` // the name of what was restored, if a [manager.Manager] opened it
 	CreatedAt          time.Time          `json:"created_at"`       // of the snapshot, as the next two
 	ApplicationVersion string             `json:"application_version"`
 	SchemaVersion      int                `json:"schema_version"`
@@ -124,7 +124,7 @@ type Report struct {
 	Duration           time.Duration      `json:"duration_ns"`
 
 	// UndoneBy names the backup of what was there before, and AfterRestore is what
-	// the host made of it. Both come from a [Manager] only.
+	// the host made of it. Both come from a [manager.Manager] only.
 	UndoneBy     string `json:"undone_by,omitempty"`
 	AfterRestore string `json:"after_restore,omitempty"`
 }

@@ -73,7 +73,7 @@ type Manifest struct {
 	Compressed         Compression       `json:"compressed,omitempty"` // how the file is compressed
 	Encrypted          bool              `json:"encrypted,omitempty"`  // the file is encrypted as a whole
 	SHA256             string            `json:"sha256,omitempty"`     // empty: the snapshot has no integrity information, or it is encrypted and was not opened
-	Database           bool              `json:"database,omitempty"`   // it is no snapshot but a copy of the host's database ([Manager.CopyDatabase])
+	Database           bool              `json:"database,omitempty"`   // it is no snapshot but a copy of the host's database ([manager.Manager.CopyDatabase])
 	Sealed             bool              `json:"sealed"`               // it has secrets, and they are sealed
 	Keys               []string          `json:"keys,omitempty"`       // any of them opens it, as far as it names them, which nothing proves; of an encrypted file that was not opened, those of the file
 	Authentic          string            `json:"authentic,omitempty"`  // by what it was proven authentic when it was opened, "passphrase" or "ed25519 KEY"; empty: by nothing

@@ -93,7 +93,7 @@ type Sink interface {
 // is being iterated.
 //
 // A Writer that also is a [Reader], and shows there what the transaction sees,
-// spares a [Manager] to look up record by record what a restore will replace.
+// spares a [manager.Manager] to look up record by record what a restore will replace.
 //
 // Keys are exact text: "a", "A" and "a " are three records. The batches of
 // Lookup, Put and Delete may be empty. A collection that the store does not know

@@ -3,7 +3,7 @@ package backuphttp
 import (
 	"net/http"
 
-	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/manager"
 )
 
 func (h *Handler) getSettings(w http.ResponseWriter, r *http.Request) error {
@@ -43,8 +43,8 @@ func (h *Handler) postPreview(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	out := struct {
-		Pruned  []backup.Pruned `json:"pruned"`
-		Problem string          `json:"problem,omitempty"` // why nothing would be deleted now
+		Pruned  []manager.Pruned `json:"pruned"`
+		Problem string           `json:"problem,omitempty"` // why nothing would be deleted now
 	}{}
 	if out.Pruned, err = h.prunePreview(r.Context(), s); err != nil && out.Pruned != nil {
 		out.Problem, err = err.Error(), nil

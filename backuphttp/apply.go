@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/tomo-project/backup/location"
+
 	"github.com/tomo-project/backup"
 )
 
@@ -51,7 +53,7 @@ func (h *Handler) applyPlan(ctx context.Context, r *restore, t *task) error {
 	h.appliedBy(r, r.info.Plan.ID, t.ID)
 	report, err := r.planned.Apply(ctx, r.plan)
 	switch {
-	case errors.Is(err, backup.ErrBusy): // the plan is as good as before
+	case errors.Is(err, location.ErrBusy): // the plan is as good as before
 		h.appliedBy(r, "", "")
 		return err
 	case errors.Is(err, backup.ErrStale):

@@ -28,7 +28,7 @@
 // minute is cut off. What is typed in as a key is kept in memory as long as the backup
 // that it opens is looked at, and comes back in no response and no log line.
 //
-// Who may [View] sees the names of the locations ([backup.Location]), and what the
+// Who may [View] sees the names of the locations ([location.Location]), and what the
 // library says of a failure. What the host's own code says goes to the Logger only,
 // but for the error of Automation.Manager.
 //
@@ -49,6 +49,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/tomo-project/backup"
 )
 
@@ -57,7 +59,7 @@ import (
 type Options struct {
 	// Manager keeps the backups. New sets its OnEvent, which goes on to call what was
 	// there; it must not have been used before.
-	Manager *backup.Manager
+	Manager *manager.Manager
 
 	// Automation, if not nil, has people change schedule, retention and locations on
 	// the page, and makes the Manager that belongs to what they have set. Nil: they
@@ -130,7 +132,7 @@ type Handler struct {
 	opening  chan struct{} // has an element while a backup is being opened
 
 	mu        sync.Mutex
-	manager   *backup.Manager
+	manager   *manager.Manager
 	set       Settings  // that it was made of, where there is an Automation
 	since     time.Time // when they were saved; zero: not by this process
 	running   *running  // nil: Run does not run
@@ -205,9 +207,9 @@ func (h *Handler) init() error {
 }
 
 // adopt makes a Manager the one that is shown and used.
-func (h *Handler) adopt(m *backup.Manager, s Settings) {
+func (h *Handler) adopt(m *manager.Manager, s Settings) {
 	before := m.OnEvent
-	m.OnEvent = func(e backup.Event) {
+	m.OnEvent = func(e manager.Event) {
 		h.event(e)
 		if before != nil {
 			before(e)
@@ -219,7 +221,7 @@ func (h *Handler) adopt(m *backup.Manager, s Settings) {
 }
 
 // now returns the Manager that is in use.
-func (h *Handler) now() *backup.Manager {
+func (h *Handler) now() *manager.Manager {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.manager

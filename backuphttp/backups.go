@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/tomo-project/backup"
 )
 
@@ -29,14 +31,14 @@ func (h *Handler) create(ctx context.Context, include []string) (job, error) {
 }
 
 // find returns a backup of the list.
-func (h *Handler) find(ctx context.Context, name string) (backup.Backup, error) {
+func (h *Handler) find(ctx context.Context, name string) (manager.Backup, error) {
 	backups, err := h.now().List(ctx)
 	for _, b := range backups {
 		if b.Name == name {
 			return b, nil
 		}
 	}
-	return backup.Backup{}, errors.Join(notFound("there is no backup %q", brief(name)), err)
+	return manager.Backup{}, errors.Join(notFound("there is no backup %q", brief(name)), err)
 }
 
 // verify reads every copy of a backup.
@@ -97,7 +99,7 @@ func (h *Handler) accept(ctx context.Context, name string) error {
 // prune applies retention.
 func (h *Handler) prune(ctx context.Context) (job, error) {
 	return h.start(ctx, "prune", "", func(ctx context.Context, t *task) error {
-		pruned, err := h.now().Prune(ctx, backup.PruneOptions{})
+		pruned, err := h.now().Prune(ctx, manager.PruneOptions{})
 		h.update(t, func(j *job) { j.Pruned = pruned })
 		return err
 	})

@@ -5,13 +5,16 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tomo-project/backup/manager"
+	"github.com/tomo-project/backup/schedule"
+
 	"github.com/tomo-project/backup"
 )
 
 // A history is what is known of the past of the schedule.
 type history struct {
-	backups   []backup.Backup
-	schedule  backup.Schedule // nil: there is none
+	backups   []manager.Backup
+	schedule  schedule.Schedule // nil: there is none
 	retention backup.Retention
 	failures  []failure
 	since     time.Time // from when on this schedule is in effect; zero: not known
@@ -35,7 +38,7 @@ const metaSlot = "scheduled_for"
 // of which retention would have kept no backup.
 func (h history) days(now time.Time) []dayInfo {
 	// Copies of the database come with a backup, and do not stand for one.
-	h.backups = slices.DeleteFunc(slices.Clone(h.backups), func(b backup.Backup) bool { return b.Database })
+	h.backups = slices.DeleteFunc(slices.Clone(h.backups), func(b manager.Backup) bool { return b.Database })
 	zone := time.Local
 	if h.schedule != nil {
 		zone = zoneOfSchedule(h.schedule)
@@ -49,10 +52,10 @@ func (h history) days(now time.Time) []dayInfo {
 			dates = append(dates, noon)
 		}
 	}
-	var scheduled []backup.Backup
+	var scheduled []manager.Backup
 	first := time.Time{}
 	for _, b := range h.backups {
-		if b.Trigger == backup.TriggerScheduled && !b.CreatedAt.After(now.Add(time.Minute)) {
+		if b.Trigger == manager.TriggerScheduled && !b.CreatedAt.After(now.Add(time.Minute)) {
 			scheduled = append(scheduled, b)
 			if first.IsZero() || b.CreatedAt.Before(first) {
 				first = b.CreatedAt
@@ -68,7 +71,7 @@ func (h history) days(now time.Time) []dayInfo {
 
 // slotOf returns the time of the schedule that a backup was made for, or else the time
 // at which it was made.
-func slotOf(b backup.Backup) time.Time {
+func slotOf(b manager.Backup) time.Time {
 	if b.Manifest != nil {
 		if slot, err := time.Parse(time.RFC3339Nano, b.Manifest.Metadata[metaSlot]); err == nil {
 			return slot
@@ -77,7 +80,7 @@ func slotOf(b backup.Backup) time.Time {
 	return b.CreatedAt
 }
 
-func (h history) day(noon, now, first time.Time, scheduled []backup.Backup) dayInfo {
+func (h history) day(noon, now, first time.Time, scheduled []manager.Backup) dayInfo {
 	zone := noon.Location()
 	date := noon.Format(time.DateOnly)
 	on := func(t time.Time) bool { return t.In(zone).Format(time.DateOnly) == date }
@@ -92,7 +95,7 @@ func (h history) day(noon, now, first time.Time, scheduled []backup.Backup) dayI
 	}
 
 	slot := h.slot(noon, on)
-	var damaged, manual *backup.Backup
+	var damaged, manual *manager.Backup
 	for _, b := range scheduled {
 		// The first one is for a time before the schedule was set, maybe.
 		if !on(b.CreatedAt) && (slot.IsZero() || slot.Before(first) || !h.serves(b, slot)) {
@@ -107,7 +110,7 @@ func (h history) day(noon, now, first time.Time, scheduled []backup.Backup) dayI
 		return info("damaged", "made %s, and damaged since", clock(damaged.CreatedAt))
 	}
 	for _, b := range h.backups {
-		if b.Trigger == backup.TriggerManual && on(b.CreatedAt) && (manual == nil || manual.Damaged) {
+		if b.Trigger == manager.TriggerManual && on(b.CreatedAt) && (manual == nil || manual.Damaged) {
 			manual = &b
 		}
 	}
@@ -162,7 +165,7 @@ func (h history) slot(noon time.Time, on func(time.Time) bool) time.Time {
 
 // serves tells whether a scheduled backup counts for a time of the schedule: it was
 // made for it, or late for the one before and close to it (backup.Manager.Run).
-func (h history) serves(b backup.Backup, slot time.Time) bool {
+func (h history) serves(b manager.Backup, slot time.Time) bool {
 	of := slotOf(b)
 	if of.Equal(slot) {
 		return true
@@ -171,7 +174,7 @@ func (h history) serves(b backup.Backup, slot time.Time) bool {
 }
 
 // pruned tells whether retention would have deleted a backup of that time by now.
-func (h history) pruned(slot, now time.Time, scheduled []backup.Backup) bool {
+func (h history) pruned(slot, now time.Time, scheduled []manager.Backup) bool {
 	const name = "made of thin air"
 	dated := []backup.Dated{{Name: name, CreatedAt: slot}}
 	for _, b := range scheduled {

@@ -4,6 +4,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tomo-project/backup/manager"
+	"github.com/tomo-project/backup/schedule"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
@@ -29,8 +32,8 @@ func strip(list []dayInfo) (letters string) {
 	return letters
 }
 
-func scheduled(made time.Time, slot time.Time) backup.Backup {
-	b := backup.Backup{Name: "b-" + made.Format(time.RFC3339Nano), CreatedAt: made, Trigger: backup.TriggerScheduled, Manifest: &backup.Manifest{}}
+func scheduled(made time.Time, slot time.Time) manager.Backup {
+	b := manager.Backup{Name: "b-" + made.Format(time.RFC3339Nano), CreatedAt: made, Trigger: manager.TriggerScheduled, Manifest: &backup.Manifest{}}
 	if !slot.IsZero() {
 		b.Manifest.Metadata = map[string]string{metaSlot: slot.UTC().Format(time.RFC3339Nano)}
 	}
@@ -39,15 +42,15 @@ func scheduled(made time.Time, slot time.Time) backup.Backup {
 
 func TestTheStripShowsEachDay(t *testing.T) {
 	at := func(day, hour, minute int) time.Time { return time.Date(2024, 3, day, hour, minute, 0, 0, time.UTC) }
-	onTime := func(days ...int) (list []backup.Backup) {
+	onTime := func(days ...int) (list []manager.Backup) {
 		for _, d := range days {
 			list = append(list, scheduled(at(d, 2, 30), at(d, 2, 30)))
 		}
 		return list
 	}
-	daily := backup.Daily{At: 150 * time.Minute}
+	daily := schedule.Daily{At: 150 * time.Minute}
 	now := at(30, 12, 0) // so the strip begins on the 1st
-	manual := backup.Backup{Name: "m", CreatedAt: at(22, 9, 0), Trigger: backup.TriggerManual}
+	manual := manager.Backup{Name: "m", CreatedAt: at(22, 9, 0), Trigger: manager.TriggerManual}
 	broken := scheduled(at(26, 2, 30), at(26, 2, 30))
 	broken.Damaged = true
 	for _, c := range []struct {
@@ -59,7 +62,7 @@ func TestTheStripShowsEachDay(t *testing.T) {
 		{"nothing", history{}, now, ".........."},
 		{"not begun", history{schedule: daily}, at(30, 1, 0), ".........d"},
 		{"just begun", history{schedule: daily}, now, ".........."},
-		{"begun with a backup", history{schedule: daily, backups: []backup.Backup{scheduled(at(30, 0, 10), at(29, 2, 30))}}, now, ".........m"},
+		{"begun with a backup", history{schedule: daily, backups: []manager.Backup{scheduled(at(30, 0, 10), at(29, 2, 30))}}, now, ".........m"},
 		{"all made", history{schedule: daily, backups: onTime(21, 22, 23, 24, 25, 26, 27, 28, 29, 30)}, now, "mmmmmmmmmm"},
 		{"from the first on", history{schedule: daily, backups: onTime(24, 25, 26, 27, 28, 29, 30)}, now, "...mmmmmmm"},
 		{"missed", history{schedule: daily, backups: onTime(21, 22, 25, 26, 27, 28)}, now, "mm!!mmmm!!"},
@@ -68,19 +71,19 @@ func TestTheStripShowsEachDay(t *testing.T) {
 		{"being made", history{schedule: daily, backups: onTime(27, 28), busy: true}, now, "......mm!d"},
 		{"a machine that was off", history{schedule: daily, backups: append(onTime(24), scheduled(at(28, 8, 0), at(28, 2, 30)))}, at(28, 9, 0), ".....m!!!m"},
 		{"made late, for the day before", history{schedule: daily, backups: append(onTime(27), scheduled(at(29, 0, 40), at(28, 2, 30)))}, at(29, 12, 0), ".......mmm"},
-		{"late in the evening, for the next too", history{schedule: backup.Daily{At: 30 * time.Minute}, backups: []backup.Backup{
+		{"late in the evening, for the next too", history{schedule: schedule.Daily{At: 30 * time.Minute}, backups: []manager.Backup{
 			scheduled(at(28, 23, 0), at(28, 0, 30)), scheduled(at(30, 0, 30), at(30, 0, 30))}}, now, ".......mmm"},
 		{"failed", history{schedule: daily, backups: onTime(25, 26, 27, 29, 30), failures: []failure{{at(28, 2, 30), "no space", nil}, {at(29, 2, 30), "no space", nil}}}, now, "....mmmfmm"},
 		{"by hand", history{schedule: daily, backups: append(onTime(26, 27, 28, 29, 30), manual)}, now, ".h...mmmmm"},
 		{"by hand is not by schedule", history{schedule: daily, backups: append(onTime(21, 23, 24, 25, 26, 27, 28, 29, 30), manual)}, now, "m!mmmmmmmm"},
 		{"damaged", history{schedule: daily, backups: append(onTime(25, 27, 28, 29, 30), broken)}, now, "....mxmmmm"},
 		{"set today", history{schedule: daily, backups: onTime(20), since: at(30, 11, 0)}, now, ".........."},
-		{"retention keeps no more", history{schedule: backup.Daily{At: 150 * time.Minute}, retention: backup.Retention{Last: 1, Weekly: 2},
+		{"retention keeps no more", history{schedule: schedule.Daily{At: 150 * time.Minute}, retention: backup.Retention{Last: 1, Weekly: 2},
 			backups: onTime(24, 30)}, now, "...m.....m"},
-		{"weekly", history{schedule: backup.Weekly{Day: time.Sunday, At: 150 * time.Minute}, backups: onTime(10, 24)}, now, "...m......"},
-		{"weekly, made up for", history{schedule: backup.Weekly{Day: time.Sunday, At: 150 * time.Minute}, backups: append(onTime(10), scheduled(at(26, 7, 0), at(24, 2, 30)))}, now, "...m.m...."},
-		{"another time of day before", history{schedule: backup.Daily{At: 5 * time.Hour}, backups: onTime(26, 27, 28, 29, 30)}, now, ".....mmmmm"},
-		{"hourly", history{schedule: backup.Hourly{}, backups: []backup.Backup{scheduled(at(28, 7, 0), at(28, 7, 0)), scheduled(at(30, 7, 0), at(30, 7, 0))}}, now, ".......m!m"},
+		{"weekly", history{schedule: schedule.Weekly{Day: time.Sunday, At: 150 * time.Minute}, backups: onTime(10, 24)}, now, "...m......"},
+		{"weekly, made up for", history{schedule: schedule.Weekly{Day: time.Sunday, At: 150 * time.Minute}, backups: append(onTime(10), scheduled(at(26, 7, 0), at(24, 2, 30)))}, now, "...m.m...."},
+		{"another time of day before", history{schedule: schedule.Daily{At: 5 * time.Hour}, backups: onTime(26, 27, 28, 29, 30)}, now, ".....mmmmm"},
+		{"hourly", history{schedule: schedule.Hourly{}, backups: []manager.Backup{scheduled(at(28, 7, 0), at(28, 7, 0)), scheduled(at(30, 7, 0), at(30, 7, 0))}}, now, ".......m!m"},
 		{"a schedule without an end", history{schedule: never{}, backups: onTime(29)}, now, "........m."},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -120,7 +123,7 @@ func TestTheStripIsRightWhereClocksAreChanged(t *testing.T) {
 			require.NoError(t, err)
 			now, err := time.ParseInLocation("2006-01-02T15:04", c.now, zone)
 			require.NoError(t, err)
-			daily := backup.Daily{At: c.at, Location: zone}
+			daily := schedule.Daily{At: c.at, Location: zone}
 			h := history{schedule: daily}
 			for slot := daily.Next(now.AddDate(0, 0, -40)); !slot.After(now); slot = daily.Next(slot) {
 				h.backups = append(h.backups, scheduled(slot.Add(time.Second), slot))

@@ -8,6 +8,9 @@ import (
 	"log/slog"
 	"net/http"
 
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/tomo-project/backup"
 )
 
@@ -58,9 +61,9 @@ var kinds = []struct {
 	{errStopped, http.StatusServiceUnavailable, "stopped"},
 	{context.Canceled, http.StatusServiceUnavailable, "stopped"},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, "stopped"},
-	{backup.ErrBusy, http.StatusConflict, "busy"},
+	{location.ErrBusy, http.StatusConflict, "busy"},
 	{backup.ErrStale, http.StatusConflict, "stale"},
-	{backup.ErrShrunk, http.StatusConflict, "shrunk"},
+	{manager.ErrShrunk, http.StatusConflict, "shrunk"},
 	{backup.ErrUncertain, http.StatusInternalServerError, "uncertain"},
 	{backup.ErrWrongKey, statusInvalid, "wrong_key"},
 	{backup.ErrNoKey, statusInvalid, "no_key"},

@@ -8,6 +8,10 @@ import (
 	"net/http/httptest"
 	"os"
 
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+	"github.com/tomo-project/backup/schedule"
+
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuphttp"
 	"github.com/tomo-project/backup/backuptest"
@@ -21,14 +25,14 @@ func Example() {
 	}
 	defer os.RemoveAll(folder)
 	store := backuptest.MapStore{"notes": {"1": `{"id":"1","text":"hello"}`}}
-	manager := &backup.Manager{
+	manager := &manager.Manager{
 		App: &backup.App{
 			Name: "notes", Version: "1.0.0", SchemaVersion: 1,
 			Collections: []backup.Collection{{Name: "notes", Key: "/id"}},
 		},
 		Source: store, Sink: store,
-		Locations: []backup.Location{backup.Dir(folder)},
-		Schedule:  backup.Daily{},
+		Locations: []location.Location{location.Dir(folder)},
+		Schedule:  schedule.Daily{},
 		Retention: backup.Retention{Last: 7},
 	}
 

@@ -15,6 +15,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
@@ -72,7 +75,7 @@ func (r *countingReader) Read(p []byte) (int, error) {
 }
 
 func TestThePageShowsTheWayToTheLogin(t *testing.T) {
-	h := newHost(t, func(h *host, m *backup.Manager, o *Options) { o.Login = "/login" })
+	h := newHost(t, func(h *host, m *manager.Manager, o *Options) { o.Login = "/login" })
 	get := func(path string) *http.Response {
 		client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 		resp, err := client.Get(h.url + path)
@@ -88,7 +91,7 @@ func TestThePageShowsTheWayToTheLogin(t *testing.T) {
 }
 
 func TestWhoMayNotIsToldOnAPageWithAWayBack(t *testing.T) {
-	h := newHost(t, func(h *host, m *backup.Manager, o *Options) { o.Home = "/home" })
+	h := newHost(t, func(h *host, m *manager.Manager, o *Options) { o.Home = "/home" })
 	shown := func(path string, status int) string {
 		resp, err := http.Get(h.url + path)
 		require.NoError(t, err)
@@ -150,7 +153,7 @@ func TestOneBackupIsOpenedAtATime(t *testing.T) {
 
 func TestAuthorizeSeesTheRequestAsItWasSent(t *testing.T) {
 	var path, pattern string
-	h := newHost(t, func(h *host, m *backup.Manager, o *Options) {
+	h := newHost(t, func(h *host, m *manager.Manager, o *Options) {
 		o.Authorize = func(r *http.Request, a Action) error {
 			path, pattern = r.URL.Path, r.Pattern
 			return nil
@@ -275,7 +278,7 @@ func TestJSONIsStrict(t *testing.T) {
 }
 
 func TestWhatIsTooLargeIsRefused(t *testing.T) {
-	h := newHost(t, func(h *host, m *backup.Manager, o *Options) { o.MaxUpload = 1000 })
+	h := newHost(t, func(h *host, m *manager.Manager, o *Options) { o.MaxUpload = 1000 })
 	require.Equal(t, "too_large", h.sent(413, "b.json", strings.Repeat("x", 1001)).code(t))
 	require.Equal(t, "too_large", h.sent(413, "b.json", strings.Repeat("x", 3<<20)).code(t))
 	form := "--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"b.json\"\r\n\r\n" + strings.Repeat("x", 3<<20) + "\r\n--x--\r\n"
@@ -293,7 +296,7 @@ func TestWhatIsTooLargeIsRefused(t *testing.T) {
 }
 
 func TestKeysAreTriedSlowly(t *testing.T) {
-	h := newHost(t, func(h *host, m *backup.Manager, o *Options) { m.Identities = nil })
+	h := newHost(t, func(h *host, m *manager.Manager, o *Options) { m.Identities = nil })
 	id := h.do(201, "POST", "restores", obj{"backup": h.made()}).restored(t).ID
 	at := "restores/" + id + "/key"
 	for range triesAtOnce + 2 { // right ones do not count
@@ -343,7 +346,7 @@ func TestAWrongKeyIsForgivenAfterAWhile(t *testing.T) {
 
 func TestAPanicIsTold(t *testing.T) {
 	var fail any
-	h := newHost(t, func(h *host, m *backup.Manager, o *Options) {
+	h := newHost(t, func(h *host, m *manager.Manager, o *Options) {
 		o.Authorize = func(*http.Request, Action) error {
 			if fail != nil {
 				panic(fail)
@@ -394,13 +397,13 @@ func TestTheBaseOfLinks(t *testing.T) {
 
 func TestOptionsThatLackSomethingAreRefused(t *testing.T) {
 	allow := func(*http.Request, Action) error { return nil }
-	m := &backup.Manager{App: testApp(), Locations: []backup.Location{backup.Dir("/x")}}
+	m := &manager.Manager{App: testApp(), Locations: []location.Location{location.Dir("/x")}}
 	for want, o := range map[string]Options{
 		"Authorize":    {Manager: m},
 		"either":       {Authorize: allow},
 		"slash":        {Authorize: allow, Manager: m, Path: "b"},
 		"MaxUpload":    {Authorize: allow, Manager: m, MaxUpload: -1},
-		"no Locations": {Authorize: allow, Manager: &backup.Manager{App: testApp()}},
+		"no Locations": {Authorize: allow, Manager: &manager.Manager{App: testApp()}},
 	} {
 		_, err := New(o)
 		require.ErrorContains(t, err, want)
@@ -426,7 +429,7 @@ func (l *pipeListener) Close() error   { close(l.done); return nil }
 func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
 
 // inBubble serves the page of a host in the time of the test.
-func inBubble(t *testing.T, change func(h *host, m *backup.Manager, o *Options), test func(h *host, connect func() net.Conn)) {
+func inBubble(t *testing.T, change func(h *host, m *manager.Manager, o *Options), test func(h *host, connect func() net.Conn)) {
 	synctest.Test(t, func(t *testing.T) {
 		h := makeHost(t, change)
 		h.run()
@@ -545,7 +548,7 @@ func TestAClientThatDoesNotReadIsCutOff(t *testing.T) {
 }
 
 func TestWhatTakesLongIsNotCutOff(t *testing.T) {
-	slow := func(h *host, m *backup.Manager, o *Options) {
+	slow := func(h *host, m *manager.Manager, o *Options) {
 		m.Source = &backuptest.Faulty{Source: h.store, On: backuptest.CallRecords, Nth: 1, Do: func() { time.Sleep(20 * time.Minute) }}
 	}
 	inBubble(t, slow, func(h *host, connect func() net.Conn) {
@@ -600,7 +603,7 @@ func TestWhatNobodyUsesIsForgotten(t *testing.T) {
 
 func TestJobsAreToldAsTheyChange(t *testing.T) {
 	var g *gate
-	h := newHost(t, func(h *host, m *backup.Manager, o *Options) { g = slowSource(h, m) })
+	h := newHost(t, func(h *host, m *manager.Manager, o *Options) { g = slowSource(h, m) })
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	listen := func() *bufio.Scanner {

@@ -17,6 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+
 	"filippo.io/age"
 	"github.com/stretchr/testify/require"
 
@@ -79,7 +82,7 @@ type host struct {
 	*Handler
 	key    testKey
 	store  backuptest.MapStore
-	dir    backup.Dir
+	dir    location.Dir
 	url    string
 	log    *safeBuffer
 	stop   func() // Run, and waits
@@ -111,11 +114,11 @@ func (s *safeBuffer) String() string {
 
 // makeHost makes the page of a host with a folder, which change may change before.
 // Nothing runs yet.
-func makeHost(t testing.TB, change func(h *host, m *backup.Manager, o *Options)) *host {
-	h := &host{TB: t, key: newKey(t), store: testStore(), dir: backup.Dir(t.TempDir()), log: &safeBuffer{}, forbidden: make(map[Action]error)}
-	m := &backup.Manager{
+func makeHost(t testing.TB, change func(h *host, m *manager.Manager, o *Options)) *host {
+	h := &host{TB: t, key: newKey(t), store: testStore(), dir: location.Dir(t.TempDir()), log: &safeBuffer{}, forbidden: make(map[Action]error)}
+	m := &manager.Manager{
 		App: testApp(), Source: h.store, Sink: h.store,
-		Locations:  []backup.Location{h.dir},
+		Locations:  []location.Location{h.dir},
 		Recipients: []backup.Recipient{h.key},
 		Identities: []backup.Identity{h.key.Identity},
 		Logger:     slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -151,7 +154,7 @@ func makeHost(t testing.TB, change func(h *host, m *backup.Manager, o *Options))
 }
 
 // newHost makes the page of a host, serves it and has it run.
-func newHost(t *testing.T, change func(h *host, m *backup.Manager, o *Options)) *host {
+func newHost(t *testing.T, change func(h *host, m *manager.Manager, o *Options)) *host {
 	h := makeHost(t, change)
 	h.serve()
 	h.run()
@@ -384,17 +387,17 @@ func (j *jsonJob) UnmarshalJSON(text []byte) error {
 	*j.job = job{ID: plain.ID, Kind: plain.Kind, Backup: plain.Backup, Error: plain.Error, Code: plain.Code, Restore: plain.Restore,
 		Started: plain.Started, Ended: plain.Ended, Progress: plain.Progress, Report: plain.Report, Salvage: plain.Salvage}
 	if plain.Made != nil {
-		j.Made = &backup.Backup{Name: plain.Made.Name, Trigger: plain.Made.Trigger}
+		j.Made = &manager.Backup{Name: plain.Made.Name, Trigger: plain.Made.Trigger}
 	}
 	for _, v := range plain.Verified {
-		found := backup.Verified{Location: v.Location, Backup: v.Backup}
+		found := manager.Verified{Location: v.Location, Backup: v.Backup}
 		if v.Error != "" {
 			found.Err = fmt.Errorf("%s", v.Error)
 		}
 		j.Verified = append(j.Verified, found)
 	}
 	for _, p := range plain.Pruned {
-		j.Pruned = append(j.Pruned, backup.Pruned{Location: p.Location, Deleted: p.Deleted})
+		j.Pruned = append(j.Pruned, manager.Pruned{Location: p.Location, Deleted: p.Deleted})
 	}
 	return nil
 }

@@ -7,6 +7,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/tomo-project/backup"
 )
 
@@ -20,7 +23,7 @@ type task struct {
 
 	// Of a scheduled backup: the backup that is being made, and where it is.
 	name   string
-	copies []backup.Copy
+	copies []manager.Copy
 }
 
 // mostTasks is how many jobs are remembered.
@@ -58,7 +61,7 @@ func (h *Handler) start(ctx context.Context, kind, name string, do func(ctx cont
 	defer moment.Stop()
 	select {
 	case err := <-ended:
-		if errors.Is(err, backup.ErrBusy) || errors.Is(err, backup.ErrStale) {
+		if errors.Is(err, location.ErrBusy) || errors.Is(err, backup.ErrStale) {
 			return job{}, err
 		}
 	case <-moment.C:
@@ -68,13 +71,13 @@ func (h *Handler) start(ctx context.Context, kind, name string, do func(ctx cont
 }
 
 // event takes what a Manager tells of its operations.
-func (h *Handler) event(e backup.Event) {
+func (h *Handler) event(e manager.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch t := h.current; {
 	case e.Operation == "run":
 		h.scheduledEvent(e)
-	case t == nil || e.Kind != backup.EventProgress:
+	case t == nil || e.Kind != manager.EventProgress:
 	case e.Operation == operations[t.Kind]:
 		t.Progress = e.Progress
 		h.touch(t)

@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
@@ -79,7 +82,7 @@ func (g *gate) pass() {
 }
 
 // slowSource has the first backup wait at a gate.
-func slowSource(h *host, m *backup.Manager) *gate {
+func slowSource(h *host, m *manager.Manager) *gate {
 	g := newGate(h)
 	m.Source = &backuptest.Faulty{Source: h.store, Sink: h.store, On: backuptest.CallRecords, Nth: 1, Do: g.pass}
 	return g
@@ -87,7 +90,7 @@ func slowSource(h *host, m *backup.Manager) *gate {
 
 func TestOneThingRunsAtATimeAndOutlivesWhoAskedForIt(t *testing.T) {
 	var g *gate
-	h := newHost(t, func(h *host, m *backup.Manager, o *Options) { g = slowSource(h, m) })
+	h := newHost(t, func(h *host, m *manager.Manager, o *Options) { g = slowSource(h, m) })
 	ctx, cancel := context.WithCancel(t.Context())
 	asked := make(chan error)
 	go func() {
@@ -114,7 +117,7 @@ func TestOneThingRunsAtATimeAndOutlivesWhoAskedForIt(t *testing.T) {
 
 func TestWhatRunsWhenRunEndsIsStoppedAndLeavesNothing(t *testing.T) {
 	var g *gate
-	h := newHost(t, func(h *host, m *backup.Manager, o *Options) { g = slowSource(h, m) })
+	h := newHost(t, func(h *host, m *manager.Manager, o *Options) { g = slowSource(h, m) })
 	h.moment = 0
 	j, err := h.create(t.Context(), nil)
 	require.NoError(t, err)
@@ -162,7 +165,7 @@ func backupsIn(t *testing.T, h *host) []string {
 func TestAnotherProcessAtTheLocationIsBusy(t *testing.T) {
 	h := newHost(t, nil)
 	name := h.made()
-	other := &backup.Manager{App: testApp(), Locations: []backup.Location{h.dir}, Recipients: []backup.Recipient{h.key}}
+	other := &manager.Manager{App: testApp(), Locations: []location.Location{h.dir}, Recipients: []backup.Recipient{h.key}}
 	g := slowSource(h, other)
 	made := make(chan error, 1)
 	go func() {
@@ -182,7 +185,7 @@ func TestAnotherProcessAtTheLocationIsBusy(t *testing.T) {
 
 func TestARestoreIsCompletedWhenTheBrowserIsGone(t *testing.T) {
 	var g *gate
-	h := newHost(t, func(h *host, m *backup.Manager, o *Options) {
+	h := newHost(t, func(h *host, m *manager.Manager, o *Options) {
 		g = newGate(h)
 		m.Sink = &backuptest.Faulty{Source: h.store, Sink: h.store, On: backuptest.CallPut, Nth: 1, Do: g.pass}
 	})
@@ -270,7 +273,7 @@ func TestALossIsAccepted(t *testing.T) {
 }
 
 func TestOldBackupsAreDeletedAsRetentionSays(t *testing.T) {
-	h := newHost(t, func(h *host, m *backup.Manager, o *Options) { m.Retention = backup.Retention{Last: 1} })
+	h := newHost(t, func(h *host, m *manager.Manager, o *Options) { m.Retention = backup.Retention{Last: 1} })
 	for _, second := range []int{1, 2, 3} {
 		_, err := h.manager.Create(t.Context(), backup.BackupOptions{CreatedAt: time.Date(2024, 1, 15, 10, 30, second, 0, time.UTC), Metadata: map[string]string{"trigger": "scheduled"}})
 		require.NoError(t, err)
@@ -295,7 +298,7 @@ func TestTheLastJobsAreRemembered(t *testing.T) {
 }
 
 func TestAPanicOfTheHostIsAFailureOfTheJob(t *testing.T) {
-	h := newHost(t, func(h *host, m *backup.Manager, o *Options) {
+	h := newHost(t, func(h *host, m *manager.Manager, o *Options) {
 		m.Source = &backuptest.Faulty{Source: h.store, Sink: h.store, On: backuptest.CallRecords, Nth: 1, Do: func() { panic("out of cheese") }}
 	})
 	j := h.began("backups", obj{})
@@ -320,7 +323,7 @@ func (wholeDatabase) Check(_ context.Context, r io.Reader) error {
 }
 
 func TestACopyOfTheDatabaseIsListedAndIsNoBackup(t *testing.T) {
-	h := newHost(t, func(_ *host, m *backup.Manager, _ *Options) {
+	h := newHost(t, func(_ *host, m *manager.Manager, _ *Options) {
 		m.Database, m.DatabaseInClear = wholeDatabase("all of it"), true
 	})
 	copied, err := h.manager.CopyDatabase(t.Context())

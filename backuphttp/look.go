@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/tomo-project/backup"
 )
 
@@ -95,7 +97,7 @@ func (h *Handler) examine(ctx context.Context, r *restore) (restoreInfo, error) 
 // open opens the backup of a restore, with identities if they are not nil and else
 // with those of the Manager. One at a time is opened: for a key that is made of a
 // passphrase, a file may ask for much memory. See outlive for what it returns.
-func (h *Handler) open(ctx context.Context, r *restore, m *backup.Manager, identities []backup.Identity) (*backup.Snapshot, func(), error) {
+func (h *Handler) open(ctx context.Context, r *restore, m *manager.Manager, identities []backup.Identity) (*backup.Snapshot, func(), error) {
 	select {
 	case h.opening <- struct{}{}:
 		defer func() { <-h.opening }()
@@ -144,7 +146,7 @@ func outlive[T io.Closer](h *Handler, ctx context.Context, open func(ctx context
 }
 
 // describe says what is in a backup that was opened, or why it was not.
-func (h *Handler) describe(ctx context.Context, r *restore, m *backup.Manager, s *backup.Snapshot, end func(), err error) (restoreInfo, error) {
+func (h *Handler) describe(ctx context.Context, r *restore, m *manager.Manager, s *backup.Snapshot, end func(), err error) (restoreInfo, error) {
 	switch {
 	case ctx.Err() != nil && err != nil:
 		return restoreInfo{}, ctx.Err()
@@ -215,7 +217,7 @@ func (h *Handler) describe(ctx context.Context, r *restore, m *backup.Manager, s
 
 // check reads all of a snapshot. problem is what has to be allowed before it can be
 // restored, and err why it cannot be at all.
-func (h *Handler) check(ctx context.Context, m *backup.Manager, s *backup.Snapshot) (_ *backup.Report, problem, err error) {
+func (h *Handler) check(ctx context.Context, m *manager.Manager, s *backup.Snapshot) (_ *backup.Report, problem, err error) {
 	report, err := m.App.Verify(ctx, s, backup.RestoreOptions{})
 	if err != nil && !needsKey(err) && ctx.Err() == nil {
 		problem = err
@@ -229,7 +231,7 @@ func (h *Handler) check(ctx context.Context, m *backup.Manager, s *backup.Snapsh
 
 // concludes remembers what looking into a stored backup has shown, and says which to
 // look into instead of a damaged one.
-func (h *Handler) concludes(ctx context.Context, m *backup.Manager, info *restoreInfo) {
+func (h *Handler) concludes(ctx context.Context, m *manager.Manager, info *restoreInfo) {
 	if info.State == "ok" {
 		h.judge(info.Name, verdict{at: time.Now()})
 	}
@@ -237,7 +239,7 @@ func (h *Handler) concludes(ctx context.Context, m *backup.Manager, info *restor
 		return
 	}
 	backups, _ := m.List(ctx)
-	i := slices.IndexFunc(backups, func(b backup.Backup) bool { return b.Name == info.Name })
+	i := slices.IndexFunc(backups, func(b manager.Backup) bool { return b.Name == info.Name })
 	if i < 0 {
 		return
 	}
@@ -246,7 +248,7 @@ func (h *Handler) concludes(ctx context.Context, m *backup.Manager, info *restor
 }
 
 // alien tells whether an upload that cannot be read does not even look like a backup.
-func (h *Handler) alien(r *restore, m *backup.Manager) bool {
+func (h *Handler) alien(r *restore, m *manager.Manager) bool {
 	if r.file == nil {
 		return false
 	}

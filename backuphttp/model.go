@@ -3,6 +3,8 @@ package backuphttp
 import (
 	"time"
 
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/tomo-project/backup"
 )
 
@@ -35,7 +37,7 @@ type collectionInfo struct {
 }
 
 type backupInfo struct {
-	backup.Backup
+	manager.Backup
 	Verified  *time.Time `json:"verified,omitempty"`   // read by this process, and whole
 	NeedsKey  bool       `json:"needs_key,omitempty"`  // the Manager's own Identities are not enough, or nothing is known
 	CanDelete bool       `json:"can_delete,omitempty"` // false: it is the only good one, and takes a second word
@@ -69,10 +71,10 @@ type job struct {
 	Error    string           `json:"error,omitempty"` // a scheduled backup that was made may have one: it could not prune
 	Code     string           `json:"code,omitempty"`  // of Error, for programs
 
-	Made     *backup.Backup        `json:"made,omitempty"`     // of create and scheduled
-	Verified []backup.Verified     `json:"verified,omitempty"` // of verify
+	Made     *manager.Backup       `json:"made,omitempty"`     // of create and scheduled
+	Verified []manager.Verified    `json:"verified,omitempty"` // of verify
 	Report   *backup.Report        `json:"report,omitempty"`   // of restore and undo
-	Pruned   []backup.Pruned       `json:"pruned,omitempty"`
+	Pruned   []manager.Pruned      `json:"pruned,omitempty"`
 	Salvage  *backup.SalvageReport `json:"salvage,omitempty"`
 	Restore  string                `json:"restore,omitempty"` // of salvage: the restore that holds what was saved
 }

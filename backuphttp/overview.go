@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/tomo-project/backup"
 )
 
@@ -25,7 +27,7 @@ func (h *Handler) overview(ctx context.Context) (overview, error) {
 		Unreachable: reasons(err),
 		Undo:        undoes(backups),
 		Good:        newestGood(backups, now),
-		Shrunk:      slices.ContainsFunc(backups, func(b backup.Backup) bool { return len(b.Shrunk) > 0 }),
+		Shrunk:      slices.ContainsFunc(backups, func(b manager.Backup) bool { return len(b.Shrunk) > 0 }),
 	}
 	for _, c := range m.App.Collections {
 		o.Collections = append(o.Collections, collectionOf(m.App, c.Name))
@@ -49,7 +51,7 @@ func (h *Handler) overview(ctx context.Context) (overview, error) {
 }
 
 // remember adds what this process knows.
-func (h *Handler) remember(o *overview, m *backup.Manager, backups []backup.Backup, past *history) {
+func (h *Handler) remember(o *overview, m *manager.Manager, backups []manager.Backup, past *history) {
 	only := onlyGood(backups)
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -93,7 +95,7 @@ func (h *Handler) judge(name string, v verdict) {
 }
 
 // judged returns backups with those Damaged that were found to be.
-func (h *Handler) judged(backups []backup.Backup) []backup.Backup {
+func (h *Handler) judged(backups []manager.Backup) []manager.Backup {
 	backups = slices.Clone(backups)
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -132,9 +134,9 @@ func reasons(err error) []string {
 }
 
 // undoes returns the name of the backup that the way back of the last restore is in.
-func undoes(backups []backup.Backup) string {
+func undoes(backups []manager.Backup) string {
 	for _, b := range backups {
-		if b.Trigger == backup.TriggerBeforeRestore && !b.Damaged && !b.Database {
+		if b.Trigger == manager.TriggerBeforeRestore && !b.Damaged && !b.Database {
 			return b.Name
 		}
 	}
@@ -143,10 +145,10 @@ func undoes(backups []backup.Backup) string {
 
 // newestGood returns the name of the backup to recover from: the newest that nothing
 // is known against, and that was made to keep what there is. It need not be verified.
-func newestGood(backups []backup.Backup, now time.Time) string {
+func newestGood(backups []manager.Backup, now time.Time) string {
 	for _, b := range backups {
 		salvaged := b.Manifest != nil && b.Manifest.Salvaged != nil
-		if !b.Damaged && !b.Database && !salvaged && b.Trigger != backup.TriggerBeforeRestore && !b.CreatedAt.After(now.Add(time.Hour)) {
+		if !b.Damaged && !b.Database && !salvaged && b.Trigger != manager.TriggerBeforeRestore && !b.CreatedAt.After(now.Add(time.Hour)) {
 			return b.Name
 		}
 	}
@@ -155,7 +157,7 @@ func newestGood(backups []backup.Backup, now time.Time) string {
 
 // onlyGood returns the name of the backup that is the only one which nothing is known
 // against.
-func onlyGood(backups []backup.Backup) string {
+func onlyGood(backups []manager.Backup) string {
 	name := ""
 	for _, b := range backups {
 		if b.Damaged || b.Database {
@@ -171,7 +173,7 @@ func onlyGood(backups []backup.Backup) string {
 
 // opens tells whether identities open a backup, by the names of keys that stand in
 // it. An Identity without names may be of any kind, so it counts.
-func opens(identities []backup.Identity, b backup.Backup) bool {
+func opens(identities []backup.Identity, b manager.Backup) bool {
 	if b.Manifest == nil {
 		return b.Damaged || !strings.HasSuffix(b.Name, ".age")
 	}

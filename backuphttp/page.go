@@ -16,6 +16,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/tomo-project/backup"
 )
 
@@ -31,7 +34,7 @@ type service interface {
 	file(ctx context.Context, name string) (download, error)
 	delete(ctx context.Context, name, confirm string) error
 	accept(ctx context.Context, name string) error
-	prunePreview(ctx context.Context, s Settings) ([]backup.Pruned, error)
+	prunePreview(ctx context.Context, s Settings) ([]manager.Pruned, error)
 	prune(ctx context.Context) (job, error)
 	job(id string) (job, error)
 	atWork() string
@@ -48,7 +51,7 @@ type service interface {
 	discard(id string) error
 	settings(ctx context.Context) (Settings, error)
 	save(ctx context.Context, s Settings, force bool) error
-	probe(ctx context.Context, s Settings) ([]backup.Copy, error)
+	probe(ctx context.Context, s Settings) ([]manager.Copy, error)
 	log(what string, err error)
 }
 
@@ -233,7 +236,7 @@ func (p *pages) problem(f *frame, err error) int {
 	if err == nil {
 		return http.StatusOK
 	}
-	if f.Problem, f.Busy = err.Error(), errors.Is(err, backup.ErrBusy); f.Busy {
+	if f.Problem, f.Busy = err.Error(), errors.Is(err, location.ErrBusy); f.Busy {
 		f.AtWork = p.atWork()
 	}
 	code, _ := classify(err)

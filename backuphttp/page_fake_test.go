@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/tomo-project/backup"
 )
 
@@ -22,8 +24,8 @@ type fake struct {
 	restores map[string]restoreInfo
 	jobs     map[string]job
 	list     []backup.Change
-	tested   []backup.Copy
-	pruned   []backup.Pruned
+	tested   []manager.Copy
+	pruned   []manager.Pruned
 	content  string
 	calls    []string
 	logged   []string
@@ -61,7 +63,7 @@ func (f *fake) delete(_ context.Context, name, confirm string) error {
 	return f.called("delete", name, confirm)
 }
 func (f *fake) accept(_ context.Context, name string) error { return f.called("accept", name) }
-func (f *fake) prunePreview(_ context.Context, s Settings) ([]backup.Pruned, error) {
+func (f *fake) prunePreview(_ context.Context, s Settings) ([]manager.Pruned, error) {
 	return f.pruned, f.called("prunePreview", s)
 }
 func (f *fake) prune(context.Context) (job, error) { return f.jobs["running"], f.called("prune") }
@@ -129,7 +131,7 @@ func (f *fake) settings(context.Context) (Settings, error) { return f.o.Automate
 func (f *fake) save(_ context.Context, s Settings, force bool) error {
 	return f.called("save", s, force)
 }
-func (f *fake) probe(_ context.Context, s Settings) ([]backup.Copy, error) {
+func (f *fake) probe(_ context.Context, s Settings) ([]manager.Copy, error) {
 	return f.tested, f.called("probe", s)
 }
 
@@ -151,8 +153,8 @@ func newFake(text string) *fake {
 		Records: records, Bytes: 12_345_678, Compressed: backup.Zstd, SHA256: "00", Sealed: true, Keys: []string{"age1" + text, "passphrase"},
 		Authentic: "ed25519 " + text, Metadata: map[string]string{"trigger": "manual"}, Missing: map[string]int64{"servers": 2},
 	}
-	copies := []backup.Copy{{Location: "/var/lib/tomo/backups" + text}, {Location: "/mnt/usb" + text, Err: wrong}}
-	entry := func(ago time.Duration, b backup.Backup, more backupInfo) backupInfo {
+	copies := []manager.Copy{{Location: "/var/lib/tomo/backups" + text}, {Location: "/mnt/usb" + text, Err: wrong}}
+	entry := func(ago time.Duration, b manager.Backup, more backupInfo) backupInfo {
 		b.CreatedAt = at.Add(-ago)
 		b.Name = b.CreatedAt.Format("tomo-backup-2006-01-02T15-04-05") + text + ".json.zst"
 		b.Bytes, b.Copies = 2_345_678, copies
@@ -161,11 +163,11 @@ func newFake(text string) *fake {
 	}
 	day := 24 * time.Hour
 	backups := []backupInfo{
-		entry(0, backup.Backup{Trigger: "scheduled", Manifest: manifest, Shrunk: []backup.Shrink{{Collection: "servers", Was: 214, Is: 0}}}, backupInfo{}),
-		entry(day, backup.Backup{Trigger: "manual", Manifest: manifest}, backupInfo{Verified: &soon, CanDelete: true}),
-		entry(2*day, backup.Backup{Trigger: "scheduled", Damaged: true}, backupInfo{CanDelete: true}),
-		entry(3*day, backup.Backup{Trigger: "before restore", Manifest: manifest}, backupInfo{NeedsKey: true, CanDelete: true}),
-		entry(4*day, backup.Backup{Trigger: text}, backupInfo{NeedsKey: true, CanDelete: true}),
+		entry(0, manager.Backup{Trigger: "scheduled", Manifest: manifest, Shrunk: []manager.Shrink{{Collection: "servers", Was: 214, Is: 0}}}, backupInfo{}),
+		entry(day, manager.Backup{Trigger: "manual", Manifest: manifest}, backupInfo{Verified: &soon, CanDelete: true}),
+		entry(2*day, manager.Backup{Trigger: "scheduled", Damaged: true}, backupInfo{CanDelete: true}),
+		entry(3*day, manager.Backup{Trigger: "before restore", Manifest: manifest}, backupInfo{NeedsKey: true, CanDelete: true}),
+		entry(4*day, manager.Backup{Trigger: text}, backupInfo{NeedsKey: true, CanDelete: true}),
 	}
 	states := []string{"none", "made", "manual", "missed", "failed", "damaged", "made", "made"}
 	var days []dayInfo
@@ -190,8 +192,8 @@ func newFake(text string) *fake {
 	last := job{
 		ID: "create", Kind: "create", Started: at, Ended: &soon, Made: &backups[1].Backup, Backup: backups[1].Name,
 	}
-	pruned := []backup.Pruned{
-		{Location: "/var/lib/tomo/backups" + text, Decisions: []backup.Verdict{
+	pruned := []manager.Pruned{
+		{Location: "/var/lib/tomo/backups" + text, Decisions: []manager.Decision{
 			{Backup: backups[0].Backup, Keep: true, Reasons: []string{"newest good one", "among the last 2"}},
 			{Backup: backups[1].Backup, Keep: true, Reasons: []string{"made by hand"}},
 			{Backup: backups[2].Backup, Reasons: []string{"not among the last 2", text}},
@@ -213,7 +215,7 @@ func newFake(text string) *fake {
 			"begun":   {ID: "begun", Kind: "create", Started: at},
 			"create":  last,
 			"failed":  {ID: "failed", Kind: "scheduled", Started: at, Ended: &soon, Error: wrong.Error()},
-			"verify":  {ID: "verify", Kind: "verify", Started: at, Ended: &soon, Error: wrong.Error(), Verified: []backup.Verified{{Location: "/var" + text, Backup: backups[1].Name, Manifest: *manifest, Report: report}, {Location: "/mnt" + text, Err: wrong}}},
+			"verify":  {ID: "verify", Kind: "verify", Started: at, Ended: &soon, Error: wrong.Error(), Verified: []manager.Verified{{Location: "/var" + text, Backup: backups[1].Name, Manifest: *manifest, Report: report}, {Location: "/mnt" + text, Err: wrong}}},
 			"restore": {ID: "restore", Kind: "restore", Started: at, Ended: &soon, Report: &report},
 			"undo":    {ID: "undo", Kind: "undo", Started: at, Ended: &soon, Error: wrong.Error()},
 			"prune":   {ID: "prune", Kind: "prune", Started: at, Ended: &soon, Pruned: pruned},

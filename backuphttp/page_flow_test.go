@@ -17,6 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+
 	"filippo.io/age"
 	"github.com/stretchr/testify/require"
 
@@ -32,7 +35,7 @@ import (
 // A pageHost is an application that has the page.
 type pageHost struct {
 	store   backuptest.MapStore
-	manager *backup.Manager
+	manager *manager.Manager
 	saved   *Settings // nil: settings are those of the manager
 	server  *httptest.Server
 	key     *age.X25519Identity
@@ -55,8 +58,8 @@ func newPageHost(t *testing.T, change func(h *pageHost)) *pageHost {
 			}
 		}
 	}
-	h.manager = &backup.Manager{
-		App: app, Source: h.store, Sink: h.store, Locations: []backup.Location{backup.Dir(t.TempDir())},
+	h.manager = &manager.Manager{
+		App: app, Source: h.store, Sink: h.store, Locations: []location.Location{location.Dir(t.TempDir())},
 		Recipients: []backup.Recipient{recipient}, Identities: []backup.Identity{identity},
 		Retention: backup.Retention{Last: 1},
 	}
@@ -81,10 +84,10 @@ func newPageHost(t *testing.T, change func(h *pageHost)) *pageHost {
 
 func (h *pageHost) Settings(context.Context) (Settings, error) { return *h.saved, nil }
 func (h *pageHost) Save(_ context.Context, s Settings) error   { *h.saved = s; return nil }
-func (h *pageHost) Manager(_ context.Context, s Settings) (*backup.Manager, error) {
-	m := &backup.Manager{App: h.manager.App, Source: h.store, Sink: h.store, Locations: h.manager.Locations, Recipients: h.manager.Recipients, Identities: h.manager.Identities}
+func (h *pageHost) Manager(_ context.Context, s Settings) (*manager.Manager, error) {
+	m := &manager.Manager{App: h.manager.App, Source: h.store, Sink: h.store, Locations: h.manager.Locations, Recipients: h.manager.Recipients, Identities: h.manager.Identities}
 	for _, path := range s.Locations {
-		m.Locations = append(m.Locations, backup.Dir(path))
+		m.Locations = append(m.Locations, location.Dir(path))
 	}
 	return m, nil
 }
@@ -371,7 +374,7 @@ func TestPeopleGoOnToAnOlderBackup(t *testing.T) {
 	b.made()
 	b.open("/settings/backup/")
 	b.sees("The newest backup is of", ", not verified yet")
-	dir := string(h.manager.Locations[0].(backup.Dir))
+	dir := string(h.manager.Locations[0].(location.Dir))
 	i := slices.IndexFunc(named(b.all, "input"), func(e *element) bool { return e.attrs["name"] == "name" })
 	name := dir + "/" + named(b.all, "input")[i].attrs["value"]
 	require.NoError(t, os.WriteFile(name, []byte(readFile(t, name)[:500]), 0o600))

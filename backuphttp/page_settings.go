@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/manager"
 )
 
 // A settingsPage is "Automated Backups": a form, or only what is set.
@@ -15,8 +15,8 @@ type settingsPage struct {
 	*frame
 	Automated automated
 	Form      settingsForm
-	Tested    []backup.Copy // what a test of locations has found
-	Test      int           // the field that was tested; -1: all
+	Tested    []manager.Copy // what a test of locations has found
+	Test      int            // the field that was tested; -1: all
 	Preview   *prunePreview
 	Force     bool // offer to save it all the same
 }
@@ -31,7 +31,7 @@ type settingsForm struct {
 
 // A prunePreview is what retention would delete, and why.
 type prunePreview struct {
-	Pruned  []backup.Pruned
+	Pruned  []manager.Pruned
 	Problem string // what it would wait for
 }
 

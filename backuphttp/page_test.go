@@ -20,6 +20,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
@@ -350,7 +353,7 @@ func TestWrongInputIsKeptAndExplained(t *testing.T) {
 	f := newFake("")
 	h := f.handler()
 	wrong := invalid("wrong", "this & that went wrong: do something else")
-	f.fail = map[string]error{"create": fmt.Errorf("%w: a restore runs", backup.ErrBusy), "plan": wrong, "apply": wrong, "delete": wrong, "save": wrong, "unlock": backup.ErrWrongKey, "look": wrong, "verify": wrong, "accept": wrong, "salvage": wrong, "prune": wrong, "lookUndo": wrong, "probe": wrong, "prunePreview": wrong}
+	f.fail = map[string]error{"create": fmt.Errorf("%w: a restore runs", location.ErrBusy), "plan": wrong, "apply": wrong, "delete": wrong, "save": wrong, "unlock": backup.ErrWrongKey, "look": wrong, "verify": wrong, "accept": wrong, "salvage": wrong, "prune": wrong, "lookUndo": wrong, "probe": wrong, "prunePreview": wrong}
 	running := f.jobs["running"]
 	f.o.Job, f.pruned = &running, nil
 	only := "backups/" + f.o.Backups[0].Name + "/delete"
@@ -458,10 +461,10 @@ func TestSettingsAreTestedAndPreviewed(t *testing.T) {
 	require.Contains(t, post(h, "settings", with(typed, "do", "test 1")).Body.String(), "Does not work")
 	require.Contains(t, post(h, "settings", with(typed, "do", "preview")).Body.String(), "1 file would be deleted")
 
-	f.fail = map[string]error{"prunePreview": backup.ErrShrunk}
+	f.fail = map[string]error{"prunePreview": manager.ErrShrunk}
 	page := post(h, "settings", with(typed, "do", "preview")).Body.String()
 	require.Contains(t, page, "1 file would be deleted")
-	require.Contains(t, page, backup.ErrShrunk.Error(), "what it would wait for")
+	require.Contains(t, page, manager.ErrShrunk.Error(), "what it would wait for")
 
 	f.o.Automated.Editable = false
 	require.Empty(t, named(parsePage(t, get(h, "settings").Body.String()), "input"), "where they cannot be changed they are shown")

@@ -13,6 +13,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/tomo-project/backup"
 )
 
@@ -91,13 +93,13 @@ func label(collection string) string {
 	return name
 }
 
-func trigger(b backup.Backup) string {
+func trigger(b manager.Backup) string {
 	switch b.Trigger {
-	case backup.TriggerManual:
+	case manager.TriggerManual:
 		return "by hand"
-	case backup.TriggerScheduled:
+	case manager.TriggerScheduled:
 		return "by schedule"
-	case backup.TriggerBeforeRestore:
+	case manager.TriggerBeforeRestore:
 		return "before a restore"
 	case "":
 		return "not known how"

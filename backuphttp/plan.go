@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/tomo-project/backup"
 )
 
@@ -41,7 +43,7 @@ func (h *Handler) plan(ctx context.Context, id string, in planInput) (restoreInf
 
 func (h *Handler) replan(ctx context.Context, r *restore, in planInput) (restoreInfo, error) {
 	m := h.now()
-	var plan *backup.ManagedPlan
+	var plan *manager.Plan
 	end := r.end
 	switch opts, err := in.options(m.App); {
 	case r.info.Undo:
@@ -83,7 +85,7 @@ func (h *Handler) replan(ctx context.Context, r *restore, in planInput) (restore
 }
 
 // describeUndo says what the way back restores.
-func (h *Handler) describeUndo(ctx context.Context, m *backup.Manager, info *restoreInfo, report backup.Report) {
+func (h *Handler) describeUndo(ctx context.Context, m *manager.Manager, info *restoreInfo, report backup.Report) {
 	info.Name, info.Collections = report.Backup, nil
 	for _, c := range report.Collections {
 		info.Collections = append(info.Collections, collectionOf(m.App, c.Name))

@@ -7,6 +7,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/tomo-project/backup"
 )
 
@@ -34,9 +37,9 @@ type restore struct {
 	identities []backup.Identity // that a person has given; nil: those of the Manager
 	snapshot   *backup.Snapshot  // nil: it cannot be opened
 	problem    error             // why
-	plan       *backup.ManagedPlan
-	planned    *backup.Manager // by which the plan was made
-	end        func()          // of what the snapshot is read by, or the plan of an undo
+	plan       *manager.Plan
+	planned    *manager.Manager // by which the plan was made
+	end        func()           // of what the snapshot is read by, or the plan of an undo
 }
 
 // drop closes what was made of the snapshot, and it.
@@ -74,7 +77,7 @@ func (h *Handler) keep(r *restore) (release func(), err error) {
 	defer h.mu.Unlock()
 	for len(h.restores) >= mostRestores {
 		if !h.forgetOldest(func(*restore) bool { return true }) {
-			return nil, fmt.Errorf("%w: %d backups are being looked into, which are all that can be at a time; try again when somebody has finished", backup.ErrBusy, mostRestores)
+			return nil, fmt.Errorf("%w: %d backups are being looked into, which are all that can be at a time; try again when somebody has finished", location.ErrBusy, mostRestores)
 		}
 	}
 	r.users, r.used = 1, time.Now()
@@ -140,7 +143,7 @@ func (h *Handler) take(ctx context.Context, id string) (_ *restore, _ context.Co
 	case r == nil:
 		err = errForgotten
 	case r.job:
-		err = fmt.Errorf("%w: a job is at this backup; wait until it has ended", backup.ErrBusy)
+		err = fmt.Errorf("%w: a job is at this backup; wait until it has ended", location.ErrBusy)
 	default:
 		r.users++
 	}

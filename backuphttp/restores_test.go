@@ -11,6 +11,9 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
@@ -18,7 +21,7 @@ import (
 
 // A bucket is a location whose files can be read as long as the context of Open lasts,
 // as those of a bucket of S3 can.
-type bucket struct{ backup.Dir }
+type bucket struct{ location.Dir }
 
 type bucketFile struct {
 	*os.File
@@ -48,7 +51,7 @@ func (f bucketFile) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func TestAStoredBackupIsRestoredAsPlannedAndTakenBack(t *testing.T) {
-	h := newHost(t, func(h *host, m *backup.Manager, o *Options) { m.Locations = []backup.Location{bucket{h.dir}} })
+	h := newHost(t, func(h *host, m *manager.Manager, o *Options) { m.Locations = []location.Location{bucket{h.dir}} })
 	before := h.store.Clone()
 	name := h.made()
 	h.store["servers"] = map[string]string{
@@ -293,7 +296,7 @@ func TestWhatAnUploadIsShows(t *testing.T) {
 }
 
 func TestALockedBackupOpensWithTheKeyThatAPersonGives(t *testing.T) {
-	h := newHost(t, func(h *host, m *backup.Manager, o *Options) { m.Identities = nil })
+	h := newHost(t, func(h *host, m *manager.Manager, o *Options) { m.Identities = nil })
 	name := h.made()
 	require.True(t, h.seen().Backups[0].NeedsKey)
 	text := h.get("backups/" + name + "/file").text
@@ -326,7 +329,7 @@ func TestALockedBackupOpensWithTheKeyThatAPersonGives(t *testing.T) {
 
 func TestAPassphraseOpensABackup(t *testing.T) {
 	const passphrase = "correct horse battery staple"
-	h := newHost(t, func(h *host, m *backup.Manager, o *Options) {
+	h := newHost(t, func(h *host, m *manager.Manager, o *Options) {
 		m.Recipients, m.Identities = []backup.Recipient{backup.Passphrase([]byte(passphrase))}, nil
 	})
 	h.secret = append(h.secret, passphrase)
@@ -336,7 +339,7 @@ func TestAPassphraseOpensABackup(t *testing.T) {
 }
 
 func TestAnEncryptedBackupIsUndoneAndSalvagedWithAKey(t *testing.T) {
-	h := newHost(t, func(h *host, m *backup.Manager, o *Options) {
+	h := newHost(t, func(h *host, m *manager.Manager, o *Options) {
 		m.Identities, m.Encrypt, m.Compress = nil, h.key.Recipient, backup.Gzip
 	})
 	name := h.made()
@@ -406,9 +409,9 @@ func TestWhatIsIntactInADamagedBackupIsSaved(t *testing.T) {
 }
 
 func TestOfSeveralDamagedCopiesTheFirstThatHoldsSomethingIsSaved(t *testing.T) {
-	var second backup.Dir
-	h := newHost(t, func(h *host, m *backup.Manager, o *Options) {
-		second = backup.Dir(t.TempDir())
+	var second location.Dir
+	h := newHost(t, func(h *host, m *manager.Manager, o *Options) {
+		second = location.Dir(t.TempDir())
 		m.Locations = append(m.Locations, second)
 	})
 	name := h.made()
@@ -436,7 +439,7 @@ func readFile(t testing.TB, name string) string {
 }
 
 func TestWhereTemporaryFilesAreIsNobodysBusiness(t *testing.T) {
-	h := newHost(t, func(h *host, m *backup.Manager, o *Options) { o.TempDir = t.TempDir() + "/gone" })
+	h := newHost(t, func(h *host, m *manager.Manager, o *Options) { o.TempDir = t.TempDir() + "/gone" })
 	got := h.sent(500, "b.json", "{}")
 	require.Equal(t, "failed", got.code(t))
 	require.NotContains(t, got.text, "gone")
@@ -461,7 +464,7 @@ func TestWhereTemporaryFilesAreIsNobodysBusiness(t *testing.T) {
 }
 
 func TestTheHostMakesKeysOfWhatIsTypedIn(t *testing.T) {
-	h := newHost(t, func(h *host, m *backup.Manager, o *Options) {
+	h := newHost(t, func(h *host, m *manager.Manager, o *Options) {
 		m.Identities = nil
 		o.Identities = func(text []byte) ([]backup.Identity, error) {
 			switch string(text) {
@@ -516,7 +519,7 @@ func TestOneRestoreIsUsedByOneAtATime(t *testing.T) {
 }
 
 func TestFewBackupsAreLookedIntoAtATime(t *testing.T) {
-	h := newHost(t, func(h *host, m *backup.Manager, o *Options) { o.MaxUpload = 10_000 })
+	h := newHost(t, func(h *host, m *manager.Manager, o *Options) { o.MaxUpload = 10_000 })
 	text := h.get("backups/" + h.made() + "/file").text
 	require.Less(t, len(text), 2000)
 	var ids []string

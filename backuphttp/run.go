@@ -8,7 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
 )
 
 // Run, and what runs in it.
@@ -32,7 +33,7 @@ func (r *running) pause() {
 
 var (
 	errStopped   = errors.New("the server is starting or stopping, so nothing can be started; try again in a moment")
-	errScheduled = fmt.Errorf("%w: a scheduled backup is being made; wait until it has ended", backup.ErrBusy)
+	errScheduled = fmt.Errorf("%w: a scheduled backup is being made; wait until it has ended", location.ErrBusy)
 )
 
 // Run makes scheduled backups, in the place of the Run of the Manager, and does what
@@ -91,7 +92,7 @@ func (h *Handler) resume(r *running) {
 	go func() {
 		defer close(ended)
 		if err := m.Run(ctx); ctx.Err() == nil {
-			h.event(backup.Event{Kind: backup.EventFailed, Operation: "run", Time: time.Now(), Err: err})
+			h.event(manager.Event{Kind: manager.EventFailed, Operation: "run", Time: time.Now(), Err: err})
 		}
 	}()
 	r.stop = func() { cancel(); <-ended }
@@ -136,7 +137,7 @@ func (h *Handler) alone(what string, t *task, do func(ctx context.Context) error
 	case r == nil || !r.open || r.ctx.Err() != nil:
 		return nil, errStopped
 	case h.busy != "":
-		return nil, fmt.Errorf("%w: %s is under way; wait until it has ended", backup.ErrBusy, h.busy)
+		return nil, fmt.Errorf("%w: %s is under way; wait until it has ended", location.ErrBusy, h.busy)
 	case h.scheduled != nil:
 		return nil, errScheduled
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/tomo-project/backup"
 )
 
@@ -53,7 +55,7 @@ func (h *Handler) salvageAside(ctx context.Context, r *restore, t *task) error {
 }
 
 // salvageTo writes what is intact in a damaged backup to another.
-func (h *Handler) salvageTo(ctx context.Context, to *restore, m *backup.Manager, r *restore, t *task) (backup.SalvageReport, error) {
+func (h *Handler) salvageTo(ctx context.Context, to *restore, m *manager.Manager, r *restore, t *task) (backup.SalvageReport, error) {
 	opts := backup.SalvageOptions{
 		Name:       r.info.Name,
 		Identities: r.identities,

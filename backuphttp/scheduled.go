@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/manager"
 )
 
 // Scheduled backups, as jobs.
@@ -23,13 +23,13 @@ type failure struct {
 const mostFailures = 1000
 
 // scheduledEvent makes a job of what the schedule has the Manager do.
-func (h *Handler) scheduledEvent(e backup.Event) {
+func (h *Handler) scheduledEvent(e manager.Event) {
 	t := h.scheduled
 	switch {
-	case e.Kind == backup.EventStarted:
+	case e.Kind == manager.EventStarted:
 		h.scheduled = &task{job: job{ID: rand.Text(), Kind: "scheduled", Started: e.Time}}
 		h.add(h.scheduled)
-	case e.Kind == backup.EventDone:
+	case e.Kind == manager.EventDone:
 		if t == nil { // it has failed to prune, and is done all the same
 			i := slices.IndexFunc(h.failures, func(f failure) bool { return f.of == h.lastScheduled() })
 			if i < 0 {
@@ -38,7 +38,7 @@ func (h *Handler) scheduledEvent(e backup.Event) {
 			t = h.failures[i].of
 			h.failures = slices.Delete(h.failures, i, i+1)
 		}
-		made := backup.Backup{Name: e.Backup, Manifest: e.Manifest, Trigger: backup.TriggerScheduled}
+		made := manager.Backup{Name: e.Backup, Manifest: e.Manifest, Trigger: manager.TriggerScheduled}
 		if m := e.Manifest; m != nil {
 			made.CreatedAt, made.Bytes = m.CreatedAt, m.Bytes
 		}
@@ -47,7 +47,7 @@ func (h *Handler) scheduledEvent(e backup.Event) {
 		}
 		t.Backup, t.Made, h.scheduled = e.Backup, &made, nil
 		h.end(t, t.err)
-	case e.Kind == backup.EventFailed && e.Location == "":
+	case e.Kind == manager.EventFailed && e.Location == "":
 		if t == nil { // it could not begin
 			t = &task{job: job{ID: rand.Text(), Kind: "scheduled", Started: e.Time}}
 			h.add(t)
@@ -59,16 +59,16 @@ func (h *Handler) scheduledEvent(e backup.Event) {
 			h.failures = h.failures[max(0, len(h.failures)-mostFailures):]
 		}
 	case t == nil:
-	case e.Kind == backup.EventProgress:
+	case e.Kind == manager.EventProgress:
 		t.Progress = e.Progress
 		h.touch(t)
-	case e.Backup != "" && (e.Kind == backup.EventStored || e.Kind == backup.EventFailed):
+	case e.Backup != "" && (e.Kind == manager.EventStored || e.Kind == manager.EventFailed):
 		// Older ones follow, where a location lacked them.
 		if t.name == "" {
 			t.name = e.Backup
 		}
 		if t.name == e.Backup {
-			t.copies = append(t.copies, backup.Copy{Location: e.Location, Err: e.Err})
+			t.copies = append(t.copies, manager.Copy{Location: e.Location, Err: e.Err})
 		}
 	}
 }

@@ -11,6 +11,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/tomo-project/backup/manager"
+	"github.com/tomo-project/backup/schedule"
+
 	"github.com/tomo-project/backup"
 )
 
@@ -45,7 +48,7 @@ type Automation interface {
 	// set by the Handler ([Settings.Apply]). Its error is shown to who has set s: it
 	// says what is wrong with it. It is also called to try settings that are not saved
 	// afterwards.
-	Manager(ctx context.Context, s Settings) (*backup.Manager, error)
+	Manager(ctx context.Context, s Settings) (*manager.Manager, error)
 }
 
 // What people may set at the most.
@@ -134,7 +137,7 @@ func (s Settings) zone() (*time.Location, error) {
 
 // Apply sets Schedule and Retention of a Manager that was not used yet: Schedule to
 // nil if s is not Enabled. Its error is that of Validate.
-func (s Settings) Apply(m *backup.Manager) error {
+func (s Settings) Apply(m *manager.Manager) error {
 	if err := s.Validate(); err != nil {
 		return err
 	}
@@ -150,11 +153,11 @@ func (s Settings) Apply(m *backup.Manager) error {
 		}
 		switch s.Schedule {
 		case "daily":
-			m.Schedule = backup.Daily{At: at, Location: zone}
+			m.Schedule = schedule.Daily{At: at, Location: zone}
 		case "weekly":
-			m.Schedule = backup.Weekly{Day: weekdays[s.Weekday], At: at, Location: zone}
+			m.Schedule = schedule.Weekly{Day: weekdays[s.Weekday], At: at, Location: zone}
 		case "monthly":
-			m.Schedule = backup.Monthly{At: at, Location: zone}
+			m.Schedule = schedule.Monthly{At: at, Location: zone}
 		}
 	}
 	m.Retention = backup.Retention{Last: s.KeepLast, Within: time.Duration(s.KeepDays) * 24 * time.Hour, Location: zone}
@@ -163,7 +166,7 @@ func (s Settings) Apply(m *backup.Manager) error {
 
 // settingsOf says in Settings what a Manager does, as far as they can. A schedule
 // that they do not know is "other".
-func settingsOf(m *backup.Manager) Settings {
+func settingsOf(m *manager.Manager) Settings {
 	s := Settings{
 		Enabled:   m.Schedule != nil,
 		KeepLast:  m.Retention.Last,
@@ -173,13 +176,13 @@ func settingsOf(m *backup.Manager) Settings {
 	at := func(d time.Duration) string { return time.Time{}.Add(d).Format("15:04") }
 	switch schedule := m.Schedule.(type) {
 	case nil:
-	case backup.Daily:
+	case schedule.Daily:
 		s.Schedule, s.Time = "daily", at(schedule.At)
-	case backup.Weekly:
+	case schedule.Weekly:
 		s.Schedule, s.Time, s.Weekday = "weekly", at(schedule.At), strings.ToLower(schedule.Day.String())
-	case backup.Monthly:
+	case schedule.Monthly:
 		s.Schedule, s.Time = "monthly", at(schedule.At)
-	case backup.Hourly:
+	case schedule.Hourly:
 		s.Schedule, s.Time = "hourly", fmt.Sprintf("00:%02d", schedule.Minute)
 	default:
 		s.Schedule = "other"
@@ -193,16 +196,16 @@ func settingsOf(m *backup.Manager) Settings {
 }
 
 // zoneOfSchedule returns the time zone whose days a schedule is about.
-func zoneOfSchedule(s backup.Schedule) *time.Location {
+func zoneOfSchedule(s schedule.Schedule) *time.Location {
 	var zone *time.Location
 	switch s := s.(type) {
-	case backup.Hourly:
+	case schedule.Hourly:
 		zone = s.Location
-	case backup.Daily:
+	case schedule.Daily:
 		zone = s.Location
-	case backup.Weekly:
+	case schedule.Weekly:
 		zone = s.Location
-	case backup.Monthly:
+	case schedule.Monthly:
 		zone = s.Location
 	default:
 		return time.Local
@@ -214,7 +217,7 @@ func zoneOfSchedule(s backup.Schedule) *time.Location {
 }
 
 // namesOf returns the names of the locations of a Manager, as it uses them.
-func namesOf(m *backup.Manager) []string {
+func namesOf(m *manager.Manager) []string {
 	names := make([]string, len(m.Locations))
 	for i, l := range m.Locations {
 		names[i] = fmt.Sprintf("location %d", i+1)
@@ -226,7 +229,7 @@ func namesOf(m *backup.Manager) []string {
 }
 
 // managerOf makes the Manager of settings. What is wrong with them is the error.
-func (h *Handler) managerOf(ctx context.Context, s Settings) (*backup.Manager, error) {
+func (h *Handler) managerOf(ctx context.Context, s Settings) (*manager.Manager, error) {
 	if err := s.Validate(); err != nil {
 		return nil, invalid("invalid", "%v", err)
 	}
@@ -370,7 +373,7 @@ func normal(s Settings) Settings {
 
 // prunePreview says what retention would delete, with s in effect where they can be
 // set. As of Prune, there may be decisions beside the error.
-func (h *Handler) prunePreview(ctx context.Context, s Settings) ([]backup.Pruned, error) {
+func (h *Handler) prunePreview(ctx context.Context, s Settings) ([]manager.Pruned, error) {
 	m := h.now()
 	if h.opts.Automation != nil {
 		var err error
@@ -378,12 +381,12 @@ func (h *Handler) prunePreview(ctx context.Context, s Settings) ([]backup.Pruned
 			return nil, err
 		}
 	}
-	return m.Prune(ctx, backup.PruneOptions{DryRun: true})
+	return m.Prune(ctx, manager.PruneOptions{DryRun: true})
 }
 
 // probe tries each of the Locations of s, where they can be set. The rest of s does
 // not matter.
-func (h *Handler) probe(ctx context.Context, s Settings) ([]backup.Copy, error) {
+func (h *Handler) probe(ctx context.Context, s Settings) ([]manager.Copy, error) {
 	m := h.now()
 	if h.opts.Automation != nil {
 		var err error

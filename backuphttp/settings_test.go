@@ -14,6 +14,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+	"github.com/tomo-project/backup/schedule"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
@@ -23,7 +27,7 @@ import (
 // A keeper is the Automation of a test host.
 type keeper struct {
 	h    *host
-	made backup.Manager // what its Managers are like
+	made manager.Manager // what its Managers are like
 
 	mu    sync.Mutex
 	s     Settings
@@ -55,9 +59,9 @@ func (k *keeper) Save(_ context.Context, s Settings) error {
 	return nil
 }
 
-func (k *keeper) Manager(_ context.Context, s Settings) (*backup.Manager, error) {
+func (k *keeper) Manager(_ context.Context, s Settings) (*manager.Manager, error) {
 	time.Sleep(k.slow)
-	m := &backup.Manager{
+	m := &manager.Manager{
 		App: k.made.App, Source: k.made.Source, Sink: k.made.Sink, Locations: k.made.Locations, Recipients: k.made.Recipients,
 		Identities: k.made.Identities, Logger: k.made.Logger, AfterRestore: k.made.AfterRestore, OnEvent: k.made.OnEvent,
 	}
@@ -65,15 +69,15 @@ func (k *keeper) Manager(_ context.Context, s Settings) (*backup.Manager, error)
 		if !filepath.IsAbs(l) {
 			return nil, errors.New(l + " is not the absolute path of a folder")
 		}
-		m.Locations = append(m.Locations, backup.Dir(l))
+		m.Locations = append(m.Locations, location.Dir(l))
 	}
 	return m, nil
 }
 
 // withSettings gives a host an Automation in the place of its Manager.
-func withSettings(s Settings, change func(h *host, m *backup.Manager)) (*keeper, func(h *host, m *backup.Manager, o *Options)) {
+func withSettings(s Settings, change func(h *host, m *manager.Manager)) (*keeper, func(h *host, m *manager.Manager, o *Options)) {
 	k := &keeper{s: s}
-	return k, func(h *host, m *backup.Manager, o *Options) {
+	return k, func(h *host, m *manager.Manager, o *Options) {
 		if change != nil {
 			change(h, m)
 		}
@@ -164,19 +168,19 @@ func TestSettingsOfTheHostAreShownAndNotChanged(t *testing.T) {
 	berlin, err := time.LoadLocation("Europe/Berlin")
 	require.NoError(t, err)
 	for _, c := range []struct {
-		schedule backup.Schedule
+		schedule schedule.Schedule
 		want     Settings
 	}{
 		{nil, Settings{}},
-		{backup.Daily{At: 150 * time.Minute, Location: berlin}, Settings{Enabled: true, Schedule: "daily", Time: "02:30", Zone: "Europe/Berlin"}},
-		{backup.Weekly{Day: time.Friday}, Settings{Enabled: true, Schedule: "weekly", Weekday: "friday", Time: "00:00", Zone: "UTC"}},
-		{backup.Monthly{Location: time.Local}, Settings{Enabled: true, Schedule: "monthly", Time: "00:00"}},
-		{backup.Hourly{Minute: 7}, Settings{Enabled: true, Schedule: "hourly", Time: "00:07", Zone: "UTC"}},
+		{schedule.Daily{At: 150 * time.Minute, Location: berlin}, Settings{Enabled: true, Schedule: "daily", Time: "02:30", Zone: "Europe/Berlin"}},
+		{schedule.Weekly{Day: time.Friday}, Settings{Enabled: true, Schedule: "weekly", Weekday: "friday", Time: "00:00", Zone: "UTC"}},
+		{schedule.Monthly{Location: time.Local}, Settings{Enabled: true, Schedule: "monthly", Time: "00:00"}},
+		{schedule.Hourly{Minute: 7}, Settings{Enabled: true, Schedule: "hourly", Time: "00:07", Zone: "UTC"}},
 		{never{}, Settings{Enabled: true, Schedule: "other"}},
 	} {
 		c.want.KeepLast, c.want.KeepDays, c.want.Locations = 7, 30, []string{"/x"}
-		require.Equal(t, c.want, settingsOf(&backup.Manager{
-			Schedule: c.schedule, Retention: backup.Retention{Last: 7, Within: 30 * 24 * time.Hour}, Locations: []backup.Location{backup.Dir("/x")},
+		require.Equal(t, c.want, settingsOf(&manager.Manager{
+			Schedule: c.schedule, Retention: backup.Retention{Last: 7, Within: 30 * 24 * time.Hour}, Locations: []location.Location{location.Dir("/x")},
 		}))
 	}
 	h := newHost(t, nil)
@@ -201,11 +205,11 @@ func TestWhatIsAppliedIsWhatIsSet(t *testing.T) {
 		form(func(s *Settings) { s.Schedule, s.KeepDays, s.Zone = "monthly", 90, "America/New_York" }),
 		form(func(s *Settings) { s.Zone = "" }),
 	} {
-		m := &backup.Manager{}
+		m := &manager.Manager{}
 		require.NoError(t, s.Apply(m))
 		require.Equal(t, s, settingsOf(m))
 	}
-	require.Error(t, form(func(s *Settings) { s.KeepLast = -1 }).Apply(&backup.Manager{}))
+	require.Error(t, form(func(s *Settings) { s.KeepLast = -1 }).Apply(&manager.Manager{}))
 }
 
 func TestALocationThatDoesNotWorkIsSavedOnPurposeOnly(t *testing.T) {
@@ -276,7 +280,7 @@ func TestWhatRetentionWouldDeleteIsShownBefore(t *testing.T) {
 
 func TestSettingsDoNotChangeInTheMiddleOfABackup(t *testing.T) {
 	var g *gate
-	k, change := withSettings(form(nil), func(h *host, m *backup.Manager) { g = slowSource(h, m) })
+	k, change := withSettings(form(nil), func(h *host, m *manager.Manager) { g = slowSource(h, m) })
 	h := newHost(t, change)
 	<-g.reached // the first scheduled backup is made at once
 	o := h.seen()
@@ -295,7 +299,7 @@ func TestSettingsDoNotChangeInTheMiddleOfABackup(t *testing.T) {
 
 func TestABackupThatBeginsWhileSettingsAreTriedIsNotStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k, change := withSettings(form(nil), func(h *host, m *backup.Manager) {
+		k, change := withSettings(form(nil), func(h *host, m *manager.Manager) {
 			m.Source = &backuptest.Faulty{Source: h.store, On: backuptest.CallRecords, Nth: 8, Do: func() { time.Sleep(time.Hour) }} // of the second backup
 		})
 		h := makeHost(t, change)
@@ -304,7 +308,7 @@ func TestABackupThatBeginsWhileSettingsAreTriedIsNotStopped(t *testing.T) {
 		k.mu.Lock()
 		k.slow = time.Hour
 		k.mu.Unlock()
-		require.ErrorIs(t, h.save(t.Context(), form(func(s *Settings) { s.KeepLast = 5 }), false), backup.ErrBusy)
+		require.ErrorIs(t, h.save(t.Context(), form(func(s *Settings) { s.KeepLast = 5 }), false), location.ErrBusy)
 		require.Zero(t, k.saved)
 		time.Sleep(time.Hour)
 		require.Empty(t, seen().Automated.LastRun.Error)
@@ -315,7 +319,7 @@ func TestABackupThatBeginsWhileSettingsAreTriedIsNotStopped(t *testing.T) {
 
 func TestARestoreMayBringOtherSettings(t *testing.T) {
 	var k *keeper
-	k, change := withSettings(Settings{}, func(h *host, m *backup.Manager) {
+	k, change := withSettings(Settings{}, func(h *host, m *manager.Manager) {
 		m.AfterRestore = func(context.Context, backup.Report) error {
 			k.set(Settings{KeepLast: 9}, nil)
 			return nil
@@ -354,7 +358,7 @@ func (h *host) states(t *testing.T) func() overview {
 
 // A fullDisk takes nothing at times.
 type fullDisk struct {
-	backup.Dir
+	location.Dir
 	full *atomic.Bool
 }
 
@@ -368,8 +372,8 @@ func (d fullDisk) Put(ctx context.Context, name string, r io.Reader) error {
 func TestTheScheduleRunsAndShowsHowItWent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // from midnight of 1 January 2000
 		var down atomic.Bool
-		_, change := withSettings(form(nil), func(h *host, m *backup.Manager) {
-			m.Locations = []backup.Location{fullDisk{h.dir, &down}}
+		_, change := withSettings(form(nil), func(h *host, m *manager.Manager) {
+			m.Locations = []location.Location{fullDisk{h.dir, &down}}
 		})
 		h := makeHost(t, change)
 		seen := h.states(t)
@@ -414,7 +418,7 @@ func TestABackupThatCouldNotPruneIsMadeAllTheSame(t *testing.T) {
 		require.NotNil(t, o.Automated.LastRun.Made)
 		require.Equal(t, "shrunk", o.Automated.LastRun.Code)
 		require.Equal(t, "made", o.Automated.Days[28].State)
-		require.Equal(t, []backup.Copy{{Location: string(h.dir)}}, o.Automated.LastRun.Made.Copies)
+		require.Equal(t, []manager.Copy{{Location: string(h.dir)}}, o.Automated.LastRun.Made.Copies)
 		require.Nil(t, o.Job)
 		h.stop()
 		require.Empty(t, h.failures)
@@ -423,8 +427,8 @@ func TestABackupThatCouldNotPruneIsMadeAllTheSame(t *testing.T) {
 
 func TestAScheduleThatCannotRunSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := makeHost(t, func(h *host, m *backup.Manager, o *Options) {
-			m.Schedule, m.DrillSchedule = backup.Daily{}, backup.Daily{}
+		h := makeHost(t, func(h *host, m *manager.Manager, o *Options) {
+			m.Schedule, m.DrillSchedule = schedule.Daily{}, schedule.Daily{}
 		})
 		seen := h.states(t)
 		synctest.Wait()
@@ -435,14 +439,14 @@ func TestAScheduleThatCannotRunSaysSo(t *testing.T) {
 
 func TestTheHostIsToldOfEventsTooAndStopsDuringTheSchedule(t *testing.T) {
 	var g *gate
-	told := make(chan backup.Event, 100)
-	_, change := withSettings(form(nil), func(h *host, m *backup.Manager) {
+	told := make(chan manager.Event, 100)
+	_, change := withSettings(form(nil), func(h *host, m *manager.Manager) {
 		g = slowSource(h, m)
-		m.OnEvent = func(e backup.Event) { told <- e }
+		m.OnEvent = func(e manager.Event) { told <- e }
 	})
 	h := newHost(t, change)
 	<-g.reached
-	require.Equal(t, backup.EventStarted, (<-told).Kind)
+	require.Equal(t, manager.EventStarted, (<-told).Kind)
 	go func() {
 		for !h.ending() {
 			time.Sleep(time.Millisecond)
@@ -482,7 +486,9 @@ func TestRunTakesSettingsThatWereSavedMeanwhile(t *testing.T) {
 
 func TestALocationThatIsDownIsNamed(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "usb")
-	h := newHost(t, func(h *host, m *backup.Manager, o *Options) { m.Locations = append(m.Locations, backup.Dir(missing)) })
+	h := newHost(t, func(h *host, m *manager.Manager, o *Options) {
+		m.Locations = append(m.Locations, location.Dir(missing))
+	})
 	h.made()
 	o := h.seen()
 	require.Len(t, o.Unreachable, 1)
@@ -494,12 +500,12 @@ func TestALocationThatIsDownIsNamed(t *testing.T) {
 func TestWhatTakesAKeyIsKnownByItsName(t *testing.T) {
 	key := newKey(t)
 	passphrase := backup.Passphrase([]byte("x"))
-	of := func(m backup.Manifest) backup.Backup { return backup.Backup{Name: "b.json.age", Manifest: &m} }
+	of := func(m backup.Manifest) manager.Backup { return manager.Backup{Name: "b.json.age", Manifest: &m} }
 	sealed := backup.Manifest{Sealed: true, Keys: key.Recipient.KeyIDs()}
 	withPassphrase := backup.Manifest{Sealed: true, Keys: []string{"passphrase"}}
 	for _, c := range []struct {
 		identities []backup.Identity
-		b          backup.Backup
+		b          manager.Backup
 		want       bool
 	}{
 		{nil, of(backup.Manifest{}), true},
@@ -509,8 +515,8 @@ func TestWhatTakesAKeyIsKnownByItsName(t *testing.T) {
 		{[]backup.Identity{passphrase}, of(withPassphrase), true},
 		{[]backup.Identity{passphrase}, of(backup.Manifest{Encrypted: true, Keys: []string{"passphrase"}}), false},
 		{[]backup.Identity{struct{ backup.Identity }{key.Identity}}, of(sealed), true},
-		{[]backup.Identity{key.Identity}, backup.Backup{Name: "b.json.age"}, false},
-		{nil, backup.Backup{Name: "b.json.age", Damaged: true}, true},
+		{[]backup.Identity{key.Identity}, manager.Backup{Name: "b.json.age"}, false},
+		{nil, manager.Backup{Name: "b.json.age", Damaged: true}, true},
 	} {
 		require.Equal(t, c.want, opens(c.identities, c.b), c)
 	}

@@ -8,7 +8,7 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/location"
 )
 
 // A spool is a file with a backup that is at no location: an upload, or what was
@@ -104,7 +104,7 @@ func (h *Handler) grow(n int64) error {
 	defer h.mu.Unlock()
 	for n > 0 && h.spooled+n > 2*h.opts.MaxUpload {
 		if !h.forgetOldest(func(r *restore) bool { return r.file != nil }) {
-			return fmt.Errorf("%w: there is no room for another uploaded backup; give up one that is not needed, or try again later", backup.ErrBusy)
+			return fmt.Errorf("%w: there is no room for another uploaded backup; give up one that is not needed, or try again later", location.ErrBusy)
 		}
 	}
 	h.spooled += n

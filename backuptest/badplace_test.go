@@ -7,7 +7,7 @@ import (
 	"io"
 	"sync"
 
-	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/location"
 )
 
 // A lockable location is a MapLocation with locks.
@@ -28,7 +28,7 @@ func (l lockable) Lock(ctx context.Context, name, holder string) (func() error, 
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	if other, held := l.holders[name]; held {
-		return nil, fmt.Errorf("%w: held by %s", backup.ErrBusy, other)
+		return nil, fmt.Errorf("%w: held by %s", location.ErrBusy, other)
 	}
 	l.holders[name] = holder
 	return func() error {
@@ -44,7 +44,7 @@ type badPlace struct {
 	lockable
 	put    func(ctx context.Context, name string, r io.Reader) error
 	open   func(ctx context.Context, name string) (io.ReadCloser, error)
-	list   func(ctx context.Context) ([]backup.File, error)
+	list   func(ctx context.Context) ([]location.File, error)
 	delete func(ctx context.Context, name string) error
 	lock   func(ctx context.Context, name, holder string) (func() error, error)
 }
@@ -57,7 +57,7 @@ func (b *badPlace) Open(ctx context.Context, name string) (io.ReadCloser, error)
 	return b.open(ctx, name)
 }
 
-func (b *badPlace) List(ctx context.Context) ([]backup.File, error) { return b.list(ctx) }
+func (b *badPlace) List(ctx context.Context) ([]location.File, error) { return b.list(ctx) }
 
 func (b *badPlace) Delete(ctx context.Context, name string) error { return b.delete(ctx, name) }
 

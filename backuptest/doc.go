@@ -8,5 +8,5 @@
 //   - [Vectors] are the frozen test vectors of the snapshot format.
 //
 // Run [TestStore] on your own [backup.DataSource] and [backup.Sink], and
-// [TestLocation] on your own [backup.Location].
+// [TestLocation] on your own [location.Location].
 package backuptest

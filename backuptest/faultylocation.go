@@ -7,10 +7,10 @@ import (
 	"io"
 	"sync/atomic"
 
-	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/location"
 )
 
-// The calls of a [backup.Location] and a [backup.Locker]. CallPut and CallDelete are
+// The calls of a [location.Location] and a [location.Locker]. CallPut and CallDelete are
 // calls of a location too: CallPut is the call of Put, before it reads anything.
 const (
 	CallPutRead Call = "put read" // before each KiB that Put reads, and before the end
@@ -34,9 +34,9 @@ var LocationCalls = []Call{CallPut, CallPutRead, CallOpen, CallRead, CallList, C
 //
 // Open returns an io.ReaderAt and io.Seeker if Open of the other location does. Lock
 // returns an error that wraps errors.ErrUnsupported if the other location is not a
-// [backup.Locker].
+// [location.Locker].
 type FaultyLocation struct {
-	Location backup.Location
+	Location location.Location
 
 	On  Call
 	Nth int // from 1; 0 never fails; -1 fails at every call
@@ -64,7 +64,7 @@ func (f *FaultyLocation) at(call Call) error {
 	return f.Err
 }
 
-// Put implements [backup.Location].
+// Put implements [location.Location].
 func (f *FaultyLocation) Put(ctx context.Context, name string, r io.Reader) error {
 	if err := f.at(CallPut); err != nil {
 		return err
@@ -75,7 +75,7 @@ func (f *FaultyLocation) Put(ctx context.Context, name string, r io.Reader) erro
 	return f.Location.Put(ctx, name, r)
 }
 
-// Open implements [backup.Location].
+// Open implements [location.Location].
 func (f *FaultyLocation) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 	if err := f.at(CallOpen); err != nil {
 		return nil, err
@@ -91,15 +91,15 @@ func (f *FaultyLocation) Open(ctx context.Context, name string) (io.ReadCloser, 
 	return file, nil
 }
 
-// List implements [backup.Location].
-func (f *FaultyLocation) List(ctx context.Context) ([]backup.File, error) {
+// List implements [location.Location].
+func (f *FaultyLocation) List(ctx context.Context) ([]location.File, error) {
 	if err := f.at(CallList); err != nil {
 		return nil, err
 	}
 	return f.Location.List(ctx)
 }
 
-// Delete implements [backup.Location].
+// Delete implements [location.Location].
 func (f *FaultyLocation) Delete(ctx context.Context, name string) error {
 	if err := f.at(CallDelete); err != nil {
 		return err
@@ -107,12 +107,12 @@ func (f *FaultyLocation) Delete(ctx context.Context, name string) error {
 	return f.Location.Delete(ctx, name)
 }
 
-// Lock implements [backup.Locker].
+// Lock implements [location.Locker].
 func (f *FaultyLocation) Lock(ctx context.Context, name, holder string) (unlock func() error, err error) {
 	if err := f.at(CallLock); err != nil {
 		return nil, err
 	}
-	locker, ok := f.Location.(backup.Locker)
+	locker, ok := f.Location.(location.Locker)
 	if !ok {
 		return nil, fmt.Errorf("lock %s: %w: the location is not a Locker", name, errors.ErrUnsupported)
 	}

@@ -7,15 +7,15 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stretchr/testify/require"
+	"github.com/tomo-project/backup/location"
 
-	"github.com/tomo-project/backup"
+	"github.com/stretchr/testify/require"
 )
 
 func TestFaultyLocationThatNeverFailsKeepsEveryRule(t *testing.T) {
 	for _, call := range []Call{CallPutRead, CallRead} {
 		t.Run(string(call), func(t *testing.T) {
-			TestLocation(t, func(*testing.T) backup.Location {
+			TestLocation(t, func(*testing.T) location.Location {
 				return &FaultyLocation{Location: newLockable(), On: call, Err: errProbe}
 			})
 		})

@@ -4,23 +4,23 @@ import (
 	"context"
 	"testing"
 
-	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/location"
 )
 
-// TestLocation checks every rule in the documentation of [backup.Location] and
-// [backup.File], each in a subtest. Each call of new must return a new, empty
+// TestLocation checks every rule in the documentation of [location.Location] and
+// [location.File], each in a subtest. Each call of new must return a new, empty
 // location.
 //
-// If the location is a [backup.Locker], TestLocation also checks the rules of
+// If the location is a [location.Locker], TestLocation also checks the rules of
 // Locker. It skips them if Lock returns an error that wraps errors.ErrUnsupported.
-func TestLocation(t *testing.T, new func(t *testing.T) backup.Location) {
+func TestLocation(t *testing.T, new func(t *testing.T) location.Location) {
 	t.Helper()
 	testRules(t, locationRules, func(ctx context.Context, t *testing.T) *place { return &place{new(t), ctx} })
 }
 
 // CheckLocation is [TestLocation] outside of a test. It joins a [*RuleError] for
 // each broken rule, and returns nil if the location keeps them all.
-func CheckLocation(new func() backup.Location) error {
+func CheckLocation(new func() location.Location) error {
 	return checkRules(locationRules, func(ctx context.Context) *place { return &place{new(), ctx} })
 }
 

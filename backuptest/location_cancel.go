@@ -7,7 +7,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/location"
 )
 
 func (p *place) cancelPut() error {
@@ -71,7 +71,7 @@ func (p *place) cancelled() error {
 	}
 	calls[CallOpen] = err
 	_, calls[CallList] = p.List(ctx)
-	if l, ok := p.Location.(backup.Locker); ok {
+	if l, ok := p.Location.(location.Locker); ok {
 		unlock, err := l.Lock(ctx, "a", "holder")
 		if err == nil {
 			err = unlock()

@@ -6,12 +6,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/location"
 )
 
 // locker returns the location as a Locker, or nil if it has no locks.
-func (p *place) locker() (backup.Locker, error) {
-	l, ok := p.Location.(backup.Locker)
+func (p *place) locker() (location.Locker, error) {
+	l, ok := p.Location.(location.Locker)
 	if !ok {
 		return nil, nil
 	}
@@ -42,7 +42,7 @@ func (p *place) lockExcludes() error {
 			switch {
 			case err == nil:
 				return errors.Join(errors.New("a second Lock of a taken name returned nil"), second(), unlock())
-			case !errors.Is(err, backup.ErrBusy):
+			case !errors.Is(err, location.ErrBusy):
 				return errors.Join(fmt.Errorf("Lock of a taken name must return ErrBusy, but returned %w", err), unlock())
 			case !strings.Contains(err.Error(), holder):
 				return errors.Join(fmt.Errorf("the error does not name the holder %q: %w", holder, err), unlock())
@@ -58,7 +58,7 @@ func (p *place) lockExcludes() error {
 }
 
 // oneLockWins checks that of several calls of Lock at the same time exactly one succeeds.
-func (p *place) oneLockWins(l backup.Locker) error {
+func (p *place) oneLockWins(l location.Locker) error {
 	const racers = 16
 	unlocks := make([]func() error, racers)
 	errs := race(racers, func(i int) (err error) {
@@ -73,7 +73,7 @@ func (p *place) oneLockWins(l backup.Locker) error {
 			if err := unlocks[i](); err != nil {
 				return fmt.Errorf("unlock: %w", err)
 			}
-		case !errors.Is(err, backup.ErrBusy):
+		case !errors.Is(err, location.ErrBusy):
 			return fmt.Errorf("a Lock that lost must return ErrBusy, but returned %w", err)
 		}
 	}
@@ -126,7 +126,7 @@ func (p *place) lockIsNoFile() error {
 		if err := p.Delete(p.ctx, "a"); err != nil {
 			return fmt.Errorf("Delete: %w", err)
 		}
-		if unlock, err := l.Lock(p.ctx, "a", "somebody else"); !errors.Is(err, backup.ErrBusy) {
+		if unlock, err := l.Lock(p.ctx, "a", "somebody else"); !errors.Is(err, location.ErrBusy) {
 			if err == nil {
 				err = unlock()
 			}

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/location"
 )
 
 func (p *place) refusesNames() error {
@@ -26,7 +26,7 @@ func (p *place) refusesNames() error {
 			f.Close()
 		}
 		calls[CallOpen] = err
-		if l, ok := p.Location.(backup.Locker); ok {
+		if l, ok := p.Location.(location.Locker); ok {
 			unlock, err := l.Lock(p.ctx, name, "holder")
 			if err == nil {
 				return errors.Join(fmt.Errorf("Lock of %q returned nil", name), unlock())

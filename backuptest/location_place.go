@@ -10,12 +10,12 @@ import (
 	"math/rand/v2"
 	"slices"
 
-	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/location"
 )
 
 // A place is a location under test.
 type place struct {
-	backup.Location
+	location.Location
 	ctx context.Context
 }
 
@@ -66,7 +66,7 @@ func (p *place) lacks(name string) error {
 	if err != nil {
 		return fmt.Errorf("List: %w", err)
 	}
-	if slices.ContainsFunc(files, func(f backup.File) bool { return f.Name == name }) {
+	if slices.ContainsFunc(files, func(f location.File) bool { return f.Name == name }) {
 		return fmt.Errorf("List shows %q, which does not exist", name)
 	}
 	return nil

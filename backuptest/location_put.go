@@ -9,7 +9,7 @@ import (
 	"slices"
 	"testing/iotest"
 
-	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/location"
 )
 
 func (p *place) roundTrip() error {
@@ -42,7 +42,7 @@ func (p *place) roundTrip() error {
 		if err != nil {
 			return fmt.Errorf("List: %w", err)
 		}
-		i := slices.IndexFunc(files, func(f backup.File) bool { return f.Name == c.name })
+		i := slices.IndexFunc(files, func(f location.File) bool { return f.Name == c.name })
 		if i < 0 || files[i].Bytes != int64(len(c.content)) {
 			return fmt.Errorf("List must show %q with %d bytes, but returned %+v", c.name, len(c.content), files)
 		}

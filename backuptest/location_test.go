@@ -14,13 +14,13 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/stretchr/testify/require"
+	"github.com/tomo-project/backup/location"
 
-	"github.com/tomo-project/backup"
+	"github.com/stretchr/testify/require"
 )
 
 func TestDirKeepsEveryRule(t *testing.T) {
-	TestLocation(t, func(t *testing.T) backup.Location { return backup.Dir(t.TempDir()) })
+	TestLocation(t, func(t *testing.T) location.Location { return location.Dir(t.TempDir()) })
 }
 
 func TestEveryBrokenRuleOfALocationIsFoundAndNamed(t *testing.T) {
@@ -69,7 +69,7 @@ func TestEveryBrokenRuleOfALocationIsFoundAndNamed(t *testing.T) {
 		}},
 		"Open looks for any name": {refuses, func(b *badPlace) {
 			b.open = func(ctx context.Context, name string) (io.ReadCloser, error) {
-				if backup.CheckName(name) != nil {
+				if location.CheckName(name) != nil {
 					return nil, fs.ErrNotExist
 				}
 				return b.MapLocation.Open(ctx, name)
@@ -129,7 +129,7 @@ func TestEveryBrokenRuleOfALocationIsFoundAndNamed(t *testing.T) {
 			}
 		}},
 		"no sizes": {stores, func(b *badPlace) {
-			b.list = func(ctx context.Context) ([]backup.File, error) {
+			b.list = func(ctx context.Context) ([]location.File, error) {
 				files, err := b.MapLocation.List(ctx)
 				for i := range files {
 					files[i].Bytes = 0
@@ -303,7 +303,7 @@ func TestEveryBrokenRuleOfALocationIsFoundAndNamed(t *testing.T) {
 			}
 		}},
 		"in any order": {lists, func(b *badPlace) {
-			b.list = func(ctx context.Context) ([]backup.File, error) {
+			b.list = func(ctx context.Context) ([]location.File, error) {
 				files, err := b.MapLocation.List(ctx)
 				slices.Reverse(files)
 				return files, err
@@ -318,22 +318,22 @@ func TestEveryBrokenRuleOfALocationIsFoundAndNamed(t *testing.T) {
 				order = append(order, name)
 				return b.MapLocation.Put(ctx, name, r)
 			}
-			b.list = func(ctx context.Context) ([]backup.File, error) {
+			b.list = func(ctx context.Context) ([]location.File, error) {
 				files, err := b.MapLocation.List(ctx)
-				slices.SortFunc(files, func(x, y backup.File) int {
+				slices.SortFunc(files, func(x, y location.File) int {
 					return slices.Index(order, x.Name) - slices.Index(order, y.Name)
 				})
 				return files, err
 			}
 		}},
 		"the first page only": {lists, func(b *badPlace) {
-			b.list = func(ctx context.Context) ([]backup.File, error) {
+			b.list = func(ctx context.Context) ([]location.File, error) {
 				files, err := b.MapLocation.List(ctx)
 				return files[:min(len(files), 1000)], err
 			}
 		}},
 		"a file that goes breaks List": {several, func(b *badPlace) {
-			b.list = func(ctx context.Context) ([]backup.File, error) {
+			b.list = func(ctx context.Context) ([]location.File, error) {
 				files, err := b.MapLocation.List(ctx)
 				for i, f := range files {
 					if f.Name != "m" {
@@ -344,7 +344,7 @@ func TestEveryBrokenRuleOfALocationIsFoundAndNamed(t *testing.T) {
 			}
 		}},
 		"List goes on": {done, func(b *badPlace) {
-			b.list = func(context.Context) ([]backup.File, error) { return b.MapLocation.List(ctx) }
+			b.list = func(context.Context) ([]location.File, error) { return b.MapLocation.List(ctx) }
 		}},
 		"Delete goes on": {done, func(b *badPlace) {
 			b.delete = func(c context.Context, name string) error {
@@ -412,7 +412,7 @@ func TestEveryBrokenRuleOfALocationIsFoundAndNamed(t *testing.T) {
 }
 
 func TestCheckLocationReturnsEveryBrokenRule(t *testing.T) {
-	err := CheckLocation(func() backup.Location {
+	err := CheckLocation(func() location.Location {
 		return &FaultyLocation{Location: MapLocation{}, On: CallDelete, Nth: -1, Err: os.ErrDeadlineExceeded}
 	})
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
@@ -422,7 +422,7 @@ func TestCheckLocationReturnsEveryBrokenRule(t *testing.T) {
 }
 
 func TestALocationThatPanicsIsReported(t *testing.T) {
-	err := CheckLocation(func() backup.Location { return (*badPlace)(nil) })
+	err := CheckLocation(func() location.Location { return (*badPlace)(nil) })
 	require.ErrorContains(t, err, "panic")
 	require.Len(t, strings.Split(err.Error(), "rule broken"), len(locationRules)+1)
 }
@@ -431,5 +431,5 @@ func TestALockThatIsNotSupportedIsNone(t *testing.T) {
 	l := &FaultyLocation{Location: MapLocation{}}
 	_, err := l.Lock(t.Context(), "a", "holder")
 	require.ErrorIs(t, err, errors.ErrUnsupported)
-	require.NoError(t, CheckLocation(func() backup.Location { return &FaultyLocation{Location: MapLocation{}} }))
+	require.NoError(t, CheckLocation(func() location.Location { return &FaultyLocation{Location: MapLocation{}} }))
 }

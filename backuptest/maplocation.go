@@ -11,17 +11,17 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/location"
 )
 
 // A MapLocation is a location in memory: name → content. It is the reference
-// implementation of [backup.Location]. A test writes it as a literal and compares it
+// implementation of [location.Location]. A test writes it as a literal and compares it
 // as a value:
 //
 //	place := backuptest.MapLocation{"tomo-backup-2024-01-15T10-30-00.json": text}
 //
 // Its files have no ModTime. An opened file is an io.ReaderAt and io.Seeker too. A
-// MapLocation is not a [backup.Locker]. A nil MapLocation is empty, and its Put fails.
+// MapLocation is not a [location.Locker]. A nil MapLocation is empty, and its Put fails.
 //
 // Several goroutines may call its methods. The map itself may be read and changed
 // while no method runs.
@@ -35,7 +35,7 @@ var mapLocations sync.RWMutex
 func checkCall(ctx context.Context, call Call, name string) error {
 	err := ctx.Err()
 	if err == nil {
-		err = backup.CheckName(name)
+		err = location.CheckName(name)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", call, err)
@@ -43,7 +43,7 @@ func checkCall(ctx context.Context, call Call, name string) error {
 	return nil
 }
 
-// Put implements [backup.Location].
+// Put implements [location.Location].
 func (l MapLocation) Put(ctx context.Context, name string, r io.Reader) error {
 	if err := checkCall(ctx, CallPut, name); err != nil {
 		return err
@@ -80,7 +80,7 @@ func (u untilDone) Read(p []byte) (int, error) {
 	return u.r.Read(p)
 }
 
-// Open implements [backup.Location].
+// Open implements [location.Location].
 func (l MapLocation) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 	if err := checkCall(ctx, CallOpen, name); err != nil {
 		return nil, err
@@ -128,21 +128,21 @@ func (f *mapFile) Close() error {
 	return nil
 }
 
-// List implements [backup.Location].
-func (l MapLocation) List(ctx context.Context) ([]backup.File, error) {
+// List implements [location.Location].
+func (l MapLocation) List(ctx context.Context) ([]location.File, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("list: %w", err)
 	}
 	mapLocations.RLock()
 	defer mapLocations.RUnlock()
-	var files []backup.File
+	var files []location.File
 	for _, name := range slices.Sorted(maps.Keys(l)) {
-		files = append(files, backup.File{Name: name, Bytes: int64(len(l[name]))})
+		files = append(files, location.File{Name: name, Bytes: int64(len(l[name]))})
 	}
 	return files, nil
 }
 
-// Delete implements [backup.Location].
+// Delete implements [location.Location].
 func (l MapLocation) Delete(ctx context.Context, name string) error {
 	if err := checkCall(ctx, CallDelete, name); err != nil {
 		return err

@@ -6,13 +6,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stretchr/testify/require"
+	"github.com/tomo-project/backup/location"
 
-	"github.com/tomo-project/backup"
+	"github.com/stretchr/testify/require"
 )
 
 func TestMapLocationKeepsEveryRule(t *testing.T) {
-	TestLocation(t, func(*testing.T) backup.Location { return MapLocation{} })
+	TestLocation(t, func(*testing.T) location.Location { return MapLocation{} })
 }
 
 func TestMapLocationIsALiteral(t *testing.T) {
@@ -23,7 +23,7 @@ func TestMapLocationIsALiteral(t *testing.T) {
 
 	files, err := l.List(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, []backup.File{{Name: "a", Bytes: 5}, {Name: "c", Bytes: 5}}, files)
+	require.Equal(t, []location.File{{Name: "a", Bytes: 5}, {Name: "c", Bytes: 5}}, files)
 }
 
 func TestAFileOfAMapLocationIsOverWhenItIsClosed(t *testing.T) {

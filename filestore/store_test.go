@@ -1,6 +1,8 @@
 package filestore
 
 import (
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
 	"bytes"
 	"cmp"
 	"context"
@@ -431,11 +433,11 @@ func TestAPutDoesNotNeedToReadWhatItReplaces(t *testing.T) {
 
 func TestARestoreOfAManagerIsUndone(t *testing.T) {
 	s := newStore(t)
-	place := backup.Dir(filepath.Join(filepath.Dir(s.Path), "backups"))
+	place := location.Dir(filepath.Join(filepath.Dir(s.Path), "backups"))
 	require.NoError(t, place.Make())
 	key := backup.Passphrase([]byte("made-up"))
-	m := &backup.Manager{
-		App: app, Source: s, Sink: s, Locations: []backup.Location{place},
+	m := &manager.Manager{
+		App: app, Source: s, Sink: s, Locations: []location.Location{place},
 		Recipients: []backup.Recipient{key}, Identities: []backup.Identity{key},
 	}
 	ctx := t.Context()

@@ -1,5 +1,5 @@
 // Package s3location keeps backups in a bucket of S3, or of a service that speaks
-// its protocol: a [backup.Location].
+// its protocol: a [location.Location].
 //
 //	cfg, err := config.LoadDefaultConfig(ctx) // of aws-sdk-go-v2/config
 //	m.Locations = append(m.Locations, &s3location.Location{

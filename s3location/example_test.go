@@ -5,6 +5,9 @@ import (
 	"log"
 	"os"
 
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
@@ -23,9 +26,9 @@ func Example() {
 			return aws.Credentials{AccessKeyID: os.Getenv("BACKUP_S3_ACCESS_KEY"), SecretAccessKey: os.Getenv("BACKUP_S3_SECRET_KEY")}, nil
 		}),
 	})
-	var m backup.Manager // with an App, a Source and a Sink
-	m.Locations = []backup.Location{
-		backup.Dir("/var/lib/tomo/backups"),
+	var m manager.Manager // with an App, a Source and a Sink
+	m.Locations = []location.Location{
+		location.Dir("/var/lib/tomo/backups"),
 		&s3location.Location{Client: client, Bucket: "example-backups", Prefix: "tomo"},
 	}
 	b, err := m.Create(context.Background(), backup.BackupOptions{})

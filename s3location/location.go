@@ -12,23 +12,23 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tomo-project/backup/location"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-
-	"github.com/tomo-project/backup"
 )
 
-// A Location is a folder of a bucket that keeps backups, a [backup.Location]. Set
+// A Location is a folder of a bucket that keeps backups, a [location.Location]. Set
 // its fields before it is used and do not copy it. It is safe for concurrent use.
 //
 // The folder is for backups alone. Objects in folders below it are left alone.
 // Objects in it that somebody else has put there are listed.
 //
-// Several processes may share a Location. It is no [backup.Locker]: a Manager
+// Several processes may share a Location. It is no [location.Locker]: a Manager
 // holds it with files.
 //
 // Every error says where it happened, and wraps its cause: fs.ErrInvalid for a
-// name that [backup.CheckName] refuses, fs.ErrExist, fs.ErrNotExist,
+// name that [location.CheckName] refuses, fs.ErrExist, fs.ErrNotExist,
 // fs.ErrPermission, errors.ErrUnsupported, the error of the context, and what the
 // service said, a smithy.APIError. No text has credentials in it.
 type Location struct {
@@ -70,7 +70,7 @@ func (l *Location) enter(ctx context.Context, op string) error {
 
 // key is enter for what has a name.
 func (l *Location) key(ctx context.Context, op, name string) (string, error) {
-	if err := backup.CheckName(name); err != nil {
+	if err := location.CheckName(name); err != nil {
 		return "", fmt.Errorf("%s in %s: %w", op, l, err)
 	}
 	return l.prefix() + name, l.enter(ctx, op)
@@ -79,15 +79,15 @@ func (l *Location) key(ctx context.Context, op, name string) (string, error) {
 // name returns the name of the file with a key, and whether it is one.
 func (l *Location) name(key string) (string, bool) {
 	name, ours := strings.CutPrefix(key, l.prefix())
-	return name, ours && backup.CheckName(name) == nil
+	return name, ours && location.CheckName(name) == nil
 }
 
-// List implements [backup.Location].
-func (l *Location) List(ctx context.Context) ([]backup.File, error) {
+// List implements [location.Location].
+func (l *Location) List(ctx context.Context) ([]location.File, error) {
 	if err := l.enter(ctx, "list"); err != nil {
 		return nil, err
 	}
-	var files []backup.File
+	var files []location.File
 	pages := s3.NewListObjectsV2Paginator(l.Client, &s3.ListObjectsV2Input{
 		Bucket: &l.Bucket, Prefix: aws.String(l.prefix()), Delimiter: aws.String("/"),
 	})
@@ -103,10 +103,10 @@ func (l *Location) List(ctx context.Context) ([]backup.File, error) {
 			if !ok {
 				continue
 			}
-			files = append(files, backup.File{Name: name, Bytes: aws.ToInt64(o.Size), ModTime: modTime(aws.ToTime(o.LastModified), aws.ToString(o.ETag))})
+			files = append(files, location.File{Name: name, Bytes: aws.ToInt64(o.Size), ModTime: modTime(aws.ToTime(o.LastModified), aws.ToString(o.ETag))})
 		}
 	}
-	byName := func(a, b backup.File) int { return cmp.Compare(a.Name, b.Name) }
+	byName := func(a, b location.File) int { return cmp.Compare(a.Name, b.Name) }
 	slices.SortFunc(files, byName) // not all services do
 	return files, nil
 }
@@ -122,7 +122,7 @@ func modTime(t time.Time, etag string) time.Time {
 	return t.Add(time.Duration(h.Sum32() % uint32(time.Millisecond)))
 }
 
-// Delete implements [backup.Location]. Where the bucket has versions, they stay.
+// Delete implements [location.Location]. Where the bucket has versions, they stay.
 func (l *Location) Delete(ctx context.Context, name string) error {
 	key, err := l.key(ctx, "delete", name)
 	if err != nil {

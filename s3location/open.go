@@ -38,7 +38,7 @@ const (
 	tries = 4
 )
 
-// Open implements [backup.Location]. What it returns is an io.ReaderAt and
+// Open implements [location.Location]. What it returns is an io.ReaderAt and
 // io.Seeker too, and safe for concurrent use: what is read in sequence comes in
 // few, growing requests, and what is read here and there in as many small ones. A
 // download that is cut is taken up again. A file that was replaced meanwhile is an

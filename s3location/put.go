@@ -29,7 +29,7 @@ const (
 	afterwards = 10 * time.Second
 )
 
-// Put implements [backup.Location]. It holds about 16 MiB in memory, and more for
+// Put implements [location.Location]. It holds about 16 MiB in memory, and more for
 // what a file has above 39 GiB. While it waits for r it does not notice that ctx is
 // done. After that it takes some seconds, where the service is slow up to twenty, to
 // find out what became of the file and to clean up.

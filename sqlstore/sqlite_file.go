@@ -13,10 +13,12 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/tomo-project/backup"
 )
 
-// A SQLiteFile is a [backup.Database]: a database of SQLite, to be copied as a whole
+// A SQLiteFile is a [manager.Database]: a database of SQLite, to be copied as a whole
 // while the host goes on (guide, "Database Backup"). In WAL mode nobody waits.
 //
 // A copy is made with VACUUM INTO, which reads one point in time, leaves out free
@@ -31,9 +33,9 @@ type SQLiteFile struct {
 	TempDir string
 }
 
-var _ backup.Database = SQLiteFile{}
+var _ manager.Database = SQLiteFile{}
 
-// Copy implements [backup.Database]. It also checks the copy, as far as Check does,
+// Copy implements [manager.Database]. It also checks the copy, as far as Check does,
 // so that a database that is damaged does not push out good copies of it.
 func (s SQLiteFile) Copy(ctx context.Context, w io.Writer) error {
 	return s.inFile(func(f *os.File) error {
@@ -52,7 +54,7 @@ func (s SQLiteFile) Copy(ctx context.Context, w io.Writer) error {
 	})
 }
 
-// Check implements [backup.Database], with PRAGMA integrity_check: pages, order,
+// Check implements [manager.Database], with PRAGMA integrity_check: pages, order,
 // indexes. Rows that break a constraint are the host's matter. A copy with another
 // application_id than DB has is foreign.
 //

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuphttp"
 )
@@ -79,7 +81,7 @@ func (a automation) Save(ctx context.Context, p backuphttp.Settings) error {
 	return err
 }
 
-func (a automation) Manager(ctx context.Context, p backuphttp.Settings) (*backup.Manager, error) {
+func (a automation) Manager(ctx context.Context, p backuphttp.Settings) (*manager.Manager, error) {
 	stored, err := readSettings(ctx, a.db)
 	if err != nil {
 		return nil, err
@@ -99,7 +101,7 @@ func (a automation) Manager(ctx context.Context, p backuphttp.Settings) (*backup
 	return m, nil
 }
 
-func (a automation) manager(p backuphttp.Settings) (*backup.Manager, error) {
+func (a automation) manager(p backuphttp.Settings) (*manager.Manager, error) {
 	s, err := a.cli.fromPage(p)
 	if err != nil {
 		return nil, err

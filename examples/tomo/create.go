@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/spf13/cobra"
 
 	"github.com/tomo-project/backup"
@@ -149,7 +151,7 @@ func (c *cli) create(ctx context.Context, flags createFlags) error {
 }
 
 // sealNew sets who can open what m makes, and how it is stored.
-func (c *cli) sealNew(m *backup.Manager, keys *keyring) error {
+func (c *cli) sealNew(m *manager.Manager, keys *keyring) error {
 	s, err := keys.sealing(c.seal.encrypt)
 	if err != nil {
 		return err
@@ -172,7 +174,7 @@ func (f createFlags) options() backup.BackupOptions {
 	return backup.BackupOptions{Only: f.only, Include: f.include, LeaveOutInvalid: f.leaveOutInvalid}
 }
 
-func (c *cli) printCreated(b backup.Backup) error {
+func (c *cli) printCreated(b manager.Backup) error {
 	if c.json {
 		return c.printJSON(b)
 	}
@@ -190,7 +192,7 @@ func (c *cli) printCreated(b backup.Backup) error {
 }
 
 // printCopied tells of a copy of the database.
-func (c *cli) printCopied(b backup.Backup) {
+func (c *cli) printCopied(b manager.Backup) {
 	fmt.Fprintf(c.stdout, "Database copied: %s, %s\n", printable(b.Name), size(b.Bytes))
 	for _, copy := range b.Copies {
 		if copy.Err == nil {
@@ -208,12 +210,12 @@ func failedCopy(err error) error {
 
 // withDatabase is what create --database prints with --json.
 type withDatabase struct {
-	Backup   backup.Backup `json:"backup"`
-	Database backup.Backup `json:"database"`
+	Backup   manager.Backup `json:"backup"`
+	Database manager.Backup `json:"database"`
 }
 
 // shrinks puts losses in a line.
-func shrinks(list []backup.Shrink) string {
+func shrinks(list []manager.Shrink) string {
 	var texts []string
 	for _, s := range list {
 		texts = append(texts, printable(s.String()))
@@ -266,7 +268,7 @@ func (c *cli) createFile(ctx context.Context, flags createFlags) error {
 	opts := flags.options()
 	opts.Recipients, opts.Encrypt = s.recipients, s.encrypt
 	opts.Compress, opts.Signer = backup.Compression(c.seal.compress), keys.signer
-	opts.Metadata = map[string]string{"trigger": backup.TriggerManual}
+	opts.Metadata = map[string]string{"trigger": manager.TriggerManual}
 	opts.Progress = show
 	var manifest backup.Manifest
 	err = publish(ctx, flags.output, flags.force, func(f *os.File) (err error) {

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/spf13/cobra"
 
 	"github.com/tomo-project/backup"
@@ -204,7 +206,7 @@ func (d *demonstration) planPrune(ctx context.Context) error {
 	fmt.Fprintln(d.stdout)
 	policy := policyFlags{given: true}
 	policy.Last = 1
-	return d.prune(ctx, policy, backup.PruneOptions{DryRun: true, Manual: true})
+	return d.prune(ctx, policy, manager.PruneOptions{DryRun: true, Manual: true})
 }
 
 func (d *demonstration) end() {
@@ -231,8 +233,8 @@ Look at them, or go on:
 func (d *demonstration) runOnce(ctx context.Context) (name string, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	err = d.schedule(ctx, runFlags{daily: "03:00", onEvent: func(e backup.Event) {
-		if e.Kind == backup.EventDone && e.Operation == "run" {
+	err = d.schedule(ctx, runFlags{daily: "03:00", onEvent: func(e manager.Event) {
+		if e.Kind == manager.EventDone && e.Operation == "run" {
 			name = e.Backup
 			stop()
 		}

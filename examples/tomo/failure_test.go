@@ -15,6 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
@@ -141,9 +144,9 @@ func TestWithoutHardLinksALockKeepsTheNameForOne(t *testing.T) {
 	dir := t.TempDir()
 	temp, path := filepath.Join(dir, "temp"), filepath.Join(dir, "path")
 	require.NoError(t, os.Mkdir(temp, 0o700)) // no file system links to a folder
-	unlock, err := backup.Dir(dir).Lock(t.Context(), "tomo-output", "the test")
+	unlock, err := location.Dir(dir).Lock(t.Context(), "tomo-output", "the test")
 	require.NoError(t, err)
-	require.ErrorIs(t, nameExclusively(t.Context(), temp, path), backup.ErrBusy)
+	require.ErrorIs(t, nameExclusively(t.Context(), temp, path), location.ErrBusy)
 	require.NoDirExists(t, path)
 	require.NoError(t, unlock())
 	require.NoError(t, nameExclusively(t.Context(), temp, path))
@@ -407,7 +410,7 @@ func TestJSONIsOneDocumentOnStandardOutput(t *testing.T) {
 	require.Len(t, backups, 1)
 	require.Equal(t, "b.json", backups[0].Name)
 	require.False(t, backups[0].Damaged)
-	require.Equal(t, backup.TriggerManual, backups[0].Trigger)
+	require.Equal(t, manager.TriggerManual, backups[0].Trigger)
 	require.NotNil(t, parse[listResult](t, m.ok("backup", "list", "--json").stdout).Backups, "an empty list is []")
 
 	m.sql("DELETE FROM applications")

@@ -15,10 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tomo-project/backup/manager"
+
 	"filippo.io/age"
 	"github.com/stretchr/testify/require"
-
-	"github.com/tomo-project/backup"
 )
 
 // generate makes a key in a file outside of the home folder, since it does not
@@ -40,17 +40,17 @@ func (m *machine) elsewhere() *machine {
 }
 
 // kept returns the backup of what a restore has replaced.
-func (m *machine) kept(o outcome) backup.Backup { return m.named(o, `kept as (\S+),`) }
+func (m *machine) kept(o outcome) manager.Backup { return m.named(o, `kept as (\S+),`) }
 
 // made returns the backup that rewrap has made.
-func (m *machine) made(o outcome) backup.Backup { return m.named(o, `(?m)^  (tomo-backup-\S+)$`) }
+func (m *machine) made(o outcome) manager.Backup { return m.named(o, `(?m)^  (tomo-backup-\S+)$`) }
 
-func (m *machine) named(o outcome, pattern string) backup.Backup {
+func (m *machine) named(o outcome, pattern string) manager.Backup {
 	m.t.Helper()
 	match := regexp.MustCompile(pattern).FindStringSubmatch(o.stdout)
 	require.NotNil(m.t, match, o.stdout)
 	backups := m.list()
-	i := slices.IndexFunc(backups, func(b backup.Backup) bool { return b.Name == match[1] })
+	i := slices.IndexFunc(backups, func(b manager.Backup) bool { return b.Name == match[1] })
 	require.GreaterOrEqual(m.t, i, 0, match[1])
 	return backups[i]
 }
@@ -223,7 +223,7 @@ func TestAWrongIdentityNamesTheKeysThatAreNeededAndSeveralAreTried(t *testing.T)
 	m.with(passphraseVariable, "wrong").fails(statusFailed, public, "backup", "verify", plain.Name)
 	require.Equal(t, before, m.dump())
 
-	for _, b := range []backup.Backup{plain, whole} {
+	for _, b := range []manager.Backup{plain, whole} {
 		o := m.ok("backup", "restore", b.Name, "--identity", wrong, "--identity", right, "--full", "--yes")
 		require.Regexp(t, `(sealed|encrypted) for `+public+`\.`, o.stdout, "what is replaced is for the key that opened")
 		require.NotContains(t, o.stdout, wrongPublic)

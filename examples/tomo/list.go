@@ -10,6 +10,8 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/spf13/cobra"
 
 	"github.com/tomo-project/backup"
@@ -35,8 +37,8 @@ Files that are not backups of Tomo are not shown.`,
 
 // listResult is what list prints with --json.
 type listResult struct {
-	Locations []string        `json:"locations"`
-	Backups   []backup.Backup `json:"backups"`
+	Locations []string         `json:"locations"`
+	Backups   []manager.Backup `json:"backups"`
 }
 
 func (c *cli) list(ctx context.Context) error {
@@ -56,7 +58,7 @@ func (c *cli) list(ctx context.Context) error {
 		}
 		backups = append(backups, others...)
 	}
-	slices.SortStableFunc(backups, func(a, b backup.Backup) int { return b.CreatedAt.Compare(a.CreatedAt) })
+	slices.SortStableFunc(backups, func(a, b manager.Backup) int { return b.CreatedAt.Compare(a.CreatedAt) })
 	k.wipe()
 
 	switch {
@@ -64,7 +66,7 @@ func (c *cli) list(ctx context.Context) error {
 		return failed
 	case c.json:
 		if backups == nil {
-			backups = []backup.Backup{} // not null
+			backups = []manager.Backup{} // not null
 		}
 		if err := c.printJSON(listResult{k.folders, backups}); err != nil {
 			return err
@@ -79,7 +81,7 @@ func (c *cli) list(ctx context.Context) error {
 	return failed // with what the other folders have
 }
 
-func (c *cli) printList(backups []backup.Backup, folders int) error {
+func (c *cli) printList(backups []manager.Backup, folders int) error {
 	table := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
 	copies := ""
 	if folders > 1 {
@@ -104,7 +106,7 @@ func (c *cli) printList(backups []backup.Backup, folders int) error {
 }
 
 // stateOf says what is known of a backup, and how many of its copies are good.
-func stateOf(b backup.Backup) (state string, good int) {
+func stateOf(b manager.Backup) (state string, good int) {
 	var bad []string
 	for _, copy := range b.Copies {
 		if copy.Err == nil {
@@ -158,18 +160,18 @@ var otherEndings = []string{".json", ".json.gz", ".json.zst", ".json.age", ".jso
 // otherBackups finds what is a backup of Tomo under a name that the library
 // does not give, as the guide's script does ("Scripting Backups"), and behind a
 // link. It leaves out what is known.
-func (c *cli) otherBackups(ctx context.Context, k *keeper, folder string, known []backup.Backup) ([]backup.Backup, error) {
+func (c *cli) otherBackups(ctx context.Context, k *keeper, folder string, known []manager.Backup) ([]manager.Backup, error) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
 		return nil, nil // which the list of the Manager says
 	}
 	names := make(map[string]bool)
 	for _, b := range known {
-		if slices.ContainsFunc(b.Copies, func(c backup.Copy) bool { return c.Location == folder }) {
+		if slices.ContainsFunc(b.Copies, func(c manager.Copy) bool { return c.Location == folder }) {
 			names[b.Name] = true
 		}
 	}
-	var found []backup.Backup
+	var found []manager.Backup
 	for _, entry := range entries {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -183,7 +185,7 @@ func (c *cli) otherBackups(ctx context.Context, k *keeper, folder string, known 
 		if err != nil || !info.Mode().IsRegular() {
 			continue
 		}
-		b := backup.Backup{Name: name, CreatedAt: info.ModTime(), Bytes: info.Size(), Copies: []backup.Copy{{Location: folder}}}
+		b := manager.Backup{Name: name, CreatedAt: info.ModTime(), Bytes: info.Size(), Copies: []manager.Copy{{Location: folder}}}
 		manifest, err := readManifest(ctx, path, k.show)
 		ownName := strings.HasPrefix(name, c.app.Name+"-backup-")
 		switch {

@@ -8,9 +8,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/spf13/cobra"
+	"github.com/tomo-project/backup/location"
 
-	"github.com/tomo-project/backup"
+	"github.com/spf13/cobra"
 )
 
 // A folder is the value of a flag, made absolute. It cannot be empty: that of
@@ -52,13 +52,13 @@ func (c *cli) locationFlags(cmd *cobra.Command) {
 
 // locations are the first one and the further folders: those of the settings,
 // unless --dir is given, and of --location.
-func (c *cli) locations(s settings) ([]backup.Location, error) {
+func (c *cli) locations(s settings) ([]location.Location, error) {
 	first, err := c.firstLocation(s)
 	if err != nil {
 		return nil, err
 	}
-	locations := []backup.Location{first}
-	same := func(path string, as []backup.Location) backup.Location {
+	locations := []location.Location{first}
+	same := func(path string, as []location.Location) location.Location {
 		for _, l := range as {
 			if known := fmt.Sprint(l); known == path || sameFile(known, path) {
 				return l
@@ -75,7 +75,7 @@ func (c *cli) locations(s settings) ([]backup.Location, error) {
 			if known := same(path, locations); known != nil {
 				return nil, fmt.Errorf("the settings have one folder of backups twice: %s is %s; take one out", path, known)
 			}
-			locations = append(locations, backup.Dir(path))
+			locations = append(locations, location.Dir(path))
 		}
 	}
 	ofSettings := locations[1:len(locations):len(locations)]
@@ -86,26 +86,26 @@ func (c *cli) locations(s settings) ([]backup.Location, error) {
 		if known := same(string(f), locations); known != nil {
 			return nil, usagef("--location %s: the same folder as %s", f, known)
 		}
-		locations = append(locations, backup.Dir(f))
+		locations = append(locations, location.Dir(f))
 	}
 	return locations, nil
 }
 
 // firstLocation is the folder of --dir, of the settings, or the one beside the
 // database.
-func (c *cli) firstLocation(s settings) (backup.Location, error) {
+func (c *cli) firstLocation(s settings) (location.Location, error) {
 	if c.dir != "" {
-		return backup.Dir(c.dir), nil
+		return location.Dir(c.dir), nil
 	}
 	if dir, err := s.dir(); dir != "" || err != nil {
-		return backup.Dir(dir), err
+		return location.Dir(dir), err
 	}
 	path, err := c.databaseFile()
 	if err != nil {
 		return nil, err
 	}
 	path, err = filepath.Abs(filepath.Join(filepath.Dir(path), "backups"))
-	return ownFolder{backup.Dir(path)}, err
+	return ownFolder{location.Dir(path)}, err
 }
 
 func sameFile(a, b string) bool {
@@ -119,10 +119,10 @@ func sameFile(a, b string) bool {
 
 // An ownFolder is the default one. No drive has to be mounted for it, so it is
 // made by who puts something there, and until then it has nothing.
-type ownFolder struct{ backup.Dir }
+type ownFolder struct{ location.Dir }
 
-// List implements [backup.Location].
-func (f ownFolder) List(ctx context.Context) ([]backup.File, error) {
+// List implements [location.Location].
+func (f ownFolder) List(ctx context.Context) ([]location.File, error) {
 	files, err := f.Dir.List(ctx)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

@@ -11,12 +11,15 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/tomo-project/backup"
 )
 
 // A keeper is the Manager of this run, with what a command needs beside it.
 type keeper struct {
-	*backup.Manager
+	*manager.Manager
 	database *database // nil: there is none, and the command can do without
 	stand    *sql.DB   // an empty database in place of one that is lost; or nil
 	settings settings
@@ -27,7 +30,7 @@ type keeper struct {
 	wipe func() // the progress bar
 
 	mu     sync.Mutex
-	failed []backup.Event // what did not end the operation
+	failed []manager.Event // what did not end the operation
 }
 
 // openKeeper opens the database and makes the Manager for a command that cannot
@@ -98,8 +101,8 @@ func (c *cli) newKeeper(ctx context.Context, db *database) (*keeper, error) {
 }
 
 // newManager makes a Manager of the App with these keys. db may be nil.
-func (c *cli) newManager(db *database, keys *keyring, locations []backup.Location) *backup.Manager {
-	m := &backup.Manager{
+func (c *cli) newManager(db *database, keys *keyring, locations []location.Location) *manager.Manager {
+	m := &manager.Manager{
 		App:          c.app,
 		Locations:    locations,
 		Identities:   keys.openers,
@@ -116,8 +119,8 @@ func (c *cli) newManager(db *database, keys *keyring, locations []backup.Locatio
 // storing returns a Manager for what a restore replaces: who can open that follows
 // from what opened the backup. It need not be proven, unlike what is restored: who
 // restores with a private key alone has nothing to prove it with.
-func (k *keeper) storing(s sealing) *backup.Manager {
-	return &backup.Manager{
+func (k *keeper) storing(s sealing) *manager.Manager {
+	return &manager.Manager{
 		App:        k.App,
 		Source:     k.Source,
 		Sink:       k.Sink,
@@ -131,13 +134,13 @@ func (k *keeper) storing(s sealing) *backup.Manager {
 }
 
 // note is told by the Manager what happens.
-func (k *keeper) note(e backup.Event) {
+func (k *keeper) note(e manager.Event) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	switch {
-	case e.Kind == backup.EventProgress && k.show != nil:
+	case e.Kind == manager.EventProgress && k.show != nil:
 		k.show(*e.Progress)
-	case e.Kind == backup.EventFailed && e.Location != "":
+	case e.Kind == manager.EventFailed && e.Location != "":
 		k.failed = append(k.failed, e)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
@@ -19,17 +21,17 @@ import (
 func (m *machine) backups() string { return m.path(".tomo", "backups") }
 
 // create makes a backup at the configured locations and returns it.
-func (m *machine) create(args ...string) backup.Backup {
+func (m *machine) create(args ...string) manager.Backup {
 	m.t.Helper()
-	return parse[backup.Backup](m.t, m.ok(append([]string{"backup", "create", "--json"}, args...)...).stdout)
+	return parse[manager.Backup](m.t, m.ok(append([]string{"backup", "create", "--json"}, args...)...).stdout)
 }
 
-func (m *machine) list(args ...string) []backup.Backup {
+func (m *machine) list(args ...string) []manager.Backup {
 	m.t.Helper()
 	return parse[listResult](m.t, m.ok(append([]string{"backup", "list", "--json"}, args...)...).stdout).Backups
 }
 
-func names(backups []backup.Backup) (names []string) {
+func names(backups []manager.Backup) (names []string) {
 	for _, b := range backups {
 		names = append(names, b.Name)
 	}
@@ -122,7 +124,7 @@ func TestARestoreCanBeTakenBackAndSoCanThat(t *testing.T) {
 	require.Equal(t, before, m.dump())
 	require.Contains(t, o.stdout, "tomo backup undo")
 	kept := m.list()[0]
-	require.Equal(t, backup.TriggerBeforeRestore, kept.Trigger)
+	require.Equal(t, manager.TriggerBeforeRestore, kept.Trigger)
 	require.Contains(t, o.stdout, kept.Name)
 
 	m.ok("backup", "undo", "--yes")
@@ -177,7 +179,7 @@ func TestPruneSaysWhyAndDeletesOnlyWhatItSaid(t *testing.T) {
 	o = m.ok("backup", "prune")
 	require.Contains(t, o.stdout, "Deleted 1 backup.")
 	require.Equal(t, []string{yesterday, lastWeek, manual}, names(m.list()))
-	pruned := parse[[]backup.Pruned](t, m.ok("backup", "prune", "--manual", "--keep-last", "1", "--json").stdout)
+	pruned := parse[[]manager.Pruned](t, m.ok("backup", "prune", "--manual", "--keep-last", "1", "--json").stdout)
 	require.Equal(t, []string{manual, lastWeek}, pruned[0].Deleted)
 	require.FileExists(t, filepath.Join(m.backups(), "notes.json"))
 
@@ -220,7 +222,7 @@ func TestADrillProvesThatABackupRestores(t *testing.T) {
 	require.Regexp(t, `30 records restored .*all equal`, o.stdout)
 	require.Contains(t, o.stdout, "(RPO)")
 	require.Contains(t, o.stdout, "(RTO)")
-	report := parse[backup.DrillReport](t, m.ok("backup", "drill", b.Name, "--json").stdout)
+	report := parse[manager.DrillReport](t, m.ok("backup", "drill", b.Name, "--json").stdout)
 	require.EqualValues(t, 30, report.Records)
 
 	require.NoError(t, os.Rename(m.db(), m.path("lost.db")))

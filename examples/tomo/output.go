@@ -13,6 +13,8 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/tomo-project/backup/location"
+
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
@@ -44,7 +46,7 @@ func advice(err error) string {
 		return "The database is damaged or is not one: restore it from a backup into a new one (tomo init)."
 	case errors.Is(err, backup.ErrStale):
 		return "Run the command again to see what it would do now."
-	case errors.Is(err, backup.ErrBusy):
+	case errors.Is(err, location.ErrBusy):
 		return "Wait until that has ended, then run the command again."
 	case errors.Is(err, backup.ErrSalvaged):
 		return "Add what is missing with --strategy merge, or insist with --allow-salvaged."

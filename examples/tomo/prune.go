@@ -7,14 +7,14 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/spf13/cobra"
+	"github.com/tomo-project/backup/manager"
 
-	"github.com/tomo-project/backup"
+	"github.com/spf13/cobra"
 )
 
 func (c *cli) pruneCommand() *cobra.Command {
 	var policy policyFlags
-	var opts backup.PruneOptions
+	var opts manager.PruneOptions
 	cmd := &cobra.Command{
 		Use:   "prune",
 		Short: "Delete the backups that the policy does not keep",
@@ -40,7 +40,7 @@ nothing is deleted until somebody has looked (tomo backup accept).`,
 	return cmd
 }
 
-func (c *cli) prune(ctx context.Context, policy policyFlags, opts backup.PruneOptions) error {
+func (c *cli) prune(ctx context.Context, policy policyFlags, opts manager.PruneOptions) error {
 	k, err := c.lookAround(ctx)
 	if err != nil {
 		return err
@@ -57,7 +57,7 @@ func (c *cli) prune(ctx context.Context, policy policyFlags, opts backup.PruneOp
 			return printed
 		}
 	}
-	if errors.Is(err, backup.ErrShrunk) {
+	if errors.Is(err, manager.ErrShrunk) {
 		err = fmt.Errorf("%w\nWhat is missing can be brought back from an older one: tomo backup restore NAME\nIf the loss is all right:\n  %s", err, c.hint("accept", newestShrunk(pruned)))
 	}
 	return err
@@ -65,8 +65,8 @@ func (c *cli) prune(ctx context.Context, policy policyFlags, opts backup.PruneOp
 
 // newestShrunk returns the name of the backup to accept: with it, those before it
 // are accepted.
-func newestShrunk(pruned []backup.Pruned) string {
-	var newest backup.Backup
+func newestShrunk(pruned []manager.Pruned) string {
+	var newest manager.Backup
 	for _, p := range pruned {
 		for _, d := range p.Decisions {
 			if len(d.Shrunk) > 0 && d.CreatedAt.After(newest.CreatedAt) {
@@ -77,7 +77,7 @@ func newestShrunk(pruned []backup.Pruned) string {
 	return newest.Name
 }
 
-func (c *cli) printPruned(pruned []backup.Pruned, opts backup.PruneOptions, failed error) error {
+func (c *cli) printPruned(pruned []manager.Pruned, opts manager.PruneOptions, failed error) error {
 	if c.json {
 		return c.printJSON(pruned)
 	}

@@ -10,7 +10,7 @@ import (
 	"runtime"
 	"strconv"
 
-	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/location"
 )
 
 // tempPattern names the files that are being written. They begin with a dot
@@ -26,7 +26,7 @@ func publish(ctx context.Context, path string, force bool, write func(*os.File) 
 		return err
 	}
 	dir := filepath.Dir(path)
-	if err := backup.Dir(dir).Make(); err != nil {
+	if err := location.Dir(dir).Make(); err != nil {
 		return err
 	}
 	temp, err := os.CreateTemp(dir, tempPattern) // exclusive, mode 0600
@@ -94,7 +94,7 @@ func nameExclusively(ctx context.Context, temp, path string) error {
 	// Some file systems of external drives have no links. Renaming overwrites, so
 	// there a lock, which ends with its process, keeps others from taking the
 	// name between the look and the renaming.
-	if locker, ok := any(backup.Dir(filepath.Dir(path))).(backup.Locker); ok {
+	if locker, ok := any(location.Dir(filepath.Dir(path))).(location.Locker); ok {
 		unlock, err := locker.Lock(ctx, "tomo-output", "process "+strconv.Itoa(os.Getpid()))
 		if err != nil && !errors.Is(err, errors.ErrUnsupported) {
 			return err

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/spf13/cobra"
 
 	"github.com/tomo-project/backup"
@@ -277,7 +279,7 @@ const (
 )
 
 // printPlan prints what a restore would do, for a person.
-func (c *cli) printPlan(ctx context.Context, plan *backup.ManagedPlan, input, database string) error {
+func (c *cli) printPlan(ctx context.Context, plan *manager.Plan, input, database string) error {
 	report := plan.Report()
 	fmt.Fprintf(c.stdout, "Restoring %s (made %s by Tomo %s)\ninto %s would do this:\n\n",
 		printable(input), moment(report.CreatedAt), printable(report.ApplicationVersion), printable(database))
@@ -347,7 +349,7 @@ func printFields(w io.Writer, fields []backup.FieldChange) {
 // printPlanJSON prints a plan as one document. It goes through a temporary
 // file: there may be millions of changes, and the database is locked while they
 // come.
-func (c *cli) printPlanJSON(ctx context.Context, plan *backup.ManagedPlan) error {
+func (c *cli) printPlanJSON(ctx context.Context, plan *manager.Plan) error {
 	report, err := json.Marshal(plan.Report())
 	if err != nil {
 		return err

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/spf13/cobra"
 
 	"github.com/tomo-project/backup"
@@ -86,7 +88,7 @@ func (c *cli) rewrap(ctx context.Context, name string, flags rewrapFlags) error 
 		}
 	}
 	c.inParts = len(k.folders) > 1
-	b, err := k.Rewrap(ctx, name, backup.RewrapBackupOptions{Recipients: s.recipients, Encrypt: s.encrypt, Delete: flags.deleteOld})
+	b, err := k.Rewrap(ctx, name, manager.RewrapOptions{Recipients: s.recipients, Encrypt: s.encrypt, Delete: flags.deleteOld})
 	k.wipe()
 	if err != nil && b.Name == "" {
 		return explainMissing(c.proofLost(ctx, k, name, err))
@@ -147,7 +149,7 @@ func (c *cli) proofLost(ctx context.Context, k *keeper, name string, err error) 
 	return fmt.Errorf("%s\n  (a passphrase: --new-passphrase-file FILE; a signer: --sign FILE; whom to trust: --trust KEY)", err)
 }
 
-func (c *cli) printRewrapped(name string, b backup.Backup, s sealing, deleted bool) error {
+func (c *cli) printRewrapped(name string, b manager.Backup, s sealing, deleted bool) error {
 	if c.json {
 		return c.printJSON(b)
 	}

@@ -10,9 +10,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
+	"github.com/tomo-project/backup/manager"
+	"github.com/tomo-project/backup/schedule"
 
-	"github.com/tomo-project/backup"
+	"github.com/spf13/cobra"
 )
 
 // runFlags are the flags of tomo backup run.
@@ -25,7 +26,7 @@ type runFlags struct {
 	database               bool
 	policy                 policyFlags
 
-	onEvent func(backup.Event) // for the demo
+	onEvent func(manager.Event) // for the demo
 }
 
 func (c *cli) runCommand() *cobra.Command {
@@ -136,7 +137,7 @@ func (c *cli) schedule(ctx context.Context, flags runFlags) error {
 
 // unattended sets the keys of a Manager that works while there is nobody who could
 // be asked for a passphrase.
-func (c *cli) unattended(m *backup.Manager, keys *keyring) error {
+func (c *cli) unattended(m *manager.Manager, keys *keyring) error {
 	if err := c.sealNew(m, keys); err != nil {
 		return err
 	}
@@ -170,16 +171,16 @@ func (f runFlags) location(s settings) (*time.Location, error) {
 
 // schedule returns the schedule of the flags or the settings, with a text for a
 // person.
-func (f runFlags) schedule(s settings, zone *time.Location) (backup.Schedule, string, error) {
+func (f runFlags) schedule(s settings, zone *time.Location) (schedule.Schedule, string, error) {
 	switch {
 	case f.hourly:
-		return backup.Hourly{Location: zone}, "hourly", nil
+		return schedule.Hourly{Location: zone}, "hourly", nil
 	case f.daily != "":
 		at, err := parseTimeOfDay(f.daily)
 		if err != nil {
 			return nil, "", usagef("--daily: %w", err)
 		}
-		return backup.Daily{At: at, Location: zone}, "daily " + f.daily, nil
+		return schedule.Daily{At: at, Location: zone}, "daily " + f.daily, nil
 	case f.weekly != "":
 		name, clock, _ := strings.Cut(f.weekly, ":")
 		day, err := parseWeekday(name)
@@ -187,7 +188,7 @@ func (f runFlags) schedule(s settings, zone *time.Location) (backup.Schedule, st
 		if err = cmp.Or(err, wrong); err != nil {
 			return nil, "", usagef("--weekly %s: %w; want it as in sunday:03:00", f.weekly, err)
 		}
-		return backup.Weekly{Day: day, At: at, Location: zone}, "weekly " + f.weekly, nil
+		return schedule.Weekly{Day: day, At: at, Location: zone}, "weekly " + f.weekly, nil
 	case f.monthly != "":
 		number, clock, _ := strings.Cut(f.monthly, ":")
 		day, err := strconv.Atoi(number)
@@ -198,7 +199,7 @@ func (f runFlags) schedule(s settings, zone *time.Location) (backup.Schedule, st
 		if err = cmp.Or(err, wrong); err != nil {
 			return nil, "", usagef("--monthly %s: %w; want it as in 1:03:00", f.monthly, err)
 		}
-		return backup.Monthly{Day: day, At: at, Location: zone}, "monthly " + f.monthly, nil
+		return schedule.Monthly{Day: day, At: at, Location: zone}, "monthly " + f.monthly, nil
 	}
 	enabled, err := s.yes("backup_enabled")
 	if err != nil {
@@ -211,16 +212,16 @@ func (f runFlags) schedule(s settings, zone *time.Location) (backup.Schedule, st
 }
 
 // howOften returns the schedule of a flag, nil if it was not given.
-func howOften(flag, value string, zone *time.Location) (backup.Schedule, error) {
+func howOften(flag, value string, zone *time.Location) (schedule.Schedule, error) {
 	switch value {
 	case "":
 		return nil, nil
 	case "daily":
-		return backup.Daily{Location: zone}, nil
+		return schedule.Daily{Location: zone}, nil
 	case "weekly":
-		return backup.Weekly{Location: zone}, nil
+		return schedule.Weekly{Location: zone}, nil
 	case "monthly":
-		return backup.Monthly{Location: zone}, nil
+		return schedule.Monthly{Location: zone}, nil
 	}
 	return nil, usagef("--%s %s: want daily, weekly or monthly", flag, value)
 }

@@ -13,9 +13,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
 
-	"github.com/tomo-project/backup"
+	"github.com/stretchr/testify/require"
 )
 
 // service is tomo backup run.
@@ -88,7 +89,7 @@ func TestTheSchedulerMakesWhatIsDueAndNothingTwice(t *testing.T) {
 	require.NotContains(t, s.logged(), testPassphrase)
 	backups := m.list("--location", drive)
 	require.Len(t, backups, 2)
-	require.Equal(t, backup.TriggerScheduled, backups[0].Trigger)
+	require.Equal(t, manager.TriggerScheduled, backups[0].Trigger)
 	require.Len(t, backups[0].Copies, 2)
 	require.Equal(t, older, backups[1].Name)
 	require.NoFileExists(t, filepath.Join(m.backups(), oldest))
@@ -125,7 +126,7 @@ func TestOneChangesSomethingAtATimeAndTheOtherIsToldWho(t *testing.T) {
 	b := m.create()
 	m.sql("DELETE FROM applications")
 	before, there := m.dump(), files(t, m.backups())
-	unlock, err := backup.Dir(m.backups()).Lock(t.Context(), "tomo", "the test, since noon")
+	unlock, err := location.Dir(m.backups()).Lock(t.Context(), "tomo", "the test, since noon")
 	if err != nil {
 		t.Skip(err)
 	}

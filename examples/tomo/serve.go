@@ -11,9 +11,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tomo-project/backup/location"
+
 	"github.com/spf13/cobra"
 
-	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/examples/tomo/web"
 )
 
@@ -133,11 +134,11 @@ func lockServer(ctx context.Context, path string) (unlock func() error, err erro
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
 	}
-	dir := backup.Dir(filepath.Dir(path))
+	dir := location.Dir(filepath.Dir(path))
 	if err := dir.Make(); err != nil {
 		return nil, err
 	}
-	locker, ok := any(dir).(backup.Locker)
+	locker, ok := any(dir).(location.Locker)
 	if !ok {
 		return func() error { return nil }, nil
 	}
@@ -146,8 +147,8 @@ func lockServer(ctx context.Context, path string) (unlock func() error, err erro
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):
 		return func() error { return nil }, nil
-	case errors.Is(err, backup.ErrBusy):
-		return nil, fmt.Errorf("there is a server for the database %s already: %s", path, strings.TrimPrefix(err.Error(), backup.ErrBusy.Error()+": "))
+	case errors.Is(err, location.ErrBusy):
+		return nil, fmt.Errorf("there is a server for the database %s already: %s", path, strings.TrimPrefix(err.Error(), location.ErrBusy.Error()+": "))
 	}
 	return unlock, err
 }

@@ -22,6 +22,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tomo-project/backup/manager"
+	"github.com/tomo-project/backup/schedule"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
@@ -619,7 +622,7 @@ func TestTheSettingsOfThePageTakeEffectEverywhere(t *testing.T) {
 	next, text, err := stored.schedule(time.UTC)
 	require.NoError(t, err)
 	require.Equal(t, "weekly friday:04:05", text)
-	require.Equal(t, backup.Weekly{Day: time.Friday, At: 4*time.Hour + 5*time.Minute, Location: time.UTC}, next)
+	require.Equal(t, schedule.Weekly{Day: time.Friday, At: 4*time.Hour + 5*time.Minute, Location: time.UTC}, next)
 	keep, err := stored.retention()
 	require.NoError(t, err)
 	require.Equal(t, backup.Retention{Last: 3, Within: 40 * 24 * time.Hour}, keep)
@@ -1055,8 +1058,8 @@ func TestStoppingLetsABackupEnd(t *testing.T) {
 			m, err := a.Manager(t.Context(), s)
 			require.NoError(t, err)
 			stored, goOn := make(chan struct{}), make(chan struct{})
-			m.OnEvent = func(e backup.Event) {
-				if e.Kind == backup.EventStored {
+			m.OnEvent = func(e manager.Event) {
+				if e.Kind == manager.EventStored {
 					close(stored)
 					<-goOn
 				}

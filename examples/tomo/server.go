@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tomo-project/backup/manager"
+
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/tomo-project/backup"
@@ -209,11 +211,11 @@ type operations struct {
 }
 
 // note is Manager.OnEvent.
-func (o *operations) note(e backup.Event) {
+func (o *operations) note(e manager.Event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
-	case e.Kind == backup.EventStarted:
+	case e.Kind == manager.EventStarted:
 		if o.running == nil {
 			o.running = map[string]bool{}
 		}
@@ -221,7 +223,7 @@ func (o *operations) note(e backup.Event) {
 		if o.idle == nil {
 			o.idle = make(chan struct{})
 		}
-	case e.Kind == backup.EventDone, e.Kind == backup.EventFailed && e.Location == "":
+	case e.Kind == manager.EventDone, e.Kind == manager.EventFailed && e.Location == "":
 		delete(o.running, e.Operation)
 		if len(o.running) == 0 && o.idle != nil {
 			close(o.idle)

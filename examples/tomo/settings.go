@@ -10,6 +10,8 @@ import (
 	"time"
 	_ "time/tzdata" // a small container has no time zones of its own
 
+	"github.com/tomo-project/backup/schedule"
+
 	"github.com/tomo-project/backup"
 )
 
@@ -103,7 +105,7 @@ func (s settings) every() (string, error) {
 }
 
 // schedule returns when automatic backups are made, with a text for a person.
-func (s settings) schedule(zone *time.Location) (backup.Schedule, string, error) {
+func (s settings) schedule(zone *time.Location) (schedule.Schedule, string, error) {
 	text, err := s.timeOfDay()
 	if err != nil {
 		return nil, "", err
@@ -117,11 +119,11 @@ func (s settings) schedule(zone *time.Location) (backup.Schedule, string, error)
 	every, err := s.every()
 	switch every {
 	case "weekly":
-		return backup.Weekly{Day: weekday, At: at, Location: zone}, "weekly " + day + ":" + text, err
+		return schedule.Weekly{Day: weekday, At: at, Location: zone}, "weekly " + day + ":" + text, err
 	case "monthly":
-		return backup.Monthly{At: at, Location: zone}, "monthly 1:" + text, err
+		return schedule.Monthly{At: at, Location: zone}, "monthly 1:" + text, err
 	}
-	return backup.Daily{At: at, Location: zone}, "daily " + text, err
+	return schedule.Daily{At: at, Location: zone}, "daily " + text, err
 }
 
 // include returns the optional collections in automatic backups.

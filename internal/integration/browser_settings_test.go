@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tomo-project/backup/manager"
+	"github.com/tomo-project/backup/schedule"
+
 	"filippo.io/age"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
@@ -51,15 +54,15 @@ func (h *home) remembers() (identityFile string) {
 		require.NoError(h.t, os.WriteFile(filepath.Join(h.backups(), tomoApp.BackupName(at)), file.Bytes(), 0o600))
 	}
 	require.NoError(h.t, os.MkdirAll(h.backups(), 0o700))
-	daily := backup.Daily{At: 2*time.Hour + 30*time.Minute, Location: berlin(h.t)}
+	daily := schedule.Daily{At: 2*time.Hour + 30*time.Minute, Location: berlin(h.t)}
 	for at := daily.Next(time.Now().AddDate(0, 0, -30)); at.Before(time.Now()); at = daily.Next(at) {
 		switch ago := time.Since(at) / (24 * time.Hour); ago {
 		case 9: // somebody has switched it off
 		case 4:
-			store(at.Add(9*time.Hour+12*time.Minute), backup.TriggerManual)
+			store(at.Add(9*time.Hour+12*time.Minute), manager.TriggerManual)
 			fallthrough
 		default:
-			store(at.Add(3*time.Second), backup.TriggerScheduled)
+			store(at.Add(3*time.Second), manager.TriggerScheduled)
 		}
 	}
 	return identityFile
@@ -128,7 +131,7 @@ func TestBrowserSetsAutomatedBackups(t *testing.T) {
 	b.types("Keep backups for … days", "30")
 	b.follows("Save")
 	b.sees("On every day at 02:30 (Europe/Berlin)")
-	next := backup.Daily{At: 2*time.Hour + 30*time.Minute, Location: berlin(t)}.Next(time.Now())
+	next := schedule.Daily{At: 2*time.Hour + 30*time.Minute, Location: berlin(t)}.Next(time.Now())
 	b.sees("Next " + next.Format("Jan 2, 2006, 3:04 AM")) // the person is in Berlin
 	b.follows("What would be deleted")
 	b.on("Delete old backups")

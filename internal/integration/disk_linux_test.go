@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/tomo-project/backup/location"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
@@ -129,8 +131,8 @@ func furnishDisk(t *testing.T, h, from host) smallDisk {
 
 // places are the ways to have a folder on the small disk: alone, or with another
 // one that has room.
-func places(h host) map[string][]backup.Location {
-	return map[string][]backup.Location{
+func places(h host) map[string][]location.Location {
+	return map[string][]location.Location{
 		"alone":  {h.folder("a")},
 		"first":  {h.folder("a"), h.folder("b")},
 		"second": {h.folder("b"), h.folder("a")},

@@ -7,6 +7,9 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
@@ -84,7 +87,7 @@ func atFault(t *testing.T, h host, what, place string, call backuptest.Call, nth
 	db := h.open(t)
 	healthy, m := h.quickManager(db), h.quickManager(db)
 	faulty := faultyFolder{&backuptest.FaultyLocation{Location: h.folder("a"), On: call, Nth: nth, Err: syscall.EIO}, string(h.folder("a"))}
-	m.Locations = map[string][]backup.Location{
+	m.Locations = map[string][]location.Location{
 		"first":  {faulty, h.folder("b")},
 		"second": {h.folder("b"), faulty},
 		"alone":  {faulty},
@@ -93,7 +96,7 @@ func atFault(t *testing.T, h host, what, place string, call backuptest.Call, nth
 	var err error
 	switch what {
 	case "create":
-		var b backup.Backup
+		var b manager.Backup
 		b, err = m.Create(t.Context(), backup.BackupOptions{})
 		news := h.whole(t, healthy, before, nil)
 		if err != nil {
@@ -112,12 +115,12 @@ func atFault(t *testing.T, h host, what, place string, call backuptest.Call, nth
 			}
 		}
 	case "prune":
-		_, err = m.Prune(t.Context(), backup.PruneOptions{})
+		_, err = m.Prune(t.Context(), manager.PruneOptions{})
 		require.Empty(t, h.whole(t, healthy, before, func(name string) bool { return !slices.Contains(kept, name) }))
 		if place != "alone" {
 			require.Equal(t, kept, backupsIn(t, string(h.folder("b"))))
 		}
-		_, again := healthy.Prune(t.Context(), backup.PruneOptions{})
+		_, again := healthy.Prune(t.Context(), manager.PruneOptions{})
 		require.NoError(t, again)
 		require.Equal(t, kept, backupsIn(t, string(h.folder("a"))))
 	case "restore", "undo":

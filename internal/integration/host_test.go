@@ -13,6 +13,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+
 	"filippo.io/age"
 	"github.com/stretchr/testify/require"
 
@@ -26,10 +29,10 @@ import (
 // A host is a Tomo in a folder: its database, and two folders of backups.
 type host struct{ dir string }
 
-func (h host) database() string      { return filepath.Join(h.dir, "tomo.db") }
-func (h host) folders() []backup.Dir { return []backup.Dir{h.folder("a"), h.folder("b")} }
-func (h host) folder(name string) backup.Dir {
-	return backup.Dir(filepath.Join(h.dir, name))
+func (h host) database() string        { return filepath.Join(h.dir, "tomo.db") }
+func (h host) folders() []location.Dir { return []location.Dir{h.folder("a"), h.folder("b")} }
+func (h host) folder(name string) location.Dir {
+	return location.Dir(filepath.Join(h.dir, name))
 }
 
 // newHost returns one with n records of each collection and no backup.
@@ -105,11 +108,11 @@ var quickApp = func() *backup.App {
 }()
 
 // manager returns a Manager of the host that knows nothing yet.
-func (h host) manager(db *sql.DB) *backup.Manager {
+func (h host) manager(db *sql.DB) *manager.Manager {
 	s := tomoStore(db)
-	return h.packed(&backup.Manager{
+	return h.packed(&manager.Manager{
 		App: tomoApp, Source: s, Sink: s,
-		Locations:  []backup.Location{h.folder("a"), h.folder("b")},
+		Locations:  []location.Location{h.folder("a"), h.folder("b")},
 		Recipients: []backup.Recipient{plainKey{}}, Identities: []backup.Identity{plainKey{}},
 		Retention: backup.Retention{Last: 3}, KeepBeforeRestore: 2,
 	})
@@ -126,7 +129,7 @@ func (h host) pack(t testing.TB) {
 func (h host) keyFile() string { return filepath.Join(h.dir, "key.txt") }
 
 // packed gives a Manager the key of a host that was packed.
-func (h host) packed(m *backup.Manager) *backup.Manager {
+func (h host) packed(m *manager.Manager) *manager.Manager {
 	text, err := os.ReadFile(h.keyFile())
 	if err != nil {
 		return m
@@ -145,7 +148,7 @@ func (h host) packed(m *backup.Manager) *backup.Manager {
 }
 
 // quickManager is manager with the quickApp.
-func (h host) quickManager(db *sql.DB) *backup.Manager {
+func (h host) quickManager(db *sql.DB) *manager.Manager {
 	m := h.manager(db)
 	m.App = quickApp
 	return m
@@ -290,7 +293,7 @@ func filesIn(t testing.TB, dir string) []string {
 // which verifies, at each location, and that all that was there before is there
 // unchanged, but for what may have gone. What was there is not verified again. It
 // returns what is new.
-func (h host) whole(t testing.TB, m *backup.Manager, before map[string][sha256.Size]byte, mayGo func(name string) bool) (news []string) {
+func (h host) whole(t testing.TB, m *manager.Manager, before map[string][sha256.Size]byte, mayGo func(name string) bool) (news []string) {
 	t.Helper()
 	now := h.shelves(t)
 	for file, digest := range before {
@@ -332,7 +335,7 @@ func (h host) whole(t testing.TB, m *backup.Manager, before map[string][sha256.S
 }
 
 // create makes a backup of a certain age and trigger.
-func create(t testing.TB, m *backup.Manager, opts backup.BackupOptions) backup.Backup {
+func create(t testing.TB, m *manager.Manager, opts backup.BackupOptions) manager.Backup {
 	t.Helper()
 	b, err := m.Create(t.Context(), opts)
 	require.NoError(t, err)
@@ -342,7 +345,7 @@ func create(t testing.TB, m *backup.Manager, opts backup.BackupOptions) backup.B
 	return b
 }
 
-func openBackup(t testing.TB, m *backup.Manager, name string) *backup.Snapshot {
+func openBackup(t testing.TB, m *manager.Manager, name string) *backup.Snapshot {
 	t.Helper()
 	s, err := m.Open(t.Context(), name)
 	require.NoError(t, err)

@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
@@ -99,7 +102,7 @@ func (k *killer) report(t *testing.T) {
 
 // forget removes old backups, so that there are not too many of them, but none
 // of the last seconds: a name must not be given twice.
-func (h host) forget(t *testing.T, m *backup.Manager, keep ...string) {
+func (h host) forget(t *testing.T, m *manager.Manager, keep ...string) {
 	if len(backupsIn(t, string(h.folder("a")))) < 20 {
 		return
 	}
@@ -110,7 +113,7 @@ func (h host) forget(t *testing.T, m *backup.Manager, keep ...string) {
 			continue
 		}
 		for _, c := range b.Copies {
-			require.NoError(t, backup.Dir(c.Location).Delete(t.Context(), b.Name))
+			require.NoError(t, location.Dir(c.Location).Delete(t.Context(), b.Name))
 		}
 	}
 }
@@ -194,12 +197,12 @@ func pruneHost(t *testing.T, records int) (h host, names, kept []string) {
 	m := h.manager(h.open(t))
 	now := time.Now().Add(-1000 * time.Hour)
 	for i, trigger := range strings.Split("sbmsbssmbssbs", "") {
-		trigger = map[string]string{"s": backup.TriggerScheduled, "b": backup.TriggerBeforeRestore, "m": backup.TriggerManual}[trigger]
+		trigger = map[string]string{"s": manager.TriggerScheduled, "b": manager.TriggerBeforeRestore, "m": manager.TriggerManual}[trigger]
 		b := create(t, m, backup.BackupOptions{CreatedAt: now.Add(time.Duration(i) * time.Hour), Metadata: map[string]string{"trigger": trigger}})
 		names = append(names, b.Name)
 	}
 	require.ElementsMatch(t, names, h.whole(t, m, nil, nil))
-	pruned, err := m.Prune(t.Context(), backup.PruneOptions{DryRun: true})
+	pruned, err := m.Prune(t.Context(), manager.PruneOptions{DryRun: true})
 	require.NoError(t, err)
 	for _, d := range pruned[0].Decisions {
 		if d.Keep {
@@ -246,7 +249,7 @@ func TestAPruneThatIsKilledHasDeletedNothingThatIsKept(t *testing.T) {
 					require.Equal(t, oldest, slices.Contains(there, name), "the oldest go first")
 				}
 			}
-			_, err := m.Prune(t.Context(), backup.PruneOptions{})
+			_, err := m.Prune(t.Context(), manager.PruneOptions{})
 			require.NoError(t, err)
 			for _, d := range h.folders() {
 				require.Equal(t, kept, backupsIn(t, string(d)), "as if nobody had been killed")
@@ -278,7 +281,7 @@ func killRestores(t *testing.T, what string, packed bool, rounds int) {
 	change(t, db)
 	start := state(t, db)
 	saved := openBackup(t, m, first.Name)
-	restore := func(t *testing.T, m *backup.Manager) {
+	restore := func(t *testing.T, m *manager.Manager) {
 		report, err := m.Restore(t.Context(), saved, backup.RestoreOptions{Strategy: backup.Replace})
 		require.NoError(t, err)
 		require.NotEmpty(t, report.UndoneBy)

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
@@ -28,7 +30,7 @@ func BenchmarkList(b *testing.B) {
 		require.NoError(b, err)
 		require.NoError(b, f.Close())
 	}
-	list := func(b *testing.B, m *backup.Manager) {
+	list := func(b *testing.B, m *manager.Manager) {
 		list, err := m.List(b.Context())
 		require.NoError(b, err)
 		require.Len(b, list, backups)

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
@@ -52,7 +54,7 @@ func runChild(job []string) error {
 	case "create":
 		work = func() error { _, err := m.Create(ctx, backup.BackupOptions{}); return err }
 	case "prune":
-		work = func() error { _, err := m.Prune(ctx, backup.PruneOptions{}); return err }
+		work = func() error { _, err := m.Prune(ctx, manager.PruneOptions{}); return err }
 	case "undo":
 		work = func() error { _, err := m.Undo(ctx); return err }
 	case "restore":
@@ -70,8 +72,8 @@ func runChild(job []string) error {
 	case "run":
 		return runForever(ctx, m)
 	}
-	m.OnEvent = func(e backup.Event) {
-		if e.Kind == backup.EventStored || e.Kind == backup.EventPruned {
+	m.OnEvent = func(e manager.Event) {
+		if e.Kind == manager.EventStored || e.Kind == manager.EventPruned {
 			fmt.Println("step")
 		}
 	}
@@ -85,7 +87,7 @@ func runChild(job []string) error {
 }
 
 // hang does something and stands still in the middle of it.
-func hang(ctx context.Context, m *backup.Manager, what, name string) error {
+func hang(ctx context.Context, m *manager.Manager, what, name string) error {
 	stop := func() {
 		fmt.Println("ready")
 		select {}
@@ -119,7 +121,7 @@ func (everySecond) Next(after time.Time) time.Time {
 
 // runForever starts Run over and over: one that has found another process at
 // work waits for a minute.
-func runForever(ctx context.Context, m *backup.Manager) error {
+func runForever(ctx context.Context, m *manager.Manager) error {
 	m.Schedule, m.Retention = everySecond{}, backup.Retention{}
 	each := 1300 * time.Millisecond
 	if testtime.Race {

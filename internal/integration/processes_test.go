@@ -5,6 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
@@ -28,11 +31,11 @@ func TestAnotherProcessIsToldWhoIsAtItAndGoesOnAtOnceWhenThatOneIsKilled(t *test
 				"create":  func() error { _, err := m.Create(t.Context(), backup.BackupOptions{}); return err },
 				"restore": func() error { _, err := m.Restore(t.Context(), s, backup.RestoreOptions{}); return err },
 				"undo":    func() error { _, err := m.Undo(t.Context()); return err },
-				"prune":   func() error { _, err := m.Prune(t.Context(), backup.PruneOptions{}); return err },
+				"prune":   func() error { _, err := m.Prune(t.Context(), manager.PruneOptions{}); return err },
 			} {
 				start := time.Now()
 				err := call()
-				require.ErrorIs(t, err, backup.ErrBusy, name)
+				require.ErrorIs(t, err, location.ErrBusy, name)
 				require.ErrorContains(t, err, says, name)
 				require.Less(t, time.Since(start), 5*time.Second, "%s does not wait", name)
 			}
@@ -109,7 +112,7 @@ func TestProcessesThatShareAFolderMakeOneScheduledBackupATime(t *testing.T) {
 		if b.Name == manual.Name {
 			continue
 		}
-		require.Equal(t, backup.TriggerScheduled, b.Trigger)
+		require.Equal(t, manager.TriggerScheduled, b.Trigger)
 		slot := b.Manifest.Metadata["scheduled_for"]
 		at, err := time.Parse(time.RFC3339, slot)
 		require.NoError(t, err)

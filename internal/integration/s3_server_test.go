@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tomo-project/backup/location"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/middleware"
@@ -130,7 +132,7 @@ func TestS3Child(t *testing.T) {
 	case "run":
 		h := host{dir}
 		m := h.quickManager(h.open(t))
-		m.Locations = []backup.Location{l}
+		m.Locations = []location.Location{l}
 		m.Schedule, m.Retention = everySecond{}, backup.Retention{}
 		enough := make(chan struct{})
 		go func() {

@@ -20,6 +20,9 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	smithy "github.com/aws/smithy-go"
@@ -65,7 +68,7 @@ func TestS3(t *testing.T) {
 func (s *s3Server) keepsTheRules(t *testing.T) {
 	l := s.location(t)
 	n := 0
-	backuptest.TestLocation(t, func(*testing.T) backup.Location {
+	backuptest.TestLocation(t, func(*testing.T) location.Location {
 		n++
 		return &s3location.Location{Client: l.Client, Bucket: l.Bucket, Prefix: fmt.Sprintf("rule-%d", n)}
 	})
@@ -73,7 +76,7 @@ func (s *s3Server) keepsTheRules(t *testing.T) {
 		return
 	}
 	t.Run("in the bucket itself, with MD5", func(t *testing.T) {
-		backuptest.TestLocation(t, func(t *testing.T) backup.Location {
+		backuptest.TestLocation(t, func(t *testing.T) location.Location {
 			l := s.location(t)
 			l.Prefix = ""
 			l.Client = s.client(nil, func(o *s3.Options) { o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired })
@@ -203,7 +206,7 @@ func (s *s3Server) replaced(t *testing.T) {
 }
 
 // putAndList puts a file and returns how it is listed.
-func putAndList(t testing.TB, l *s3location.Location, name string, content []byte) backup.File {
+func putAndList(t testing.TB, l *s3location.Location, name string, content []byte) location.File {
 	t.Helper()
 	putFile(t, l, name, content)
 	files, err := l.List(t.Context())
@@ -214,7 +217,7 @@ func putAndList(t testing.TB, l *s3location.Location, name string, content []byt
 		}
 	}
 	require.Fail(t, "not listed")
-	return backup.File{}
+	return location.File{}
 }
 
 func (s *s3Server) contexts(t *testing.T) {
@@ -546,7 +549,7 @@ func (s *s3Server) manage(t *testing.T) {
 	db := h.open(t)
 	m := h.quickManager(db)
 	l := s.location(t)
-	for _, locations := range [][]backup.Location{{h.folder("a"), l}, {l}} {
+	for _, locations := range [][]location.Location{{h.folder("a"), l}, {l}} {
 		m.Locations = locations
 		before := state(t, db)
 		made := create(t, m, backup.BackupOptions{})
@@ -569,7 +572,7 @@ func (s *s3Server) manage(t *testing.T) {
 		for range 4 {
 			create(t, m, backup.BackupOptions{})
 		}
-		_, err = m.Prune(t.Context(), backup.PruneOptions{Manual: true})
+		_, err = m.Prune(t.Context(), manager.PruneOptions{Manual: true})
 		require.NoError(t, err)
 		list, err := m.List(t.Context())
 		require.NoError(t, err)
@@ -577,7 +580,7 @@ func (s *s3Server) manage(t *testing.T) {
 		for _, b := range list {
 			require.Len(t, b.Copies, len(locations), b.Name)
 			require.False(t, b.Damaged)
-			if b.Trigger != backup.TriggerBeforeRestore {
+			if b.Trigger != manager.TriggerBeforeRestore {
 				kept++
 			}
 		}
@@ -597,7 +600,7 @@ func (s *s3Server) encrypted(t *testing.T) {
 	l := s.location(t)
 	count := &tally{}
 	l.Client = s.client(count.over)
-	m.Locations = []backup.Location{l}
+	m.Locations = []location.Location{l}
 	before := state(t, db)
 	made := create(t, m, backup.BackupOptions{})
 	require.True(t, made.Manifest.Encrypted)
@@ -637,7 +640,7 @@ func (s *s3Server) lists(t *testing.T) {
 
 	count := &tally{}
 	fresh := h.quickManager(db)
-	fresh.Locations = []backup.Location{through(l, s.client(count.over))}
+	fresh.Locations = []location.Location{through(l, s.client(count.over))}
 	list, err := fresh.List(t.Context())
 	require.NoError(t, err)
 	require.Len(t, list, backups)
@@ -660,7 +663,7 @@ func (s *s3Server) share(t *testing.T) {
 	l := s.location(t)
 	h := newHost(t, 10)
 	m := h.quickManager(h.open(t))
-	m.Locations = []backup.Location{l}
+	m.Locations = []location.Location{l}
 	var stop, wait []func() error
 	for range 3 {
 		cmd := s.child("run", l.Bucket, newHost(t, 10).dir)
@@ -687,7 +690,7 @@ func (s *s3Server) share(t *testing.T) {
 	require.NoError(t, err)
 	slots := map[string]string{}
 	for _, b := range list {
-		require.Equal(t, backup.TriggerScheduled, b.Trigger)
+		require.Equal(t, manager.TriggerScheduled, b.Trigger)
 		require.False(t, b.Damaged)
 		slot := b.Manifest.Metadata["scheduled_for"]
 		require.Empty(t, slots[slot], "two backups for one time")

@@ -14,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
@@ -192,10 +195,10 @@ func TestADatabaseIsKeptBesideItsBackups(t *testing.T) {
 	require.NoError(t, err)
 	a, b := t.TempDir(), t.TempDir()
 	store := sqlstore.Store{DB: db, Dialect: sqlstore.SQLite, Tables: []sqlstore.Table{{Collection: "accounts"}}}
-	m := &backup.Manager{
+	m := &manager.Manager{
 		App: &backup.App{Name: "ledger", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{
 			{Name: "accounts", Key: "/id", Secrets: []string{"/note"}}}},
-		Source: store, Sink: store, Locations: []backup.Location{backup.Dir(a), backup.Dir(b)},
+		Source: store, Sink: store, Locations: []location.Location{location.Dir(a), location.Dir(b)},
 		Recipients: []backup.Recipient{recipient}, Encrypt: recipient, Compress: backup.Zstd,
 		Database: sqlstore.SQLiteFile{DB: db},
 	}
@@ -209,7 +212,7 @@ func TestADatabaseIsKeptBesideItsBackups(t *testing.T) {
 	list, err := m.List(t.Context())
 	require.NoError(t, err)
 	require.Len(t, list, 2)
-	slices.SortFunc(list, func(a, b backup.Backup) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(list, func(a, b manager.Backup) int { return strings.Compare(a.Name, b.Name) })
 	require.False(t, list[0].Database)
 	require.True(t, list[1].Database)
 	require.Equal(t, made.Name, list[1].Name)
@@ -249,6 +252,6 @@ func TestADatabaseIsKeptBesideItsBackups(t *testing.T) {
 }
 
 // managerLike returns a Manager with the same fields that was not used yet.
-func managerLike(m *backup.Manager) *backup.Manager {
-	return &backup.Manager{App: m.App, Source: m.Source, Sink: m.Sink, Locations: m.Locations, Recipients: m.Recipients, Encrypt: m.Encrypt, Compress: m.Compress, Database: m.Database}
+func managerLike(m *manager.Manager) *manager.Manager {
+	return &manager.Manager{App: m.App, Source: m.Source, Sink: m.Sink, Locations: m.Locations, Recipients: m.Recipients, Encrypt: m.Encrypt, Compress: m.Compress, Database: m.Database}
 }

@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
@@ -165,7 +168,7 @@ func TestBackupsRestoresAndUndosAreOnePointInTimeWhileOthersWrite(t *testing.T) 
 	defer func() { stop(); group.Wait() }()
 
 	sink := &witness{t: t, Store: bankStore(db), db: other}
-	m := &backup.Manager{App: bankApp(), Source: bankStore(db), Sink: sink, Locations: []backup.Location{h.folder("a"), h.folder("b")}}
+	m := &manager.Manager{App: bankApp(), Source: bankStore(db), Sink: sink, Locations: []location.Location{h.folder("a"), h.folder("b")}}
 	shown := func(name string) string { // by a backup
 		s, err := m.Open(t.Context(), name)
 		require.NoError(t, err)

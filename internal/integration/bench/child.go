@@ -8,6 +8,9 @@ import (
 	"os"
 	"strings"
 
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+
 	"github.com/tomo-project/backup"
 )
 
@@ -66,13 +69,13 @@ var works = map[string]func(ctx context.Context, a *backup.App, records int) err
 		})
 	},
 	"replace": func(ctx context.Context, a *backup.App, _ int) error {
-		return replace(ctx, a, func(m *backup.Manager, s *backup.Snapshot, opts backup.RestoreOptions) error {
+		return replace(ctx, a, func(m *manager.Manager, s *backup.Snapshot, opts backup.RestoreOptions) error {
 			_, err := a.Restore(ctx, s, m.Sink, opts)
 			return err
 		})
 	},
 	"manager-replace": func(ctx context.Context, a *backup.App, _ int) error {
-		return replace(ctx, a, func(m *backup.Manager, s *backup.Snapshot, opts backup.RestoreOptions) error {
+		return replace(ctx, a, func(m *manager.Manager, s *backup.Snapshot, opts backup.RestoreOptions) error {
 			_, err := m.Restore(ctx, s, opts)
 			return err
 		})
@@ -119,7 +122,7 @@ func create(ctx context.Context, a *backup.App, _ int) error {
 
 // replace measures a restore of the snapshot over records that all differ from
 // it.
-func replace(ctx context.Context, a *backup.App, restore func(*backup.Manager, *backup.Snapshot, backup.RestoreOptions) error) error {
+func replace(ctx context.Context, a *backup.App, restore func(*manager.Manager, *backup.Snapshot, backup.RestoreOptions) error) error {
 	if err := makeChanged(); err != nil {
 		return err
 	}
@@ -153,9 +156,9 @@ func makeChanged() error {
 }
 
 // newManager returns a Manager with two new folders.
-func newManager(a *backup.App, db *sql.DB) (*backup.Manager, error) {
-	m := &backup.Manager{App: a, Source: sqlite(db), Sink: sqlite(db)}
-	for _, dir := range []backup.Dir{"first", "second"} {
+func newManager(a *backup.App, db *sql.DB) (*manager.Manager, error) {
+	m := &manager.Manager{App: a, Source: sqlite(db), Sink: sqlite(db)}
+	for _, dir := range []location.Dir{"first", "second"} {
 		if err := os.RemoveAll(string(dir)); err != nil {
 			return nil, err
 		}

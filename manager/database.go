@@ -1,0 +1,320 @@
+package manager
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"time"
+
+	"github.com/tomo-project/backup"
+
+	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/envelope"
+	"github.com/tomo-project/backup/internal/fault"
+	"github.com/tomo-project/backup/internal/filename"
+	"github.com/tomo-project/backup/internal/stream"
+)
+
+// A Database is what the host keeps its data in, to be copied as a whole (guide,
+// "Database Backup"): what no collection covers is in the copy too, and it takes
+// this version of the host to read it. sqlstore.SQLiteFile is one.
+type Database interface {
+	// Copy writes the database to w as it is at one point in time. The host goes on
+	// reading and writing meanwhile.
+	Copy(ctx context.Context, w io.Writer) error
+
+	// Check reads a copy to its end and returns an error that wraps ErrDamaged
+	// if it is not whole, ErrForeign if it is of something else, and
+	// errors.ErrUnsupported if that cannot be told of this one. Whoever can write to
+	// a Location can put a file there that is made to do harm.
+	Check(ctx context.Context, r io.Reader) error
+}
+
+// errIsDatabase refuses to take a copy of a database for a snapshot.
+var errIsDatabase = fmt.Errorf("%w: it is a copy of the database and no snapshot; extract it, and put it in the place of the database while the application is stopped", backup.ErrInvalid)
+
+// checkDatabase refuses to store what must not lie about.
+func (m *Manager) checkDatabase() error {
+	if m.RequireProof {
+		return errors.New("a copy of the Database cannot be proven authentic, and RequireProof is set")
+	}
+	if m.Encrypt != nil || m.DatabaseInClear || m.App == nil {
+		return nil
+	}
+	for _, col := range m.App.Collections {
+		if len(col.Secrets) > 0 {
+			return fmt.Errorf("%w: %s has secret fields, and a copy of the Database would have them as the host keeps them: set Encrypt, or DatabaseInClear if that may be", backup.ErrNoKey, m.App.Name)
+		}
+	}
+	return nil
+}
+
+// CopyDatabase stores a copy of the Database at all Locations, as Create does with
+// a backup: compressed and encrypted as the Manager says, read back, listed beside
+// the backups, verified by Verify. Its trigger is "manual".
+func (m *Manager) CopyDatabase(ctx context.Context) (Backup, error) {
+	o, ctx, release, err := m.hold(ctx, "copy database")
+	if err != nil {
+		return Backup{}, err
+	}
+	defer release()
+	o.emit(ctx, Event{Kind: EventStarted})
+	b, err := o.copyDatabase(ctx, map[string]string{backup.MetaTrigger: TriggerManual})
+	return b, o.done(ctx, Event{Backup: b.Name, Manifest: b.Manifest}, err)
+}
+
+func (o *operation) copyDatabase(ctx context.Context, metadata map[string]string) (Backup, error) {
+	if o.Database == nil {
+		return Backup{}, errors.New("the Manager has no Database to copy")
+	}
+	now := time.Now()
+	e := envelope.Kind{Compressed: string(o.Compress), Encrypted: o.Encrypt != nil, Database: true}
+	b, first, err := o.place(ctx, now, e, func(ctx context.Context, w io.Writer) (backup.Manifest, error) {
+		return o.writeDatabase(ctx, w, backup.Manifest{
+			CreatedAt:          now.UTC().Truncate(time.Second),
+			Application:        o.App.Name,
+			ApplicationVersion: o.App.Version,
+			SchemaVersion:      o.App.SchemaVersion,
+			Metadata:           maps.Clone(metadata),
+			Records:            map[string]int64{},
+			Compressed:         o.Compress,
+			Encrypted:          e.Encrypted,
+			Database:           true,
+		})
+	})
+	if err != nil {
+		return b, err
+	}
+	b = o.spread(ctx, b, first)
+	return b, o.enough(b)
+}
+
+func (o *operation) writeDatabase(ctx context.Context, w io.Writer, m backup.Manifest) (backup.Manifest, error) {
+	if o.Encrypt != nil {
+		m.Keys = envelope.KeyIDs(o.Encrypt)
+	}
+	file, err := envelope.NewWriter(w, string(o.Compress), o.Encrypt)
+	if err != nil {
+		return m, err
+	}
+	most := o.mostBytes()
+	out := &stream.Writer{W: file, Most: most, TooMuch: fmt.Errorf("%w: the database has more than %d bytes; set Limits.TotalBytes of the Manager", backup.ErrLimit, most)}
+	if err := o.Database.Copy(ctx, out); err != nil {
+		file.Close() // for what it holds: the file is worthless
+		return m, err
+	}
+	if err := file.Close(); err != nil {
+		return m, fault.Advise(fmt.Errorf("write: %w", err))
+	}
+	m.Bytes = out.N
+	return m, ctx.Err()
+}
+
+// ExtractDatabase writes what is in a copy of the database to w, decrypted with the
+// Identities of the Manager and decompressed: the first copy that is whole by the
+// digest beside it, or where there is none that passes the Database's Check. After an
+// error what was written is worthless. To restore it, stop the application, put the
+// file in the place of its database, and take away what lies beside that one (of
+// SQLite the files that end with "-wal" and "-shm").
+func (m *Manager) ExtractDatabase(ctx context.Context, name string, w io.Writer) error {
+	o, err := m.begin(ctx, "extract")
+	if err != nil {
+		return err
+	}
+	o.emit(ctx, Event{Kind: EventStarted, Backup: name})
+	return o.done(ctx, Event{Backup: name}, o.extractDatabase(ctx, name, w))
+}
+
+func (o *operation) extractDatabase(ctx context.Context, name string, w io.Writer) error {
+	if named, ok := filename.Parse(o.App.Name, name); !ok || !named.Database {
+		return fmt.Errorf("%q is not the name of a copy of the database of %s: %w", fault.Shorten(name), o.App.Name, fs.ErrNotExist)
+	}
+	var errs []error
+	for _, p := range o.sites {
+		var wrote int64
+		err := o.soundDatabase(ctx, p, name)
+		if err == nil {
+			_, err = o.readDatabase(ctx, p, name, func(r io.Reader) (err error) { wrote, err = io.Copy(w, r); return err })
+		}
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+		o.learn(p, name, err)
+		errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
+		if wrote > 0 {
+			break // what is in w cannot be taken back
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// mostBytes is how large the database may be.
+func (m *Manager) mostBytes() int64 {
+	if m.Limits.TotalBytes > 0 {
+		return min(m.Limits.TotalBytes, 1<<60) // with room for what is around it
+	}
+	return codec.Defaults.TotalBytes
+}
+
+// soundDatabase checks a copy of a database before anything of it is given out:
+// against the digest beside it, or without one by having the Database check it.
+func (o *operation) soundDatabase(ctx context.Context, p *site, name string) error {
+	n, err := o.databaseNote(ctx, p, name)
+	switch {
+	case err != nil:
+		return err
+	case n == nil && o.Database == nil:
+		return fmt.Errorf("%w: nothing beside it tells its digest, and without a Database of the Manager it cannot be checked", errors.ErrUnsupported)
+	case n == nil:
+		_, err = o.readDatabase(ctx, p, name, func(r io.Reader) error { return o.Database.Check(ctx, r) })
+		return err
+	}
+	size, sum, err := p.digest(ctx, name)
+	if err != nil {
+		return err
+	}
+	return n.check(size, sum)
+}
+
+// databaseNote returns the note beside a copy of a database, nil if there is none
+// of its own. A copy is nothing that could be proven.
+func (o *operation) databaseNote(ctx context.Context, p *site, name string) (*note, error) {
+	if o.RequireProof {
+		return nil, fmt.Errorf("%w: a proof is required, and nothing can prove a copy of the database", backup.ErrUnauthentic)
+	}
+	n, err := within(ctx, func(ctx context.Context, alive func()) (note, error) { return o.readNote(ctx, p, name, alive) }, nil)
+	if errors.Is(err, errBadNote) || errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return &n, err
+}
+
+// readDatabase has f read what is in a copy of a database, reads the rest of it, and
+// holds the file that was read against the note beside it, if there is one. It
+// returns how large the database is. A location that stalls is given up.
+func (o *operation) readDatabase(ctx context.Context, p *site, name string, f func(io.Reader) error) (int64, error) {
+	n, err := o.databaseNote(ctx, p, name)
+	if err != nil {
+		return 0, err
+	}
+	return within(ctx, func(ctx context.Context, alive func()) (int64, error) {
+		r, err := p.Open(ctx, name)
+		if err != nil {
+			return 0, err
+		}
+		defer r.Close()
+		sum := &digester{h: sha256.New()}
+		file := io.TeeReader(stream.WithContext(ctx, lively(r, alive)), sum)
+		keys := envelope.Keys(o.Identities)
+		in, err := envelope.NewReader(ctx, file, envelope.Options{Most: o.mostBytes(), Keys: keys, Others: len(o.Identities) > len(keys)})
+		if err != nil {
+			return 0, err
+		}
+		defer in.Close()
+		named, _ := filename.Parse(o.App.Name, name)
+		if in.Kind.Database = true; in.Kind != named.Kind {
+			return 0, fmt.Errorf("%w: it is compressed or encrypted in another way than its name says", backup.ErrDamaged)
+		}
+		most := o.mostBytes()
+		counted := &stream.Reader{R: in, Most: most, TooMuch: fmt.Errorf("%w: it expands to more than %d bytes", backup.ErrLimit, most)}
+		// What f does with all that it has read takes its time.
+		ended := &atEnd{r: counted, do: func() func() { return keep(alive) }}
+		defer ended.stop()
+		if err := f(ended); err != nil {
+			return counted.N, err
+		}
+		if _, err := io.Copy(io.Discard, counted); err != nil {
+			return counted.N, err
+		}
+		if _, err := io.Copy(io.Discard, file); err != nil {
+			return counted.N, err
+		}
+		if n != nil {
+			if err := n.check(sum.n, sum.String()); err != nil {
+				return counted.N, err
+			}
+			if counted.N != n.Manifest.Bytes {
+				return counted.N, fmt.Errorf("%w: it has %d bytes, and the database had %d", backup.ErrDamaged, counted.N, n.Manifest.Bytes)
+			}
+		}
+		return counted.N, nil
+	}, nil)
+}
+
+// An atEnd reader begins something when its end was read, until stop.
+type atEnd struct {
+	r     io.Reader
+	do    func() (stop func())
+	begun func()
+}
+
+func (a *atEnd) Read(p []byte) (int, error) {
+	n, err := a.r.Read(p)
+	if err != nil && a.begun == nil {
+		a.begun = a.do()
+	}
+	return n, err
+}
+
+func (a *atEnd) stop() {
+	if a.begun != nil {
+		a.begun()
+	}
+}
+
+// verifyDatabase checks a copy of a database: its digest, that it opens, and what
+// the Database says of it.
+func (o *operation) verifyDatabase(ctx context.Context, p *site, name string) (backup.Manifest, backup.Report, error) {
+	m, report, err := o.examineDatabase(ctx, p, name)
+	if err == nil || errors.Is(err, backup.ErrDamaged) {
+		o.learn(p, name, err)
+	}
+	if err != nil {
+		return backup.Manifest{}, backup.Report{}, err
+	}
+	return m, report, nil
+}
+
+func (o *operation) examineDatabase(ctx context.Context, p *site, name string) (m backup.Manifest, report backup.Report, err error) {
+	n, err := o.databaseNote(ctx, p, name)
+	if err != nil {
+		return m, report, err
+	}
+	named, _ := filename.Parse(o.App.Name, name)
+	why, kind := "", error(nil)
+	switch {
+	case o.Database == nil:
+		why, kind = "the Manager has no Database", errors.ErrUnsupported
+	case named.Encrypted && len(o.Identities) == 0:
+		why, kind = "no key was given", backup.ErrNoKey
+	default:
+		size, err := o.readDatabase(ctx, p, name, func(r io.Reader) error { return o.Database.Check(ctx, r) })
+		if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+			return m, report, err
+		}
+		if err == nil {
+			if n == nil {
+				report.Warnings = []string{"nothing beside it tells its digest, nor what it was made for"}
+				return backup.Manifest{Application: o.App.Name, CreatedAt: named.At, Compressed: backup.Compression(named.Compressed), Encrypted: named.Encrypted, Database: true, Bytes: size}, report, nil
+			}
+			return n.Manifest, report, nil
+		}
+		why, kind = err.Error(), err
+	}
+	if n == nil {
+		return m, report, fmt.Errorf("%w: nothing beside it tells its digest, and %s, so it cannot be checked", kind, why)
+	}
+	size, sum, err := p.digest(ctx, name)
+	if err == nil {
+		err = n.check(size, sum)
+	}
+	report.Warnings = []string{"what is in it was not checked, because " + why + ": it is whole, as far as the digest beside it tells"}
+	return n.Manifest, report, err
+}

@@ -1,0 +1,94 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/tomo-project/backup"
+)
+
+// A DrillReport says that a backup restores, and how well.
+type DrillReport struct {
+	Backup  string        `json:"backup"`
+	Records int64         `json:"records"`     // that were restored and read back, all equal
+	Age     time.Duration `json:"age_ns"`      // of the data when the drill began: what would have been lost (guide, "Recovery Point Objectives")
+	Took    time.Duration `json:"took_ns"`     // from the first byte read to the commit (guide, "Recovery Time Objectives")
+	Total   time.Duration `json:"duration_ns"` // with the comparison and the host's assertions
+	Report  backup.Report `json:"report"`      // of the restore into the scratch store
+}
+
+// Drill proves that a backup restores (guide, "Backup Verification"): it restores
+// it into a store made by Scratch, reads all of it back as a restore and as a
+// backup would, compares it record by record with the backup, and runs
+// CheckDrill. A scratch store that has a record of any collection of the App is
+// refused: the host's own, by mistake. An empty name means the newest backup that
+// is not known to be damaged.
+func (m *Manager) Drill(ctx context.Context, name string) (DrillReport, error) {
+	o, err := m.begin(ctx, "drill")
+	if err != nil {
+		return DrillReport{}, err
+	}
+	o.emit(ctx, Event{Kind: EventStarted, Backup: name})
+	report, err := o.drill(ctx, name)
+	return report, o.done(ctx, Event{Backup: report.Backup}, err)
+}
+
+func (o *operation) drill(ctx context.Context, name string) (report DrillReport, err error) {
+	if o.Scratch == nil {
+		return report, fmt.Errorf("%w: the Manager has no Scratch store to restore into", errors.ErrUnsupported)
+	}
+	if name == "" {
+		c, err := o.list(ctx)
+		if c == nil {
+			return report, err
+		}
+		i := slices.IndexFunc(c.backups, func(b Backup) bool {
+			return !b.Damaged && !b.Database && (b.Manifest == nil || b.Manifest.Salvaged == nil)
+		})
+		if i < 0 {
+			return report, errors.Join(fmt.Errorf("there is no backup to try: %w", fs.ErrNotExist), err)
+		}
+		name = c.backups[i].Name
+	}
+	start := time.Now()
+	s, _, err := o.open(ctx, name)
+	if err != nil {
+		return report, fmt.Errorf("%s: %w", name, err)
+	}
+	defer s.Close()
+	opening := time.Since(start)
+	report = DrillReport{Backup: name, Age: start.Sub(s.Manifest().CreatedAt)}
+
+	scratch, remove, err := o.Scratch(ctx)
+	if err != nil {
+		return report, fmt.Errorf("make a scratch store: %w", err)
+	}
+	if remove != nil {
+		defer func() {
+			if failed := remove(); failed != nil {
+				err = errors.Join(err, fmt.Errorf("remove the scratch store: %w", failed))
+			}
+		}()
+	}
+	report.Report, err = o.App.Drill(ctx, s, scratch, backup.RestoreOptions{AllowDangling: true, Progress: o.progress(ctx, nil)})
+	if err != nil {
+		return report, fmt.Errorf("%s did not pass: %w", name, bare(err))
+	}
+	report.Took = opening + report.Report.Duration
+	report.Report.Duration = report.Took
+	for _, c := range report.Report.Collections {
+		report.Records += c.Added
+	}
+	if o.CheckDrill != nil {
+		if err := o.CheckDrill(ctx, scratch); err != nil {
+			return report, fmt.Errorf("%s did not pass: the host's own check: %w", name, err)
+		}
+	}
+	report.Total = time.Since(start)
+	o.emit(ctx, Event{Kind: EventDrill, Backup: name, Drill: &report})
+	return report, nil
+}

@@ -1,0 +1,406 @@
+package manager
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tomo-project/backup"
+
+	"github.com/tomo-project/backup/internal/fault"
+	"github.com/tomo-project/backup/internal/filename"
+)
+
+// ErrShrunk: a backup has lost most of a collection against the one before, and nothing
+// is deleted until a person has looked.
+var ErrShrunk = errors.New("backup has shrunk")
+
+// PruneOptions say what Prune does. The zero value applies Retention to
+// scheduled backups.
+type PruneOptions struct {
+	// DryRun decides, and deletes nothing.
+	DryRun bool
+
+	// Manual applies Retention to manual backups too, as if they were scheduled.
+	Manual bool
+}
+
+// A Verdict is what Prune makes of one backup at a location.
+type Decision struct {
+	Backup
+	Keep bool `json:"keep"`
+
+	// Reasons tell a person why, never none: see [backup.Decision].
+	Reasons []string `json:"reasons"`
+}
+
+// Pruned is what Prune did, or would do, at one Location.
+type Pruned struct {
+	Location  string     `json:"location"`
+	Decisions []Decision `json:"decisions"`         // newest first
+	Proven    []string   `json:"proven,omitempty"`  // the newest that are kept: they were read and verified first
+	Deleted   []string   `json:"deleted,omitempty"` // oldest first
+	Err       error      `json:"-"`                 // what kept it from going on
+}
+
+// MarshalJSON adds the member error, the text of Err, if there is one.
+func (p Pruned) MarshalJSON() ([]byte, error) {
+	type plain Pruned
+	return json.Marshal(struct {
+		plain
+		Error string `json:"error,omitempty"`
+	}{plain(p), errorText(p.Err)})
+}
+
+// Prune applies Retention at each Location to the backups there, by what that
+// Location has (guide, "Backup Retention"). Scheduled backups are subject to it,
+// and manual ones only if opts say so; of the snapshots from before a restore the
+// newest KeepBeforeRestore stay. Copies of the database are subject to Retention as
+// backups are, each kind for itself. Whatever else is there is kept: backups without a
+// known trigger, and such as do not say of themselves what their name says or
+// have no digest. The newest good backup that has a collection is always kept, so
+// that selective ones do not push out all that others have.
+//
+// Before anything is deleted at a Location, the newest good backups that would be
+// kept there are read and verified with all that Verify checks. If one turns out
+// to be damaged the decision is made anew without it; if one cannot be verified
+// for another reason, nothing is deleted there. What is deleted goes oldest first.
+//
+// While a backup has shrunk and is not accepted nothing is deleted anywhere, and
+// the error wraps ErrShrunk: its predecessors may be all that is left (see
+// Accept). The decisions are returned also with an error. A Location that is down
+// is no error: it has an entry with Err at the end of the result.
+func (m *Manager) Prune(ctx context.Context, opts PruneOptions) ([]Pruned, error) {
+	if opts.DryRun {
+		o, err := m.begin(ctx, "prune")
+		if err != nil {
+			return nil, err
+		}
+		pruned, err := o.prune(ctx, opts)
+		if err != nil {
+			err = fmt.Errorf("prune: %w", err)
+		}
+		return pruned, err
+	}
+	o, ctx, release, err := m.hold(ctx, "prune")
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	o.emit(ctx, Event{Kind: EventStarted})
+	pruned, err := o.prune(ctx, opts)
+	return pruned, o.done(ctx, Event{}, err)
+}
+
+func (o *operation) prune(ctx context.Context, opts PruneOptions) ([]Pruned, error) {
+	list := o.listHeld
+	if opts.DryRun {
+		list = o.list
+	}
+	c, err := list(ctx)
+	if c == nil {
+		return nil, err
+	}
+	var result []Pruned
+	var errs []error
+	// The newest that has shrunk: to accept it is to accept those before it.
+	if i := slices.IndexFunc(c.backups, func(b Backup) bool { return len(b.Shrunk) > 0 }); i >= 0 {
+		b := c.backups[i]
+		errs = append(errs, fmt.Errorf("%w: %s (%s): nothing is deleted until somebody has looked; restore what is missing, or accept the loss", ErrShrunk, b.Name, shrinks(b.Shrunk)))
+	}
+	waits := len(errs) > 0
+	for _, p := range o.sites {
+		r := Pruned{Location: p.name, Err: c.errs[p.name]}
+		if r.Err == nil {
+			if there := c.at[p.name]; opts.DryRun || waits {
+				r.Decisions = o.decide(there, opts)
+			} else if r.Decisions, r.Proven, r.Err = o.proven(ctx, p, there, opts); r.Err == nil {
+				r.Deleted, r.Err = o.delete(ctx, p, r.Decisions)
+			}
+			if r.Err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", p.name, r.Err))
+			}
+			if !opts.DryRun && !waits {
+				o.emit(ctx, Event{Kind: EventPruned, Location: p.name, Decisions: r.Decisions, Deleted: r.Deleted})
+			}
+		}
+		result = append(result, r)
+	}
+	for _, c := range o.down {
+		result = append(result, Pruned{Location: c.Location, Err: c.Err})
+	}
+	if !opts.DryRun && !waits {
+		o.tidy(ctx, c, result)
+	}
+	return result, errors.Join(errs...)
+}
+
+// tidy takes away what stands beside backups that are gone, but for the newest
+// mark of a kind that outlives its backup.
+func (o *operation) tidy(ctx context.Context, c *catalog, pruned []Pruned) {
+	gone := make(map[string]bool)
+	left := make(map[string]bool)
+	for _, b := range c.backups {
+		gone[b.Name] = true
+		for _, copied := range b.Copies {
+			i := slices.IndexFunc(pruned, func(r Pruned) bool { return r.Location == copied.Location })
+			if i < 0 || !slices.Contains(pruned[i].Deleted, b.Name) {
+				left[b.Name] = true
+			}
+		}
+	}
+	remove := func(name, ending string) {
+		if _, ours := filename.Parse(o.App.Name, name); !ours || left[name] || len(o.down) > 0 && !gone[name] {
+			return
+		}
+		for _, p := range o.sites {
+			if err := p.remove(ctx, name+ending); err != nil {
+				o.failed(ctx, p, name, fmt.Errorf("delete what stood beside it: %w", err))
+			}
+		}
+	}
+	for _, kind := range marks {
+		latest := o.latest(c, kind)
+		for name := range c.marked[kind] {
+			if at, _ := o.App.ParseBackupName(name); !kind.outlives() || !at.Equal(latest) {
+				remove(name, string(kind))
+			}
+		}
+	}
+	for name := range c.notes {
+		remove(name, noteEnding)
+	}
+}
+
+// classDatabase is the class of copies of the database.
+const classDatabase = "database"
+
+// classes are the kinds of backups that retention judges each for itself: by what
+// made them, and copies of the database.
+var classes = []string{TriggerScheduled, TriggerBeforeRestore, classDatabase}
+
+// class tells which rules a backup is subject to: those of the trigger that is
+// returned, none if it is empty.
+func (o *operation) class(b Backup, opts PruneOptions) string {
+	switch {
+	case !o.genuine(b):
+		return ""
+	case b.Database && o.RequireProof: // nothing can prove it
+		return ""
+	case b.Database && (b.Trigger == TriggerScheduled || b.Trigger == TriggerManual && opts.Manual):
+		return classDatabase
+	case b.Database:
+		return ""
+	case b.Trigger == TriggerManual && opts.Manual:
+		return TriggerScheduled
+	case b.Trigger == TriggerScheduled, b.Trigger == TriggerBeforeRestore:
+		return b.Trigger
+	}
+	return ""
+}
+
+// decide says for each of the backups at one site what becomes of it.
+func (o *operation) decide(backups []Backup, opts PruneOptions) []Decision {
+	policies := map[string]backup.Retention{TriggerScheduled: o.Retention, classDatabase: o.Retention}
+	if o.KeepBeforeRestore > 0 || !o.Retention.KeepsAll() {
+		policies[TriggerBeforeRestore] = backup.Retention{Last: o.KeepBeforeRestore}
+		if o.KeepBeforeRestore == 0 {
+			policies[TriggerBeforeRestore] = backup.Retention{Last: 5}
+		}
+	}
+	judged := make(map[string][]Backup)
+	var decisions []Decision
+	for _, b := range backups {
+		if class := o.class(b, opts); class != "" {
+			judged[class] = append(judged[class], b)
+			continue
+		}
+		reason := "no trigger that retention applies to"
+		switch {
+		case b.Manifest == nil && !b.Damaged:
+			reason = "nothing beside it tells what it is"
+		case b.Manifest == nil:
+			reason = "unreadable, it may be anything"
+		case !o.genuine(b):
+			reason = "does not say of itself what its name says, with a digest"
+		case b.Trigger == TriggerManual:
+			reason = "made by hand"
+		}
+		decisions = append(decisions, Decision{Backup: b, Keep: true, Reasons: []string{reason}})
+	}
+	for class, list := range judged {
+		decided := judge(policies[class], list)
+		for _, a := range anchors(decided) {
+			if d := &decided[a.index]; !d.Keep {
+				d.Keep, d.Reasons = true, []string{"newest good one with " + a.collection}
+			}
+		}
+		decisions = append(decisions, decided...)
+	}
+	slices.SortFunc(decisions, func(a, b Decision) int { return newestFirst(a.Backup, b.Backup) })
+	return decisions
+}
+
+// judge applies a policy to backups of one class.
+func judge(policy backup.Retention, list []Backup) []Decision {
+	dated := make([]backup.Dated, len(list))
+	for i, b := range list {
+		dated[i] = b.Dated()
+	}
+	var verdicts []Decision
+	for _, d := range policy.Decide(dated, time.Now()) {
+		verdicts = append(verdicts, Decision{*find(list, d.Name), d.Keep, d.Reasons})
+	}
+	return verdicts
+}
+
+// anything stands for a collection that every backup has.
+const anything = ""
+
+// An anchor is the newest good backup that has a collection.
+type anchor struct {
+	collection string
+	index      int
+}
+
+// anchors returns those of decisions about one class, newest first.
+func anchors(decisions []Decision) []anchor {
+	var found []anchor
+	seen := make(map[string]bool)
+	now := time.Now()
+	for i, d := range decisions {
+		if d.Damaged || d.CreatedAt.After(now) {
+			continue
+		}
+		for _, name := range append([]string{anything}, slices.Sorted(maps.Keys(d.Manifest.Records))...) {
+			if !seen[name] {
+				seen[name] = true
+				found = append(found, anchor{name, i})
+			}
+		}
+	}
+	return found
+}
+
+// proven decides, and verifies the newest good backup of each class that has one
+// to delete; where a proof is required all that are kept, or somebody's forgeries
+// would take the places of good ones. What is found damaged or not authentic takes
+// no part in the next decision.
+func (o *operation) proven(ctx context.Context, p *site, backups []Backup, opts PruneOptions) ([]Decision, []string, error) {
+	var proven []string
+	for {
+		decisions := o.decide(backups, opts)
+		d := o.unproven(decisions, opts, proven)
+		if d == nil {
+			return decisions, proven, nil
+		}
+		m, _, err := o.verify(ctx, p, d.Name, backup.RestoreOptions{AllowDangling: true})
+		if err == nil && o.RequireProof && m.Authentic == "" {
+			err = fmt.Errorf("%w: it takes a key to tell whether it is authentic", backup.ErrNoKey)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return decisions, proven, ctx.Err()
+		case err == nil:
+			proven = append(proven, d.Name)
+			continue
+		case !damage(err):
+			return decisions, proven, fmt.Errorf("nothing is deleted, because %s, the newest that would be kept, cannot be proven good: %w", d.Name, err)
+		}
+		o.failed(ctx, p, d.Name, err)
+		for i := range backups {
+			if backups[i].Name == d.Name {
+				backups[i].Damaged = true
+			}
+		}
+	}
+}
+
+// damage tells whether an error is about a backup itself, whoever reads it.
+func damage(err error) bool {
+	return errors.Is(err, backup.ErrDamaged) || errors.Is(err, backup.ErrFormat) || errors.Is(err, backup.ErrInvalid) || errors.Is(err, backup.ErrUnauthentic)
+}
+
+// unproven returns a backup that has to be proven before the decisions are
+// carried out: the newest good one of a collection that a backup to delete has.
+func (o *operation) unproven(decisions []Decision, opts PruneOptions, proven []string) *Decision {
+	deletes := slices.ContainsFunc(decisions, func(d Decision) bool { return !d.Keep })
+	for _, class := range classes {
+		var list []Decision
+		lost := make(map[string]bool)
+		for _, d := range decisions {
+			if o.class(d.Backup, opts) != class {
+				continue
+			}
+			list = append(list, d)
+			if o.RequireProof && deletes && d.Keep && !d.Damaged && !slices.Contains(proven, d.Name) {
+				return &d
+			}
+			if !d.Keep {
+				lost[anything] = true
+				for name := range d.Manifest.Records {
+					lost[name] = true
+				}
+			}
+		}
+		for _, a := range anchors(list) {
+			if lost[a.collection] && !slices.Contains(proven, list[a.index].Name) {
+				return &list[a.index]
+			}
+		}
+	}
+	return nil
+}
+
+// delete deletes what is not kept, oldest first, so that whatever ends it the
+// newest are there.
+func (o *operation) delete(ctx context.Context, p *site, decisions []Decision) (deleted []string, err error) {
+	for _, d := range slices.Backward(decisions) {
+		if d.Keep {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return deleted, err
+		}
+		if err := p.drop(ctx, d.Name); err != nil {
+			return deleted, fmt.Errorf("delete %s: %w", d.Name, err)
+		}
+		deleted = append(deleted, d.Name)
+	}
+	return deleted, nil
+}
+
+// Accept says that a person has looked at a backup that has shrunk, and that this
+// loss and those before it are all right: Prune goes on. A mark beside the copies
+// of the backup remembers it, also when the backup is gone. A backup that has not shrunk is an error.
+func (m *Manager) Accept(ctx context.Context, name string) error {
+	o, ctx, release, err := m.hold(ctx, "accept")
+	if err != nil {
+		return err
+	}
+	defer release()
+	o.emit(ctx, Event{Kind: EventStarted, Backup: name})
+	return o.done(ctx, Event{Backup: name}, o.accept(ctx, name))
+}
+
+func (o *operation) accept(ctx context.Context, name string) error {
+	c, err := o.listHeld(ctx)
+	if err != nil {
+		return err
+	}
+	b := find(c.backups, name)
+	switch {
+	case b == nil:
+		return fmt.Errorf("no location has %s: %w", fault.Shorten(name), fs.ErrNotExist)
+	case c.marked[markAccepted][name]:
+		return nil
+	case len(b.Shrunk) == 0:
+		return fmt.Errorf("%w: %s has not shrunk, so there is nothing to accept", backup.ErrInvalid, name)
+	}
+	return o.mark(ctx, *b, markAccepted)
+}

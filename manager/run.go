@@ -1,0 +1,363 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/schedule"
+)
+
+// Run makes backups when Schedule says, drills when DrillSchedule says, and
+// prunes after each success, until ctx is done; it returns the error of ctx, or at
+// once an error if the Manager cannot work.
+//
+// What is due it derives from the scheduled backups that exist, and remembers
+// nothing. So a machine that was off makes up for what it missed, once, soon
+// after Run begins, and with no scheduled backup at all makes the first one at
+// once. A backup made late counts for the next time of the Schedule too if that
+// is close: nearer than a quarter of the way from one to the next. Several
+// processes that share a Location make one scheduled backup for a time, not
+// several.
+//
+// A failed backup is tried again after a pause of one minute, which doubles up
+// to an hour, and neither it nor anything else ends Run. Nothing is pruned after
+// a failure. Whether made, missed or failed, OnEvent and Logger are told, but
+// for a first ErrBusy: another process may be at the same backup.
+func (m *Manager) Run(ctx context.Context) error {
+	if err := m.check(); err != nil {
+		return err
+	}
+	if m.Schedule == nil {
+		return errors.New("manager: Run needs a Schedule")
+	}
+	if m.DrillSchedule != nil && m.Scratch == nil {
+		return errors.New("manager: a DrillSchedule needs Scratch")
+	}
+	var pause time.Duration // after a failure
+	busy := false           // and that was the first ErrBusy
+	var last time.Time      // what the last backup that was made here was for
+	for {
+		due := m.wake(ctx)
+		if due.at.After(time.Now()) { // another time than the one that failed
+			pause, busy = 0, false
+		}
+		if err := sleepUntil(ctx, due.at); err == errAgain {
+			continue
+		} else if err != nil {
+			return err
+		}
+		wait := time.Duration(0)
+		switch slot, err := m.runOnce(ctx, pause > 0, busy); {
+		case err == nil && slot.After(last):
+			last, pause, busy = slot, 0, false
+		case errors.Is(err, errNotDue):
+			pause, busy, wait = 0, false, time.Minute
+		default: // a failure, or the backup that was made does not show
+			busy = errors.Is(err, location.ErrBusy)
+			pause = min(max(2*pause, time.Minute), time.Hour)
+			// Two that got in each other's way must not do so again.
+			wait = pause + rand.N(pause/4)
+		}
+		if err := sleepUntil(ctx, time.Now().Add(wait)); err != nil && err != errAgain {
+			return err
+		}
+	}
+}
+
+// How long to sleep without a look at the clock, which may be set and which goes
+// on while the machine sleeps, and without a look at the backups.
+const (
+	longestSleep = 10 * time.Minute
+	longestWait  = 24 * time.Hour
+)
+
+// errAgain ends a sleep that was for a time which may not be right any more.
+var errAgain = errors.New("look again")
+
+// sleepUntil sleeps until t, unless the clock is set meanwhile or it is long.
+func sleepUntil(ctx context.Context, t time.Time) error {
+	for start := time.Now(); ; {
+		now := time.Now()
+		d := min(t.Round(0).Sub(now.Round(0)), longestSleep)
+		if d <= 0 {
+			return ctx.Err()
+		}
+		// Durations between times of one process are those of a clock that is not set.
+		passed, shown := now.Sub(start), now.Round(0).Sub(start.Round(0))
+		if passed > longestWait || (passed-shown).Abs() > time.Minute {
+			return errAgain
+		}
+		timer := time.NewTimer(d)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-timer.C:
+		}
+	}
+}
+
+// wake returns what is due next, as far as the locations that can be asked tell.
+func (m *Manager) wake(ctx context.Context) dueBackup {
+	now := time.Now()
+	backups, _ := m.List(ctx)
+	due := m.due(backups, now)
+	switch {
+	case due.at.IsZero(): // never, unless somebody changes what there is
+		due.at = now.Add(2 * longestWait)
+	case due.after(now) && m.Jitter > 0:
+		due.at = due.at.Add(rand.N(m.Jitter))
+	}
+	return due
+}
+
+// Next returns when Run makes the next scheduled backup, without Jitter, as far as
+// the backups that exist tell: now or in the past if it is due or late, and the
+// zero Time if there is no Schedule or it never comes. With an error, which names
+// the Locations that could not be asked, it is what the others tell.
+func (m *Manager) Next(ctx context.Context) (time.Time, error) {
+	if err := m.check(); err != nil || m.Schedule == nil {
+		return time.Time{}, err
+	}
+	backups, err := m.List(ctx)
+	return m.due(backups, time.Now()).at, err
+}
+
+// A dueBackup is the next scheduled backup.
+type dueBackup struct {
+	at    time.Time // when to begin: in the past if it is late; zero: never
+	slot  time.Time // the time of the Schedule that it is for; zero: none that is known
+	short *Backup   // there is one already, with too few copies
+
+	uncopied *Backup // there is one already, without the copy of the database
+}
+
+func (d dueBackup) after(now time.Time) bool { return d.at.IsZero() || d.at.After(now) }
+
+// due derives from the backups that exist when the next scheduled one is to be
+// made.
+func (m *Manager) due(backups []Backup, now time.Time) dueBackup {
+	i := slices.IndexFunc(backups, func(b Backup) bool {
+		// One from the future was made by a clock that was wrong, unless it is only
+		// that of another replica which goes before ours.
+		slot := slotOf(b)
+		return b.Trigger == TriggerScheduled && !b.Database && !b.Damaged && m.genuine(b) &&
+			(!b.CreatedAt.After(now) || !slot.IsZero() && !slot.After(now))
+	})
+	if i < 0 {
+		return dueBackup{at: now, slot: latestSlot(m.Schedule, now.AddDate(0, -2, 0), now)}
+	}
+	last := backups[i]
+	next := nextSlot(m.Schedule, last)
+	switch {
+	case !next.IsZero() && !next.After(now):
+		return dueBackup{at: next, slot: latestSlot(m.Schedule, served(last), now)}
+	case !next.IsZero() && last.good() < max(1, m.MinCopies):
+		return dueBackup{at: now, slot: next, short: &last}
+	}
+	if copied := m.copiedWith(backups, last); m.Database != nil && copied == nil {
+		return dueBackup{at: now, slot: slotOf(last), uncopied: &last}
+	} else if m.Database != nil && copied.good() < max(1, m.MinCopies) {
+		return dueBackup{at: now, slot: next, short: copied}
+	}
+	return dueBackup{at: next, slot: next}
+}
+
+// copiedWith returns the copy of the database that was made with a scheduled backup
+// or after it, nil if there is none.
+func (m *Manager) copiedWith(backups []Backup, last Backup) *Backup {
+	slot := slotOf(last)
+	i := slices.IndexFunc(backups, func(b Backup) bool {
+		return b.Database && b.Trigger == TriggerScheduled && !b.Damaged && m.genuine(b) &&
+			(!b.CreatedAt.Before(last.CreatedAt) || !slot.IsZero() && slot.Equal(slotOf(b)))
+	})
+	if i < 0 {
+		return nil
+	}
+	return &backups[i]
+}
+
+// slotOf returns the time of the schedule that a backup was made for, zero if it
+// does not say.
+func slotOf(b Backup) time.Time {
+	if b.Manifest == nil {
+		return time.Time{}
+	}
+	slot, err := time.Parse(time.RFC3339Nano, b.Manifest.Metadata[metaSlot])
+	if err != nil {
+		return time.Time{}
+	}
+	return slot
+}
+
+// served returns the time up to which a backup serves: it may have been made a
+// little before its slot, by a clock that was set back.
+func served(b Backup) time.Time {
+	if slot := slotOf(b); slot.After(b.CreatedAt) && slot.Sub(b.CreatedAt) < time.Hour {
+		return slot
+	}
+	return b.CreatedAt
+}
+
+// nextSlot returns the time of the schedule that follows a backup, leaving one
+// out that a late backup serves as well.
+func nextSlot(s schedule.Schedule, last Backup) time.Time {
+	from := served(last)
+	next := after(s, from)
+	slot := slotOf(last)
+	if slot.IsZero() || slot.After(from) || next.IsZero() {
+		return next
+	}
+	if after(s, slot).Equal(next) && next.Sub(from) < next.Sub(slot)/4 {
+		return after(s, next)
+	}
+	return next
+}
+
+// after returns the next time of a schedule. One that does not go on has none.
+func after(s schedule.Schedule, t time.Time) time.Time {
+	if next := s.Next(t); next.After(t) {
+		return next
+	}
+	return time.Time{}
+}
+
+// latestSlot returns the last time of the schedule after one time and not after
+// another, zero if there is none.
+func latestSlot(s schedule.Schedule, from, now time.Time) time.Time {
+	if recent := now.AddDate(0, -2, 0); from.Before(recent) {
+		// Long ago there may be many of them.
+		if slot := after(s, recent); !slot.IsZero() && !slot.After(now) {
+			from = recent
+		}
+	}
+	var slot time.Time
+	for next := after(s, from); !next.IsZero() && !next.After(now); next = after(s, next) {
+		slot = next
+	}
+	return slot
+}
+
+// lateness is how long after its time a backup begins without having been
+// missed.
+const lateness = time.Minute
+
+// runOnce makes the scheduled backup that is due, if there still is one when
+// nobody else can make it. It returns the time of the Schedule that it was for.
+func (m *Manager) runOnce(ctx context.Context, again, busy bool) (time.Time, error) {
+	o, held, release, err := m.hold(ctx, "run")
+	if err != nil {
+		if ctx.Err() == nil && (busy || !errors.Is(err, location.ErrBusy)) {
+			m.emit(ctx, Event{Kind: EventFailed, Operation: "run", Err: err})
+		}
+		return time.Time{}, err
+	}
+	defer release()
+	b, slot, err := o.scheduled(held, again)
+	if err == errNotDue {
+		return slot, err
+	}
+	return slot, o.done(held, Event{Backup: b.Name, Manifest: b.Manifest}, err)
+}
+
+// errNotDue: somebody else was faster, or the clock was set back.
+var errNotDue = errors.New("no scheduled backup is due")
+
+func (o *operation) scheduled(ctx context.Context, again bool) (b Backup, slot time.Time, err error) {
+	c, err := o.listHeld(ctx)
+	if err != nil {
+		return Backup{}, slot, err
+	}
+	now := time.Now()
+	due := o.due(c.backups, now)
+	if due.after(now) {
+		return Backup{}, slot, errNotDue
+	}
+	o.emit(ctx, Event{Kind: EventStarted})
+	switch {
+	case due.short != nil:
+		b = *due.short
+		b.Copies = o.fill(ctx, c, b)
+		err = o.enough(b)
+	case due.uncopied != nil:
+		b = *due.uncopied
+		err = o.copyBeside(ctx, b)
+	default:
+		if !again && !due.slot.IsZero() && now.Sub(due.at) > o.Jitter+lateness {
+			o.emit(ctx, Event{Kind: EventMissed, Slot: due.at})
+		}
+		opts := o.Scheduled
+		opts.Recipients, opts.Compress, opts.Encrypt, opts.Signer = nil, "", nil, nil
+		opts.Limits, opts.CreatedAt = backup.Limits{}, time.Time{}
+		opts.Metadata = map[string]string{backup.MetaTrigger: TriggerScheduled}
+		if !due.slot.IsZero() {
+			opts.Metadata[metaSlot] = due.slot.UTC().Format(time.RFC3339Nano)
+		}
+		if b, err = o.create(ctx, opts); err == nil {
+			err = o.copyBeside(ctx, b)
+		}
+	}
+	if err != nil {
+		return b, due.slot, err
+	}
+	if o.rehearsalDue(c, now) {
+		o.emit(ctx, Event{Kind: EventRehearsal, Backup: b.Name})
+	}
+	if o.drillDue(c, b) {
+		if err := o.drilled(ctx, c, b); err != nil {
+			return b, due.slot, fmt.Errorf("drill: %w", err)
+		}
+	}
+	if _, err := o.prune(ctx, PruneOptions{}); err != nil {
+		o.emit(ctx, Event{Kind: EventFailed, Err: fmt.Errorf("prune: %w", err)})
+	}
+	return b, due.slot, nil
+}
+
+// copyBeside copies the database, if there is one, for what a scheduled backup was
+// made for.
+func (o *operation) copyBeside(ctx context.Context, b Backup) error {
+	if o.Database == nil {
+		return nil
+	}
+	if _, err := o.copyDatabase(ctx, b.Manifest.Metadata); err != nil {
+		return fmt.Errorf("copy the database: %w", err)
+	}
+	return nil
+}
+
+// drillDue tells whether a time of the DrillSchedule lies between the last
+// scheduled backup that passed a drill and this one.
+func (m *Manager) drillDue(c *catalog, b Backup) bool {
+	if m.DrillSchedule == nil {
+		return false
+	}
+	last := m.latest(c, markDrilled)
+	next := after(m.DrillSchedule, last)
+	return last.IsZero() || !next.IsZero() && !next.After(b.CreatedAt)
+}
+
+// drilled puts a backup to a drill, and if it passes leaves a mark in the place
+// of those before it.
+func (o *operation) drilled(ctx context.Context, c *catalog, b Backup) error {
+	if _, err := o.drill(ctx, b.Name); err != nil {
+		return err
+	}
+	if err := o.mark(ctx, b, markDrilled); err != nil {
+		return err
+	}
+	for name := range c.marked[markDrilled] {
+		for _, p := range o.sites {
+			if err := p.remove(ctx, name+string(markDrilled)); err != nil {
+				o.failed(ctx, p, name, fmt.Errorf("delete the mark of an earlier drill: %w", err))
+			}
+		}
+	}
+	return nil
+}
