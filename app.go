@@ -83,12 +83,12 @@ type Collection struct {
 	Merge func(existing, incoming Record) (Record, error)
 }
 
-// Shape is the JSON shape of a collection.
-type Shape int
+// Shape is the JSON shape of a collection. The zero value is List.
+type Shape string
 
 const (
-	List Shape = iota // an array of objects
-	Map               // an object: one record a member
+	List Shape = "list" // an array of objects
+	Map  Shape = "map"  // an object: one record a member
 )
 
 // A Ref says that a field of a collection holds the key of a record in another.
@@ -215,7 +215,7 @@ func (d Collection) compile() (*collection, error) {
 		fail("want a name of lower-case letters, digits and underscores")
 	}
 	switch d.Shape {
-	case List:
+	case List, "":
 		col.key = key("Key", d.Key)
 		if col.key.HasAny() {
 			fail("Key %s has a wildcard", d.Key)
@@ -225,7 +225,7 @@ func (d Collection) compile() (*collection, error) {
 			fail("Key %s: a record of a Map is identified by its member name", d.Key)
 		}
 	default:
-		fail("Shape %d is neither List nor Map", d.Shape)
+		fail("Shape %q is neither List nor Map", d.Shape)
 	}
 	for _, r := range d.Refs {
 		k := key("Ref", r.Pointer)
@@ -236,7 +236,7 @@ func (d Collection) compile() (*collection, error) {
 	}
 	for _, s := range d.Secrets {
 		secret := pointer("Secret", s)
-		if d.Shape == List && col.key.Overlaps(secret) {
+		if d.Shape != Map && col.key.Overlaps(secret) {
 			fail("Secret %s contains the Key %s", s, d.Key)
 		}
 		for i, r := range col.refs {
@@ -291,7 +291,7 @@ func (c *compiled) names() string {
 
 // view returns what Schema, Refs and Secrets see of a record, with room in buf.
 func (col *collection) view(key string, value []byte, buf []byte) []byte {
-	if col.Shape == List {
+	if col.Shape != Map {
 		return value
 	}
 	return viewMember(key, value, buf)
@@ -305,7 +305,7 @@ func viewMember(key string, value []byte, buf []byte) []byte {
 
 // unview takes the value out of the view again.
 func (col *collection) unview(key string, view []byte) []byte {
-	if col.Shape == List {
+	if col.Shape != Map {
 		return view
 	}
 	return unviewMember(key, view)
@@ -318,7 +318,7 @@ func unviewMember(key string, view []byte) []byte {
 // inside takes the key off a pointer into the view of a record, so that it
 // points into the value.
 func (col *collection) inside(key, pointer string) string {
-	if col.Shape == List {
+	if col.Shape != Map {
 		return pointer
 	}
 	return insideMember(key, pointer)

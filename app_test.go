@@ -89,7 +89,7 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 		"a wildcard in part of a reference": {with(backup.Collection{Name: "users", Key: "/id,/name", Refs: []backup.Ref{{Pointer: "/boss,/b/*", Collection: "users"}}}),
 			"Ref /boss,/b/* has a wildcard, and more than one pointer"},
 		"a key in a map":              {with(backup.Collection{Name: "users", Key: "/id", Shape: backup.Map}), "a record of a Map is identified by its member name"},
-		"an unknown shape":            {with(backup.Collection{Name: "users", Key: "/id", Shape: 7}), "Shape 7 is neither List nor Map"},
+		"an unknown shape":            {with(backup.Collection{Name: "users", Key: "/id", Shape: "tree"}), `Shape "tree" is neither List nor Map`},
 		"a reference to nowhere":      {with(backup.Collection{Name: "users", Key: "/id", Refs: []backup.Ref{{Pointer: "/team", Collection: "teams"}}}), `Ref /team to "teams", which is not declared`},
 		"a reference without pointer": {with(backup.Collection{Name: "users", Key: "/id", Refs: []backup.Ref{{Collection: "users"}}}), "Ref is empty"},
 		"a secret that is the key":    {with(backup.Collection{Name: "users", Key: "/id", Secrets: []string{"/id"}}), "Secret /id contains the Key /id"},

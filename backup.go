@@ -240,7 +240,7 @@ func checkDepth(collections []*collection, limit int) error {
 	for _, col := range collections {
 		for i, secret := range col.secrets {
 			depth := len(secret)
-			if col.Shape == List {
+			if col.Shape != Map {
 				depth++
 			}
 			if depth > limit {

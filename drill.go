@@ -42,7 +42,7 @@ func (a *App) drill(ctx context.Context, s *Snapshot, scratch Store, opts Restor
 	in.opts.Strategy, in.opts.Strategies = Replace, nil
 	_, err = in.run(ctx, scratch, func(w Writer) *comparison {
 		return &comparison{incoming: in, host: w, each: func(c Change) error {
-			return otherwise(c.Collection, c.Key, c.Action.String())
+			return otherwise(c.Collection, c.Key, string(c.Action))
 		}}
 	})
 	if err != nil {

@@ -319,7 +319,7 @@ func TestWhatWasEncryptedIsNotSavedInClear(t *testing.T) {
 	report, err = homelab().Salvage(t.Context(), &out, bytes.NewReader(whole[:len(whole)-20]), backup.SalvageOptions{})
 	require.NoError(t, err)
 	require.Contains(t, report.Warnings[0], "only the beginning of the file could be read")
-	require.Equal(t, int64(2), report.Kept["servers"])
+	require.Equal(t, int64(2), report.Manifest.Records["servers"])
 }
 
 func TestOneEnvelopeOfEachKindInOneOrder(t *testing.T) {

@@ -132,9 +132,6 @@ func (k PassphraseKey) passphrase() ([]byte, error) {
 // String returns a text that stands for the key and does not show it.
 func (PassphraseKey) String() string { return "(passphrase)" }
 
-// GoString returns what String does.
-func (k PassphraseKey) GoString() string { return k.String() }
-
 // Format prints what String returns, whatever the verb.
 func (k PassphraseKey) Format(f fmt.State, _ rune) { io.WriteString(f, k.String()) }
 

@@ -92,27 +92,14 @@ type FieldChange struct {
 }
 
 // Action is what happens to a record. Records that stay as they are have none.
-type Action int
+type Action string
 
 const (
-	Add    Action = iota // only the snapshot has it
-	Update               // both have it, and the host's changes
-	Skip                 // both have it, they differ, and the host's stays
-	Delete               // only the host has it
+	Add    Action = "add"    // only the snapshot has it
+	Update Action = "update" // both have it, and the host's changes
+	Skip   Action = "skip"   // both have it, they differ, and the host's stays
+	Delete Action = "delete" // only the host has it
 )
-
-var actions = [...]string{"add", "update", "skip", "delete"}
-
-// String returns "add", "update", "skip" or "delete".
-func (a Action) String() string {
-	if a < 0 || int(a) >= len(actions) {
-		return fmt.Sprintf("Action(%d)", int(a))
-	}
-	return actions[a]
-}
-
-// MarshalText returns the name of the action.
-func (a Action) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
 // Changes yields the changes of the plan, what is deleted first. It compares
 // anew and ends with ErrStale if the host has changed since the plan was made.
@@ -620,7 +607,7 @@ func (c *comparison) checkRefs(col *collection, after []outcome) error {
 func (c *comparison) note(col *collection, key string, action Action, before, after []byte) error {
 	if c.digest != nil {
 		var frame []byte
-		for _, part := range [][]byte{[]byte(col.Name), []byte(key), {byte(action)}, before, after} {
+		for _, part := range [][]byte{[]byte(col.Name), []byte(key), []byte(action), before, after} {
 			frame = binary.AppendUvarint(frame, uint64(len(part)))
 			frame = append(frame, part...)
 		}

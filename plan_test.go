@@ -108,7 +108,7 @@ func TestAPlanSaysWhatWouldHappen(t *testing.T) {
 			`add users "7" /id:>7 /name:>"ada"`,
 		},
 	} {
-		t.Run(strategy.String(), func(t *testing.T) {
+		t.Run(string(strategy), func(t *testing.T) {
 			p, err := homelab().Plan(t.Context(), s, readOnly{t, planHost()}, backup.RestoreOptions{Strategy: strategy})
 			require.NoError(t, err)
 			require.Equal(t, want, changesOf(t, p))
@@ -436,7 +436,7 @@ func FuzzRestoreStrategies(f *testing.F) {
 		opts := backup.RestoreOptions{Strategies: map[string]backup.Strategy{}}
 		var data []string
 		for i, name := range []string{"items", "tags", "groups"} {
-			opts.Strategies[name] = backup.Strategy(choice >> (2 * i) & 3 % 3)
+			opts.Strategies[name] = everyStrategy[choice>>(2*i)&3%3]
 			if choice>>(6+i)&1 == 0 {
 				var records []string
 				for _, key := range slices.Sorted(maps.Keys(source[name])) {

@@ -80,9 +80,9 @@ func (b *batch) keep(f func(*item) (bool, error)) error {
 // identity derives the key of a record; in a Map it is the one that it came with.
 func (col *collection) identity(r *item) (string, error) {
 	switch {
-	case col.Shape == List && r.value[0] != '{':
+	case col.Shape != Map && r.value[0] != '{':
 		return "", errors.New("the record is not an object")
-	case col.Shape == List:
+	case col.Shape != Map:
 		return col.key.Of(r.value)
 	case r.key == "":
 		return "", errors.New("the key is empty")

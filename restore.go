@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,49 +68,31 @@ type RestoreOptions struct {
 }
 
 // Strategy is what happens to records that exist on both sides (guide, "Restore
-// Options"). Records that only the snapshot has are always added.
-type Strategy int
+// Options"). Records that only the snapshot has are always added. The zero value is
+// SkipDuplicates.
+type Strategy string
 
 const (
 	// SkipDuplicates keeps the host's record, and reports a conflict where it
 	// differs.
-	SkipDuplicates Strategy = iota
+	SkipDuplicates Strategy = "skip-duplicates"
 
 	// Merge merges objects member by member, recursively; elsewhere the
 	// snapshot wins. A member that only the host has stays.
-	Merge
+	Merge Strategy = "merge"
 
 	// Replace takes the snapshot's record, and deletes what only the host has,
 	// in the collections that are restored.
-	Replace
+	Replace Strategy = "replace"
 )
 
-var strategies = [...]string{"skip-duplicates", "merge", "replace"}
-
-// ParseStrategy returns the strategy called "skip-duplicates", "merge" or
-// "replace".
-func ParseStrategy(name string) (Strategy, error) {
-	if i := slices.Index(strategies[:], name); i >= 0 {
-		return Strategy(i), nil
+// Validate returns an error unless s is one of the strategies, or empty.
+func (s Strategy) Validate() error {
+	switch s {
+	case "", SkipDuplicates, Merge, Replace:
+		return nil
 	}
-	return 0, fmt.Errorf("unknown strategy %q: want %s", name, strings.Join(strategies[:], ", "))
-}
-
-// String returns the name of the strategy.
-func (s Strategy) String() string {
-	if s < 0 || int(s) >= len(strategies) {
-		return fmt.Sprintf("Strategy(%d)", int(s))
-	}
-	return strategies[s]
-}
-
-// MarshalText returns the name of the strategy.
-func (s Strategy) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
-// UnmarshalText is the reverse of MarshalText.
-func (s *Strategy) UnmarshalText(text []byte) (err error) {
-	*s, err = ParseStrategy(string(text))
-	return err
+	return fmt.Errorf("%w: unknown strategy %q: want %s, %s or %s", ErrInvalid, fault.Shorten(string(s)), SkipDuplicates, Merge, Replace)
 }
 
 // A Report says what a restore did, or would do.
@@ -302,14 +285,11 @@ func (in *incoming) checkNames() error {
 		if in.byName[name] == nil {
 			return fmt.Errorf("%w: a strategy for %q: %s has only %s", ErrInvalid, name, in.Name, in.names())
 		}
-		if s < SkipDuplicates || s > Replace {
-			return fmt.Errorf("%w: unknown strategy %v for %s", ErrInvalid, s, name)
+		if err := s.Validate(); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	if s := in.opts.Strategy; s < SkipDuplicates || s > Replace {
-		return fmt.Errorf("%w: unknown strategy %v", ErrInvalid, s)
-	}
-	return nil
+	return in.opts.Strategy.Validate()
 }
 
 func (in *incoming) wants(name string) bool {
@@ -318,9 +298,9 @@ func (in *incoming) wants(name string) bool {
 
 func (in *incoming) strategy(col *collection) Strategy {
 	if s, ok := in.opts.Strategies[col.Name]; ok {
-		return s
+		return cmp.Or(s, SkipDuplicates)
 	}
-	return in.opts.Strategy
+	return cmp.Or(in.opts.Strategy, SkipDuplicates)
 }
 
 // readAll reads the snapshot, all of it, and checks what comes out.
@@ -464,7 +444,7 @@ func (in *incoming) produce(ctx context.Context, sec *codec.Section, f func(col 
 		if version == in.SchemaVersion {
 			return f(declared, r)
 		}
-		if !sec.IsMap && declared != nil && declared.Shape == List {
+		if !sec.IsMap && declared != nil && declared.Shape != Map {
 			r.key, _ = declared.key.Of(r.value)
 		}
 		return in.migrate(ctx, version, sec.Name, Record{r.key, r.value}, r.offset, func(name string, out Record) error {

@@ -96,7 +96,7 @@ func TestPassphraseIsNeverPrinted(t *testing.T) {
 		slog.New(slog.NewTextHandler(&out, nil)).Info("made", "key", v)
 		assert.Equal(recorder{&out}, v, "something else") // prints a difference by reflection
 	}
-	out.WriteString(key.GoString())
+	fmt.Fprintf(&out, "%#v", key)
 
 	hexed := hex.EncodeToString([]byte(passphrase))
 	require.NotContains(t, out.String(), passphrase)

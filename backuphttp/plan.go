@@ -1,7 +1,6 @@
 package backuphttp
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -108,8 +107,8 @@ func (in planInput) options(app *backup.App) (backup.RestoreOptions, error) {
 		opts.Strategy = backup.Replace
 		return opts, nil
 	}
-	strategy, err := backup.ParseStrategy(cmp.Or(in.Strategy, backup.SkipDuplicates.String()))
-	if err != nil {
+	strategy := backup.Strategy(in.Strategy)
+	if strategy.Validate() != nil {
 		return opts, fmt.Errorf("%w: there is no strategy %q: choose merge, replace or skip-duplicates", backup.ErrInvalid, brief(in.Strategy))
 	}
 	if len(in.Only) == 0 {

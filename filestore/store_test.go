@@ -1,14 +1,14 @@
 package filestore
 
 import (
-	"github.com/tomo-project/backup/location"
-	"github.com/tomo-project/backup/manager"
 	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
 	"io/fs"
 	"os"
 	"path/filepath"

@@ -54,7 +54,9 @@ type Backup struct {
 }
 
 // Dated is what retention goes by.
-func (b Backup) Dated() backup.Dated { return backup.Dated{Name: b.Name, CreatedAt: b.CreatedAt, Damaged: b.Damaged} }
+func (b Backup) Dated() backup.Dated {
+	return backup.Dated{Name: b.Name, CreatedAt: b.CreatedAt, Damaged: b.Damaged}
+}
 
 // newestFirst orders backups, as [backup.Dated.Compare] does.
 func newestFirst(a, b Backup) int { return a.Dated().Compare(b.Dated()) }

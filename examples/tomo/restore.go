@@ -75,8 +75,8 @@ What happens to records that are on both sides and differ, --strategy says:
 			if err := c.checkCollections(cmd, "only", flags.only); err != nil {
 				return err
 			}
-			strategy, err := backup.ParseStrategy(flags.strategy)
-			if err != nil {
+			strategy := backup.Strategy(flags.strategy)
+			if strategy == "" || strategy.Validate() != nil {
 				return usagef("--strategy %q: want merge, replace or skip-duplicates", flags.strategy)
 			}
 			if flags.full {
@@ -97,7 +97,7 @@ What happens to records that are on both sides and differ, --strategy says:
 	cmd.Flags().StringVar(&flags.input, "input", "", "backup `FILE` to restore, or a name as tomo backup list shows it")
 	cmd.Flags().BoolVar(&flags.full, "full", false, "replace ALL current data")
 	cmd.Flags().StringSliceVar(&flags.only, "only", nil, "`COLLECTIONS` to restore, such as servers,users")
-	cmd.Flags().StringVar(&flags.strategy, "strategy", backup.SkipDuplicates.String(), "merge, replace or skip-duplicates")
+	cmd.Flags().StringVar(&flags.strategy, "strategy", string(backup.SkipDuplicates), "merge, replace or skip-duplicates")
 	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "show what would happen, and change nothing")
 	cmd.Flags().BoolVar(&flags.yes, "yes", false, "do not ask before current data is replaced")
 	cmd.Flags().BoolVar(&flags.leaveOutInvalid, "leave-out-invalid", false, "leave out records that are not valid, and name them")

@@ -201,7 +201,7 @@ func dumpAll(t testing.TB, src backup.DataSource, app *backup.App) string {
 				if err != nil {
 					return err
 				}
-				if c.Shape == backup.List {
+				if c.Shape != backup.Map {
 					rec.Key = "" // is in the record, and may be absent here
 				}
 				fmt.Fprintln(&all, c.Name, rec.Key, string(rec.Value))
