@@ -246,7 +246,7 @@ func TestApplyDoesExactlyWhatThePlanSays(t *testing.T) {
 			require.Equal(t, int64(len(source[c.Name])), c.Records)
 			require.Len(t, c.Conflicts, int(c.Skipped))
 		}
-		got, _ := byHand(t, store, nil, mustPlan(t, written(t, homelab(), 1, `{}`), store, 0))
+		got, _ := byHand(t, store, nil, mustPlan(t, written(t, homelab(), 1, `{}`), store, backup.SkipDuplicates))
 		require.Equal(t, want, got, "seed %d", seed)
 
 		_, err = app.Restore(t.Context(), snapshot, restored, opts)

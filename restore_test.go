@@ -78,7 +78,7 @@ func TestStrategies(t *testing.T) {
 			backup.CollectionReport{Updated: 1, Deleted: 1}},
 	} {
 		for name, data := range map[string]string{"servers": servers, "settings": settings} {
-			t.Run(c.strategy.String()+" of "+name, func(t *testing.T) {
+			t.Run(string(c.strategy)+" of "+name, func(t *testing.T) {
 				want := hosts.Clone()
 				want[name] = maps.Clone(hosts[name])
 				want[name]["snapshot only"], want[name]["different"] = `{"id":"snapshot only","n":1}`, c.server

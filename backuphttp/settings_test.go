@@ -428,7 +428,7 @@ func TestABackupThatCouldNotPruneIsMadeAllTheSame(t *testing.T) {
 func TestAScheduleThatCannotRunSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := makeHost(t, func(h *host, m *manager.Manager, o *Options) {
-			m.Schedule, m.DrillSchedule = schedule.Daily{}, schedule.Daily{}
+			m.Schedule, m.Drills.Schedule = schedule.Daily{}, schedule.Daily{}
 		})
 		seen := h.states(t)
 		synctest.Wait()

@@ -127,7 +127,7 @@ func TestACopyOfADatabaseThatLacksCopiesIsFilledIn(t *testing.T) {
 func TestADrillTakesNoCopyOfADatabase(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		m, _, _ := withDatabase(newShelf("disk"))
-		m.Scratch = scratch(backuptest.MapStore{"users": {}}, new(int))
+		m.Drills.Scratch = scratch(backuptest.MapStore{"users": {}}, new(int))
 		made := mustCreate(t, m)
 		time.Sleep(time.Hour)
 		_, err := m.CopyDatabase(t.Context())
@@ -152,7 +152,7 @@ func TestACopyOfADatabaseIsNoSnapshot(t *testing.T) {
 		for what, err := range map[string]error{
 			"open": func() error { _, err := m.Open(t.Context(), made.Name); return err }(),
 			"drill": func() error {
-				m.Scratch = scratch(emptyHost(), new(int))
+				m.Drills.Scratch = scratch(emptyHost(), new(int))
 				_, err := m.Drill(t.Context(), made.Name)
 				return err
 			}(),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -22,9 +23,9 @@ type DrillReport struct {
 }
 
 // Drill proves that a backup restores (guide, "Backup Verification"): it restores
-// it into a store made by Scratch, reads all of it back as a restore and as a
+// it into a store made by Drills.Scratch, reads all of it back as a restore and as a
 // backup would, compares it record by record with the backup, and runs
-// CheckDrill. A scratch store that has a record of any collection of the App is
+// Drills.Check. A scratch store that has a record of any collection of the App is
 // refused: the host's own, by mistake. An empty name means the newest backup that
 // is not known to be damaged.
 func (m *Manager) Drill(ctx context.Context, name string) (DrillReport, error) {
@@ -38,7 +39,7 @@ func (m *Manager) Drill(ctx context.Context, name string) (DrillReport, error) {
 }
 
 func (o *operation) drill(ctx context.Context, name string) (report DrillReport, err error) {
-	if o.Scratch == nil {
+	if o.Drills.Scratch == nil {
 		return report, fmt.Errorf("%w: the Manager has no Scratch store to restore into", errors.ErrUnsupported)
 	}
 	if name == "" {
@@ -63,7 +64,7 @@ func (o *operation) drill(ctx context.Context, name string) (report DrillReport,
 	opening := time.Since(start)
 	report = DrillReport{Backup: name, Age: start.Sub(s.Manifest().CreatedAt)}
 
-	scratch, remove, err := o.Scratch(ctx)
+	scratch, remove, err := o.Drills.Scratch(ctx)
 	if err != nil {
 		return report, fmt.Errorf("make a scratch store: %w", err)
 	}
@@ -83,12 +84,12 @@ func (o *operation) drill(ctx context.Context, name string) (report DrillReport,
 	for _, c := range report.Report.Collections {
 		report.Records += c.Added
 	}
-	if o.CheckDrill != nil {
-		if err := o.CheckDrill(ctx, scratch); err != nil {
+	if o.Drills.Check != nil {
+		if err := o.Drills.Check(ctx, scratch); err != nil {
 			return report, fmt.Errorf("%s did not pass: the host's own check: %w", name, err)
 		}
 	}
 	report.Total = time.Since(start)
-	o.emit(ctx, Event{Kind: EventDrill, Backup: name, Drill: &report})
+	o.emit(ctx, Event{Kind: EventDrill, Backup: name}, slog.Duration("age", report.Age), slog.Duration("restored_in", report.Took))
 	return report, nil
 }

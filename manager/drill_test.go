@@ -42,9 +42,9 @@ func TestADrillProvesThatABackupRestores(t *testing.T) {
 		time.Sleep(30 * time.Minute)
 
 		store, removed := emptyHost(), 0
-		m.Scratch = scratch(store, &removed)
+		m.Drills.Scratch = scratch(store, &removed)
 		checked := false
-		m.CheckDrill = func(ctx context.Context, restored backup.DataSource) error {
+		m.Drills.Check = func(ctx context.Context, restored backup.DataSource) error {
 			checked = true
 			return restored.View(ctx, func(r backup.Reader) error {
 				time.Sleep(time.Second) // an assertion takes its time
@@ -63,9 +63,9 @@ func TestADrillProvesThatABackupRestores(t *testing.T) {
 		require.True(t, checked)
 		require.Equal(t, 1, removed)
 		require.Equal(t, exceptLogs(host), exceptLogs(store))
-		require.Equal(t, report, *events.of(manager.EventDrill)[0].Drill)
+		require.Equal(t, report.Backup, events.of(manager.EventDrill)[0].Backup)
 
-		m.Scratch = scratch(emptyHost(), &removed)
+		m.Drills.Scratch = scratch(emptyHost(), &removed)
 		report, err = m.Drill(t.Context(), old.Name)
 		require.NoError(t, err)
 		require.Equal(t, 90*time.Minute+time.Second, report.Age)
@@ -127,7 +127,7 @@ func TestADrillThatFailsSaysWhere(t *testing.T) {
 				m, _, events := managed(newShelf("a"))
 				made := mustCreate(t, m)
 				removed := 0
-				m.Scratch = scratch(c.store, &removed)
+				m.Drills.Scratch = scratch(c.store, &removed)
 				_, err := m.Drill(t.Context(), made.Name)
 				require.ErrorContains(t, err, c.want)
 				require.Equal(t, 1, removed)
@@ -138,15 +138,15 @@ func TestADrillThatFailsSaysWhere(t *testing.T) {
 	}
 	bubble(t, func(t *testing.T) {
 		m, host, _ := managed(newShelf("a"))
-		m.Scratch = func(context.Context) (backup.Store, func() error, error) { return nil, nil, errDown }
+		m.Drills.Scratch = func(context.Context) (backup.Store, func() error, error) { return nil, nil, errDown }
 		_, err := m.Drill(t.Context(), "")
 		require.ErrorIs(t, err, fs.ErrNotExist)
 		made := mustCreate(t, m)
 		_, err = m.Drill(t.Context(), made.Name)
 		require.ErrorIs(t, err, errDown)
 		removed := 0
-		m.Scratch = scratch(emptyHost(), &removed)
-		m.CheckDrill = func(context.Context, backup.DataSource) error { return errors.New("nobody could log in") }
+		m.Drills.Scratch = scratch(emptyHost(), &removed)
+		m.Drills.Check = func(context.Context, backup.DataSource) error { return errors.New("nobody could log in") }
 		_, err = m.Drill(t.Context(), made.Name)
 		require.ErrorContains(t, err, "the host's own check: nobody could log in")
 		require.Equal(t, homelabStore(), exceptLogs(host))

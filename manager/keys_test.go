@@ -37,7 +37,7 @@ func publicOnly(t testing.TB, locations ...*shelf) (*manager.Manager, backuptest
 // whoHolds is the same Manager, with the key.
 func whoHolds(m *manager.Manager, identities ...backup.Identity) *manager.Manager {
 	return &manager.Manager{
-		App: m.App, Source: m.Source, Sink: m.Sink, Locations: m.Locations, Scratch: m.Scratch, Retention: m.Retention,
+		App: m.App, Source: m.Source, Sink: m.Sink, Locations: m.Locations, Drills: m.Drills, Retention: m.Retention,
 		Recipients: m.Recipients, Encrypt: m.Encrypt, Compress: m.Compress, Signer: m.Signer, Identities: identities,
 	}
 }
@@ -368,7 +368,7 @@ func TestRunAsksForARehearsal(t *testing.T) {
 		disk := newShelf("disk")
 		m, _, events := managed(disk)
 		m.Schedule = schedule.Daily{Location: time.UTC}
-		m.RehearsalSchedule = schedule.Monthly{Location: time.UTC}
+		m.Rehearsals = schedule.Monthly{Location: time.UTC}
 		run := func(d time.Duration) int {
 			ctx, cancel := context.WithTimeout(t.Context(), d)
 			defer cancel()

@@ -109,10 +109,9 @@ type Manager struct {
 	Database        Database
 	DatabaseInClear bool
 
-	// Schedule says when Run makes a backup, and Scheduled what it takes; of
-	// Scheduled are not used the keys, Compress, Limits, CreatedAt and Metadata.
+	// Schedule says when Run makes a backup, and Scheduled what it takes.
 	Schedule  schedule.Schedule
-	Scheduled backup.BackupOptions
+	Scheduled Selection
 
 	// Jitter delays each scheduled backup by a random time of up to this, so
 	// that many installs do not load a shared Location all at once.
@@ -132,24 +131,13 @@ type Manager struct {
 	// What it returns is in Report.AfterRestore; the restore stands either way.
 	AfterRestore func(ctx context.Context, r backup.Report) error
 
-	// Scratch makes an empty store for Drill, and what removes it again. It must
-	// not be the host's own.
-	Scratch func(ctx context.Context) (store backup.Store, remove func() error, err error)
+	// Drills prove that backups restore. The zero value makes none.
+	Drills Drills
 
-	// CheckDrill, if not nil, holds the host's own assertions against the data
-	// that a drill has restored.
-	CheckDrill func(ctx context.Context, restored backup.DataSource) error
-
-	// DrillSchedule says how often Run puts a new backup to a drill: the first
-	// scheduled one after each of its times, and the following ones until one
-	// passes. Until then Run prunes nothing. Nil means never.
-	DrillSchedule schedule.Schedule
-
-	// RehearsalSchedule says how often Run asks, with an Event, for somebody to prove
-	// with Rehearse that their key opens the backups: after the first scheduled
-	// backup at each of its times, and after each one until it was done. Nil means
-	// never.
-	RehearsalSchedule schedule.Schedule
+	// Rehearsals says how often Run asks, with an Event, for somebody to prove with
+	// Rehearse that their key opens the backups: after the first scheduled backup at
+	// each of its times, and after each one until it was done. Nil means never.
+	Rehearsals schedule.Schedule
 
 	// Limits bound what is written and accepted. The zero value has the defaults.
 	Limits backup.Limits
@@ -183,6 +171,30 @@ const (
 // metaSlot is the name in Metadata of the time of the Schedule that a scheduled backup
 // was made for.
 const metaSlot = "scheduled_for"
+
+// A Selection says what a scheduled backup takes. The fields are those of
+// [backup.BackupOptions].
+type Selection struct {
+	Only            []string
+	Include         []string
+	LeaveOutInvalid bool
+}
+
+// Drills say how a Manager proves that backups restore.
+type Drills struct {
+	// Scratch makes an empty store to restore into, and what removes it again. It must
+	// not be the host's own. Without it there are no drills.
+	Scratch func(ctx context.Context) (store backup.Store, remove func() error, err error)
+
+	// Check, if not nil, holds the host's own assertions against the data that a drill
+	// has restored.
+	Check func(ctx context.Context, restored backup.DataSource) error
+
+	// Schedule says how often Run puts a new backup to a drill: the first scheduled
+	// one after each of its times, and the following ones until one passes. Until then
+	// Run prunes nothing. Nil means never.
+	Schedule schedule.Schedule
+}
 
 // Validate returns an error that says all that is wrong with the Manager, without
 // asking a Location: no App, two Locations of one name, a rule that is out of its
@@ -226,7 +238,7 @@ func (m *Manager) examine() error {
 	if m.Database != nil {
 		errs = append(errs, m.checkDatabase())
 	}
-	for _, s := range []schedule.Schedule{m.Schedule, m.DrillSchedule, m.RehearsalSchedule} {
+	for _, s := range []schedule.Schedule{m.Schedule, m.Drills.Schedule, m.Rehearsals} {
 		if v, ok := s.(interface{ Validate() error }); ok {
 			errs = append(errs, v.Validate())
 		}
@@ -254,9 +266,9 @@ func (m *Manager) begin(ctx context.Context, name string) (*operation, error) {
 	return &operation{Manager: m, name: name, start: time.Now(), sites: m.sites()}, nil
 }
 
-func (o *operation) emit(ctx context.Context, e Event) {
+func (o *operation) emit(ctx context.Context, e Event, more ...slog.Attr) {
 	e.Operation = o.name
-	o.Manager.emit(ctx, e)
+	o.Manager.emit(ctx, e, more...)
 }
 
 // progress passes on what a part of the operation reports.
@@ -273,12 +285,12 @@ func (o *operation) progress(ctx context.Context, also func(backup.Progress)) fu
 
 // done tells how the operation ended, and gives its error a beginning.
 func (o *operation) done(ctx context.Context, e Event, err error) error {
-	e.Kind, e.Duration = EventDone, time.Since(o.start)
+	e.Kind = EventDone
 	if err = lost(ctx, err); err != nil {
 		err = fmt.Errorf("%s: %w", o.name, err)
 		e.Kind, e.Err = EventFailed, err
 	}
-	o.emit(ctx, e)
+	o.emit(ctx, e, slog.Duration("took", time.Since(o.start)))
 	return err
 }
 
@@ -343,7 +355,7 @@ func (o *operation) create(ctx context.Context, opts backup.BackupOptions) (Back
 		b.Shrunk = listed.Shrunk
 	}
 	if len(b.Shrunk) > 0 {
-		o.emit(ctx, Event{Kind: EventShrunk, Backup: b.Name, Shrunk: b.Shrunk})
+		o.emit(ctx, Event{Kind: EventShrunk, Backup: b.Name, Text: shrinks(b.Shrunk)})
 	}
 	c.forget(b.Name) // it was copied just now, as far as that goes
 	o.fill(ctx, c, b)

@@ -510,7 +510,7 @@ func TestALocationThatDoesNotAnswerIsPassedOver(t *testing.T) {
 		m, _, _ = managed()
 		m.Source, m.Sink, m.Locations = host, host, []location.Location{hung, b}
 		removed := 0
-		m.Scratch = scratch(emptyHost(), &removed)
+		m.Drills.Scratch = scratch(emptyHost(), &removed)
 
 		s, err := m.Open(t.Context(), made.Name)
 		require.NoError(t, err)

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tomo-project/backup"
@@ -126,7 +128,7 @@ func (o *operation) prune(ctx context.Context, opts PruneOptions) ([]Pruned, err
 				errs = append(errs, fmt.Errorf("%s: %w", p.name, r.Err))
 			}
 			if !opts.DryRun && !waits {
-				o.emit(ctx, Event{Kind: EventPruned, Location: p.name, Decisions: r.Decisions, Deleted: r.Deleted})
+				o.emit(ctx, Event{Kind: EventPruned, Location: p.name}, slog.Any("deleted", r.Deleted))
 			}
 		}
 		result = append(result, r)
@@ -371,6 +373,10 @@ func (o *operation) delete(ctx context.Context, p *site, decisions []Decision) (
 			return deleted, fmt.Errorf("delete %s: %w", d.Name, err)
 		}
 		deleted = append(deleted, d.Name)
+		if o.Logger != nil {
+			o.Logger.LogAttrs(ctx, slog.LevelInfo, "backup deleted", slog.String("operation", o.name), slog.String("backup", d.Name),
+				slog.String("location", p.name), slog.String("reasons", strings.Join(d.Reasons, "; ")))
+		}
 	}
 	return deleted, nil
 }

@@ -19,7 +19,7 @@ import (
 // error joins theirs. A backup that takes no key proves nothing and is an error.
 //
 // That it went well everywhere is noted beside the newest backup, for
-// [Manager.RehearsalSchedule].
+// [Manager.Rehearsals].
 func (m *Manager) Rehearse(ctx context.Context, identities ...backup.Identity) ([]Verified, error) {
 	o, err := m.begin(ctx, "rehearse")
 	if err != nil {
@@ -92,13 +92,13 @@ func (o *operation) rehearseAt(ctx context.Context, p *site, name string, identi
 	return s.Manifest(), report, nil
 }
 
-// rehearsalDue tells whether a time of the RehearsalSchedule has come since a
+// rehearsalDue tells whether a time of Rehearsals has come since a
 // person last proved that their key opens the backups.
 func (m *Manager) rehearsalDue(c *catalog, now time.Time) bool {
-	if m.RehearsalSchedule == nil {
+	if m.Rehearsals == nil {
 		return false
 	}
 	last := m.latest(c, markRehearsed)
-	next := after(m.RehearsalSchedule, last)
+	next := after(m.Rehearsals, last)
 	return last.IsZero() || !next.IsZero() && !next.After(now)
 }

@@ -309,7 +309,7 @@ func (m *Manager) change(ctx context.Context, name string, do func(context.Conte
 		}
 	}
 	report.Duration = time.Since(o.start)
-	return report, o.done(ctx, Event{Report: &report, Backup: report.UndoneBy}, nil)
+	return report, o.done(ctx, Event{Backup: report.UndoneBy}, nil)
 }
 
 // holding runs the part of change during which all is held. The operation is nil

@@ -13,7 +13,7 @@ import (
 	"github.com/tomo-project/backup/schedule"
 )
 
-// Run makes backups when Schedule says, drills when DrillSchedule says, and
+// Run makes backups when Schedule says, drills when Drills.Schedule says, and
 // prunes after each success, until ctx is done; it returns the error of ctx, or at
 // once an error if the Manager cannot work.
 //
@@ -36,8 +36,8 @@ func (m *Manager) Run(ctx context.Context) error {
 	if m.Schedule == nil {
 		return errors.New("manager: Run needs a Schedule")
 	}
-	if m.DrillSchedule != nil && m.Scratch == nil {
-		return errors.New("manager: a DrillSchedule needs Scratch")
+	if m.Drills.Schedule != nil && m.Drills.Scratch == nil {
+		return errors.New("manager: Drills.Schedule needs Drills.Scratch")
 	}
 	var pause time.Duration // after a failure
 	busy := false           // and that was the first ErrBusy
@@ -290,12 +290,14 @@ func (o *operation) scheduled(ctx context.Context, again bool) (b Backup, slot t
 		err = o.copyBeside(ctx, b)
 	default:
 		if !again && !due.slot.IsZero() && now.Sub(due.at) > o.Jitter+lateness {
-			o.emit(ctx, Event{Kind: EventMissed, Slot: due.at})
+			o.emit(ctx, Event{Kind: EventMissed, Text: due.at.UTC().Format(time.RFC3339)})
 		}
-		opts := o.Scheduled
-		opts.Recipients, opts.Compress, opts.Encrypt, opts.Signer = nil, "", nil, nil
-		opts.Limits, opts.CreatedAt = backup.Limits{}, time.Time{}
-		opts.Metadata = map[string]string{backup.MetaTrigger: TriggerScheduled}
+		opts := backup.BackupOptions{
+			Only:            o.Scheduled.Only,
+			Include:         o.Scheduled.Include,
+			LeaveOutInvalid: o.Scheduled.LeaveOutInvalid,
+			Metadata:        map[string]string{backup.MetaTrigger: TriggerScheduled},
+		}
 		if !due.slot.IsZero() {
 			opts.Metadata[metaSlot] = due.slot.UTC().Format(time.RFC3339Nano)
 		}
@@ -332,14 +334,14 @@ func (o *operation) copyBeside(ctx context.Context, b Backup) error {
 	return nil
 }
 
-// drillDue tells whether a time of the DrillSchedule lies between the last
+// drillDue tells whether a time of Drills.Schedule lies between the last
 // scheduled backup that passed a drill and this one.
 func (m *Manager) drillDue(c *catalog, b Backup) bool {
-	if m.DrillSchedule == nil {
+	if m.Drills.Schedule == nil {
 		return false
 	}
 	last := m.latest(c, markDrilled)
-	next := after(m.DrillSchedule, last)
+	next := after(m.Drills.Schedule, last)
 	return last.IsZero() || !next.IsZero() && !next.After(b.CreatedAt)
 }
 

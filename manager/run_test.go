@@ -142,7 +142,7 @@ func TestAMachineThatWasOffMakesUpForItOnce(t *testing.T) {
 					return
 				}
 				require.Len(t, missed, 1)
-				require.Equal(t, clock("2000-01-04 03:00:00"), missed[0].Slot)
+				require.Equal(t, clock("2000-01-04 03:00:00").UTC().Format(time.RFC3339), missed[0].Text)
 			})
 		})
 	}
@@ -445,13 +445,13 @@ func TestDrillsRunWithTheFirstBackupAfterTheirTime(t *testing.T) {
 		a := newShelf("a")
 		m, events := small(a)
 		m.Schedule = schedule.Daily{At: 3 * time.Hour}
-		m.DrillSchedule = schedule.Weekly{Day: time.Sunday, At: 12 * time.Hour}
+		m.Drills.Schedule = schedule.Weekly{Day: time.Sunday, At: 12 * time.Hour}
 		m.Retention = backup.Retention{Last: 1}
-		m.Scratch = func(context.Context) (backup.Store, func() error, error) {
+		m.Drills.Scratch = func(context.Context) (backup.Store, func() error, error) {
 			return backuptest.MapStore{"users": {}}, nil, nil
 		}
 		var fails atomic.Bool
-		m.CheckDrill = func(context.Context, backup.DataSource) error {
+		m.Drills.Check = func(context.Context, backup.DataSource) error {
 			if fails.Load() {
 				return errors.New("nobody could log in")
 			}

@@ -108,7 +108,7 @@ func (c *cli) newManager(db *database, keys *keyring, locations []location.Locat
 		Identities:   keys.openers,
 		RequireProof: c.open.requireProof,
 		Trusted:      keys.trusted,
-		Scratch:      scratchDatabase,
+		Drills:       manager.Drills{Scratch: scratchDatabase},
 	}
 	if db != nil {
 		m.Source, m.Sink = db.store, db.store

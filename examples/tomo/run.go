@@ -105,10 +105,10 @@ func (c *cli) schedule(ctx context.Context, flags runFlags) error {
 		return err
 	}
 	k.Retention.Location = zone
-	if k.DrillSchedule, err = howOften("drill", flags.drill, zone); err != nil {
+	if k.Drills.Schedule, err = howOften("drill", flags.drill, zone); err != nil {
 		return err
 	}
-	if k.RehearsalSchedule, err = howOften("rehearsal", flags.rehearsal, zone); err != nil {
+	if k.Rehearsals, err = howOften("rehearsal", flags.rehearsal, zone); err != nil {
 		return err
 	}
 	if k.Scheduled.Include, err = k.settings.include(); err != nil {
@@ -120,7 +120,7 @@ func (c *cli) schedule(ctx context.Context, flags runFlags) error {
 	if flags.database {
 		k.copyDatabases()
 	}
-	if k.DrillSchedule != nil && len(k.Identities) == 0 {
+	if k.Drills.Schedule != nil && len(k.Identities) == 0 {
 		return usagef("--drill: a drill opens the backup, and there is no key for that: add --identity FILE, or a passphrase")
 	}
 
