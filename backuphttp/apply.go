@@ -7,7 +7,8 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// apply does what the plan says that somebody has looked at.
+// apply starts the job that applies a plan. If a job applies it already, or has, apply
+// returns that job: whoever clicks twice has the plan applied once.
 func (h *Handler) apply(ctx context.Context, id, plan, confirm string) (job, error) {
 	if j, ok := h.applying(id, plan); ok {
 		return j, nil
@@ -16,7 +17,7 @@ func (h *Handler) apply(ctx context.Context, id, plan, confirm string) (job, err
 	if err != nil {
 		return job{}, err
 	}
-	if j, ok := h.applying(id, plan); ok { // while this has waited
+	if j, ok := h.applying(id, plan); ok { // begun while this request was waiting
 		release()
 		return j, nil
 	}
@@ -31,8 +32,8 @@ func (h *Handler) apply(ctx context.Context, id, plan, confirm string) (job, err
 	return h.startOn(ctx, r, release, kind, func(ctx context.Context, t *task) error { return h.applyPlan(ctx, r, t) })
 }
 
-// agreed returns an error unless the plan of a restore can be applied, and is what
-// the person has looked at and confirmed.
+// agreed returns an error unless the plan can be applied, and is the one that the person
+// has looked at and confirmed.
 func (h *Handler) agreed(r *restore, plan, confirm string) error {
 	if err := r.shows(plan); err != nil {
 		return err
@@ -51,7 +52,7 @@ func (h *Handler) applyPlan(ctx context.Context, r *restore, t *task) error {
 	h.appliedBy(r, r.info.Plan.ID, t.ID)
 	report, err := r.planned.Apply(ctx, r.plan)
 	switch {
-	case errors.Is(err, backup.ErrBusy): // the plan is as good as before
+	case errors.Is(err, backup.ErrBusy): // the plan can be applied later
 		h.appliedBy(r, "", "")
 		return err
 	case errors.Is(err, backup.ErrStale):
@@ -70,8 +71,7 @@ func (h *Handler) applyPlan(ctx context.Context, r *restore, t *task) error {
 	return nil
 }
 
-// applying returns the job that applies a plan, or has: who asks for the same twice
-// has it done once.
+// applying returns the job that applies a plan, or has applied it.
 func (h *Handler) applying(id, plan string) (j job, ok bool) {
 	h.mu.Lock()
 	by := ""

@@ -101,7 +101,7 @@ func TestWhoMayNotIsToldOnAPageWithAWayBack(t *testing.T) {
 	}
 	h.forbid(Restore, errors.New("no, because of this"))
 	page := shown("restore", 403)
-	require.Contains(t, page, "you may not do that")
+	require.Contains(t, page, "you are not allowed to do that")
 	require.Contains(t, page, `<a class="button" href="/settings/backup/">`)
 	require.NotContains(t, page, "because of this")
 	h.forbid(View, errors.New("no"))

@@ -124,8 +124,8 @@ func (f *fake) salvaged(id string) (download, error) {
 	info, err := f.restore(id)
 	return f.download(info.Name), cmp.Or(err, f.called("salvaged", id))
 }
-func (f *fake) discard(id string) error                    { return f.called("discard", id) }
-func (f *fake) settings(context.Context) (Settings, error) { return f.o.Automated.Settings, nil }
+func (f *fake) discard(id string) error { return f.called("discard", id) }
+func (f *fake) settings() Settings      { return f.o.Automated.Settings }
 func (f *fake) save(_ context.Context, s Settings, force bool) error {
 	return f.called("save", s, force)
 }

@@ -342,7 +342,7 @@ func TestPlanFormShowsWhatWasChosen(t *testing.T) {
 	}
 	want := url.Values{"mode": {"selective"}, "only": {"servers", "x"}, "strategy": {"merge"}, "allow_dangling": {"1"}, "leave_out_invalid": {"1"}, "allow_newer_app": {"1"}, "allow_unknown": {"1"}, "allow_salvaged": {"1"}}
 	require.Equal(t, want, chosen(get(h, "restore/selective").Body.String()))
-	require.Equal(t, want, chosen(get(h, "restore/selective/plan").Body.String()), "Plan again")
+	require.Equal(t, want, chosen(get(h, "restore/selective/plan").Body.String()), "Make a new plan")
 	require.Equal(t, url.Values{"strategy": {"skip-duplicates"}}, chosen(get(h, "restore/ok").Body.String()), "nothing is chosen for people that deletes")
 }
 
@@ -370,12 +370,12 @@ func TestWrongInputIsKeptAndExplained(t *testing.T) {
 	}{
 		{"create", url.Values{"include": {"audit_logs"}}, http.StatusConflict, "a restore runs", url.Values{"include": {"audit_logs"}}},
 		{"restore/ok/plan", url.Values{"mode": {"selective"}, "only": {"settings"}, "strategy": {"replace"}, "allow_unknown": {"1"}}, 422, "this & that", url.Values{"mode": {"selective"}, "only": {"settings"}, "strategy": {"replace"}, "allow_unknown": {"1"}}},
-		{"restore/ok/plan", url.Values{"mode": {"selective"}, "strategy": {"merge"}}, 422, "tick what to restore", url.Values{"mode": {"selective"}, "strategy": {"merge"}}},
+		{"restore/ok/plan", url.Values{"mode": {"selective"}, "strategy": {"merge"}}, 422, "tick at least one item to restore", url.Values{"mode": {"selective"}, "strategy": {"merge"}}},
 		{"restore/ok/plan", url.Values{"only": {"settings"}, "strategy": {"merge"}}, 422, "choose Full Restore or", url.Values{"only": {"settings"}, "strategy": {"merge"}}},
 		{"restore/planned/apply", url.Values{"confirm": {"tomoo"}}, 422, "this & that", url.Values{"confirm": {"tomoo"}}},
 		{only, url.Values{"confirm": {"timo"}}, 422, "this & that", url.Values{"confirm": {"timo"}}},
 		{"settings", typed, 422, "this & that", typed},
-		{"settings", badNumber, 422, `"thirty" is no number of days`, badNumber},
+		{"settings", badNumber, 422, `"thirty" is not a number of days`, badNumber},
 		{"settings", with(typed, "do", "preview"), 422, "this & that", typed},
 		{"settings", with(typed, "do", "test 1"), 422, "this & that", typed},
 		{"restore/locked/unlock", url.Values{"passphrase": {"a secret"}}, 422, "wrong key", nil},
@@ -503,7 +503,7 @@ func TestPlanIsShownInPages(t *testing.T) {
 	f.fail = map[string]error{"changes": fmt.Errorf("%w: make a new plan", backup.ErrStale)}
 	w := get(h, "restore/planned/plan")
 	require.Equal(t, http.StatusConflict, w.Code)
-	require.Contains(t, w.Body.String(), "Plan again")
+	require.Contains(t, w.Body.String(), "Make a new plan")
 	require.NotContains(t, w.Body.String(), "/apply", "nobody agrees to what is not there")
 }
 
@@ -539,11 +539,11 @@ func TestUpload(t *testing.T) {
 	} {
 		w := send(r)
 		require.Equal(t, 422, w.Code, name)
-		require.Contains(t, w.Body.String(), "choose one", name)
+		require.Contains(t, w.Body.String(), "choose a file", name)
 	}
 	cut := uploadRequest("file", "x", "x")
 	cut.Body = io.NopCloser(io.LimitReader(cut.Body, 20))
-	require.Contains(t, send(cut).Body.String(), "cut off: try it again")
+	require.Contains(t, send(cut).Body.String(), "cut off: try again")
 	f.fail = map[string]error{"upload": &http.MaxBytesError{Limit: 10}}
 	w = send(uploadRequest("file", "x", "x"))
 	require.Equal(t, http.StatusRequestEntityTooLarge, w.Code)

@@ -203,7 +203,7 @@ func TestOnlyThePlanThatWasShownIsApplied(t *testing.T) {
 
 	got := h.do(409, "POST", at+"/apply", obj{"plan": some.ID, "confirm": "homelab"})
 	require.Equal(t, "stale", got.code(t))
-	require.Contains(t, got.text, "the plan is another one now: look at it again")
+	require.Contains(t, got.text, "there is a new plan now: look at it")
 	require.Equal(t, "stale", h.do(409, "GET", at+"/changes?plan="+some.ID, nil).code(t))
 	h.do(400, "GET", at+"/changes", nil)
 	require.Len(t, h.store["servers"], 3)
@@ -268,7 +268,7 @@ func TestWhatAnUploadIsShows(t *testing.T) {
 	}{
 		{"cut off", "b.json", half(text), "damaged", "damaged", true},
 		{"altered", "b.json", strings.Replace(text, "nas", "nos", 1), "damaged", "SHA-256", true},
-		{"no backup", "cat.jpg", "\xff\xd8\xff\xe0 a cat", "refused", "no backup", false},
+		{"no backup", "cat.jpg", "\xff\xd8\xff\xe0 a cat", "refused", "is not a backup", false},
 		{"the middle of one", name, text[len(text)/2:], "damaged", "damaged", true},
 		{"another document", "b.json", `{"hello":"world"}`, "refused", "not a snapshot", true},
 		{"another format", "b.json", strings.Replace(text, `"1.0"`, `"9.0"`, 1), "refused", "newer build", false},

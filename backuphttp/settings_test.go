@@ -138,7 +138,7 @@ func TestSettingsThatCannotWorkAreNotSaved(t *testing.T) {
 		"../../etc/passwd":     func(s *Settings) { s.Zone = "../../etc/passwd" },
 		"-1 backups":           func(s *Settings) { s.KeepLast = -1 },
 		"-2 days":              func(s *Settings) { s.KeepDays = -2 },
-		"the most is 20":       func(s *Settings) { s.Locations = make([]string, 21) },
+		"at most 20":           func(s *Settings) { s.Locations = make([]string, 21) },
 		"location 1 is empty":  func(s *Settings) { s.Locations = []string{" "} },
 		"control characters":   func(s *Settings) { s.Locations = []string{"/a\n/b"} },
 		"is there twice":       func(s *Settings) { s.Locations = []string{"/a", "/b", "/a"} },
@@ -473,7 +473,7 @@ func TestRunTakesSettingsThatWereSavedMeanwhile(t *testing.T) {
 		k.set(Settings{KeepLast: -1}, nil)
 		seen = h.states(t)
 		require.Equal(t, 2, h.now().Retention.Last, "the former are in effect")
-		require.Contains(t, h.log.String(), "could not be read again")
+		require.Contains(t, h.log.String(), "read the settings again")
 		time.Sleep(48 * time.Hour)
 		require.Len(t, seen().Backups, 2)
 		h.stop()
