@@ -16,14 +16,9 @@ func (h *Handler) getJob(w http.ResponseWriter, r *http.Request) error {
 	return found(w, j, err)
 }
 
-const (
-	eventsPause = 200 * time.Millisecond // between two events: a job may change often
-	eventsBeat  = 15 * time.Second       // after this time, look whether the client and its permission are still there
-)
-
 // getEvents sends the job that runs, or else the last job, and then each job that
 // changes. It ends when the client goes, when the client may no longer View, or when Run
-// ends.
+// ends. A regular sign of life shows that the client and its permission are still there.
 func (h *Handler) getEvents(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.WriteHeader(http.StatusOK)
@@ -53,7 +48,7 @@ func (h *Handler) getEvents(w http.ResponseWriter, r *http.Request) error {
 		if control.Flush() != nil || over {
 			return nil
 		}
-		pause := time.NewTimer(eventsPause)
+		pause := time.NewTimer(h.pause)
 		select {
 		case <-pause.C:
 		case <-r.Context().Done():

@@ -126,6 +126,7 @@ type Handler struct {
 	tries    tries
 	patience time.Duration // how long a client may send or read nothing
 	moment   time.Duration // how long the answer to the start of a job waits for its end
+	pause    time.Duration // between two events: a job may change often
 	beat     time.Duration // between two signs of life among the events
 	opening  chan struct{} // has an element while a backup is being opened
 
@@ -153,7 +154,8 @@ func New(opts Options) (*Handler, error) {
 		opts:     opts,
 		patience: 30 * time.Second,
 		moment:   time.Second,
-		beat:     eventsBeat,
+		pause:    200 * time.Millisecond,
+		beat:     15 * time.Second,
 		opening:  make(chan struct{}, 1),
 		watchers: make(map[chan struct{}]bool),
 		verdicts: make(map[string]verdict),

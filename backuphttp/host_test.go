@@ -137,7 +137,8 @@ func makeHost(t testing.TB, change func(h *host, m *backup.Manager, o *Options))
 	var err error
 	h.Handler, err = New(o)
 	require.NoError(t, err)
-	h.moment = time.Hour // whoever starts a job waits for its end
+	h.moment = time.Hour // the start of a job waits for its end
+	h.pause = 0
 	h.secret = []string{planted, h.key.text}
 	h.stop = func() {}
 	t.Cleanup(func() {
@@ -150,8 +151,10 @@ func makeHost(t testing.TB, change func(h *host, m *backup.Manager, o *Options))
 	return h
 }
 
-// newHost makes the page of a host, serves it and has it run.
+// newHost makes the page of a host, serves it and calls Run. Each test has a host of its
+// own, so the tests run at the same time.
 func newHost(t *testing.T, change func(h *host, m *backup.Manager, o *Options)) *host {
+	t.Parallel()
 	h := makeHost(t, change)
 	h.serve()
 	h.run()

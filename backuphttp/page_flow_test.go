@@ -39,6 +39,7 @@ type pageHost struct {
 }
 
 func newPageHost(t *testing.T, change func(h *pageHost)) *pageHost {
+	t.Parallel()
 	key, err := age.GenerateX25519Identity()
 	require.NoError(t, err)
 	recipient, err := agekey.NewRecipient(key.Recipient())
