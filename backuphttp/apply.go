@@ -21,7 +21,7 @@ func (h *Handler) apply(ctx context.Context, id, plan, confirm string) (job, err
 		release()
 		return j, nil
 	}
-	if err := h.agreed(r, plan, confirm); err != nil {
+	if err := h.mayApply(r, plan, confirm); err != nil {
 		release()
 		return job{}, err
 	}
@@ -32,9 +32,9 @@ func (h *Handler) apply(ctx context.Context, id, plan, confirm string) (job, err
 	return h.startOn(ctx, r, release, kind, func(ctx context.Context, t *task) error { return h.applyPlan(ctx, r, t) })
 }
 
-// agreed returns an error unless the plan can be applied, and is the one that the person
+// mayApply returns an error unless the plan can be applied, and is the one that the person
 // has looked at and confirmed.
-func (h *Handler) agreed(r *restore, plan, confirm string) error {
+func (h *Handler) mayApply(r *restore, plan, confirm string) error {
 	if err := r.shows(plan); err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ type refusal struct {
 	status int
 	code   string
 	text   string
-	again  int // seconds to wait before the next try; 0: waiting does not help
+	again  int // seconds to wait before the next try; 0: not known
 }
 
 func (e *refusal) Error() string { return e.text }

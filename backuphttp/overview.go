@@ -140,8 +140,9 @@ func undoes(backups []backup.Backup) string {
 }
 
 // newestGood returns the name of the backup to recover from: the newest without a known
-// problem that was made to keep the data, and not to undo a restore. It may not be
-// verified yet.
+// problem that was made to keep the data, and not to undo a restore. A copy of the
+// database, a salvaged backup and a backup from the future do not count. The backup
+// need not be verified.
 func newestGood(backups []backup.Backup, now time.Time) string {
 	for _, b := range backups {
 		salvaged := b.Manifest != nil && b.Manifest.Salvaged != nil

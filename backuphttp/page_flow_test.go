@@ -26,14 +26,14 @@ import (
 	"github.com/tomo-project/backup/tomo"
 )
 
-// What people do, as a browser without JavaScript does it: it opens pages, follows
-// links, fills in forms, presses buttons, and asks again where a page says so.
+// What people do, with a browser without JavaScript: it opens pages, follows links, fills
+// in forms, presses buttons, and loads a page again if the page says so.
 
 // A pageHost is an application that has the page.
 type pageHost struct {
 	store   backuptest.MapStore
 	manager *backup.Manager
-	saved   *Settings // nil: settings are those of the manager
+	saved   *Settings // nil: the settings of the manager
 	server  *httptest.Server
 	key     *age.X25519Identity
 }
@@ -90,7 +90,7 @@ func (h *pageHost) Manager(_ context.Context, s Settings) (*backup.Manager, erro
 	return m, nil
 }
 
-// now returns a copy of what the host has.
+// now returns a copy of the data of the host.
 func (h *pageHost) now() backuptest.MapStore {
 	all := make(backuptest.MapStore)
 	for name, records := range h.store {
@@ -116,7 +116,7 @@ func (h *pageHost) browse(t *testing.T) *browser {
 	return b
 }
 
-// until opens a page again and again until it shows something, or for a minute.
+// until opens a page again and again until shown returns true, for at most a minute.
 func (b *browser) until(path string, shown func() bool) {
 	b.t.Helper()
 	for range 12_000 {
@@ -150,7 +150,7 @@ func (b *browser) send(r *http.Request) {
 	}
 }
 
-// follow goes where a link leads.
+// follow follows a link.
 func (b *browser) follow(text string) {
 	b.t.Helper()
 	for _, e := range named(b.all, "a") {
@@ -195,7 +195,7 @@ func (b *browser) press(button string, fill url.Values, file ...string) {
 	b.wait()
 }
 
-// wait asks again as long as the page says so.
+// wait loads the page again as long as the page says so.
 func (b *browser) wait() {
 	b.t.Helper()
 	again := func() bool {
@@ -277,7 +277,7 @@ func TestPeopleRestoreAndUndo(t *testing.T) {
 	delete(h.store["applications"], tomo.Sample("applications", 1).Key)
 	edited := h.now()
 
-	// The newest backup is one click away; selectively.
+	// A selective restore of the newest backup, which is one click away.
 	b.open("/settings/backup/")
 	b.press("Restore this backup", nil)
 	b.sees("It was read to its end, and can be restored", "Servers 3 records")
@@ -300,7 +300,7 @@ func TestPeopleRestoreAndUndo(t *testing.T) {
 	require.Equal(t, "Restore undone", b.title(), b.text)
 	require.Equal(t, edited, h.store)
 
-	// All of it, chosen from the list.
+	// A full restore of a backup that is chosen from the list.
 	b.open("/settings/backup/restore")
 	b.press("Look into it", nil)
 	b.press("Show what it would do", url.Values{"mode": {"full"}})
@@ -314,7 +314,7 @@ func TestPeopleRestoreAndUndo(t *testing.T) {
 	require.Equal(t, before, h.store)
 }
 
-// A plan that is not true any more is not carried out.
+// A stale plan is not applied.
 func TestPeopleAreToldThatAPlanIsStale(t *testing.T) {
 	h := newPageHost(t, nil)
 	b := h.browse(t)
@@ -329,7 +329,7 @@ func TestPeopleAreToldThatAPlanIsStale(t *testing.T) {
 	require.Equal(t, `"a third"`, h.store["settings"]["theme"])
 	b.sees("make a new plan")
 	require.NotContains(t, b.text, "Restore Selected")
-	b.open(b.at.Path[:strings.LastIndex(b.at.Path, "/")] + "/plan") // to load it again changes nothing
+	b.open(b.at.Path[:strings.LastIndex(b.at.Path, "/")] + "/plan") // loading the page again changes nothing
 	require.Equal(t, http.StatusConflict, b.code)
 	b.press("Make a new plan", nil)
 	b.sees(`"a third"`, "1 change")
@@ -337,7 +337,7 @@ func TestPeopleAreToldThatAPlanIsStale(t *testing.T) {
 	require.Equal(t, "Restore complete", b.title(), b.text)
 }
 
-// What is agreed to in one tab is what that tab shows, whatever another has planned.
+// A person agrees to the plan that the tab shows, whatever another tab has planned.
 func TestPeopleUseTwoTabs(t *testing.T) {
 	h := newPageHost(t, nil)
 	b := h.browse(t)
@@ -362,7 +362,7 @@ func TestPeopleUseTwoTabs(t *testing.T) {
 	require.Contains(t, h.store["servers"], id)
 	require.Equal(t, `"another"`, h.store["settings"]["theme"])
 	twice.press("Restore Selected", nil)
-	require.Equal(t, other.at, twice.at, "a second click leads to what the first has begun")
+	require.Equal(t, other.at, twice.at, "a second click leads to the job of the first")
 }
 
 func TestPeopleGoOnToAnOlderBackup(t *testing.T) {
@@ -416,7 +416,7 @@ func TestPeopleSaveWhatIsIntact(t *testing.T) {
 	b.sees("Nothing was changed")
 }
 
-// The server has public keys only: whoever restores brings the key.
+// If the server has public keys only, people bring the key to restore.
 func TestPeopleBringTheKey(t *testing.T) {
 	h := newPageHost(t, func(h *pageHost) { h.manager.Identities = nil })
 	b := h.browse(t)
@@ -476,7 +476,7 @@ func TestPeopleAutomateBackups(t *testing.T) {
 	b.sees("The settings are saved and in effect.", "every Friday at 23:59 (Europe/Berlin)", "The last 7", second)
 	require.Equal(t, Settings{Enabled: true, Schedule: "weekly", Weekday: "friday", Time: "23:59", Zone: "Europe/Berlin", KeepLast: 7, Locations: []string{second}}, *h.saved)
 
-	// The first scheduled backup is made at once.
+	// The first scheduled backup begins at once.
 	b.until("/settings/backup/", func() bool {
 		return strings.Contains(b.text, "made by schedule") && len(named(b.all, "progress")) == 0
 	})

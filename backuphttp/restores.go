@@ -36,7 +36,7 @@ type restore struct {
 	file       *spool            // nil: it is a stored backup
 	identities []backup.Identity // given by a person; nil: use those of the Manager
 	snapshot   *backup.Snapshot  // nil: it cannot be opened
-	problem    error             // why it cannot be opened
+	problem    error             // why it cannot be opened or restored
 	plan       *backup.Plan
 	planned    *backup.Manager // the Manager that made the plan
 	end        func()          // ends the context of the snapshot, or of the plan of an undo

@@ -128,8 +128,7 @@ func (h *Handler) join(ctx context.Context) (_ context.Context, leave func(), er
 }
 
 // alone has Run do something while nothing else runs there. The channel gets the error
-// of do when it has ended. It goes on when the request has ended. t is nil if it is no
-// job.
+// of do at its end. do goes on even if the request has ended. t is nil if do is no job.
 func (h *Handler) alone(what string, t *task, do func(ctx context.Context) error) (<-chan error, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 
 // The scheduled backups, which people watch as they watch jobs.
 
-// A failure is a scheduled backup that was not made.
+// A failure is a scheduled backup that failed.
 type failure struct {
 	at   time.Time
 	text string

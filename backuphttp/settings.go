@@ -304,8 +304,8 @@ func (h *Handler) work(ctx context.Context, s Settings) error {
 // badLocation is the code of the error that a location does not work.
 const badLocation = "location"
 
-// change puts settings into effect, and saves them if keep is set. Only Run calls it,
-// while nothing else runs.
+// change puts settings into effect, and saves them if keep is set. It is called in Run,
+// while nothing else runs there.
 func (h *Handler) change(ctx context.Context, s Settings, keep bool) error {
 	m, err := h.managerOf(ctx, s)
 	if err != nil {
