@@ -193,6 +193,17 @@ func (h *Handler) describe(ctx context.Context, r *restore, m *backup.Manager, s
 	if err != nil {
 		info.Problem = err.Error()
 	}
+	h.setState(r, m, &info, err)
+	if r.file == nil {
+		h.conclude(ctx, m, &info)
+	}
+	r.drop()
+	r.snapshot, r.problem, r.end = s, err, end
+	return h.setInfo(r, info), nil
+}
+
+// setState says whether a backup can be restored. err says why it cannot.
+func (h *Handler) setState(r *restore, m *backup.Manager, info *restoreInfo, err error) {
 	switch {
 	case err == nil:
 		info.State = "ok"
@@ -211,12 +222,6 @@ func (h *Handler) describe(ctx context.Context, r *restore, m *backup.Manager, s
 		// It may be a backup whose beginning is damaged.
 		info.Salvage = errors.Is(err, backup.ErrFormat) && !errors.Is(err, backup.ErrTooNew)
 	}
-	if r.file == nil {
-		h.conclude(ctx, m, &info)
-	}
-	r.drop()
-	r.snapshot, r.problem, r.end = s, err, end
-	return h.setInfo(r, info), nil
 }
 
 // check reads a whole snapshot. problem says what a plan has to allow to restore it, and
