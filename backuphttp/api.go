@@ -13,12 +13,12 @@ import (
 	"github.com/tomo-project/backup/internal/codec"
 )
 
-// The page for programs: JSON below api/, as openapi.json describes it.
+// The API for programs: JSON below api/. The document openapi.json describes it.
 
 //go:embed openapi.json
 var openAPI []byte
 
-// An endpoint is one operation of the API, and what somebody does who asks for it.
+// An endpoint is an operation of the API, and the Action that it takes.
 type endpoint struct {
 	method, path string
 	action       Action
@@ -58,8 +58,8 @@ func (h *Handler) endpoints() []endpoint {
 	}
 }
 
-// routes serves the endpoints. What is none is refused like any other request: after
-// View was allowed.
+// routes serves the endpoints. For all other paths and methods, Authorize must allow View
+// before the answer tells that they do not exist.
 func (h *Handler) routes() http.Handler {
 	byPath := make(map[string]map[string]http.Handler)
 	for _, e := range h.endpoints() {
@@ -77,7 +77,7 @@ func (h *Handler) routes() http.Handler {
 		slices.Sort(names)
 		refused := h.allow(View, h.served(func(w http.ResponseWriter, r *http.Request) error {
 			w.Header().Set("Allow", strings.Join(names, ", "))
-			return &refusal{status: http.StatusMethodNotAllowed, code: "method", text: fmt.Sprintf("this takes %s", strings.Join(names, " or "))}
+			return &refusal{status: http.StatusMethodNotAllowed, code: "method", text: fmt.Sprintf("this path takes the method %s", strings.Join(names, " or "))}
 		}))
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			method := r.Method
@@ -97,7 +97,7 @@ func (h *Handler) routes() http.Handler {
 	return mux
 }
 
-// served answers with the error of what serves.
+// served calls serve and answers with its error.
 func (h *Handler) served(serve func(w http.ResponseWriter, r *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := serve(w, r); err != nil {
@@ -109,11 +109,11 @@ func (h *Handler) served(serve func(w http.ResponseWriter, r *http.Request) erro
 	})
 }
 
-// readJSON reads the body: strict JSON with these members and no others, and all that
-// are required. Its error shows nothing of what was sent.
+// readJSON reads the body: strict JSON with the members of v and no others, and with all
+// members that are required. Its error shows nothing of the body.
 func readJSON(r *http.Request, v any, required ...string) error {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return &refusal{status: http.StatusUnsupportedMediaType, code: "media_type", text: "this takes a body with the Content-Type application/json"}
+		return &refusal{status: http.StatusUnsupportedMediaType, code: "media_type", text: "this path takes a body with the Content-Type application/json"}
 	}
 	text, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -126,7 +126,7 @@ func readJSON(r *http.Request, v any, required ...string) error {
 		return bad("it is not strict JSON, or too deep or large")
 	}
 	if text[0] != '{' {
-		return bad("it is no object")
+		return bad("it is not an object")
 	}
 	for _, name := range required {
 		if codec.Get(text, codec.Pointer{name}) == nil {
@@ -134,12 +134,12 @@ func readJSON(r *http.Request, v any, required ...string) error {
 		}
 	}
 	if codec.Unmarshal(text, v) != nil {
-		return bad("a member is not known, null or of another type")
+		return bad("a member is unknown, null or of another type")
 	}
 	return nil
 }
 
-// bare refuses a body where the request has none, but for an empty object.
+// bare refuses a body, unless it is an empty object.
 func bare(serve func(w http.ResponseWriter, r *http.Request) error) func(w http.ResponseWriter, r *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if r.ContentLength != 0 {
@@ -151,13 +151,14 @@ func bare(serve func(w http.ResponseWriter, r *http.Request) error) func(w http.
 	}
 }
 
-// created answers with what was made, or begun, and where it is.
+// created answers with something that was made or begun, and its address.
 func (h *Handler) created(w http.ResponseWriter, r *http.Request, status int, at string, v any) error {
 	w.Header().Set("Location", h.base(r)+"api/"+at)
 	answer(w, status, v)
 	return nil
 }
 
+// started answers with a job that was started.
 func (h *Handler) started(w http.ResponseWriter, r *http.Request, j job, err error) error {
 	if err != nil {
 		return err
@@ -165,6 +166,7 @@ func (h *Handler) started(w http.ResponseWriter, r *http.Request, j job, err err
 	return h.created(w, r, http.StatusAccepted, "jobs/"+j.ID, j)
 }
 
+// lookedInto answers with a backup that a person looks into.
 func (h *Handler) lookedInto(w http.ResponseWriter, r *http.Request, info restoreInfo, err error) error {
 	if err != nil {
 		return err
@@ -172,7 +174,7 @@ func (h *Handler) lookedInto(w http.ResponseWriter, r *http.Request, info restor
 	return h.created(w, r, http.StatusCreated, "restores/"+info.ID, info)
 }
 
-// found answers with what there is.
+// found answers with v, unless err is not nil.
 func found(w http.ResponseWriter, v any, err error) error {
 	if err == nil {
 		answer(w, http.StatusOK, v)
@@ -180,6 +182,7 @@ func found(w http.ResponseWriter, v any, err error) error {
 	return err
 }
 
+// finished answers that something is done, unless err is not nil.
 func finished(w http.ResponseWriter, err error) error {
 	if err == nil {
 		w.WriteHeader(http.StatusNoContent)

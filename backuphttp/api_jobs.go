@@ -16,14 +16,9 @@ func (h *Handler) getJob(w http.ResponseWriter, r *http.Request) error {
 	return found(w, j, err)
 }
 
-// How events are sent.
-const (
-	eventsPause = 200 * time.Millisecond // between changes of a job, which may be many
-	eventsBeat  = 15 * time.Second       // so that it shows when the connection is gone, or the permission
-)
-
-// getEvents sends each job that changes, until the client goes, may not see them any
-// more, or Run ends. It sends one at once: the one that runs, or else the last.
+// getEvents sends the job that runs, or else the last job, and then each job that
+// changes. It ends when the client goes, when the client may no longer View, or when Run
+// ends. A regular sign of life shows that the client and its permission are still there.
 func (h *Handler) getEvents(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.WriteHeader(http.StatusOK)
@@ -48,12 +43,12 @@ func (h *Handler) getEvents(w http.ResponseWriter, r *http.Request) error {
 			text += "event: job\ndata: " + string(data) + "\n\n"
 		}
 		if _, err := io.WriteString(w, text); err != nil {
-			return nil // the client is gone, or does not read
+			return nil // the client is gone, or reads nothing
 		}
 		if control.Flush() != nil || over {
 			return nil
 		}
-		pause := time.NewTimer(eventsPause)
+		pause := time.NewTimer(h.pause)
 		select {
 		case <-pause.C:
 		case <-r.Context().Done():

@@ -11,7 +11,7 @@ import (
 	"strconv"
 )
 
-// postUpload takes a file as the body, or as the first file of a form.
+// postUpload takes a file: the whole body, or the first file of a form.
 func (h *Handler) postUpload(w http.ResponseWriter, r *http.Request) error {
 	name, from := r.URL.Query().Get("name"), io.Reader(r.Body)
 	switch kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind {
@@ -23,12 +23,13 @@ func (h *Handler) postUpload(w http.ResponseWriter, r *http.Request) error {
 		}
 		name, from = part.FileName(), part
 	default:
-		return &refusal{status: http.StatusUnsupportedMediaType, code: "media_type", text: "this takes a file with the Content-Type application/octet-stream or multipart/form-data"}
+		return &refusal{status: http.StatusUnsupportedMediaType, code: "media_type", text: "this path takes a file with the Content-Type application/octet-stream or multipart/form-data"}
 	}
 	info, err := h.upload(r.Context(), name, from)
 	return h.lookedInto(w, r, info, err)
 }
 
+// firstFile returns the first file of a form.
 func firstFile(r *http.Request) (*multipart.Part, error) {
 	parts, err := r.MultipartReader()
 	for err == nil {
@@ -37,10 +38,10 @@ func firstFile(r *http.Request) (*multipart.Part, error) {
 			return part, nil
 		}
 	}
-	if status, _ := classify(err); status < 500 { // it was cut off, or is too large
+	if status, _ := classify(err); status < 500 { // the request is cut off or too large
 		return nil, err
 	}
-	return nil, &refusal{status: http.StatusBadRequest, code: "no_file", text: "there is no file in the form"}
+	return nil, &refusal{status: http.StatusBadRequest, code: "no_file", text: "the form has no file: add one"}
 }
 
 func (h *Handler) postRestore(w http.ResponseWriter, r *http.Request) error {
@@ -52,7 +53,7 @@ func (h *Handler) postRestore(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if in.Undo == (in.Backup != "") {
-		return &refusal{status: http.StatusBadRequest, code: "bad_json", text: `want either the name of a "backup" or "undo": true`}
+		return &refusal{status: http.StatusBadRequest, code: "bad_json", text: `send either the name of a "backup" or "undo": true`}
 	}
 	look := h.lookUndo
 	if !in.Undo {
@@ -102,13 +103,13 @@ func (h *Handler) getChanges(w http.ResponseWriter, r *http.Request) error {
 	}
 	plan := r.URL.Query().Get("plan")
 	if plan == "" {
-		return &refusal{status: http.StatusBadRequest, code: "bad_query", text: "plan: want the id of the plan that was looked at"}
+		return &refusal{status: http.StatusBadRequest, code: "bad_query", text: "plan: send the id of the plan whose changes you want"}
 	}
 	changes, more, err := h.changes(r.Context(), r.PathValue("id"), plan, from, most)
 	return found(w, map[string]any{"changes": changes, "more": more}, err)
 }
 
-// number returns a parameter of a query.
+// number returns a number from the query, or otherwise if the query does not have it.
 func number(r *http.Request, name string, otherwise, least, most int) (int, error) {
 	text := r.URL.Query().Get(name)
 	if text == "" {
@@ -116,7 +117,7 @@ func number(r *http.Request, name string, otherwise, least, most int) (int, erro
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < least || n > most {
-		return 0, &refusal{status: http.StatusBadRequest, code: "bad_query", text: fmt.Sprintf("%s: want a number from %d to %d", name, least, most)}
+		return 0, &refusal{status: http.StatusBadRequest, code: "bad_query", text: fmt.Sprintf("%s: send a number from %d to %d", name, least, most)}
 	}
 	return n, nil
 }

@@ -7,11 +7,11 @@ import (
 )
 
 func (h *Handler) getSettings(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.settings(r.Context())
-	return found(w, s, err)
+	return found(w, h.settings(), nil)
 }
 
-// readSettings wants all members: one that is forgotten must not turn backups off.
+// readSettings requires all members: a client that forgets "enabled" must not turn the
+// backups off.
 func readSettings(r *http.Request) (s Settings, err error) {
 	err = readJSON(r, &s, "enabled", "schedule", "weekday", "time", "zone", "keep_last", "keep_days", "locations")
 	return s, err

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 
-	"github.com/tomo-project/backup/location"
-
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/location"
 )
 
-// apply does what the plan says that somebody has looked at.
+// apply starts the job that applies a plan. If a job applies it already, or has, apply
+// returns that job: whoever clicks twice has the plan applied once.
 func (h *Handler) apply(ctx context.Context, id, plan, confirm string) (job, error) {
 	if j, ok := h.applying(id, plan); ok {
 		return j, nil
@@ -18,11 +18,11 @@ func (h *Handler) apply(ctx context.Context, id, plan, confirm string) (job, err
 	if err != nil {
 		return job{}, err
 	}
-	if j, ok := h.applying(id, plan); ok { // while this has waited
+	if j, ok := h.applying(id, plan); ok { // begun while this request was waiting
 		release()
 		return j, nil
 	}
-	if err := h.agreed(r, plan, confirm); err != nil {
+	if err := h.mayApply(r, plan, confirm); err != nil {
 		release()
 		return job{}, err
 	}
@@ -33,9 +33,9 @@ func (h *Handler) apply(ctx context.Context, id, plan, confirm string) (job, err
 	return h.startOn(ctx, r, release, kind, func(ctx context.Context, t *task) error { return h.applyPlan(ctx, r, t) })
 }
 
-// agreed returns an error unless the plan of a restore can be applied, and is what
-// the person has looked at and confirmed.
-func (h *Handler) agreed(r *restore, plan, confirm string) error {
+// mayApply returns an error unless the plan can be applied, and is the one that the person
+// has looked at and confirmed.
+func (h *Handler) mayApply(r *restore, plan, confirm string) error {
 	if err := r.shows(plan); err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (h *Handler) applyPlan(ctx context.Context, r *restore, t *task) error {
 	h.appliedBy(r, r.info.Plan.ID, t.ID)
 	report, err := r.planned.Apply(ctx, r.plan)
 	switch {
-	case errors.Is(err, location.ErrBusy): // the plan is as good as before
+	case errors.Is(err, location.ErrBusy): // the plan can be applied later
 		h.appliedBy(r, "", "")
 		return err
 	case errors.Is(err, backup.ErrStale):
@@ -72,8 +72,7 @@ func (h *Handler) applyPlan(ctx context.Context, r *restore, t *task) error {
 	return nil
 }
 
-// applying returns the job that applies a plan, or has: who asks for the same twice
-// has it done once.
+// applying returns the job that applies a plan, or has applied it.
 func (h *Handler) applying(id, plan string) (j job, ok bool) {
 	h.mu.Lock()
 	by := ""

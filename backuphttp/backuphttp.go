@@ -8,34 +8,34 @@
 //	mux.Handle("/settings/backup/", page)
 //	go page.Run(ctx)
 //
-// The page is HTML, CSS and a little JavaScript in the binary of the host. It asks
-// no other server for anything, and works without JavaScript.
+// The page is HTML, CSS and a little JavaScript, built into the binary of the host.
+// It loads nothing from other servers, and it works without JavaScript.
 //
 // # What runs where
 //
 // A restore must not end because somebody closes a tab. So what a person starts on
-// the page runs in [Handler.Run], one thing at a time, and Run also makes the
-// scheduled backups. Until it is called, and after it has ended, the page shows
-// what there is and starts nothing.
+// the page runs in [Handler.Run], one thing at a time. Run also makes the scheduled
+// backups. While Run does not run, the page shows the backups and starts nothing.
 //
 // # Security
 //
-// Authorize is asked before anything else is done with a request, and there is no
-// default. State changes by POST, PUT and DELETE only, and not for a page of another
-// origin ([http.CrossOriginProtection]). Responses may not be framed, run no script
-// but their own and are kept by no cache. Uploads are bounded in size and number,
-// tries of a key in their rate, and a client that stops sending or reading for half a
-// minute is cut off. What is typed in as a key is kept in memory as long as the backup
-// that it opens is looked at, and comes back in no response and no log line.
+// The Handler calls Authorize before it does anything else with a request, and there
+// is no default for it. Only POST, PUT and DELETE change something, and not when a
+// page of another origin sends them ([http.CrossOriginProtection]). No other page can
+// frame a response, no response runs a script from elsewhere, and no cache keeps one.
+// The size and the number of uploads are limited, and so is the rate at which keys can
+// be tried. A client that sends or reads nothing for half a minute is cut off. The
+// Handler keeps a key that a person types in memory while the person looks into the
+// backup. It never puts the key into a response or a log line.
 //
-// Who may [View] sees the names of the locations ([location.Location]), and what the
-// library says of a failure. What the host's own code says goes to the Logger only,
-// but for the error of Automation.Manager.
+// A person who may [View] sees the names of the locations ([location.Location]) and the
+// library's errors. Errors of the host's own code go to the Logger only, except those
+// of Automation.Manager.
 //
 // # API
 //
-// Below api/ is what the page does for programs, in JSON. It is described by
-// api/openapi.json, which needs [View].
+// Below api/, programs find all that the page does, in JSON. The document
+// api/openapi.json describes it; reading it takes [View].
 package backuphttp
 
 import (
@@ -49,70 +49,69 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/manager"
 )
 
-// Options say what the page shows and who may use it. Authorize is required, and
-// either Manager or Automation.
+// Options say what the page shows and who may use it. They need an Authorize, and
+// either a Manager or an Automation.
 type Options struct {
-	// Manager keeps the backups. New sets its OnEvent, which goes on to call what was
-	// there; it must not have been used before.
+	// Manager keeps the backups. It must not have been used before. New sets its
+	// OnEvent to a function that also calls the former one.
 	Manager *manager.Manager
 
-	// Automation, if not nil, has people change schedule, retention and locations on
-	// the page, and makes the Manager that belongs to what they have set. Nil: they
-	// are shown as they are in Manager.
+	// Automation, if not nil, lets people change schedule, retention and locations on
+	// the page, and makes the Manager for what they have set. If it is nil, the page
+	// shows those of Manager, and nobody can change them.
 	Automation Automation
 
-	// Authorize says whether who sent a request may do something: nil if they may. It
-	// is asked for every request before anything else is done, and again for what a
-	// page shows to those who may. r is as it was sent. An error that wraps ErrLogin is
-	// answered with 401, or where a person asks for a page and there is a Login, with
-	// the way to it; any other with 403. Its text is not shown.
+	// Authorize returns nil if the sender of a request may do something. The Handler
+	// calls it for every request before anything else, and again to decide which
+	// buttons a page shows. r is the request as it was sent. If the error wraps
+	// ErrLogin, the answer is 401, or a redirect to Login when a person asks for a page
+	// and Login is set. For any other error the answer is 403. The text of the error is
+	// not shown.
 	Authorize func(r *http.Request, a Action) error
 
-	// Path is where the page is mounted, "/settings/backup/". Empty means what the
-	// pattern of the http.ServeMux says.
+	// Path is where the page is mounted, such as "/settings/backup/". If it is empty,
+	// the pattern of the http.ServeMux says where.
 	Path string
 
-	// Login is the URL of the host's page where people log in, and Home that to
-	// which "Back" leads. Empty: there is none.
+	// Login is the URL of the host's page where people log in. Home is the URL to
+	// which "Back" leads. Each may be empty: then there is no such page.
 	Login, Home string
 
-	// Identities returns what a person has typed or pasted in to open a backup, as
-	// Identities. Nil: a passphrase, or the text of a key file of age or an SSH
-	// private key without a passphrase.
+	// Identities makes keys of the text that a person has typed or pasted in to open a
+	// backup. If it is nil, the text is a passphrase, an age key file, or an SSH private
+	// key that has no passphrase.
 	Identities func(text []byte) ([]backup.Identity, error)
 
-	// MaxUpload is the most bytes that an uploaded backup may have. 0 means 4 GiB.
+	// MaxUpload is the largest size of an uploaded backup, in bytes. 0 means 4 GiB.
 	MaxUpload int64
 
-	// TempDir is where uploads are kept meanwhile, for an hour without use at the
-	// most, in files that nobody else can open. There are at most 8 of them with
-	// twice MaxUpload bytes together: the one that was not used for longest makes
-	// room. Empty means os.TempDir.
+	// TempDir is the folder for uploaded backups, in files that nobody else can open.
+	// An upload is deleted when nobody has used it for an hour. At most 8 are kept, of
+	// at most twice MaxUpload bytes together: the one that was unused for the longest
+	// time makes room. Empty means os.TempDir.
 	TempDir string
 
-	// Title is what the page calls the host, "Tomo". Empty means App.Name.
+	// Title is the name of the host for people, such as "Tomo". Empty means App.Name.
 	Title string
 
-	// Logger, if not nil, is told of requests that failed for a reason that the
-	// browser is not told.
+	// Logger, if not nil, gets the errors that the browser is not shown.
 	Logger *slog.Logger
 }
 
-// ErrLogin is for Authorize: nobody is logged in.
+// ErrLogin is what Authorize returns if nobody is logged in.
 var ErrLogin = errors.New("backuphttp: nobody is logged in")
 
-// An Action is what somebody wants to do.
+// An Action is something that a person or a program wants to do.
 type Action string
 
 const (
-	View      Action = "view"      // see what backups and settings there are
-	Create    Action = "create"    // make a backup, verify one
-	Download  Action = "download"  // get the file of one: all data but sealed secrets
+	View      Action = "view"      // see the backups and the settings
+	Create    Action = "create"    // make a backup, verify a backup
+	Download  Action = "download"  // get the file of a backup: all data but sealed secrets
 	Restore   Action = "restore"   // upload, look into a backup, plan, restore, undo, salvage
 	Delete    Action = "delete"    // delete a backup, prune, accept a loss
 	Configure Action = "configure" // change settings
@@ -126,36 +125,38 @@ type Handler struct {
 	people   *pages // what page serves
 	guard    http.CrossOriginProtection
 	tries    tries
-	patience time.Duration // with a client that sends or reads nothing
-	moment   time.Duration // for which who starts a job waits for its end
-	beat     time.Duration // of events
+	patience time.Duration // how long a client may send or read nothing
+	moment   time.Duration // how long the answer to the start of a job waits for its end
+	pause    time.Duration // between two events: a job may change often
+	beat     time.Duration // between two signs of life among the events
 	opening  chan struct{} // has an element while a backup is being opened
 
 	mu        sync.Mutex
 	manager   *manager.Manager
-	set       Settings  // that it was made of, where there is an Automation
-	since     time.Time // when they were saved; zero: not by this process
+	set       Settings  // the manager was made of them; empty without an Automation
+	since     time.Time // when the schedule was set; zero: not by this process
 	running   *running  // nil: Run does not run
-	busy      string    // what runs in it, alone; empty: nothing
-	current   *task     // the job that it is, unless it is none
-	scheduled *task     // the scheduled backup that runs
-	tasks     []*task   // the last ones, newest last
-	version   int64     // of tasks
+	busy      string    // what runs alone in Run; empty: nothing
+	current   *task     // the same, if it is a job
+	scheduled *task     // the scheduled backup that is being made
+	tasks     []*task   // the last jobs, newest last
+	version   int64     // grows with each change of a task
 	watchers  map[chan struct{}]bool
-	verdicts  map[string]verdict // by name of backup
+	verdicts  map[string]verdict // by the name of the backup
 	failures  []failure          // of scheduled backups
 	restores  map[string]*restore
 	spooled   int64 // bytes in temporary files
 }
 
-// New returns the page. It returns an error if Options lack what is required, and
-// that of Automation.
+// New returns the page. It returns an error if Options lack something, and the error
+// of the Automation if that fails.
 func New(opts Options) (*Handler, error) {
 	h := &Handler{
 		opts:     opts,
 		patience: 30 * time.Second,
 		moment:   time.Second,
-		beat:     eventsBeat,
+		pause:    200 * time.Millisecond,
+		beat:     15 * time.Second,
 		opening:  make(chan struct{}, 1),
 		watchers: make(map[chan struct{}]bool),
 		verdicts: make(map[string]verdict),
@@ -175,13 +176,13 @@ func (h *Handler) init() error {
 	o := &h.opts
 	switch {
 	case o.Authorize == nil:
-		return errors.New("no Authorize: say who may do what")
+		return errors.New("Options have no Authorize: say who may do what")
 	case (o.Manager == nil) == (o.Automation == nil):
-		return errors.New("want either a Manager or an Automation")
+		return errors.New("Options need either a Manager or an Automation")
 	case o.Path != "" && !strings.HasPrefix(o.Path, "/"):
 		return fmt.Errorf("the Path %q does not begin with a slash", o.Path)
 	case o.MaxUpload < 0:
-		return fmt.Errorf("a MaxUpload of %d is less than none", o.MaxUpload)
+		return fmt.Errorf("MaxUpload is %d: it must not be negative", o.MaxUpload)
 	}
 	if o.MaxUpload == 0 {
 		o.MaxUpload = 4 << 30
@@ -206,7 +207,7 @@ func (h *Handler) init() error {
 	return nil
 }
 
-// adopt makes a Manager the one that is shown and used.
+// adopt puts a Manager into use, with the settings that it was made of.
 func (h *Handler) adopt(m *manager.Manager, s Settings) {
 	before := m.OnEvent
 	m.OnEvent = func(e manager.Event) {
@@ -227,5 +228,5 @@ func (h *Handler) now() *manager.Manager {
 	return h.manager
 }
 
-// title is what the page calls the host.
+// title returns the name of the host for people.
 func (h *Handler) title() string { return cmp.Or(h.opts.Title, h.now().App.Name) }

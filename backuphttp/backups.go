@@ -7,18 +7,17 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/manager"
 )
 
-// What people do with stored backups.
+// What people do with stored backups, except to restore them.
 
-// create makes a backup with these optional collections.
+// create makes a backup that includes these optional collections.
 func (h *Handler) create(ctx context.Context, include []string) (job, error) {
 	for _, name := range include {
 		if !slices.ContainsFunc(h.now().App.Collections, func(c backup.Collection) bool { return c.Name == name }) {
-			return job{}, fmt.Errorf("%w: there is no collection %q to include", backup.ErrInvalid, brief(name))
+			return job{}, fmt.Errorf("%w: there is no collection %q to include: choose one of those that the overview lists", backup.ErrInvalid, brief(name))
 		}
 	}
 	return h.start(ctx, "create", "", func(ctx context.Context, t *task) error {
@@ -30,7 +29,7 @@ func (h *Handler) create(ctx context.Context, include []string) (job, error) {
 	})
 }
 
-// find returns a backup of the list.
+// find returns a backup from the list.
 func (h *Handler) find(ctx context.Context, name string) (manager.Backup, error) {
 	backups, err := h.now().List(ctx)
 	for _, b := range backups {
@@ -48,7 +47,7 @@ func (h *Handler) verify(ctx context.Context, name string) (job, error) {
 	}
 	return h.start(ctx, "verify", name, func(ctx context.Context, t *task) error {
 		m := h.now()
-		m.List(ctx) // so that it knows the file as it is, and remembers what is found
+		m.List(ctx) // the Manager remembers what Verify finds only of files that it has listed
 		found, err := m.Verify(ctx, name)
 		h.update(t, func(j *job) {
 			j.Verified = found
@@ -60,7 +59,7 @@ func (h *Handler) verify(ctx context.Context, name string) (job, error) {
 	})
 }
 
-// file opens the file of a backup, to be downloaded.
+// file opens the file of a backup for a download.
 func (h *Handler) file(ctx context.Context, name string) (download, error) {
 	b, err := h.find(ctx, name)
 	if err != nil {
@@ -70,7 +69,8 @@ func (h *Handler) file(ctx context.Context, name string) (download, error) {
 	return download{r, b.Name, b.Bytes}, err
 }
 
-// delete deletes a backup. For the only good one it takes the name of the app.
+// delete deletes a backup. If it is the only good backup, confirm has to be the name of
+// the app.
 func (h *Handler) delete(ctx context.Context, name, confirm string) error {
 	return h.aside(ctx, "the deletion of a backup", func(ctx context.Context) error {
 		m := h.now()
@@ -79,7 +79,7 @@ func (h *Handler) delete(ctx context.Context, name, confirm string) error {
 			return err
 		}
 		if onlyGood(h.judged(backups)) == name && confirm != m.App.Name {
-			return invalid("confirm", "%s is the only good backup: to delete it all the same, type %s", name, m.App.Name)
+			return invalid("confirm", "%s is the only good backup: to delete it anyway, type %s", name, m.App.Name)
 		}
 		if err := m.Delete(ctx, name); err != nil {
 			return err
@@ -91,7 +91,7 @@ func (h *Handler) delete(ctx context.Context, name, confirm string) error {
 	})
 }
 
-// accept says that it is all right what a backup has lost.
+// accept remembers that a person accepts what a backup has lost.
 func (h *Handler) accept(ctx context.Context, name string) error {
 	return h.aside(ctx, "the acceptance of a loss", func(ctx context.Context) error { return h.now().Accept(ctx, name) })
 }

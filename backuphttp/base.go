@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// Where the page is mounted, and what is below.
+// Where the page is mounted. The handlers see paths below the mount point; the context
+// of the request keeps the mount.
 
-// A mount is what is known of a request as it was sent, while it goes through the
-// handlers below.
+// A mount is a request as it was sent, and the path of the mount point.
 type mount struct {
 	sent *http.Request
 	base string
@@ -19,7 +19,7 @@ type mount struct {
 
 type mountKey struct{}
 
-// asSent returns the request as the host got it.
+// asSent returns the request as the host has received it.
 func asSent(r *http.Request) *http.Request {
 	if m, ok := r.Context().Value(mountKey{}).(mount); ok {
 		return m.sent
@@ -27,8 +27,8 @@ func asSent(r *http.Request) *http.Request {
 	return r
 }
 
-// base returns the path at which the page is mounted, with a slash at its end, for
-// links.
+// base returns the path of the mount point for links: escaped, with a slash at its
+// end.
 func (h *Handler) base(r *http.Request) string {
 	if m, ok := r.Context().Value(mountKey{}).(mount); ok {
 		return m.base
@@ -36,11 +36,11 @@ func (h *Handler) base(r *http.Request) string {
 	return (&url.URL{Path: h.mountPath(r)}).EscapedPath()
 }
 
-// mountPath returns the same as it stands in URL.Path.
+// mountPath returns the path of the mount point, not escaped.
 func (h *Handler) mountPath(r *http.Request) string {
 	at := h.opts.Path
 	if at == "" {
-		_, at, _ = strings.Cut(r.Pattern, "/") // behind method and host
+		_, at, _ = strings.Cut(r.Pattern, "/") // after method and host
 		segments := strings.Split(at, "/")
 		if last := segments[len(segments)-1]; strings.HasPrefix(last, "{") && (last == "{$}" || strings.HasSuffix(last, "...}")) {
 			segments = segments[:len(segments)-1]
@@ -59,14 +59,14 @@ func (h *Handler) mountPath(r *http.Request) string {
 	return "/" + at + "/"
 }
 
-// stripped tells whether the host has taken the mount point off the path already
-// (http.StripPrefix), which what was sent shows.
+// stripped tells whether the host has removed the mount point from the path already
+// (http.StripPrefix). The request line shows that.
 func stripped(r *http.Request, at string) bool {
 	sent, err := url.ParseRequestURI(r.RequestURI)
 	return err == nil && sent.Path != r.URL.Path && sent.Path == strings.TrimSuffix(at, "/")+r.URL.Path
 }
 
-// without returns what is below at in a path.
+// without returns the part of a path below at.
 func without(path, at string) string {
 	if below, ok := strings.CutPrefix(path+"/", at); ok {
 		return "/" + strings.TrimSuffix(below, "/")
@@ -74,8 +74,8 @@ func without(path, at string) string {
 	return path
 }
 
-// below returns the request with the path below the mount point, "/api/overview". One
-// that is not clean leads to nothing.
+// below returns the request with the path below the mount point, "/api/overview". If
+// the path is not clean, it becomes one that does not exist.
 func (h *Handler) below(r *http.Request) *http.Request {
 	at := h.mountPath(r)
 	m := mount{sent: r, base: (&url.URL{Path: at}).EscapedPath()}

@@ -5,49 +5,47 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/manager"
 	"github.com/tomo-project/backup/schedule"
-
-	"github.com/tomo-project/backup"
 )
 
-// A history is what is known of the past of the schedule.
+// A history is what the Handler knows of the past of the schedule.
 type history struct {
 	backups   []manager.Backup
-	schedule  schedule.Schedule // nil: there is none
+	schedule  schedule.Schedule // nil: there is no schedule
 	retention backup.Retention
 	failures  []failure
-	since     time.Time // from when on this schedule is in effect; zero: not known
+	since     time.Time // when this schedule was set; zero: not known
 	busy      bool      // a scheduled backup is being made
 }
 
-// stripDays is how many days the calendar strip has.
+// stripDays is the number of days that the page shows.
 const stripDays = 30
 
-// metaSlot is where a scheduled backup says which time of the schedule it was made
-// for.
+// metaSlot is the metadata that says for which time of the schedule a backup was made.
 const metaSlot = "scheduled_for"
 
-// days returns the last days until now in the zone of the schedule, oldest first. It
-// depends on nothing but the history.
+// days returns the last days until now in the time zone of the schedule, oldest first.
+// It depends on nothing but the history.
 //
-// A day on which the schedule had a time is made, if there is a good scheduled backup
-// of that day or for that time, however late; failed, if all that were tried this day
-// failed; and else missed. Nothing is held against days before the first scheduled
-// backup, and before the schedule was set, as far as that is known, nor against those
-// of which retention would have kept no backup.
+// A day on which the schedule had a time is "made" if there is a good scheduled backup
+// of that day, or for that time, however late. It is "failed" if every try of that day
+// failed, and else "missed". A day is not "missed" if it is before the first scheduled
+// backup, if it is before the schedule was set, or if retention would have deleted its
+// backup by now.
 func (h history) days(now time.Time) []dayInfo {
-	// Copies of the database come with a backup, and do not stand for one.
+	// A copy of the database is no backup.
 	h.backups = slices.DeleteFunc(slices.Clone(h.backups), func(b manager.Backup) bool { return b.Database })
 	zone := time.Local
 	if h.schedule != nil {
 		zone = zoneOfSchedule(h.schedule)
 	}
-	var dates []time.Time // at noon, which every day has
+	var dates []time.Time // at noon: no change of the clock takes noon away
 	for i := stripDays - 1; i >= 0; i-- {
 		y, m, d := now.In(zone).Date()
 		noon := time.Date(y, m, d-i, 12, 0, 0, 0, zone)
-		// One that the zone leaves out is another.
+		// If the zone has left a day out, time.Date returns another day.
 		if len(dates) == 0 || noon.Format(time.DateOnly) != dates[len(dates)-1].Format(time.DateOnly) {
 			dates = append(dates, noon)
 		}
@@ -69,8 +67,8 @@ func (h history) days(now time.Time) []dayInfo {
 	return list
 }
 
-// slotOf returns the time of the schedule that a backup was made for, or else the time
-// at which it was made.
+// slotOf returns the time of the schedule that a backup was made for. If the backup does
+// not say, it returns the time when it was made.
 func slotOf(b manager.Backup) time.Time {
 	if b.Manifest != nil {
 		if slot, err := time.Parse(time.RFC3339Nano, b.Manifest.Metadata[metaSlot]); err == nil {
@@ -80,6 +78,8 @@ func slotOf(b manager.Backup) time.Time {
 	return b.CreatedAt
 }
 
+// day returns what became of the day of noon. scheduled are the scheduled backups, and
+// first is the time of the first of them.
 func (h history) day(noon, now, first time.Time, scheduled []manager.Backup) dayInfo {
 	zone := noon.Location()
 	date := noon.Format(time.DateOnly)
@@ -97,7 +97,7 @@ func (h history) day(noon, now, first time.Time, scheduled []manager.Backup) day
 	slot := h.slot(noon, on)
 	var damaged, manual *manager.Backup
 	for _, b := range scheduled {
-		// The first one is for a time before the schedule was set, maybe.
+		// The first backup may be for a time before the schedule was set.
 		if !on(b.CreatedAt) && (slot.IsZero() || slot.Before(first) || !h.serves(b, slot)) {
 			continue
 		}
@@ -144,13 +144,13 @@ func (h history) day(noon, now, first time.Time, scheduled []manager.Backup) day
 	return info("manual", "made by hand %s", clock(manual.CreatedAt))
 }
 
-// slot returns the first time of the schedule on a day, zero if there is none.
+// slot returns the first time of the schedule on a day, or zero if it has none.
 func (h history) slot(noon time.Time, on func(time.Time) bool) time.Time {
 	if h.schedule == nil {
 		return time.Time{}
 	}
-	// From late on the day before: no clock is set by more than a few hours, except
-	// where a zone leaves a day out.
+	// It looks at some hours more than the day has: a change of the clock moves the ends
+	// of a day.
 	for t, end := noon.Add(-16*time.Hour), noon.Add(16*time.Hour); ; {
 		next := h.schedule.Next(t)
 		if !next.After(t) || next.After(end) {
@@ -163,8 +163,9 @@ func (h history) slot(noon time.Time, on func(time.Time) bool) time.Time {
 	}
 }
 
-// serves tells whether a scheduled backup counts for a time of the schedule: it was
-// made for it, or late for the one before and close to it (backup.Manager.Run).
+// serves tells whether a scheduled backup counts for a time of the schedule. It does if
+// it was made for that time, or so late for the time before that Manager.Run makes no
+// other backup for that time.
 func (h history) serves(b manager.Backup, slot time.Time) bool {
 	of := slotOf(b)
 	if of.Equal(slot) {
@@ -173,9 +174,9 @@ func (h history) serves(b manager.Backup, slot time.Time) bool {
 	return !b.CreatedAt.After(slot) && slot.Sub(b.CreatedAt) < slot.Sub(of)/4 && h.schedule.Next(of).Equal(slot)
 }
 
-// pruned tells whether retention would have deleted a backup of that time by now.
+// pruned tells whether retention would have deleted a backup made at slot by now.
 func (h history) pruned(slot, now time.Time, scheduled []manager.Backup) bool {
-	const name = "made of thin air"
+	const name = "imagined"
 	dated := []backup.Dated{{Name: name, CreatedAt: slot}}
 	for _, b := range scheduled {
 		dated = append(dated, b.Dated())

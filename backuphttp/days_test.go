@@ -12,8 +12,8 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// strip returns the states of the last days as letters: the first of each state, a dot
-// for none, and M for manual.
+// strip returns the states of the last days, one letter a day: the first letter of the
+// state, a dot for "none" and M for "manual".
 func strip(list []dayInfo) (letters string) {
 	for _, d := range list {
 		switch d.State {
@@ -57,7 +57,7 @@ func TestTheStripShowsEachDay(t *testing.T) {
 		name string
 		h    history
 		now  time.Time
-		want string // of the last ten days, and nothing before
+		want string // the last ten days; the days before are all "none"
 	}{
 		{"nothing", history{}, now, ".........."},
 		{"not begun", history{schedule: daily}, at(30, 1, 0), ".........d"},
@@ -107,7 +107,7 @@ func TestTheStripIsRightWhereClocksAreChanged(t *testing.T) {
 		zone   string
 		now    string // local
 		at     time.Duration
-		absent string // a day that the zone leaves out
+		absent string // a day that the time zone leaves out
 	}{
 		{"Europe/Berlin", "2024-04-10T12:00", 150 * time.Minute, ""},       // 02:30 is skipped on 31 March
 		{"Europe/Berlin", "2024-11-05T12:00", 150 * time.Minute, ""},       // and repeated on 27 October
@@ -141,7 +141,7 @@ func TestTheStripIsRightWhereClocksAreChanged(t *testing.T) {
 			}
 			require.Len(t, seen, want)
 
-			// Without them each was missed, but for today.
+			// Without backups, every day but today is missed.
 			h.backups = h.backups[:1]
 			for i, d := range h.days(now) {
 				if i < len(seen)-1 {

@@ -14,7 +14,7 @@ type download struct {
 	bytes int64 // 0: not known
 }
 
-// send answers with a file to save, unless err says that there is none.
+// send answers with a file to save, or returns err if it is not nil.
 func send(w http.ResponseWriter, r *http.Request, file download, err error) error {
 	if err != nil {
 		return err

@@ -16,28 +16,28 @@ import (
 
 const statusInvalid = http.StatusUnprocessableEntity
 
-// A refusal is an error with a status of its own. Its text is for people.
+// A refusal is an error with an HTTP status. Its text is for people.
 type refusal struct {
 	status int
 	code   string
 	text   string
-	again  int // seconds after which to try again; 0: it does not depend on time
+	again  int // seconds to wait before the next try; 0: not known
 }
 
 func (e *refusal) Error() string { return e.text }
 
-// invalid refuses what somebody has sent.
+// invalid refuses the input of a person or a program.
 func invalid(code, format string, args ...any) error {
 	return &refusal{status: statusInvalid, code: code, text: fmt.Sprintf(format, args...)}
 }
 
-// notFound is about what is not there, or not any more.
+// notFound refuses a request for something that does not exist, or no longer.
 func notFound(format string, args ...any) error {
 	return &refusal{status: http.StatusNotFound, code: "not_found", text: fmt.Sprintf(format, args...)}
 }
 
-// errHidden stands for one that the browser is not told, only the log.
-var errHidden = errors.New("something went wrong on the server, whose log says what")
+// errHidden takes the place of an error that only the log gets.
+var errHidden = errors.New("something went wrong on the server; its log says what")
 
 func (h *Handler) log(what string, err error) {
 	if h.opts.Logger != nil {
@@ -45,14 +45,14 @@ func (h *Handler) log(what string, err error) {
 	}
 }
 
-// hide logs an error of the host's own code, or of the system, and returns one for
-// the browser.
+// hide logs an error of the host's own code, or of the system, and returns errHidden
+// for the browser.
 func (h *Handler) hide(what string, err error) error {
 	h.log(what, err)
 	return errHidden
 }
 
-// kinds are what programs go by, in the order in which they are looked for.
+// kinds give each kind of error its status and its code. The first that fits counts.
 var kinds = []struct {
 	err    error
 	status int
@@ -79,7 +79,7 @@ var kinds = []struct {
 	{fs.ErrNotExist, http.StatusNotFound, "not_found"},
 }
 
-// classify returns the status of an error, and the word for it that programs go by.
+// classify returns the HTTP status of an error, and its code for programs.
 func classify(err error) (status int, code string) {
 	if r, ok := errors.AsType[*refusal](err); ok {
 		return r.status, r.code

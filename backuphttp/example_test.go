@@ -17,7 +17,7 @@ import (
 	"github.com/tomo-project/backup/backuptest"
 )
 
-// A host mounts the page in its web interface, says who may use it, and has it run.
+// A host mounts the page in its web interface, says who may use it, and calls Run.
 func Example() {
 	folder, err := os.MkdirTemp("", "")
 	if err != nil {
@@ -41,7 +41,7 @@ func Example() {
 		Login:   "/login",
 		Home:    "/settings",
 		Authorize: func(r *http.Request, a backuphttp.Action) error {
-			// A real host looks at the session; a is what is to be done.
+			// A real host looks at the session. a says what the request wants to do.
 			switch r.Header.Get("Authorization") {
 			case "":
 				return backuphttp.ErrLogin
@@ -78,7 +78,7 @@ func Example() {
 		fmt.Println(resp.StatusCode)
 	}
 
-	stop() // what runs is stopped, and leaves nothing half done
+	stop() // stops what is running and leaves nothing half done
 	fmt.Println(<-ended)
 	// Output:
 	// 401

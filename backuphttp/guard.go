@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// What every request goes through before it is served, and every response.
+// What is done with every request and every response.
 
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -24,7 +24,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set(name, value)
 	}
 	below := h.below(r)
-	defer out.deadline() // for what the server sends when this returns; it takes it off itself
+	defer out.deadline() // for what the server sends after this; the server removes it
 	defer h.recovered(out, below)
 	if r.Body != nil && r.Body != http.NoBody {
 		body := h.patientBody(out, r.Body)
@@ -42,7 +42,7 @@ func isAPI(below *http.Request) bool {
 	return below.URL.Path == "/api" || strings.HasPrefix(below.URL.Path, "/api/")
 }
 
-// headers are those of every response.
+// headers are the headers of every response.
 var headers = map[string]string{
 	"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 		"form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
@@ -52,7 +52,7 @@ var headers = map[string]string{
 	"Cache-Control":              "no-store",
 }
 
-// allow asks whether somebody may do something before next is called.
+// allow calls next if Authorize allows the action, and else answers with an error.
 func (h *Handler) allow(a Action, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch err := h.opts.Authorize(r, a); {
@@ -63,10 +63,10 @@ func (h *Handler) allow(a Action, next http.Handler) http.Handler {
 			}
 			h.deny(w, r, &refusal{status: http.StatusUnauthorized, code: "login", text: "nobody is logged in"})
 		case err != nil:
-			h.deny(w, r, &refusal{status: http.StatusForbidden, code: "forbidden", text: "you may not do that"})
+			h.deny(w, r, &refusal{status: http.StatusForbidden, code: "forbidden", text: "you are not allowed to do that"})
 		default:
 			if err := h.guard.Check(asSent(r)); err != nil {
-				h.deny(w, r, &refusal{status: http.StatusForbidden, code: "cross_origin", text: "this was sent by a page of another site"})
+				h.deny(w, r, &refusal{status: http.StatusForbidden, code: "cross_origin", text: "a page of another site has sent this request"})
 				return
 			}
 			next.ServeHTTP(w, r)
@@ -74,7 +74,7 @@ func (h *Handler) allow(a Action, next http.Handler) http.Handler {
 	})
 }
 
-// deny answers who may not do something: a person gets a page, with a way back.
+// deny answers a request that is not allowed. A person gets a page, with a way back.
 func (h *Handler) deny(w http.ResponseWriter, r *http.Request, err error) {
 	if isAPI(r) {
 		h.refuse(w, r, err)
@@ -83,14 +83,14 @@ func (h *Handler) deny(w http.ResponseWriter, r *http.Request, err error) {
 	h.people.showError(w, r, err)
 }
 
-// retryAfter says when to try again, where that is known.
+// retryAfter tells the client when to try again, if the error says when.
 func retryAfter(w http.ResponseWriter, err error) {
 	if refusal, ok := errors.AsType[*refusal](err); ok && refusal.again > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(refusal.again))
 	}
 }
 
-// refuse answers with an error, to a program in JSON and else as text.
+// refuse answers with an error: a program gets JSON, everybody else gets text.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	status, code := classify(err)
 	retryAfter(w, err)
@@ -118,7 +118,7 @@ func answer(w http.ResponseWriter, status int, v any) {
 	w.Write(text)
 }
 
-// recovered makes an error of a panic.
+// recovered turns a panic into an error.
 func (h *Handler) recovered(w *patientWriter, r *http.Request) {
 	p := recover()
 	if p == nil {
@@ -131,10 +131,10 @@ func (h *Handler) recovered(w *patientWriter, r *http.Request) {
 			return
 		}
 	}
-	panic(http.ErrAbortHandler) // what was sent is not all, which must show
+	panic(http.ErrAbortHandler) // the client must see that the response is not complete
 }
 
-// mostBytes is how many bytes a request may have.
+// mostBytes returns the largest size of the body of a request.
 func (h *Handler) mostBytes(r *http.Request) int64 {
 	const most = 1 << 20
 	switch kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind {
@@ -144,7 +144,7 @@ func (h *Handler) mostBytes(r *http.Request) int64 {
 	return most
 }
 
-// A patientWriter waits only so long for a client that does not read.
+// A patientWriter gives up on a client that reads nothing for a while.
 type patientWriter struct {
 	http.ResponseWriter
 	control  *http.ResponseController
@@ -152,7 +152,7 @@ type patientWriter struct {
 	begun    bool // the status is sent
 }
 
-// Unwrap is for [http.ResponseController].
+// Unwrap lets [http.ResponseController] find the writer below.
 func (w *patientWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *patientWriter) WriteHeader(status int) {
@@ -173,21 +173,21 @@ func (w *patientWriter) Write(p []byte) (n int, err error) {
 	}
 }
 
-// FlushError is for [http.ResponseController].
+// FlushError is what [http.ResponseController] calls.
 func (w *patientWriter) FlushError() error {
 	w.begun = true
 	w.deadline()
 	return w.control.Flush()
 }
 
-// deadline leaves more time than for the body, of which the server may want to read
-// the rest before it answers.
+// deadline leaves more time than the deadline of the body does: the server may read
+// the rest of the body before it sends the response.
 func (w *patientWriter) deadline() {
 	w.control.SetWriteDeadline(time.Now().Add(w.patience + w.patience/4))
 }
 
-// A patientBody waits only so long for a client that does not send, at least some
-// bytes, and not at all when Run ends.
+// A patientBody gives up on a client that sends less than enoughBytes for a while, and
+// on every client when Run ends.
 type patientBody struct {
 	io.ReadCloser
 	control  *http.ResponseController
@@ -196,15 +196,15 @@ type patientBody struct {
 	stop     func() bool
 
 	mu    sync.Mutex
-	over  bool // Run has ended, and so has the patience
-	ended bool // nothing is read any more
+	over  bool // Run has ended, so the deadline has passed
+	ended bool // nobody reads the body any more
 }
 
 const enoughBytes = 4 << 10
 
 func (h *Handler) patientBody(w *patientWriter, body io.ReadCloser) *patientBody {
 	b := &patientBody{ReadCloser: body, control: w.control, patience: w.patience, stop: func() bool { return true }}
-	// Also for what nobody reads, and the server throws away.
+	// The server reads a body that nobody else reads, and throws it away.
 	b.deadline(time.Now().Add(b.patience))
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -221,9 +221,9 @@ func (h *Handler) patientBody(w *patientWriter, body io.ReadCloser) *patientBody
 	return b
 }
 
-// end is called when all was read, or the request is answered. The end of Run must
-// not reach beyond that: the connection goes on to the next request, whose context
-// ends with a deadline of this one.
+// end is called when the whole body was read, or the request is answered. After that,
+// the end of Run must not set a deadline: the same connection serves the next request,
+// and the deadline would end its context.
 func (b *patientBody) end(all bool) {
 	b.stop()
 	b.mu.Lock()
@@ -237,10 +237,10 @@ func (b *patientBody) end(all bool) {
 func (b *patientBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	switch b.some += n; {
-	case err == io.EOF: // here the server takes the deadline off
+	case err == io.EOF: // the server removes the deadline here
 		b.end(true)
 	case err != nil:
-		err = &refusal{status: http.StatusBadRequest, code: "cut_off", text: "what was sent ends too early, or came too slowly"}
+		err = &refusal{status: http.StatusBadRequest, code: "cut_off", text: "the request ends too early, or came too slowly: send it again"}
 	case b.some >= enoughBytes:
 		b.some = 0
 		b.deadline(time.Now().Add(b.patience))

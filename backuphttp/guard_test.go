@@ -15,18 +15,17 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/tomo-project/backup/location"
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuptest"
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
 )
 
-// Requests that mean no good.
+// Requests of attackers, and of clients that break off.
 
-// real puts names in the place of the wildcards of a path.
+// real replaces the wildcards of a path by names.
 func real(path, name string) string {
 	return strings.TrimPrefix(strings.NewReplacer("{name}", name, "{id}", "NONE").Replace(path), "/api/")
 }
@@ -45,7 +44,7 @@ func TestNothingIsDoneForWhomAuthorizeRefuses(t *testing.T) {
 			h.asked = nil
 			r := h.request(e.method, real(e.path, name), bodies)
 			r.ContentLength = 100
-			r.Header.Set("Expect", "100-continue") // so that only a handler has it sent
+			r.Header.Set("Expect", "100-continue") // so that the client sends the body only when a handler reads it
 			got := h.send(r)
 			require.Equal(t, refused.status, got.StatusCode, e.path)
 			require.Equal(t, refused.code, got.code(t))
@@ -53,10 +52,10 @@ func TestNothingIsDoneForWhomAuthorizeRefuses(t *testing.T) {
 			h.forbid(e.action, nil)
 		}
 	}
-	require.Zero(t, bodies.n, "a body was asked for")
+	require.Zero(t, bodies.n, "a handler has read a body")
 	require.Len(t, h.seen().Backups, 1)
 
-	// What is there is nobody's business either.
+	// The answer must not tell which paths exist either.
 	h.forbid(View, errors.New("no"))
 	for _, path := range []string{"", "nothing", "overview/x", "../api"} {
 		require.Equal(t, "forbidden", h.do(403, "GET", path, nil).code(t))
@@ -104,13 +103,13 @@ func TestWhoMayNotIsToldOnAPageWithAWayBack(t *testing.T) {
 	}
 	h.forbid(Restore, errors.New("no, because of this"))
 	page := shown("restore", 403)
-	require.Contains(t, page, "you may not do that")
+	require.Contains(t, page, "you are not allowed to do that")
 	require.Contains(t, page, `<a class="button" href="/settings/backup/">`)
 	require.NotContains(t, page, "because of this")
 	h.forbid(View, errors.New("no"))
 	page = shown("", 403)
 	require.Contains(t, page, `<a class="button" href="/home">`)
-	require.NotContains(t, page, `href="/settings/backup/"`, "it leads to nothing")
+	require.NotContains(t, page, `href="/settings/backup/"`, "the person may not see that page")
 	h.forbid(View, ErrLogin)
 	require.Contains(t, shown("", 401), "nobody is logged in")
 }
@@ -132,7 +131,7 @@ func TestEventsEndWithThePermission(t *testing.T) {
 func TestOneBackupIsOpenedAtATime(t *testing.T) {
 	h := newHost(t, nil)
 	name := h.made()
-	h.opening <- struct{}{} // somebody's key takes long
+	h.opening <- struct{}{} // another backup is being opened
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() {
@@ -266,7 +265,7 @@ func TestJSONIsStrict(t *testing.T) {
 	for _, text := range []string{`{}`, `{"backup":"x","undo":true}`, `{"undo":false}`} {
 		require.Equal(t, 400, send("POST", "restores", "application/json", text).StatusCode)
 	}
-	require.Equal(t, "bad_json", send("PUT", "settings", "application/json", `{"enabled":false}`).code(t), "what is forgotten must not turn backups off")
+	require.Equal(t, "bad_json", send("PUT", "settings", "application/json", `{"enabled":false}`).code(t), "a forgotten member must not turn the backups off")
 	got := send("POST", "restores/"+id+"/key", "application/json", `{"key":"`+planted+`","`+planted+`":1}`)
 	require.Equal(t, "bad_json", got.code(t))
 	require.Equal(t, 400, send("POST", "restores/"+id+"/plan", "application/json", `{}`).StatusCode)
@@ -299,7 +298,7 @@ func TestKeysAreTriedSlowly(t *testing.T) {
 	h := newHost(t, func(h *host, m *manager.Manager, o *Options) { m.Identities = nil })
 	id := h.do(201, "POST", "restores", obj{"backup": h.made()}).restored(t).ID
 	at := "restores/" + id + "/key"
-	for range triesAtOnce + 2 { // right ones do not count
+	for range triesAtOnce + 2 { // right keys do not count
 		h.do(200, "POST", at, obj{"key": h.key.text})
 	}
 	for range triesAtOnce {
@@ -359,9 +358,9 @@ func TestAPanicIsTold(t *testing.T) {
 	require.Equal(t, "failed", got.code(t))
 	require.NotContains(t, got.text, "cheese")
 	require.Contains(t, h.log.String(), "out of cheese")
-	require.Contains(t, h.log.String(), "guard_test.go", "the stack tells where")
+	require.Contains(t, h.log.String(), "guard_test.go", "the log has the stack")
 
-	// What is cut off in the middle must not look whole.
+	// A response that is cut off must not look complete.
 	_, err := http.Get(h.url + "api/overview")
 	require.NoError(t, err)
 	fail = http.ErrAbortHandler
@@ -380,7 +379,7 @@ func TestTheBaseOfLinks(t *testing.T) {
 		{"/b", "", "/b/restore", "/b/", "/restore"},
 		{"/b/", "/x/", "/b/", "/b/", "/"},
 		{"//evil.example/", "", "/evil.example/restore", "/evil.example/", "/restore"},
-		{"/b/", "", "/restore/x%2fy", "/b/", "/restore/x/y"}, // the host has taken the prefix off
+		{"/b/", "", "/restore/x%2fy", "/b/", "/restore/x/y"}, // the host has removed the prefix
 		{"", "/b/", "/b//evil.example/", "/b/", "/nothing"},
 		{"", "/b/", "/b/x/../y", "/b/", "/nothing"},
 	} {
@@ -410,7 +409,7 @@ func TestOptionsThatLackSomethingAreRefused(t *testing.T) {
 	}
 }
 
-// A pipeListener has connections in memory, in whose time a test can be.
+// A pipeListener accepts connections in memory, which work in the fake time of a test.
 type pipeListener struct {
 	conns chan net.Conn
 	done  chan struct{}
@@ -428,7 +427,7 @@ func (l *pipeListener) Accept() (net.Conn, error) {
 func (l *pipeListener) Close() error   { close(l.done); return nil }
 func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
 
-// inBubble serves the page of a host in the time of the test.
+// inBubble serves the page of a host in the fake time of the test.
 func inBubble(t *testing.T, change func(h *host, m *manager.Manager, o *Options), test func(h *host, connect func() net.Conn)) {
 	synctest.Test(t, func(t *testing.T) {
 		h := makeHost(t, change)
@@ -482,7 +481,7 @@ func TestASlowUploadIsCutOff(t *testing.T) {
 		require.Empty(h, h.restores)
 		require.Zero(h, h.spooled)
 
-		// One that goes on is waited for.
+		// A client that goes on sending is not cut off.
 		c := connect()
 		const parts, part = 100, 5000
 		fmt.Fprintf(c, "POST /api/uploads HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n", parts*part)
@@ -558,7 +557,7 @@ func TestWhatTakesLongIsNotCutOff(t *testing.T) {
 		require.NoError(h, err)
 		text, err := io.ReadAll(resp.Body)
 		require.NoError(h, err)
-		require.Contains(h, string(text), `"ended"`, "the request was waited for")
+		require.Contains(h, string(text), `"ended"`, "the server has waited for the job")
 		c.Close()
 	})
 }
@@ -613,7 +612,7 @@ func TestJobsAreToldAsTheyChange(t *testing.T) {
 		t.Cleanup(func() { resp.Body.Close() })
 		return bufio.NewScanner(resp.Body)
 	}
-	// next returns the next job that is told of, nil at the end.
+	// next returns the job of the next event, or nil at the end.
 	next := func(in *bufio.Scanner) *job {
 		for in.Scan() {
 			if data, ok := strings.CutPrefix(in.Text(), "data: "); ok {
@@ -635,7 +634,7 @@ func TestJobsAreToldAsTheyChange(t *testing.T) {
 	require.Equal(t, j.ID, told.ID)
 	require.Nil(t, told.Ended)
 	second := listen()
-	require.Equal(t, j.ID, next(second).ID, "what runs is told at once")
+	require.Equal(t, j.ID, next(second).ID, "the job that runs is sent at once")
 	g.open()
 	for _, in := range []*bufio.Scanner{first, second} {
 		for told = next(in); told.Ended == nil; {
@@ -644,9 +643,9 @@ func TestJobsAreToldAsTheyChange(t *testing.T) {
 		require.NotNil(t, told.Made)
 		require.Equal(t, "backup", told.Progress.Phase)
 	}
-	require.NotNil(t, next(listen()).Ended, "the last one is told if none runs")
+	require.NotNil(t, next(listen()).Ended, "the last job is sent if no job runs")
 	h.stop()
-	require.Nil(t, next(first), "it ends with Run")
+	require.Nil(t, next(first), "the events end with Run")
 	third := listen()
 	require.Equal(t, j.ID, next(third).ID)
 	require.Nil(t, next(third), "Run does not run")

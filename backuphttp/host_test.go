@@ -17,18 +17,17 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tomo-project/backup/location"
-	"github.com/tomo-project/backup/manager"
-
 	"filippo.io/age"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/agekey"
 	"github.com/tomo-project/backup/backuptest"
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
 )
 
-// planted is in every password of the host, and must come out nowhere.
+// planted is part of every password of the host. It must appear nowhere.
 const planted = "planted-secret"
 
 func testApp() *backup.App {
@@ -58,7 +57,7 @@ func testStore() backuptest.MapStore {
 	}
 }
 
-// A testKey is a key of age: fast, and with a name.
+// A testKey is an age key: it is fast and has a name.
 type testKey struct {
 	text string // what a person types in
 	*agekey.Identity
@@ -85,9 +84,9 @@ type host struct {
 	dir    location.Dir
 	url    string
 	log    *safeBuffer
-	stop   func() // Run, and waits
+	stop   func() // ends Run and waits for its end
 	secret []string
-	gates  []*gate // opened at the end, whatever a test has come to
+	gates  []*gate // opened at the end, also of a test that fails
 
 	mu        sync.Mutex
 	forbidden map[Action]error
@@ -112,8 +111,8 @@ func (s *safeBuffer) String() string {
 	return s.b.String()
 }
 
-// makeHost makes the page of a host with a folder, which change may change before.
-// Nothing runs yet.
+// makeHost makes the page of a host with a folder. change may change the host before. Run
+// is not called yet.
 func makeHost(t testing.TB, change func(h *host, m *manager.Manager, o *Options)) *host {
 	h := &host{TB: t, key: newKey(t), store: testStore(), dir: location.Dir(t.TempDir()), log: &safeBuffer{}, forbidden: make(map[Action]error)}
 	m := &manager.Manager{
@@ -140,7 +139,8 @@ func makeHost(t testing.TB, change func(h *host, m *manager.Manager, o *Options)
 	var err error
 	h.Handler, err = New(o)
 	require.NoError(t, err)
-	h.moment = time.Hour // whoever starts a job waits for its end
+	h.moment = time.Hour // the start of a job waits for its end
+	h.pause = 0
 	h.secret = []string{planted, h.key.text}
 	h.stop = func() {}
 	t.Cleanup(func() {
@@ -153,8 +153,10 @@ func makeHost(t testing.TB, change func(h *host, m *manager.Manager, o *Options)
 	return h
 }
 
-// newHost makes the page of a host, serves it and has it run.
+// newHost makes the page of a host, serves it and calls Run. Each test has a host of its
+// own, so the tests run at the same time.
 func newHost(t *testing.T, change func(h *host, m *manager.Manager, o *Options)) *host {
+	t.Parallel()
 	h := makeHost(t, change)
 	h.serve()
 	h.run()
@@ -169,7 +171,7 @@ func (h *host) serve() {
 	h.url = server.URL + "/settings/backup/"
 }
 
-// run calls Run.
+// run calls Run and waits until it accepts work.
 func (h *host) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -189,14 +191,14 @@ func (h *host) ready() bool {
 	return h.running != nil && h.running.open
 }
 
-// forbid has Authorize return an error.
+// forbid has Authorize return an error for an action.
 func (h *host) forbid(a Action, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.forbidden[a] = err
 }
 
-// clean fails if a secret is in a text.
+// clean fails the test if a secret is in a text.
 func (h *host) clean(what, text string) {
 	for _, s := range h.secret {
 		if strings.Contains(text, s) {
@@ -205,7 +207,7 @@ func (h *host) clean(what, text string) {
 	}
 }
 
-// A reply is what the page answers.
+// A reply is a response with its body.
 type reply struct {
 	*http.Response
 	text string
@@ -216,7 +218,7 @@ func (r reply) into(t testing.TB, v any) {
 	require.NoError(t, json.Unmarshal([]byte(r.text), v), r.text)
 }
 
-// code is that of an error.
+// code returns the code of an error.
 func (r reply) code(t testing.TB) string {
 	var e struct{ Error, Code string }
 	r.into(t, &e)
@@ -224,7 +226,7 @@ func (r reply) code(t testing.TB) string {
 	return e.Code
 }
 
-// send sends a request as it is, and holds the answer against the description.
+// send sends a request and checks the response against openapi.json.
 func (h *host) send(r *http.Request) reply {
 	h.Helper()
 	resp, err := http.DefaultClient.Do(r)
@@ -246,7 +248,7 @@ func (h *host) request(method, path string, body io.Reader) *http.Request {
 	return r
 }
 
-// do sends JSON, or nothing if in is nil, and wants a status.
+// do sends JSON, or no body if in is nil, and requires a status.
 func (h *host) do(status int, method, path string, in any) reply {
 	h.Helper()
 	var body io.Reader
@@ -272,7 +274,7 @@ func (h *host) get(path string) reply {
 
 type obj = map[string]any
 
-// seen is the overview.
+// seen returns the overview.
 func (h *host) seen() (o overviewJSON) {
 	h.Helper()
 	h.get("overview").into(h, &o)
@@ -287,7 +289,7 @@ func (h *host) made() string {
 	return j.Made.Name
 }
 
-// alter changes the file of a backup in the folder.
+// alter changes the file of a stored backup.
 func (h *host) alter(name string, change func(text string) string) {
 	file := filepath.Join(string(h.dir), name)
 	text, err := os.ReadFile(file)
@@ -297,7 +299,7 @@ func (h *host) alter(name string, change func(text string) string) {
 
 func half(text string) string { return text[:len(text)*2/3] }
 
-// upload sends a file.
+// sent uploads a file and requires a status.
 func (h *host) sent(status int, name, text string) reply {
 	h.Helper()
 	r := h.request("POST", "uploads?name="+url.QueryEscape(name), strings.NewReader(text))
@@ -307,7 +309,7 @@ func (h *host) sent(status int, name, text string) reply {
 	return got
 }
 
-// restored is what is told of a restore.
+// restored decodes a restore.
 func (r reply) restored(t testing.TB) (info restoreJSON) {
 	t.Helper()
 	r.into(t, &info)
@@ -334,7 +336,7 @@ func (h *host) began(path string, in any) job {
 	return h.wait(j.ID)
 }
 
-// agreed is what somebody sends who has looked at the plan that there is.
+// agreed adds the ID of the current plan to a request that applies it.
 func (h *host) agreed(at string, in obj) obj {
 	h.Helper()
 	in["plan"] = "none"
@@ -344,7 +346,7 @@ func (h *host) agreed(at string, in obj) obj {
 	return in
 }
 
-// changesOf is the path of the changes of the plan that there is.
+// changesOf returns the path of the changes of the current plan.
 func (h *host) changesOf(at string) string {
 	h.Helper()
 	return at + "/changes?plan=" + h.agreed(at, obj{})["plan"].(string)
@@ -363,7 +365,7 @@ func (h *host) wait(id string) job {
 	}
 }
 
-// A jsonJob decodes as much of a job as can be: errors come as texts.
+// A jsonJob decodes a job, as far as possible: an error comes as a text.
 type jsonJob struct{ *job }
 
 func (j *jsonJob) UnmarshalJSON(text []byte) error {
@@ -402,7 +404,7 @@ func (j *jsonJob) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// An overviewJSON is an overview as it comes.
+// An overviewJSON is an overview as JSON has it.
 type overviewJSON struct {
 	Backups []struct {
 		Name      string
@@ -431,7 +433,7 @@ type overviewJSON struct {
 	}
 }
 
-// A jsonJobValue is a job that is a member.
+// A jsonJobValue is a job in a member of an object.
 type jsonJobValue struct{ job }
 
 func (j *jsonJobValue) UnmarshalJSON(text []byte) error {

@@ -7,21 +7,20 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/location"
 	"github.com/tomo-project/backup/manager"
-
-	"github.com/tomo-project/backup"
 )
 
-// Jobs: what people start, and see run and end.
+// The jobs that people start and watch, and that are remembered for a while.
 
-// A task is a job with what nobody is told.
+// A task is a job, with what only the Handler knows of it.
 type task struct {
 	job
 	err     error
-	version int64 // of Handler.tasks, when it changed last
+	version int64 // Handler.version at its last change
 
-	// Of a scheduled backup: the backup that is being made, and where it is.
+	// For a scheduled backup: its name, and the locations where it is stored.
 	name   string
 	copies []manager.Copy
 }
@@ -29,7 +28,7 @@ type task struct {
 // mostTasks is how many jobs are remembered.
 const mostTasks = 20
 
-// names are what people call the kinds of jobs.
+// names are the names of the kinds of jobs for people.
 var names = map[string]string{
 	"create":  "a backup",
 	"verify":  "the verification of a backup",
@@ -39,7 +38,7 @@ var names = map[string]string{
 	"salvage": "the salvage of a damaged backup",
 }
 
-// operations are what the library calls what these kinds of jobs do.
+// operations are the names of the kinds of jobs in the events of the library.
 var operations = map[string]string{
 	"create":  "create",
 	"verify":  "verify",
@@ -48,9 +47,9 @@ var operations = map[string]string{
 	"prune":   "prune",
 }
 
-// start has Run do a job, and waits a moment for it. That it could not begin or
-// has done nothing, because somebody else is at it or the plan is stale, is an error
-// if it shows by then.
+// start has Run do a job, and waits a moment for its end. If the job could do nothing,
+// because a location is busy or the plan is stale, and that shows within the moment,
+// start returns the error.
 func (h *Handler) start(ctx context.Context, kind, name string, do func(ctx context.Context, t *task) error) (job, error) {
 	t := &task{job: job{ID: rand.Text(), Kind: kind, Backup: name, Started: time.Now()}}
 	ended, err := h.alone(names[kind], t, func(ctx context.Context) error { return do(ctx, t) })
@@ -70,7 +69,7 @@ func (h *Handler) start(ctx context.Context, kind, name string, do func(ctx cont
 	return h.job(t.ID)
 }
 
-// event takes what a Manager tells of its operations.
+// event handles an event of a Manager.
 func (h *Handler) event(e manager.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -84,7 +83,7 @@ func (h *Handler) event(e manager.Event) {
 	}
 }
 
-// add takes a task among those that are remembered.
+// add remembers a task, and forgets the oldest ones that have ended.
 func (h *Handler) add(t *task) {
 	h.tasks = append(slices.Clip(h.tasks), t)
 	for i := 0; len(h.tasks) > mostTasks && i < len(h.tasks); {
@@ -97,24 +96,24 @@ func (h *Handler) add(t *task) {
 	h.touch(t)
 }
 
-// touch tells that a task has changed.
+// touch marks a task as changed.
 func (h *Handler) touch(t *task) {
 	h.version++
 	t.version = h.version
 	h.tell()
 }
 
-// tell wakes those who watch.
+// tell wakes all who watch.
 func (h *Handler) tell() {
 	for w := range h.watchers {
 		select {
 		case w <- struct{}{}:
-		default: // it is awake already
+		default: // it is woken already
 		}
 	}
 }
 
-// end has a task come to its end.
+// end marks a task as ended.
 func (h *Handler) end(t *task, err error) {
 	now := time.Now()
 	if t.Ended == nil {
@@ -123,7 +122,7 @@ func (h *Handler) end(t *task, err error) {
 	t.err, t.Error, t.Code = err, "", ""
 	switch {
 	case errors.Is(err, context.Canceled):
-		t.Error, t.Code = "it was stopped before its end, because the server stops or its settings were changed; nothing was left half done", "stopped"
+		t.Error, t.Code = "it was stopped because the server stops or its settings were changed; nothing is left half done; start it again", "stopped"
 	case err != nil:
 		t.Error = err.Error()
 		_, t.Code = classify(err)
@@ -131,7 +130,7 @@ func (h *Handler) end(t *task, err error) {
 	h.touch(t)
 }
 
-// update changes a job.
+// update changes the job of a task.
 func (h *Handler) update(t *task, change func(j *job)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -139,7 +138,7 @@ func (h *Handler) update(t *task, change func(j *job)) {
 	h.touch(t)
 }
 
-// job returns a job that runs, or is still remembered.
+// job returns a job that is remembered.
 func (h *Handler) job(id string) (job, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -148,10 +147,10 @@ func (h *Handler) job(id string) (job, error) {
 			return t.job, nil
 		}
 	}
-	return job{}, notFound("there is no such job any more: only the last %d are remembered, and as long as the server runs", mostTasks)
+	return job{}, notFound("this job is not known any more: the server remembers the last %d jobs, until it restarts", mostTasks)
 }
 
-// jobs returns those that are remembered, newest first.
+// jobs returns the jobs that are remembered, newest first.
 func (h *Handler) jobs() []job {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -162,8 +161,8 @@ func (h *Handler) jobs() []job {
 	return list
 }
 
-// changed returns the jobs that have changed since a version, and the version that it
-// is now; from 0 on, the one that runs, or else the last one.
+// changed returns the jobs that have changed since a version, and the version of now.
+// Since version 0, that is only the job that runs, or else the last job.
 func (h *Handler) changed(version int64) ([]job, int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -182,7 +181,7 @@ func (h *Handler) changed(version int64) ([]job, int64) {
 	return list, h.version
 }
 
-// active returns the task that runs, nil if there is none.
+// active returns the task that runs, or nil.
 func (h *Handler) active() *task {
 	if h.current != nil {
 		return h.current
@@ -190,7 +189,7 @@ func (h *Handler) active() *task {
 	return h.scheduled
 }
 
-// atWork returns the ID of the job that runs, empty if there is none.
+// atWork returns the ID of the job that runs, or "".
 func (h *Handler) atWork() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -200,7 +199,7 @@ func (h *Handler) atWork() string {
 	return ""
 }
 
-// watch returns a channel that is sent to when a job has changed, or Run has ended.
+// watch returns a channel that gets a value when a job has changed or Run has ended.
 func (h *Handler) watch() (changed <-chan struct{}, stop func()) {
 	w := make(chan struct{}, 1)
 	h.mu.Lock()

@@ -10,13 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tomo-project/backup/location"
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuptest"
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
 )
 
 func TestABackupIsMadeVerifiedDownloadedAndDeleted(t *testing.T) {
@@ -37,7 +36,7 @@ func TestABackupIsMadeVerifiedDownloadedAndDeleted(t *testing.T) {
 	require.Equal(t, name, o.Good)
 	require.Nil(t, o.Backups[0].Verified)
 	require.False(t, o.Backups[0].NeedsKey)
-	require.False(t, o.Backups[0].CanDelete, "it is the only one")
+	require.False(t, o.Backups[0].CanDelete, "it is the only good backup")
 	require.EqualValues(t, 1, o.Backups[0].Manifest.Records["logs"])
 	require.Equal(t, made.ID, o.Last.ID)
 	require.Equal(t, "Stack services", o.Collections[1].Label)
@@ -63,7 +62,7 @@ func TestABackupIsMadeVerifiedDownloadedAndDeleted(t *testing.T) {
 	h.do(404, "POST", "backups/"+name+"/accept", nil)
 }
 
-// A gate holds up whoever comes to it until it is opened.
+// A gate stops the caller of pass until the gate is opened.
 type gate struct {
 	reached, opened chan struct{}
 	open            func()
@@ -81,7 +80,7 @@ func (g *gate) pass() {
 	<-g.opened
 }
 
-// slowSource has the first backup wait at a gate.
+// slowSource makes the first backup wait at a gate.
 func slowSource(h *host, m *manager.Manager) *gate {
 	g := newGate(h)
 	m.Source = &backuptest.Faulty{Source: h.store, Sink: h.store, On: backuptest.CallRecords, Nth: 1, Do: g.pass}
@@ -124,7 +123,7 @@ func TestWhatRunsWhenRunEndsIsStoppedAndLeavesNothing(t *testing.T) {
 	<-g.reached
 	stopped := make(chan struct{})
 	go func() { h.stop(); close(stopped) }()
-	for { // until it is ending
+	for { // until Run is ending
 		h.Handler.mu.Lock()
 		open := h.running.open
 		h.Handler.mu.Unlock()
@@ -211,7 +210,7 @@ func TestARestoreIsCompletedWhenTheBrowserIsGone(t *testing.T) {
 	job := h.seen().Job
 	var again jsonJobValue
 	h.do(202, "POST", "restores/"+id+"/apply", obj{"plan": plan.ID, "confirm": "homelab"}).into(t, &again)
-	require.Equal(t, job.ID, again.ID, "a second click leads to what the first has begun")
+	require.Equal(t, job.ID, again.ID, "a second click leads to the job of the first")
 	g.open()
 	require.Empty(t, h.wait(job.ID).Error)
 	require.Equal(t, want, h.store.Clone())
@@ -236,7 +235,7 @@ func TestADamagedCopyIsFoundByVerification(t *testing.T) {
 	h.do(404, "POST", "backups/notes.txt/verify", nil)
 }
 
-// What looking into a backup shows is known from then on.
+// The page remembers what looking into a backup has shown.
 func TestADamagedBackupIsNotOfferedAgain(t *testing.T) {
 	h := newHost(t, nil)
 	oldest, good, name := h.made(), h.made(), h.made()
@@ -252,10 +251,10 @@ func TestADamagedBackupIsNotOfferedAgain(t *testing.T) {
 	require.Equal(t, "ok", h.do(201, "POST", "restores", obj{"backup": good}).restored(t).State)
 	require.NotNil(t, h.seen().Backups[1].Verified)
 	h.do(204, "DELETE", "backups/"+oldest, nil)
-	require.Equal(t, "confirm", h.do(422, "DELETE", "backups/"+good, nil).code(t), "a damaged one does not stand for it")
+	require.Equal(t, "confirm", h.do(422, "DELETE", "backups/"+good, nil).code(t), "a damaged backup does not count as good")
 	h.alter(name, func(text string) string { return strings.Replace(text, "nos", "nas", 1) })
 	require.Equal(t, "ok", h.do(201, "POST", "restores", obj{"backup": name}).restored(t).State)
-	require.Equal(t, name, h.seen().Good, "it was mended")
+	require.Equal(t, name, h.seen().Good, "the file is whole again")
 }
 
 func TestALossIsAccepted(t *testing.T) {
@@ -309,7 +308,7 @@ func TestAPanicOfTheHostIsAFailureOfTheJob(t *testing.T) {
 	h.made()
 }
 
-// wholeDatabase is one that can be copied and is always whole.
+// A wholeDatabase can be copied, and its copies are always whole.
 type wholeDatabase string
 
 func (d wholeDatabase) Copy(_ context.Context, w io.Writer) error {

@@ -15,7 +15,7 @@ import (
 
 // The keys that people type in.
 
-// identities is Options.Identities where that is nil.
+// identities is the default of Options.Identities.
 func identities(text []byte) ([]backup.Identity, error) {
 	if bytes.Contains(text, []byte("AGE-SECRET-KEY-")) || bytes.Contains(text, []byte("-----BEGIN")) {
 		id, err := agekey.ParseIdentities(text, nil)
@@ -32,11 +32,11 @@ func identities(text []byte) ([]backup.Identity, error) {
 	return []backup.Identity{backup.Passphrase(text), ofFile}, nil
 }
 
-// tries bound how many keys can be tried, by all people together: some at once, and
-// then one every triesPause. Only wrong ones count.
+// tries limit how often keys can be tried, by all people together: triesAtOnce at
+// once, and then one every triesPause. Only wrong keys count.
 type tries struct {
 	mu   sync.Mutex
-	used float64 // at the time of at
+	used float64 // at the time at
 	at   time.Time
 }
 
@@ -45,8 +45,8 @@ const (
 	triesPause  = 10 * time.Second
 )
 
-// one does one try. It must not begin while all are used up, so one that has begun
-// counts until it is known not to have been wrong.
+// one does one try. A try counts from its beginning, or many could begin at once. It
+// no longer counts when the key turns out not to be wrong.
 func (t *tries) one(try func() error) error {
 	if wait := t.use(time.Now()); wait > 0 {
 		seconds := int(math.Ceil(wait.Seconds()))
@@ -61,7 +61,7 @@ func (t *tries) one(try func() error) error {
 	return err
 }
 
-// use takes one, or says how long to wait for it.
+// use counts one try, or returns how long to wait for it.
 func (t *tries) use(now time.Time) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()

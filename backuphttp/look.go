@@ -4,19 +4,21 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/manager"
 )
 
-// begin looks into a backup that nobody looks into yet.
+// To look into a backup is to open it, and to find out what it has and whether this app
+// can restore it.
+
+// begin adds a restore and calls look, which fills it. If look fails, the restore is
+// forgotten.
 func (h *Handler) begin(ctx context.Context, r *restore, look func(ctx context.Context) (restoreInfo, error)) (restoreInfo, error) {
 	ctx, leave, err := h.join(ctx)
 	if err != nil {
@@ -46,7 +48,7 @@ func (h *Handler) look(ctx context.Context, name string) (restoreInfo, error) {
 	return h.begin(ctx, r, func(ctx context.Context) (restoreInfo, error) { return h.examine(ctx, r) })
 }
 
-// unlock opens a backup with what somebody has typed in.
+// unlock opens a backup with the key that a person has typed or pasted in.
 func (h *Handler) unlock(ctx context.Context, id string, key []byte) (restoreInfo, error) {
 	r, ctx, release, err := h.take(ctx, id)
 	if err != nil {
@@ -54,14 +56,14 @@ func (h *Handler) unlock(ctx context.Context, id string, key []byte) (restoreInf
 	}
 	defer release()
 	if r.info.Undo {
-		return r.info, nil // it is open
+		return r.info, nil // it is open already
 	}
 	ids, err := h.opts.Identities(key)
-	if err == nil && len(ids) == 0 {
-		err = fmt.Errorf("%w: there is no key in what was typed in", backup.ErrNoKey)
-	}
-	if err != nil {
-		return r.info, invalid("no_key", "%s", unless(key, err.Error()))
+	switch {
+	case err != nil:
+		return r.info, invalid("no_key", "%s", withoutKey(key, err.Error()))
+	case len(ids) == 0:
+		return r.info, invalid("no_key", notAKey)
 	}
 	m := h.now()
 	var s *backup.Snapshot
@@ -78,25 +80,27 @@ func (h *Handler) unlock(ctx context.Context, id string, key []byte) (restoreInf
 	return h.describe(ctx, r, m, s, end, err)
 }
 
-// unless returns a text unless a key is in it.
-func unless(key []byte, text string) string {
+const notAKey = "this text is no key: type a passphrase, or paste the text of a key file"
+
+// withoutKey returns a text, or another one if the key is in it.
+func withoutKey(key []byte, text string) string {
 	if key = bytes.TrimSpace(key); len(key) > 0 && strings.Contains(text, string(key)) {
-		return "there is no key in what was typed in"
+		return notAKey
 	}
 	return text
 }
 
-// examine opens the backup of a restore with the keys that there are, and describes
-// it. What is wrong with the backup is no error.
+// examine opens the backup of a restore with the keys that are known, and describes it.
+// A problem of the backup is part of the description and no error.
 func (h *Handler) examine(ctx context.Context, r *restore) (restoreInfo, error) {
 	m := h.now()
 	s, end, err := h.open(ctx, r, m, r.identities)
 	return h.describe(ctx, r, m, s, end, err)
 }
 
-// open opens the backup of a restore, with identities if they are not nil and else
-// with those of the Manager. One at a time is opened: for a key that is made of a
-// passphrase, a file may ask for much memory. See outlive for what it returns.
+// open opens the backup of a restore, with the Identities of the Manager if identities is
+// nil. It opens one backup at a time, because a backup with a passphrase may need much
+// memory to derive the key. It returns what outlive returns.
 func (h *Handler) open(ctx context.Context, r *restore, m *manager.Manager, identities []backup.Identity) (*backup.Snapshot, func(), error) {
 	select {
 	case h.opening <- struct{}{}:
@@ -124,8 +128,8 @@ func (h *Handler) open(ctx context.Context, r *restore, m *manager.Manager, iden
 	})
 }
 
-// outlive opens something that is read after the request has ended. That ends only
-// the opening; end is for when it was closed.
+// outlive opens something that is still used after the request has ended: only the
+// opening ends with ctx. The caller calls end after it has closed the opened thing.
 func outlive[T io.Closer](h *Handler, ctx context.Context, open func(ctx context.Context) (T, error)) (opened T, end func(), err error) {
 	h.mu.Lock()
 	life := h.running.ctx
@@ -133,7 +137,7 @@ func outlive[T io.Closer](h *Handler, ctx context.Context, open func(ctx context
 	life, cancel := context.WithCancel(life)
 	stop := context.AfterFunc(ctx, cancel)
 	opened, err = open(life)
-	if !stop() && err == nil { // the request has ended just now
+	if !stop() && err == nil { // the request has ended at this moment
 		opened.Close()
 		err = ctx.Err()
 	}
@@ -145,7 +149,8 @@ func outlive[T io.Closer](h *Handler, ctx context.Context, open func(ctx context
 	return opened, cancel, err
 }
 
-// describe says what is in a backup that was opened, or why it was not.
+// describe describes a backup and keeps its snapshot for a plan. err says why it could
+// not be opened.
 func (h *Handler) describe(ctx context.Context, r *restore, m *manager.Manager, s *backup.Snapshot, end func(), err error) (restoreInfo, error) {
 	switch {
 	case ctx.Err() != nil && err != nil:
@@ -156,7 +161,7 @@ func (h *Handler) describe(ctx context.Context, r *restore, m *manager.Manager, 
 		return restoreInfo{}, h.spoolFailed(err)
 	}
 	info := restoreInfo{ID: r.info.ID, Name: r.info.Name, Uploaded: r.info.Uploaded}
-	if needsKey(err) { // what needs none can be restored all the same
+	if needsKey(err) { // collections without secrets can be restored without a key
 		if bare, endBare, e := h.open(ctx, r, m, []backup.Identity{}); e == nil {
 			s, end = bare, endBare
 		}
@@ -167,7 +172,7 @@ func (h *Handler) describe(ctx context.Context, r *restore, m *manager.Manager, 
 		for _, name := range s.Collections() {
 			info.Collections = append(info.Collections, collectionOf(m.App, name))
 		}
-	} else if r.file == nil { // it may be known all the same
+	} else if r.file == nil { // the list may have its Manifest
 		if b, e := h.find(ctx, info.Name); e == nil {
 			info.Manifest = b.Manifest
 		}
@@ -189,10 +194,21 @@ func (h *Handler) describe(ctx context.Context, r *restore, m *manager.Manager, 
 	if err != nil {
 		info.Problem = err.Error()
 	}
+	h.setState(r, m, &info, err)
+	if r.file == nil {
+		h.conclude(ctx, m, &info)
+	}
+	r.drop()
+	r.snapshot, r.problem, r.end = s, err, end
+	return h.setInfo(r, info), nil
+}
+
+// setState says whether a backup can be restored. err says why it cannot.
+func (h *Handler) setState(r *restore, m *manager.Manager, info *restoreInfo, err error) {
 	switch {
 	case err == nil:
 		info.State = "ok"
-		info.Collections = nil // as they are called now
+		info.Collections = nil // with the names that this version gives them
 		for _, c := range info.Verified.Collections {
 			info.Collections = append(info.Collections, collectionOf(m.App, c.Name))
 		}
@@ -201,22 +217,16 @@ func (h *Handler) describe(ctx context.Context, r *restore, m *manager.Manager, 
 	case errors.Is(err, backup.ErrDamaged) && !h.alien(r, m):
 		info.State, info.Salvage = "damaged", true
 	case errors.Is(err, backup.ErrDamaged):
-		info.State, info.Problem = "refused", "this file is no backup, or of something else: choose another one. It says: "+info.Problem
+		info.State, info.Problem = "refused", "this file is not a backup of this application: choose another file. Reading it failed: "+info.Problem
 	default:
 		info.State = "refused"
-		// It may be the beginning that is damaged.
+		// It may be a backup whose beginning is damaged.
 		info.Salvage = errors.Is(err, backup.ErrFormat) && !errors.Is(err, backup.ErrTooNew)
 	}
-	if r.file == nil {
-		h.concludes(ctx, m, &info)
-	}
-	r.drop()
-	r.snapshot, r.problem, r.end = s, err, end
-	return h.setInfo(r, info), nil
 }
 
-// check reads all of a snapshot. problem is what has to be allowed before it can be
-// restored, and err why it cannot be at all.
+// check reads a whole snapshot. problem says what a plan has to allow to restore it, and
+// err says why it cannot be restored at all.
 func (h *Handler) check(ctx context.Context, m *manager.Manager, s *backup.Snapshot) (_ *backup.Report, problem, err error) {
 	report, err := m.App.Verify(ctx, s, backup.RestoreOptions{})
 	if err != nil && !needsKey(err) && ctx.Err() == nil {
@@ -229,9 +239,9 @@ func (h *Handler) check(ctx context.Context, m *manager.Manager, s *backup.Snaps
 	return &report, problem, nil
 }
 
-// concludes remembers what looking into a stored backup has shown, and says which to
-// look into instead of a damaged one.
-func (h *Handler) concludes(ctx context.Context, m *manager.Manager, info *restoreInfo) {
+// conclude remembers whether a stored backup is damaged. For a damaged backup, it finds
+// the older backup to use instead.
+func (h *Handler) conclude(ctx context.Context, m *manager.Manager, info *restoreInfo) {
 	if info.State == "ok" {
 		h.judge(info.Name, verdict{at: time.Now()})
 	}
@@ -247,7 +257,7 @@ func (h *Handler) concludes(ctx context.Context, m *manager.Manager, info *resto
 	info.Older = newestGood(h.judged(backups[i+1:]), time.Now())
 }
 
-// alien tells whether an upload that cannot be read does not even look like a backup.
+// alien tells whether an upload that cannot be read does not look like a backup at all.
 func (h *Handler) alien(r *restore, m *manager.Manager) bool {
 	if r.file == nil {
 		return false
@@ -266,18 +276,18 @@ func (h *Handler) alien(r *restore, m *manager.Manager) bool {
 	return true
 }
 
-// needsKey tells whether an error is about the key of a backup.
+// needsKey tells whether an error says that a backup needs a key, or another key.
 func needsKey(err error) bool {
 	return errors.Is(err, backup.ErrNoKey) || errors.Is(err, backup.ErrWrongKey)
 }
 
-// ofSystem tells whether an error is about a file of the server.
+// ofSystem tells whether an error is of a file of the server.
 func ofSystem(err error) bool {
 	_, ok := errors.AsType[*fs.PathError](err)
 	return ok
 }
 
-// collectionOf says of a collection what people want to know.
+// collectionOf describes a collection. The app need not have it any more.
 func collectionOf(app *backup.App, name string) collectionInfo {
 	info := collectionInfo{Name: name, Label: label(name)}
 	for _, c := range app.Collections {

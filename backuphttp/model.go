@@ -3,28 +3,27 @@ package backuphttp
 import (
 	"time"
 
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/manager"
 )
 
-// What people see, whether they come by the page (page.go) or by the API (api.go).
-// What they do are the methods of Handler in overview.go, backups.go, look.go, plan.go,
-// apply.go, salvage.go and settings.go. Each checks its input, and its error says what
-// to do next; classify maps errors to those of HTTP.
+// What the page (page.go) and the API (api.go) show. What people can do are the methods
+// of Handler in overview.go, backups.go, look.go, upload.go, plan.go, apply.go,
+// salvage.go and settings.go. Each checks its input, and its error says what to do
+// next. The page and the API make HTTP statuses of these errors with classify.
 
-// An overview is all that the first page shows.
+// An overview is the content of the first page.
 type overview struct {
 	App         string           `json:"app"`
 	Version     string           `json:"version"`
 	Collections []collectionInfo `json:"collections"`           // as declared
 	Backups     []backupInfo     `json:"backups"`               // newest first
-	Unreachable []string         `json:"unreachable,omitempty"` // locations that could not be asked, and why
+	Unreachable []string         `json:"unreachable,omitempty"` // locations that cannot be read, and why
 	Running     bool             `json:"running"`               // Run runs: something can be started
-	Job         *job             `json:"job,omitempty"`
-	Last        *job             `json:"last,omitempty"` // the last job that ended
-	Undo        string           `json:"undo,omitempty"` // the backup that Undo would restore
-	Good        string           `json:"good,omitempty"` // the newest backup that nothing is known against
+	Job         *job             `json:"job,omitempty"`         // the job that runs
+	Last        *job             `json:"last,omitempty"`        // the last job that ended
+	Undo        string           `json:"undo,omitempty"`        // the backup that Undo would restore
+	Good        string           `json:"good,omitempty"`        // the newest backup without a known problem
 	Shrunk      bool             `json:"shrunk,omitempty"`
 	Automated   automated        `json:"automated"`
 }
@@ -33,34 +32,34 @@ type collectionInfo struct {
 	Name     string `json:"name"`
 	Label    string `json:"label"` // for people: "Servers"
 	Optional bool   `json:"optional,omitempty"`
-	Secrets  bool   `json:"secrets,omitempty"` // has fields that are sealed
+	Secrets  bool   `json:"secrets,omitempty"` // it has secret fields, which are sealed
 }
 
 type backupInfo struct {
 	manager.Backup
-	Verified  *time.Time `json:"verified,omitempty"`   // read by this process, and whole
-	NeedsKey  bool       `json:"needs_key,omitempty"`  // the Manager's own Identities are not enough, or nothing is known
-	CanDelete bool       `json:"can_delete,omitempty"` // false: it is the only good one, and takes a second word
+	Verified  *time.Time `json:"verified,omitempty"`   // when this process has read it to its end and found it whole
+	NeedsKey  bool       `json:"needs_key,omitempty"`  // the Identities of the Manager do not open it, or nobody knows
+	CanDelete bool       `json:"can_delete,omitempty"` // false: it is the only good backup, so a person has to type a word
 }
 
 type automated struct {
-	Settings  Settings   `json:"settings"` // with a schedule "hourly" or "other" if they are not editable
+	Settings  Settings   `json:"settings"` // the schedule may be "hourly" or "other" if Editable is false
 	Editable  bool       `json:"editable"`
 	Next      *time.Time `json:"next,omitempty"`
 	Late      bool       `json:"late,omitempty"`
 	LastRun   *job       `json:"last_run,omitempty"` // the last scheduled backup of this process
 	Locations []string   `json:"locations"`
-	Days      []dayInfo  `json:"days"` // the last 30, oldest first
+	Days      []dayInfo  `json:"days"` // the last 30 days, oldest first
 }
 
-// A dayInfo is a day in the zone of the schedule.
+// A dayInfo says what became of a day in the time zone of the schedule.
 type dayInfo struct {
 	Date   string `json:"date"`  // "2024-01-15"
-	State  string `json:"state"` // "none" (nothing was due), "made", "manual", "missed", "failed", "damaged", "due" (today, later)
+	State  string `json:"state"` // "none" (nothing was due, or kept), "made", "manual", "missed", "failed", "damaged", "due" (still to come)
 	Detail string `json:"detail"`
 }
 
-// A job is what runs, or ran, in Run.
+// A job is something that Run does, or has done, and that people can watch.
 type job struct {
 	ID       string           `json:"id"`
 	Kind     string           `json:"kind"` // "create", "verify", "restore", "undo", "prune", "salvage", "scheduled"
@@ -68,7 +67,7 @@ type job struct {
 	Started  time.Time        `json:"started"`
 	Ended    *time.Time       `json:"ended,omitempty"`
 	Progress *backup.Progress `json:"progress,omitempty"`
-	Error    string           `json:"error,omitempty"` // a scheduled backup that was made may have one: it could not prune
+	Error    string           `json:"error,omitempty"` // also of a scheduled backup that was made, if pruning failed
 	Code     string           `json:"code,omitempty"`  // of Error, for programs
 
 	Made     *manager.Backup       `json:"made,omitempty"`     // of create and scheduled
@@ -79,27 +78,27 @@ type job struct {
 	Restore  string                `json:"restore,omitempty"` // of salvage: the restore that holds what was saved
 }
 
-// A restore is a backup that somebody looks into, from a location or uploaded. It
-// is forgotten after an hour.
+// A restoreInfo is a backup that a person looks into: a stored or an uploaded one. It is
+// forgotten when nobody has used it for an hour.
 type restoreInfo struct {
 	ID          string           `json:"id"`
 	Name        string           `json:"name"`
 	Uploaded    bool             `json:"uploaded,omitempty"`
-	Undo        bool             `json:"undo,omitempty"` // it is the way back of the last restore
+	Undo        bool             `json:"undo,omitempty"` // it takes back the last restore
 	Manifest    *backup.Manifest `json:"manifest,omitempty"`
-	Verified    *backup.Report   `json:"verified,omitempty"`    // what reading all of it has found
-	State       string           `json:"state"`                 // "ok", "locked" (takes a key), "damaged", "refused" (foreign, too new, not a backup)
-	Problem     string           `json:"problem,omitempty"`     // if it is ok: what has to be allowed in the plan
-	Salvage     bool             `json:"salvage,omitempty"`     // it may be worth while
-	Older       string           `json:"older,omitempty"`       // if a stored one is damaged: the next older one that nothing is known against
-	Keys        []string         `json:"keys,omitempty"`        // names of the keys that open it
-	Collections []collectionInfo `json:"collections,omitempty"` // in it, with Records of the Manifest
+	Verified    *backup.Report   `json:"verified,omitempty"`    // what a check of the whole backup has found
+	State       string           `json:"state"`                 // "ok", "locked" (it needs a key), "damaged", "refused" (foreign, too new, not a backup)
+	Problem     string           `json:"problem,omitempty"`     // if State is "ok": what the plan has to allow
+	Salvage     bool             `json:"salvage,omitempty"`     // something in it may be saved
+	Older       string           `json:"older,omitempty"`       // for a damaged stored backup: the next older backup without a known problem
+	Keys        []string         `json:"keys,omitempty"`        // the names of the keys that open it
+	Collections []collectionInfo `json:"collections,omitempty"` // what it has; the Manifest has the numbers of records
 	Plan        *planInfo        `json:"plan,omitempty"`
 }
 
-// A planInput is what somebody chooses.
+// A planInput is what a person chooses to restore, and how.
 type planInput struct {
-	Full     bool     `json:"full"` // Replace all; Only and Strategy do not matter
+	Full     bool     `json:"full"` // replace everything; Only and Strategy do not matter
 	Only     []string `json:"only"`
 	Strategy string   `json:"strategy"` // "skip-duplicates", "merge", "replace"
 	Dangling bool     `json:"allow_dangling"`
@@ -111,10 +110,10 @@ type planInput struct {
 
 // A planInfo is what a restore would do.
 type planInfo struct {
-	ID      string        `json:"id"` // of this plan: what is applied is what was shown
+	ID      string        `json:"id"` // of this plan: only the plan that was shown can be applied
 	Input   planInput     `json:"input"`
 	Report  backup.Report `json:"report"`
-	Confirm string        `json:"confirm,omitempty"` // the word to type: the name of the app, where records are deleted or all is replaced
-	Changes int64         `json:"changes"`           // records that are added, updated or deleted
-	Stale   bool          `json:"stale,omitempty"`   // it is known not to fit any more: only a new one helps
+	Confirm string        `json:"confirm,omitempty"` // the word to type: the name of the app, if records are deleted or everything is replaced
+	Changes int64         `json:"changes"`           // how many records are added, updated or deleted
+	Stale   bool          `json:"stale,omitempty"`   // the data or the settings have changed: make a new plan
 }

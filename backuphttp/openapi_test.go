@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The API is held against its description: every route, and every answer of every
+// The tests check the API against openapi.json: every route, and every response of every
 // test.
 
 type description struct {
@@ -40,14 +40,14 @@ var openapi = sync.OnceValue(func() (d description) {
 	return d
 })
 
-// schemas are compiled as they are needed.
+// schemas are compiled when a test needs them.
 var schemas = struct {
 	sync.Mutex
 	compiler *jsonschema.Compiler
 	compiled map[string]*jsonschema.Schema
 }{compiled: make(map[string]*jsonschema.Schema)}
 
-// schema returns the one at a JSON Pointer of the description.
+// schema returns the schema at a JSON Pointer of openapi.json.
 func schema(t testing.TB, tokens ...string) *jsonschema.Schema {
 	pointer := ""
 	for _, token := range tokens {
@@ -80,7 +80,7 @@ func valid(t testing.TB, s *jsonschema.Schema, text []byte, what string) {
 	}
 }
 
-// templateOf returns the path of the description that a request is for.
+// templateOf returns the path in openapi.json that fits a request.
 func templateOf(path string) string {
 	path, _, _ = strings.Cut(path, "?")
 	sent := strings.Split(path, "/")
@@ -98,7 +98,7 @@ func templateOf(path string) string {
 	return best
 }
 
-// described holds an answer against the description.
+// described checks a response against openapi.json.
 func described(t testing.TB, r *http.Request, resp *http.Response, text []byte) {
 	t.Helper()
 	_, path, api := strings.Cut(r.URL.EscapedPath(), "/api/")
@@ -131,7 +131,7 @@ func described(t testing.TB, r *http.Request, resp *http.Response, text []byte) 
 	}
 }
 
-// describedBody holds what a test sends, and expects to be taken, against it.
+// describedBody checks a body that a test sends against openapi.json.
 func describedBody(t testing.TB, method, path string, text []byte) {
 	t.Helper()
 	template := templateOf("/api/" + path)

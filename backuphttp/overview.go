@@ -6,12 +6,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/manager"
 )
 
-// overview returns all that the first page shows.
+// overview returns what the first page shows.
 func (h *Handler) overview(ctx context.Context) (overview, error) {
 	m := h.now()
 	backups, err := m.List(ctx)
@@ -34,9 +33,7 @@ func (h *Handler) overview(ctx context.Context) (overview, error) {
 	}
 	o.Automated.Editable = h.opts.Automation != nil
 	o.Automated.Locations = namesOf(m)
-	if o.Automated.Settings, err = h.settings(ctx); err != nil {
-		return overview{}, err
-	}
+	o.Automated.Settings = h.settings()
 	next, _ := m.Next(ctx)
 	if ctx.Err() != nil {
 		return overview{}, ctx.Err()
@@ -50,7 +47,7 @@ func (h *Handler) overview(ctx context.Context) (overview, error) {
 	return o, nil
 }
 
-// remember adds what this process knows.
+// remember adds what only this process knows to an overview and to a history.
 func (h *Handler) remember(o *overview, m *manager.Manager, backups []manager.Backup, past *history) {
 	only := onlyGood(backups)
 	h.mu.Lock()
@@ -80,21 +77,21 @@ func (h *Handler) remember(o *overview, m *manager.Manager, backups []manager.Ba
 	past.failures, past.since, past.busy = slices.Clone(h.failures), h.since, h.scheduled != nil
 }
 
-// A verdict is what reading a backup has shown, in this process.
+// A verdict is what this process has found when it has read a backup.
 type verdict struct {
 	at      time.Time
 	damaged bool
-	copies  int // that there were of a damaged one: with another it may be whole
+	copies  int // how many copies a damaged backup had; another copy may be whole
 }
 
-// judge remembers what reading a stored backup has shown.
+// judge remembers a verdict on a stored backup.
 func (h *Handler) judge(name string, v verdict) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.verdicts[name] = v
 }
 
-// judged returns backups with those Damaged that were found to be.
+// judged returns the backups, Damaged where a verdict says so.
 func (h *Handler) judged(backups []manager.Backup) []manager.Backup {
 	backups = slices.Clone(backups)
 	h.mu.Lock()
@@ -111,7 +108,7 @@ func (h *Handler) judged(backups []manager.Backup) []manager.Backup {
 	return backups
 }
 
-// reasons takes the error of List apart: one for each location.
+// reasons splits the error of List into one text for each location.
 func reasons(err error) []string {
 	if err == nil {
 		return nil
@@ -120,8 +117,8 @@ func reasons(err error) []string {
 		switch wrapped := e.(type) {
 		case interface{ Unwrap() []error }:
 			var texts []string
-			for _, one := range wrapped.Unwrap() {
-				texts = append(texts, one.Error())
+			for _, part := range wrapped.Unwrap() {
+				texts = append(texts, part.Error())
 			}
 			return texts
 		case interface{ Unwrap() error }:
@@ -133,7 +130,7 @@ func reasons(err error) []string {
 	return []string{err.Error()}
 }
 
-// undoes returns the name of the backup that the way back of the last restore is in.
+// undoes returns the name of the backup that takes back the last restore.
 func undoes(backups []manager.Backup) string {
 	for _, b := range backups {
 		if b.Trigger == manager.TriggerBeforeRestore && !b.Damaged && !b.Database {
@@ -143,8 +140,10 @@ func undoes(backups []manager.Backup) string {
 	return ""
 }
 
-// newestGood returns the name of the backup to recover from: the newest that nothing
-// is known against, and that was made to keep what there is. It need not be verified.
+// newestGood returns the name of the backup to recover from: the newest without a known
+// problem that was made to keep the data, and not to undo a restore. A copy of the
+// database, a salvaged backup and a backup from the future do not count. The backup
+// need not be verified.
 func newestGood(backups []manager.Backup, now time.Time) string {
 	for _, b := range backups {
 		salvaged := b.Manifest != nil && b.Manifest.Salvaged != nil
@@ -155,8 +154,8 @@ func newestGood(backups []manager.Backup, now time.Time) string {
 	return ""
 }
 
-// onlyGood returns the name of the backup that is the only one which nothing is known
-// against.
+// onlyGood returns the name of the backup without a known problem if there is only one
+// such backup.
 func onlyGood(backups []manager.Backup) string {
 	name := ""
 	for _, b := range backups {
@@ -171,8 +170,8 @@ func onlyGood(backups []manager.Backup) string {
 	return name
 }
 
-// opens tells whether identities open a backup, by the names of keys that stand in
-// it. An Identity without names may be of any kind, so it counts.
+// opens tells whether identities open a backup, by the names of keys in the backup. An
+// Identity that does not tell its names may be the right one, so it counts.
 func opens(identities []backup.Identity, b manager.Backup) bool {
 	if b.Manifest == nil {
 		return b.Damaged || !strings.HasSuffix(b.Name, ".age")
@@ -185,7 +184,7 @@ func opens(identities []backup.Identity, b manager.Backup) bool {
 		switch id := id.(type) {
 		case *backup.PassphraseKey, backup.PassphraseKey:
 			if b.Manifest.Encrypted {
-				return false // it is no Decrypter
+				return false // a PassphraseKey is no Decrypter
 			}
 		case interface{ KeyIDs() []string }:
 			ids = id.KeyIDs()

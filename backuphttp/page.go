@@ -22,11 +22,11 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// The page "Backup & Restore" for people: what is at all paths but api/. Each
-// form posts and is answered with a redirect, or with the same page again, which
-// says what is wrong and has kept what was typed.
+// The page "Backup & Restore" for people: all paths except those below api/. The answer
+// to a form is a redirect. If something is wrong, it is the same page again, which says
+// what is wrong and has kept what the person has typed.
 
-// A service is what pages need of the Handler (model.go).
+// A service is what the pages need of the Handler (model.go).
 type service interface {
 	overview(ctx context.Context) (overview, error)
 	create(ctx context.Context, include []string) (job, error)
@@ -49,17 +49,17 @@ type service interface {
 	salvage(ctx context.Context, id string) (job, error)
 	salvaged(id string) (download, error)
 	discard(id string) error
-	settings(ctx context.Context) (Settings, error)
+	settings() Settings
 	save(ctx context.Context, s Settings, force bool) error
 	probe(ctx context.Context, s Settings) ([]manager.Copy, error)
 	log(what string, err error)
 }
 
-// pages are the handlers of the page.
+// pages serve the page for people.
 type pages struct {
 	service
 	opts  Options
-	title string // of the host
+	title string // the name of the host for people
 	base  func(*http.Request) string
 	allow func(Action, http.Handler) http.Handler
 }
@@ -68,7 +68,7 @@ func (h *Handler) pages() *pages {
 	return &pages{service: h, opts: h.opts, title: h.title(), base: h.base, allow: h.allow}
 }
 
-// A route is a path of the page, and what somebody does who asks for it.
+// A route is a path of the page, and the Action that it takes.
 type route struct {
 	pattern string
 	action  Action
@@ -109,7 +109,7 @@ func (p *pages) routes() []route {
 	}
 }
 
-// maxForm bounds a form without a file.
+// maxForm limits the size of a form without a file.
 const maxForm = 1 << 20
 
 func (p *pages) handler() http.Handler {
@@ -119,7 +119,7 @@ func (p *pages) handler() http.Handler {
 			var err error
 			if route.pattern != "POST /upload" {
 				r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-				err = unreadable(r.ParseForm(), "the form cannot be read: load the page again, and send it again")
+				err = unreadable(r.ParseForm(), "the form cannot be read: load the page again, then send the form again")
 			}
 			if err == nil {
 				err = route.serve(w, r)
@@ -135,7 +135,8 @@ func (p *pages) handler() http.Handler {
 	return mux
 }
 
-// unreadable is what people are told of an error in what their browser has sent.
+// unreadable replaces the error of a form that cannot be read by a text for people,
+// unless the form is too large.
 func unreadable(err error, text string) error {
 	if err == nil || errors.As(err, new(*http.MaxBytesError)) {
 		return err
@@ -150,7 +151,7 @@ var (
 	versions  = map[string]string{"style.css": version("style.css"), "page.js": version("page.js")}
 )
 
-// parse returns the template of each page: "base" with the "main" of the page.
+// parse returns the template of each page: page/base.html with the "main" of the page.
 func parse() map[string]*template.Template {
 	common := template.Must(template.New("").Funcs(functions).ParseFS(pageFiles, "page/base.html", "page/parts.html"))
 	files, err := fs.Glob(pageFiles, "page/*.html")
@@ -167,7 +168,7 @@ func parse() map[string]*template.Template {
 	return parsed
 }
 
-// version tells a browser whether a file is the one that it has.
+// version changes with the content of a file, so that a browser loads the file again.
 func version(file string) string {
 	sum := sha256.Sum256(read(file))
 	return hex.EncodeToString(sum[:8])
@@ -191,47 +192,43 @@ func asset(file, contentType string) func(http.ResponseWriter, *http.Request) er
 	}
 }
 
-// A frame is what every page has. The data of a page embeds it.
+// A frame is the part that all pages share. The data of a page embeds it.
 type frame struct {
-	Base    string // of all links
-	Host    string // what the page calls the host
-	Home    string // where "Back" leads, maybe
+	Base    string // the beginning of all links
+	Host    string // the name of the host for people
+	Home    string // where "Back" leads; may be empty
 	Title   string
-	Focus   bool              // on the title, because the page is the answer to something
+	Focus   bool              // put the focus on the title: the page answers a form
 	Problem string            // what went wrong, and what to do next
-	Busy    bool              // Problem is that something else is running
-	AtWork  string            // the job that is, if it is one
-	Invalid map[string]string // by field of the form: what is wrong with what was typed
+	Busy    bool              // the problem is that something else is running
+	AtWork  string            // the ID of that, if it is a job
+	Invalid map[string]string // by field of the form: what is wrong with it
 	Done    string            // what has been done
-	Refresh bool              // the page asks for itself again, without JavaScript
+	Refresh bool              // reload the page every few seconds if there is no JavaScript
 
 	zone *time.Location
 	can  func(Action) bool
 }
 
 func (p *pages) frame(r *http.Request, title string) *frame {
-	f := &frame{
+	return &frame{
 		Base:  p.base(r),
 		Host:  p.title,
 		Home:  p.opts.Home,
 		Title: title,
-		zone:  time.UTC,
+		zone:  zoneOf(p.settings()),
 		can:   func(a Action) bool { return p.opts.Authorize(r, a) == nil },
 	}
-	if s, err := p.settings(r.Context()); err == nil {
-		f.zone = zoneOf(s)
-	}
-	return f
 }
 
-// Can tells whether to show what takes an Action.
+// Can tells whether the person may do something, so that the page offers it.
 func (f *frame) Can(a Action) bool { return f.can(a) }
 
-// When is a time for people whose browser runs no JavaScript.
+// When formats a time. JavaScript replaces it by a time in the zone of the browser.
 func (f *frame) When(t time.Time) string { return t.In(f.zone).Format("2 Jan 2006, 15:04 MST") }
 
-// problem has a page say what went wrong, if err is not nil, and returns the status
-// of the answer.
+// problem puts an error on a page, if it is not nil, and returns the status of the
+// answer.
 func (p *pages) problem(f *frame, err error) int {
 	if err == nil {
 		return http.StatusOK
@@ -243,14 +240,14 @@ func (p *pages) problem(f *frame, err error) int {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		f.Problem = fmt.Sprintf("This is larger than %s, the most that is taken here. Put the file at one of the locations, or ask whoever runs %s to allow more.", size(tooLarge.Limit), f.Host)
+		f.Problem = fmt.Sprintf("This is larger than %s, which is the limit here. Put the file at one of the locations, or ask the person who runs %s to allow more.", size(tooLarge.Limit), f.Host)
 	case code >= 500 && code != http.StatusServiceUnavailable:
 		p.log("a page", err)
 	}
 	return code
 }
 
-// show answers with a page, of which data is a frame and more.
+// show answers with a page. data embeds a frame.
 func (p *pages) show(w http.ResponseWriter, code int, page string, data any) error {
 	var b bytes.Buffer
 	if err := templates[page].ExecuteTemplate(&b, "base", data); err != nil {
@@ -261,7 +258,7 @@ func (p *pages) show(w http.ResponseWriter, code int, page string, data any) err
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(code)
-	_, _ = w.Write(visible(b.Bytes())) // or nobody is there to read it
+	_, _ = w.Write(visible(b.Bytes())) // an error means that the client is gone
 	return nil
 }
 
@@ -279,9 +276,9 @@ func (p *pages) next(w http.ResponseWriter, r *http.Request, path string) error 
 	return nil
 }
 
-// visible escapes what could rewrite the page for the eye: control characters, and
-// those that turn the direction of text. Names and values may come from a hostile
-// file, and no name or value of an honest one needs them.
+// visible escapes control characters and those that change the direction of text. They
+// could make a page look different from what it says. Names and values may come from a
+// hostile file, and those of an honest file do not need such characters.
 func visible(page []byte) []byte {
 	hidden := func(r rune) bool {
 		return r < ' ' && r != '\n' && r != '\t' && r != '\r' || 0x7f <= r && r < 0xa0 ||

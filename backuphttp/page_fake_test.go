@@ -17,8 +17,8 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// A fake is a service of data that no Manager would make, in all the states that
-// pages show. It remembers what it was asked, and fails on command.
+// A fake is a service with data in all states that the pages show, also those that a
+// Manager can hardly make. It remembers the calls, and fails on command.
 type fake struct {
 	o        overview
 	restores map[string]restoreInfo
@@ -126,8 +126,8 @@ func (f *fake) salvaged(id string) (download, error) {
 	info, err := f.restore(id)
 	return f.download(info.Name), cmp.Or(err, f.called("salvaged", id))
 }
-func (f *fake) discard(id string) error                    { return f.called("discard", id) }
-func (f *fake) settings(context.Context) (Settings, error) { return f.o.Automated.Settings, nil }
+func (f *fake) discard(id string) error { return f.called("discard", id) }
+func (f *fake) settings() Settings      { return f.o.Automated.Settings }
 func (f *fake) save(_ context.Context, s Settings, force bool) error {
 	return f.called("save", s, force)
 }
@@ -139,8 +139,8 @@ func (f *fake) log(what string, err error) { f.logged = append(f.logged, what+":
 
 var _ service = (*fake)(nil)
 
-// newFake has one of everything. text is in each name, value and message that may
-// come from a backup, from a host or from a person.
+// newFake returns a fake with one of everything. text is part of each name, value and
+// message that may come from a backup, from a host or from a person.
 func newFake(text string) *fake {
 	at := time.Date(2024, 3, 31, 0, 30, 0, 0, time.UTC)
 	soon := at.Add(26 * time.Hour)

@@ -17,31 +17,31 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tomo-project/backup/location"
-	"github.com/tomo-project/backup/manager"
-
 	"filippo.io/age"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/agekey"
 	"github.com/tomo-project/backup/backuptest"
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
 	"github.com/tomo-project/backup/tomo"
 )
 
-// What people do, as a browser without JavaScript does it: it opens pages, follows
-// links, fills in forms, presses buttons, and asks again where a page says so.
+// What people do, with a browser without JavaScript: it opens pages, follows links, fills
+// in forms, presses buttons, and loads a page again if the page says so.
 
 // A pageHost is an application that has the page.
 type pageHost struct {
 	store   backuptest.MapStore
 	manager *manager.Manager
-	saved   *Settings // nil: settings are those of the manager
+	saved   *Settings // nil: the settings of the manager
 	server  *httptest.Server
 	key     *age.X25519Identity
 }
 
 func newPageHost(t *testing.T, change func(h *pageHost)) *pageHost {
+	t.Parallel()
 	key, err := age.GenerateX25519Identity()
 	require.NoError(t, err)
 	recipient, err := agekey.NewRecipient(key.Recipient())
@@ -92,7 +92,7 @@ func (h *pageHost) Manager(_ context.Context, s Settings) (*manager.Manager, err
 	return m, nil
 }
 
-// now returns a copy of what the host has.
+// now returns a copy of the data of the host.
 func (h *pageHost) now() backuptest.MapStore {
 	all := make(backuptest.MapStore)
 	for name, records := range h.store {
@@ -118,7 +118,7 @@ func (h *pageHost) browse(t *testing.T) *browser {
 	return b
 }
 
-// until opens a page again and again until it shows something, or for a minute.
+// until opens a page again and again until shown returns true, for at most a minute.
 func (b *browser) until(path string, shown func() bool) {
 	b.t.Helper()
 	for range 12_000 {
@@ -152,7 +152,7 @@ func (b *browser) send(r *http.Request) {
 	}
 }
 
-// follow goes where a link leads.
+// follow follows a link.
 func (b *browser) follow(text string) {
 	b.t.Helper()
 	for _, e := range named(b.all, "a") {
@@ -197,7 +197,7 @@ func (b *browser) press(button string, fill url.Values, file ...string) {
 	b.wait()
 }
 
-// wait asks again as long as the page says so.
+// wait loads the page again as long as the page says so.
 func (b *browser) wait() {
 	b.t.Helper()
 	again := func() bool {
@@ -279,7 +279,7 @@ func TestPeopleRestoreAndUndo(t *testing.T) {
 	delete(h.store["applications"], tomo.Sample("applications", 1).Key)
 	edited := h.now()
 
-	// The newest backup is one click away; selectively.
+	// A selective restore of the newest backup, which is one click away.
 	b.open("/settings/backup/")
 	b.press("Restore this backup", nil)
 	b.sees("It was read to its end, and can be restored", "Servers 3 records")
@@ -302,7 +302,7 @@ func TestPeopleRestoreAndUndo(t *testing.T) {
 	require.Equal(t, "Restore undone", b.title(), b.text)
 	require.Equal(t, edited, h.store)
 
-	// All of it, chosen from the list.
+	// A full restore of a backup that is chosen from the list.
 	b.open("/settings/backup/restore")
 	b.press("Look into it", nil)
 	b.press("Show what it would do", url.Values{"mode": {"full"}})
@@ -316,7 +316,7 @@ func TestPeopleRestoreAndUndo(t *testing.T) {
 	require.Equal(t, before, h.store)
 }
 
-// A plan that is not true any more is not carried out.
+// A stale plan is not applied.
 func TestPeopleAreToldThatAPlanIsStale(t *testing.T) {
 	h := newPageHost(t, nil)
 	b := h.browse(t)
@@ -329,17 +329,17 @@ func TestPeopleAreToldThatAPlanIsStale(t *testing.T) {
 	b.press("Restore Selected", nil)
 	require.Equal(t, http.StatusConflict, b.code)
 	require.Equal(t, `"a third"`, h.store["settings"]["theme"])
-	b.sees("plan again")
+	b.sees("make a new plan")
 	require.NotContains(t, b.text, "Restore Selected")
-	b.open(b.at.Path[:strings.LastIndex(b.at.Path, "/")] + "/plan") // to load it again changes nothing
+	b.open(b.at.Path[:strings.LastIndex(b.at.Path, "/")] + "/plan") // loading the page again changes nothing
 	require.Equal(t, http.StatusConflict, b.code)
-	b.press("Plan again", nil)
+	b.press("Make a new plan", nil)
 	b.sees(`"a third"`, "1 change")
 	b.press("Restore Selected", nil)
 	require.Equal(t, "Restore complete", b.title(), b.text)
 }
 
-// What is agreed to in one tab is what that tab shows, whatever another has planned.
+// A person agrees to the plan that the tab shows, whatever another tab has planned.
 func TestPeopleUseTwoTabs(t *testing.T) {
 	h := newPageHost(t, nil)
 	b := h.browse(t)
@@ -355,7 +355,7 @@ func TestPeopleUseTwoTabs(t *testing.T) {
 	before := h.now()
 	b.press("Restore Selected", nil)
 	require.Equal(t, http.StatusConflict, b.code)
-	b.sees("the plan is another one now: look at it again", "Servers")
+	b.sees("there is a new plan now: look at it", "Servers")
 	require.Equal(t, before, h.now())
 
 	twice := other
@@ -364,7 +364,7 @@ func TestPeopleUseTwoTabs(t *testing.T) {
 	require.Contains(t, h.store["servers"], id)
 	require.Equal(t, `"another"`, h.store["settings"]["theme"])
 	twice.press("Restore Selected", nil)
-	require.Equal(t, other.at, twice.at, "a second click leads to what the first has begun")
+	require.Equal(t, other.at, twice.at, "a second click leads to the job of the first")
 }
 
 func TestPeopleGoOnToAnOlderBackup(t *testing.T) {
@@ -418,7 +418,7 @@ func TestPeopleSaveWhatIsIntact(t *testing.T) {
 	b.sees("Nothing was changed")
 }
 
-// The server has public keys only: whoever restores brings the key.
+// If the server has public keys only, people bring the key to restore.
 func TestPeopleBringTheKey(t *testing.T) {
 	h := newPageHost(t, func(h *pageHost) { h.manager.Identities = nil })
 	b := h.browse(t)
@@ -430,7 +430,7 @@ func TestPeopleBringTheKey(t *testing.T) {
 	b.open("/settings/backup/")
 	b.sees("Key needed")
 	b.press("Restore this backup", nil)
-	b.sees("It can be restored once it is open")
+	b.sees("Open it with a key to restore all of it")
 	b.press("Open the backup", url.Values{"key": {other.String()}})
 	require.Equal(t, 422, b.code)
 	require.NotContains(t, b.body, other.String())
@@ -468,7 +468,7 @@ func TestPeopleAutomateBackups(t *testing.T) {
 	require.NoError(t, os.WriteFile(broken, nil, 0o600))
 	b.press("Save", url.Values{"location": {second, broken}})
 	require.Equal(t, 422, b.code)
-	b.sees("nothing was saved, because not all locations work", broken, "Save all the same")
+	b.sees("nothing was saved, because not all locations work", broken, "Save anyway")
 	require.Equal(t, Settings{}, *h.saved)
 	b.press("Save", url.Values{"location": {second, broken}, "force": {"1"}, "enabled": nil})
 	b.sees("The settings are saved and in effect.")
@@ -478,7 +478,7 @@ func TestPeopleAutomateBackups(t *testing.T) {
 	b.sees("The settings are saved and in effect.", "every Friday at 23:59 (Europe/Berlin)", "The last 7", second)
 	require.Equal(t, Settings{Enabled: true, Schedule: "weekly", Weekday: "friday", Time: "23:59", Zone: "Europe/Berlin", KeepLast: 7, Locations: []string{second}}, *h.saved)
 
-	// The first scheduled backup is made at once.
+	// The first scheduled backup begins at once.
 	b.until("/settings/backup/", func() bool {
 		return strings.Contains(b.text, "made by schedule") && len(named(b.all, "progress")) == 0
 	})

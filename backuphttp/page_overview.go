@@ -8,18 +8,18 @@ import (
 	"slices"
 )
 
-// An overviewPage is "Backup & Restore" itself.
+// An overviewPage is the first page, "Backup & Restore".
 type overviewPage struct {
 	*frame
 	overview
-	Include []string // optional collections that are ticked
+	Include []string // the optional collections that are ticked
 	All     bool     // show all backups
 }
 
 // firstBackups is how many backups are shown at first.
 const firstBackups = 50
 
-// Listed are the backups that are shown.
+// Listed returns the backups that the page shows.
 func (o overviewPage) Listed() []backupInfo {
 	if o.All || len(o.Backups) <= firstBackups {
 		return o.Backups
@@ -27,8 +27,8 @@ func (o overviewPage) Listed() []backupInfo {
 	return o.Backups[:firstBackups]
 }
 
-// Best is the backup that a disaster is recovered from: the newest that nothing is
-// known against.
+// Best returns the backup to recover from: the newest one without a known problem. It
+// returns nil if there is none.
 func (o overview) Best() *backupInfo {
 	i := slices.IndexFunc(o.Backups, func(b backupInfo) bool { return b.Name == o.Good })
 	if i < 0 {
@@ -37,7 +37,7 @@ func (o overview) Best() *backupInfo {
 	return &o.Backups[i]
 }
 
-// Passed tells whether one newer than Best is damaged.
+// Passed tells whether a backup newer than Best is damaged.
 func (o overview) Passed() bool {
 	for _, b := range o.Backups {
 		if b.Name == o.Good {
@@ -50,8 +50,8 @@ func (o overview) Passed() bool {
 	return false
 }
 
-// Always are the collections that every backup has, and Chosen those that it has
-// if somebody says so.
+// Always returns the collections that every backup has. Chosen returns those that a
+// backup has only if a person ticks them.
 func (o overview) Always() []collectionInfo {
 	return slices.DeleteFunc(slices.Clone(o.Collections), func(c collectionInfo) bool { return c.Optional })
 }
@@ -60,7 +60,8 @@ func (o overview) Chosen() []collectionInfo {
 	return slices.DeleteFunc(slices.Clone(o.Collections), func(c collectionInfo) bool { return !c.Optional })
 }
 
-// Calendar are the last 30 days, and Troubled those of them that are to be seen.
+// Calendar returns the last 30 days. Troubled returns those that a person should look
+// at.
 func (o overview) Calendar() []day { return calendar(o.Automated.Days) }
 
 func (o overview) Troubled() []day {
@@ -70,12 +71,12 @@ func (o overview) Troubled() []day {
 func (a automated) Schedule() string  { return scheduleText(a.Settings) }
 func (a automated) Retention() string { return retention(a.Settings) }
 
-// done are what a redirect to the overview may say: texts, not input.
+// done are the texts that a redirect to the overview can name: it cannot bring others.
 var done = map[string]string{
 	"deleted":   "The backup was deleted.",
-	"accepted":  "The loss is accepted: old backups are deleted again as the settings say.",
+	"accepted":  "The loss is accepted. Old backups are deleted again, as the settings say.",
 	"saved":     "The settings are saved and in effect.",
-	"discarded": "The restore was given up. Nothing was changed.",
+	"discarded": "The restore was cancelled. Nothing was changed.",
 }
 
 func (p *pages) showOverview(w http.ResponseWriter, r *http.Request) error {
@@ -92,13 +93,13 @@ func (p *pages) answerOverview(w http.ResponseWriter, r *http.Request, f *frame,
 	return p.show(w, code, "overview", overviewPage{frame: f, overview: o, Include: r.PostForm["include"], All: r.FormValue("all") != ""})
 }
 
-// sorry answers with the overview and what went wrong.
+// sorry answers with the overview and an error.
 func (p *pages) sorry(w http.ResponseWriter, r *http.Request, err error) error {
 	f := p.frame(r, "Backup & Restore")
 	return p.answerOverview(w, r, f, p.problem(f, err))
 }
 
-// watchJob sends the browser to a job that was started, or says why it was not.
+// watchJob sends the browser to the page of a job, or shows why no job was started.
 func (p *pages) watchJob(w http.ResponseWriter, r *http.Request, j job, err error) error {
 	if err != nil {
 		return p.sorry(w, r, err)
@@ -128,12 +129,12 @@ func (p *pages) download(w http.ResponseWriter, r *http.Request) error {
 	return send(w, r, file, err)
 }
 
-// A deletePage asks whether a backup is really to go.
+// A deletePage asks whether to delete a backup.
 type deletePage struct {
 	*frame
 	Backup  backupInfo
-	App     string // the word to type, where it takes one
-	Confirm string // what was typed
+	App     string // the word to type if it is the only good backup
+	Confirm string // what the person has typed
 }
 
 func (p *pages) showDelete(w http.ResponseWriter, r *http.Request) error {
@@ -164,12 +165,12 @@ func (p *pages) answerDelete(w http.ResponseWriter, r *http.Request, wrong error
 func (o overview) backup(name string) (backupInfo, error) {
 	i := slices.IndexFunc(o.Backups, func(b backupInfo) bool { return b.Name == name })
 	if i < 0 {
-		return backupInfo{}, fmt.Errorf("there is no backup %q any more: %w", name, fs.ErrNotExist)
+		return backupInfo{}, fmt.Errorf("there is no backup %q: %w", name, fs.ErrNotExist)
 	}
 	return o.Backups[i], nil
 }
 
-// A jobPage is what runs, or what came of it.
+// A jobPage shows a job: its progress, or its result.
 type jobPage struct {
 	*frame
 	Job job

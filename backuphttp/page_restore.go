@@ -12,7 +12,7 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// A choosePage is "Restore Backup": a stored one, or a file.
+// A choosePage is "Restore Backup": it asks for a stored backup or a file.
 type choosePage struct {
 	*frame
 	overview
@@ -32,25 +32,25 @@ func (p *pages) answerChoose(w http.ResponseWriter, r *http.Request, wrong error
 	return p.show(w, code, "choose", choosePage{f, o})
 }
 
-// doUpload takes the file as it comes: it may be larger than memory.
+// doUpload reads the form as a stream: the file may be larger than the memory.
 func (p *pages) doUpload(w http.ResponseWriter, r *http.Request) error {
 	parts, err := r.MultipartReader()
 	if err != nil {
-		return p.answerChoose(w, r, invalid("no_file", "no file was sent: choose one"))
+		return p.answerChoose(w, r, invalid("no_file", "the browser has sent no file: choose a file"))
 	}
 	for {
 		part, err := parts.NextPart()
 		if err == io.EOF {
-			return p.answerChoose(w, r, invalid("no_file", "no file was sent: choose one"))
+			return p.answerChoose(w, r, invalid("no_file", "the browser has sent no file: choose a file"))
 		}
 		if err != nil {
-			return p.answerChoose(w, r, unreadable(err, "the upload was cut off: try it again"))
+			return p.answerChoose(w, r, unreadable(err, "the upload was cut off: try again"))
 		}
 		if part.FormName() != "file" {
 			continue
 		}
 		if part.FileName() == "" {
-			return p.answerChoose(w, r, invalid("no_file", "no file was chosen: choose one, then upload it"))
+			return p.answerChoose(w, r, invalid("no_file", "no file was chosen: choose a file, then upload it"))
 		}
 		info, err := p.upload(r.Context(), part.FileName(), part)
 		return p.lookedInto(w, r, info, err)
@@ -79,22 +79,22 @@ func (p *pages) lookedInto(w http.ResponseWriter, r *http.Request, info restoreI
 
 func restorePath(id string) string { return "restore/" + url.PathEscape(id) }
 
-// A restorePage shows what is in a backup, whether it fits, and what can be
-// restored of it.
+// A restorePage shows what is in a backup, whether it can be restored, and what a person
+// can choose of it.
 type restorePage struct {
 	*frame
 	Restore restoreInfo
-	Input   planInput // what is chosen
-	Mode    string    // "full" or "selective"; empty: nothing yet
+	Input   planInput // what the person has chosen
+	Mode    string    // "full" or "selective"; empty: nothing is chosen yet
 }
 
-// Choice tells whether there is something to choose: all of a backup that is
-// open, and of a locked one what takes no key.
+// Choice tells whether there is something to choose: everything in an open backup, and
+// in a locked backup the collections without secrets.
 func (p restorePage) Choice() bool {
 	return p.Restore.State == "ok" || p.Restore.State == "locked" && slices.ContainsFunc(p.Restore.Collections, func(c collectionInfo) bool { return !c.Secrets })
 }
 
-// More tells whether to show what helps where a restore is refused.
+// More tells whether to show the options that help if a restore is refused.
 func (p restorePage) More() bool {
 	in := p.Input
 	return p.Problem != "" || p.Restore.Problem != "" || in.Dangling || in.LeaveOut || in.NewerApp || in.Unknown || in.Salvaged
@@ -124,7 +124,7 @@ func (p *pages) answerRestore(w http.ResponseWriter, r *http.Request, info resto
 	return p.show(w, code, "restore", page)
 }
 
-// again answers with the page of a restore and what went wrong.
+// again answers with the page of a restore and an error.
 func (p *pages) again(w http.ResponseWriter, r *http.Request, wrong error) error {
 	info, err := p.restore(r.PathValue("id"))
 	if err != nil {
@@ -133,12 +133,12 @@ func (p *pages) again(w http.ResponseWriter, r *http.Request, wrong error) error
 	return p.answerRestore(w, r, info, wrong)
 }
 
-// doUnlock takes a passphrase in one line, or the text of a key file.
+// doUnlock opens a backup with a passphrase, or with the text of a key file.
 func (p *pages) doUnlock(w http.ResponseWriter, r *http.Request) error {
 	key := []byte(r.PostFormValue("passphrase"))
 	if file := strings.TrimSpace(r.PostFormValue("key")); file != "" {
 		if len(key) > 0 {
-			return p.again(w, r, invalid("no_key", "there is both a passphrase and a key: leave one of them empty"))
+			return p.again(w, r, invalid("no_key", "you gave both a passphrase and a key: leave one of them empty"))
 		}
 		key = []byte(strings.ReplaceAll(file, "\r\n", "\n") + "\n")
 	}
@@ -200,7 +200,7 @@ func (p *pages) doPlan(w http.ResponseWriter, r *http.Request) error {
 	case mode != "full" && mode != "selective":
 		return p.again(w, r, invalid("invalid", "choose Full Restore or Selective Restore"))
 	case mode == "selective" && len(in.Only) == 0:
-		return p.again(w, r, invalid("invalid", "tick what to restore, at least one"))
+		return p.again(w, r, invalid("invalid", "tick at least one item to restore"))
 	}
 	if _, err := p.plan(r.Context(), r.PathValue("id"), in); err != nil {
 		return p.again(w, r, err)
@@ -213,15 +213,16 @@ type planPage struct {
 	*frame
 	Restore    restoreInfo
 	Changes    []backup.Change
-	From, Next int    // of the first change that is shown, and of the first that is not; 0: all are
-	Confirm    string // what was typed
-	Ready      bool   // it is all here, and can be agreed to
+	From, Next int    // the index of the first change on the page, and on the next one; Next 0: this is the last
+	Confirm    string // what the person has typed
+	Ready      bool   // the page is complete, so the person can agree
 }
 
 // changesAPage is how many changes are shown at a time.
 const changesAPage = 100
 
-// First and Last are the numbers of the changes that are shown, counted from 1.
+// First and Last are the numbers of the first and the last change on the page, counted
+// from 1.
 func (p planPage) First() int64  { return int64(p.From) + 1 }
 func (p planPage) Last() int64   { return int64(p.From + len(p.Changes)) }
 func (p planPage) Previous() int { return max(p.From-changesAPage, 0) }

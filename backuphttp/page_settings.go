@@ -10,7 +10,7 @@ import (
 	"github.com/tomo-project/backup/manager"
 )
 
-// A settingsPage is "Automated Backups": a form, or only what is set.
+// A settingsPage is "Automated Backups": a form, or only the settings.
 type settingsPage struct {
 	*frame
 	Automated automated
@@ -18,10 +18,10 @@ type settingsPage struct {
 	Tested    []manager.Copy // what a test of locations has found
 	Test      int            // the field that was tested; -1: all
 	Preview   *prunePreview
-	Force     bool // offer to save it all the same
+	Force     bool // offer to save in spite of the error
 }
 
-// A settingsForm is what was typed, right or wrong.
+// A settingsForm is what the person has typed, right or wrong.
 type settingsForm struct {
 	Enabled                  bool
 	Schedule, Weekday, Time  string
@@ -32,10 +32,10 @@ type settingsForm struct {
 // A prunePreview is what retention would delete, and why.
 type prunePreview struct {
 	Pruned  []manager.Pruned
-	Problem string // what it would wait for
+	Problem string // why nothing would be deleted now
 }
 
-// Deletes is how many files would go.
+// Deletes returns how many files would be deleted.
 func (p prunePreview) Deletes() (n int) {
 	for _, at := range p.Pruned {
 		for _, d := range at.Decisions {
@@ -77,7 +77,7 @@ func typedSettings(r *http.Request) settingsForm {
 	}
 }
 
-// settings returns what was typed as Settings, and by field what is no number.
+// settings returns the form as Settings, and by field what is wrong with it.
 func (f settingsForm) settings() (Settings, map[string]string) {
 	wrong := make(map[string]string)
 	number := func(field, text string) int {
@@ -86,7 +86,7 @@ func (f settingsForm) settings() (Settings, map[string]string) {
 		}
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 0 {
-			wrong[field] = fmt.Sprintf("%q is no number of %s: type a whole number, or leave it empty", text, map[string]string{"keep_last": "backups", "keep_days": "days"}[field])
+			wrong[field] = fmt.Sprintf("%q is not a number of %s: type a whole number, or leave it empty", text, map[string]string{"keep_last": "backups", "keep_days": "days"}[field])
 		}
 		return n
 	}
@@ -104,7 +104,8 @@ func (p *pages) showSettings(w http.ResponseWriter, r *http.Request) error {
 	return p.answerSettings(w, r, settingsPage{frame: p.frame(r, "Automated Backups"), Test: -1}, nil, nil)
 }
 
-// answerSettings shows the form: typed, or what is saved.
+// answerSettings answers with the form: with typed, or with the settings in effect if
+// typed is nil.
 func (p *pages) answerSettings(w http.ResponseWriter, r *http.Request, page settingsPage, typed *settingsForm, wrong error) error {
 	o, err := p.overview(r.Context())
 	if err != nil {
@@ -114,7 +115,7 @@ func (p *pages) answerSettings(w http.ResponseWriter, r *http.Request, page sett
 	if typed != nil {
 		page.Form = *typed
 	}
-	// An empty field at the end takes one more location without JavaScript.
+	// An empty field at the end is for one more location.
 	if n := len(page.Form.Locations); n == 0 || strings.TrimSpace(page.Form.Locations[n-1]) != "" {
 		page.Form.Locations = append(slices.Clone(page.Form.Locations), "")
 	}
@@ -122,14 +123,14 @@ func (p *pages) answerSettings(w http.ResponseWriter, r *http.Request, page sett
 	return p.show(w, code, "settings", page)
 }
 
-// doSettings does what the button says: save, show what retention would delete, or
-// test a location.
+// doSettings does what the button says: it saves, shows what retention would delete, or
+// tests a location.
 func (p *pages) doSettings(w http.ResponseWriter, r *http.Request) error {
 	typed := typedSettings(r)
 	page := settingsPage{frame: p.frame(r, "Automated Backups"), Test: -1}
 	s, wrong := typed.settings()
 	if page.Invalid = wrong; len(wrong) > 0 {
-		return p.answerSettings(w, r, page, &typed, invalid("invalid", "some of what was typed cannot be saved"))
+		return p.answerSettings(w, r, page, &typed, invalid("invalid", "some fields cannot be saved"))
 	}
 	do, field, _ := strings.Cut(r.PostFormValue("do"), " ")
 	var err error
@@ -154,7 +155,7 @@ func (p *pages) doSettings(w http.ResponseWriter, r *http.Request) error {
 	return p.answerSettings(w, r, page, &typed, err)
 }
 
-// preview returns what retention would delete. It is an error only if there is
+// preview returns what retention would delete. It returns an error only if there is
 // nothing to show.
 func (p *pages) preview(r *http.Request, s Settings) (*prunePreview, error) {
 	pruned, err := p.prunePreview(r.Context(), s)
@@ -176,10 +177,7 @@ type prunePage struct {
 }
 
 func (p *pages) showPrune(w http.ResponseWriter, r *http.Request) error {
-	s, err := p.settings(r.Context())
-	if err != nil {
-		return err
-	}
+	s := p.settings()
 	preview, err := p.preview(r, s)
 	if err != nil {
 		return err

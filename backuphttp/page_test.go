@@ -20,20 +20,19 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tomo-project/backup/location"
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
 )
 
 const mountPoint = "/settings/backup/"
 
-// hostile is what a name, a value or a message may be.
+// hostile is a text that a name, a value or a message may have.
 const hostile = `"'><script>alert(1)</script><img src=x onerror=alert(2)></textarea></title>{{.Base}}<!-- javascript:alert(3) ../..%2f?a=b#c &amp; ` + "\x1b[31m\u202egpj.\u2066\x00\x7f end"
 
-// get answers with the page at a path below the mount point.
+// get returns the page at a path below the mount point.
 func get(h http.Handler, path string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest("GET", mountPoint+path, nil))
@@ -49,7 +48,7 @@ func post(h http.Handler, path string, form url.Values) *httptest.ResponseRecord
 	return w
 }
 
-// An element of a page, with all of its text.
+// An element is an element of a page, with all its text.
 type element struct {
 	name     string
 	attrs    map[string]string
@@ -59,8 +58,8 @@ type element struct {
 	written  strings.Builder
 }
 
-// parsePage reads a page as strictly as XML, so that what is not closed, not quoted
-// or there twice fails.
+// parsePage reads a page as strictly as XML. It fails if a tag is not closed, or an
+// attribute is not quoted or there twice.
 func parsePage(t *testing.T, page string) []*element {
 	t.Helper()
 	d := xml.NewDecoder(strings.NewReader(page))
@@ -110,7 +109,7 @@ func (e *element) within(name string) *element {
 	return nil
 }
 
-// paths are those of all pages, in all states.
+// paths are the paths of all pages, in all states.
 func paths(f *fake) []string {
 	list := []string{"", "?all=1", "?done=saved", "restore", "settings", "prune"}
 	for _, b := range f.o.Backups {
@@ -127,9 +126,9 @@ func paths(f *fake) []string {
 	return list
 }
 
-// Every page is checked with text in it that would like to be more than text: it is
-// well-formed, has nothing that the Content-Security-Policy forbids, and what people
-// without eyes, hands or JavaScript need.
+// Every page is checked with hostile text in it. It must be well-formed, and must have
+// nothing that the Content-Security-Policy forbids. It must work for people who use a
+// screen reader, only the keyboard, or no JavaScript.
 func TestEveryPageHoldsWhateverIsInIt(t *testing.T) {
 	f := newFake(hostile)
 	running := f.jobs["running"]
@@ -158,7 +157,7 @@ func TestEveryPageHoldsWhateverIsInIt(t *testing.T) {
 func checkPage(t *testing.T, page string, routes *http.ServeMux) {
 	t.Helper()
 	for _, hidden := range []string{"\x1b", "\u202e", "\u2066", "\x00", "\x7f"} {
-		require.NotContains(t, page, hidden, "a character that can rewrite what is seen")
+		require.NotContains(t, page, hidden, "a character that makes text look different from what it says")
 	}
 	all := parsePage(t, page)
 	ids := make(map[string]*element)
@@ -213,7 +212,7 @@ func checkPage(t *testing.T, page string, routes *http.ServeMux) {
 		switch {
 		case e.name == "button":
 			require.NotEmpty(t, strings.TrimSpace(e.text)+e.attrs["aria-label"])
-			require.True(t, strings.HasPrefix(e.attrs["aria-label"], strings.TrimSpace(e.text)) || e.attrs["aria-label"] == "", "what is read begins with what is seen")
+			require.True(t, strings.HasPrefix(e.attrs["aria-label"], strings.TrimSpace(e.text)) || e.attrs["aria-label"] == "", "the label for screen readers begins with the visible text")
 		case e.attrs["type"] == "hidden":
 		case e.within("label") != nil:
 		default:
@@ -251,10 +250,10 @@ func inside(all []*element, outer *element) []*element {
 	})
 }
 
-// requireRoute wants something to be at a link or behind a form.
+// requireRoute requires that a link or a form leads to a route.
 func requireRoute(t *testing.T, routes *http.ServeMux, method, link string) {
 	t.Helper()
-	if link == "/" { // the host's own
+	if link == "/" { // a page of the host
 		return
 	}
 	require.True(t, strings.HasPrefix(link, mountPoint), "%s leads out of the page", link)
@@ -263,7 +262,7 @@ func requireRoute(t *testing.T, routes *http.ServeMux, method, link string) {
 	require.NotEmpty(t, pattern, "%s %s leads nowhere", method, link)
 }
 
-// What is in the list above must also be there, not only be harmless.
+// The pages show names and values exactly, and do not only make them harmless.
 func TestNamesAndValuesAreShownAsTheyAre(t *testing.T) {
 	f := newFake("<b>&x;</b>")
 	h := f.handler()
@@ -290,7 +289,7 @@ func TestNamesAndValuesAreShownAsTheyAre(t *testing.T) {
 
 func spaceless(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// What each form says arrives, and is answered with a redirect.
+// Each form calls the service with what the person has typed, and a redirect answers it.
 func TestFormsDoWhatTheySay(t *testing.T) {
 	f := newFake("")
 	h := f.handler()
@@ -328,8 +327,8 @@ func TestFormsDoWhatTheySay(t *testing.T) {
 	}
 }
 
-// Every field that a form sends is one that is read, and the page that follows has
-// what was ticked.
+// The server reads every field that a form sends, and the next page shows what was
+// ticked.
 func TestPlanFormShowsWhatWasChosen(t *testing.T) {
 	f := newFake("x")
 	h := f.handler()
@@ -345,8 +344,8 @@ func TestPlanFormShowsWhatWasChosen(t *testing.T) {
 	}
 	want := url.Values{"mode": {"selective"}, "only": {"servers", "x"}, "strategy": {"merge"}, "allow_dangling": {"1"}, "leave_out_invalid": {"1"}, "allow_newer_app": {"1"}, "allow_unknown": {"1"}, "allow_salvaged": {"1"}}
 	require.Equal(t, want, chosen(get(h, "restore/selective").Body.String()))
-	require.Equal(t, want, chosen(get(h, "restore/selective/plan").Body.String()), "Plan again")
-	require.Equal(t, url.Values{"strategy": {"skip-duplicates"}}, chosen(get(h, "restore/ok").Body.String()), "nothing is chosen for people that deletes")
+	require.Equal(t, want, chosen(get(h, "restore/selective/plan").Body.String()), "Make a new plan")
+	require.Equal(t, url.Values{"strategy": {"skip-duplicates"}}, chosen(get(h, "restore/ok").Body.String()), "no choice that deletes something is ticked at first")
 }
 
 func TestWrongInputIsKeptAndExplained(t *testing.T) {
@@ -373,12 +372,12 @@ func TestWrongInputIsKeptAndExplained(t *testing.T) {
 	}{
 		{"create", url.Values{"include": {"audit_logs"}}, http.StatusConflict, "a restore runs", url.Values{"include": {"audit_logs"}}},
 		{"restore/ok/plan", url.Values{"mode": {"selective"}, "only": {"settings"}, "strategy": {"replace"}, "allow_unknown": {"1"}}, 422, "this & that", url.Values{"mode": {"selective"}, "only": {"settings"}, "strategy": {"replace"}, "allow_unknown": {"1"}}},
-		{"restore/ok/plan", url.Values{"mode": {"selective"}, "strategy": {"merge"}}, 422, "tick what to restore", url.Values{"mode": {"selective"}, "strategy": {"merge"}}},
+		{"restore/ok/plan", url.Values{"mode": {"selective"}, "strategy": {"merge"}}, 422, "tick at least one item to restore", url.Values{"mode": {"selective"}, "strategy": {"merge"}}},
 		{"restore/ok/plan", url.Values{"only": {"settings"}, "strategy": {"merge"}}, 422, "choose Full Restore or", url.Values{"only": {"settings"}, "strategy": {"merge"}}},
 		{"restore/planned/apply", url.Values{"confirm": {"tomoo"}}, 422, "this & that", url.Values{"confirm": {"tomoo"}}},
 		{only, url.Values{"confirm": {"timo"}}, 422, "this & that", url.Values{"confirm": {"timo"}}},
 		{"settings", typed, 422, "this & that", typed},
-		{"settings", badNumber, 422, `"thirty" is no number of days`, badNumber},
+		{"settings", badNumber, 422, `"thirty" is not a number of days`, badNumber},
 		{"settings", with(typed, "do", "preview"), 422, "this & that", typed},
 		{"settings", with(typed, "do", "test 1"), 422, "this & that", typed},
 		{"restore/locked/unlock", url.Values{"passphrase": {"a secret"}}, 422, "wrong key", nil},
@@ -405,7 +404,7 @@ func TestWrongInputIsKeptAndExplained(t *testing.T) {
 			require.True(t, strings.HasPrefix(named(all, "title")[0].text, "Problem: "))
 			require.NotContains(t, page, "a secret")
 			running := strings.Contains(all[i].text, "Show what is running")
-			require.Equal(t, c.code == http.StatusConflict, running, "who has to wait sees for what")
+			require.Equal(t, c.code == http.StatusConflict, running, "a person who has to wait sees what is running")
 			there := filledIn(all)
 			for name, values := range c.kept {
 				if name != "do" {
@@ -422,7 +421,7 @@ func with(form url.Values, name, value string) url.Values {
 	return form
 }
 
-// filledIn returns what a browser would send of a page, from all its forms.
+// filledIn returns the fields that a browser would send, of all forms of a page.
 func filledIn(all []*element) url.Values {
 	values := url.Values{}
 	for _, e := range named(all, "input", "option") {
@@ -464,27 +463,27 @@ func TestSettingsAreTestedAndPreviewed(t *testing.T) {
 	f.fail = map[string]error{"prunePreview": manager.ErrShrunk}
 	page := post(h, "settings", with(typed, "do", "preview")).Body.String()
 	require.Contains(t, page, "1 file would be deleted")
-	require.Contains(t, page, manager.ErrShrunk.Error(), "what it would wait for")
+	require.Contains(t, page, manager.ErrShrunk.Error(), "the reason why nothing is deleted")
 
 	f.o.Automated.Editable = false
-	require.Empty(t, named(parsePage(t, get(h, "settings").Body.String()), "input"), "where they cannot be changed they are shown")
+	require.Empty(t, named(parsePage(t, get(h, "settings").Body.String()), "input"), "settings that cannot be changed have no form")
 }
 
-// Without JavaScript the page of a job asks for itself until the job has ended.
+// Without JavaScript, the page of a job loads again until the job has ended.
 func TestProgressWithoutJavaScript(t *testing.T) {
 	f := newFake("")
 	h := f.handler()
 	all := parsePage(t, get(h, "jobs/running").Body.String())
 	refresh := slices.IndexFunc(named(all, "meta"), func(e *element) bool { return e.attrs["http-equiv"] == "refresh" })
 	require.GreaterOrEqual(t, refresh, 0)
-	require.NotNil(t, named(all, "meta")[refresh].within("noscript"), "with JavaScript there is something better")
+	require.NotNil(t, named(all, "meta")[refresh].within("noscript"), "with JavaScript, the page follows the events instead")
 	require.Equal(t, "35", named(all, "progress")[0].attrs["value"])
 	require.NotContains(t, named(parsePage(t, get(h, "jobs/begun").Body.String()), "progress")[0].attrs, "value")
 	for id, j := range f.jobs {
 		if j.Ended != nil {
 			page := get(h, "jobs/"+id).Body.String()
 			require.NotContains(t, page, "http-equiv")
-			require.Equal(t, "autofocus", named(parsePage(t, page), "h1")[0].attrs["autofocus"], "a screen reader says what came of it")
+			require.Equal(t, "autofocus", named(parsePage(t, page), "h1")[0].attrs["autofocus"], "a screen reader reads the result")
 		}
 	}
 }
@@ -501,13 +500,13 @@ func TestPlanIsShownInPages(t *testing.T) {
 	} {
 		require.Contains(t, get(h, path).Body.String(), want, path)
 	}
-	require.Equal(t, http.StatusSeeOther, get(h, "restore/ok/plan").Code, "without a plan there is one to make")
+	require.Equal(t, http.StatusSeeOther, get(h, "restore/ok/plan").Code, "without a plan, the page leads to the form that makes a plan")
 
 	f.fail = map[string]error{"changes": fmt.Errorf("%w: make a new plan", backup.ErrStale)}
 	w := get(h, "restore/planned/plan")
 	require.Equal(t, http.StatusConflict, w.Code)
-	require.Contains(t, w.Body.String(), "Plan again")
-	require.NotContains(t, w.Body.String(), "/apply", "nobody agrees to what is not there")
+	require.Contains(t, w.Body.String(), "Make a new plan")
+	require.NotContains(t, w.Body.String(), "/apply", "nobody can agree to a plan that is not shown")
 }
 
 func uploadRequest(field, name, content string) *http.Request {
@@ -542,11 +541,11 @@ func TestUpload(t *testing.T) {
 	} {
 		w := send(r)
 		require.Equal(t, 422, w.Code, name)
-		require.Contains(t, w.Body.String(), "choose one", name)
+		require.Contains(t, w.Body.String(), "choose a file", name)
 	}
 	cut := uploadRequest("file", "x", "x")
 	cut.Body = io.NopCloser(io.LimitReader(cut.Body, 20))
-	require.Contains(t, send(cut).Body.String(), "cut off: try it again")
+	require.Contains(t, send(cut).Body.String(), "cut off: try again")
 	f.fail = map[string]error{"upload": &http.MaxBytesError{Limit: 10}}
 	w = send(uploadRequest("file", "x", "x"))
 	require.Equal(t, http.StatusRequestEntityTooLarge, w.Code)
@@ -577,7 +576,7 @@ func TestDownloads(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, get(h, "restore/gone/download").Code)
 }
 
-// Nothing changes by a link, and a form that is too large is refused, not cut.
+// A link changes nothing. A form that is too large is refused, and not cut.
 func TestOnlyPostsChangeSomething(t *testing.T) {
 	f := newFake("")
 	h := f.handler()
@@ -602,7 +601,7 @@ func TestOnlyPostsChangeSomething(t *testing.T) {
 	require.Empty(t, f.calls)
 }
 
-// What somebody may not do is not offered, and each path asks for what it does.
+// A page does not offer what the person may not do, and each path takes its Action.
 func TestOnlyWhatIsAllowedIsOffered(t *testing.T) {
 	f := newFake("")
 	asked := make(map[Action]bool)
@@ -671,8 +670,8 @@ func TestManyBackupsAreShownOnRequest(t *testing.T) {
 	require.Equal(t, 205, rows("?all=1"))
 }
 
-// The files are in the binary, may be kept by a browser for ever, and ask nobody
-// else for anything.
+// The files are in the binary, a browser may keep them for ever, and they load nothing
+// from other servers.
 func TestAssets(t *testing.T) {
 	h := newFake("").handler()
 	for file, kind := range map[string]string{"style.css": "text/css; charset=utf-8", "page.js": "text/javascript; charset=utf-8"} {
@@ -687,7 +686,7 @@ func TestAssets(t *testing.T) {
 	require.NotRegexp(t, `innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function|\.style\b`, script)
 }
 
-// The script reads the JSON of a job by the names that it has.
+// The script uses the member names that the JSON of a job has.
 func TestScriptReadsWhatTheAPIWrites(t *testing.T) {
 	ended := time.Now()
 	text, err := json.Marshal(job{ID: "1", Ended: &ended, Progress: &backup.Progress{Collection: "servers"}})

@@ -18,7 +18,7 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// What the page says in words.
+// The words of the page that are not in the templates.
 
 var functions = template.FuncMap{
 	"pair":      func(page, item any) pair { return pair{page, item} },
@@ -46,10 +46,10 @@ var functions = template.FuncMap{
 	"join":      func(list []string) string { return strings.Join(list, ", ") },
 }
 
-// A pair is what a part of a page gets: the page, and what the part is about.
+// A pair is the data of a part of a page: the page, and the item that the part shows.
 type pair struct{ Page, Item any }
 
-// count puts a comma after each thousand.
+// count formats a number with commas: "1,234".
 func count[T int | int64](n T) string {
 	s := strconv.FormatInt(int64(n), 10)
 	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
@@ -58,7 +58,7 @@ func count[T int | int64](n T) string {
 	return s
 }
 
-// many is how many there are of something: "1 file", "1,234 files".
+// many formats a number of things: "1 file", "1,234 files".
 func many(n any, one string) string {
 	text := fmt.Sprint(n)
 	if i, err := strconv.ParseInt(text, 10, 64); err == nil {
@@ -70,7 +70,7 @@ func many(n any, one string) string {
 	return text + " " + one
 }
 
-// size is a number of bytes for a person: "1.2 MB".
+// size formats a number of bytes: "1.2 MB".
 func size(bytes int64) string {
 	n, unit := float64(bytes), 0
 	for n >= 999.5 && unit < len(units)-1 {
@@ -84,7 +84,7 @@ func size(bytes int64) string {
 
 var units = []string{"bytes", "kB", "MB", "GB", "TB", "PB"}
 
-// label is what people call a collection: "Audit logs" for "audit_logs".
+// label makes a name for people: "Audit logs" of "audit_logs".
 func label(collection string) string {
 	name := strings.NewReplacer("_", " ", "-", " ").Replace(collection)
 	for i, first := range name {
@@ -102,7 +102,7 @@ func trigger(b manager.Backup) string {
 	case manager.TriggerBeforeRestore:
 		return "before a restore"
 	case "":
-		return "not known how"
+		return "in an unknown way"
 	}
 	return b.Trigger
 }
@@ -114,7 +114,7 @@ func total(records map[string]int64) (n int64) {
 	return n
 }
 
-// both has the names of two counts.
+// both returns a map with the names of both maps.
 func both(a, b map[string]int64) map[string]int64 {
 	all := make(map[string]int64)
 	maps.Copy(all, a)
@@ -122,7 +122,7 @@ func both(a, b map[string]int64) map[string]int64 {
 	return all
 }
 
-// value shows a value of a record, or the beginning of a long one.
+// value returns a value of a record, or the beginning of a long value.
 func value(v json.RawMessage) string {
 	const most = 400
 	if len(v) <= most {
@@ -143,7 +143,7 @@ var phases = map[string]string{
 	"restore": "Restoring",
 }
 
-// progress says how far a job is. The script says it in the same words.
+// progress says how far a job is. page.js uses the same words.
 func progress(p *backup.Progress) string {
 	if p == nil {
 		return "Starting…"
@@ -162,7 +162,7 @@ func progress(p *backup.Progress) string {
 	return text
 }
 
-// percent is how much of its phase a job has done, or -1 where nobody knows.
+// percent returns how much of its phase a job has done, or -1 if nobody knows.
 func percent(p *backup.Progress) int64 {
 	if p == nil || p.Total <= 0 {
 		return -1
@@ -170,8 +170,8 @@ func percent(p *backup.Progress) int64 {
 	return min(100*p.Bytes/p.Total, 100)
 }
 
-// heading is what a job is called while it runs, when it has done its work, and
-// when it has failed.
+// heading returns the title of a job: while it runs, when it is done, or when it has
+// failed.
 func heading(j job) string {
 	words, ok := headings[j.Kind]
 	switch {
@@ -208,7 +208,7 @@ var changeWords = map[backup.Action]string{
 	backup.Delete: "Deleted",
 }
 
-// zoneOf returns the time zone of the schedule.
+// zoneOf returns the time zone of the settings.
 func zoneOf(s Settings) *time.Location {
 	if zone, err := time.LoadLocation(s.Zone); err == nil && s.Zone != "" {
 		return zone
@@ -253,7 +253,7 @@ func retention(s Settings) string {
 	return "All: none is deleted automatically"
 }
 
-// A day is one of the calendar strip.
+// A day is a day of the calendar.
 type day struct {
 	dayInfo
 	at time.Time
@@ -269,7 +269,7 @@ var dayStates = map[string]string{
 	"due":     "due",
 }
 
-// Number is that of the day in its month, and Text says what became of it.
+// Number returns the day of the month. Text says what became of the day.
 func (d day) Number() int { return d.at.Day() }
 
 func (d day) Text() string {

@@ -7,22 +7,21 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/manager"
 )
 
-// lookUndo plans the way back of the last restore.
+// lookUndo plans to take back the last restore.
 func (h *Handler) lookUndo(ctx context.Context) (restoreInfo, error) {
 	r := &restore{info: restoreInfo{Undo: true, State: "ok"}}
 	info, err := h.begin(ctx, r, func(ctx context.Context) (restoreInfo, error) { return h.replan(ctx, r, planInput{Full: true}) })
 	if errors.Is(err, fs.ErrNotExist) {
-		err = notFound("there is nothing to undo: no restore has changed anything here, or the backup from before it is gone")
+		err = notFound("there is nothing to undo: no restore has changed anything here, or the backup from before the restore is gone")
 	}
 	if !needsKey(err) {
 		return info, err
 	}
-	// The way back takes a key, as any other backup: it is restored by its name.
+	// A person has to give the key, as for any other backup.
 	backups, _ := h.now().List(ctx)
 	if name := undoes(backups); name != "" {
 		return h.look(ctx, name)
@@ -30,7 +29,7 @@ func (h *Handler) lookUndo(ctx context.Context) (restoreInfo, error) {
 	return info, err
 }
 
-// plan says what restoring what somebody has chosen would do.
+// plan makes a plan of what a person has chosen to restore.
 func (h *Handler) plan(ctx context.Context, id string, in planInput) (restoreInfo, error) {
 	r, ctx, release, err := h.take(ctx, id)
 	if err != nil {
@@ -40,11 +39,12 @@ func (h *Handler) plan(ctx context.Context, id string, in planInput) (restoreInf
 	return h.replan(ctx, r, in)
 }
 
+// replan makes a new plan. The caller has the turn at the restore.
 func (h *Handler) replan(ctx context.Context, r *restore, in planInput) (restoreInfo, error) {
 	m := h.now()
 	var plan *manager.Plan
 	end := r.end
-	switch opts, err := in.options(m.App); {
+	switch opts, err := in.options(); {
 	case r.info.Undo:
 		in = planInput{Full: true}
 		if plan, end, err = outlive(h, ctx, m.PlanUndo); err != nil {
@@ -83,7 +83,7 @@ func (h *Handler) replan(ctx context.Context, r *restore, in planInput) (restore
 	return h.setInfo(r, info), nil
 }
 
-// describeUndo says what the way back restores.
+// describeUndo describes the backup that takes back the last restore.
 func (h *Handler) describeUndo(ctx context.Context, m *manager.Manager, info *restoreInfo, report backup.Report) {
 	info.Name, info.Collections = report.Backup, nil
 	for _, c := range report.Collections {
@@ -94,8 +94,8 @@ func (h *Handler) describeUndo(ctx context.Context, m *manager.Manager, info *re
 	}
 }
 
-// options are what the library makes of a choice.
-func (in planInput) options(app *backup.App) (backup.RestoreOptions, error) {
+// options returns the choice of a person as options of the library.
+func (in planInput) options() (backup.RestoreOptions, error) {
 	opts := backup.RestoreOptions{
 		AllowDangling:   in.Dangling,
 		LeaveOutInvalid: in.LeaveOut,
@@ -112,17 +112,18 @@ func (in planInput) options(app *backup.App) (backup.RestoreOptions, error) {
 		return opts, fmt.Errorf("%w: there is no strategy %q: choose merge, replace or skip-duplicates", backup.ErrInvalid, brief(in.Strategy))
 	}
 	if len(in.Only) == 0 {
-		return opts, fmt.Errorf("%w: nothing is chosen: choose what to restore", backup.ErrInvalid)
+		return opts, fmt.Errorf("%w: nothing is chosen to restore: choose at least one collection", backup.ErrInvalid)
 	}
 	opts.Only, opts.Strategy = in.Only, strategy
 	return opts, nil
 }
 
-// changesBytes is how large the values of one page of changes may be, unless it has
-// one only.
+// changesBytes limits the size of the values on a page of changes. A page has at least
+// one change, whatever its size.
 const changesBytes = 4 << 20
 
-// changes returns some of the changes of a plan, and whether there are more.
+// changes returns at most most changes of a plan, from the change number from on, and
+// whether there are more.
 func (h *Handler) changes(ctx context.Context, id, plan string, from, most int) (changes []backup.Change, more bool, err error) {
 	r, ctx, release, err := h.take(ctx, id)
 	if err != nil {
@@ -155,14 +156,15 @@ func (h *Handler) changes(ctx context.Context, id, plan string, from, most int) 
 	return changes, false, nil
 }
 
-// What is wrong with a plan that somebody has looked at.
+// Why a plan cannot be shown or applied.
 var (
-	errNoPlan    = fmt.Errorf("%w: there is no plan; make one, and look at it", backup.ErrStale)
-	errOtherPlan = fmt.Errorf("%w: the plan is another one now: look at it again", backup.ErrStale)
-	errStalePlan = fmt.Errorf("%w: the data or the settings have changed since the plan was made, so nothing was done: plan again, and look at it", backup.ErrStale)
+	errNoPlan    = fmt.Errorf("%w: there is no plan: make a plan, and look at it", backup.ErrStale)
+	errOtherPlan = fmt.Errorf("%w: there is a new plan now: look at it", backup.ErrStale)
+	errStalePlan = fmt.Errorf("%w: the data or the settings have changed since the plan was made, so nothing was done: make a new plan, and look at it", backup.ErrStale)
 )
 
-// shows returns an error unless the plan is still the one that somebody has looked at.
+// shows returns an error unless the current plan is the one with this ID, and can still
+// be applied.
 func (r *restore) shows(plan string) error {
 	switch {
 	case r.plan == nil:
@@ -175,8 +177,8 @@ func (r *restore) shows(plan string) error {
 	return nil
 }
 
-// stale remembers that a plan does not fit any more, and says so. It is not made
-// anew, so that nobody agrees to another one than they have looked at.
+// stale marks the plan as stale and returns an error that says so. It makes no new plan,
+// so that nobody agrees to a plan that they have not seen.
 func (h *Handler) stale(r *restore) error {
 	info, p := r.info, *r.info.Plan
 	p.Stale = true

@@ -7,42 +7,44 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/location"
 	"github.com/tomo-project/backup/manager"
-
-	"github.com/tomo-project/backup"
 )
+
+// The backups that people look into to restore them: stored or uploaded ones. The Handler
+// keeps a few at a time. It forgets a backup when nobody has used it for an hour, and
+// all of them when Run ends.
 
 const (
 	mostRestores = 8
 	forgetAfter  = time.Hour
 )
 
-// A restore is a backup that somebody looks into. What is in it is changed by whom has
-// its turn, and info only with the lock of the Handler too.
+// A restore is a backup that a person looks into. One request or job at a time has its
+// turn. Only the holder of the turn reads or changes the fields that no lock guards.
 type restore struct {
-	info restoreInfo
-	turn chan struct{} // has an element while it is free
+	info restoreInfo   // changed by the holder of the turn, with the lock of the Handler
+	turn chan struct{} // has an element while nobody holds the turn
 
-	// Guarded by the Handler.
-	users int       // who have its turn, or wait for it
-	used  time.Time // last
-	job   bool      // a job has its turn
-	gone  bool
+	// Guarded by the lock of the Handler.
+	users   int       // how many hold the turn, or wait for it
+	used    time.Time // the last time
+	job     bool      // a job holds the turn
+	gone    bool      // it is forgotten
+	applied string    // the ID of the plan that was, or is being, applied last
+	by      string    // the ID of the job that applies it
 
-	applied string // the plan that was applied last, or is
-	by      string // the job that does it
-
-	file       *spool            // nil: it is at a location
-	identities []backup.Identity // that a person has given; nil: those of the Manager
+	file       *spool            // nil: it is a stored backup
+	identities []backup.Identity // given by a person; nil: use those of the Manager
 	snapshot   *backup.Snapshot  // nil: it cannot be opened
-	problem    error             // why
+	problem    error             // why it cannot be opened or restored
 	plan       *manager.Plan
-	planned    *manager.Manager // by which the plan was made
-	end        func()           // of what the snapshot is read by, or the plan of an undo
+	planned    *manager.Manager // the Manager that made the plan
+	end        func()           // ends the context of the snapshot, or of the plan of an undo
 }
 
-// drop closes what was made of the snapshot, and it.
+// drop closes the plan and the snapshot.
 func (r *restore) drop() {
 	r.dropPlan()
 	if r.snapshot != nil {
@@ -53,14 +55,14 @@ func (r *restore) drop() {
 }
 
 func (r *restore) dropPlan() {
-	if r.plan != nil && r.info.Undo { // others have a snapshot that is used again
+	if r.plan != nil && r.info.Undo { // other plans share the snapshot, which stays open
 		r.plan.Close()
 		r.end()
 	}
 	r.plan, r.planned = nil, nil
 }
 
-// close gives up all of it. Nobody uses it any more.
+// close closes everything. Nobody may use the restore after that.
 func (r *restore) close() {
 	r.drop()
 	if r.file != nil {
@@ -69,15 +71,15 @@ func (r *restore) close() {
 	}
 }
 
-// keep takes a restore among those that people look into. Somebody has its turn, until
-// they call release.
+// keep adds a restore to those that people look into. The caller has its turn, until it
+// calls release.
 func (h *Handler) keep(r *restore) (release func(), err error) {
 	r.info.ID, r.turn = rand.Text(), make(chan struct{}, 1)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for len(h.restores) >= mostRestores {
 		if !h.forgetOldest(func(*restore) bool { return true }) {
-			return nil, fmt.Errorf("%w: %d backups are being looked into, which are all that can be at a time; try again when somebody has finished", location.ErrBusy, mostRestores)
+			return nil, fmt.Errorf("%w: people are looking into %d backups, and more are not possible at a time; try again when somebody has finished", location.ErrBusy, mostRestores)
 		}
 	}
 	r.users, r.used = 1, time.Now()
@@ -85,9 +87,9 @@ func (h *Handler) keep(r *restore) (release func(), err error) {
 	return sync.OnceFunc(func() { h.release(r) }), nil
 }
 
-// forgetOldest makes room: of the restores that match and that nobody uses now, it
-// forgets the one that was not used for the longest time. It returns false if there
-// is none. The caller holds the lock of the Handler, which is let go meanwhile.
+// forgetOldest forgets one restore to make room: of those that match and that nobody
+// uses now, the one that was unused for the longest time. It returns false if there is
+// none. The caller holds the lock of the Handler; forgetOldest releases it for a moment.
 func (h *Handler) forgetOldest(of func(*restore) bool) bool {
 	var old *restore
 	for _, r := range h.restores {
@@ -105,12 +107,12 @@ func (h *Handler) forgetOldest(of func(*restore) bool) bool {
 	return true
 }
 
-// expire forgets what was not used for long.
+// expire forgets the restores that nobody has used for an hour.
 func (h *Handler) expire() {
 	h.forget(func(r *restore) bool { return r.users == 0 && time.Since(r.used) >= forgetAfter })
 }
 
-// forgetAll forgets all of them. Nobody uses one any more.
+// forgetAll forgets all restores. Nobody may use one any more.
 func (h *Handler) forgetAll() { h.forget(func(*restore) bool { return true }) }
 
 func (h *Handler) forget(which func(*restore) bool) {
@@ -128,10 +130,10 @@ func (h *Handler) forget(which func(*restore) bool) {
 	}
 }
 
-var errForgotten = notFound("this backup is not being looked into any more: it is forgotten after an hour, and when the server restarts or others need the room; choose or upload it again")
+var errForgotten = notFound("the server has forgotten which backup you were looking into: it does so after an hour, when it restarts, and when others need the room; choose or upload the backup again")
 
-// take returns a restore when it is the caller's turn, with a context that ends with
-// Run too.
+// take waits for the turn at a restore. The context that it returns ends with ctx and
+// with Run.
 func (h *Handler) take(ctx context.Context, id string) (_ *restore, _ context.Context, release func(), err error) {
 	ctx, leave, err := h.join(ctx)
 	if err != nil {
@@ -143,7 +145,7 @@ func (h *Handler) take(ctx context.Context, id string) (_ *restore, _ context.Co
 	case r == nil:
 		err = errForgotten
 	case r.job:
-		err = fmt.Errorf("%w: a job is at this backup; wait until it has ended", location.ErrBusy)
+		err = fmt.Errorf("%w: a job is working on this backup; wait until it has ended", location.ErrBusy)
 	default:
 		r.users++
 	}
@@ -171,7 +173,7 @@ func (h *Handler) take(ctx context.Context, id string) (_ *restore, _ context.Co
 	return r, ctx, release, nil
 }
 
-// release gives the turn to the next.
+// release passes the turn on.
 func (h *Handler) release(r *restore) {
 	h.mu.Lock()
 	r.used, r.job = time.Now(), false
@@ -180,7 +182,8 @@ func (h *Handler) release(r *restore) {
 	r.turn <- struct{}{}
 }
 
-// unuse closes what was removed when nobody waits for it any more.
+// unuse counts one user less. It closes a restore that is forgotten when it has no more
+// users.
 func (h *Handler) unuse(r *restore) {
 	h.mu.Lock()
 	r.users--
@@ -191,7 +194,7 @@ func (h *Handler) unuse(r *restore) {
 	}
 }
 
-// remove forgets a restore whose turn is the caller's.
+// remove forgets a restore. The caller has its turn.
 func (h *Handler) remove(r *restore) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -199,7 +202,7 @@ func (h *Handler) remove(r *restore) {
 	r.gone = true
 }
 
-// setInfo changes what is told of a restore.
+// setInfo changes what people see of a restore.
 func (h *Handler) setInfo(r *restore, info restoreInfo) restoreInfo {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -207,7 +210,7 @@ func (h *Handler) setInfo(r *restore, info restoreInfo) restoreInfo {
 	return info
 }
 
-// restore tells what is known of a restore. It waits for nobody.
+// restore returns what people see of a restore. It does not wait for the turn.
 func (h *Handler) restore(id string) (restoreInfo, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -234,7 +237,7 @@ func (h *Handler) startOn(ctx context.Context, r *restore, release func(), kind 
 	return j, err
 }
 
-// discard forgets a restore.
+// discard forgets a restore that a person has cancelled.
 func (h *Handler) discard(id string) error {
 	r, _, release, err := h.take(context.Background(), id)
 	if err != nil {

@@ -11,16 +11,15 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/tomo-project/backup/location"
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
 )
 
-// A bucket is a location whose files can be read as long as the context of Open lasts,
-// as those of a bucket of S3 can.
+// A bucket is a location whose files can be read only until the context of Open ends, as
+// in an S3 bucket.
 type bucket struct{ location.Dir }
 
 type bucketFile struct {
@@ -103,7 +102,7 @@ func TestAStoredBackupIsRestoredAsPlannedAndTakenBack(t *testing.T) {
 
 	o := h.seen()
 	require.Equal(t, j.Report.UndoneBy, o.Undo)
-	require.Equal(t, name, o.Good, "what was there before is not to be recovered from")
+	require.Equal(t, name, o.Good, "the backup from before the restore is not the one to recover from")
 
 	undo := h.do(201, "POST", "restores", obj{"undo": true}).restored(t)
 	require.True(t, undo.Undo)
@@ -118,7 +117,7 @@ func TestAStoredBackupIsRestoredAsPlannedAndTakenBack(t *testing.T) {
 	require.Equal(t, "undo", j.Kind)
 	require.Equal(t, after, h.store.Clone())
 
-	// It is spent, and can be planned anew.
+	// The plan is used up. A new plan can be made.
 	h.do(409, "POST", "restores/"+undo.ID+"/apply", h.agreed("restores/"+undo.ID, obj{"confirm": "homelab"}))
 	again := h.do(200, "POST", "restores/"+undo.ID+"/plan", obj{"full": false}).restored(t)
 	require.True(t, again.Plan.Input.Full)
@@ -177,7 +176,7 @@ func TestAStalePlanDoesNothingAndStays(t *testing.T) {
 
 	info := h.get(at).restored(t)
 	require.True(t, info.Plan.Stale)
-	require.EqualValues(t, 1, info.Plan.Changes, "it is the one that was shown")
+	require.EqualValues(t, 1, info.Plan.Changes, "the plan is the one that was shown")
 	require.Equal(t, "stale", h.do(409, "GET", h.changesOf(at), nil).code(t))
 	require.Equal(t, "stale", h.do(409, "POST", at+"/apply", h.agreed(at, obj{})).code(t))
 	require.Empty(t, h.store["servers"])
@@ -191,7 +190,7 @@ func TestAStalePlanDoesNothingAndStays(t *testing.T) {
 	h.store["servers"] = map[string]string{}
 	shown := h.get(at).restored(t).Plan.ID
 	require.Equal(t, "stale", h.do(409, "GET", h.changesOf(at), nil).code(t))
-	require.Equal(t, "stale", h.do(409, "GET", h.changesOf(at), nil).code(t), "to look at it does not make it another")
+	require.Equal(t, "stale", h.do(409, "GET", h.changesOf(at), nil).code(t), "looking at a stale plan makes no new plan")
 	require.Equal(t, shown, h.get(at).restored(t).Plan.ID)
 }
 
@@ -206,7 +205,7 @@ func TestOnlyThePlanThatWasShownIsApplied(t *testing.T) {
 
 	got := h.do(409, "POST", at+"/apply", obj{"plan": some.ID, "confirm": "homelab"})
 	require.Equal(t, "stale", got.code(t))
-	require.Contains(t, got.text, "the plan is another one now: look at it again")
+	require.Contains(t, got.text, "there is a new plan now: look at it")
 	require.Equal(t, "stale", h.do(409, "GET", at+"/changes?plan="+some.ID, nil).code(t))
 	h.do(400, "GET", at+"/changes", nil)
 	require.Len(t, h.store["servers"], 3)
@@ -215,7 +214,7 @@ func TestOnlyThePlanThatWasShownIsApplied(t *testing.T) {
 	require.Empty(t, j.Error)
 	require.Len(t, h.store["servers"], 2)
 
-	// Who asks for it twice has it done once.
+	// Two requests for the same plan apply it once.
 	require.Equal(t, j.ID, h.began(at+"/apply", obj{"plan": all.ID, "confirm": "homelab"}).ID)
 	require.Equal(t, "stale", h.do(409, "POST", at+"/apply", obj{"plan": some.ID, "confirm": "homelab"}).code(t))
 }
@@ -236,9 +235,9 @@ func TestAnUploadIsLookedIntoAndRestored(t *testing.T) {
 	h.do(200, "POST", at+"/plan", obj{"full": true})
 	require.Empty(t, h.began(at+"/apply", h.agreed(at, obj{"confirm": "homelab"})).Error)
 	require.Equal(t, want, h.store.Clone())
-	require.Empty(t, filesIn(t, h.opts.TempDir), "it has no name")
+	require.Empty(t, filesIn(t, h.opts.TempDir), "the temporary file has no name")
 
-	// As a form.
+	// The file comes in a form.
 	form := "--x\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\nhello\r\n" +
 		"--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"b.json\"\r\n\r\n" + text + "\r\n--x--\r\n"
 	r := h.request("POST", "uploads", strings.NewReader(form))
@@ -271,7 +270,7 @@ func TestWhatAnUploadIsShows(t *testing.T) {
 	}{
 		{"cut off", "b.json", half(text), "damaged", "damaged", true},
 		{"altered", "b.json", strings.Replace(text, "nas", "nos", 1), "damaged", "SHA-256", true},
-		{"no backup", "cat.jpg", "\xff\xd8\xff\xe0 a cat", "refused", "no backup", false},
+		{"no backup", "cat.jpg", "\xff\xd8\xff\xe0 a cat", "refused", "is not a backup", false},
 		{"the middle of one", name, text[len(text)/2:], "damaged", "damaged", true},
 		{"another document", "b.json", `{"hello":"world"}`, "refused", "not a snapshot", true},
 		{"another format", "b.json", strings.Replace(text, `"1.0"`, `"9.0"`, 1), "refused", "newer build", false},
@@ -312,7 +311,7 @@ func TestALockedBackupOpensWithTheKeyThatAPersonGives(t *testing.T) {
 		require.Len(t, info.Collections, 3)
 		at := "restores/" + info.ID
 
-		// What has no secrets can be restored without.
+		// Collections without secrets can be restored without the key.
 		require.Equal(t, "no_key", h.do(422, "POST", at+"/plan", obj{"full": true}).code(t))
 		h.do(200, "POST", at+"/plan", obj{"full": false, "only": []string{"settings"}})
 
@@ -345,7 +344,7 @@ func TestAnEncryptedBackupIsUndoneAndSalvagedWithAKey(t *testing.T) {
 	name := h.made()
 	info := h.do(201, "POST", "restores", obj{"backup": name}).restored(t)
 	require.Equal(t, "locked", info.State)
-	require.EqualValues(t, 2, info.Manifest.Records["servers"], "it is known from beside the file")
+	require.EqualValues(t, 2, info.Manifest.Records["servers"], "the note beside the file tells it")
 	at := "restores/" + info.ID
 	require.Equal(t, "no_key", h.do(422, "POST", at+"/plan", obj{"full": true}).code(t))
 	h.do(200, "POST", at+"/key", obj{"key": h.key.text})
@@ -356,7 +355,7 @@ func TestAnEncryptedBackupIsUndoneAndSalvagedWithAKey(t *testing.T) {
 	require.NotEmpty(t, h.store["settings"])
 
 	undo := h.do(201, "POST", "restores", obj{"undo": true}).restored(t)
-	require.False(t, undo.Undo, "it takes a key, like any other")
+	require.False(t, undo.Undo, "the backup needs a key, like any other")
 	require.Equal(t, "locked", undo.State)
 	require.Equal(t, j.Report.UndoneBy, undo.Name)
 	h.do(200, "POST", "restores/"+undo.ID+"/key", obj{"key": h.key.text})
@@ -403,7 +402,7 @@ func TestWhatIsIntactInADamagedBackupIsSaved(t *testing.T) {
 			require.Empty(t, h.began(at+"/apply", h.agreed(at, obj{})).Error)
 			require.Len(t, h.store["servers"], 1)
 
-			require.Equal(t, "invalid", h.do(422, "POST", at+"/salvage", nil).code(t), "it is whole")
+			require.Equal(t, "invalid", h.do(422, "POST", at+"/salvage", nil).code(t), "the backup is whole")
 		})
 	}
 }
@@ -445,7 +444,7 @@ func TestWhereTemporaryFilesAreIsNobodysBusiness(t *testing.T) {
 	require.NotContains(t, got.text, "gone")
 	require.Contains(t, h.log.String(), "gone")
 
-	// What is compressed needs a copy.
+	// A compressed backup is unpacked into a temporary file.
 	dir := t.TempDir()
 	h.opts.TempDir = dir
 	file, err := h.newSpool()
@@ -506,7 +505,7 @@ func TestOneRestoreIsUsedByOneAtATime(t *testing.T) {
 		})
 	}
 	wait.Wait()
-	// Who waits when it is forgotten is told.
+	// A request that waits while the restore is forgotten gets an error.
 	for range 4 {
 		wait.Go(func() {
 			h.plan(t.Context(), id, planInput{Full: true})
@@ -526,12 +525,12 @@ func TestFewBackupsAreLookedIntoAtATime(t *testing.T) {
 	for range mostRestores {
 		ids = append(ids, h.sent(201, "b.json", text).restored(t).ID)
 	}
-	h.get("restores/" + ids[0]) // so that it is used last
+	h.get("restores/" + ids[0]) // so that this one was used last
 	h.sent(201, "b.json", text)
 	h.get("restores/" + ids[0])
 	h.do(404, "GET", "restores/"+ids[1], nil)
 
-	// Bytes count too.
+	// The size of the files is limited too.
 	padded := text + strings.Repeat(" ", 9900-len(text))
 	for range 4 {
 		h.sent(201, "b.json", padded)
@@ -541,7 +540,7 @@ func TestFewBackupsAreLookedIntoAtATime(t *testing.T) {
 	require.Len(t, h.restores, 2)
 	h.Handler.mu.Unlock()
 
-	// What is used makes no room.
+	// A restore that is in use is not forgotten.
 	h.Handler.mu.Lock()
 	for _, r := range h.restores {
 		r.users++
@@ -555,7 +554,7 @@ func TestFewBackupsAreLookedIntoAtATime(t *testing.T) {
 	require.EqualValues(t, 2*9900, h.spooled)
 	h.Handler.mu.Unlock()
 	h.stop()
-	require.Zero(t, h.spooled, "all is forgotten when Run ends")
+	require.Zero(t, h.spooled, "the end of Run forgets all restores")
 	require.Empty(t, h.restores)
 	h.do(404, "GET", "restores/"+ids[0], nil)
 }

@@ -18,12 +18,12 @@ import (
 type running struct {
 	ctx  context.Context
 	open bool           // something can be started
-	wait sync.WaitGroup // for all that uses it
-	stop func()         // the scheduled backups, and waits until they have ended; nil: there are none
+	wait sync.WaitGroup // for everything that runs in it
+	stop func()         // stops the scheduled backups and waits for their end; nil: there are none
 }
 
-// pause stops the scheduled backups. They are paused and resumed by Run, and by what
-// runs alone in it.
+// pause stops the scheduled backups. Only Run, and what runs alone in it, may pause and
+// resume them.
 func (r *running) pause() {
 	if r.stop != nil {
 		r.stop()
@@ -32,19 +32,20 @@ func (r *running) pause() {
 }
 
 var (
-	errStopped   = errors.New("the server is starting or stopping, so nothing can be started; try again in a moment")
+	errStopped   = errors.New("nothing can be started while the server is starting or stopping; try again in a moment")
 	errScheduled = fmt.Errorf("%w: a scheduled backup is being made; wait until it has ended", location.ErrBusy)
 )
 
-// Run makes scheduled backups, in the place of the Run of the Manager, and does what
-// people start on the page until ctx is done. It returns the error of ctx when what was
-// running has ended: that is cancelled, and the library leaves nothing half done. A
-// change of the settings takes effect at once. Uploads and what else people were
-// looking at are forgotten at the end.
+// Run does what people start on the page, and makes the scheduled backups, so do not
+// call Run of the Manager as well. A change of the settings takes effect at once.
 //
-// It must run once at a time, or it returns another error, and may be called again.
-// The AfterRestore of a Manager is part of what it waits for, and must not wait for
-// it.
+// When ctx is done, Run cancels what is running, waits for its end, and returns the
+// error of ctx. The library leaves nothing half done. Run then forgets the uploads and
+// all other backups that people were looking into.
+//
+// Run may be called again after it has ended. It returns another error if it runs
+// already. It waits for the AfterRestore of the Manager, so AfterRestore must not wait
+// for Run.
 func (h *Handler) Run(ctx context.Context) error {
 	r := &running{ctx: ctx}
 	h.mu.Lock()
@@ -81,7 +82,7 @@ func (h *Handler) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// resume starts the scheduled backups, unless they are started.
+// resume starts the scheduled backups, unless they are running already.
 func (h *Handler) resume(r *running) {
 	m := h.now()
 	if m.Schedule == nil || r.stop != nil {
@@ -98,7 +99,7 @@ func (h *Handler) resume(r *running) {
 	r.stop = func() { cancel(); <-ended }
 }
 
-// runs tells whether Run runs, be it that it is ending.
+// runs tells whether Run has been called and has not returned yet.
 func (h *Handler) runs() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -112,7 +113,8 @@ func (h *Handler) ending() bool {
 	return h.running == nil || h.running.ctx.Err() != nil
 }
 
-// join lets a request use what lives as long as Run. Its context ends with that.
+// join has Run wait for a request, until the request calls leave. The context that it
+// returns ends with Run.
 func (h *Handler) join(ctx context.Context) (_ context.Context, leave func(), err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -126,9 +128,8 @@ func (h *Handler) join(ctx context.Context) (_ context.Context, leave func(), er
 	return ctx, sync.OnceFunc(func() { forget(); cancel(); r.wait.Done() }), nil
 }
 
-// alone has Run do something while nothing else runs there. The channel gets its
-// error when it has ended; it does not end with whoever has asked for it. t may be
-// nil.
+// alone has Run do something while nothing else runs there. The channel gets the error
+// of do at its end. do goes on even if the request has ended. t is nil if do is no job.
 func (h *Handler) alone(what string, t *task, do func(ctx context.Context) error) (<-chan error, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -160,7 +161,7 @@ func (h *Handler) alone(what string, t *task, do func(ctx context.Context) error
 	return ended, nil
 }
 
-// unharmed makes an error of a panic, which must not take the server with it.
+// unharmed turns a panic into an error, so that the server goes on.
 func (h *Handler) unharmed(what string, do func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -170,7 +171,7 @@ func (h *Handler) unharmed(what string, do func() error) (err error) {
 	return do()
 }
 
-// aside has Run do what is no job, and waits for it.
+// aside has Run do something that is no job, and waits for its end.
 func (h *Handler) aside(ctx context.Context, what string, do func(ctx context.Context) error) error {
 	ended, err := h.alone(what, nil, do)
 	if err != nil {
@@ -179,7 +180,7 @@ func (h *Handler) aside(ctx context.Context, what string, do func(ctx context.Co
 	select {
 	case err := <-ended:
 		return err
-	case <-ctx.Done(): // it goes on
+	case <-ctx.Done(): // do goes on
 		return ctx.Err()
 	}
 }

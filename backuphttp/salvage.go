@@ -8,12 +8,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/manager"
 )
 
-// salvage saves what is intact in a damaged backup, as one that is looked into.
+// salvage saves what is intact in a damaged backup. The result is another backup that
+// people look into.
 func (h *Handler) salvage(ctx context.Context, id string) (job, error) {
 	r, _, release, err := h.take(ctx, id)
 	if err != nil {
@@ -21,7 +21,7 @@ func (h *Handler) salvage(ctx context.Context, id string) (job, error) {
 	}
 	if !r.info.Salvage {
 		release()
-		return job{}, fmt.Errorf("%w: there is nothing to salvage: the backup is not damaged, or it is none", backup.ErrInvalid)
+		return job{}, fmt.Errorf("%w: there is nothing to salvage: the backup is not damaged, or the file is no backup", backup.ErrInvalid)
 	}
 	return h.startOn(ctx, r, release, "salvage", func(ctx context.Context, t *task) error { return h.salvageAside(ctx, r, t) })
 }
@@ -54,7 +54,7 @@ func (h *Handler) salvageAside(ctx context.Context, r *restore, t *task) error {
 	return nil
 }
 
-// salvageTo writes what is intact in a damaged backup to another.
+// salvageTo writes what is intact in the damaged backup r to the file of the restore to.
 func (h *Handler) salvageTo(ctx context.Context, to *restore, m *manager.Manager, r *restore, t *task) (backup.SalvageReport, error) {
 	opts := backup.SalvageOptions{
 		Name:       r.info.Name,
@@ -74,7 +74,7 @@ func (h *Handler) salvageTo(ctx context.Context, to *restore, m *manager.Manager
 		}
 		return report, err
 	}
-	// The first copy that there is something in.
+	// One copy is enough: the first of which something can be saved.
 	errs := []error{fmt.Errorf("no location has %s: %w", r.info.Name, fs.ErrNotExist)}
 	for i, l := range m.Locations {
 		from, err := l.Open(ctx, r.info.Name)
@@ -100,7 +100,7 @@ func (h *Handler) salvageTo(ctx context.Context, to *restore, m *manager.Manager
 	return backup.SalvageReport{}, errors.Join(errs...)
 }
 
-// salvaged opens the file of what was saved from a damaged backup, or uploaded.
+// salvaged opens the file of a salvaged backup, or of an uploaded one.
 func (h *Handler) salvaged(id string) (download, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -109,7 +109,7 @@ func (h *Handler) salvaged(id string) (download, error) {
 	case r == nil:
 		return download{}, errForgotten
 	case r.file == nil:
-		return download{}, notFound("%s was not uploaded: download it from the list of backups", r.info.Name)
+		return download{}, notFound("%s is a stored backup: download it from the list of backups", r.info.Name)
 	}
 	r.used = time.Now()
 	return download{r.file.open(), r.info.Name, r.file.size}, nil

@@ -10,19 +10,20 @@ import (
 	"github.com/tomo-project/backup/manager"
 )
 
-// Scheduled backups, as jobs.
+// The scheduled backups, which people watch as they watch jobs.
 
-// A failure is one of a scheduled backup.
+// A failure is a scheduled backup that failed.
 type failure struct {
 	at   time.Time
 	text string
 	of   *task
 }
 
-// mostFailures is how many of them are remembered.
+// mostFailures is how many failures are remembered.
 const mostFailures = 1000
 
-// scheduledEvent makes a job of what the schedule has the Manager do.
+// scheduledEvent handles an event of the Run of a Manager. The caller holds the lock of
+// the Handler.
 func (h *Handler) scheduledEvent(e manager.Event) {
 	t := h.scheduled
 	switch {
@@ -30,25 +31,9 @@ func (h *Handler) scheduledEvent(e manager.Event) {
 		h.scheduled = &task{job: job{ID: rand.Text(), Kind: "scheduled", Started: e.Time}}
 		h.add(h.scheduled)
 	case e.Kind == manager.EventDone:
-		if t == nil { // it has failed to prune, and is done all the same
-			i := slices.IndexFunc(h.failures, func(f failure) bool { return f.of == h.lastScheduled() })
-			if i < 0 {
-				return
-			}
-			t = h.failures[i].of
-			h.failures = slices.Delete(h.failures, i, i+1)
-		}
-		made := manager.Backup{Name: e.Backup, Manifest: e.Manifest, Trigger: manager.TriggerScheduled}
-		if m := e.Manifest; m != nil {
-			made.CreatedAt, made.Bytes = m.CreatedAt, m.Bytes
-		}
-		if t.name == e.Backup {
-			made.Copies = t.copies
-		}
-		t.Backup, t.Made, h.scheduled = e.Backup, &made, nil
-		h.end(t, t.err)
+		h.scheduledDone(e)
 	case e.Kind == manager.EventFailed && e.Location == "":
-		if t == nil { // it could not begin
+		if t == nil { // the backup could not begin
 			t = &task{job: job{ID: rand.Text(), Kind: "scheduled", Started: e.Time}}
 			h.add(t)
 		}
@@ -63,7 +48,7 @@ func (h *Handler) scheduledEvent(e manager.Event) {
 		t.Progress = e.Progress
 		h.touch(t)
 	case e.Backup != "" && (e.Kind == manager.EventStored || e.Kind == manager.EventFailed):
-		// Older ones follow, where a location lacked them.
+		// Copies of older backups may follow, for locations that lack them.
 		if t.name == "" {
 			t.name = e.Backup
 		}
@@ -71,6 +56,28 @@ func (h *Handler) scheduledEvent(e manager.Event) {
 			t.copies = append(t.copies, manager.Copy{Location: e.Location, Err: e.Err})
 		}
 	}
+}
+
+// scheduledDone handles the event that a scheduled backup is made.
+func (h *Handler) scheduledDone(e manager.Event) {
+	t := h.scheduled
+	if t == nil { // pruning has failed before this event, but the backup is made
+		i := slices.IndexFunc(h.failures, func(f failure) bool { return f.of == h.lastScheduled() })
+		if i < 0 {
+			return
+		}
+		t = h.failures[i].of
+		h.failures = slices.Delete(h.failures, i, i+1)
+	}
+	made := manager.Backup{Name: e.Backup, Manifest: e.Manifest, Trigger: manager.TriggerScheduled}
+	if m := e.Manifest; m != nil {
+		made.CreatedAt, made.Bytes = m.CreatedAt, m.Bytes
+	}
+	if t.name == e.Backup {
+		made.Copies = t.copies
+	}
+	t.Backup, t.Made, h.scheduled = e.Backup, &made, nil
+	h.end(t, t.err)
 }
 
 // lastScheduled returns the newest scheduled backup that has ended.

@@ -11,55 +11,56 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/manager"
 	"github.com/tomo-project/backup/schedule"
-
-	"github.com/tomo-project/backup"
 )
 
-// Settings are what people set under "Automated Backups" of the guide.
+// Settings are what people set on the page "Automated Backups" (guide, section of that
+// name).
 type Settings struct {
 	Enabled  bool   `json:"enabled"`
 	Schedule string `json:"schedule"` // "daily", "weekly" or "monthly"
-	Weekday  string `json:"weekday"`  // of a weekly one: "sunday"
+	Weekday  string `json:"weekday"`  // of a weekly schedule: "sunday"
 	Time     string `json:"time"`     // of day: "02:30"
-	Zone     string `json:"zone"`     // of Time: "Europe/Berlin"; empty: that of the server
+	Zone     string `json:"zone"`     // of Time: "Europe/Berlin"; empty: the zone of the server
 
-	// KeepLast and KeepDays are the retention: rules add up, and if both are 0 all
-	// are kept.
+	// KeepLast and KeepDays are the retention. A backup that one of them keeps is kept.
+	// If both are 0, all backups are kept.
 	KeepLast int `json:"keep_last"`
 	KeepDays int `json:"keep_days"`
 
-	// Locations are where backups are kept, in the words of the host: absolute
-	// paths of folders, usually. Empty means its default.
+	// Locations are where backups are kept. The host decides what the texts mean;
+	// usually they are absolute paths of folders. None means the default of the host.
 	Locations []string `json:"locations"`
 }
 
-// An Automation keeps Settings and makes of them what the library runs.
+// An Automation keeps Settings and makes Managers of them.
 type Automation interface {
-	// Settings returns what was saved, or the host's defaults. It is asked by New, by
-	// Run when it begins, and after a restore, which may have changed them.
+	// Settings returns what was saved last, or the host's defaults. New calls it, Run
+	// calls it when it begins, and a restore calls it at its end, because the restore may
+	// have changed the settings.
 	Settings(ctx context.Context) (Settings, error)
 
-	// Save keeps s, for which Manager has returned no error before.
+	// Save keeps s. Manager has returned no error for s before.
 	Save(ctx context.Context, s Settings) error
 
-	// Manager returns a new Manager for s, with Locations; Schedule and Retention are
-	// set by the Handler ([Settings.Apply]). Its error is shown to who has set s: it
-	// says what is wrong with it. It is also called to try settings that are not saved
-	// afterwards.
+	// Manager returns a new Manager for s, with the Locations of s. The Handler sets
+	// Schedule and Retention ([Settings.Apply]). The error says what is wrong with s: the
+	// person who has typed s sees it. Manager is also called to try settings that are
+	// not saved afterwards.
 	Manager(ctx context.Context, s Settings) (*manager.Manager, error)
 }
 
-// What people may set at the most.
+// The limits of what people may set.
 const (
 	mostKept      = 100_000
 	mostLocations = 20
 )
 
-// Validate returns an error that says what is wrong with s, each in a line.
-// Schedule, Weekday and Time may be empty where they are not needed. What the host
-// makes of Locations it does not know.
+// Validate returns an error that says what is wrong with s, with a line for each
+// mistake. Schedule, Weekday and Time may be empty if they are not needed. Validate
+// does not know what the host makes of Locations.
 func (s Settings) Validate() error {
 	var errs []error
 	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -67,43 +68,43 @@ func (s Settings) Validate() error {
 	case "daily", "weekly", "monthly":
 	case "":
 		if s.Enabled {
-			fail("no schedule: choose daily, weekly or monthly")
+			fail("no schedule is chosen: choose daily, weekly or monthly")
 		}
 	default:
-		fail("there is no schedule %q: choose daily, weekly or monthly", brief(s.Schedule))
+		fail("the schedule %q is not known: choose daily, weekly or monthly", brief(s.Schedule))
 	}
 	if _, ok := weekdays[s.Weekday]; !ok && (s.Weekday != "" || s.Enabled && s.Schedule == "weekly") {
-		fail("%q is no day of the week: choose one, such as sunday", brief(s.Weekday))
+		fail("%q is not a day of the week: choose a day such as sunday", brief(s.Weekday))
 	}
 	if _, err := timeOfDay(s.Time); err != nil && (s.Time != "" || s.Enabled) {
-		fail("%q is no time of day: type hours and minutes, such as 02:30", brief(s.Time))
+		fail("%q is not a time of day: type hours and minutes, such as 02:30", brief(s.Time))
 	}
 	if _, err := s.zone(); err != nil {
-		fail("the time zone %q is not known: type one such as Europe/Berlin, or leave it empty for that of the server", brief(s.Zone))
+		fail("the time zone %q is not known: type a name such as Europe/Berlin, or leave it empty for the time zone of the server", brief(s.Zone))
 	}
 	if s.KeepLast < 0 || s.KeepLast > mostKept {
-		fail("keep the last %d backups: want a number from 0, for no such rule, to %d", s.KeepLast, mostKept)
+		fail("keep the last %d backups: type a number from 0 (no such rule) to %d", s.KeepLast, mostKept)
 	}
 	if s.KeepDays < 0 || s.KeepDays > mostKept {
-		fail("keep backups for %d days: want a number from 0, for no such rule, to %d", s.KeepDays, mostKept)
+		fail("keep backups for %d days: type a number from 0 (no such rule) to %d", s.KeepDays, mostKept)
 	}
 	if len(s.Locations) > mostLocations {
-		fail("%d locations: the most is %d", len(s.Locations), mostLocations)
+		fail("%d locations are too many: type at most %d", len(s.Locations), mostLocations)
 	}
 	for i, l := range s.Locations {
 		switch {
 		case l == "" || strings.TrimSpace(l) != l:
-			fail("location %d is empty, or begins or ends with a space", i+1)
+			fail("location %d is empty, or begins or ends with a space: remove it", i+1)
 		case len(l) > 4096 || !utf8.ValidString(l) || strings.ContainsFunc(l, unicode.IsControl):
-			fail("location %d is too long, or has control characters", i+1)
+			fail("location %d is too long, or has control characters: type it again", i+1)
 		case slices.Contains(s.Locations[:i], l):
-			fail("location %q is there twice", brief(l))
+			fail("location %q is there twice: remove one", brief(l))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// brief cuts what somebody has typed in and is to be shown again.
+// brief shortens a text that a person has typed, to show it again.
 func brief(s string) string {
 	const most = 100
 	if len(s) <= most {
@@ -135,8 +136,8 @@ func (s Settings) zone() (*time.Location, error) {
 	return time.LoadLocation(s.Zone)
 }
 
-// Apply sets Schedule and Retention of a Manager that was not used yet: Schedule to
-// nil if s is not Enabled. Its error is that of Validate.
+// Apply sets Schedule and Retention of a Manager that was not used yet. If s is not
+// Enabled, Schedule becomes nil. Apply returns the error of Validate.
 func (s Settings) Apply(m *manager.Manager) error {
 	if err := s.Validate(); err != nil {
 		return err
@@ -164,8 +165,8 @@ func (s Settings) Apply(m *manager.Manager) error {
 	return nil
 }
 
-// settingsOf says in Settings what a Manager does, as far as they can. A schedule
-// that they do not know is "other".
+// settingsOf returns what a Manager does as Settings, as far as Settings can say it. A
+// schedule of another type is "other".
 func settingsOf(m *manager.Manager) Settings {
 	s := Settings{
 		Enabled:   m.Schedule != nil,
@@ -195,7 +196,7 @@ func settingsOf(m *manager.Manager) Settings {
 	return s
 }
 
-// zoneOfSchedule returns the time zone whose days a schedule is about.
+// zoneOfSchedule returns the time zone of a schedule.
 func zoneOfSchedule(s schedule.Schedule) *time.Location {
 	var zone *time.Location
 	switch s := s.(type) {
@@ -216,7 +217,7 @@ func zoneOfSchedule(s schedule.Schedule) *time.Location {
 	return zone
 }
 
-// namesOf returns the names of the locations of a Manager, as it uses them.
+// namesOf returns the names of the locations of a Manager, as its messages have them.
 func namesOf(m *manager.Manager) []string {
 	names := make([]string, len(m.Locations))
 	for i, l := range m.Locations {
@@ -228,14 +229,14 @@ func namesOf(m *manager.Manager) []string {
 	return names
 }
 
-// managerOf makes the Manager of settings. What is wrong with them is the error.
+// managerOf makes the Manager for settings. The error says what is wrong with them.
 func (h *Handler) managerOf(ctx context.Context, s Settings) (*manager.Manager, error) {
 	if err := s.Validate(); err != nil {
 		return nil, invalid("invalid", "%v", err)
 	}
 	m, err := h.opts.Automation.Manager(ctx, s)
 	if err == nil && m == nil {
-		err = errors.New("the Automation made no Manager")
+		err = errors.New("the Automation returned neither a Manager nor an error")
 	}
 	if err == nil {
 		err = errors.Join(s.Apply(m), m.Validate())
@@ -249,24 +250,23 @@ func (h *Handler) managerOf(ctx context.Context, s Settings) (*manager.Manager, 
 	return m, nil
 }
 
-// settings returns those that are in effect.
-func (h *Handler) settings(context.Context) (Settings, error) {
+// settings returns the settings that are in effect.
+func (h *Handler) settings() Settings {
 	if h.opts.Automation == nil {
-		return settingsOf(h.opts.Manager), nil
+		return settingsOf(h.opts.Manager)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := h.set
 	s.Locations = append([]string{}, s.Locations...)
-	return s, nil
+	return s
 }
 
-// save keeps settings and has them take effect, but not in the middle of anything.
-// Locations that were not there before have to work, unless force says to save them
-// all the same.
+// save keeps settings and puts them into effect while nothing else runs. If the
+// locations have changed, they have to work, unless force is set.
 func (h *Handler) save(ctx context.Context, s Settings, force bool) error {
 	if h.opts.Automation == nil {
-		return invalid("fixed", "the settings are those of the server: change them in its configuration")
+		return invalid("fixed", "the settings cannot be changed here: change them in the configuration of the server")
 	}
 	if !force {
 		if err := h.work(ctx, s); err != nil {
@@ -278,11 +278,10 @@ func (h *Handler) save(ctx context.Context, s Settings, force bool) error {
 	})
 }
 
-// work tries the locations of settings, if they are others than before.
+// work tries the locations of settings if they differ from those in effect.
 func (h *Handler) work(ctx context.Context, s Settings) error {
-	now, err := h.settings(ctx)
-	if err != nil || slices.Equal(now.Locations, s.Locations) {
-		return err
+	if slices.Equal(h.settings().Locations, s.Locations) {
+		return nil
 	}
 	m, err := h.managerOf(ctx, s)
 	if err != nil {
@@ -304,10 +303,11 @@ func (h *Handler) work(ctx context.Context, s Settings) error {
 	return invalid(badLocation, "nothing was saved, because not all locations work:\n%s", strings.Join(wrong, "\n"))
 }
 
-// badLocation is the code of an error about a location that does not work.
+// badLocation is the code of the error that a location does not work.
 const badLocation = "location"
 
-// change has settings take effect, in Run, while nothing else runs there.
+// change puts settings into effect, and saves them if keep is set. It is called in Run,
+// while nothing else runs there.
 func (h *Handler) change(ctx context.Context, s Settings, keep bool) error {
 	m, err := h.managerOf(ctx, s)
 	if err != nil {
@@ -319,7 +319,7 @@ func (h *Handler) change(ctx context.Context, s Settings, keep bool) error {
 	if begun {
 		return errScheduled
 	}
-	// One that begins only now ends at its beginning, and is made when it is done.
+	// If a scheduled backup begins at this moment, pause stops it, and resume makes it.
 	r.pause()
 	defer h.resume(r)
 	if keep {
@@ -339,12 +339,12 @@ func (h *Handler) change(ctx context.Context, s Settings, keep bool) error {
 	return nil
 }
 
-// when returns those of the settings that say when backups are made.
+// when returns the settings without those that do not say when backups are made.
 func (s Settings) when() Settings {
 	return Settings{Enabled: s.Enabled, Schedule: s.Schedule, Weekday: s.Weekday, Time: s.Time, Zone: s.Zone}
 }
 
-// reload has settings take effect that were saved by somebody else: by a restore.
+// reload puts settings into effect that a restore, or the host, has saved.
 func (h *Handler) reload(ctx context.Context) {
 	if h.opts.Automation == nil {
 		return
@@ -360,10 +360,11 @@ func (h *Handler) reload(ctx context.Context) {
 		err = h.change(ctx, s, false)
 	}
 	if err != nil && ctx.Err() == nil {
-		h.log("the settings could not be read again, so the former are in effect", err)
+		h.log("read the settings again; the former ones stay in effect", err)
 	}
 }
 
+// normal returns settings in a form that can be compared.
 func normal(s Settings) Settings {
 	if len(s.Locations) == 0 {
 		s.Locations = nil
@@ -371,8 +372,9 @@ func normal(s Settings) Settings {
 	return s
 }
 
-// prunePreview says what retention would delete, with s in effect where they can be
-// set. As of Prune, there may be decisions beside the error.
+// prunePreview returns what retention would delete if s were in effect. If people cannot
+// change the settings, s does not matter. It may return decisions together with an
+// error, as Prune does.
 func (h *Handler) prunePreview(ctx context.Context, s Settings) ([]manager.Pruned, error) {
 	m := h.now()
 	if h.opts.Automation != nil {
@@ -384,8 +386,8 @@ func (h *Handler) prunePreview(ctx context.Context, s Settings) ([]manager.Prune
 	return m.Prune(ctx, manager.PruneOptions{DryRun: true})
 }
 
-// probe tries each of the Locations of s, where they can be set. The rest of s does
-// not matter.
+// probe tries each location of s. If people cannot change the settings, it tries those of
+// the Manager.
 func (h *Handler) probe(ctx context.Context, s Settings) ([]manager.Copy, error) {
 	m := h.now()
 	if h.opts.Automation != nil {

@@ -14,20 +14,19 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/tomo-project/backup/location"
-	"github.com/tomo-project/backup/manager"
-	"github.com/tomo-project/backup/schedule"
-
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuptest"
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+	"github.com/tomo-project/backup/schedule"
 )
 
 // A keeper is the Automation of a test host.
 type keeper struct {
 	h    *host
-	made manager.Manager // what its Managers are like
+	made manager.Manager // its Managers are copies of this one
 
 	mu    sync.Mutex
 	s     Settings
@@ -74,7 +73,7 @@ func (k *keeper) Manager(_ context.Context, s Settings) (*manager.Manager, error
 	return m, nil
 }
 
-// withSettings gives a host an Automation in the place of its Manager.
+// withSettings gives a host an Automation instead of its Manager.
 func withSettings(s Settings, change func(h *host, m *manager.Manager)) (*keeper, func(h *host, m *manager.Manager, o *Options)) {
 	k := &keeper{s: s}
 	return k, func(h *host, m *manager.Manager, o *Options) {
@@ -88,7 +87,7 @@ func withSettings(s Settings, change func(h *host, m *manager.Manager)) (*keeper
 	}
 }
 
-// form is Settings as a program sends them.
+// form returns Settings as a program sends them.
 func form(change func(s *Settings)) Settings {
 	s := Settings{Enabled: true, Schedule: "daily", Time: "02:30", Zone: "UTC", Locations: []string{}}
 	if change != nil {
@@ -111,7 +110,7 @@ func TestSettingsTakeEffectWithoutARestart(t *testing.T) {
 	h.do(200, "PUT", "settings", want).into(t, &got)
 	require.Equal(t, want, got)
 	require.Equal(t, want, k.s)
-	for o = h.seen(); o.Automated.LastRun == nil; o = h.seen() { // the first is made at once
+	for o = h.seen(); o.Automated.LastRun == nil; o = h.seen() { // the first backup is made at once
 		time.Sleep(time.Millisecond)
 	}
 	require.Empty(t, o.Automated.LastRun.Error)
@@ -142,7 +141,7 @@ func TestSettingsThatCannotWorkAreNotSaved(t *testing.T) {
 		"../../etc/passwd":     func(s *Settings) { s.Zone = "../../etc/passwd" },
 		"-1 backups":           func(s *Settings) { s.KeepLast = -1 },
 		"-2 days":              func(s *Settings) { s.KeepDays = -2 },
-		"the most is 20":       func(s *Settings) { s.Locations = make([]string, 21) },
+		"at most 20":           func(s *Settings) { s.Locations = make([]string, 21) },
 		"location 1 is empty":  func(s *Settings) { s.Locations = []string{" "} },
 		"control characters":   func(s *Settings) { s.Locations = []string{"/a\n/b"} },
 		"is there twice":       func(s *Settings) { s.Locations = []string{"/a", "/b", "/a"} },
@@ -161,7 +160,7 @@ func TestSettingsThatCannotWorkAreNotSaved(t *testing.T) {
 	got := h.do(500, "PUT", "settings", form(nil))
 	require.NotContains(t, got.text, "x.db")
 	require.Contains(t, h.log.String(), "x.db")
-	require.Nil(t, h.now().Schedule, "the former are in effect")
+	require.Nil(t, h.now().Schedule, "the former settings stay in effect")
 }
 
 func TestSettingsOfTheHostAreShownAndNotChanged(t *testing.T) {
@@ -213,7 +212,7 @@ func TestWhatIsAppliedIsWhatIsSet(t *testing.T) {
 }
 
 func TestALocationThatDoesNotWorkIsSavedOnPurposeOnly(t *testing.T) {
-	k, change := withSettings(Settings{}, nil) // and no backup is made by schedule meanwhile
+	k, change := withSettings(Settings{}, nil) // so that no scheduled backup is made meanwhile
 	h := newHost(t, change)
 	file := t.TempDir() + "/file"
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
@@ -226,7 +225,7 @@ func TestALocationThatDoesNotWorkIsSavedOnPurposeOnly(t *testing.T) {
 	require.Equal(t, 1, k.saved)
 	bad.KeepLast++
 	h.do(200, "PUT", "settings", bad)
-	require.Equal(t, 2, k.saved, "they are the locations of before")
+	require.Equal(t, 2, k.saved, "the locations have not changed")
 }
 
 func TestLocationsAreTriedBeforeTheyAreSaved(t *testing.T) {
@@ -236,7 +235,7 @@ func TestLocationsAreTriedBeforeTheyAreSaved(t *testing.T) {
 		Locations []struct{ Location, Error string }
 	}
 	missing := filepath.Join(t.TempDir(), "usb")
-	// The rest of what is typed in need not be right yet.
+	// The other settings need not be right yet.
 	h.do(200, "POST", "settings/probe", form(func(s *Settings) { s.Time = "soon"; s.Locations = []string{missing} })).into(t, &tried)
 	require.Empty(t, tried.Locations[0].Error)
 	require.Equal(t, missing, tried.Locations[1].Location)
@@ -340,13 +339,13 @@ func TestARestoreMayBringOtherSettings(t *testing.T) {
 	require.Equal(t, 9, s.KeepLast)
 	require.Equal(t, 9, h.now().Retention.Last)
 
-	// A plan by what was in effect before is no good any more.
+	// A plan that the former Manager has made is stale.
 	require.Equal(t, "stale", h.do(409, "POST", other+"/apply", h.agreed(other, obj{})).code(t))
 	h.do(200, "POST", other+"/plan", obj{"full": false, "only": []string{"servers"}})
 	require.Empty(t, h.began(other+"/apply", h.agreed(other, obj{})).Error)
 }
 
-// states runs a host in the time of the test, and returns what tells the overview.
+// states runs a host in the fake time of the test, and returns a function for the overview.
 func (h *host) states(t *testing.T) func() overview {
 	h.run()
 	return func() overview {
@@ -356,7 +355,7 @@ func (h *host) states(t *testing.T) func() overview {
 	}
 }
 
-// A fullDisk takes nothing at times.
+// A fullDisk is a location that stores nothing at times.
 type fullDisk struct {
 	location.Dir
 	full *atomic.Bool
@@ -380,15 +379,15 @@ func TestTheScheduleRunsAndShowsHowItWent(t *testing.T) {
 		synctest.Wait()
 		time.Sleep(time.Second)
 		o := seen()
-		require.Len(t, o.Backups, 1, "the first is made at once")
+		require.Len(t, o.Backups, 1, "the first backup is made at once")
 		require.Equal(t, "made", o.Automated.Days[29].State)
 		require.Equal(t, "none", o.Automated.Days[28].State)
-		require.Equal(t, time.Date(2000, 1, 2, 2, 30, 0, 0, time.UTC), o.Automated.Next.UTC(), "it counts for half past two as well")
+		require.Equal(t, time.Date(2000, 1, 2, 2, 30, 0, 0, time.UTC), o.Automated.Next.UTC(), "the first backup counts for half past two as well")
 
 		time.Sleep(27 * time.Hour)
 		require.Len(t, seen().Backups, 2)
 
-		// A day on which no location takes it.
+		// A day on which no location stores the backup.
 		down.Store(true)
 		time.Sleep(25 * time.Hour)
 		o = seen()
@@ -476,8 +475,8 @@ func TestRunTakesSettingsThatWereSavedMeanwhile(t *testing.T) {
 		h.stop()
 		k.set(Settings{KeepLast: -1}, nil)
 		seen = h.states(t)
-		require.Equal(t, 2, h.now().Retention.Last, "the former are in effect")
-		require.Contains(t, h.log.String(), "could not be read again")
+		require.Equal(t, 2, h.now().Retention.Last, "the former settings stay in effect")
+		require.Contains(t, h.log.String(), "read the settings again")
 		time.Sleep(48 * time.Hour)
 		require.Len(t, seen().Backups, 2)
 		h.stop()

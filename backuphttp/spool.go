@@ -11,14 +11,14 @@ import (
 	"github.com/tomo-project/backup/location"
 )
 
-// A spool is a file with a backup that is at no location: an upload, or what was
-// saved of a damaged one. Nobody else can open it, and it is gone when the process is.
+// A spool is a temporary file with a backup that is at no location: an uploaded backup,
+// or a salvaged one. Nobody else can open it, and it disappears with the process.
 type spool struct {
 	h    *Handler
 	f    *os.File
-	name string // to be removed at the end; empty: it has none any more
+	name string // to be removed at the end; empty: it is removed already
 	size int64
-	used int // by so many; closed by the last
+	used int // how many use it; the last one closes it
 }
 
 func (h *Handler) newSpool() (*spool, error) {
@@ -27,22 +27,23 @@ func (h *Handler) newSpool() (*spool, error) {
 		return nil, h.spoolFailed(err)
 	}
 	s := &spool{h: h, f: f, used: 1}
-	if os.Remove(f.Name()) != nil { // not while it is open, on some systems
+	if os.Remove(f.Name()) != nil { // some systems remove no open file
 		s.name = f.Name()
 	}
 	return s, nil
 }
 
-// spoolFailed keeps the path to the temporary files from the browser.
+// spoolFailed logs an error of a temporary file, and returns an error for the browser
+// that does not show the path of the file.
 func (h *Handler) spoolFailed(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		h.log("keep an uploaded backup", err)
-		return &refusal{status: http.StatusInsufficientStorage, code: "no_space", text: "there is no room on the server to keep the file meanwhile: check its disk space"}
+		return &refusal{status: http.StatusInsufficientStorage, code: "no_space", text: "the server has no room for the file: free some disk space, then try again"}
 	}
 	return h.hide("keep an uploaded backup", err)
 }
 
-// Write implements io.Writer.
+// Write implements io.Writer. It reserves the room first.
 func (s *spool) Write(p []byte) (int, error) {
 	if err := s.h.grow(int64(len(p))); err != nil {
 		return 0, err
@@ -56,7 +57,7 @@ func (s *spool) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// empty throws away what was written.
+// empty deletes the content.
 func (s *spool) empty() error {
 	_, err := s.f.Seek(0, io.SeekStart)
 	if err = errors.Join(err, s.f.Truncate(0)); err != nil {
@@ -67,10 +68,11 @@ func (s *spool) empty() error {
 	return nil
 }
 
-// reader returns a reader of the whole, from its beginning.
+// reader returns a reader of the whole file.
 func (s *spool) reader() *io.SectionReader { return io.NewSectionReader(s.f, 0, s.size) }
 
-// open returns the same for somebody who takes their time. The Handler is locked.
+// open returns a reader that keeps the file open until it is closed. The caller holds
+// the lock of the Handler.
 func (s *spool) open() io.ReadCloser {
 	s.used++
 	return struct {
@@ -79,7 +81,7 @@ func (s *spool) open() io.ReadCloser {
 	}{s.reader(), s}
 }
 
-// Close gives the file up.
+// Close closes the file when its last user has closed it.
 func (s *spool) Close() error {
 	s.h.mu.Lock()
 	s.used--
@@ -98,13 +100,14 @@ func (s *spool) Close() error {
 	return err
 }
 
-// grow reserves room for temporary files. What was not used for longest makes room.
+// grow reserves room for temporary files. If there is not enough, the restores that
+// were unused for the longest time are forgotten.
 func (h *Handler) grow(n int64) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for n > 0 && h.spooled+n > 2*h.opts.MaxUpload {
 		if !h.forgetOldest(func(r *restore) bool { return r.file != nil }) {
-			return fmt.Errorf("%w: there is no room for another uploaded backup; give up one that is not needed, or try again later", location.ErrBusy)
+			return fmt.Errorf("%w: there is no room for another uploaded backup; cancel a restore that is not needed, or try again later", location.ErrBusy)
 		}
 	}
 	h.spooled += n

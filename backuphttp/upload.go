@@ -12,7 +12,7 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// upload looks into a backup that somebody sends.
+// upload receives a backup and looks into it.
 func (h *Handler) upload(ctx context.Context, name string, from io.Reader) (restoreInfo, error) {
 	file, err := h.newSpool()
 	if err != nil {
@@ -28,7 +28,7 @@ func (h *Handler) upload(ctx context.Context, name string, from io.Reader) (rest
 		case err == nil && n > most:
 			err = &http.MaxBytesError{Limit: most}
 		case err == nil && n == 0:
-			err = fmt.Errorf("%w: the file is empty", backup.ErrInvalid)
+			err = fmt.Errorf("%w: the file is empty: choose another one", backup.ErrInvalid)
 		}
 		if err != nil {
 			return restoreInfo{}, fmt.Errorf("upload: %w", err)
@@ -37,7 +37,7 @@ func (h *Handler) upload(ctx context.Context, name string, from io.Reader) (rest
 	})
 }
 
-// A contextReader ends when a context does.
+// A contextReader fails when its context has ended.
 type contextReader struct {
 	ctx context.Context
 	r   io.Reader
@@ -50,8 +50,7 @@ func (c contextReader) Read(p []byte) (int, error) {
 	return c.r.Read(p)
 }
 
-// fileName makes a name for people, and for a download, of what a browser calls a
-// file.
+// fileName cleans the name that a browser gives a file, for people and for downloads.
 func fileName(name string) string {
 	name = path.Base(strings.ReplaceAll(strings.ToValidUTF8(name, ""), `\`, "/"))
 	name = strings.TrimSpace(strings.Map(func(r rune) rune {

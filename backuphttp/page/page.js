@@ -1,6 +1,6 @@
 "use strict";
 
-// All that this adds works without it, only less well. It writes text, never HTML.
+// The page works without this script, only less well. The script writes text, never HTML.
 
 const base = new URL(".", document.currentScript.src).pathname;
 
@@ -18,7 +18,7 @@ function zones() {
 	for (const zone of Intl.supportedValuesOf("timeZone")) list.append(new Option(zone, zone));
 }
 
-// A checkbox for all of the others in its fieldset.
+// A checkbox that ticks all others in its fieldset.
 function selectAll() {
 	for (const line of document.querySelectorAll("[data-all]")) {
 		const all = line.querySelector("input");
@@ -37,7 +37,7 @@ function selectAll() {
 	}
 }
 
-// The button works once the word is typed.
+// The button is disabled until the word is typed.
 function confirmations() {
 	for (const input of document.querySelectorAll("[data-confirm]")) {
 		const button = input.form.querySelector("button");
@@ -47,7 +47,7 @@ function confirmations() {
 	}
 }
 
-// A second click would be answered with "something else is running".
+// Without this, the answer to a second click would be "something else is running".
 function once() {
 	const sent = new Set();
 	document.addEventListener("submit", (event) => {
@@ -90,7 +90,7 @@ function upload(form, done) {
 			return;
 		}
 		const problem = request.responseXML?.querySelector("#problem p")?.textContent;
-		say(problem || `The upload was refused (${request.status}). Try it again, or ask whoever runs the application.`);
+		say(problem || `The upload was refused (${request.status}). Try again, or ask the person who runs the application.`);
 		done();
 	});
 	request.addEventListener("error", () => {
@@ -116,7 +116,7 @@ function label(name) {
 	return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
-// The progress of a job, by Server-Sent Events, and where they do not come by asking
+// Show the progress of a job: by Server-Sent Events, and if they do not come, by asking
 // now and then.
 function live() {
 	for (const area of document.querySelectorAll("[data-job]")) follow(area);
@@ -139,7 +139,7 @@ function follow(area) {
 	}
 
 	function show(job) {
-		if (job.id !== area.dataset.job) return ask(); // another one has begun or ended
+		if (job.id !== area.dataset.job) return ask(); // another job has begun or ended
 		if (job.ended) {
 			stop();
 			if (onItsPage) return location.reload();
@@ -165,7 +165,7 @@ function follow(area) {
 			if (answer.ok) show(await answer.json());
 			else if (answer.status < 500 && onItsPage) stop(), location.reload();
 		} catch {
-			// Not there yet: it is asked again.
+			// The server does not answer yet: the timer asks again.
 		}
 	}
 
@@ -180,7 +180,7 @@ function follow(area) {
 	});
 	events.addEventListener("open", () => {
 		connected(true);
-		ask(); // the application may have been restarted, and know nothing of it
+		ask(); // the application may have restarted and have forgotten the job
 	});
 	events.addEventListener("error", () => connected(false));
 	window.addEventListener("pagehide", stop);

@@ -96,7 +96,7 @@ func TestBrowserSetsAutomatedBackups(t *testing.T) {
 	b.types("Time zone", "America/New_York")
 	b.types("Keep the last … backups", "seven")
 	b.follows("Save")
-	b.sees(`"seven" is no number of backups`)
+	b.sees(`"seven" is not a number of backups`)
 	b.looks("settings-wrong")
 	b.types("Keep the last … backups", "7")
 	b.follows("Preview what would be deleted")

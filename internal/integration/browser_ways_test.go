@@ -113,7 +113,7 @@ func TestBrowserWorksWithTheKeyboardAlone(t *testing.T) {
 	b.keys(kb.ArrowDown)
 	b.tabs("All")
 	b.enters(kb.Enter, "Restore this backup")
-	b.sees("tick what to restore, at least one")
+	b.sees("tick at least one item to restore")
 	require.Contains(t, b.focused(), "There is a problem")
 	b.looks("keyboard-problem")
 	b.tabs("All")
@@ -125,8 +125,8 @@ func TestBrowserWorksWithTheKeyboardAlone(t *testing.T) {
 	b.looks("plan-nothing")
 	b.tabs("Cancel")
 	b.enters(kb.Enter, "Backup & Restore")
-	b.sees("The restore was given up. Nothing was changed.")
-	require.Equal(t, "The restore was given up. Nothing was changed.", b.focused())
+	b.sees("The restore was cancelled. Nothing was changed.")
+	require.Equal(t, "The restore was cancelled. Nothing was changed.", b.focused())
 	b.looks("done")
 }
 
