@@ -110,56 +110,12 @@ func (a *App) backup(ctx context.Context, w io.Writer, src DataSource, opts Back
 			return Manifest{}, err
 		}
 	}
-	b := &backup{
-		compiled: c,
-		ctx:      ctx,
-		opts:     opts,
-		limits:   opts.Limits.codec(),
-		problems: problems{tolerate: opts.LeaveOutInvalid},
-		seen:     newSeen(collections),
-		manifest: Manifest{
-			Version:            FormatVersion,
-			CreatedAt:          opts.CreatedAt.UTC().Truncate(time.Second),
-			Application:        a.Name,
-			ApplicationVersion: a.Version,
-			SchemaVersion:      a.SchemaVersion,
-			Metadata:           maps.Clone(opts.Metadata),
-			Records:            make(map[string]int64),
-			Compressed:         opts.Compress,
-			Encrypted:          opts.Encrypt != nil,
-		},
-	}
-	if s, ok := src.(*Snapshot); ok {
-		b.manifest.Salvaged = s.Manifest().Salvaged // a copy lacks what its source lacks
-	}
-	if opts.CreatedAt.IsZero() {
-		b.manifest.CreatedAt = time.Now().UTC().Truncate(time.Second)
-	}
-	if year := b.manifest.CreatedAt.Year(); year < 0 || year > 9999 {
-		return Manifest{}, fmt.Errorf("%w: CreatedAt is in the year %d, which a snapshot cannot say", ErrInvalid, year)
-	}
-	if err := checkDepth(collections, b.limits.Depth); err != nil {
+	b, err := c.newBackup(ctx, src, collections, opts)
+	if err != nil {
 		return Manifest{}, err
 	}
-	if b.encryption, b.box, err = c.seal(collections, opts.Recipients); err != nil {
+	if err := b.checkProvable(); err != nil {
 		return Manifest{}, err
-	}
-	if e := b.encryption; e != nil {
-		b.manifest.Sealed, b.manifest.Keys = len(e.Fields) > 0, keyIDs(e.Keys)
-	}
-	if opts.Encrypt != nil { // whose key comes first
-		b.manifest.Keys = envelope.KeyIDs(opts.Encrypt)
-	}
-	proven := b.encryption != nil && slices.ContainsFunc(b.encryption.Keys, byPassphrase)
-	if opts.Signer != nil {
-		key, err := seal.PublicKey(opts.Signer)
-		if err != nil {
-			return Manifest{}, err
-		}
-		proven = proven || slices.ContainsFunc(opts.Trusted, func(t ed25519.PublicKey) bool { return t.Equal(key) })
-	}
-	if opts.RequireProof && !proven {
-		return Manifest{}, fmt.Errorf("%w: a proof is required of backups, and this one would carry none that counts: give a Signer whose key is Trusted, or a Passphrase of this package among the Recipients", ErrUnauthentic)
 	}
 	file, err := envelope.NewWriter(w, string(opts.Compress), opts.Encrypt)
 	if err != nil {
@@ -175,6 +131,70 @@ func (a *App) backup(ctx context.Context, w io.Writer, src DataSource, opts Back
 		return Manifest{}, fault.Advise(fmt.Errorf("write: %w", err))
 	}
 	return m, nil
+}
+
+// newBackup prepares a backup, with all that can be told before the data is read.
+func (c *compiled) newBackup(ctx context.Context, src DataSource, collections []*collection, opts BackupOptions) (*backup, error) {
+	created := opts.CreatedAt
+	if created.IsZero() {
+		created = time.Now()
+	}
+	b := &backup{
+		compiled: c,
+		ctx:      ctx,
+		opts:     opts,
+		limits:   opts.Limits.codec(),
+		problems: problems{tolerate: opts.LeaveOutInvalid},
+		seen:     newSeen(collections),
+		manifest: Manifest{
+			Version:            FormatVersion,
+			CreatedAt:          created.UTC().Truncate(time.Second),
+			Application:        c.Name,
+			ApplicationVersion: c.Version,
+			SchemaVersion:      c.SchemaVersion,
+			Metadata:           maps.Clone(opts.Metadata),
+			Records:            make(map[string]int64),
+			Compressed:         opts.Compress,
+			Encrypted:          opts.Encrypt != nil,
+		},
+	}
+	if s, ok := src.(*Snapshot); ok {
+		b.manifest.Salvaged = s.Manifest().Salvaged // a copy lacks what its source lacks
+	}
+	if year := b.manifest.CreatedAt.Year(); year < 0 || year > 9999 {
+		return nil, fmt.Errorf("%w: CreatedAt is in the year %d, which a snapshot cannot say", ErrInvalid, year)
+	}
+	if err := checkDepth(collections, b.limits.Depth); err != nil {
+		return nil, err
+	}
+	var err error
+	if b.encryption, b.box, err = c.seal(collections, opts.Recipients); err != nil {
+		return nil, err
+	}
+	if e := b.encryption; e != nil {
+		b.manifest.Sealed, b.manifest.Keys = len(e.Fields) > 0, keyIDs(e.Keys)
+	}
+	if opts.Encrypt != nil { // whose key comes first
+		b.manifest.Keys = envelope.KeyIDs(opts.Encrypt)
+	}
+	return b, nil
+}
+
+// checkProvable refuses a backup without a proof where one is required, and a signer
+// that cannot sign.
+func (b *backup) checkProvable() error {
+	proven := b.encryption != nil && slices.ContainsFunc(b.encryption.Keys, byPassphrase)
+	if b.opts.Signer != nil {
+		key, err := seal.PublicKey(b.opts.Signer)
+		if err != nil {
+			return err
+		}
+		proven = proven || slices.ContainsFunc(b.opts.Trusted, func(t ed25519.PublicKey) bool { return t.Equal(key) })
+	}
+	if b.opts.RequireProof && !proven {
+		return fmt.Errorf("%w: a proof is required of backups, and this one would carry none that counts: give a Signer whose key is Trusted, or a Passphrase of this package among the Recipients", ErrUnauthentic)
+	}
+	return nil
 }
 
 // write writes the snapshot of what src shows.
@@ -264,45 +284,6 @@ type backup struct {
 	seen       *seen
 	manifest   Manifest
 	records    int64
-}
-
-func (b *backup) header() error {
-	m := &b.manifest
-	members := []struct {
-		name  string
-		value any
-		omit  bool
-	}{
-		{"version", m.Version, false},
-		{"created_at", m.CreatedAt.Format(time.RFC3339Nano), false},
-		{"application", m.Application, m.Application == ""},
-		{"application_version", m.ApplicationVersion, false},
-		{"schema_version", m.SchemaVersion, false},
-		{"metadata", m.Metadata, len(m.Metadata) == 0},
-		{"encryption", b.encryption, b.encryption == nil},
-		{"salvaged", m.Salvaged, m.Salvaged == nil},
-	}
-	for _, member := range members {
-		if member.omit {
-			continue
-		}
-		if err := b.member(member.name, member.value); err != nil {
-			return err
-		}
-	}
-	return fault.Advise(b.out.BeginData())
-}
-
-// member writes a member outside of the data.
-func (b *backup) member(name string, v any) error {
-	value, err := codec.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("member %q: %w", name, err)
-	}
-	if len(value) > codec.HeaderBytes {
-		return fmt.Errorf("%w: member %q has %d bytes, the most is %d", ErrLimit, name, len(value), codec.HeaderBytes)
-	}
-	return fault.Advise(b.out.Member(name, value))
 }
 
 // collection takes the records of one collection through the stages.

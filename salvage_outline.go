@@ -61,70 +61,98 @@ func (s *salvage) readOutline(r io.Reader) (*outline, error) {
 		return nil, fmt.Errorf("%w: the file is encrypted as a whole, and what is saved of it would be in clear; say for whom to encrypt that", ErrNoKey)
 	}
 	s.size = size
-	o := &outline{members: make(map[string][]byte), at: make(map[string]int64), frame: make(map[int64]bool), data: -1, headerEnd: -1}
-	opened := make(map[string]bool)
-	var end []int64 // what can be the lines behind the data: nothing but brackets follows
-	brackets := 0   // behind the last of them
-	afterBracket := false
-	err = s.each("read", &stream.Reader{R: in, Most: s.limits.TotalBytes, TooMuch: fmt.Errorf("%w: the file is larger than the limit", ErrLimit)}, func(l codec.Line) error {
+	o := &outliner{
+		outline: &outline{members: make(map[string][]byte), at: make(map[string]int64), frame: make(map[int64]bool), data: -1, headerEnd: -1},
+		opened:  make(map[string]bool),
+	}
+	limited := &stream.Reader{R: in, Most: s.limits.TotalBytes, TooMuch: fmt.Errorf("%w: the file is larger than the limit", ErrLimit)}
+	err = s.each("read", limited, func(l codec.Line) error {
 		s.size = max(s.size, l.End)
-		line := bytes.TrimRight(l.Text, " \t\r")
-		text := codec.Trim(line)
-		switch {
-		case l.Cut || len(text) == 0:
-			return nil
-		case isBracket(text):
-			afterBracket = true
-			if brackets++; brackets > 1 {
-				end = nil
-			}
-			return nil
-		case text[0] != '"' && text[0] != '{':
-			return nil
-		case sumLine.Match(line) && len(text) == len(line),
-			afterBracket && bytes.HasPrefix(text, []byte(`"left_out":`)),
-			(afterBracket || len(end) > 0) && bytes.HasPrefix(text, []byte(`"proof":`)):
-			end, brackets, afterBracket = append(end[:min(len(end), 2)], l.Offset), 0, false
-			if name, value, err := codec.HeaderMember(text); err == nil && slices.Contains(tailNames, name) && wellFormed(name, value) {
-				o.members[name], o.at[name] = value, l.Offset
-			}
-			return nil
-		}
-		end, afterBracket = nil, false
-		switch {
-		case l.Ended && string(line) == `"data":{` && o.data < 0 && len(o.openings) == 0:
-			o.data = l.Offset
-		case l.Ended && openingLine.Match(line):
-			m := openingLine.FindSubmatch(line)
-			if name := string(m[1]); !opened[name] && len(o.openings) < codec.MaxCollections {
-				opened[name] = true
-				o.openings = append(o.openings, opening{offset: l.Offset, name: name, isMap: m[2][0] == '{'})
-			}
-		case o.headerEnd >= 0:
-		case headerLine.Match(text):
-			name, value, err := codec.HeaderMember(bytes.TrimPrefix(text, []byte("{")))
-			if err == nil && wellFormed(name, value) && o.members[name] == nil {
-				o.members[name], o.at[name] = value, l.Offset
-			}
-			return nil
-		case text[0] == '"', text[len(text)-1] != '}':
-			return nil
-		}
-		if o.headerEnd < 0 {
-			o.headerEnd = l.Offset
-		}
+		o.line(l)
 		return nil
 	})
 	if err != nil {
 		return nil, fromCodec(err)
 	}
+	return o.finish(s.size), nil
+}
+
+// An outliner makes an outline of the lines of a file.
+type outliner struct {
+	*outline
+	opened       map[string]bool // names of collections
+	end          []int64         // what can be the lines behind the data: nothing but brackets follows
+	brackets     int             // behind the last of them
+	afterBracket bool
+}
+
+// line takes one line in.
+func (o *outliner) line(l codec.Line) {
+	line := bytes.TrimRight(l.Text, " \t\r")
+	text := codec.Trim(line)
+	switch {
+	case l.Cut || len(text) == 0:
+		return
+	case isBracket(text):
+		o.afterBracket = true
+		if o.brackets++; o.brackets > 1 {
+			o.end = nil
+		}
+		return
+	case text[0] != '"' && text[0] != '{':
+		return
+	case sumLine.Match(line) && len(text) == len(line),
+		o.afterBracket && bytes.HasPrefix(text, []byte(`"left_out":`)),
+		(o.afterBracket || len(o.end) > 0) && bytes.HasPrefix(text, []byte(`"proof":`)):
+		o.tail(l, text)
+		return
+	}
+	o.end, o.afterBracket = nil, false
+	switch {
+	case l.Ended && string(line) == `"data":{` && o.data < 0 && len(o.openings) == 0:
+		o.data = l.Offset
+	case l.Ended && openingLine.Match(line):
+		o.open(l, openingLine.FindSubmatch(line))
+	case o.headerEnd >= 0:
+	case headerLine.Match(text):
+		name, value, err := codec.HeaderMember(bytes.TrimPrefix(text, []byte("{")))
+		if err == nil && wellFormed(name, value) && o.members[name] == nil {
+			o.members[name], o.at[name] = value, l.Offset
+		}
+		return
+	case text[0] == '"', text[len(text)-1] != '}':
+		return
+	}
+	if o.headerEnd < 0 {
+		o.headerEnd = l.Offset
+	}
+}
+
+// tail takes a line that can be one behind the data.
+func (o *outliner) tail(l codec.Line, text []byte) {
+	o.end, o.brackets, o.afterBracket = append(o.end[:min(len(o.end), 2)], l.Offset), 0, false
+	if name, value, err := codec.HeaderMember(text); err == nil && slices.Contains(tailNames, name) && wellFormed(name, value) {
+		o.members[name], o.at[name] = value, l.Offset
+	}
+}
+
+// open takes a line that opens a collection.
+func (o *outliner) open(l codec.Line, match [][]byte) {
+	if name := string(match[1]); !o.opened[name] && len(o.openings) < codec.MaxCollections {
+		o.opened[name] = true
+		o.openings = append(o.openings, opening{offset: l.Offset, name: name, isMap: match[2][0] == '{'})
+	}
+}
+
+// finish says which lines are of the frame.
+func (o *outliner) finish(size int64) *outline {
 	for _, name := range tailNames {
-		if offset, found := o.at[name]; found && !slices.Contains(end, offset) {
+		if offset, found := o.at[name]; found && !slices.Contains(o.end, offset) {
 			delete(o.members, name) // a record of a map
 			delete(o.at, name)
 		}
 	}
-	for _, offset := range end {
+	for _, offset := range o.end {
 		o.frame[offset] = false
 	}
 	for _, offset := range o.at {
@@ -134,9 +162,9 @@ func (s *salvage) readOutline(r io.Reader) (*outline, error) {
 		o.frame[o.data] = true
 	}
 	if o.headerEnd < 0 {
-		o.headerEnd = s.size
+		o.headerEnd = size
 	}
-	return o, nil
+	return o.outline
 }
 
 func isBracket(text []byte) bool { return string(text) == "]" || string(text) == "}" }

@@ -1,0 +1,103 @@
+package backup
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// checkLeftBehind looks for records that only the host has, that stay, and that
+// refer to what is deleted.
+func (c *comparison) checkLeftBehind() error {
+	for _, col := range c.compiled.collections {
+		concerned := false
+		for _, r := range col.refs {
+			concerned = concerned || len(c.deleted[r.Collection]) > 0
+		}
+		if !concerned {
+			continue
+		}
+		var staying []string
+		for key, err := range c.host.Keys(c.ctx, col.Name) {
+			if err != nil {
+				return fmt.Errorf("read the keys of %s from the host: %w", col.Name, err)
+			}
+			// What the snapshot has too is checked when its turn comes.
+			incoming := c.seen.keys[col.Name] != nil && c.seen.keys[col.Name].Has(key)
+			if !incoming && !c.deleted[col.Name][key] {
+				staying = append(staying, key)
+			}
+		}
+		slices.Sort(staying)
+		for keys := range slices.Chunk(staying, batchSize) {
+			found, err := c.lookup(col, keys)
+			if err != nil {
+				return err
+			}
+			var after []outcome
+			for _, key := range keys {
+				if found[key] != nil {
+					after = append(after, outcome{key: key, value: found[key], offset: -1})
+				}
+			}
+			if err := c.checkRefs(col, after); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkRefs looks for references that will point to nothing when the restore is
+// done. Those of records that stay count only if they point to something now.
+func (c *comparison) checkRefs(col *collection, after []outcome) error {
+	if len(col.refs) == 0 {
+		return nil
+	}
+	type place struct {
+		outcome
+		pointer, target, ref string
+	}
+	var open []place
+	wanted := make(map[string]map[string]bool) // target → keys to look up in the host
+	for _, r := range after {
+		if !r.put && len(c.deleted) == 0 {
+			continue
+		}
+		col.eachRef(col.view(r.key, r.value, nil), func(target, ref, pointer string, err error) {
+			gone := c.deleted[target][ref]
+			known := c.seen.keys[target] != nil && c.seen.keys[target].Has(ref)
+			if err != nil || !gone && (known || !r.put) {
+				return
+			}
+			open = append(open, place{r, col.inside(r.key, pointer), target, ref})
+			if !gone {
+				if wanted[target] == nil {
+					wanted[target] = make(map[string]bool)
+				}
+				wanted[target][ref] = true
+			}
+		})
+	}
+	exists := make(map[string]map[string][]byte)
+	for target, keys := range wanted {
+		found, err := c.lookup(c.byName[target], slices.Sorted(maps.Keys(keys)))
+		if err != nil {
+			return err
+		}
+		exists[target] = found
+	}
+	for _, p := range open {
+		if exists[p.target][p.ref] != nil {
+			continue
+		}
+		err := fmt.Errorf("refers to %q of %s, which would not exist", p.ref, p.target)
+		if c.deleted[p.target][p.ref] {
+			err = fmt.Errorf("refers to %q of %s, which is not in the snapshot and would be deleted", p.ref, p.target)
+		}
+		if err := c.dangling.add(&RecordError{Collection: col.Name, Key: p.key, Pointer: p.pointer, Offset: p.offset, Err: err}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,380 @@
+package backup
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/semver"
+
+	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/fault"
+	"github.com/tomo-project/backup/internal/seal"
+)
+
+// incoming is a snapshot that was found fit to be restored: all of it was read,
+// migrated, opened and validated once. It is read again while it is restored.
+type incoming struct {
+	*compiled
+	snapshot    *Snapshot
+	opts        RestoreOptions
+	collections []*collection // that are restored, in the order of restore
+	seen        *seen
+	from        map[string][]string        // collection → sections of the snapshot that records of it come from
+	invalid     map[string]map[int64]bool  // collection → ordinals of the records that are left out
+	spared      map[string]map[string]bool // collection → their keys: the host's records stay
+	leftOut     problems
+	warnings    []string
+}
+
+func (a *App) prepare(ctx context.Context, s *Snapshot, opts RestoreOptions) (*incoming, error) {
+	c, err := a.compile()
+	if err != nil {
+		return nil, err
+	}
+	in := &incoming{
+		compiled: c,
+		snapshot: s,
+		opts:     opts,
+		from:     make(map[string][]string),
+		invalid:  make(map[string]map[int64]bool),
+		spared:   make(map[string]map[string]bool),
+		leftOut:  problems{tolerate: opts.LeaveOutInvalid},
+	}
+	if err := in.checkOrigin(); err != nil {
+		return nil, err
+	}
+	if err := in.checkNames(); err != nil {
+		return nil, err
+	}
+	if err := in.readAll(ctx); err != nil {
+		return nil, err
+	}
+	if err := in.checkSalvaged(); err != nil {
+		return nil, err
+	}
+	return in, nil
+}
+
+// checkSalvaged refuses to delete on the strength of a snapshot that lacks what
+// was lost in a damaged file.
+func (in *incoming) checkSalvaged() error {
+	mark := in.snapshot.manifest.Salvaged
+	if mark == nil {
+		return nil
+	}
+	text := fmt.Sprintf("the snapshot was saved from a damaged file, of which %d bytes were lost", mark.LostBytes)
+	for i, name := range slices.Sorted(maps.Keys(mark.Records)) {
+		if i == 20 {
+			text += ", and others"
+			break
+		}
+		text += fmt.Sprintf(", records of %s: %d", fault.Shorten(name), mark.Records[name])
+	}
+	for _, col := range in.collections {
+		if in.strategy(col) == Replace && !in.opts.AllowSalvaged {
+			return fmt.Errorf("%w: %s; replace would delete what was lost from %s too, so nothing was changed: use merge or skip-duplicates, or allow it explicitly", ErrSalvaged, text, col.Name)
+		}
+	}
+	in.warn(text)
+	return nil
+}
+
+// checkOrigin refuses snapshots that this App must not restore.
+func (in *incoming) checkOrigin() error {
+	m := in.snapshot.manifest
+	if m.Application == "" {
+		in.warn("the snapshot does not say which application it is of")
+	} else if m.Application != in.Name {
+		return fmt.Errorf("%w: it is of %s, this is %s", ErrForeign, codec.Quote(m.Application), in.Name)
+	}
+	if m.SHA256 == "" {
+		in.warn("the snapshot has no integrity information: damage cannot be noticed")
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.Missing)) {
+		in.warn(fmt.Sprintf("%s is incomplete in the snapshot: invalid records left out of it: %d", name, m.Missing[name]))
+	}
+	if m.SchemaVersion > in.SchemaVersion {
+		return fmt.Errorf("%w: it has schema version %d, %s %s has %d; install %s or newer to restore it",
+			ErrTooNew, m.SchemaVersion, in.Name, in.Version, in.SchemaVersion, m.ApplicationVersion)
+	}
+	if semver.Compare("v"+m.ApplicationVersion, "v"+in.Version) > 0 {
+		if !in.opts.AllowNewerApp {
+			return fmt.Errorf("%w: it was made by %s %s, this is %s; install %[3]s or newer, or allow it explicitly",
+				ErrTooNew, in.Name, m.ApplicationVersion, in.Version)
+		}
+		in.warn(fmt.Sprintf("the snapshot was made by %s, which is newer than %s", m.ApplicationVersion, in.Version))
+	}
+	return nil
+}
+
+func (in *incoming) warn(text string) { in.warnings = append(in.warnings, text) }
+
+// checkNames refuses options that name collections which do not exist.
+func (in *incoming) checkNames() error {
+	if in.opts.Only != nil && len(in.opts.Only) == 0 {
+		return errEmptyOnly
+	}
+	for _, name := range in.opts.Only {
+		if in.byName[name] == nil {
+			return fmt.Errorf("%w: %s has no collection %q, only %s", ErrInvalid, in.Name, name, in.names())
+		}
+	}
+	for name, s := range in.opts.Strategies {
+		if in.byName[name] == nil {
+			return fmt.Errorf("%w: a strategy for %q: %s has only %s", ErrInvalid, name, in.Name, in.names())
+		}
+		if err := s.Validate(); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return in.opts.Strategy.Validate()
+}
+
+func (in *incoming) wants(name string) bool {
+	return in.opts.Only == nil || slices.Contains(in.opts.Only, name)
+}
+
+func (in *incoming) strategy(col *collection) Strategy {
+	if s, ok := in.opts.Strategies[col.Name]; ok {
+		return cmp.Or(s, SkipDuplicates)
+	}
+	return cmp.Or(in.opts.Strategy, SkipDuplicates)
+}
+
+// readAll reads the snapshot, all of it, and checks what comes out.
+func (in *incoming) readAll(ctx context.Context) error {
+	in.seen = newSeen(in.expected())
+	reading := reading{incoming: in, batches: make(map[string]*batch), ordinals: make(map[string]int64)}
+	if err := reading.run(ctx); err != nil && !errors.Is(err, errTooMany) {
+		return err
+	}
+	if err := in.leftOut.err(ErrInvalid); err != nil {
+		return fmt.Errorf("%w\nnothing was changed; try an older backup, or leave the invalid records out", err)
+	}
+	if in.leftOut.total > len(in.leftOut.list) {
+		for _, name := range slices.Sorted(maps.Keys(in.leftOut.count)) {
+			in.warn(fmt.Sprintf("%d records of %s are not valid and were left out; not all are named", in.leftOut.count[name], name))
+		}
+	}
+	for _, col := range in.order {
+		if in.from[col.Name] != nil {
+			in.collections = append(in.collections, col)
+		}
+	}
+	for _, name := range in.opts.Only {
+		if in.from[name] == nil {
+			return fmt.Errorf("%w: the snapshot has no collection %q, only %s", ErrInvalid, name, strings.Join(in.snapshot.Collections(), ", "))
+		}
+	}
+	for name := range in.seen.keys {
+		if in.from[name] == nil {
+			delete(in.seen.keys, name)
+		}
+	}
+	return nil
+}
+
+// A reading is the first time that a snapshot is read.
+type reading struct {
+	*incoming
+	batches  map[string]*batch // by collection, as are the next
+	ordinals map[string]int64  // how many records of it came
+	records  int64
+	bytes    int64 // up to which the snapshot was read
+}
+
+func (r *reading) run(ctx context.Context) error {
+	for i := range r.snapshot.sections {
+		sec := &r.snapshot.sections[i]
+		if r.byName[sec.Name] != nil && r.wants(sec.Name) {
+			r.addSource(sec.Name, sec.Name)
+		}
+		err := r.produce(ctx, sec, func(col *collection, rec item) error {
+			r.addSource(col.Name, sec.Name)
+			return r.take(col, rec)
+		})
+		if err != nil {
+			return err
+		}
+		for _, col := range r.compiled.collections {
+			if b := r.batches[col.Name]; b != nil {
+				if err := r.check(col, b); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+// take gathers records, to be checked together.
+func (r *reading) take(col *collection, rec item) error {
+	b := r.batches[col.Name]
+	if b == nil {
+		b = new(batch)
+		r.batches[col.Name] = b
+	}
+	b.addItem(rec)
+	r.bytes = max(r.bytes, rec.offset)
+	if b.full() {
+		return r.check(col, b)
+	}
+	return nil
+}
+
+func (r *reading) check(col *collection, b *batch) error {
+	err := b.keep(func(rec *item) (bool, error) {
+		n := r.ordinals[col.Name]
+		r.ordinals[col.Name]++
+		found := col.inspect(rec, r.seen)
+		if len(found) > 0 {
+			r.leaveOut(col.Name, n, rec.key)
+		}
+		return len(found) == 0, r.leftOut.add(found...)
+	})
+	r.records += int64(len(b.items))
+	b.reset()
+	if err == nil && r.opts.Progress != nil {
+		r.opts.Progress(Progress{"check", col.Name, r.records, r.bytes, r.snapshot.manifest.Bytes})
+	}
+	return err
+}
+
+// expected returns the collections that the snapshot may have records of. Only
+// migration can tell which those of an older one are.
+func (in *incoming) expected() []*collection {
+	var cols []*collection
+	for _, col := range in.compiled.collections {
+		if in.wants(col.Name) && (in.snapshot.section(col.Name) != nil || in.snapshot.manifest.SchemaVersion < in.SchemaVersion) {
+			cols = append(cols, col)
+		}
+	}
+	return cols
+}
+
+func (in *incoming) addSource(collection, section string) {
+	if !slices.Contains(in.from[collection], section) {
+		in.from[collection] = append(in.from[collection], section)
+	}
+}
+
+func (in *incoming) leaveOut(collection string, ordinal int64, key string) {
+	if in.invalid[collection] == nil {
+		in.invalid[collection] = make(map[int64]bool)
+		in.spared[collection] = make(map[string]bool)
+	}
+	in.invalid[collection][ordinal] = true
+	in.spared[collection][key] = true
+}
+
+// produce reads a section of the snapshot and calls f for each record that
+// becomes of it, open and migrated, in the collections that are wanted. The
+// value of r is valid until f returns.
+func (in *incoming) produce(ctx context.Context, sec *codec.Section, f func(col *collection, r item) error) error {
+	declared := in.byName[sec.Name]
+	version := in.snapshot.manifest.SchemaVersion
+	if version == in.SchemaVersion {
+		switch {
+		case !in.wants(sec.Name):
+			return nil
+		case declared == nil:
+			return in.unknown(sec.Name)
+		case sec.IsMap != (declared.Shape == Map):
+			return fmt.Errorf("%w: %s has another shape in the snapshot than in %s", ErrInvalid, sec.Name, in.Name)
+		}
+	}
+	if in.snapshot.locked(sec) {
+		return fmt.Errorf("%w: the secrets of %s are sealed; it takes %s to open them", ErrNoKey, sec.Name, seal.NameKeys(keyIDs(in.snapshot.encryption.Keys)))
+	}
+	unlisted := declared != nil && sec.IsMap == (declared.Shape == Map) && !in.snapshot.sealed(sec)
+	return in.snapshot.records(ctx, sec, func(r item) error {
+		if unlisted {
+			if err := declared.refuseSealed(r); err != nil {
+				return err
+			}
+		}
+		if version == in.SchemaVersion {
+			return f(declared, r)
+		}
+		if !sec.IsMap && declared != nil && declared.Shape != Map {
+			r.key, _ = declared.key.Of(r.value)
+		}
+		return in.migrate(ctx, version, sec.Name, Record{r.key, r.value}, r.offset, func(name string, out Record) error {
+			if !in.wants(name) {
+				return nil
+			}
+			col := in.byName[name]
+			if col == nil {
+				return in.unknown(name)
+			}
+			value, err := codec.Compact(nil, out.Value, in.snapshot.limits)
+			if err != nil {
+				return &RecordError{Collection: name, Key: out.Key, Offset: r.offset, Err: fmt.Errorf("%w after migration: %w", ErrInvalid, err)}
+			}
+			return f(col, item{out.Key, value, r.offset})
+		})
+	})
+}
+
+// unknown refuses a collection that is not declared, or passes over it.
+func (in *incoming) unknown(name string) error {
+	text := fmt.Sprintf("the snapshot has a collection %s, which %s %s does not know", codec.Quote(name), in.Name, in.Version)
+	if !in.opts.AllowUnknown {
+		return fmt.Errorf("%w: %s; leave it out, or allow unknown collections", ErrInvalid, text)
+	}
+	if text += "; it was left out"; !slices.Contains(in.warnings, text) {
+		in.warn(text)
+	}
+	return nil
+}
+
+// records calls f for the records of a collection, batch by batch.
+func (in *incoming) records(ctx context.Context, col *collection, f func(*batch) error) error {
+	var b batch
+	var n int64
+	invalid := in.invalid[col.Name]
+	for _, name := range in.from[col.Name] {
+		err := in.produce(ctx, in.snapshot.section(name), func(target *collection, r item) error {
+			if target != col {
+				return nil
+			}
+			if n++; invalid[n-1] {
+				return nil
+			}
+			var err error
+			if r.key, err = col.identity(&r); err != nil {
+				return err // it had one when it was checked
+			}
+			if b.addItem(r); b.full() {
+				err = f(&b)
+				b.reset()
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if len(b.items) == 0 {
+		return nil
+	}
+	return f(&b)
+}
+
+// report returns a Report with all but the counts.
+func (in *incoming) report() Report {
+	m := in.snapshot.manifest
+	return Report{
+		Backup:             in.snapshot.name,
+		CreatedAt:          m.CreatedAt,
+		ApplicationVersion: m.ApplicationVersion,
+		SchemaVersion:      m.SchemaVersion,
+		LeftOut:            in.leftOut.list,
+		Warnings:           slices.Clone(in.warnings),
+	}
+}
