@@ -1,82 +1,113 @@
-// Package backup is the backup and restore of the application that embeds it.
+// Package backup backs up and restores the data of the application that embeds
+// it. It handles one snapshot: how it is made, read, checked and restored. A
+// server that keeps many backups, at places and on a schedule, embeds package
+// manager instead, which is built on this one.
 //
-// The host declares what it has in an [App]: its collections, the JSON Schema of
-// their records, what refers to what, which fields are secret, and the
-// [Migrator] steps that make today's data of older data. It plugs in how its
-// data is read, a [DataSource], and how it is changed, a [Sink]; package
-// sqlstore has both for tables in a database. The library does the rest:
+// # One snapshot in 60 seconds
+//
+// Declare what the application has. An [App] lists its collections: the JSON
+// Schema of their records, which fields refer to other records, and which fields
+// are secret.
+//
+//	app := &backup.App{Name: "homelab", Version: "2.1.0", SchemaVersion: 1,
+//		Collections: []backup.Collection{{Name: "servers", Key: "/id", Secrets: []string{"/password"}}}}
+//
+// Plug in how the data is read, a [DataSource], and how it is changed, a [Sink].
+// Packages sqlstore, kvstore and filestore have both for common stores. Then back
+// up to any io.Writer:
+//
+//	key := backup.Passphrase(passphrase)
+//	manifest, err := app.Backup(ctx, file, store, backup.BackupOptions{Recipients: []backup.Recipient{key}})
+//
+// Open a snapshot from any io.Reader. That reads it to its end and checks it:
+//
+//	snapshot, err := backup.OpenSnapshot(ctx, file, backup.OpenOptions{Identities: []backup.Identity{key}})
+//	defer snapshot.Close()
+//
+// Plan a restore, look at what it would change, and then do exactly that:
+//
+//	plan, err := app.Plan(ctx, snapshot, store, backup.RestoreOptions{Strategy: backup.Replace})
+//	for change, err := range plan.Changes(ctx) { … }
+//	report, err := plan.Apply(ctx)
+//
+// The data takes this way:
 //
 //	              Backup                       OpenSnapshot          Plan, Restore
 //	DataSource ────────────▶ snapshot (JSON) ────────────▶ Snapshot ──────────────▶ Sink
 //	 one point   validate        a record        digest      open      migrate        one
 //	  in time      seal           a line       strict JSON   keys     validate    transaction
 //
-// A snapshot is one JSON document that any JSON tool reads, with a record a
-// line and a digest that a person can check; schema/FORMAT.md defines it.
+// A snapshot is one JSON document that any JSON tool reads. It has one record a
+// line, and a digest that a person can check with standard tools.
+// schema/FORMAT.md defines it.
 //
-// That is the lower half: one snapshot, an io.Writer or an io.Reader. A server
-// embeds the upper half, a [manager.Manager]: backups under names at one [location.Location] or
-// several ([location.Dir] is a folder), made on a [schedule.Schedule], kept by [Retention],
-// verified, put to drills, and restored with a way back.
-//
-//	Schedule ─▶ Create ─▶ Locations ─▶ Prune           Undo ◀─┐
-//	  Run          what was stored      proves the           │ a backup of what
-//	               is read back         newest first      Restore   was there
+// When the shape of the data changes, SchemaVersion goes up by one, and a
+// [Migrator] makes today's records of older ones. So every backup that was ever
+// made can be restored.
 //
 // # What can be relied on
 //
-// [App.Backup] sees one point in time and validates every record: a backup that
-// it returns can be restored. Secret fields are never written in clear; without
-// a [Recipient] to seal them for, or an [Encrypter] for the whole file, there is no
-// backup. With the public keys of package agekey a server makes backups that it
-// cannot open itself.
+// [App.Backup] sees one point in time and validates every record, so a backup
+// that it returns can be restored. It never writes a secret field in clear:
+// without a [Recipient] to seal the secrets for, or an [Encrypter] for the whole
+// file, there is no backup. With the public keys of package agekey a server makes
+// backups that it cannot open itself.
 //
-// [App.Restore] changes nothing before the whole snapshot has been read, its
-// digest compared, its secrets opened, its data migrated and validated. Then it
-// makes all changes in one transaction, or none. What it would do can be looked
-// at with [App.Plan] before, and [Plan.Apply] does exactly that.
+// [App.Restore] first reads the whole snapshot: it compares the digest, opens the
+// secrets, migrates the data and validates it. Only then does it change the host,
+// and it makes all changes in one transaction, or none. [App.Plan] shows these
+// changes before, and [Plan.Apply] makes exactly these or returns [ErrStale].
 //
-// Input is hostile: depth, sizes and counts are bounded by [Limits], and what is
-// damaged, foreign, newer or sealed with another key is refused with an error
-// that says so ([ErrDamaged] and the other kinds). What somebody has made or altered
-// who does not know the key is refused where a proof is required ([ErrUnauthentic];
-// FORMAT.md, "What is protected, and what is not").
+// A snapshot may come from an attacker. [Limits] bound its depth, sizes and
+// counts. A snapshot that is damaged, of another application, too new or sealed
+// with another key is refused, with an error that says so: [ErrDamaged] and the
+// others beside it. The digest is against accidents. Against people who can write
+// to the place where backups are kept, require a proof: a passphrase or a
+// signature ([OpenOptions].RequireProof; FORMAT.md, "What is protected, and what
+// is not").
 //
-// A backup is at a Location whole or not at all, and never overwritten.
-// [manager.Manager.Prune] never deletes the newest backup that verifies, nor a file that
-// is none of its own. [manager.Manager.Restore] stores what is there before it changes
-// anything, and [manager.Manager.Undo] brings it back. What a damaged file still holds
-// [App.Salvage] saves.
+// [App.Drill] proves that a snapshot restores. [App.Salvage] saves what a damaged
+// file still holds.
 //
-// Memory depends on the number of keys, not on the size of the data.
+// Memory grows with the number of keys, not with the size of the data.
 //
-// The package has no global state, and no goroutine outlives the call that
-// started it, but one that waits for a Location that does not answer. It logs
-// nothing but to the Logger of a Manager. Randomness comes from crypto/rand, and
-// from math/rand where a pause is to be irregular.
+// The package has no global state, starts no goroutine and logs nothing. It reads
+// the clock for the date of a snapshot where the caller gives none, and for the
+// durations in reports. Randomness comes from crypto/rand. Temporary files are
+// encrypted.
 //
 // # Where to read on
 //
-// The files in the order in which they make sense. One snapshot: app.go,
-// store.go, backup.go, snapshot.go, restore.go, plan.go, migrate.go; then seal.go
-// and secrets.go for keys, proof.go for authenticity, envelope.go for compressed and
-// encrypted files, record.go for what backup and restore share, errors.go, and
-// salvage.go with salvage_outline.go and salvage_records.go for damaged files.
-// Many backups: location.go and dir.go, name.go, manager.go, site.go for a
-// location in use, copies.go, catalog.go for the list of backups with look.go for one
-// file of it and note.go for what stands beside, hold.go for one operation at a time, undo.go, prune.go
-// with retention.go, verify.go, drill.go, rehearse.go and rewrap.go for keys, database.go
-// for copies of the host's database, files.go for what a page for people needs, run.go
-// with schedule.go, event.go.
+// The files in the order in which they make sense:
 //
-// Package agekey has keys of age; packages sqlstore, kvstore and filestore are
-// stores over tables, key-value stores and files. Package backuphttp is a page for
-// people around a Manager. Package backuptest has a reference store and a reference
-// location with the conformance suites that every DataSource, Sink and Location
-// should pass, and package tomo is the declaration of a whole application.
+//   - app.go is the declaration, store.go the interfaces of the host's data, and
+//     errors.go the kinds of errors.
+//   - backup.go writes a snapshot. record.go has the checks on a record that
+//     backup and restore share, and problems.go gathers what they find.
+//     manifest.go writes and reads the members around the data.
+//   - snapshot.go opens a snapshot, and peek.go reads its manifest alone.
+//   - restore.go has the options and the report of a restore, incoming.go reads
+//     the snapshot for it, migrate.go migrates its records, and compare.go compares
+//     them with the host's and makes the changes, with dangling.go for references.
+//     plan.go does the same without changes, and drill.go in an empty store.
+//   - keys.go has the interfaces of keys, and the passphrase. secrets.go seals and
+//     opens secret fields, proof.go proves where a snapshot comes from, and
+//     rewrap.go gives a snapshot other keys.
+//   - salvage.go saves what is left of a damaged file: salvage_outline.go finds
+//     the members around the data, salvage_records.go and salvage_shard.go the
+//     records.
+//   - name.go has the names of backups. retention.go decides which backups to keep.
+//
+// Package manager is the server's part: backups at several locations, made on a
+// schedule, verified, pruned, and restored with a way back. Package location says
+// what a place for backups must do, and package schedule when backups are made.
+// Package backuphttp is a web page around a Manager. Package agekey has public
+// keys. Package backuptest has a reference store and a reference location, with
+// the conformance suites that every DataSource, Sink and Location should pass.
+// Package tomo is the declaration of a whole application.
 //
 // # Compatibility
 //
-// Snapshots that any release has written are read by all later ones: frozen
-// files in backuptest and tomo see to it. The API may change until 1.0.
+// Every release reads the snapshots of all earlier ones. Frozen files in
+// backuptest and tomo test this. The API may change until 1.0.
 package backup

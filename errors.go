@@ -10,38 +10,41 @@ import (
 	"github.com/tomo-project/backup/internal/fault"
 )
 
-// The kinds of failure that a caller may want to tell apart, to be tested with
-// [errors.Is]. Standard errors keep their meaning: fs.ErrNotExist, fs.ErrExist,
-// context.Canceled. The message of each error says what happened, where, and
-// what to do next; no message holds a secret or the value of a record.
+// The kinds of failure that a caller may want to tell apart, with [errors.Is].
+// Standard errors keep their meaning: fs.ErrNotExist, fs.ErrExist,
+// context.Canceled. The message of each error says what happened, where, and what
+// to do next. No message holds a secret or the value of a record.
 var (
-	// ErrDamaged: the snapshot is not what was written: truncated, altered, not
-	// JSON, or with a digest that does not match.
+	// ErrDamaged: the snapshot is not what was written. It is truncated, altered or
+	// not JSON, or its digest does not match.
 	ErrDamaged = fault.ErrDamaged
 
-	// ErrFormat: the document is not a snapshot of a format that this library
+	// ErrFormat: the document is not a snapshot in a format that this library
 	// reads.
 	ErrFormat = errors.New("not a snapshot of format " + FormatVersion)
 
 	// ErrForeign: the snapshot belongs to another application.
 	ErrForeign = errors.New("snapshot of another application")
 
-	// ErrTooNew: the snapshot was made by a newer format, schema version or
-	// application version than this one.
+	// ErrTooNew: the snapshot has a newer format, schema version or application
+	// version than this build of the application.
 	ErrTooNew = errors.New("snapshot is too new")
 
-	// ErrNoKey: there are secrets, and no key was given to seal or open them.
+	// ErrNoKey: a key is needed, to seal or open secrets or a whole file, and none
+	// was given that could do it.
 	ErrNoKey = fault.ErrNoKey
 
 	// ErrWrongKey: none of the given keys opens the snapshot.
 	ErrWrongKey = fault.ErrWrongKey
 
-	// ErrUnauthentic: the snapshot was altered or made by somebody without the
-	// key, or it carries no proof where one is required. That is no accident.
+	// ErrUnauthentic: somebody without the key has altered or made the snapshot, or
+	// a proof is required and the snapshot carries none that counts. Unlike
+	// ErrDamaged, this does not happen by accident.
 	ErrUnauthentic = errors.New("snapshot is not authentic")
 
-	// ErrInvalid: records do not satisfy their schema, lack a key, share one,
-	// or belong to a collection that the App does not declare.
+	// ErrInvalid: records do not satisfy their schema, have no key or share one, or
+	// belong to a collection that the App does not declare. Options that contradict
+	// the App or each other are ErrInvalid too.
 	ErrInvalid = fault.ErrInvalid
 
 	// ErrDangling: a reference would point to a record that does not exist.
@@ -53,27 +56,31 @@ var (
 	// ErrStale: the host has changed since the plan was made.
 	ErrStale = errors.New("plan is stale")
 
-	// ErrSalvaged: the snapshot was saved from a damaged file, so that Replace
-	// would delete what could not be saved.
+	// ErrSalvaged: the snapshot was saved from a damaged file, so Replace would
+	// delete records that could not be saved.
 	ErrSalvaged = errors.New("snapshot is salvaged")
 
 	// ErrUncertain: the Sink failed after all changes of a restore were made, and
-	// did not say that it rolled them back. So they may have taken effect or not.
+	// did not say that it rolled them back. They may or may not have taken effect.
 	ErrUncertain = errors.New("it is uncertain whether the restore took place")
 
 	// ErrRolledBack: a [Sink] wraps it in an error of Update to say that nothing was
-	// changed for certain, although write had returned nil. Without it such a failure
-	// is ErrUncertain: the connection may have been lost after the commit.
+	// changed, although write had returned nil. Without it such a failure is
+	// ErrUncertain, since the connection may have been lost after the commit.
 	ErrRolledBack = errors.New("rolled back")
 )
 
-// A RecordError says which record is the matter.
+// A RecordError is an error about one record.
 type RecordError struct {
 	Collection string
-	Key        string // empty if the record has none or it is not known
-	Pointer    string // JSON Pointer inside the record, or several as declared; empty for the record as a whole
-	Offset     int64  // byte offset of the record in the snapshot, -1 if it does not come from one
-	Err        error  // what is wrong
+	Key        string // empty if the record has none, or it is not known
+
+	// Pointer is the JSON Pointer of the place inside the record, or the pointers of
+	// a Key or Ref as they are declared. Empty stands for the whole record.
+	Pointer string
+
+	Offset int64 // byte offset of the record in the snapshot, -1 if it does not come from one
+	Err    error // what is wrong
 }
 
 // Error returns "servers "a1" /port (byte 1234): …".
@@ -93,8 +100,9 @@ func (e *RecordError) Error() string {
 	return b.String()
 }
 
-// MarshalJSON returns the members collection, key, pointer, offset and error, the
-// text of Err; what is empty or not known is absent.
+// MarshalJSON returns an object with the members collection, key, pointer, offset
+// and error, which is the text of Err. Key, pointer and offset are absent where they
+// are empty or not known.
 func (e *RecordError) MarshalJSON() ([]byte, error) {
 	out := struct {
 		Collection string `json:"collection"`
@@ -109,10 +117,10 @@ func (e *RecordError) MarshalJSON() ([]byte, error) {
 	return json.Marshal(out)
 }
 
-// Unwrap returns what is wrong with the record.
+// Unwrap returns Err.
 func (e *RecordError) Unwrap() error { return e.Err }
 
-// fromCodec gives an error of the codec the kind that callers know.
+// fromCodec gives an error of package codec the kind that callers know.
 func fromCodec(err error) error {
 	var kind error
 	switch {

@@ -11,27 +11,52 @@ import (
 	"github.com/tomo-project/backup/internal/seal"
 )
 
-// A Recipient can seal: it wraps the key of a snapshot so that only the holder
-// of a matching [Identity] gets it back. Here there is the passphrase, which is
-// both; package agekey has public keys, which can seal and not open.
+// A Recipient can seal secrets. It wraps the data key of a snapshot, with which the
+// secrets are sealed, so that only the holder of a matching [Identity] gets it
+// back. A [PassphraseKey] is both. Package agekey has public keys, which can seal
+// and not open.
 type Recipient interface {
-	// Wrap returns key wrapped for the recipient, a JSON object whose member
-	// "type" names the method (FORMAT.md, "Wrapped keys"), and whose member "ids"
-	// may name the keys that open it. It is stored in the snapshot in clear. A
-	// backup calls it once.
+	// Wrap returns the data key of a snapshot, wrapped for the recipient. The
+	// result is a JSON object that is stored in the snapshot in clear. Its member
+	// "type" names the method (FORMAT.md, "Wrapped keys"), and its member "ids" may
+	// name the keys that open it. A backup calls Wrap once.
 	Wrap(key []byte) (json.RawMessage, error)
 }
 
-// An Identity can open what a matching [Recipient] has sealed.
+// An Identity can open the secrets that were sealed for a matching [Recipient].
 type Identity interface {
-	// Unwrap returns the key of a snapshot from one of its wrapped keys. It
-	// returns ErrWrongKey if wrapped is of a type that it does not handle or
-	// was made for another identity. Another error ends the attempt. It is
-	// called for each wrapped key of the snapshot, until one opens.
+	// Unwrap returns the data key of a snapshot from one of its wrapped keys. It
+	// returns ErrWrongKey if it does not handle the type of wrapped, or if wrapped
+	// was made for another identity: then the library tries the next wrapped key.
+	// After any other error it tries no more.
 	Unwrap(wrapped json.RawMessage) (key []byte, err error)
 }
 
-// Compression is how a snapshot is compressed. The zero value does not.
+// An Encrypter encrypts whole files, so that nothing in them can be read without a
+// key (FORMAT.md, "Compressed and encrypted files"). It must write age files, as
+// the Encrypter of package agekey does: [OpenSnapshot] reads no other.
+//
+// An Encrypter may have a method KeyIDs() []string that names the keys that open
+// its files. A manager.Manager keeps these names in clear beside an encrypted
+// backup, for people.
+type Encrypter interface {
+	// Encrypt returns a writer that encrypts to w. The file is complete when its
+	// Close has returned nil. Close does not close w.
+	Encrypt(w io.Writer) (io.WriteCloser, error)
+}
+
+// A Decrypter is an [Identity] that also decrypts files of a matching [Encrypter].
+type Decrypter interface {
+	Identity
+
+	// Decrypt returns a reader of the decrypted file. It returns ErrWrongKey if the
+	// file was encrypted for others, ErrDamaged if it is malformed, ErrLimit if
+	// opening it would take too much time or memory, or the error of r. The reader
+	// fails if the file was altered or ends too early. Its errors wrap those of r.
+	Decrypt(r io.Reader) (io.Reader, error)
+}
+
+// Compression is how a file is compressed. The zero value means that it is not.
 type Compression string
 
 const (
@@ -39,47 +64,25 @@ const (
 	Zstd Compression = "zstd" // several times faster, and smaller
 )
 
-// An Encrypter encrypts whole files, so that nothing in them can be read without
-// a key (FORMAT.md, "Compressed and encrypted files"). What it writes must be an
-// age file, as that of package agekey does: the reader knows no other.
+// A PassphraseKey seals and opens secrets with a passphrase: it is a [Recipient]
+// and an [Identity]. Whoever knows the passphrase opens the snapshot, on any
+// machine, and nobody opens it without. The passphrase also proves where the
+// snapshot comes from (FORMAT.md, "Proof"). Printing or logging a PassphraseKey
+// never shows the passphrase.
 //
-// One that has a method KeyIDs() []string says with it which keys open the file;
-// this is kept in clear beside an encrypted backup, for people.
-type Encrypter interface {
-	// Encrypt returns a writer that encrypts to w. What is written is complete
-	// when its Close has returned nil; Close does not close w.
-	Encrypt(w io.Writer) (io.WriteCloser, error)
-}
-
-// A Decrypter is an [Identity] that opens what an [Encrypter] has encrypted.
-type Decrypter interface {
-	Identity
-
-	// Decrypt returns a reader of what was encrypted. It returns ErrWrongKey if
-	// the file was encrypted for others, ErrDamaged if it is malformed, ErrLimit
-	// if opening it would take too much time or memory, or the error of r. The
-	// reader fails if the file was altered or ends too early; its errors wrap
-	// that of r.
-	Decrypt(r io.Reader) (io.Reader, error)
-}
-
-// A PassphraseKey seals and opens with a passphrase: it is a [Recipient] and an
-// [Identity]. Whoever knows the passphrase opens the snapshot, on any machine;
-// nobody opens it without. It also proves where the snapshot comes from
-// (FORMAT.md, "Proof"). Printing or logging it never shows the passphrase.
+// Argon2id derives the key from the passphrase (FORMAT.md, "Wrapped keys"). For
+// each snapshot that takes 64 MiB of memory and a fraction of a second.
 //
-// The key that wraps is derived with Argon2id (FORMAT.md, "Sealing"), which
-// takes 64 MiB of memory and a part of a second for each snapshot.
-//
-// The zero value has no passphrase and fails with ErrNoKey.
+// The zero value has no passphrase, and its methods fail with ErrNoKey. Make one
+// with [Passphrase].
 type PassphraseKey struct {
-	// A closure keeps the passphrase also from printers that go around methods
-	// and unexported fields, by reflection.
+	// A closure hides the passphrase also from printers that use reflection to
+	// get around methods and unexported fields.
 	reveal func() []byte
 }
 
-// Passphrase returns the key for a passphrase, of which it keeps a copy. The
-// bytes are taken as they are: trim the line break of one read from a file.
+// Passphrase returns the key for a passphrase, and keeps a copy of it. It takes the
+// bytes as they are, so trim the line break of a passphrase read from a file.
 func Passphrase(passphrase []byte) *PassphraseKey {
 	passphrase = bytes.Clone(passphrase)
 	return &PassphraseKey{reveal: func() []byte { return passphrase }}
@@ -99,9 +102,9 @@ func (k PassphraseKey) Wrap(key []byte) (json.RawMessage, error) {
 }
 
 // Unwrap implements [Identity]. It returns ErrNoKey if the passphrase is empty,
-// ErrWrongKey if it is another one than the snapshot was sealed with or if
-// something else than a passphrase opens wrapped, ErrDamaged if wrapped is
-// malformed, and ErrLimit if opening it would take too much time or memory.
+// ErrWrongKey if wrapped takes another passphrase or a key of another type,
+// ErrDamaged if wrapped is malformed, and ErrLimit if opening it would take too
+// much time or memory.
 func (k PassphraseKey) Unwrap(wrapped json.RawMessage) ([]byte, error) {
 	passphrase, err := k.passphrase()
 	if err != nil {
@@ -129,14 +132,14 @@ func (k PassphraseKey) passphrase() ([]byte, error) {
 	return k.reveal(), nil
 }
 
-// String returns a text that stands for the key and does not show it.
+// String returns a text that stands for the passphrase and does not show it.
 func (PassphraseKey) String() string { return "(passphrase)" }
 
-// Format prints what String returns, whatever the verb.
+// Format implements [fmt.Formatter]. It prints the text of String for every verb.
 func (k PassphraseKey) Format(f fmt.State, _ rune) { io.WriteString(f, k.String()) }
 
-// LogValue returns what String does.
+// LogValue implements [slog.LogValuer] with the text of String.
 func (k PassphraseKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
-// MarshalText returns what String does, for JSON and the like.
+// MarshalText implements [encoding.TextMarshaler] with the text of String.
 func (k PassphraseKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
