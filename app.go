@@ -14,72 +14,79 @@ import (
 
 // An App declares a host application to the library: what it is, which
 // collections it has, and how older data becomes data of today. It is a plain
-// value without state, safe for concurrent use as long as it is not changed.
+// value without state, safe for concurrent use as long as it is not changed. The
+// zero value is not valid: see [App.Validate].
 type App struct {
-	// Name identifies the application in snapshots and begins the names of its
-	// backups: lower-case letters, digits and dashes, "tomo". A snapshot of
-	// another application is refused.
+	// Name identifies the application in snapshots, and the names of its backups
+	// begin with it: "tomo". It has at most 64 lower-case letters, digits and
+	// dashes, and does not begin with a dash. A snapshot of another application is
+	// refused.
 	Name string
 
-	// Version is the semantic version of this build, "2.1.0". A snapshot made
-	// by a newer one is refused unless that is allowed.
+	// Version is the semantic version of this build, "2.1.0". A snapshot of a
+	// newer version is refused, unless [RestoreOptions].AllowNewerApp is set.
 	Version string
 
 	// SchemaVersion is the version of the shape of the data, from 1. It goes up
-	// by one whenever stored data must be migrated to be read.
+	// by one whenever stored data must be migrated to be read. A snapshot with a
+	// higher one is refused.
 	SchemaVersion int
 
-	// Collections are backed up and restored in this order, but that what is
-	// referred to by Refs comes first.
+	// Collections are backed up and restored in this order, except that a
+	// collection comes after those that it refers to.
 	Collections []Collection
 
-	// Migrators hold one step for each schema version before SchemaVersion, in
+	// Migrators holds one step for each schema version before SchemaVersion, in
 	// any order.
 	Migrators []Migrator
 }
 
 // A Collection is one category of the host's data.
 //
-// In a Map collection Schema, Refs and Secrets see each record as an object
-// with one member, {Key: Value}: so the schema of settings lists the settings
+// In a [Map] collection, Schema, Refs and Secrets see each record as an object
+// with one member, {Key: Value}. So the schema of settings lists the settings
 // under "properties", and the secret "/smtp_password" is the value of that
 // setting.
 type Collection struct {
-	// Name is the member of "data" in a snapshot that holds the collection:
-	// lower-case letters, digits and underscores, beginning with a letter.
+	// Name is the member of "data" in a snapshot that holds the collection. It has
+	// at most 64 lower-case letters, digits and underscores, and begins with a
+	// letter.
 	Name string
 
-	// Shape tells how the records stand in a snapshot. The zero value is List.
+	// Shape is the JSON shape of the collection in a snapshot. The zero value is
+	// List.
 	Shape Shape
 
 	// Key is the JSON Pointer of the identity in a record of a List collection,
-	// "/id". The identity is a non-empty string or an integer. Where it takes
-	// several, as the row of a table that joins two others does, there are commas
-	// between the pointers, "/user_id,/group_id", and the identity is the JSON array
-	// of the parts as strings, ["7","admins"]. It is empty for a Map collection.
+	// "/id" (FORMAT.md, "Keys of records"). The identity is a non-empty string or
+	// an integer. It may have several parts, as in the rows of a table that joins
+	// two others: then Key has commas between the pointers, "/user_id,/group_id",
+	// and the identity is the JSON array of the parts as strings, ["7","admins"].
+	// Key is empty for a Map collection.
 	Key string
 
 	// Schema is the JSON Schema (draft 2020-12) of one record at the current
-	// schema version, with formats asserted. It must stand alone: references
-	// out of it are refused. Empty means that any JSON value is allowed (in a
-	// List any object).
+	// schema version. Formats are asserted. References to other documents are
+	// refused. Empty means that any object is allowed in a List, and any JSON value
+	// in a Map.
 	Schema []byte
 
-	// Refs are the references to other collections, or to this one.
+	// Refs are the references to records of other collections, or of this one.
 	Refs []Ref
 
-	// Secrets are the JSON Pointers of the fields that are sealed in a
-	// snapshot. The token "*" stands for any element or member: "/env/*".
-	// A Secret must not contain the Key or a Ref.
+	// Secrets are the JSON Pointers of the fields that are sealed in a snapshot.
+	// The token "*" stands for any element or member: "/env/*". A Secret must not
+	// contain the Key, a Ref or another Secret.
 	Secrets []string
 
-	// Optional collections are left out of a backup unless they are named.
+	// Optional leaves the collection out of a backup, unless BackupOptions name
+	// it.
 	Optional bool
 
 	// Merge says what the Merge strategy makes of a record that exists on both
-	// sides and differs. Nil means: objects are merged member by member, and
-	// elsewhere the snapshot wins. It must be a pure function, keep the key,
-	// and return a record that satisfies Schema.
+	// sides and differs. Nil means that objects are merged member by member, and
+	// that elsewhere the snapshot wins. Merge must be a pure function, keep the
+	// key, and return a record that satisfies Schema.
 	Merge func(existing, incoming Record) (Record, error)
 }
 
@@ -88,46 +95,49 @@ type Shape string
 
 const (
 	List Shape = "list" // an array of objects
-	Map  Shape = "map"  // an object: one record a member
+	Map  Shape = "map"  // an object, with one record a member
 )
 
 // A Ref says that a field of a collection holds the key of a record in another.
 type Ref struct {
-	// Pointer is the JSON Pointer of the field, "/server_id"; the token "*"
-	// stands for any element or member. A field that is absent or null refers
-	// to nothing and is fine. To a record whose Key has several pointers as many
-	// refer, in the same order and with commas between them, and without "*".
+	// Pointer is the JSON Pointer of the field, "/server_id". The token "*" stands
+	// for any element or member. A field that is absent or null refers to nothing,
+	// which is allowed. Where the Key of the other collection has several pointers,
+	// Pointer has as many, in the same order, with commas between them and without
+	// "*".
 	Pointer string
 
 	// Collection is the name of the collection referred to.
 	Collection string
 }
 
-// Validate reports everything that is wrong with the declaration, so that a
-// test of the host finds it rather than the day of the restore: names, schemas
-// that do not compile, pointers, references to collections that are not
-// declared, secrets that contain a key, and gaps in the chain of migrators.
-// The other methods of App check the same first.
+// Validate reports everything that is wrong with the declaration: names, schemas
+// that do not compile, pointers, references to collections that are not declared,
+// secrets that contain a key, and gaps in the chain of migrators. Call it in a
+// test of the host, so that the test finds a mistake and not the day of the
+// restore. The methods of App that make or read a snapshot check the same first.
 func (a *App) Validate() error {
 	_, err := a.compile()
 	return err
 }
 
-// A compiled App has its schemas and pointers ready for use.
+// A compiled is an App whose schemas and pointers are ready for use.
 type compiled struct {
 	*App
-	collections []*collection // as declared
+	collections []*collection // in the order of declaration
 	byName      map[string]*collection
-	order       []*collection // what is referred to comes first
-	steps       []Migrator    // steps[i] takes data of schema version i+1
+	order       []*collection // a collection comes after those that it refers to
+	steps       []Migrator    // steps[i] migrates from schema version i+1
 }
 
 type collection struct {
 	Collection
-	key     codec.Key // into the view, as are the others
+	// These point into the view of a record: see view.
+	key     codec.Key
 	refs    []ref
 	secrets []codec.Pointer
-	schema  *validate.Schema // nil: anything goes
+
+	schema *validate.Schema // nil: any value is allowed
 }
 
 type ref struct {
@@ -174,17 +184,17 @@ func (a *App) compile() (*compiled, error) {
 			case target == nil:
 				fail("collection %q: Ref %s to %q, which is not declared", col.Name, r.Pointer, r.Collection)
 			case strings.Count(r.Pointer, ",") != strings.Count(target.Key, ","):
-				fail("collection %q: Ref %s to %q, whose Key is %s: as many pointers refer as there are in the Key", col.Name, r.Pointer, r.Collection, target.Key)
+				fail("collection %q: Ref %s to %q: want as many pointers as its Key %s has", col.Name, r.Pointer, r.Collection, target.Key)
 			}
 		}
 	}
-	if err := c.chain(); err != nil {
+	if err := c.orderMigrators(); err != nil {
 		errs = append(errs, err)
 	}
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("app %q: %w", a.Name, errors.Join(errs...))
 	}
-	c.sort()
+	c.orderCollections()
 	return c, nil
 }
 
@@ -230,7 +240,7 @@ func (d Collection) compile() (*collection, error) {
 	for _, r := range d.Refs {
 		k := key("Ref", r.Pointer)
 		if len(k) > 1 && k.HasAny() {
-			fail("Ref %s has a wildcard, and more than one pointer", r.Pointer)
+			fail("Ref %s has a wildcard and more than one pointer: use one or the other", r.Pointer)
 		}
 		col.refs = append(col.refs, ref{r, k})
 	}
@@ -260,9 +270,9 @@ func (d Collection) compile() (*collection, error) {
 	return col, errors.Join(errs...)
 }
 
-// sort derives the order of restore from the references. Where they go round in
-// a circle, the order of declaration decides.
-func (c *compiled) sort() {
+// orderCollections derives the order of backup and restore from the references.
+// Where these form a circle, the order of declaration decides.
+func (c *compiled) orderCollections() {
 	done := make(map[string]bool)
 	var visit func(col *collection)
 	visit = func(col *collection) {
@@ -280,7 +290,7 @@ func (c *compiled) sort() {
 	}
 }
 
-// names lists the collections for a message.
+// names returns the names of the collections for an error.
 func (c *compiled) names() string {
 	var names []string
 	for _, col := range c.collections {
@@ -289,21 +299,22 @@ func (c *compiled) names() string {
 	return strings.Join(names, ", ")
 }
 
-// view returns what Schema, Refs and Secrets see of a record, with room in buf.
-func (col *collection) view(key string, value []byte, buf []byte) []byte {
+// view returns what Schema, Refs and Secrets see of a record: in a Map, an object
+// with one member.
+func (col *collection) view(key string, value []byte) []byte {
 	if col.Shape != Map {
 		return value
 	}
-	return viewMember(key, value, buf)
+	return viewMember(key, value)
 }
 
-func viewMember(key string, value []byte, buf []byte) []byte {
-	buf = append(append(buf[:0], '{'), codec.Quote(key)...)
-	buf = append(append(buf, ':'), value...)
-	return append(buf, '}')
+func viewMember(key string, value []byte) []byte {
+	view := append([]byte{'{'}, codec.Quote(key)...)
+	view = append(append(view, ':'), value...)
+	return append(view, '}')
 }
 
-// unview takes the value out of the view again.
+// unview is the inverse of view: it returns the value of the record.
 func (col *collection) unview(key string, view []byte) []byte {
 	if col.Shape != Map {
 		return view
@@ -315,8 +326,7 @@ func unviewMember(key string, view []byte) []byte {
 	return view[len(codec.Quote(key))+2 : len(view)-1]
 }
 
-// inside takes the key off a pointer into the view of a record, so that it
-// points into the value.
+// inside turns a pointer into the view of a record into one into its value.
 func (col *collection) inside(key, pointer string) string {
 	if col.Shape != Map {
 		return pointer

@@ -17,34 +17,37 @@ import (
 	"github.com/tomo-project/backup/internal/seal"
 )
 
-// BackupOptions say what goes into a backup. The zero value takes every
-// collection that is not Optional, without a key.
+// BackupOptions say what goes into a backup. The zero value takes every collection
+// that is not Optional, and seals and encrypts nothing: an App with secret fields
+// needs Recipients or Encrypt.
 type BackupOptions struct {
-	// Only names the collections to take, optional ones too. Nil takes every
-	// collection that is not Optional; an empty list is an error.
+	// Only names the collections to take, Optional ones too. Nil takes every
+	// collection that is not Optional. An empty list is an error.
 	Only []string
 
 	// Include names Optional collections to take beside the others.
 	Include []string
 
-	// Recipients are those who can open the secrets, each on its own. An App
-	// with secret fields needs at least one, whatever the collections taken,
-	// unless the file is encrypted as a whole.
+	// Recipients can open the secrets, each of them alone. An App with secret
+	// fields needs at least one, whatever the collections taken, unless Encrypt is
+	// set.
 	Recipients []Recipient
 
-	// Compress compresses the file, and Encrypt encrypts it as a whole: on top of
-	// the Recipients, or without any instead of them. Both may be zero.
+	// Compress compresses the file. The zero value does not.
 	Compress Compression
-	Encrypt  Encrypter
 
-	// Signer, an Ed25519 key, signs the snapshot, so that its reader can tell that
-	// it is authentic. Nil: only the passphrase proves that, where there is one
-	// among the Recipients (FORMAT.md, "Proof").
+	// Encrypt encrypts the file as a whole, with or without Recipients for the
+	// secrets in it. Nil does not.
+	Encrypt Encrypter
+
+	// Signer is an Ed25519 key that signs the snapshot, so that its reader can tell
+	// that it is authentic (FORMAT.md, "Proof"). With nil, only a passphrase among
+	// the Recipients proves that.
 	Signer crypto.Signer
 
 	// RequireProof refuses to make a snapshot that a reader with the same
-	// RequireProof and Trusted would refuse: it must carry the proof of a passphrase,
-	// or a Signer whose key is Trusted must sign it.
+	// RequireProof and Trusted would refuse. It takes a [PassphraseKey] among the
+	// Recipients, or a Signer whose key is in Trusted.
 	RequireProof bool
 	Trusted      []ed25519.PublicKey
 
@@ -53,38 +56,39 @@ type BackupOptions struct {
 	CreatedAt time.Time
 
 	// Metadata is written to the snapshot as it is, in clear:
-	// {"trigger":"manual"}. See MetaTrigger.
+	// {"trigger":"manual"}. See [MetaTrigger].
 	Metadata map[string]string
 
-	// LeaveOutInvalid leaves out a record that does not satisfy its schema, has
-	// no key or shares one, instead of failing, and lets references to nothing
-	// pass: Manifest.LeftOut and Manifest.Dangling name them, and the snapshot
-	// says how many records are missing.
+	// LeaveOutInvalid leaves out a record that does not satisfy its schema, has no
+	// key or shares one, instead of failing. It also allows references to records
+	// that do not exist. Manifest.LeftOut and Manifest.Dangling name them, and the
+	// snapshot says how many records are missing.
 	LeaveOutInvalid bool
 
-	// Limits bound what is written, so that it can be read again. The zero
-	// value has the defaults.
+	// Limits bound what is written, so that it can be read again. The zero value
+	// has the defaults.
 	Limits Limits
 
 	// Progress, if not nil, is called now and then.
 	Progress func(Progress)
 }
 
-// MetaTrigger is the name in Metadata of what made a backup: "manual", "scheduled".
-// In a salvaged snapshot it says "salvaged".
+// MetaTrigger is the name in Metadata that says what made a backup: "manual",
+// "scheduled". In a salvaged snapshot it is "salvaged".
 const MetaTrigger = "trigger"
 
-// Backup writes a snapshot of the data of src to w. Records are read at one
-// point in time, validated, sealed and written as they come, so that the
-// memory needed depends on the number of keys and not on the size of the data.
+// Backup writes a snapshot of the data of src to w. It reads the records at one
+// point in time, and validates, seals and writes them as they come. So the memory
+// that it needs depends on the number of keys and not on the size of the data.
 //
-// After an error what was written is worthless, and the caller must throw it
-// away; a backup is good if and only if Backup returned nil and what w stands
-// for was closed and synced without an error.
+// A backup is good only if Backup returned nil, and the file behind w was closed and
+// synced without an error. After an error the caller must throw away what was
+// written.
 //
-// It returns ErrNoKey, ErrInvalid, ErrDangling or ErrLimit, or the error of
-// src, w or ctx. Errors about records are gathered, the first thousand
-// of them; each is a *RecordError.
+// Backup returns ErrNoKey, ErrInvalid, ErrDangling, ErrLimit, ErrUnauthentic without
+// a proof that is required, ErrForeign if src is a [Snapshot] of another
+// application or schema version, or the error of src, w, a key or ctx. Errors about
+// records are collected, the first thousand of them. Each is a *[RecordError].
 func (a *App) Backup(ctx context.Context, w io.Writer, src DataSource, opts BackupOptions) (Manifest, error) {
 	m, err := a.backup(ctx, w, src, opts)
 	if err != nil {
@@ -110,123 +114,27 @@ func (a *App) backup(ctx context.Context, w io.Writer, src DataSource, opts Back
 			return Manifest{}, err
 		}
 	}
-	b, err := c.newBackup(ctx, src, collections, opts)
+	sw, err := c.newSnapshotWriter(ctx, src, collections, opts)
 	if err != nil {
 		return Manifest{}, err
 	}
-	if err := b.checkProvable(); err != nil {
+	if err := sw.checkProvable(); err != nil {
 		return Manifest{}, err
 	}
 	file, err := envelope.NewWriter(w, string(opts.Compress), opts.Encrypt)
 	if err != nil {
 		return Manifest{}, err
 	}
-	b.out = codec.NewWriter(file)
-	m, err := b.write(src, collections)
+	sw.out = codec.NewWriter(file)
+	m, err := sw.writeSource(src, collections)
 	if err != nil {
-		file.Close() // for what it holds: the file is worthless
+		file.Close() // to release its memory; the file is worthless
 		return Manifest{}, err
 	}
 	if err := file.Close(); err != nil {
 		return Manifest{}, fault.Advise(fmt.Errorf("write: %w", err))
 	}
 	return m, nil
-}
-
-// newBackup prepares a backup, with all that can be told before the data is read.
-func (c *compiled) newBackup(ctx context.Context, src DataSource, collections []*collection, opts BackupOptions) (*backup, error) {
-	created := opts.CreatedAt
-	if created.IsZero() {
-		created = time.Now()
-	}
-	b := &backup{
-		compiled: c,
-		ctx:      ctx,
-		opts:     opts,
-		limits:   opts.Limits.codec(),
-		problems: problems{tolerate: opts.LeaveOutInvalid},
-		seen:     newSeen(collections),
-		manifest: Manifest{
-			Version:            FormatVersion,
-			CreatedAt:          created.UTC().Truncate(time.Second),
-			Application:        c.Name,
-			ApplicationVersion: c.Version,
-			SchemaVersion:      c.SchemaVersion,
-			Metadata:           maps.Clone(opts.Metadata),
-			Records:            make(map[string]int64),
-			Compressed:         opts.Compress,
-			Encrypted:          opts.Encrypt != nil,
-		},
-	}
-	if s, ok := src.(*Snapshot); ok {
-		b.manifest.Salvaged = s.Manifest().Salvaged // a copy lacks what its source lacks
-	}
-	if year := b.manifest.CreatedAt.Year(); year < 0 || year > 9999 {
-		return nil, fmt.Errorf("%w: CreatedAt is in the year %d, which a snapshot cannot say", ErrInvalid, year)
-	}
-	if err := checkDepth(collections, b.limits.Depth); err != nil {
-		return nil, err
-	}
-	var err error
-	if b.encryption, b.box, err = c.seal(collections, opts.Recipients); err != nil {
-		return nil, err
-	}
-	if e := b.encryption; e != nil {
-		b.manifest.Sealed, b.manifest.Keys = len(e.Fields) > 0, keyIDs(e.Keys)
-	}
-	if opts.Encrypt != nil { // whose key comes first
-		b.manifest.Keys = envelope.KeyIDs(opts.Encrypt)
-	}
-	return b, nil
-}
-
-// checkProvable refuses a backup without a proof where one is required, and a signer
-// that cannot sign.
-func (b *backup) checkProvable() error {
-	proven := b.encryption != nil && slices.ContainsFunc(b.encryption.Keys, byPassphrase)
-	if b.opts.Signer != nil {
-		key, err := seal.PublicKey(b.opts.Signer)
-		if err != nil {
-			return err
-		}
-		proven = proven || slices.ContainsFunc(b.opts.Trusted, func(t ed25519.PublicKey) bool { return t.Equal(key) })
-	}
-	if b.opts.RequireProof && !proven {
-		return fmt.Errorf("%w: a proof is required of backups, and this one would carry none that counts: give a Signer whose key is Trusted, or a Passphrase of this package among the Recipients", ErrUnauthentic)
-	}
-	return nil
-}
-
-// write writes the snapshot of what src shows.
-func (b *backup) write(src DataSource, collections []*collection) (Manifest, error) {
-	if err := b.header(); err != nil {
-		return Manifest{}, err
-	}
-	reads := 0
-	var inside error // whatever View makes of it
-	err := src.View(b.ctx, func(r Reader) error {
-		if reads++; reads > 1 {
-			inside = errors.New("the DataSource showed its data twice: its View called read again")
-			return inside
-		}
-		for _, col := range collections {
-			if inside = b.collection(r, col); inside != nil {
-				break
-			}
-		}
-		return inside
-	})
-	switch {
-	case errors.Is(inside, errTooMany):
-		return Manifest{}, b.problems.err(ErrInvalid)
-	case inside != nil:
-		return Manifest{}, inside
-	case err != nil:
-		return Manifest{}, fmt.Errorf("the host gave no view of its data: %w", err)
-	case reads == 0:
-		return Manifest{}, errors.New("the DataSource showed no data: its View returned without calling read")
-	}
-	return b.end()
 }
 
 var errEmptyOnly = fmt.Errorf("%w: Only is an empty list: name collections, or leave it nil for all of them", ErrInvalid)
@@ -254,8 +162,71 @@ func (c *compiled) choose(opts BackupOptions) ([]*collection, error) {
 	return chosen, nil
 }
 
-// checkDepth refuses secrets that would not fit within the limit on depth: a
-// sealed value is an object where there was a string.
+// A snapshotWriter writes one snapshot.
+type snapshotWriter struct {
+	*compiled
+	ctx        context.Context
+	opts       BackupOptions
+	limits     codec.Limits
+	encryption *encryption
+	box        *seal.Box // nil: there is nothing to seal
+	out        *codec.Writer
+	problems   problems
+	seen       *seen
+	manifest   Manifest
+	records    int64
+}
+
+// newSnapshotWriter checks all that can be checked before the data is read. The
+// caller sets out.
+func (c *compiled) newSnapshotWriter(ctx context.Context, src DataSource, collections []*collection, opts BackupOptions) (*snapshotWriter, error) {
+	created := opts.CreatedAt
+	if created.IsZero() {
+		created = time.Now()
+	}
+	sw := &snapshotWriter{
+		compiled: c,
+		ctx:      ctx,
+		opts:     opts,
+		limits:   opts.Limits.codec(),
+		problems: problems{tolerate: opts.LeaveOutInvalid},
+		seen:     newSeen(collections),
+		manifest: Manifest{
+			Version:            FormatVersion,
+			CreatedAt:          created.UTC().Truncate(time.Second),
+			Application:        c.Name,
+			ApplicationVersion: c.Version,
+			SchemaVersion:      c.SchemaVersion,
+			Metadata:           maps.Clone(opts.Metadata),
+			Records:            make(map[string]int64),
+			Compressed:         opts.Compress,
+			Encrypted:          opts.Encrypt != nil,
+		},
+	}
+	if s, ok := src.(*Snapshot); ok {
+		sw.manifest.Salvaged = s.Manifest().Salvaged // a copy lacks what its source lacks
+	}
+	if year := sw.manifest.CreatedAt.Year(); year < 0 || year > 9999 {
+		return nil, fmt.Errorf("%w: CreatedAt is in the year %d: want 0 to 9999", ErrInvalid, year)
+	}
+	if err := checkDepth(collections, sw.limits.Depth); err != nil {
+		return nil, err
+	}
+	var err error
+	if sw.encryption, sw.box, err = c.seal(collections, opts.Recipients); err != nil {
+		return nil, err
+	}
+	if e := sw.encryption; e != nil {
+		sw.manifest.Sealed, sw.manifest.Keys = len(e.Fields) > 0, keyIDs(e.Keys)
+	}
+	if opts.Encrypt != nil { // the key of the file is needed first
+		sw.manifest.Keys = envelope.KeyIDs(opts.Encrypt)
+	}
+	return sw, nil
+}
+
+// checkDepth refuses secrets that would exceed the limit on depth once they are
+// sealed: a sealed value is an object where there was a string.
 func checkDepth(collections []*collection, limit int) error {
 	for _, col := range collections {
 		for i, secret := range col.secrets {
@@ -271,50 +242,84 @@ func checkDepth(collections []*collection, limit int) error {
 	return nil
 }
 
-// A backup is one run of App.Backup.
-type backup struct {
-	*compiled
-	ctx        context.Context
-	opts       BackupOptions
-	limits     codec.Limits
-	encryption *encryption
-	box        *seal.Box // nil: nothing to seal
-	out        *codec.Writer
-	problems   problems
-	seen       *seen
-	manifest   Manifest
-	records    int64
+// checkProvable refuses a backup without a proof where one is required, and a
+// Signer that is no Ed25519 key.
+func (sw *snapshotWriter) checkProvable() error {
+	proven := sw.encryption != nil && slices.ContainsFunc(sw.encryption.Keys, byPassphrase)
+	if sw.opts.Signer != nil {
+		key, err := seal.PublicKey(sw.opts.Signer)
+		if err != nil {
+			return err
+		}
+		proven = proven || slices.ContainsFunc(sw.opts.Trusted, func(t ed25519.PublicKey) bool { return t.Equal(key) })
+	}
+	if sw.opts.RequireProof && !proven {
+		return fmt.Errorf("%w: a proof is required of backups, and this one would carry none that counts: give a Signer whose key is Trusted, or a Passphrase of this package among the Recipients", ErrUnauthentic)
+	}
+	return nil
 }
 
-// collection takes the records of one collection through the stages.
-func (b *backup) collection(r Reader, col *collection) error {
-	if err := b.out.BeginCollection(col.Name, col.Shape == Map); err != nil {
+// writeSource writes the snapshot of what src shows.
+func (sw *snapshotWriter) writeSource(src DataSource, collections []*collection) (Manifest, error) {
+	if err := sw.writeHeader(); err != nil {
+		return Manifest{}, err
+	}
+	reads := 0
+	var inside error // of read, whatever View makes of it
+	err := src.View(sw.ctx, func(r Reader) error {
+		if reads++; reads > 1 {
+			inside = errors.New("the DataSource showed its data twice: its View called read again")
+			return inside
+		}
+		for _, col := range collections {
+			if inside = sw.writeCollection(r, col); inside != nil {
+				break
+			}
+		}
+		return inside
+	})
+	switch {
+	case errors.Is(inside, errTooMany):
+		return Manifest{}, sw.problems.err(ErrInvalid)
+	case inside != nil:
+		return Manifest{}, inside
+	case err != nil:
+		return Manifest{}, fmt.Errorf("the host gave no view of its data: %w", err)
+	case reads == 0:
+		return Manifest{}, errors.New("the DataSource showed no data: its View returned without calling read")
+	}
+	return sw.writeEnd()
+}
+
+// writeCollection reads the records of one collection, checks them and writes them.
+func (sw *snapshotWriter) writeCollection(r Reader, col *collection) error {
+	if err := sw.out.BeginCollection(col.Name, col.Shape == Map); err != nil {
 		return fault.Advise(fmt.Errorf("write: %w", err))
 	}
-	b.manifest.Records[col.Name] = 0
+	sw.manifest.Records[col.Name] = 0
 	var batch batch
 	flush := func() error {
-		if err := b.ctx.Err(); err != nil {
+		if err := sw.ctx.Err(); err != nil {
 			return err
 		}
-		if err := b.check(col, &batch); err != nil {
+		if err := sw.dropInvalid(col, &batch); err != nil {
 			return err
 		}
-		if err := b.writeBatch(col, &batch); err != nil {
+		if err := sw.writeBatch(col, &batch); err != nil {
 			return err
 		}
 		batch.reset()
-		if b.opts.Progress != nil {
-			b.opts.Progress(Progress{Phase: "backup", Collection: col.Name, Records: b.records, Bytes: b.out.Bytes()})
+		if sw.opts.Progress != nil {
+			sw.opts.Progress(Progress{Phase: "backup", Collection: col.Name, Records: sw.records, Bytes: sw.out.Bytes()})
 		}
 		return nil
 	}
-	for rec, err := range r.Records(b.ctx, col.Name) {
+	for rec, err := range r.Records(sw.ctx, col.Name) {
 		if err != nil {
 			return fmt.Errorf("read %s from the host: %w", col.Name, aboutRecord(col.Name, rec.Key, err))
 		}
-		if err := batch.add(rec, b.limits); err != nil {
-			if err := b.problems.add(&RecordError{Collection: col.Name, Key: rec.Key, Offset: -1, Err: err}); err != nil {
+		if err := batch.add(rec, sw.limits); err != nil {
+			if err := sw.problems.add(&RecordError{Collection: col.Name, Key: rec.Key, Offset: -1, Err: err}); err != nil {
 				return err
 			}
 			continue
@@ -328,10 +333,11 @@ func (b *backup) collection(r Reader, col *collection) error {
 	if err := flush(); err != nil {
 		return err
 	}
-	return fault.Advise(b.out.EndCollection())
+	return fault.Advise(sw.out.EndCollection())
 }
 
-// aboutRecord makes an error one about a record, if the host says which.
+// aboutRecord makes a RecordError of an error if the host says which record it is
+// about.
 func aboutRecord(collection, key string, err error) error {
 	if _, known := errors.AsType[*RecordError](err); known || key == "" {
 		return err
@@ -339,84 +345,84 @@ func aboutRecord(collection, key string, err error) error {
 	return &RecordError{Collection: collection, Key: key, Offset: -1, Err: err}
 }
 
-// check drops the records from the batch that must not be written.
-func (b *backup) check(col *collection, batch *batch) error {
+// dropInvalid drops the records from the batch that must not be written.
+func (sw *snapshotWriter) dropInvalid(col *collection, batch *batch) error {
 	return batch.keep(func(r *item) (bool, error) {
-		found := col.inspect(r, b.seen)
-		if len(found) > 0 && !b.opts.LeaveOutInvalid {
-			b.seen.keys[col.Name].Add(r.key) // so that references to it are no problem of their own
+		found := col.inspect(r, sw.seen)
+		if len(found) > 0 && !sw.opts.LeaveOutInvalid {
+			sw.seen.keys[col.Name].Add(r.key) // so that references to it are no second problem
 		}
-		return len(found) == 0, b.problems.add(found...)
+		return len(found) == 0, sw.problems.add(found...)
 	})
 }
 
 // writeBatch seals and writes a batch.
-func (b *backup) writeBatch(col *collection, batch *batch) error {
-	if b.problems.fatal() {
-		return nil // what is written does not count any more
+func (sw *snapshotWriter) writeBatch(col *collection, batch *batch) error {
+	if sw.problems.fatal() {
+		return nil // the file is worthless by now; the records are only checked
 	}
 	for i := range batch.items {
 		r := &batch.items[i]
 		value := r.value
-		if b.box != nil && len(col.secrets) > 0 {
-			view, err := col.sealRecord(b.box, r.key, col.view(r.key, value, nil))
+		if sw.box != nil && len(col.secrets) > 0 {
+			view, err := col.sealRecord(sw.box, r.key, col.view(r.key, value))
 			if err != nil {
 				return err
 			}
 			value = col.unview(r.key, view)
-			if len(value) > b.limits.RecordBytes {
-				return &RecordError{Collection: col.Name, Key: r.key, Offset: -1, Err: fmt.Errorf("%w: with its secrets sealed the record has %d bytes, the limit is %d", ErrLimit, len(value), b.limits.RecordBytes)}
+			if len(value) > sw.limits.RecordBytes {
+				return &RecordError{Collection: col.Name, Key: r.key, Offset: -1, Err: fmt.Errorf("%w: with its secrets sealed the record has %d bytes, the limit is %d", ErrLimit, len(value), sw.limits.RecordBytes)}
 			}
 		}
-		if err := b.out.Record(r.key, value); err != nil {
+		if err := sw.out.Record(r.key, value); err != nil {
 			return fault.Advise(fmt.Errorf("write: %w", err))
 		}
 	}
 	n := int64(len(batch.items))
-	b.manifest.Records[col.Name] += n
-	if b.records += n; b.records > b.limits.Records {
-		return fmt.Errorf("%w: more than %d records", ErrLimit, b.limits.Records)
+	sw.manifest.Records[col.Name] += n
+	if sw.records += n; sw.records > sw.limits.Records {
+		return fmt.Errorf("%w: more than %d records", ErrLimit, sw.limits.Records)
 	}
-	if b.out.Bytes() > b.limits.TotalBytes {
-		return fmt.Errorf("%w: more than %d bytes", ErrLimit, b.limits.TotalBytes)
+	if sw.out.Bytes() > sw.limits.TotalBytes {
+		return fmt.Errorf("%w: more than %d bytes", ErrLimit, sw.limits.TotalBytes)
 	}
 	return nil
 }
 
-// end writes what is known only now.
-func (b *backup) end() (Manifest, error) {
-	if err := b.ctx.Err(); err != nil {
+// writeEnd writes the members that are known only after the data.
+func (sw *snapshotWriter) writeEnd() (Manifest, error) {
+	if err := sw.ctx.Err(); err != nil {
 		return Manifest{}, err
 	}
-	m := b.manifest
-	dangling := b.seen.dangling(b.opts.LeaveOutInvalid)
-	if err := errors.Join(b.problems.err(ErrInvalid), dangling.err(ErrDangling)); err != nil {
-		return Manifest{}, fmt.Errorf("%w\ncorrect this in %s, or have invalid records left out", err, b.Name)
+	m := sw.manifest
+	dangling := sw.seen.dangling(sw.opts.LeaveOutInvalid)
+	if err := errors.Join(sw.problems.err(ErrInvalid), dangling.err(ErrDangling)); err != nil {
+		return Manifest{}, fmt.Errorf("%w\ncorrect this in %s, or have invalid records left out", err, sw.Name)
 	}
-	m.LeftOut, m.Missing, m.Dangling = b.problems.list, b.problems.count, dangling.list
-	if err := b.out.EndData(); err != nil {
+	m.LeftOut, m.Missing, m.Dangling = sw.problems.list, sw.problems.count, dangling.list
+	if err := sw.out.EndData(); err != nil {
 		return Manifest{}, fault.Advise(fmt.Errorf("write: %w", err))
 	}
 	if len(m.Missing) > 0 {
-		if err := b.member("left_out", m.Missing); err != nil {
+		if err := sw.writeMember("left_out", m.Missing); err != nil {
 			return Manifest{}, err
 		}
 	}
-	digest, err := b.out.Sum()
+	digest, err := sw.out.Sum()
 	if err != nil {
 		return Manifest{}, fault.Advise(fmt.Errorf("write: %w", err))
 	}
-	proof, err := prove(digest, b.encryption, b.box, b.opts.Signer)
+	proof, err := prove(digest, sw.encryption, sw.box, sw.opts.Signer)
 	if err != nil {
 		return Manifest{}, err
 	}
 	if proof != nil {
-		if err := b.member("proof", proof); err != nil {
+		if err := sw.writeMember("proof", proof); err != nil {
 			return Manifest{}, err
 		}
 	}
 	sum := integrity{Records: m.Records}
-	m.SHA256, err = b.out.End(func(sha256 string) []byte {
+	m.SHA256, err = sw.out.End(func(sha256 string) []byte {
 		sum.SHA256 = sha256
 		line, _ := codec.Marshal(sum)
 		return line
@@ -424,8 +430,8 @@ func (b *backup) end() (Manifest, error) {
 	if err != nil {
 		return Manifest{}, fault.Advise(fmt.Errorf("write: %w", err))
 	}
-	if m.Bytes = b.out.Bytes(); m.Bytes > b.limits.TotalBytes {
-		return Manifest{}, fmt.Errorf("%w: more than %d bytes", ErrLimit, b.limits.TotalBytes)
+	if m.Bytes = sw.out.Bytes(); m.Bytes > sw.limits.TotalBytes {
+		return Manifest{}, fmt.Errorf("%w: more than %d bytes", ErrLimit, sw.limits.TotalBytes)
 	}
 	return m, nil
 }

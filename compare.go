@@ -15,92 +15,36 @@ import (
 	"github.com/tomo-project/backup/internal/fault"
 )
 
-// errLook rolls a transaction back that was only for looking.
-var errLook = errors.New("only looking")
-
-// run makes a comparison inside a transaction of dst, which is committed if it
-// writes and all goes well.
-func (in *incoming) run(ctx context.Context, dst Sink, start func(Writer) *comparison) (Report, error) {
-	var report Report
-	var inside error
-	ran, done := false, false
-	err := dst.Update(ctx, func(w Writer) error {
-		ran, done = true, false
-		c := start(w)
-		c.ctx, c.report = ctx, in.report()
-		if inside = in.before(c); inside == nil {
-			inside = c.run()
-		}
-		if inside == nil && !c.write {
-			inside = errLook
-		}
-		report, done = c.report, inside == nil
-		return inside
-	})
-	switch {
-	case inside == errLook:
-		return report, nil
-	case inside != nil:
-		return Report{}, inside
-	case err != nil && done && !errors.Is(err, ErrRolledBack):
-		return Report{}, fmt.Errorf("%w: the host failed to commit: %w; look at its data, and restore again if it lacks the changes", ErrUncertain, fault.Advise(err))
-	case err != nil && done:
-		return Report{}, fault.Advise(fmt.Errorf("the host did not take the changes: %w", err))
-	case err != nil:
-		return Report{}, fault.Advise(fmt.Errorf("the host did not take the changes, and is as it was: %w", err))
-	case !ran:
-		return Report{}, errors.New("the Sink did nothing: its Update returned without calling write")
-	}
-	return report, nil
-}
-
-// before lets the caller see what the host holds, before anything changes.
-func (in *incoming) before(c *comparison) error {
-	if !c.write || in.opts.Before == nil || len(in.collections) == 0 {
-		return nil
-	}
-	var names []string
-	for _, col := range in.collections {
-		names = append(names, col.Name)
-	}
-	return in.opts.Before(c.ctx, heldSource{c.host}, names)
-}
-
-// writing makes the comparison that restores.
-func (in *incoming) writing(w Writer) *comparison {
-	return &comparison{incoming: in, host: w, write: true}
-}
-
-// A comparison goes once through all records of both sides and says, or does,
-// what becomes of each. What is deleted goes first, children before parents, so
-// that what comes can take its place; then the snapshot's records follow,
-// parents before children.
+// A comparison goes once through all records of the snapshot and of the host. It
+// says what becomes of each record, and makes the changes if write is set. First it
+// deletes, children before parents, so that a new record can take the place of a
+// deleted one. Then come the snapshot's records, parents before children.
 type comparison struct {
 	*incoming
 	ctx    context.Context
 	host   Writer
 	write  bool                    // make the changes
-	digest hash.Hash               // takes in all changes, if not nil
-	each   func(Change) error      // is told of all changes, if not nil
-	finish func(*comparison) error // has the last word, if not nil
+	digest hash.Hash               // of all changes, if not nil
+	each   func(Change) error      // called for all changes, if not nil
+	finish func(*comparison) error // called at the end, if not nil; its error ends the transaction
 	report Report
 
 	deleted  map[string]map[string]bool // collection → keys
 	empty    map[string]bool            // collection → the host has no records
 	unfit    problems                   // records that are invalid after merging
 	dangling problems
-	done     int64 // records, for Progress
+	done     int64 // records compared, for Progress
 	bytes    int64 // of their values
 }
 
-func (c *comparison) run() error {
+func (c *comparison) carryOut() error {
 	c.deleted = make(map[string]map[string]bool)
 	c.empty = make(map[string]bool)
 	c.dangling.tolerate = c.opts.AllowDangling
 	if err := c.compare(); err != nil && !errors.Is(err, errTooMany) {
 		return err
 	}
-	if err := c.settle(); err != nil {
+	if err := c.verdict(); err != nil {
 		return err
 	}
 	if c.finish != nil {
@@ -111,13 +55,9 @@ func (c *comparison) run() error {
 	return c.ctx.Err()
 }
 
-// refused tells whether it is known that the restore will fail. It goes on only
-// to name all the reasons.
-func (c *comparison) refused() bool { return c.unfit.fatal() || c.dangling.fatal() }
-
 func (c *comparison) compare() error {
 	for _, col := range c.collections {
-		if err := c.surplus(col); err != nil {
+		if err := c.findSurplus(col); err != nil {
 			return err
 		}
 	}
@@ -129,13 +69,13 @@ func (c *comparison) compare() error {
 		col := c.collections[i]
 		r := &CollectionReport{Name: col.Name, Strategy: c.strategy(col)}
 		reports[col.Name] = r
-		if err := c.delete(col, r); err != nil {
+		if err := c.deleteSurplus(col, r); err != nil {
 			return err
 		}
 	}
 	for _, col := range c.collections {
 		r := reports[col.Name]
-		if err := c.records(c.ctx, col, func(b *batch) error { return c.batch(col, b, r) }); err != nil {
+		if err := c.eachBatch(c.ctx, col, func(b *batch) error { return c.compareBatch(col, b, r) }); err != nil {
 			return err
 		}
 		c.report.Collections = append(c.report.Collections, *r)
@@ -143,8 +83,8 @@ func (c *comparison) compare() error {
 	return nil
 }
 
-// surplus finds out which records only the host has.
-func (c *comparison) surplus(col *collection) error {
+// findSurplus finds the records that Replace deletes: those that only the host has.
+func (c *comparison) findSurplus(col *collection) error {
 	c.empty[col.Name] = true
 	replace := c.strategy(col) == Replace
 	for key, err := range c.host.Keys(c.ctx, col.Name) {
@@ -168,9 +108,8 @@ func (c *comparison) surplus(col *collection) error {
 	return nil
 }
 
-// spareInvalid keeps those of the host's records from deletion that are not
-// valid: they could not be in a snapshot of what was there, so that they are not
-// in it does not say that they were not there.
+// spareInvalid keeps the host's invalid records from deletion. They may have been
+// there when the snapshot was made, which left them out.
 func (c *comparison) spareInvalid(col *collection) error {
 	for keys := range slices.Chunk(slices.Sorted(maps.Keys(c.deleted[col.Name])), batchSize) {
 		found, err := c.lookup(col, keys)
@@ -186,20 +125,8 @@ func (c *comparison) spareInvalid(col *collection) error {
 	return nil
 }
 
-// settle returns what speaks against the restore as an error, or as warnings.
-func (c *comparison) settle() error {
-	if err := c.unfit.err(ErrInvalid); err != nil {
-		return fmt.Errorf("%w\nnothing was changed; correct these records in %s, or restore with another strategy", err, c.Name)
-	}
-	if err := c.dangling.err(ErrDangling); err != nil {
-		return fmt.Errorf("%w\nnothing was changed; restore the collections referred to as well, or allow dangling references", err)
-	}
-	c.report.Warnings = append(c.report.Warnings, c.dangling.warnings()...)
-	return nil
-}
-
-// lookup returns the compact values of the host's records, nil where there is
-// none.
+// lookup returns the compact values of the host's records. A key without a record
+// has nil.
 func (c *comparison) lookup(col *collection, keys []string) (map[string][]byte, error) {
 	if c.empty[col.Name] {
 		return nil, nil
@@ -227,11 +154,11 @@ func (c *comparison) lookup(col *collection, keys []string) (map[string][]byte, 
 	return found, nil
 }
 
-// hostLimits are for the host's own records, which it may do with as it likes.
+// hostLimits are for the host's own records: what the host could store, it may keep.
 var hostLimits = codec.Limits{Depth: codec.MaxDepth, Values: math.MaxInt, RecordBytes: 1 << 30}
 
-// delete removes the surplus of a collection.
-func (c *comparison) delete(col *collection, report *CollectionReport) error {
+// deleteSurplus deletes the surplus of a collection.
+func (c *comparison) deleteSurplus(col *collection, report *CollectionReport) error {
 	keys := slices.Sorted(maps.Keys(c.deleted[col.Name]))
 	for len(keys) > 0 {
 		n := min(batchSize, len(keys))
@@ -243,7 +170,7 @@ func (c *comparison) delete(col *collection, report *CollectionReport) error {
 			}
 		}
 		for _, key := range keys[:n] {
-			if err := c.note(col, key, Delete, found[key], nil); err != nil {
+			if err := c.noteChange(col, key, Delete, found[key], nil); err != nil {
 				return err
 			}
 		}
@@ -258,8 +185,12 @@ func (c *comparison) delete(col *collection, report *CollectionReport) error {
 	return nil
 }
 
-// batch compares some records of the snapshot with the host's.
-func (c *comparison) batch(col *collection, b *batch, report *CollectionReport) error {
+// refused tells whether the restore is known to fail. The comparison then goes on
+// only to name all the reasons.
+func (c *comparison) refused() bool { return c.unfit.fatal() || c.dangling.fatal() }
+
+// compareBatch compares some records of the snapshot with the host's.
+func (c *comparison) compareBatch(col *collection, b *batch, report *CollectionReport) error {
 	if err := c.ctx.Err(); err != nil {
 		return err
 	}
@@ -277,17 +208,17 @@ func (c *comparison) batch(col *collection, b *batch, report *CollectionReport) 
 		r := &b.items[i]
 		report.Records++
 		c.bytes += int64(len(r.value))
-		if after[i], err = c.record(col, r, existing[r.key], report); err != nil {
+		if after[i], err = c.compareRecord(col, r, existing[r.key], report); err != nil {
 			return err
 		}
 		if after[i].put {
 			puts = append(puts, Record{r.key, after[i].value})
 		}
 	}
-	if c.opts.AsItWas {
-		// References that pointed to nothing then do so again.
-	} else if err := c.checkRefs(col, after); err != nil {
-		return err
+	if !c.opts.AsItWas {
+		if err := c.checkRefs(col, after); err != nil {
+			return err
+		}
 	}
 	if c.write && !c.refused() && len(puts) > 0 {
 		if err := c.host.Put(c.ctx, col.Name, puts); err != nil {
@@ -308,17 +239,17 @@ func (c *comparison) batch(col *collection, b *batch, report *CollectionReport) 
 type outcome struct {
 	key    string
 	value  []byte
-	offset int64 // in the snapshot, or -1
-	put    bool  // and is not yet
+	offset int64 // of the record in the snapshot, or -1
+	put    bool  // the record has to be put
 }
 
-// record decides about one record that the snapshot has.
-func (c *comparison) record(col *collection, r *item, existing []byte, report *CollectionReport) (outcome, error) {
+// compareRecord decides what becomes of one record of the snapshot.
+func (c *comparison) compareRecord(col *collection, r *item, existing []byte, report *CollectionReport) (outcome, error) {
 	stays := outcome{key: r.key, value: existing, offset: -1}
 	put := outcome{key: r.key, value: r.value, offset: r.offset, put: true}
 	if existing == nil {
 		report.Added++
-		return put, c.note(col, r.key, Add, nil, r.value)
+		return put, c.noteChange(col, r.key, Add, nil, r.value)
 	}
 	if codec.Equal(existing, r.value) {
 		report.Unchanged++
@@ -329,7 +260,7 @@ func (c *comparison) record(col *collection, r *item, existing []byte, report *C
 		if report.Skipped++; len(report.Conflicts) < 100 {
 			report.Conflicts = append(report.Conflicts, r.key)
 		}
-		return stays, c.note(col, r.key, Skip, existing, r.value)
+		return stays, c.noteChange(col, r.key, Skip, existing, r.value)
 	case Merge:
 		var found []*RecordError
 		if put.value, found = col.merge(r, existing, c.snapshot.limits); len(found) > 0 {
@@ -341,10 +272,10 @@ func (c *comparison) record(col *collection, r *item, existing []byte, report *C
 		}
 	}
 	report.Updated++
-	return put, c.note(col, r.key, Update, existing, put.value)
+	return put, c.noteChange(col, r.key, Update, existing, put.value)
 }
 
-// merge makes one record of two, and holds it against the declaration.
+// merge makes one record of two, and checks it against the declaration.
 func (col *collection) merge(r *item, existing []byte, l codec.Limits) ([]byte, []*RecordError) {
 	fail := func(err error) []*RecordError {
 		return []*RecordError{{Collection: col.Name, Key: r.key, Offset: r.offset, Err: fmt.Errorf("merge: %w", err)}}
@@ -372,8 +303,8 @@ func (col *collection) merge(r *item, existing []byte, l codec.Limits) ([]byte, 
 	return merged.value, found
 }
 
-// note takes a change into the digest and tells of it.
-func (c *comparison) note(col *collection, key string, action Action, before, after []byte) error {
+// noteChange adds a change to the digest, and calls each.
+func (c *comparison) noteChange(col *collection, key string, action Action, before, after []byte) error {
 	if c.digest != nil {
 		var frame []byte
 		for _, part := range [][]byte{[]byte(col.Name), []byte(key), []byte(action), before, after} {
@@ -387,14 +318,27 @@ func (c *comparison) note(col *collection, key string, action Action, before, af
 	}
 	change := Change{Collection: col.Name, Key: key, Action: action}
 	view := func(value []byte) []byte {
-		if value == nil { // the other side is told member by member
+		if value == nil { // so that the other side is shown member by member
 			return []byte("{}")
 		}
-		return col.view(key, value, nil)
+		return col.view(key, value)
 	}
 	codec.Diff(view(before), view(after), col.secrets, []byte(`"(secret)"`), func(pointer string, before, after []byte) {
-		// The values share memory that is used again.
+		// The memory of the values is used again.
 		change.Fields = append(change.Fields, FieldChange{col.inside(key, pointer), bytes.Clone(before), bytes.Clone(after)})
 	})
 	return c.each(change)
+}
+
+// verdict returns an error if something speaks against the restore. What is
+// tolerated it adds to the warnings.
+func (c *comparison) verdict() error {
+	if err := c.unfit.err(ErrInvalid); err != nil {
+		return fmt.Errorf("%w\nnothing was changed; correct these records in %s, or restore with another strategy", err, c.Name)
+	}
+	if err := c.dangling.err(ErrDangling); err != nil {
+		return fmt.Errorf("%w\nnothing was changed; restore the collections referred to as well, or allow dangling references", err)
+	}
+	c.report.Warnings = append(c.report.Warnings, c.dangling.warnings()...)
+	return nil
 }

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// checkLeftBehind looks for records that only the host has, that stay, and that
-// refer to what is deleted.
+// checkLeftBehind looks for references to deleted records from records that only the
+// host has and that stay.
 func (c *comparison) checkLeftBehind() error {
 	for _, col := range c.compiled.collections {
 		concerned := false
@@ -22,7 +22,7 @@ func (c *comparison) checkLeftBehind() error {
 			if err != nil {
 				return fmt.Errorf("read the keys of %s from the host: %w", col.Name, err)
 			}
-			// What the snapshot has too is checked when its turn comes.
+			// A record that the snapshot has too is checked with its batch.
 			incoming := c.seen.keys[col.Name] != nil && c.seen.keys[col.Name].Has(key)
 			if !incoming && !c.deleted[col.Name][key] {
 				staying = append(staying, key)
@@ -48,8 +48,8 @@ func (c *comparison) checkLeftBehind() error {
 	return nil
 }
 
-// checkRefs looks for references that will point to nothing when the restore is
-// done. Those of records that stay count only if they point to something now.
+// checkRefs looks for references that will point to nothing after the restore. In a
+// record that stays, only references to deleted records count.
 func (c *comparison) checkRefs(col *collection, after []outcome) error {
 	if len(col.refs) == 0 {
 		return nil
@@ -64,7 +64,7 @@ func (c *comparison) checkRefs(col *collection, after []outcome) error {
 		if !r.put && len(c.deleted) == 0 {
 			continue
 		}
-		col.eachRef(col.view(r.key, r.value, nil), func(target, ref, pointer string, err error) {
+		col.eachRef(col.view(r.key, r.value), func(target, ref, pointer string, err error) {
 			gone := c.deleted[target][ref]
 			known := c.seen.keys[target] != nil && c.seen.keys[target].Has(ref)
 			if err != nil || !gone && (known || !r.put) {

@@ -10,13 +10,15 @@ import (
 	"github.com/tomo-project/backup/internal/keyset"
 )
 
-// Drill proves that a snapshot restores (guide, "Backup Verification"): it restores it
-// into scratch, reads all of it back as a restore and as a backup would, and compares
-// it record by record with the snapshot. A scratch store that has a record of any
-// collection of the App is refused with ErrInvalid: the host's own, by mistake. The
-// Duration of the Report is that of the restore, without the comparison.
+// Drill proves that a snapshot restores (guide, "Backup Verification"). It restores
+// the snapshot into scratch, reads all of it back as a restore and as a backup would,
+// and compares that with the snapshot, record by record. The Duration of the Report
+// is that of the restore, without the comparison.
 //
-// The errors are those of Restore; what came back otherwise is ErrInvalid.
+// The scratch store must be empty. Drill refuses one that has a record of any
+// collection of the App, with ErrInvalid: it could be the host's own, by mistake.
+//
+// The errors are those of Restore. A record that comes back different is ErrInvalid.
 func (a *App) Drill(ctx context.Context, s *Snapshot, scratch Store, opts RestoreOptions) (Report, error) {
 	report, err := a.drill(ctx, s, scratch, opts)
 	if err != nil {
@@ -31,18 +33,18 @@ func (a *App) drill(ctx context.Context, s *Snapshot, scratch Store, opts Restor
 	if err != nil {
 		return Report{}, err
 	}
-	report, err := in.run(ctx, onlyEmpty{scratch, a.Collections}, in.writing)
+	report, err := in.transact(ctx, onlyEmpty{scratch, a.Collections}, in.restoring)
 	if err != nil {
 		return Report{}, err
 	}
 	report.Duration = time.Since(start)
 
-	// The store must show just what the snapshot has: where a restore looks, which
-	// finds nothing to change then, and where a backup does.
+	// The store must show exactly what the snapshot has, both to a restore, which
+	// then finds nothing to change, and to a backup.
 	in.opts.Strategy, in.opts.Strategies = Replace, nil
-	_, err = in.run(ctx, scratch, func(w Writer) *comparison {
+	_, err = in.transact(ctx, scratch, func(w Writer) *comparison {
 		return &comparison{incoming: in, host: w, each: func(c Change) error {
-			return otherwise(c.Collection, c.Key, string(c.Action))
+			return different(c.Collection, c.Key, string(c.Action))
 		}}
 	})
 	if err != nil {
@@ -59,12 +61,12 @@ func (a *App) drill(ctx context.Context, s *Snapshot, scratch Store, opts Restor
 	return report, err
 }
 
-func otherwise(collection, key, how string) error {
+// different is the error about a record that did not come back as it was restored.
+func different(collection, key, how string) error {
 	return &RecordError{Collection: collection, Key: key, Offset: -1, Err: fmt.Errorf("%w: it came back from the store otherwise than it was restored (%s)", ErrInvalid, how)}
 }
 
-// compareView holds the records that a reader shows against those of the
-// snapshot.
+// compareView compares the records that a reader shows with those of the snapshot.
 func (in *incoming) compareView(ctx context.Context, r Reader, col *collection) error {
 	shown := keyset.New()
 	var buf []byte
@@ -86,22 +88,22 @@ func (in *incoming) compareView(ctx context.Context, r Reader, col *collection) 
 		shown.Add(of(record.key, record.value))
 	}
 	var records int
-	err := in.records(ctx, col, func(b *batch) error {
+	err := in.eachBatch(ctx, col, func(b *batch) error {
 		for i := range b.items {
 			r := &b.items[i]
 			if records++; !shown.Has(of(r.key, r.value)) {
-				return otherwise(col.Name, r.key, "a backup of the store would not have it so")
+				return different(col.Name, r.key, "a backup of the store would not have it so")
 			}
 		}
 		return nil
 	})
 	if err == nil && records != shown.Len() {
-		err = fmt.Errorf("%w: restored were %d records of %s, and the store shows %d", ErrInvalid, records, col.Name, shown.Len())
+		err = fmt.Errorf("%w: %d records of %s were restored, and the store shows %d", ErrInvalid, records, col.Name, shown.Len())
 	}
 	return err
 }
 
-// onlyEmpty is a Sink that lets nothing change that is there already.
+// onlyEmpty is a Sink that refuses to change a store that is not empty.
 type onlyEmpty struct {
 	Sink
 	collections []Collection

@@ -16,21 +16,22 @@ import (
 	"github.com/tomo-project/backup/internal/seal"
 )
 
-// incoming is a snapshot that was found fit to be restored: all of it was read,
-// migrated, opened and validated once. It is read again while it is restored.
+// incoming is a snapshot that can be restored: all of it was read, opened, migrated
+// and validated once. It is read again for the restore.
 type incoming struct {
 	*compiled
 	snapshot    *Snapshot
 	opts        RestoreOptions
-	collections []*collection // that are restored, in the order of restore
+	collections []*collection // to restore, in the order of restore
 	seen        *seen
-	from        map[string][]string        // collection → sections of the snapshot that records of it come from
+	from        map[string][]string        // collection → sections of the snapshot that its records come from
 	invalid     map[string]map[int64]bool  // collection → ordinals of the records that are left out
-	spared      map[string]map[string]bool // collection → their keys: the host's records stay
+	spared      map[string]map[string]bool // collection → keys of these: the host's records stay
 	leftOut     problems
 	warnings    []string
 }
 
+// prepare checks all that can be checked without the host.
 func (a *App) prepare(ctx context.Context, s *Snapshot, opts RestoreOptions) (*incoming, error) {
 	c, err := a.compile()
 	if err != nil {
@@ -58,30 +59,6 @@ func (a *App) prepare(ctx context.Context, s *Snapshot, opts RestoreOptions) (*i
 		return nil, err
 	}
 	return in, nil
-}
-
-// checkSalvaged refuses to delete on the strength of a snapshot that lacks what
-// was lost in a damaged file.
-func (in *incoming) checkSalvaged() error {
-	mark := in.snapshot.manifest.Salvaged
-	if mark == nil {
-		return nil
-	}
-	text := fmt.Sprintf("the snapshot was saved from a damaged file, of which %d bytes were lost", mark.LostBytes)
-	for i, name := range slices.Sorted(maps.Keys(mark.Records)) {
-		if i == 20 {
-			text += ", and others"
-			break
-		}
-		text += fmt.Sprintf(", records of %s: %d", fault.Shorten(name), mark.Records[name])
-	}
-	for _, col := range in.collections {
-		if in.strategy(col) == Replace && !in.opts.AllowSalvaged {
-			return fmt.Errorf("%w: %s; replace would delete what was lost from %s too, so nothing was changed: use merge or skip-duplicates, or allow it explicitly", ErrSalvaged, text, col.Name)
-		}
-	}
-	in.warn(text)
-	return nil
 }
 
 // checkOrigin refuses snapshots that this App must not restore.
@@ -135,6 +112,7 @@ func (in *incoming) checkNames() error {
 	return in.opts.Strategy.Validate()
 }
 
+// wants tells whether the options restore a collection.
 func (in *incoming) wants(name string) bool {
 	return in.opts.Only == nil || slices.Contains(in.opts.Only, name)
 }
@@ -146,11 +124,11 @@ func (in *incoming) strategy(col *collection) Strategy {
 	return cmp.Or(in.opts.Strategy, SkipDuplicates)
 }
 
-// readAll reads the snapshot, all of it, and checks what comes out.
+// readAll reads and checks all records of the snapshot.
 func (in *incoming) readAll(ctx context.Context) error {
 	in.seen = newSeen(in.expected())
 	reading := reading{incoming: in, batches: make(map[string]*batch), ordinals: make(map[string]int64)}
-	if err := reading.run(ctx); err != nil && !errors.Is(err, errTooMany) {
+	if err := reading.checkSections(ctx); err != nil && !errors.Is(err, errTooMany) {
 		return err
 	}
 	if err := in.leftOut.err(ErrInvalid); err != nil {
@@ -179,16 +157,28 @@ func (in *incoming) readAll(ctx context.Context) error {
 	return nil
 }
 
-// A reading is the first time that a snapshot is read.
-type reading struct {
-	*incoming
-	batches  map[string]*batch // by collection, as are the next
-	ordinals map[string]int64  // how many records of it came
-	records  int64
-	bytes    int64 // up to which the snapshot was read
+// expected returns the collections that the snapshot may have records of. For an
+// older snapshot only its migration can tell, so that these are all.
+func (in *incoming) expected() []*collection {
+	var cols []*collection
+	for _, col := range in.compiled.collections {
+		if in.wants(col.Name) && (in.snapshot.section(col.Name) != nil || in.snapshot.manifest.SchemaVersion < in.SchemaVersion) {
+			cols = append(cols, col)
+		}
+	}
+	return cols
 }
 
-func (r *reading) run(ctx context.Context) error {
+// A reading is the first pass through a snapshot.
+type reading struct {
+	*incoming
+	batches  map[string]*batch // by collection
+	ordinals map[string]int64  // number of records so far, by collection
+	records  int64             // of all collections
+	bytes    int64             // offset up to which the snapshot was read
+}
+
+func (r *reading) checkSections(ctx context.Context) error {
 	for i := range r.snapshot.sections {
 		sec := &r.snapshot.sections[i]
 		if r.byName[sec.Name] != nil && r.wants(sec.Name) {
@@ -212,7 +202,7 @@ func (r *reading) run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// take gathers records, to be checked together.
+// take adds a record to the batch of its collection.
 func (r *reading) take(col *collection, rec item) error {
 	b := r.batches[col.Name]
 	if b == nil {
@@ -227,6 +217,7 @@ func (r *reading) take(col *collection, rec item) error {
 	return nil
 }
 
+// check checks a batch, and empties it.
 func (r *reading) check(col *collection, b *batch) error {
 	err := b.keep(func(rec *item) (bool, error) {
 		n := r.ordinals[col.Name]
@@ -245,24 +236,14 @@ func (r *reading) check(col *collection, b *batch) error {
 	return err
 }
 
-// expected returns the collections that the snapshot may have records of. Only
-// migration can tell which those of an older one are.
-func (in *incoming) expected() []*collection {
-	var cols []*collection
-	for _, col := range in.compiled.collections {
-		if in.wants(col.Name) && (in.snapshot.section(col.Name) != nil || in.snapshot.manifest.SchemaVersion < in.SchemaVersion) {
-			cols = append(cols, col)
-		}
-	}
-	return cols
-}
-
+// addSource remembers that records of a collection come from a section.
 func (in *incoming) addSource(collection, section string) {
 	if !slices.Contains(in.from[collection], section) {
 		in.from[collection] = append(in.from[collection], section)
 	}
 }
 
+// leaveOut remembers that a record is left out.
 func (in *incoming) leaveOut(collection string, ordinal int64, key string) {
 	if in.invalid[collection] == nil {
 		in.invalid[collection] = make(map[int64]bool)
@@ -272,9 +253,33 @@ func (in *incoming) leaveOut(collection string, ordinal int64, key string) {
 	in.spared[collection][key] = true
 }
 
-// produce reads a section of the snapshot and calls f for each record that
-// becomes of it, open and migrated, in the collections that are wanted. The
-// value of r is valid until f returns.
+// checkSalvaged refuses Replace from a salvaged snapshot: it would delete records
+// that the snapshot lacks only because they were lost in the damaged file.
+func (in *incoming) checkSalvaged() error {
+	mark := in.snapshot.manifest.Salvaged
+	if mark == nil {
+		return nil
+	}
+	text := fmt.Sprintf("the snapshot was saved from a damaged file, of which %d bytes were lost", mark.LostBytes)
+	for i, name := range slices.Sorted(maps.Keys(mark.Records)) {
+		if i == 20 {
+			text += ", and others"
+			break
+		}
+		text += fmt.Sprintf(", records of %s: %d", fault.Shorten(name), mark.Records[name])
+	}
+	for _, col := range in.collections {
+		if in.strategy(col) == Replace && !in.opts.AllowSalvaged {
+			return fmt.Errorf("%w: %s; replace would delete what was lost from %s too, so nothing was changed: use merge or skip-duplicates, or allow it explicitly", ErrSalvaged, text, col.Name)
+		}
+	}
+	in.warn(text)
+	return nil
+}
+
+// produce reads a section of the snapshot, and calls f for each record that comes out
+// of it, with its secrets open and migrated. It leaves out collections that are not
+// wanted. The value of r is valid until f returns.
 func (in *incoming) produce(ctx context.Context, sec *codec.Section, f func(col *collection, r item) error) error {
 	declared := in.byName[sec.Name]
 	version := in.snapshot.manifest.SchemaVersion
@@ -292,7 +297,7 @@ func (in *incoming) produce(ctx context.Context, sec *codec.Section, f func(col 
 		return fmt.Errorf("%w: the secrets of %s are sealed; it takes %s to open them", ErrNoKey, sec.Name, seal.NameKeys(keyIDs(in.snapshot.encryption.Keys)))
 	}
 	unlisted := declared != nil && sec.IsMap == (declared.Shape == Map) && !in.snapshot.sealed(sec)
-	return in.snapshot.records(ctx, sec, func(r item) error {
+	return in.snapshot.eachRecord(ctx, sec, func(r item) error {
 		if unlisted {
 			if err := declared.refuseSealed(r); err != nil {
 				return err
@@ -321,7 +326,7 @@ func (in *incoming) produce(ctx context.Context, sec *codec.Section, f func(col 
 	})
 }
 
-// unknown refuses a collection that is not declared, or passes over it.
+// unknown refuses a collection that is not declared, or warns that it is left out.
 func (in *incoming) unknown(name string) error {
 	text := fmt.Sprintf("the snapshot has a collection %s, which %s %s does not know", codec.Quote(name), in.Name, in.Version)
 	if !in.opts.AllowUnknown {
@@ -333,8 +338,8 @@ func (in *incoming) unknown(name string) error {
 	return nil
 }
 
-// records calls f for the records of a collection, batch by batch.
-func (in *incoming) records(ctx context.Context, col *collection, f func(*batch) error) error {
+// eachBatch calls f for the valid records of a collection, batch by batch.
+func (in *incoming) eachBatch(ctx context.Context, col *collection, f func(*batch) error) error {
 	var b batch
 	var n int64
 	invalid := in.invalid[col.Name]
@@ -348,7 +353,7 @@ func (in *incoming) records(ctx context.Context, col *collection, f func(*batch)
 			}
 			var err error
 			if r.key, err = col.identity(&r); err != nil {
-				return err // it had one when it was checked
+				return err // cannot happen: it had a key when it was checked
 			}
 			if b.addItem(r); b.full() {
 				err = f(&b)
@@ -366,7 +371,7 @@ func (in *incoming) records(ctx context.Context, col *collection, f func(*batch)
 	return f(&b)
 }
 
-// report returns a Report with all but the counts.
+// report returns a Report without the collections.
 func (in *incoming) report() Report {
 	m := in.snapshot.manifest
 	return Report{

@@ -15,23 +15,23 @@ import (
 	"github.com/tomo-project/backup/internal/fault"
 )
 
-// FormatVersion is the version of the snapshot format, the one that is written
-// and the only one that is read.
+// FormatVersion is the version of the snapshot format that this library writes. It
+// reads no other.
 const FormatVersion = "1.0"
 
-// Limits bound what is accepted from a snapshot and put into one. Zero means
-// the default (FORMAT.md, "Limits").
+// Limits bound what is read from a snapshot and written to one (FORMAT.md,
+// "Limits"). A field that is zero or negative means the default.
 type Limits struct {
-	Depth       int   // nesting inside a record; default 100, at most 9,000
-	Values      int   // members, elements and nested values that a record is made of; default 100,000
-	RecordBytes int   // one record; default 16 MiB, at most 2 GiB
-	Records     int64 // all records together; default 10 million
-	TotalBytes  int64 // the whole snapshot; default 16 GiB
+	Depth       int   // levels of nesting inside a record; default 100, at most 9,000
+	Values      int   // members, elements and nested values of a record; default 100,000
+	RecordBytes int   // bytes of one record; default 16 MiB, at most 2 GiB
+	Records     int64 // records of all collections together; default 10 million
+	TotalBytes  int64 // bytes of the whole snapshot; default 16 GiB
 }
 
 func (l Limits) codec() codec.Limits {
 	d := codec.Defaults
-	// The most that can be set is what the codec can do, and does not overflow.
+	// Higher values than these the codec cannot handle, or they could overflow.
 	if l.Depth > 0 {
 		d.Depth = min(l.Depth, codec.MaxDepth)
 	}
@@ -50,34 +50,72 @@ func (l Limits) codec() codec.Limits {
 	return d
 }
 
-// A Manifest says what a snapshot holds. It can be had without a key and
-// without the App that made it. That of a copy of a database has no Version, and
-// no Records.
+// A Manifest says what a snapshot holds. Reading it takes no App, and no key unless
+// the file is encrypted as a whole.
 type Manifest struct {
-	Version            string            `json:"version"` // of the format, "1.0"
-	CreatedAt          time.Time         `json:"created_at"`
-	Application        string            `json:"application,omitempty"` // empty: the snapshot does not say
-	ApplicationVersion string            `json:"application_version"`
-	SchemaVersion      int               `json:"schema_version"` // 1 where the snapshot does not say
-	Metadata           map[string]string `json:"metadata,omitempty"`
-	Records            map[string]int64  `json:"records"`              // by collection
-	Bytes              int64             `json:"bytes"`                // of the document, whatever is around it in the file
-	Compressed         Compression       `json:"compressed,omitempty"` // how the file is compressed
-	Encrypted          bool              `json:"encrypted,omitempty"`  // the file is encrypted as a whole
-	SHA256             string            `json:"sha256,omitempty"`     // empty: the snapshot has no integrity information, or it is encrypted and was not opened
-	Database           bool              `json:"database,omitempty"`   // it is no snapshot but a copy of the host's database ([manager.Manager.CopyDatabase])
-	Sealed             bool              `json:"sealed"`               // it has secrets, and they are sealed
-	Keys               []string          `json:"keys,omitempty"`       // any of them opens it, as far as it names them, which nothing proves; of an encrypted file that was not opened, those of the file
-	Authentic          string            `json:"authentic,omitempty"`  // by what it was proven authentic when it was opened, "passphrase" or "ed25519 KEY"; empty: by nothing
-	Salvaged           *Salvaged         `json:"salvaged,omitempty"`   // nil: it was not saved from a damaged file
-	Missing            map[string]int64  `json:"missing,omitempty"`    // records left out as invalid, by collection
-	LeftOut            []*RecordError    `json:"left_out,omitempty"`   // these records, from [App.Backup] only
-	Dangling           []*RecordError    `json:"dangling,omitempty"`   // references to nothing, from [App.Backup] only
+	// Version is the version of the format, "1.0".
+	Version string `json:"version"`
+
+	// CreatedAt is the point in time that the data shows.
+	CreatedAt time.Time `json:"created_at"`
+
+	// Application is the name of the App. Empty: the snapshot does not say.
+	Application        string `json:"application,omitempty"`
+	ApplicationVersion string `json:"application_version"`
+
+	// SchemaVersion is 1 where the snapshot does not say.
+	SchemaVersion int               `json:"schema_version"`
+	Metadata      map[string]string `json:"metadata,omitempty"`
+
+	// Records counts the records of each collection. Nil: not known.
+	Records map[string]int64 `json:"records"`
+
+	// Bytes is the size of the document, before compression and encryption. 0: not
+	// known.
+	Bytes int64 `json:"bytes"`
+
+	// Compressed says how the file is compressed, and Encrypted whether it is
+	// encrypted as a whole.
+	Compressed Compression `json:"compressed,omitempty"`
+	Encrypted  bool        `json:"encrypted,omitempty"`
+
+	// SHA256 is the digest of the document, in hexadecimal digits. Empty: the
+	// document has none, or that was not read.
+	SHA256 string `json:"sha256,omitempty"`
+
+	// Database marks a copy of the host's database, which is no snapshot and has no
+	// Version and no Records. Only a manager.Manager makes such copies.
+	Database bool `json:"database,omitempty"`
+
+	// Sealed says that the snapshot has secret fields, and that they are sealed.
+	Sealed bool `json:"sealed"`
+
+	// Keys names the keys that open the secrets, each of them alone. In the Manifest
+	// that an encrypted file is made with, it names those that open the file.
+	// Nothing proves that the names are right.
+	Keys []string `json:"keys,omitempty"`
+
+	// Authentic says what proved the snapshot authentic when it was opened:
+	// "passphrase", or "ed25519 KEY" with the public key in base64. Empty: nothing
+	// did.
+	Authentic string `json:"authentic,omitempty"`
+
+	// Salvaged is nil unless the snapshot was saved from a damaged file.
+	Salvaged *Salvaged `json:"salvaged,omitempty"`
+
+	// Missing counts the records that were left out as invalid, by collection.
+	Missing map[string]int64 `json:"missing,omitempty"`
+
+	// LeftOut names these records, and Dangling the references to records that do
+	// not exist: the first thousand each. Only [App.Backup] sets them.
+	LeftOut  []*RecordError `json:"left_out,omitempty"`
+	Dangling []*RecordError `json:"dangling,omitempty"`
 }
 
 // Clone returns a copy that shares no map or slice with m.
 func (m Manifest) Clone() Manifest {
-	m.Metadata, m.Records, m.Missing, m.Keys = maps.Clone(m.Metadata), maps.Clone(m.Records), maps.Clone(m.Missing), slices.Clone(m.Keys)
+	m.Metadata, m.Records, m.Missing = maps.Clone(m.Metadata), maps.Clone(m.Records), maps.Clone(m.Missing)
+	m.Keys, m.LeftOut, m.Dangling = slices.Clone(m.Keys), slices.Clone(m.LeftOut), slices.Clone(m.Dangling)
 	if m.Salvaged != nil {
 		m.Salvaged = &Salvaged{m.Salvaged.LostBytes, maps.Clone(m.Salvaged.Records)}
 	}
@@ -87,24 +125,37 @@ func (m Manifest) Clone() Manifest {
 // Salvaged marks a snapshot that [App.Salvage] has saved from a damaged file
 // (FORMAT.md, "Salvaged snapshots").
 type Salvaged struct {
-	LostBytes int64            `json:"lost_bytes"`        // of the damaged file, that nothing was made of
-	Records   map[string]int64 `json:"records,omitempty"` // known to be lost, by collection
+	// LostBytes counts the bytes of the damaged file that could not be used.
+	LostBytes int64 `json:"lost_bytes"`
+
+	// Records counts the records that are known to be lost, by collection.
+	Records map[string]int64 `json:"records,omitempty"`
 }
 
 // Progress tells how far a long operation is.
 type Progress struct {
-	Phase      string `json:"phase"`      // "backup", "read", "check", "compare" or "restore"
-	Collection string `json:"collection"` // what is being worked on; empty between collections
-	Records    int64  `json:"records"`    // done in this phase so far, all collections together
-	Bytes      int64  `json:"bytes"`      // bytes of the snapshot written or read in this phase so far; 0 where it is not known
-	Total      int64  `json:"total"`      // bytes of the snapshot; 0 where it is not known
+	// Phase is what is being done: "backup" is writing a snapshot, "read" is
+	// reading one to its end, "check" is checking its records, "compare" is
+	// comparing them with the host's, and "restore" is changing the host.
+	Phase string `json:"phase"`
+
+	// Collection is being worked on. Empty between collections.
+	Collection string `json:"collection"`
+
+	// Records are done in this phase so far, of all collections together.
+	Records int64 `json:"records"`
+
+	// Bytes of the snapshot were written or read in this phase so far, and Total is
+	// its size. 0: not known.
+	Bytes int64 `json:"bytes"`
+	Total int64 `json:"total"`
 }
 
-// checkFormat refuses any version of the format but the one.
+// checkFormat refuses every version of the format but FormatVersion.
 func checkFormat(value []byte) error {
 	var version string
 	if err := codec.Unmarshal(value, &version); err != nil {
-		return fmt.Errorf("%w: its version is not a string", ErrFormat)
+		return fmt.Errorf(`%w: member "version" is not a string`, ErrFormat)
 	}
 	if version == FormatVersion {
 		return nil
@@ -122,16 +173,16 @@ type integrity struct {
 	Records map[string]int64 `json:"records"`
 }
 
-// dateTime is stricter than time.Parse, which takes single digits and commas.
+// dateTime is stricter than time.Parse, which accepts single digits and commas.
 var dateTime = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$`)
 
-// header reads the members around the data into the manifest.
-func (s *Snapshot) header(doc *codec.Document) error {
+// readHeader reads the members around the data into the manifest.
+func (s *Snapshot) readHeader(doc *codec.Document) error {
 	m := Manifest{Version: FormatVersion, SchemaVersion: 1, Bytes: doc.Bytes, Records: make(map[string]int64)}
 	for _, sec := range doc.Collections {
 		m.Records[sec.Name] = sec.Count
 	}
-	s.encryption, s.proof = nil, nil // what was seen of the header early
+	s.encryption, s.proof = nil, nil // unlockEarly may have set encryption
 	var created string
 	var sum integrity
 	wrong := readMembers(doc.Members, []member{
@@ -149,14 +200,14 @@ func (s *Snapshot) header(doc *codec.Document) error {
 		{"integrity", false, &sum},
 	})
 	if doc.SHA256 != "" && sum.SHA256 != doc.SHA256 && string(doc.Members["integrity"]) != "null" {
-		// Whatever else is wrong comes from the damage.
-		return fmt.Errorf("%w: its SHA-256 is %s, and it says %q; try another copy or an older backup", ErrDamaged, doc.SHA256, sum.SHA256)
+		// Anything else that is wrong comes from the damage.
+		return fmt.Errorf("%w: its SHA-256 is %s, but its integrity line says %q; try another copy or an older backup", ErrDamaged, doc.SHA256, sum.SHA256)
 	}
 	if wrong != nil {
 		return wrong
 	}
 	if doc.SHA256 != "" && !maps.Equal(sum.Records, m.Records) {
-		return fmt.Errorf("%w: it says that it has records %v, and has %v; try another copy or an older backup", ErrDamaged, sum.Records, m.Records)
+		return fmt.Errorf("%w: its integrity line says that it has records %v, but it has %v; try another copy or an older backup", ErrDamaged, sum.Records, m.Records)
 	}
 	t, err := time.Parse(time.RFC3339, created)
 	if err != nil || !dateTime.MatchString(created) {
@@ -176,14 +227,15 @@ func (s *Snapshot) header(doc *codec.Document) error {
 	return nil
 }
 
-// A member is one of those around the data.
+// A member describes one of the members around the data.
 type member struct {
 	name     string
 	required bool
-	value    any // where to put it; nil: it is read elsewhere
+	value    any // pointer to where its value goes; nil: it is read elsewhere
 }
 
-// readMembers reads members, and says all that is missing, unknown or not of its type.
+// readMembers reads the known members. Its error names all that are missing,
+// unknown or of the wrong type.
 func readMembers(members map[string][]byte, known []member) error {
 	var errs []error
 	unknown := maps.Clone(members)
@@ -205,8 +257,8 @@ func readMembers(members map[string][]byte, known []member) error {
 	return errors.Join(errs...)
 }
 
-// checkMembers refuses values that the types of the members allow and the format does
-// not.
+// checkMembers refuses values that have the right type and that the format does not
+// allow all the same.
 func checkMembers(members map[string][]byte, m *Manifest, p *proof) error {
 	if _, found := members["application"]; found && m.Application == "" {
 		return fmt.Errorf(`%w: member "application" is empty`, ErrFormat)
@@ -219,7 +271,7 @@ func checkMembers(members map[string][]byte, m *Manifest, p *proof) error {
 	}
 	if value, found := members["salvaged"]; found {
 		if codec.Get(value, codec.Pointer{"lost_bytes"}) == nil || m.Salvaged.LostBytes < 0 {
-			return fmt.Errorf(`%w: member "salvaged" has no "lost_bytes", or less than none`, ErrFormat)
+			return fmt.Errorf(`%w: member "salvaged" has no "lost_bytes", or a negative one`, ErrFormat)
 		}
 		for name, n := range m.Salvaged.Records {
 			if n < 1 {
@@ -230,7 +282,7 @@ func checkMembers(members map[string][]byte, m *Manifest, p *proof) error {
 	if p == nil {
 		return nil
 	}
-	// An empty text would pass for one that is absent.
+	// An empty text must not pass for an absent one.
 	noMAC := p.MAC == "" && (p.Ed25519 == nil || codec.Get(members["proof"], codec.Pointer{"mac"}) != nil)
 	if noMAC || p.Ed25519 != nil && (p.Ed25519.Key == "" || p.Ed25519.Signature == "") {
 		return fmt.Errorf(`%w: member "proof" lacks a part`, ErrFormat)
@@ -238,8 +290,9 @@ func checkMembers(members map[string][]byte, m *Manifest, p *proof) error {
 	return nil
 }
 
-func (b *backup) header() error {
-	m := &b.manifest
+// writeHeader writes the members before the data.
+func (sw *snapshotWriter) writeHeader() error {
+	m := &sw.manifest
 	members := []struct {
 		name  string
 		value any
@@ -251,22 +304,22 @@ func (b *backup) header() error {
 		{"application_version", m.ApplicationVersion, false},
 		{"schema_version", m.SchemaVersion, false},
 		{"metadata", m.Metadata, len(m.Metadata) == 0},
-		{"encryption", b.encryption, b.encryption == nil},
+		{"encryption", sw.encryption, sw.encryption == nil},
 		{"salvaged", m.Salvaged, m.Salvaged == nil},
 	}
 	for _, member := range members {
 		if member.omit {
 			continue
 		}
-		if err := b.member(member.name, member.value); err != nil {
+		if err := sw.writeMember(member.name, member.value); err != nil {
 			return err
 		}
 	}
-	return fault.Advise(b.out.BeginData())
+	return fault.Advise(sw.out.BeginData())
 }
 
-// member writes a member outside of the data.
-func (b *backup) member(name string, v any) error {
+// writeMember writes one of the members around the data.
+func (sw *snapshotWriter) writeMember(name string, v any) error {
 	value, err := codec.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("member %q: %w", name, err)
@@ -274,5 +327,5 @@ func (b *backup) member(name string, v any) error {
 	if len(value) > codec.HeaderBytes {
 		return fmt.Errorf("%w: member %q has %d bytes, the most is %d", ErrLimit, name, len(value), codec.HeaderBytes)
 	}
-	return fault.Advise(b.out.Member(name, value))
+	return fault.Advise(sw.out.Member(name, value))
 }

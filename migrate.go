@@ -6,27 +6,31 @@ import (
 	"fmt"
 )
 
-// A Migrator is one step of the migration of older data: it takes a record of
-// schema version From to From+1. The host keeps its migrators for ever, so that
+// A Migrator is one step of the migration of older data: it takes a record of schema
+// version From to version From+1. The host keeps its migrators for ever, so that
 // every backup that was ever made can be restored (guide, "Migrating Between
-// Versions").
+// Versions"). [Migration] makes one of a function.
 //
-// Migrate is called for every record of every collection and passes on what
-// becomes of it: emit is called once to keep or change or rename the record, not
-// at all to drop it, more often to split it, also into other collections. Each
-// record that is emitted then goes through the next step. Secrets are open. In
-// a List collection the Key of r is what the App's current Key finds in it, if
-// anything; the library derives the key again when all steps are done. In a Map
-// collection the Key that is emitted is the name of the member.
-//
-// A Migrator must be deterministic and without memory: a restore runs it more
-// than once on the same record, and in any order of collections.
+// A Migrator must give the same result for the same record, and remember nothing: a
+// restore migrates each record more than once, and the collections in any order.
 type Migrator interface {
+	// From is the schema version that this step migrates from, 1 or more.
 	From() int
+
+	// Migrate is called for every record of every collection. It calls emit for the
+	// records that take the place of r: once to keep, change or rename r, not at all
+	// to drop it, and several times to split it, also into other collections. Each
+	// emitted record then goes through the next step.
+	//
+	// The secrets of r are open. In a List collection r.Key is what the App's current
+	// Key finds in r, if anything, and the library derives the key again after the
+	// last step. In a Map collection the Key of an emitted record is the name of its
+	// member.
 	Migrate(ctx context.Context, collection string, r Record, emit func(collection string, r Record) error) error
 }
 
-// Migration returns a Migrator from a function.
+// Migration returns a Migrator that migrates from schema version from with a
+// function, as described at [Migrator].
 func Migration(from int, migrate func(ctx context.Context, collection string, r Record, emit func(collection string, r Record) error) error) Migrator {
 	return migration{from, migrate}
 }
@@ -42,8 +46,8 @@ func (m migration) Migrate(ctx context.Context, collection string, r Record, emi
 	return m.f(ctx, collection, r, emit)
 }
 
-// chain puts the migrators in order and refuses gaps.
-func (c *compiled) chain() error {
+// orderMigrators puts the migrators in order and refuses gaps.
+func (c *compiled) orderMigrators() error {
 	if c.SchemaVersion < 1 {
 		return nil
 	}
@@ -69,14 +73,14 @@ func (c *compiled) chain() error {
 	return nil
 }
 
-// migrate takes a record of schema version from through all later steps. Its
-// errors are those of emit as they are, and those of a migrator with the record
-// and the step at which it failed.
+// migrate takes a record of schema version from through all later steps. It returns
+// an error of emit as it is. To an error of a migrator it adds the record and the
+// step.
 func (c *compiled) migrate(ctx context.Context, from int, name string, r Record, offset int64, emit func(collection string, r Record) error) error {
 	if from == c.SchemaVersion {
 		return emit(name, r)
 	}
-	var later error // it stays, also when the migrator goes on
+	var later error // of emit, which counts even if the migrator ignores it
 	err := c.steps[from-1].Migrate(ctx, name, r, func(name string, r Record) error {
 		if later == nil {
 			later = c.migrate(ctx, from+1, name, r, offset, emit)

@@ -13,16 +13,21 @@ import (
 	"github.com/tomo-project/backup/internal/stream"
 )
 
-// Peek reads the manifest of a snapshot without reading all of it, where that can be
-// done: from both ends of a file that can be read in places and ends as it was
-// written. Of a compressed or encrypted file it reads what stands before the data,
-// and Records is nil. Anything else it reads to the end, as [OpenSnapshot] does. Of
-// opts it uses Identities, for a file that is encrypted as a whole, Limits and
-// TempDir.
+// Peek reads the manifest of a snapshot, and not all of its data where it can avoid
+// that. What it reads depends on r, which must stand at its beginning:
 //
-// With an error the Manifest is what the beginning of the file says, nil if that
-// cannot be read either. What lies between the ends was not looked at: a snapshot
-// without an error may still be damaged.
+//   - Of a plain file, or another reader that is an io.Seeker and io.ReaderAt, Peek
+//     reads both ends. If the end is not as a backup writes it, Peek reads all.
+//   - Of a compressed or encrypted file it reads the members before the data.
+//     Manifest.Records is nil then, and Bytes and SHA256 are not known.
+//   - Any other input it reads to the end, as [OpenSnapshot] does.
+//
+// Peek does not look at what it does not read: a snapshot without an error may still
+// be damaged. It opens no secrets and checks no proof. Of opts it uses Identities, to
+// decrypt the file, Limits and TempDir.
+//
+// Its errors are those of OpenSnapshot. Beside an error, the Manifest is what the
+// beginning of a plain file says, or nil if that cannot be read.
 func Peek(ctx context.Context, r io.Reader, opts OpenOptions) (*Manifest, error) {
 	s := &Snapshot{limits: opts.Limits.codec()}
 	at, inPlaces := r.(readSeekerAt)
@@ -32,24 +37,24 @@ func Peek(ctx context.Context, r io.Reader, opts OpenOptions) (*Manifest, error)
 		return nil, err
 	}
 	if !envelope.Sniff(head).Plain() {
-		return s.peekInto(ctx, buffered, opts)
+		return s.peekEnvelope(ctx, buffered, opts)
 	}
 	if !inPlaces {
-		return peekThrough(ctx, buffered, opts, nil)
+		return readThrough(ctx, buffered, opts, nil)
 	}
-	begins, over, err := s.peekEnds(at)
-	if over {
+	begins, done, err := s.peekEnds(at)
+	if done {
 		return begins, err
 	}
 	if _, err := at.Seek(0, io.SeekStart); err != nil {
 		return begins, err
 	}
-	return peekThrough(ctx, at, opts, begins)
+	return readThrough(ctx, at, opts, begins)
 }
 
-// peekEnds reads the two ends of a document, and tells whether that is all: it is if
-// the beginning cannot be read, or the end is as it was written.
-func (s *Snapshot) peekEnds(at readSeekerAt) (begins *Manifest, over bool, err error) {
+// peekEnds reads both ends of a document. It is done if the beginning cannot be read,
+// or the end is as a backup writes it.
+func (s *Snapshot) peekEnds(at readSeekerAt) (begins *Manifest, done bool, err error) {
 	size, err := at.Seek(0, io.SeekEnd)
 	if err != nil {
 		return nil, true, err
@@ -58,21 +63,21 @@ func (s *Snapshot) peekEnds(at readSeekerAt) (begins *Manifest, over bool, err e
 	if err != nil {
 		return nil, true, fromCodec(err)
 	}
-	// The counts stand in the last member, which is read for its digest only.
+	// readHeader takes the counts from the data, which was not read.
 	var sum integrity
 	if ended {
 		err = codec.Unmarshal(members["integrity"], &sum)
 	}
-	if err = cmp.Or(err, s.header(&codec.Document{Members: members, Bytes: size})); err == nil {
+	if err = cmp.Or(err, s.readHeader(&codec.Document{Members: members, Bytes: size})); err == nil {
 		begins = &s.manifest
 		begins.Records = sum.Records
 	}
 	return begins, ended, err
 }
 
-// peekThrough reads all of a document. If it cannot be read, what it begins with is
-// still known.
-func peekThrough(ctx context.Context, r io.Reader, opts OpenOptions, begins *Manifest) (*Manifest, error) {
+// readThrough reads all of a document. If that fails it returns begins, which is what
+// the beginning says.
+func readThrough(ctx context.Context, r io.Reader, opts OpenOptions, begins *Manifest) (*Manifest, error) {
 	s, err := OpenSnapshot(ctx, r, OpenOptions{Limits: opts.Limits, TempDir: opts.TempDir})
 	if err != nil {
 		return begins, err
@@ -82,10 +87,10 @@ func peekThrough(ctx context.Context, r io.Reader, opts OpenOptions, begins *Man
 	return &m, nil
 }
 
-// peekInto reads what stands before the data of a compressed or encrypted document. To
-// learn the rest would take expanding all of it.
-func (s *Snapshot) peekInto(ctx context.Context, r io.Reader, opts OpenOptions) (*Manifest, error) {
-	in, err := s.unwrap(ctx, stream.WithContext(ctx, r), opts)
+// peekEnvelope reads the members before the data of a compressed or encrypted
+// document. To read the others it would have to expand all of it.
+func (s *Snapshot) peekEnvelope(ctx context.Context, r io.Reader, opts OpenOptions) (*Manifest, error) {
+	in, err := s.openEnvelope(ctx, stream.WithContext(ctx, r), opts)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +101,7 @@ func (s *Snapshot) peekInto(ctx context.Context, r io.Reader, opts OpenOptions) 
 	_, err = codec.Scan(in, s.limits, codec.Hooks{Version: checkFormat, Header: func(members map[string][]byte) error {
 		all := maps.Clone(members)
 		all["data"] = []byte{}
-		if err := s.header(&codec.Document{Members: all}); err != nil {
+		if err := s.readHeader(&codec.Document{Members: all}); err != nil {
 			return err
 		}
 		return errSeen
@@ -104,6 +109,6 @@ func (s *Snapshot) peekInto(ctx context.Context, r io.Reader, opts OpenOptions) 
 	if err != errSeen {
 		return nil, fromCodec(err)
 	}
-	s.manifest.Records = nil // which is not known
+	s.manifest.Records = nil // not known
 	return &s.manifest, nil
 }

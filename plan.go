@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// A Plan is what a restore would do to the host as it is now. It holds on to
-// its Snapshot and Sink and takes no memory for the single changes.
+// A Plan is what a restore would do to the host as it is now. It uses its Snapshot
+// and Sink again, and takes no memory for the single changes. [App.Plan] makes one.
 type Plan struct {
-	// Before and Progress are those of the RestoreOptions. They may be replaced
-	// until Apply or Changes is called.
+	// Before and Progress are those of the RestoreOptions. The caller may replace
+	// them before a call of Apply or Changes.
 	Before   func(ctx context.Context, held DataSource, collections []string) error
 	Progress func(Progress)
 
@@ -24,8 +24,8 @@ type Plan struct {
 }
 
 // Plan compares a snapshot with the host and says what Restore would do, without
-// doing it. Its errors are those of Restore: what cannot be restored has no
-// plan.
+// doing it. Its errors are those of Restore but ErrUncertain: a snapshot that cannot
+// be restored has no plan.
 func (a *App) Plan(ctx context.Context, s *Snapshot, dst Sink, opts RestoreOptions) (*Plan, error) {
 	start := time.Now()
 	in, err := a.prepare(ctx, s, opts)
@@ -33,7 +33,7 @@ func (a *App) Plan(ctx context.Context, s *Snapshot, dst Sink, opts RestoreOptio
 		return nil, fmt.Errorf("plan: %w", err)
 	}
 	p := &Plan{Before: opts.Before, Progress: opts.Progress, in: in, dst: dst}
-	p.report, err = in.run(ctx, dst, func(w Writer) *comparison {
+	p.report, err = in.transact(ctx, dst, func(w Writer) *comparison {
 		return &comparison{incoming: in, host: w, digest: sha256.New(), finish: p.keepDigest}
 	})
 	if err != nil {
@@ -43,20 +43,11 @@ func (a *App) Plan(ctx context.Context, s *Snapshot, dst Sink, opts RestoreOptio
 	return p, nil
 }
 
-// incoming is what the plan restores, with the hooks of now.
-func (p *Plan) incoming() *incoming {
-	in := *p.in
-	in.opts.Before, in.opts.Progress = p.Before, p.Progress
-	return &in
-}
-
+// keepDigest remembers the digest of all changes.
 func (p *Plan) keepDigest(c *comparison) error {
 	c.digest.Sum(p.digest[:0])
 	return nil
 }
-
-// Close closes the Snapshot of the plan, whoever opened it.
-func (p *Plan) Close() error { return p.in.snapshot.Close() }
 
 // Report says what Apply would do. Its Duration is how long planning took.
 func (p *Plan) Report() Report { return p.report }
@@ -67,41 +58,42 @@ type Change struct {
 	Key        string `json:"key"`
 	Action     Action `json:"action"`
 
-	// Fields are the places in which the two sides differ; of a record that only one
-	// has, its members.
+	// Fields are the places in which the two sides differ. If only one side has the
+	// record, they are its members.
 	Fields []FieldChange `json:"fields,omitempty"`
 }
 
-// A FieldChange is a place in which a record of the host differs from what it
-// would become (of a Skip: from the one in the snapshot). Secrets are masked:
-// one reads "(secret)" on both sides and has changed nevertheless.
+// A FieldChange is a place in which the host's record differs from the record that
+// it becomes, or, with Skip, from the snapshot's. Secrets are masked: a secret that
+// changes reads "(secret)" on both sides.
 type FieldChange struct {
 	Pointer string          `json:"pointer"`          // JSON Pointer; empty for the whole record
 	Before  json.RawMessage `json:"before,omitempty"` // nil: the host has no such member
-	After   json.RawMessage `json:"after,omitempty"`  // nil: it goes away
+	After   json.RawMessage `json:"after,omitempty"`  // nil: the member goes away
 }
 
-// Action is what happens to a record. Records that stay as they are have none.
+// Action is what happens to a record. A record that stays as it is has no Change,
+// except with Skip.
 type Action string
 
 const (
-	Add    Action = "add"    // only the snapshot has it
+	Add    Action = "add"    // only the snapshot has the record
 	Update Action = "update" // both have it, and the host's changes
-	Skip   Action = "skip"   // both have it, they differ, and the host's stays
+	Skip   Action = "skip"   // both have it and differ, and the host's stays
 	Delete Action = "delete" // only the host has it
 )
 
-// Changes yields the changes of the plan, what is deleted first. It compares
-// anew and ends with ErrStale if the host has changed since the plan was made.
-// The Sink is in a transaction while the sequence is iterated.
+// Changes yields the changes of the plan, deletions first. It makes the comparison
+// again, in a transaction of the Sink that lasts as long as the iteration. It yields
+// ErrStale at the end if the host has changed since the plan was made.
 func (p *Plan) Changes(ctx context.Context) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		yielded, stopped := 0, false
 		in := p.incoming()
-		_, err := in.run(ctx, p.dst, func(w Writer) *comparison {
+		_, err := in.transact(ctx, p.dst, func(w Writer) *comparison {
 			n := 0
 			return &comparison{incoming: in, host: w, digest: sha256.New(), finish: p.sameDigest, each: func(c Change) error {
-				// A Sink that starts over gets to the same changes again.
+				// A Sink that repeats its transaction comes to the same changes again.
 				if n++; n > yielded && !stopped {
 					yielded, stopped = n, !yield(c, nil)
 				}
@@ -117,13 +109,13 @@ func (p *Plan) Changes(ctx context.Context) iter.Seq2[Change, error] {
 	}
 }
 
-// Apply does exactly what the plan says, or returns ErrStale and does nothing
-// if the host has changed since the plan was made where that matters. Its other
-// errors are those of Restore.
+// Apply does exactly what the plan says. If that is no longer what a restore would
+// do, because the host has changed, Apply changes nothing and returns ErrStale. Its
+// other errors are those of Restore.
 func (p *Plan) Apply(ctx context.Context) (Report, error) {
 	start := time.Now()
 	in := p.incoming()
-	report, err := in.run(ctx, p.dst, func(w Writer) *comparison {
+	report, err := in.transact(ctx, p.dst, func(w Writer) *comparison {
 		return &comparison{incoming: in, host: w, write: true, digest: sha256.New(), finish: p.sameDigest}
 	})
 	if err != nil {
@@ -133,9 +125,20 @@ func (p *Plan) Apply(ctx context.Context) (Report, error) {
 	return report, nil
 }
 
+// incoming returns what the plan restores, with the hooks that are set now.
+func (p *Plan) incoming() *incoming {
+	in := *p.in
+	in.opts.Before, in.opts.Progress = p.Before, p.Progress
+	return &in
+}
+
+// sameDigest refuses changes that are not those of the plan.
 func (p *Plan) sameDigest(c *comparison) error {
 	if [sha256.Size]byte(c.digest.Sum(nil)) != p.digest {
 		return fmt.Errorf("%w: the host has changed since; nothing was changed, make a new plan", ErrStale)
 	}
 	return nil
 }
+
+// Close closes the Snapshot of the plan, whoever opened it.
+func (p *Plan) Close() error { return p.in.snapshot.Close() }

@@ -15,8 +15,8 @@ import (
 	"github.com/tomo-project/backup/internal/seal"
 )
 
-// proof is the member of that name (FORMAT.md, "Proof"): that the document comes
-// from who knows its key, over all that stands before it.
+// proof is the member "proof" (FORMAT.md, "Proof"). It covers the whole document
+// before it, and proves that somebody who has the key made that.
 type proof struct {
 	MAC     string     `json:"mac,omitempty"`
 	Ed25519 *signature `json:"ed25519,omitempty"`
@@ -27,19 +27,19 @@ type signature struct {
 	Signature string `json:"signature"`
 }
 
-// How a snapshot was proven, in Manifest.Authentic.
+// The values of Manifest.Authentic.
 const (
 	provenByPassphrase = "passphrase"
-	provenByEd25519    = "ed25519 "
+	provenByEd25519    = "ed25519 " // the public key follows
 )
 
-// prove makes the proof of a document from the digest of what stands before it:
-// nil if there is nothing to prove it with, as for a salvaged one, of which
-// nobody knows what was in it (there is no box).
+// prove makes the proof of a document from the digest of all that stands before the
+// proof. It returns nil if nothing can prove the document. A salvaged document has
+// no box and so no proof, since nobody knows what was in the damaged file.
 func prove(digest []byte, e *encryption, box *seal.Box, signer crypto.Signer) (*proof, error) {
 	var p proof
-	// For others than the holders of a passphrase a data key proves nothing: with
-	// a public key anybody wraps one of their own.
+	// Only a passphrase makes the data key prove something: anybody can wrap a data
+	// key of their own for a public key.
 	if e != nil && box != nil && slices.ContainsFunc(e.Keys, byPassphrase) {
 		p.MAC = box.Prove(digest)
 	}
@@ -64,7 +64,7 @@ func prove(digest []byte, e *encryption, box *seal.Box, signer crypto.Signer) (*
 	return &p, nil
 }
 
-// authenticate holds the document against its proof.
+// authenticate checks the proof of the document.
 func (s *Snapshot) authenticate(doc *codec.Document, opts OpenOptions) error {
 	p := s.proof
 	if p == nil {
@@ -97,22 +97,22 @@ func (s *Snapshot) authenticate(doc *codec.Document, opts OpenOptions) error {
 	case p.Ed25519 != nil && p.MAC == "":
 		return fmt.Errorf("%w: it is signed with %s, which is not trusted here; trust that key if you know it, or use another backup", ErrUnauthentic, p.Ed25519.Key)
 	case p.MAC != "" && s.box == nil && len(opts.Identities) == 0:
-		return fmt.Errorf("%w: it takes the passphrase to tell whether it is authentic", ErrNoKey)
+		return fmt.Errorf("%w: a proof is required, and only the passphrase can tell whether it is authentic: give the passphrase", ErrNoKey)
 	case p.MAC != "" && s.box != nil && !s.byPassphrase:
-		return fmt.Errorf("%w: a proof is required, and what opened it is no passphrase: anybody could have made it for that key; open it with the passphrase", ErrUnauthentic)
+		return fmt.Errorf("%w: a proof is required, and the key that opened it is no passphrase: anybody could have made it for that key; open it with the passphrase", ErrUnauthentic)
 	}
 	return fmt.Errorf("%w: a proof is required, and it carries none; if you know where it comes from, open it without requiring one", ErrUnauthentic)
 }
 
 // Proven tells whether the snapshot was proven authentic when it was opened: by a
-// passphrase, or by a signature with one of these keys.
+// passphrase, or by a signature with one of the trusted keys.
 func (s *Snapshot) Proven(trusted []ed25519.PublicKey) bool {
 	key, signed := strings.CutPrefix(s.manifest.Authentic, provenByEd25519)
 	return s.manifest.Authentic != "" && (!signed || slices.ContainsFunc(trusted, func(t ed25519.PublicKey) bool { return encodeBase64(t) == key }))
 }
 
-// byPassphrase tells whether a wrapped key is one that takes the passphrase to
-// make, as it does to open.
+// byPassphrase tells whether a data key is wrapped with a passphrase. Making such a
+// wrapped key takes the passphrase, just as opening it does.
 func byPassphrase(wrapped json.RawMessage) bool { return keyType(wrapped) == seal.TypePassphrase }
 
 func encodeBase64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }

@@ -350,7 +350,7 @@ func TestDecisionIsFlatInJSON(t *testing.T) {
 	decisions := backup.Retention{Last: 1}.Decide(history(t, "2024-01-15T10:30:00Z"), epoch)
 	got, err := json.Marshal(decisions)
 	require.NoError(t, err)
-	require.JSONEq(t, `[{"name":"tomo-backup-2024-01-15T10-30-00.json","created_at":"2024-01-15T10:30:00Z","bytes":0,
+	require.JSONEq(t, `[{"name":"tomo-backup-2024-01-15T10-30-00.json","created_at":"2024-01-15T10:30:00Z",
 		"keep":true,"reasons":["newest good one","among the last 1"]}]`, string(got))
 }
 

@@ -14,104 +14,117 @@ import (
 	"github.com/tomo-project/backup/internal/fault"
 )
 
-// SalvageOptions say what is known of a damaged file beside what is in it. The
-// zero value will do.
+// SalvageOptions say what is known about a damaged file beside its contents. The
+// zero value is enough, unless the file is encrypted as a whole.
 type SalvageOptions struct {
-	// Name is the name of the file. If it is that of a backup of the App
-	// ([App.ParseBackupName]), it testifies whose the file is and when it was
-	// made, where the header no longer does.
+	// Name is the name of the file. If it is the name of a backup of the App
+	// ([App.ParseBackupName]), it says which application the file is of and when it
+	// was made, where the header no longer says so.
 	Name string
 
-	// Identities are tried in turn to open the secrets: a record with a secret
-	// that does not open is lost too. Without any, sealed values are copied as
-	// they stand, and one that is damaged has the restore refused.
+	// Identities are tried in turn to open the secrets, and a record with a secret
+	// that does not open counts as lost. Without any, sealed values are copied as
+	// they are. A damaged one among them then refuses a restore.
 	Identities []Identity
 
-	// Encrypt encrypts what is written as a whole. A file that was encrypted as a
-	// whole needs it: what is in it may be private, and its secrets in clear.
+	// Encrypt encrypts the new file as a whole. It is required if the damaged file
+	// was encrypted as a whole, since its records are private, and its secrets may be
+	// in clear.
 	Encrypt Encrypter
 
 	// Limits bound what is read and written. The zero value has the defaults.
 	Limits Limits
 
-	// TempDir is where input that cannot seek is kept meanwhile. Empty means
-	// os.TempDir.
+	// TempDir is the folder for the temporary file of input that cannot seek, or is
+	// compressed or encrypted. Empty means os.TempDir.
 	TempDir string
 
 	// Progress, if not nil, is called now and then.
 	Progress func(Progress)
 }
 
-// A SalvageReport says what was saved from a damaged file and what was lost.
+// A SalvageReport says what was saved from a damaged file, and what was lost.
 type SalvageReport struct {
-	Manifest Manifest         `json:"manifest"` // of what was written
-	Kept     map[string]int64 `json:"kept"`     // records written, by collection
+	// Manifest is that of the snapshot that was written.
+	Manifest Manifest `json:"manifest"`
 
-	// Lost are the places of the damaged file that nothing was made of, in their
-	// order: the first thousand. Ranges counts all of them and LostBytes their
-	// bytes. What is missing from the file altogether has no place in it.
+	// Kept counts the records that were written, by collection.
+	Kept map[string]int64 `json:"kept"`
+
+	// Lost are the places of the damaged file that could not be used, in the order
+	// of the file: the first thousand. Ranges counts all of them, and LostBytes
+	// their bytes. Bytes that are missing from the file are not among them.
 	Lost      []LostRange `json:"lost,omitempty"`
 	Ranges    int64       `json:"ranges"`
 	LostBytes int64       `json:"lost_bytes"`
 
-	// Missing are the records that were not saved, by collection, by the counts
-	// of the file. Nil where nothing is missing, or the counts are lost.
+	// Missing counts the records that were not saved, by collection, according to
+	// the counts of the file. Nil if none is missing, or the counts are lost.
 	Missing map[string]int64 `json:"missing,omitempty"`
 
-	// SecretsLost counts the records, by collection, that were saved without
-	// their secrets, because what it takes to open them is lost.
+	// SecretsLost counts the records that were saved without their secrets, by
+	// collection, because the member "encryption" is lost.
 	SecretsLost map[string]int64 `json:"secrets_lost,omitempty"`
 
 	// Warnings say what had to be assumed, and what cannot be known.
 	Warnings []string `json:"warnings,omitempty"`
 }
 
-// A LostRange is a place of a damaged file that nothing was made of: one line,
-// or several that follow each other.
+// A LostRange is a place of a damaged file that could not be used: one line, or
+// several that follow each other.
 type LostRange struct {
-	From       int64  `json:"from"` // byte offset
-	To         int64  `json:"to"`   // behind the last byte
+	From int64 `json:"from"` // offset of the first byte
+	To   int64 `json:"to"`   // offset behind the last byte
+
+	// Collection and Key are those of the record, where they are still known.
 	Collection string `json:"collection,omitempty"`
-	Key        string `json:"key,omitempty"` // of the record, where it can still be read
-	Reason     string `json:"error"`
+	Key        string `json:"key,omitempty"`
+
+	// Reason says why the place could not be used.
+	Reason string `json:"error"`
 }
 
-// Salvage reads a damaged file (truncated, with holes, altered bytes, without its
-// beginning or its end) and writes a snapshot of all that is intact in it. The
-// snapshot is marked (FORMAT.md, "Salvaged snapshots"), also if nothing was
-// lost: Replace from it is refused unless [RestoreOptions].AllowSalvaged is set.
-// Its metadata says "trigger":"salvaged"; the former trigger becomes
-// "salvaged_trigger".
+// Salvage reads a damaged file, and writes a snapshot of all that is intact in it.
+// The file may be truncated, have holes or altered bytes, or lack its beginning or
+// its end. It must have the layout that [App.Backup] writes, with one record a line.
 //
-// It works on the layout as written, with a record a line. A line is kept if it
-// is strict JSON within limits, ends with a line feed or could not be longer,
-// has a key that no record before it has, satisfies the schema where the
-// snapshot has the schema version of the App, and its secrets open if there is
-// a key. Without one a string is tried in the place of each sealed value, so a
-// schema that relates its rules to secrets of other types may lose a record that
-// would be kept with the key. A record is written to the byte as it stood, or
-// not at all.
+// The new snapshot is marked as salvaged, even if nothing was lost (FORMAT.md,
+// "Salvaged snapshots"): Replace from it is refused unless
+// [RestoreOptions].AllowSalvaged is set. Its metadata has "trigger":"salvaged", and
+// the former trigger as "salvaged_trigger".
 //
-// A record is of the collection whose line opened last. Where a line that opens
-// one is lost, a record that does not fit there, or that follows the end of it,
-// or all that the counts of the file have of it, is of the only collection with
-// a lost beginning that it fits; if there are several, it is lost. Those come
-// between their neighbours in the order that Backup writes. An Optional one is
-// looked for only if the counts have it.
+// A record is written to the byte as it stood in the file, or not at all. Its line is
+// kept if all of this holds:
 //
-// What is lost of the header is replaced, with a warning: by Name, by the App,
-// or by the time of now. If "encryption" is lost, nothing opens the secrets any
-// more: they are taken off the records, which is the one way in which a record
-// that is written differs from what stood in the file.
+//   - It is strict JSON within the limits. It ends with a line feed, or is complete
+//     without one.
+//   - It has a key, which no record before it has.
+//   - It satisfies the schema, if the snapshot has the schema version of the App.
+//   - Its secrets open, if there is a key. Without a key the schema is tried with a
+//     string for each sealed value. That may lose a record whose schema expects a
+//     secret of another type.
 //
-// References are not looked at, so the restore may need AllowDangling. A
-// collection is left out if nothing of it was saved, unless it was empty.
+// A record belongs to the collection whose opening line came last before it. Some
+// records cannot: those that do not fit that collection, follow its end, or exceed
+// the count that the file gives for it. The opening line of their collection may be
+// lost. Such a record goes to the collection without an opening line that it fits. If
+// it fits several, it is lost. The order in which Backup writes collections limits
+// which of them can come at that place. Optional collections take part only if the
+// counts of the file have them.
 //
-// After an error what was written is worthless. It returns ErrDamaged if no
-// line is a record, ErrNoKey if the file is encrypted and there is no key for it or
-// no Encrypt, ErrFormat or ErrTooNew for another version of the format,
-// ErrForeign, ErrWrongKey if there are Identities and none opens the secrets,
-// ErrLimit, or the error of an Identity, of r, w or ctx.
+// Members of the header that are lost are replaced, with a warning: from Name, from
+// the App, or with the time of now. If the member "encryption" is lost, nothing can
+// open the secrets any more, and they are removed from the records. Only in that do
+// records differ from the file.
+//
+// Salvage does not check references, so a restore may need AllowDangling. It leaves
+// out a collection of which nothing was saved, unless that was empty.
+//
+// After an error the bytes written to w are worthless. Salvage returns ErrDamaged if
+// no line is a record; ErrNoKey if the file is encrypted, and a key for it or Encrypt
+// is missing; ErrFormat or ErrTooNew for another version of the format; ErrForeign;
+// ErrWrongKey if there are Identities and none opens the file or the secrets;
+// ErrLimit; or the error of a key, r, w or ctx.
 func (a *App) Salvage(ctx context.Context, w io.Writer, r io.Reader, opts SalvageOptions) (SalvageReport, error) {
 	c, err := a.compile()
 	if err != nil {
@@ -120,22 +133,22 @@ func (a *App) Salvage(ctx context.Context, w io.Writer, r io.Reader, opts Salvag
 	s := &salvage{compiled: c, ctx: ctx, opts: opts, limits: opts.Limits.codec(), seed: maphash.MakeSeed()}
 	s.file = &Snapshot{limits: s.limits}
 	defer s.file.Close()
-	if err := s.run(w, r); err != nil {
+	if err := s.salvage(w, r); err != nil {
 		return SalvageReport{}, fmt.Errorf("salvage: %w", err)
 	}
 	return s.report, nil
 }
 
-// A salvage reads the file twice: for its outline (salvage_outline.go), and to
-// place its records (salvage_records.go). Then it copies these.
+// A salvage reads the file twice: for its outline (salvage_outline.go), and to find
+// the collection of each record (salvage_records.go). Then it copies the records.
 type salvage struct {
 	*compiled
 	ctx    context.Context
 	opts   SalvageOptions
 	limits codec.Limits
-	seed   maphash.Seed // of what tells whether the file was changed meanwhile
+	seed   maphash.Seed // of the sums that show whether the file was changed meanwhile
 	file   *Snapshot    // what is left of it
-	size   int64
+	size   int64        // of the document in bytes
 	report SalvageReport
 
 	// For Progress.
@@ -143,22 +156,22 @@ type salvage struct {
 	records    int64
 }
 
-func (s *salvage) run(w io.Writer, r io.Reader) error {
+func (s *salvage) salvage(w io.Writer, r io.Reader) error {
 	o, err := s.readOutline(r)
 	if err != nil {
 		return err
 	}
-	if err := s.header(o); err != nil {
+	if err := s.repairHeader(o); err != nil {
 		return err
 	}
 	p := s.newPlacement(o)
-	if err := p.run(); err != nil {
+	if err := p.placeAll(); err != nil {
 		return err
 	}
 	if s.records == 0 {
 		return fmt.Errorf("%w: there is nothing to salvage: no line of it is a record of a collection that is known in %s; a whole document in another layout than Backup writes needs no salvage, only to be opened", ErrDamaged, s.Name)
 	}
-	s.judge(o, p)
+	s.conclude(o, p)
 	if n := len(s.file.manifest.Records); n > codec.MaxCollections {
 		return fmt.Errorf("%w: %d collections, the most is %d", ErrLimit, n, codec.MaxCollections)
 	}
@@ -170,8 +183,8 @@ func (s *salvage) run(w io.Writer, r io.Reader) error {
 	if s.opts.Encrypt != nil {
 		s.file.manifest.Keys = envelope.KeyIDs(s.opts.Encrypt)
 	}
-	if err := s.write(file, p.shards); err != nil {
-		file.Close() // for what it holds: the file is worthless
+	if err := s.writeShards(file, p.shards); err != nil {
+		file.Close() // to release its memory; the file is worthless
 		return err
 	}
 	if err := file.Close(); err != nil {
@@ -184,8 +197,8 @@ func (s *salvage) warn(format string, args ...any) {
 	s.report.Warnings = append(s.report.Warnings, fmt.Sprintf(format, args...))
 }
 
-// each calls f for each line of r.
-func (s *salvage) each(phase string, r io.Reader, f func(codec.Line) error) error {
+// eachLine calls f for each line of r.
+func (s *salvage) eachLine(phase string, r io.Reader, f func(codec.Line) error) error {
 	// The name of a record in a map may be escaped.
 	longest := max(s.limits.RecordBytes, codec.HeaderBytes) + 8*codec.MaxKey
 	n, shown := 0, int64(0)
@@ -201,11 +214,11 @@ func (s *salvage) each(phase string, r io.Reader, f func(codec.Line) error) erro
 	})
 }
 
-// judge draws the conclusions, and makes the manifest of what is to be written.
-func (s *salvage) judge(o *outline, p *placement) {
+// conclude completes the report, and makes the manifest of the new snapshot.
+func (s *salvage) conclude(o *outline, p *placement) {
 	m := &s.file.manifest
 	mark := Salvaged{LostBytes: s.report.LostBytes, Records: make(map[string]int64)}
-	if m.Salvaged != nil { // it was damaged before
+	if m.Salvaged != nil { // the damaged file was a salvaged one itself
 		mark.LostBytes = plus(mark.LostBytes, m.Salvaged.LostBytes)
 		maps.Copy(mark.Records, m.Salvaged.Records)
 	}
@@ -245,41 +258,49 @@ func (s *salvage) judge(o *outline, p *placement) {
 		mark.Records = nil
 	}
 	m.Salvaged = &mark
+	if stripped > 0 {
+		s.report.SecretsLost = secretsLost
+	}
+	if m.Sealed = s.file.encryption != nil && len(s.file.encryption.Fields) > 0; s.file.encryption == nil {
+		m.Keys = nil
+	}
+	slices.Sort(more)
+	slices.Sort(guessed)
+	s.warnOfLoss(o, stripped, len(missing) > 0, more, guessed)
+	s.markMetadata()
+}
 
+// warnOfLoss says what may be lost, and what cannot be known. more names the
+// collections that have more records than the file counted, and guessed those with
+// records that were assigned to them by their looks.
+func (s *salvage) warnOfLoss(o *outline, stripped int64, missing bool, more, guessed []string) {
 	headerWhole := o.data >= 0 && (len(s.report.Lost) == 0 || s.report.Lost[0].From > o.data)
 	if _, found := o.at["metadata"]; !found && !headerWhole {
 		s.warn("the metadata may be lost")
 	}
 	if stripped > 0 {
-		s.report.SecretsLost = secretsLost
-		s.warn("what says how to open the secrets is lost, and nothing opens them any more: they were taken off %d records", stripped)
+		s.warn(`the member "encryption" is lost, and nothing opens the secrets any more: they were taken off %d records`, stripped)
 	}
-	if m.Sealed = s.file.encryption != nil && len(s.file.encryption.Fields) > 0; s.file.encryption == nil {
-		m.Keys = nil
-	}
-	if m.Sealed && s.file.box == nil {
-		s.warn("the secrets were not opened, so that one that is damaged has the restore refused; salvage with the key to find it")
+	if s.file.manifest.Sealed && s.file.box == nil {
+		s.warn("the secrets were not opened, and a damaged one among them would refuse the restore; salvage with the key to find it")
 	}
 	switch {
 	case o.counts == nil:
 		s.warn("the integrity line is lost: it is not known how many records are missing, and no digest proves the values of those that were kept")
 	case !o.proven:
 		s.warn("the digest does not fit: a value that was altered and is still valid cannot be told from an intact one")
-	case s.report.LostBytes == 0 && len(missing) == 0:
+	case s.report.LostBytes == 0 && !missing:
 		s.warn("the file is whole: use it, and not what was made of it")
 	}
-	slices.Sort(more)
 	for _, name := range more {
 		s.warn("%s has more records than the file says it had: records of another collection may be among them", name)
 	}
-	slices.Sort(guessed)
 	for _, name := range guessed {
 		s.warn("records of %s follow damage that may hide where another collection begins: they were taken for what they look like", name)
 	}
-	s.metadata()
 }
 
-// plus adds what may come from outside, and does not overflow.
+// plus adds numbers that may come from a hostile file, and does not overflow.
 func plus(a, b int64) int64 {
 	if a > math.MaxInt64-b {
 		return math.MaxInt64
@@ -287,8 +308,9 @@ func plus(a, b int64) int64 {
 	return a + b
 }
 
-// metadata keeps retention from taking the snapshot for what it was made of.
-func (s *salvage) metadata() {
+// markMetadata says in the metadata that the snapshot is salvaged, so that retention
+// does not count it as the backup that it was made of.
+func (s *salvage) markMetadata() {
 	m := &s.file.manifest
 	metadata := map[string]string{MetaTrigger: triggerSalvaged}
 	for name, value := range m.Metadata {
@@ -301,15 +323,16 @@ func (s *salvage) metadata() {
 	m.Metadata = metadata
 }
 
-// What the metadata of a salvaged snapshot says.
+// The metadata of a salvaged snapshot: the value of MetaTrigger, and the name of the
+// former one.
 const (
 	triggerSalvaged   = "salvaged"
 	metaFormerTrigger = "salvaged_trigger"
 )
 
-// write writes the snapshot.
-func (s *salvage) write(w io.Writer, shards []*shard) error {
-	b := &backup{
+// writeShards writes the snapshot.
+func (s *salvage) writeShards(w io.Writer, shards []*shard) error {
+	sw := &snapshotWriter{
 		compiled:   s.compiled,
 		ctx:        s.ctx,
 		limits:     s.limits,
@@ -319,54 +342,61 @@ func (s *salvage) write(w io.Writer, shards []*shard) error {
 		seen:       newSeen(nil),
 		out:        codec.NewWriter(w),
 	}
-	if err := b.header(); err != nil {
+	if err := sw.writeHeader(); err != nil {
 		return err
 	}
-	n := int64(0)
-	var text, buf []byte
 	for _, sh := range shards {
-		if _, found := b.manifest.Records[sh.name]; !found {
+		if _, found := sw.manifest.Records[sh.name]; !found {
 			continue
 		}
-		if err := b.out.BeginCollection(sh.name, sh.isMap); err != nil {
+		if err := sw.out.BeginCollection(sh.name, sh.isMap); err != nil {
 			return fault.Advise(fmt.Errorf("write: %w", err))
 		}
-		for i, page := range sh.pages {
-			for _, at := range page {
-				text = slices.Grow(text[:0], int(at.length))[:at.length]
-				if k, err := s.file.r.ReadAt(text, at.offset); k < len(text) && err != io.EOF {
-					return err
-				}
-				if uint32(maphash.Bytes(s.seed, text)) != at.sum {
-					return fmt.Errorf("%w: the file was changed at byte %d while it was read", ErrDamaged, at.offset)
-				}
-				r, _, err := s.parse(codec.Line{Ended: true}, text, &buf)
-				if err == nil && sh.strip {
-					r, _, err = sh.bare(r)
-				}
-				if err != nil {
-					return err
-				}
-				if err := b.out.Record(r.key, r.value); err != nil {
-					return fault.Advise(fmt.Errorf("write: %w", err))
-				}
-				if n++; n%256 != 0 {
-					continue
-				}
-				if err := s.ctx.Err(); err != nil {
-					return err
-				}
-				if s.opts.Progress != nil {
-					s.opts.Progress(Progress{"backup", sh.name, n, b.out.Bytes(), 0})
-				}
-			}
-			sh.pages[i] = nil
+		if err := s.copyRecords(sw, sh); err != nil {
+			return err
 		}
-		if err := b.out.EndCollection(); err != nil {
+		if err := sw.out.EndCollection(); err != nil {
 			return fault.Advise(fmt.Errorf("write: %w", err))
 		}
 	}
 	var err error
-	s.report.Manifest, err = b.end()
+	s.report.Manifest, err = sw.writeEnd()
 	return err
+}
+
+// copyRecords copies the records of a shard from the damaged file.
+func (s *salvage) copyRecords(sw *snapshotWriter, sh *shard) error {
+	var text, buf []byte
+	for i, page := range sh.pages {
+		for _, at := range page {
+			text = slices.Grow(text[:0], int(at.length))[:at.length]
+			if k, err := s.file.r.ReadAt(text, at.offset); k < len(text) && err != io.EOF {
+				return err
+			}
+			if uint32(maphash.Bytes(s.seed, text)) != at.sum {
+				return fmt.Errorf("%w: the file was changed at byte %d while it was read", ErrDamaged, at.offset)
+			}
+			r, _, err := s.parse(codec.Line{Ended: true}, text, &buf)
+			if err == nil && sh.strip {
+				r, _, err = sh.withoutSecrets(r)
+			}
+			if err != nil {
+				return err
+			}
+			if err := sw.out.Record(r.key, r.value); err != nil {
+				return fault.Advise(fmt.Errorf("write: %w", err))
+			}
+			if sw.records++; sw.records%batchSize != 0 {
+				continue
+			}
+			if err := s.ctx.Err(); err != nil {
+				return err
+			}
+			if s.opts.Progress != nil {
+				s.opts.Progress(Progress{"backup", sh.name, sw.records, sw.out.Bytes(), 0})
+			}
+		}
+		sh.pages[i] = nil
+	}
+	return nil
 }

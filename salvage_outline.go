@@ -18,26 +18,27 @@ import (
 	"github.com/tomo-project/backup/internal/stream"
 )
 
-// An outline is what is left of the frame of a damaged file: all but its records.
+// An outline is what is left of a damaged file without its records. All offsets are
+// those of the beginnings of lines.
 type outline struct {
-	members   map[string][]byte // the members around the data that are intact, compact
-	at        map[string]int64  // where their lines begin
-	data      int64             // where the line that begins the data does, -1 if it is lost
-	headerEnd int64             // where the header is over at the latest
-	frame     map[int64]bool    // where the lines of members begin, also of damaged ones behind the data; true: intact
-	openings  []opening         // the first of each name
-	counts    map[string]int64  // of the integrity line, nil if it is lost
-	proven    bool              // by the digest
+	members   map[string][]byte // the intact members around the data, compact
+	at        map[string]int64  // offsets of these
+	data      int64             // offset of the line that begins the data, -1 if it is lost
+	headerEnd int64             // offset at which the header is over at the latest
+	frame     map[int64]bool    // offsets of all members that were found; false: damaged ones, after the data
+	openings  []opening         // the first one of each name
+	counts    map[string]int64  // of the integrity line, nil if that is lost
+	proven    bool              // the digest fits
 }
 
-// An opening is a line that begins a collection. What it begins is found out later.
+// An opening is a line that begins a collection. newPlacement finds out which.
 type opening struct {
 	offset  int64
 	name    string
 	isMap   bool
 	shard   *shard
 	damaged bool     // the shard has another name, or another bracket
-	hidden  []*shard // placement.hidden behind it
+	hidden  []*shard // placement.hidden after it
 }
 
 var (
@@ -51,14 +52,14 @@ var (
 
 // readOutline reads the file to its end.
 func (s *salvage) readOutline(r io.Reader) (*outline, error) {
-	in, size, err := s.file.source(s.ctx, r, OpenOptions{Identities: s.opts.Identities, TempDir: s.opts.TempDir, damaged: func(err error) {
+	in, size, err := s.file.input(s.ctx, r, OpenOptions{Identities: s.opts.Identities, TempDir: s.opts.TempDir, damaged: func(err error) {
 		s.warn("only the beginning of the file could be read: %v", err)
 	}})
 	if err != nil {
 		return nil, err
 	}
 	if s.file.envelope.Encrypted && s.opts.Encrypt == nil {
-		return nil, fmt.Errorf("%w: the file is encrypted as a whole, and what is saved of it would be in clear; say for whom to encrypt that", ErrNoKey)
+		return nil, fmt.Errorf("%w: the file is encrypted as a whole, and what is saved of it would be in clear; say for whom to encrypt it", ErrNoKey)
 	}
 	s.size = size
 	o := &outliner{
@@ -66,9 +67,9 @@ func (s *salvage) readOutline(r io.Reader) (*outline, error) {
 		opened:  make(map[string]bool),
 	}
 	limited := &stream.Reader{R: in, Most: s.limits.TotalBytes, TooMuch: fmt.Errorf("%w: the file is larger than the limit", ErrLimit)}
-	err = s.each("read", limited, func(l codec.Line) error {
+	err = s.eachLine("read", limited, func(l codec.Line) error {
 		s.size = max(s.size, l.End)
-		o.line(l)
+		o.takeLine(l)
 		return nil
 	})
 	if err != nil {
@@ -81,13 +82,13 @@ func (s *salvage) readOutline(r io.Reader) (*outline, error) {
 type outliner struct {
 	*outline
 	opened       map[string]bool // names of collections
-	end          []int64         // what can be the lines behind the data: nothing but brackets follows
-	brackets     int             // behind the last of them
-	afterBracket bool
+	end          []int64         // offsets of lines that may be the members after the data: only brackets follow them
+	brackets     int             // lines with a bracket since the last of these
+	afterBracket bool            // the line before is a bracket
 }
 
-// line takes one line in.
-func (o *outliner) line(l codec.Line) {
+// takeLine adds one line to the outline.
+func (o *outliner) takeLine(l codec.Line) {
 	line := bytes.TrimRight(l.Text, " \t\r")
 	text := codec.Trim(line)
 	switch {
@@ -104,7 +105,7 @@ func (o *outliner) line(l codec.Line) {
 	case sumLine.Match(line) && len(text) == len(line),
 		o.afterBracket && bytes.HasPrefix(text, []byte(`"left_out":`)),
 		(o.afterBracket || len(o.end) > 0) && bytes.HasPrefix(text, []byte(`"proof":`)):
-		o.tail(l, text)
+		o.takeTail(l, text)
 		return
 	}
 	o.end, o.afterBracket = nil, false
@@ -112,7 +113,7 @@ func (o *outliner) line(l codec.Line) {
 	case l.Ended && string(line) == `"data":{` && o.data < 0 && len(o.openings) == 0:
 		o.data = l.Offset
 	case l.Ended && openingLine.Match(line):
-		o.open(l, openingLine.FindSubmatch(line))
+		o.takeOpening(l, openingLine.FindSubmatch(line))
 	case o.headerEnd >= 0:
 	case headerLine.Match(text):
 		name, value, err := codec.HeaderMember(bytes.TrimPrefix(text, []byte("{")))
@@ -128,27 +129,27 @@ func (o *outliner) line(l codec.Line) {
 	}
 }
 
-// tail takes a line that can be one behind the data.
-func (o *outliner) tail(l codec.Line, text []byte) {
+// takeTail takes a line that may be a member after the data.
+func (o *outliner) takeTail(l codec.Line, text []byte) {
 	o.end, o.brackets, o.afterBracket = append(o.end[:min(len(o.end), 2)], l.Offset), 0, false
 	if name, value, err := codec.HeaderMember(text); err == nil && slices.Contains(tailNames, name) && wellFormed(name, value) {
 		o.members[name], o.at[name] = value, l.Offset
 	}
 }
 
-// open takes a line that opens a collection.
-func (o *outliner) open(l codec.Line, match [][]byte) {
+// takeOpening takes a line that opens a collection.
+func (o *outliner) takeOpening(l codec.Line, match [][]byte) {
 	if name := string(match[1]); !o.opened[name] && len(o.openings) < codec.MaxCollections {
 		o.opened[name] = true
 		o.openings = append(o.openings, opening{offset: l.Offset, name: name, isMap: match[2][0] == '{'})
 	}
 }
 
-// finish says which lines are of the frame.
+// finish decides which lines are members.
 func (o *outliner) finish(size int64) *outline {
 	for _, name := range tailNames {
 		if offset, found := o.at[name]; found && !slices.Contains(o.end, offset) {
-			delete(o.members, name) // a record of a map
+			delete(o.members, name) // the line is a record of a map
 			delete(o.at, name)
 		}
 	}
@@ -169,7 +170,7 @@ func (o *outliner) finish(size int64) *outline {
 
 func isBracket(text []byte) bool { return string(text) == "]" || string(text) == "}" }
 
-// drop takes a member for lost although its line is well-formed.
+// drop counts a member as lost although its line is well-formed.
 func (o *outline) drop(name string) {
 	if offset, found := o.at[name]; found {
 		o.frame[offset] = false
@@ -178,14 +179,14 @@ func (o *outline) drop(name string) {
 	delete(o.at, name)
 }
 
-// isFrame tells whether a line, read as the member of an object, is what is left
-// of one of the frame.
+// isFrame tells whether a line is what is left of a member around the data. name is
+// that of the line, read as the member of an object.
 func (o *outline) isFrame(offset int64, name string) bool {
 	_, found := o.frame[offset]
 	return found || offset < o.data || offset < o.headerEnd && slices.Contains(headerNames, name)
 }
 
-// wellFormed tells whether value can be that of a member around the data.
+// wellFormed tells whether a member around the data can have a value.
 func wellFormed(name string, value []byte) bool {
 	doc := codec.Document{Members: map[string][]byte{
 		"version":             []byte(`"` + FormatVersion + `"`),
@@ -195,7 +196,7 @@ func wellFormed(name string, value []byte) bool {
 	}}
 	doc.Members[name] = value
 	var s Snapshot
-	if s.header(&doc) != nil {
+	if s.readHeader(&doc) != nil {
 		return false
 	}
 	switch name {
@@ -233,8 +234,9 @@ func readIntegrity(value []byte) (sum integrity, err error) {
 	return sum, err
 }
 
-// header replaces what is lost of the header, and opens the secrets.
-func (s *salvage) header(o *outline) error {
+// repairHeader replaces the members of the header that are lost, and opens the
+// secrets.
+func (s *salvage) repairHeader(o *outline) error {
 	if value, found := o.members["version"]; found {
 		if err := checkFormat(value); err != nil {
 			return err
@@ -269,7 +271,7 @@ func (s *salvage) header(o *outline) error {
 	replace("created_at", codec.Quote(time.Now().UTC().Format(time.RFC3339)), "the time of the snapshot is lost; it was taken for made now")
 	replace("application_version", codec.Quote(s.Version), "the version of the application is lost; it was taken for %s", s.Version)
 	replace("schema_version", fmt.Append(nil, s.SchemaVersion), "the schema version is lost; it was taken for %d", s.SchemaVersion)
-	if err := s.file.header(&doc); err != nil {
+	if err := s.file.readHeader(&doc); err != nil {
 		return err
 	}
 	if value, found := o.members["integrity"]; found {
@@ -289,8 +291,8 @@ func (s *salvage) header(o *outline) error {
 	return s.unlock(o)
 }
 
-// unlock opens the secrets if there is a key for them. The check value also
-// tells which schema version it was, if that is damaged.
+// unlock opens the secrets if there is a key for them. If the schema version is
+// damaged, the check value tells what it was.
 func (s *salvage) unlock(o *outline) error {
 	e, m := s.file.encryption, &s.file.manifest
 	if e == nil || len(s.opts.Identities) == 0 {
@@ -308,14 +310,14 @@ func (s *salvage) unlock(o *outline) error {
 		version = v
 	}
 	if !fits(version) {
-		s.warn("what says how to open the secrets is damaged: the key fits, and the rest does not")
+		s.warn(`the member "encryption" is damaged: the key fits, and the rest does not`)
 		s.file.encryption = nil
 		o.drop("encryption")
 		return nil
 	}
 	s.file.box = box
 	if version != m.SchemaVersion {
-		s.warn("the schema version was found out to be %d by what says how to open the secrets", version)
+		s.warn(`the schema version was damaged; by the member "encryption" it was %d`, version)
 		o.drop("schema_version")
 		m.SchemaVersion = version
 	}

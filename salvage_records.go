@@ -15,29 +15,27 @@ import (
 	"github.com/tomo-project/backup/internal/stream"
 )
 
-const pageSpots = 4096
-
-// A placement finds out which lines are records, and of which collections.
+// A placement finds out which lines are records, and of which collection each is.
 type placement struct {
 	*salvage
 	*outline
 	shards  []*shard // those that the file has or may have had, in the order of writing
 	byName  map[string]*shard
-	missing []*shard // declared ones whose beginning is lost
+	missing []*shard // declared ones whose opening line is lost
 
-	// Where it is.
+	// Where the placement is in the file.
 	current *shard   // the collection that the next line is of, nil if that is not known
-	hidden  []*shard // those with a lost beginning that may come before the next of openings
+	hidden  []*shard // missing ones that may come before the next of openings
 	unsure  bool     // something was lost since current began
-	begun   *shard   // by the line before
-	ended   bool     // and that ended one
+	begun   *shard   // the collection that the line before began, if it did
+	ended   bool     // the line before ended a collection
 
-	lost LostRange // the last one, which may go on
+	lost LostRange // the last one, which the next line may extend
 	buf  []byte
 }
 
-// newPlacement makes the shards, and decides about each opening what it begins and
-// what else may follow it.
+// newPlacement makes the shards. It decides for each opening which collection that
+// begins, and which others may follow.
 func (s *salvage) newPlacement(o *outline) *placement {
 	p := &placement{salvage: s, outline: o, byName: make(map[string]*shard)}
 	if s.file.manifest.SchemaVersion == s.SchemaVersion {
@@ -45,7 +43,7 @@ func (s *salvage) newPlacement(o *outline) *placement {
 			p.newShard(&shard{name: col.Name, isMap: col.Shape == Map, order: i, col: col, key: col.key})
 		}
 	}
-	p.openings = slices.Insert(p.openings, 0, opening{offset: -1}) // the file opens
+	p.openings = slices.Insert(p.openings, 0, opening{offset: -1}) // stands for the beginning of the file
 	for i := range p.openings[1:] {
 		o := &p.openings[i+1]
 		o.shard = p.byName[o.name]
@@ -57,7 +55,7 @@ func (s *salvage) newPlacement(o *outline) *placement {
 			o.damaged = o.shard.isMap != o.isMap
 		}
 	}
-	strange := p.counts == nil // there may be collections that are neither declared nor opened
+	strange := p.counts == nil // there may be collections that are not declared
 	for name := range p.counts {
 		strange = strange || p.byName[name] == nil
 	}
@@ -71,7 +69,7 @@ func (s *salvage) newPlacement(o *outline) *placement {
 		if o.shard != nil || i == 0 {
 			continue
 		}
-		// The name is not known. If a collection is missing here, it is damaged.
+		// The name is not known. If a collection is missing here, its name is damaged.
 		likely := slices.DeleteFunc(p.between(i), func(sh *shard) bool { return sh.isMap != o.isMap })
 		switch {
 		case len(likely) == 1:
@@ -89,7 +87,7 @@ func (s *salvage) newPlacement(o *outline) *placement {
 	return p
 }
 
-// newShard finds out about the secrets of a shard.
+// newShard adds a shard, and finds out where its secrets are.
 func (p *placement) newShard(sh *shard) *shard {
 	listed := false
 	if e := p.file.encryption; e != nil {
@@ -107,7 +105,7 @@ func (p *placement) newShard(sh *shard) *shard {
 	case sh.col != nil:
 		sh.sealed, sh.strip = sh.col.secrets, len(sh.col.secrets) > 0
 	default:
-		sh.strip = p.file.encryption == nil // wherever they are
+		sh.strip = p.file.encryption == nil // it is not known where the secrets are
 	}
 	sh.keys = keyset.New()
 	p.byName[sh.name] = sh
@@ -115,8 +113,8 @@ func (p *placement) newShard(sh *shard) *shard {
 	return sh
 }
 
-// between returns the missing collections that come, in the order of writing,
-// behind openings[i] and before the next one.
+// between returns the missing collections that come between openings[i] and the next
+// one, in the order of writing.
 func (p *placement) between(i int) (found []*shard) {
 	from, to := -1, len(p.order)
 	for k, o := range p.openings {
@@ -136,14 +134,14 @@ func (p *placement) between(i int) (found []*shard) {
 	return found
 }
 
-// run reads the file again.
-func (p *placement) run() error {
-	err := p.each("check", stream.WithContext(p.ctx, io.NewSectionReader(p.file.r, 0, p.size)), p.line)
-	p.flush()
+// placeAll reads the file again.
+func (p *placement) placeAll() error {
+	err := p.eachLine("check", stream.WithContext(p.ctx, io.NewSectionReader(p.file.r, 0, p.size)), p.takeLine)
+	p.flushLost()
 	return err
 }
 
-func (p *placement) line(l codec.Line) error {
+func (p *placement) takeLine(l codec.Line) error {
 	begun, ended := p.begun, p.ended
 	p.begun, p.ended = nil, false
 	text := codec.Trim(l.Text)
@@ -163,7 +161,7 @@ func (p *placement) line(l codec.Line) error {
 	case isBracket(text):
 		p.ended = true
 		switch {
-		case ended: // and so is the data
+		case ended: // this bracket ends the data
 			p.begin(nil, nil)
 		case p.current != nil && p.current.isMap == (text[0] == '}'):
 			p.current.empty = begun != nil && begun.n == 0
@@ -176,12 +174,12 @@ func (p *placement) line(l codec.Line) error {
 			p.lose(l, "", "", "a line that begins a collection, where none can begin")
 		}
 	default:
-		return p.record(l, text)
+		return p.takeRecord(l, text)
 	}
 	return nil
 }
 
-// begin goes on in a collection.
+// begin says that the next lines are of a collection, or of a hidden one.
 func (p *placement) begin(sh *shard, hidden []*shard) {
 	p.current, p.hidden, p.unsure = sh, hidden, false
 	if p.collection = ""; sh != nil {
@@ -189,8 +187,8 @@ func (p *placement) begin(sh *shard, hidden []*shard) {
 	}
 }
 
-// record takes a line for a record, if it is one.
-func (p *placement) record(l codec.Line, text []byte) error {
+// takeRecord finds the collection of a line, if that is a record.
+func (p *placement) takeRecord(l codec.Line, text []byte) error {
 	r, isMap, err := p.parse(l, text, &p.buf)
 	if p.isFrame(l.Offset, r.key) {
 		reason := "a damaged line of the end"
@@ -237,7 +235,7 @@ func (p *placement) place(r item, isMap bool) (c candidate, err error) {
 	}
 	var fitting []candidate
 	var names []string
-	next := 0 // in hidden, behind the one that fits
+	next := 0 // index in hidden after the one that fits
 	for i, sh := range p.hidden {
 		other, otherErr := sh.fits(r, isMap)
 		switch {
@@ -258,7 +256,8 @@ func (p *placement) place(r item, isMap bool) (c candidate, err error) {
 	return c, err
 }
 
-// loseText takes note of a line that nothing is made of, and of what it was.
+// loseText reports a line that cannot be used, with its collection and key if these
+// are known.
 func (p *placement) loseText(l codec.Line, reason string) {
 	sh := p.current
 	if sh == nil || p.unsure && len(p.hidden) > 0 || bytes.HasPrefix(l.Text, []byte(`"`)) && !sh.isMap || bytes.HasPrefix(l.Text, []byte(`{`)) && sh.isMap {
@@ -275,7 +274,7 @@ func (p *placement) loseText(l codec.Line, reason string) {
 	p.lose(l, sh.name, key, reason)
 }
 
-// lose takes note of a line that nothing is made of.
+// lose reports a line that cannot be used.
 func (p *placement) lose(l codec.Line, collection, key, reason string) {
 	p.unsure = true
 	p.report.LostBytes += l.End - l.Offset
@@ -284,11 +283,12 @@ func (p *placement) lose(l codec.Line, collection, key, reason string) {
 		p.lost.To = next.To
 		return
 	}
-	p.flush()
+	p.flushLost()
 	p.lost = next
 }
 
-func (p *placement) flush() {
+// flushLost adds the last LostRange to the report.
+func (p *placement) flushLost() {
 	if p.lost.To == 0 {
 		return
 	}
@@ -317,10 +317,7 @@ func (s *salvage) parse(l codec.Line, text []byte, buf *[]byte) (r item, isMap b
 	case err != nil:
 		err = errNotJSON
 	case isMap && !l.Ended && len(text) == len(l.Text) && bytes.IndexByte([]byte("-0123456789"), r.value[0]) >= 0:
-		err = errors.New("the file ends within it") // the number may have had more digits
+		err = errors.New("the file ends within it") // a number, which may have had more digits
 	}
 	return r, isMap, err
 }
-
-// The least that a sealed value has: nonce, one byte and tag.
-const minSealed = 24 + 1 + 16

@@ -17,28 +17,33 @@ type shard struct {
 	name     string
 	isMap    bool
 	col      *collection // nil: not declared, or of another schema version
-	order    int         // of writing, -1 if not declared
-	opened   bool        // the line that begins it is in the file
-	empty    bool        // and the one that ends it follows
+	order    int         // place in the order of writing, -1 if not declared
+	opened   bool        // its opening line is in the file
+	empty    bool        // its closing line follows that at once
 	key      codec.Key
 	sealed   []codec.Pointer          // where secrets are sealed
-	open     func(item) (item, error) // opens them; nil without a key
-	strip    bool                     // nothing opens them any more: they are taken off
+	open     func(item) (item, error) // opens the secrets; nil without a key
+	strip    bool                     // nothing opens the secrets any more: they are removed
 	keys     *keyset.Set
 	pages    [][]spot
-	n        int64 // records
+	n        int64 // records placed
 	gone     int64 // lines lost
 	stripped int64 // records that lost secrets
-	guessed  bool  // a record of it may be one of another
+	guessed  bool  // a record of it may belong to another collection
 }
 
-// A spot tells where in the file a record stands, and what stood there.
+// A spot is the place of a record in the file, with a sum of its bytes.
 type spot struct {
 	offset int64
 	length uint32
 	sum    uint32
 }
 
+// pageSpots is how many spots a page has. Pages are given up one by one while the
+// snapshot is written.
+const pageSpots = 4096
+
+// add adds the place of a record.
 func (sh *shard) add(at spot) {
 	if last := len(sh.pages) - 1; last >= 0 && len(sh.pages[last]) < pageSpots {
 		sh.pages[last] = append(sh.pages[last], at)
@@ -48,14 +53,14 @@ func (sh *shard) add(at spot) {
 	sh.n++
 }
 
-// A candidate is a record in a collection that it may be of.
+// A candidate is a record with a collection that it may be of.
 type candidate struct {
 	shard    *shard
 	key      string // empty if it is not known
-	stripped bool   // secrets were taken off it
+	stripped bool   // secrets were removed from it
 }
 
-// fits tells whether a record can be one of a collection.
+// fits tells whether a record can be of the collection.
 func (sh *shard) fits(r item, isMap bool) (c candidate, err error) {
 	c.shard = sh
 	switch {
@@ -67,7 +72,7 @@ func (sh *shard) fits(r item, isMap bool) (c candidate, err error) {
 	locked := false
 	switch {
 	case sh.strip:
-		if r, c.stripped, err = sh.bare(r); err != nil {
+		if r, c.stripped, err = sh.withoutSecrets(r); err != nil {
 			return c, err
 		}
 	case sh.open != nil:
@@ -89,7 +94,7 @@ func (sh *shard) fits(r item, isMap bool) (c candidate, err error) {
 	case sh.col != nil:
 		if err := sh.examine(&r, locked); err != nil {
 			if c.stripped {
-				err = fmt.Errorf("without its secrets, which nothing opens any more: %w", err)
+				err = fmt.Errorf("without its secrets, which nothing can open any more: %w", err)
 			}
 			return c, err
 		}
@@ -105,13 +110,13 @@ func (sh *shard) fits(r item, isMap bool) (c candidate, err error) {
 	return c, nil
 }
 
-// examine holds a record against the declaration and sets its key. The schema is
-// not held against secrets that stay sealed.
+// examine checks a record against the declaration and sets its key. If its secrets
+// are locked, the schema is tried with a string in the place of each.
 func (sh *shard) examine(r *item, locked bool) error {
 	tried := *r
 	var sealedAt []string
 	if locked {
-		view := sh.col.view(r.key, r.value, nil)
+		view := sh.col.view(r.key, r.value)
 		view, _ = codec.Rewrite(view, slices.Concat(sh.sealed, sh.col.secrets), func(pointer string, value []byte) ([]byte, error) {
 			if isSealed(value) {
 				sealedAt = append(sealedAt, sh.col.inside(r.key, pointer))
@@ -137,11 +142,11 @@ func (sh *shard) examine(r *item, locked bool) error {
 	return nil
 }
 
-// checkSealed tells whether all secrets of a record can be sealed values.
+// checkSealed refuses a record with a secret that cannot be a sealed value.
 func (sh *shard) checkSealed(r item) error {
 	view := r.value
 	if sh.isMap {
-		view = viewMember(r.key, r.value, nil)
+		view = viewMember(r.key, r.value)
 	}
 	return codec.Find(view, sh.sealed, func(_ string, start, end int) error {
 		if !looksSealed(view[start:end]) {
@@ -151,11 +156,13 @@ func (sh *shard) checkSealed(r item) error {
 	})
 }
 
+// isSealed tells whether a value has the form of a sealed one.
 func isSealed(value []byte) bool {
 	_, ok := codec.OnlyMember(value, sealedMember)
 	return ok
 }
 
+// looksSealed tells whether a value also has the content that a sealed one can have.
 func looksSealed(value []byte) bool {
 	text, ok := codec.OnlyMember(value, sealedMember)
 	if !ok {
@@ -165,15 +172,15 @@ func looksSealed(value []byte) bool {
 	return err == nil && len(raw) >= minSealed
 }
 
-// bare returns a record without the secrets that nothing opens any more. Where it
-// is not known which they are, it is what looks like one.
-func (sh *shard) bare(r item) (_ item, changed bool, err error) {
+// withoutSecrets returns a record without the secrets that nothing opens any more. If
+// it is not known where these are, it removes all values that look sealed.
+func (sh *shard) withoutSecrets(r item) (_ item, changed bool, err error) {
 	if !bytes.Contains(r.value, []byte(sealedMember)) {
 		return r, false, nil
 	}
 	view, places, drop := r.value, sh.sealed, isSealed
 	if sh.isMap {
-		view = viewMember(r.key, r.value, nil)
+		view = viewMember(r.key, r.value)
 	}
 	if sh.col == nil {
 		places, drop = codec.Everywhere, looksSealed
@@ -184,7 +191,7 @@ func (sh *shard) bare(r item) (_ item, changed bool, err error) {
 	}
 	if sh.isMap {
 		if string(rest) == "{}" {
-			return r, true, errors.New("a sealed secret, and what says how to open it is lost")
+			return r, true, errors.New(`a sealed secret, and the member "encryption" that opens it is lost`)
 		}
 		rest = unviewMember(r.key, rest)
 	}

@@ -724,7 +724,7 @@ func TestTheSchemaVersionIsFoundOutByTheKey(t *testing.T) {
 	file = strings.Replace(file, "\"schema_version\":3,\n", "", 1)
 	_, report := salvaged(t, app, file, backup.SalvageOptions{Identities: identities})
 	require.Equal(t, 3, report.Manifest.SchemaVersion)
-	require.Contains(t, strings.Join(report.Warnings, "\n"), "found out to be 3")
+	require.Contains(t, strings.Join(report.Warnings, "\n"), "it was 3")
 	require.Empty(t, report.Lost)
 }
 
@@ -771,13 +771,13 @@ func TestWithoutWhatOpensThemTheSecretsGo(t *testing.T) {
 			require.NotContains(t, out, "encryption")
 			require.Equal(t, map[string]int64{"servers": 1, "applications": 1}, report.SecretsLost)
 			require.Equal(t, map[string]int64{"servers": 2, "applications": 2, "settings": 2, "users": 1}, report.Kept)
-			require.Contains(t, strings.Join(report.Warnings, "\n"), "nothing opens them any more: they were taken off 2 records")
+			require.Contains(t, strings.Join(report.Warnings, "\n"), "nothing opens the secrets any more: they were taken off 2 records")
 			require.False(t, report.Manifest.Sealed)
 			require.Contains(t, out, `{"id":"s1","name":"nas","port":22}`)
 			require.Contains(t, out, `"env":{}`)
 			last := report.Lost[len(report.Lost)-1]
 			require.Equal(t, "settings smtp_password", last.Collection+" "+last.Key)
-			require.Contains(t, last.Reason, "what says how to open it is lost")
+			require.Contains(t, last.Reason, "that opens it is lost")
 
 			host := other()
 			_, err := homelab().Restore(t.Context(), openedWith(t, out, nil), host, backup.RestoreOptions{Strategy: backup.Merge})

@@ -12,8 +12,8 @@ import (
 	"github.com/tomo-project/backup/internal/seal"
 )
 
-// encryption is the member of that name (FORMAT.md, "Sealing"): where the
-// secrets are, and their key, wrapped for each recipient.
+// encryption is the member "encryption" (FORMAT.md, "Sealing"): where the secrets
+// are, and the data key, wrapped for each recipient.
 type encryption struct {
 	Cipher string                 `json:"cipher"`
 	ID     string                 `json:"id"`
@@ -22,19 +22,25 @@ type encryption struct {
 	Check  string                 `json:"check"`
 }
 
-// maxKeys is how many wrapped keys a snapshot may have: each costs the reader a
-// key derivation.
-const maxKeys = 16
-
-// What the format calls the cipher, and a sealed value.
 const (
+	// maxKeys is how many wrapped keys a snapshot may have. Each of them costs the
+	// reader a key derivation.
+	maxKeys = 16
+
+	// maxKeyIDs is how many names of keys are shown.
+	maxKeyIDs = 64
+
 	cipherName   = "xchacha20-poly1305"
 	sealedMember = "$sealed"
+
+	// minSealed is the size of the smallest sealed value: nonce, one byte and tag.
+	minSealed = 24 + 1 + 16
 )
 
-// seal makes the member "encryption" for some collections, and the box that
-// seals their secrets. There may be no secrets: the data key also proves that
-// the snapshot is authentic. Without recipients there is neither.
+// seal makes the member "encryption" for some collections, and the box that seals
+// their secrets. Without recipients it returns nil for both. It returns both even if
+// there are no secrets, since the data key also proves that the snapshot is
+// authentic.
 func (c *compiled) seal(collections []*collection, recipients []Recipient) (*encryption, *seal.Box, error) {
 	if len(recipients) == 0 {
 		return nil, nil, nil
@@ -71,15 +77,15 @@ func wrapFor(key []byte, recipients []Recipient) ([]json.RawMessage, error) {
 			return nil, fmt.Errorf("wrap the key of the snapshot: %w", err)
 		}
 		if wrapped, err = codec.Compact(nil, wrapped, hostLimits); err != nil || keyType(wrapped) == "" {
-			return nil, fmt.Errorf("%w: the %T wrapped the key of the snapshot in something that is no JSON object with a type", ErrInvalid, r)
+			return nil, fmt.Errorf("%w: the Recipient %T returned a wrapped key that is no JSON object with a type", ErrInvalid, r)
 		}
 		keys = append(keys, wrapped)
 	}
 	return keys, nil
 }
 
-// checkSource refuses to back up a snapshot whose secrets would come out
-// unsealed, or sealed twice: they look like secrets then and are none.
+// checkSource refuses to back up a snapshot whose secrets would come out in clear,
+// or sealed twice.
 func (c *compiled) checkSource(s *Snapshot) error {
 	e, m := s.encryption, s.manifest
 	if e == nil || len(e.Fields) == 0 {
@@ -94,7 +100,7 @@ func (c *compiled) checkSource(s *Snapshot) error {
 	for name, fields := range e.Fields {
 		col := c.byName[name]
 		if col == nil {
-			continue // it is not taken either
+			continue // a collection that is not declared is not taken
 		}
 		for _, secret := range fields.Secrets {
 			if !slices.Contains(col.Secrets, secret) {
@@ -114,7 +120,7 @@ func (col *collection) sealRecord(box *seal.Box, key string, view []byte) ([]byt
 	})
 }
 
-// checkEncryption checks the member of that name, as far as that takes no key.
+// checkEncryption checks the member "encryption", as far as that takes no key.
 func (s *Snapshot) checkEncryption() error {
 	e := s.encryption
 	if e.Cipher != cipherName {
@@ -129,7 +135,7 @@ func (s *Snapshot) checkEncryption() error {
 	return nil
 }
 
-// unlock opens the member "encryption" with the first identity that fits.
+// unlock unwraps the data key with the first identity that fits, and checks it.
 func (s *Snapshot) unlock(ctx context.Context, identities []Identity) error {
 	e := s.encryption
 	if e == nil {
@@ -148,17 +154,17 @@ func (s *Snapshot) unlock(ctx context.Context, identities []Identity) error {
 		return fmt.Errorf(`%w: member "encryption": %w`, ErrDamaged, err)
 	}
 	if err := box.VerifyCheck(e.Check, s.manifest.Application, s.manifest.SchemaVersion, e.Fields); err != nil {
-		return fmt.Errorf("%w: the key fits, but what is said about the secrets has been altered: %w", ErrDamaged, err)
+		return fmt.Errorf(`%w: the key fits, but the member "encryption" has been altered: %w`, ErrDamaged, err)
 	}
 	s.box = box
 	return nil
 }
 
-// unwrapKey finds out the data key.
+// unwrapKey unwraps the data key.
 func (s *Snapshot) unwrapKey(ctx context.Context, identities []Identity) error {
 	keys := s.encryption.Keys
 	rounds := [][]json.RawMessage{keys}
-	if s.proofFirst { // what a passphrase opens it also proves
+	if s.proofFirst { // a passphrase also proves the snapshot
 		others := slices.DeleteFunc(slices.Clone(keys), byPassphrase)
 		rounds = [][]json.RawMessage{slices.DeleteFunc(slices.Clone(keys), func(k json.RawMessage) bool { return !byPassphrase(k) }), others}
 	}
@@ -166,7 +172,7 @@ func (s *Snapshot) unwrapKey(ctx context.Context, identities []Identity) error {
 		for _, id := range identities {
 			for _, wrapped := range round {
 				if err := ctx.Err(); err != nil {
-					return err // each may take seconds
+					return err // an Unwrap may take seconds
 				}
 				key, err := id.Unwrap(wrapped)
 				if err == nil {
@@ -179,7 +185,7 @@ func (s *Snapshot) unwrapKey(ctx context.Context, identities []Identity) error {
 			}
 		}
 	}
-	return fmt.Errorf("%w: what was given does not open this snapshot, which takes %s; nothing was changed, try the one that was in use when it was made", ErrWrongKey, seal.NameKeys(keyIDs(keys)))
+	return fmt.Errorf("%w: none of the given keys opens this snapshot, which takes %s; nothing was changed, try the key that was in use when it was made", ErrWrongKey, seal.NameKeys(keyIDs(keys)))
 }
 
 // keyType returns the type of a wrapped key, empty if it has none.
@@ -190,7 +196,7 @@ func keyType(wrapped json.RawMessage) (name string) {
 	return name
 }
 
-// keyIDs says which keys open one of the wrapped keys.
+// keyIDs names the keys that open one of the wrapped keys.
 func keyIDs(keys []json.RawMessage) []string {
 	var ids []string
 	add := func(id string) {
@@ -213,16 +219,14 @@ func keyIDs(keys []json.RawMessage) []string {
 	return ids
 }
 
-// namedKeys returns what a wrapped key says of who opens it: for people, since
-// nothing proves that it is right.
+// namedKeys returns the names of the keys that a wrapped key says open it. They are
+// for people: nothing proves them.
 func namedKeys(wrapped json.RawMessage) (ids []string) {
 	if value := codec.Get(wrapped, codec.Pointer{"ids"}); value == nil || codec.Unmarshal(value, &ids) != nil {
 		return nil
 	}
 	return ids
 }
-
-const maxKeyIDs = 64
 
 // sealed tells whether the snapshot has sealed secrets in the section.
 func (s *Snapshot) sealed(sec *codec.Section) bool {
@@ -236,14 +240,14 @@ func (s *Snapshot) sealed(sec *codec.Section) bool {
 // locked tells whether the section has secrets that cannot be opened.
 func (s *Snapshot) locked(sec *codec.Section) bool { return s.box == nil && s.sealed(sec) }
 
-// refuseSealed refuses a sealed value in a record of a section that has no
-// sealed secrets: what said how to open it was taken away, and it must not pass
-// for data.
+// refuseSealed refuses a sealed value at the place of a secret, in a section that
+// the member "encryption" does not list. Somebody has removed the section from that
+// list, and the sealed value must not pass for data.
 func (col *collection) refuseSealed(r item) error {
 	if len(col.secrets) == 0 {
 		return nil
 	}
-	view := col.view(r.key, r.value, nil)
+	view := col.view(r.key, r.value)
 	return codec.Find(view, col.secrets, func(pointer string, start, end int) error {
 		if _, sealed := codec.OnlyMember(view[start:end], sealedMember); sealed {
 			return &RecordError{Collection: col.Name, Key: r.key, Pointer: col.inside(r.key, pointer), Offset: r.offset,
@@ -253,8 +257,8 @@ func (col *collection) refuseSealed(r item) error {
 	})
 }
 
-// opener returns what opens the records of a section, nil if there is nothing
-// to open or no key for it.
+// opener returns a function that opens the secrets of a record of a section. It is
+// nil if the section has no secrets, or there is no key.
 func (s *Snapshot) opener(sec *codec.Section) (func(item) (item, error), error) {
 	if s.box == nil || !s.sealed(sec) {
 		return nil, nil
@@ -273,7 +277,7 @@ func (s *Snapshot) opener(sec *codec.Section) (func(item) (item, error), error) 
 		}
 		view := r.value
 		if sec.IsMap {
-			view = viewMember(r.key, r.value, nil)
+			view = viewMember(r.key, r.value)
 		} else {
 			var err error
 			if r.key, err = key.Of(r.value); err != nil {
@@ -290,7 +294,7 @@ func (s *Snapshot) opener(sec *codec.Section) (func(item) (item, error), error) 
 				return nil, fail(pointer, fmt.Errorf("the sealed secret does not open: %w", err))
 			}
 			if plain, err = codec.Compact(nil, plain, s.limits); err != nil {
-				return nil, fail(pointer, fmt.Errorf("what was sealed is not JSON: %w", err))
+				return nil, fail(pointer, fmt.Errorf("the opened secret is not JSON: %w", err))
 			}
 			return plain, nil
 		})
@@ -304,14 +308,14 @@ func (s *Snapshot) opener(sec *codec.Section) (func(item) (item, error), error) 
 	}, nil
 }
 
-// places returns the pointers of fields. They must be such as an App may
-// declare: a record is still an object with its key when they are opened.
+// places returns the pointers of fields. It allows only those that an App may
+// declare, so that a record is still an object with its key once they are opened.
 func places(fields seal.Fields, isMap bool) (key codec.Key, secrets []codec.Pointer, err error) {
 	if key, err = codec.ParseKey(fields.Key); err != nil {
 		return nil, nil, err
 	}
 	if isMap != (len(key) == 0) {
-		return nil, nil, errors.New("a list has a key, and a map none")
+		return nil, nil, errors.New("a list must have a key, and a map must have none")
 	}
 	for _, text := range fields.Secrets {
 		p, err := codec.ParsePointer(text)

@@ -16,53 +16,54 @@ import (
 	"github.com/tomo-project/backup/internal/stream"
 )
 
-// OpenOptions say how a snapshot is opened. The zero value will do for one
+// OpenOptions say how a snapshot is opened. The zero value is enough for a snapshot
 // without secrets.
 type OpenOptions struct {
-	// Identities are tried in turn to open the secrets. Without any, a snapshot
-	// with secrets can be looked at, and collections without secrets be restored
-	// if it needs no migration.
+	// Identities are tried in turn to open the secrets, and those that are a
+	// [Decrypter] to decrypt the file. Without any, a snapshot with sealed secrets
+	// can still be looked at. Its collections without secrets can be restored if it
+	// needs no migration.
 	Identities []Identity
 
 	// Limits bound what is accepted. The zero value has the defaults.
 	Limits Limits
 
-	// RequireProof refuses a snapshot that is not proven authentic: by a
-	// passphrase that opened it, or by a signature of a key in Trusted (FORMAT.md,
-	// "Proof"). Without it, whoever can write to where the file was can have
-	// written it.
+	// RequireProof refuses a snapshot that is not proven authentic, by a passphrase
+	// that opened it or by a signature of a key in Trusted (FORMAT.md, "Proof").
+	// Without it, everybody who could write to the place of the file may have made
+	// the snapshot.
 	RequireProof bool
 
 	// Trusted are the keys whose signature proves that a snapshot is authentic.
 	Trusted []ed25519.PublicKey
 
-	// TempDir is where what cannot be read in place is kept until Close,
-	// encrypted: input that cannot seek, or that is compressed or encrypted. Empty
-	// means os.TempDir.
-	TempDir string
-
-	// Progress, if not nil, is called now and then.
-	Progress func(Progress)
-
 	// PreferProof tries a passphrase before other keys, since it also proves where
 	// the snapshot comes from. RequireProof implies it.
 	PreferProof bool
 
-	// Name is what reports call the snapshot: the name of its file.
+	// TempDir is the folder of the temporary file that is kept until Close if the
+	// input cannot seek, or is compressed or encrypted. That file is encrypted.
+	// Empty means os.TempDir.
+	TempDir string
+
+	// Name is what a Report calls the snapshot: the name of its file.
 	Name string
 
-	// CloseReader has Close close the reader too.
+	// CloseReader makes [Snapshot.Close] close the reader too.
 	CloseReader bool
 
-	// damaged is told that a compressed or encrypted file is damaged, which then
-	// ends there. Nil: that is an error.
+	// Progress, if not nil, is called now and then.
+	Progress func(Progress)
+
+	// damaged, if not nil, is called when a compressed or encrypted file turns out
+	// to be damaged, which then ends there. Nil: the damage is an error.
 	damaged func(error)
 }
 
-// A Snapshot is one that has been read to its end and found whole. It is a
-// [DataSource] of the records as they stand in it, not migrated and not
-// validated; its secrets are open if an Identity was given, and stay sealed
-// otherwise. It may be used by several goroutines.
+// A Snapshot is an open snapshot that was read to its end and found whole. It is a
+// [DataSource] of its records as they were written: not migrated and not validated.
+// Their secrets are open if an Identity was given, and sealed otherwise. Several
+// goroutines may use it.
 type Snapshot struct {
 	manifest   Manifest
 	sections   []codec.Section
@@ -70,32 +71,33 @@ type Snapshot struct {
 	envelope   envelope.Kind
 	encryption *encryption
 	box        *seal.Box // nil: no secrets, or no Identity for them
-	key        []byte    // of box
+	key        []byte    // the data key, of box
 
-	byPassphrase bool // key was wrapped with the passphrase that opened it
-	proofFirst   bool // of several keys take the one that also proves
+	byPassphrase bool // a passphrase unwrapped key
+	proofFirst   bool // see OpenOptions.PreferProof
 	proof        *proof
 
 	r       io.ReaderAt
-	temp    *envelope.Spool // r, if it is ours
-	release func()          // what takes the envelope off, if it has to be released
-	under   io.Closer       // the reader, if Close closes it
-	name    string          // see OpenOptions
+	temp    *envelope.Spool // is r, if the input could not be read in place
+	release func()          // releases the reader of the envelope, if not nil
+	closer  io.Closer       // the reader, if Close closes it
+	name    string          // see OpenOptions.Name
 }
 
-// OpenSnapshot reads a snapshot to its end and checks all that can be told
-// without its App: the version of the format, strict JSON, limits, the digest,
-// the counts, that one of the Identities opens the secrets, and the proof. A
-// wrong key is told before the data is read. A file that is compressed or
-// encrypted as a whole is known by how it begins.
+// OpenSnapshot reads a snapshot to its end and checks all that can be checked
+// without its App: the version of the format, strict JSON, limits, the digest, the
+// counts, that one of the Identities opens the secrets, and the proof. It refuses a
+// wrong key before it reads the data. It recognizes a compressed or encrypted file
+// by its first bytes.
 //
-// What r cannot seek in is copied to a private temporary file first. A file is
-// read where it is, from its current position, and must stay open and unchanged
-// until Close; a change is noticed and refused. After an error the reader is not
-// closed.
+// A file, and any other reader that is an io.Seeker and io.ReaderAt, is read in
+// place, from its current position. It must stay open and unchanged until Close; a
+// change is noticed and refused. Other input is copied to an encrypted temporary
+// file, and so is a compressed or encrypted file. After an error r is not closed.
 //
-// It returns ErrFormat, ErrTooNew, ErrDamaged, ErrLimit, ErrNoKey, ErrWrongKey or
-// ErrUnauthentic, or the error of r.
+// OpenSnapshot returns ErrFormat, ErrTooNew, ErrDamaged, ErrLimit, ErrNoKey,
+// ErrWrongKey, ErrUnauthentic, ErrInvalid for a database of SQLite, or the error of
+// an Identity, r or ctx.
 func OpenSnapshot(ctx context.Context, r io.Reader, opts OpenOptions) (*Snapshot, error) {
 	s := &Snapshot{limits: opts.Limits.codec(), proofFirst: opts.RequireProof || opts.PreferProof, name: opts.Name}
 	if err := s.open(ctx, r, opts); err != nil {
@@ -103,17 +105,17 @@ func OpenSnapshot(ctx context.Context, r io.Reader, opts OpenOptions) (*Snapshot
 		return nil, fmt.Errorf("open snapshot: %w", err)
 	}
 	if c, ok := r.(io.Closer); ok && opts.CloseReader {
-		s.under = c
+		s.closer = c
 	}
 	return s, nil
 }
 
-// sqliteMagic begins a database of SQLite, which is easily taken for a backup of its
-// data.
+// sqliteMagic is the beginning of a database of SQLite. People take such a file for a
+// backup of its data.
 const sqliteMagic = "SQLite format 3\x00"
 
 func (s *Snapshot) open(ctx context.Context, r io.Reader, opts OpenOptions) error {
-	in, size, err := s.source(ctx, r, opts)
+	in, size, err := s.input(ctx, r, opts)
 	if err != nil {
 		return err
 	}
@@ -142,7 +144,7 @@ func (s *Snapshot) open(ctx context.Context, r io.Reader, opts OpenOptions) erro
 		return fromCodec(err)
 	}
 	s.sections = doc.Collections
-	if err := s.header(doc); err != nil {
+	if err := s.readHeader(doc); err != nil {
 		return err
 	}
 	if err := s.unlock(ctx, opts.Identities); err != nil {
@@ -151,22 +153,22 @@ func (s *Snapshot) open(ctx context.Context, r io.Reader, opts OpenOptions) erro
 	return s.authenticate(doc, opts)
 }
 
-// unlockEarly finds out the data key before the data is read, if it stands before
-// that: who has the wrong key should not have to wait. Nothing else is made of the
-// header, which may not be all of it.
+// unlockEarly unwraps the data key before the data is read, if the member
+// "encryption" stands before that: with a wrong key nobody should have to wait. The
+// rest of the header is read later, since members may follow the data.
 func (s *Snapshot) unlockEarly(ctx context.Context, members map[string][]byte, identities []Identity) error {
 	if members["encryption"] == nil || len(identities) == 0 {
 		return nil
 	}
 	if codec.Unmarshal(members["encryption"], &s.encryption) != nil || s.checkEncryption() != nil {
-		return nil // which is told together with what else is wrong
+		return nil // open finds the same later, with all else that is wrong
 	}
 	return s.unwrapKey(ctx, identities)
 }
 
-// source makes s.r something to read at any place. It returns what has to be
-// read to its end first, and its size, 0 if that is not known.
-func (s *Snapshot) source(ctx context.Context, r io.Reader, opts OpenOptions) (io.Reader, int64, error) {
+// input sets s.r, which can be read at any place once the returned reader was read
+// to its end. It also returns the size of the document, 0 if that is not known.
+func (s *Snapshot) input(ctx context.Context, r io.Reader, opts OpenOptions) (io.Reader, int64, error) {
 	if at, ok := r.(readSeekerAt); ok {
 		if start, err := at.Seek(0, io.SeekCurrent); err == nil {
 			end, err := at.Seek(0, io.SeekEnd)
@@ -192,16 +194,17 @@ func (s *Snapshot) source(ctx context.Context, r io.Reader, opts OpenOptions) (i
 		return nil, 0, fault.Advise(fmt.Errorf("make a temporary copy: %w", err))
 	}
 	s.r, s.temp = temp, temp
-	plain, err := s.unwrap(ctx, stream.WithContext(ctx, r), opts)
+	plain, err := s.openEnvelope(ctx, stream.WithContext(ctx, r), opts)
 	if err != nil {
 		return nil, 0, err
 	}
-	// What is refused is refused before all of it has been copied.
+	// The copy is made while the document is checked, so that a bad one is refused
+	// before all of it was copied.
 	return io.TeeReader(plain, s.temp), 0, nil
 }
 
-// unwrap takes what is around the snapshot off its file.
-func (s *Snapshot) unwrap(ctx context.Context, r io.Reader, opts OpenOptions) (io.Reader, error) {
+// openEnvelope decrypts and decompresses the file.
+func (s *Snapshot) openEnvelope(ctx context.Context, r io.Reader, opts OpenOptions) (io.Reader, error) {
 	keys := envelope.Keys(opts.Identities)
 	in, err := envelope.NewReader(ctx, r, envelope.Options{
 		Most:    s.limits.TotalBytes,
@@ -216,14 +219,14 @@ func (s *Snapshot) unwrap(ctx context.Context, r io.Reader, opts OpenOptions) (i
 	return in, nil
 }
 
-// A readSeekerAt can be read in places, as a file can.
+// A readSeekerAt can be read at any place, as a file can.
 type readSeekerAt interface {
 	io.Reader
 	io.ReaderAt
 	io.Seeker
 }
 
-// Manifest returns what the snapshot says of itself.
+// Manifest returns what the snapshot says about itself.
 func (s *Snapshot) Manifest() Manifest { return s.manifest.Clone() }
 
 // Shape returns the shape of a collection of the snapshot, List if it has none
@@ -244,23 +247,7 @@ func (s *Snapshot) Collections() []string {
 	return names
 }
 
-// Close removes the temporary copy, if there is one. It closes the reader that was
-// given to OpenSnapshot only if OpenOptions.CloseReader says so.
-func (s *Snapshot) Close() error {
-	var errs []error
-	if s.under != nil {
-		errs = append(errs, s.under.Close())
-	}
-	if s.temp != nil {
-		errs = append(errs, s.temp.Close())
-	}
-	if s.release != nil {
-		s.release()
-	}
-	return errors.Join(errs...)
-}
-
-// View calls read with a Reader on the records of the snapshot.
+// View implements [DataSource] on the records of the snapshot.
 func (s *Snapshot) View(ctx context.Context, read func(Reader) error) error {
 	return read(snapshotReader{s})
 }
@@ -274,7 +261,7 @@ func (s snapshotReader) Records(ctx context.Context, name string) iter.Seq2[Reco
 			yield(Record{}, fmt.Errorf("the snapshot has no collection %q", name))
 			return
 		}
-		err := s.records(ctx, sec, func(r item) error {
+		err := s.eachRecord(ctx, sec, func(r item) error {
 			if !yield(Record{Key: r.key, Value: r.value}, nil) {
 				return errStop
 			}
@@ -298,9 +285,9 @@ func (s *Snapshot) section(name string) *codec.Section {
 	return nil
 }
 
-// records calls f for the records of a section, opened if there is a key. In an
-// array a record has a key only if it has secrets.
-func (s *Snapshot) records(ctx context.Context, sec *codec.Section, f func(item) error) error {
+// eachRecord calls f for the records of a section, with their secrets open if there
+// is a key. In a List it derives the key of a record only if secrets are opened.
+func (s *Snapshot) eachRecord(ctx context.Context, sec *codec.Section, f func(item) error) error {
 	open, err := s.opener(sec)
 	if err != nil {
 		return err
@@ -309,7 +296,7 @@ func (s *Snapshot) records(ctx context.Context, sec *codec.Section, f func(item)
 		return err
 	}
 	n := 0
-	var stopped error // by f: whatever it wraps, it says nothing about the snapshot
+	var stopped error // of f, which says nothing about the snapshot
 	err = sec.Records(s.r, func(name string, value []byte, offset int64) error {
 		if n++; n%256 == 0 && ctx.Err() != nil {
 			return ctx.Err()
@@ -328,4 +315,20 @@ func (s *Snapshot) records(ctx context.Context, sec *codec.Section, f func(item)
 		return stopped
 	}
 	return fromCodec(err)
+}
+
+// Close removes the temporary file, if there is one. It closes the reader that was
+// given to OpenSnapshot only if [OpenOptions].CloseReader was set.
+func (s *Snapshot) Close() error {
+	var errs []error
+	if s.closer != nil {
+		errs = append(errs, s.closer.Close())
+	}
+	if s.temp != nil {
+		errs = append(errs, s.temp.Close())
+	}
+	if s.release != nil {
+		s.release()
+	}
+	return errors.Join(errs...)
 }

@@ -118,7 +118,7 @@ func TestADrillThatFailsSaysWhere(t *testing.T) {
 		"a store that shows more than it has": {struct {
 			backup.DataSource
 			backup.Sink
-		}{showsMore{fuller}, fuller}, "restored were 1 records of users, and the store shows 2"},
+		}{showsMore{fuller}, fuller}, "1 records of users were restored, and the store shows 2"},
 		"a store that is not empty": {homelabStore(), "must be empty, and never the host's own"},
 		"a store that fails":        {&backuptest.Faulty{Source: emptyHost(), Sink: emptyHost(), On: backuptest.CallCommit, Nth: 1, Err: errDown}, "no route to host"},
 	} {

@@ -213,7 +213,7 @@ func TestBrowserTakesFiles(t *testing.T) {
 	b.types("Passphrase", "a wrong one")
 	b.follows("Open the backup")
 	b.sees("There is a problem")
-	b.sees("wrong key: what was given does not open this snapshot")
+	b.sees("wrong key: none of the given keys opens this snapshot")
 	b.looks("wrong-key")
 	b.types("Passphrase", "the passphrase of another machine")
 	b.follows("Open the backup")

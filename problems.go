@@ -1,0 +1,98 @@
+package backup
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// problems gathers what is wrong with records. The zero value refuses them.
+type problems struct {
+	tolerate bool             // report the problems, and go on without these records
+	list     []*RecordError   // the first maxProblems
+	total    int              // number of all problems
+	count    map[string]int64 // number of records with problems, by collection
+}
+
+// maxProblems is how many problems are named. If they are not tolerated, the
+// operation stops there.
+const maxProblems = 1000
+
+// errTooMany stops an operation. Its caller then reports the problems instead.
+var errTooMany = errors.New("too many problems")
+
+// add takes the problems of one record. It returns errTooMany if there is no use
+// in going on.
+func (p *problems) add(found ...*RecordError) error {
+	if len(found) == 0 {
+		return nil
+	}
+	if p.count == nil {
+		p.count = make(map[string]int64)
+	}
+	p.count[found[0].Collection]++
+	p.total += len(found)
+	p.list = append(p.list, found[:min(len(found), maxProblems-len(p.list))]...)
+	if !p.tolerate && len(p.list) == maxProblems {
+		return errTooMany
+	}
+	return nil
+}
+
+// fatal tells whether the operation will fail.
+func (p *problems) fatal() bool { return p.total > 0 && !p.tolerate }
+
+// err returns the problems as an error of a kind. It returns nil if there are none
+// or they are tolerated.
+func (p *problems) err(kind error) error {
+	if !p.fatal() {
+		return nil
+	}
+	return &recordErrors{kind, p.list, p.total}
+}
+
+// warnings returns the problems as texts, and how many are not named.
+func (p *problems) warnings() []string {
+	var texts []string
+	for _, r := range p.list {
+		texts = append(texts, r.Error())
+	}
+	if n := p.total - len(p.list); n > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more", n))
+	}
+	return texts
+}
+
+// recordErrors is an error about several records.
+type recordErrors struct {
+	kind  error
+	list  []*RecordError
+	total int
+}
+
+// Error names the first records, one a line.
+func (e *recordErrors) Error() string {
+	const shown = 20
+	var b strings.Builder
+	b.WriteString(e.kind.Error() + ":")
+	for i, r := range e.list {
+		if i == shown {
+			more := "and"
+			if e.total >= maxProblems {
+				more = "and at least"
+			}
+			fmt.Fprintf(&b, "\n  %s %d more", more, e.total-shown)
+			break
+		}
+		b.WriteString("\n  " + r.Error())
+	}
+	return b.String()
+}
+
+func (e *recordErrors) Unwrap() []error {
+	errs := []error{e.kind}
+	for _, r := range e.list {
+		errs = append(errs, r)
+	}
+	return errs
+}
