@@ -3,8 +3,6 @@ package manager
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/tomo-project/backup"
@@ -122,26 +120,6 @@ func (b *Backup) source(sites []*site) *site {
 		}
 	}
 	return nil
-}
-
-// A Shrink says that a backup has lost most of a collection against the backup
-// before it.
-type Shrink struct {
-	Collection string `json:"collection"`
-	Was        int64  `json:"was"` // records in the backup before
-	Is         int64  `json:"is"`
-}
-
-// String returns "servers: 0, was 214".
-func (s Shrink) String() string { return fmt.Sprintf("%s: %d, was %d", s.Collection, s.Is, s.Was) }
-
-// shrinks puts losses in a line for a person.
-func shrinks(list []Shrink) string {
-	var texts []string
-	for _, s := range list {
-		texts = append(texts, s.String())
-	}
-	return strings.Join(texts, ", ")
 }
 
 // kindOf says what a manifest says is around the backup in its file.

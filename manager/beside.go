@@ -135,3 +135,39 @@ func (p *site) digest(ctx context.Context, name string) (size int64, sum string,
 	}, nil)
 	return found.size, found.sum, err
 }
+
+// mark puts a mark beside every copy of a backup. One is enough.
+func (o *operation) mark(ctx context.Context, b Backup, kind mark) error {
+	var errs []error
+	put := 0
+	for _, p := range o.sites {
+		if c := b.at(p); c == nil || c.Err != nil {
+			continue
+		}
+		if err := p.Put(ctx, b.Name+string(kind), bytes.NewReader(nil)); err != nil && !errors.Is(err, fs.ErrExist) {
+			errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
+			continue
+		}
+		put++
+	}
+	if put > 0 {
+		return nil
+	}
+	return errors.Join(errs...)
+}
+
+// A mark is an empty file beside a backup that remembers something of it: the
+// name of the backup with this ending.
+type mark string
+
+const (
+	markAccepted  mark = ".accepted"  // a person has looked at what it has lost
+	markRestored  mark = ".restored"  // the restore that it was made for took place
+	markDrilled   mark = ".drilled"   // it has passed a drill
+	markRehearsed mark = ".rehearsed" // a person has opened it with their key
+)
+
+var marks = []mark{markAccepted, markRestored, markDrilled, markRehearsed}
+
+// outlives tells whether the newest of these marks stays when its backup goes.
+func (k mark) outlives() bool { return k == markAccepted || k == markDrilled || k == markRehearsed }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -12,22 +11,6 @@ import (
 
 	"github.com/tomo-project/backup/location"
 )
-
-// A mark is an empty file beside a backup that remembers something of it: the
-// name of the backup with this ending.
-type mark string
-
-const (
-	markAccepted  mark = ".accepted"  // a person has looked at what it has lost
-	markRestored  mark = ".restored"  // the restore that it was made for took place
-	markDrilled   mark = ".drilled"   // it has passed a drill
-	markRehearsed mark = ".rehearsed" // a person has opened it with their key
-)
-
-var marks = []mark{markAccepted, markRestored, markDrilled, markRehearsed}
-
-// outlives tells whether the newest of these marks stays when its backup goes.
-func (k mark) outlives() bool { return k == markAccepted || k == markDrilled || k == markRehearsed }
 
 // A catalog is what the locations hold.
 type catalog struct {
@@ -263,29 +246,6 @@ func (m *Manager) genuine(b Backup) bool {
 	named, ok := m.App.ParseBackupName(b.Name)
 	return ok && b.Manifest != nil && b.Manifest.Application == m.App.Name && (b.Manifest.SHA256 != "" || b.sha256 != "") &&
 		b.CreatedAt.Truncate(time.Second).Equal(named)
-}
-
-// flag says of each backup which collections it has lost most of against those
-// before it: all of at least two records, or more than half and ten at the least
-// of the most that one had. The comparison begins at the time of the newest that
-// a person has accepted. Damaged backups count as those before, as long as they tell their
-// counts. Snapshots made before a restore, which show what was to go, and
-// salvaged ones count on neither side.
-func (c *catalog) flag(accepted time.Time) {
-	most := make(map[string]int64)
-	for i := len(c.backups) - 1; i >= 0; i-- {
-		b := &c.backups[i]
-		if b.Manifest == nil || b.Trigger == TriggerBeforeRestore || b.Manifest.Salvaged != nil || b.CreatedAt.Before(accepted) {
-			continue
-		}
-		for _, name := range slices.Sorted(maps.Keys(b.Manifest.Records)) {
-			is, was := b.Manifest.Records[name], most[name]
-			if !b.Damaged && (is == 0 && was >= 2 || was-is >= 10 && is < was/2) {
-				b.Shrunk = append(b.Shrunk, Shrink{name, was, is})
-			}
-			most[name] = max(is, was)
-		}
-	}
 }
 
 // latest returns the time in the name of the newest backup with a mark, zero if
