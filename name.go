@@ -14,7 +14,7 @@ import (
 // what is encrypted as a whole. A copy of a database ([manager.Manager.CopyDatabase]) is
 // called "tomo-db-2024-01-15T10-30-00.db".
 func (a *App) BackupName(t time.Time) string {
-	return filename.Format(a.Name, t, 1, envelope.Kind{})
+	return filename.New(a.Name, t, 1, envelope.Kind{}).String()
 }
 
 // ParseBackupName is the strict inverse of [App.BackupName]: it returns the

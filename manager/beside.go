@@ -76,8 +76,8 @@ func (o *operation) putNote(ctx context.Context, p *site, b Backup) error {
 }
 
 // readNote returns the note beside a backup.
-func (o *operation) readNote(ctx context.Context, p *site, name string, alive func()) (n note, err error) {
-	r, err := p.Open(ctx, name+noteEnding)
+func (o *operation) readNote(ctx context.Context, p *site, name filename.Name, alive func()) (n note, err error) {
+	r, err := p.Open(ctx, name.String()+noteEnding)
 	if err != nil {
 		return n, err
 	}
@@ -101,10 +101,9 @@ func (o *operation) readNote(ctx context.Context, p *site, name string, alive fu
 	if err != nil {
 		return fail(fault.Shorten(err.Error()))
 	}
-	named, _ := filename.Parse(o.App.Name, name)
 	m := &n.Manifest
 	switch {
-	case m.Application != o.App.Name || !m.CreatedAt.Truncate(time.Second).Equal(named.At) || kindOf(m) != named.Kind:
+	case m.Application != o.App.Name || !m.CreatedAt.Truncate(time.Second).Equal(name.At) || kindOf(m) != name.Kind:
 		return fail("it is of another backup")
 	case n.Bytes < 0 || !codec.IsDigest(n.SHA256):
 		return fail("no size, or no digest")

@@ -157,8 +157,8 @@ func (o *operation) placeAt(ctx context.Context, p *site, at time.Time, e envelo
 		return Backup{}, err
 	}
 	for n := 1; ; n++ {
-		name := filename.Format(o.App.Name, at, n, e)
-		if parsed, ok := filename.Parse(o.App.Name, name); ok && taken[parsed.Stem] {
+		name := filename.New(o.App.Name, at, n, e)
+		if taken[name.Stem] {
 			continue
 		}
 		b, err := o.write(ctx, p, name, produce)
@@ -191,11 +191,11 @@ func (o *operation) taken(ctx context.Context) (map[string]bool, error) {
 }
 
 // write streams a backup into a location.
-func (o *operation) write(ctx context.Context, p *site, name string, produce maker) (Backup, error) {
+func (o *operation) write(ctx context.Context, p *site, name filename.Name, produce maker) (Backup, error) {
 	pr, pw := io.Pipe()
 	put := make(chan error, 1)
 	go func() {
-		err := p.Put(ctx, name, pr)
+		err := p.Put(ctx, name.String(), pr)
 		stopped := err
 		if err == nil {
 			stopped = errors.New("it took no more before the end")
@@ -211,9 +211,9 @@ func (o *operation) write(ctx context.Context, p *site, name string, produce mak
 	failed := <-put
 	switch {
 	case err != nil:
-		return Backup{Name: name}, err
+		return backupOf(name, nil), err
 	case failed != nil:
-		return Backup{Name: name}, &putError{failed}
+		return backupOf(name, nil), &putError{failed}
 	}
 	b := backupOf(name, &manifest)
 	b.Bytes, b.sha256 = sum.n, sum.String()
@@ -245,7 +245,7 @@ func (o *operation) readBack(ctx context.Context, p *site, b Backup) error {
 		}
 		return nil
 	}
-	s, err := o.openAt(ctx, p, b.Name, backup.OpenOptions{})
+	s, err := o.openAt(ctx, p, b.named, backup.OpenOptions{})
 	if err != nil {
 		return fmt.Errorf("read back what was stored: %w", err)
 	}

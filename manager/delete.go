@@ -44,7 +44,7 @@ func (o *operation) deleteBackup(ctx context.Context, name string) error {
 		if b.at(p) == nil {
 			continue
 		}
-		if err := p.drop(ctx, name); err != nil {
+		if err := p.drop(ctx, b.named); err != nil {
 			errs = append(errs, fmt.Errorf("%s: delete %s: %w", p.name, name, err))
 			continue
 		}

@@ -59,7 +59,7 @@ func (o *operation) copy(ctx context.Context, b Backup, from, to *site) error {
 		b.Bytes, b.sha256 = sum.n, sum.String()
 	}
 	if err := o.readBack(ctx, to, b); err != nil {
-		err = errors.Join(err, to.drop(ctx, b.Name))
+		err = errors.Join(err, to.drop(ctx, b.named))
 		if source := o.readBack(ctx, from, b); source != nil {
 			o.learn(from, b.Name, source)
 			err = fmt.Errorf("copy from %s: %w", from.name, source)
@@ -67,7 +67,7 @@ func (o *operation) copy(ctx context.Context, b Backup, from, to *site) error {
 		return err
 	}
 	if err := o.putNote(ctx, to, b); err != nil {
-		return errors.Join(err, to.drop(ctx, b.Name))
+		return errors.Join(err, to.drop(ctx, b.named))
 	}
 	o.emit(ctx, Event{Kind: EventStored, Backup: b.Name, Location: to.name, Manifest: b.Manifest})
 	return nil
@@ -169,13 +169,13 @@ func (o *operation) fillIn(ctx context.Context, c *catalog, b Backup, to *site) 
 	if b.damagedAt(to) {
 		err := o.readBack(ctx, from, b)
 		if err == nil && o.RequireProof {
-			_, _, err = o.verify(ctx, from, b.Name, backup.RestoreOptions{AllowDangling: true})
+			_, _, err = o.verify(ctx, from, b.named, backup.RestoreOptions{AllowDangling: true})
 		}
 		if err != nil {
 			o.learn(from, b.Name, err)
 			return fmt.Errorf("copy from %s: %w", from.name, err)
 		}
-		if err := to.drop(ctx, b.Name); err != nil {
+		if err := to.drop(ctx, b.named); err != nil {
 			return err
 		}
 	}
@@ -183,7 +183,7 @@ func (o *operation) fillIn(ctx context.Context, c *catalog, b Backup, to *site) 
 		return err
 	}
 	for _, kind := range marks {
-		if c.marked[kind][b.Name] {
+		if c.has(kind, b.Name) {
 			if err := to.Put(ctx, b.Name+string(kind), bytes.NewReader(nil)); err != nil && !errors.Is(err, fs.ErrExist) {
 				return err
 			}

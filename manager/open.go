@@ -53,7 +53,8 @@ func (o *operation) open(ctx context.Context, name string) (*backup.Snapshot, *s
 }
 
 func (o *operation) openWith(ctx context.Context, name string, opts backup.OpenOptions) (*backup.Snapshot, *site, error) {
-	switch named, ok := filename.Parse(o.App.Name, name); {
+	named, ok := filename.Parse(o.App.Name, name)
+	switch {
 	case !ok:
 		return nil, nil, fmt.Errorf("not the name of a backup of %s: %w", o.App.Name, fs.ErrNotExist)
 	case named.Database:
@@ -61,7 +62,7 @@ func (o *operation) openWith(ctx context.Context, name string, opts backup.OpenO
 	}
 	var errs, missing []error
 	for _, p := range o.sites {
-		s, err := o.openAt(ctx, p, name, opts)
+		s, err := o.openAt(ctx, p, named, opts)
 		if err == nil {
 			return s, p, nil
 		}
@@ -87,11 +88,11 @@ func (o *operation) openWith(ctx context.Context, name string, opts backup.OpenO
 
 // openAt opens a backup at a location. Of opts only the keys count, and what
 // proof they ask for.
-func (o *operation) openAt(ctx context.Context, p *site, name string, opts backup.OpenOptions) (*backup.Snapshot, error) {
-	opts.Name, opts.Limits, opts.TempDir, opts.Progress = name, o.Limits, o.TempDir, o.progress(ctx, nil)
+func (o *operation) openAt(ctx context.Context, p *site, name filename.Name, opts backup.OpenOptions) (*backup.Snapshot, error) {
+	opts.Name, opts.Limits, opts.TempDir, opts.Progress = name.String(), o.Limits, o.TempDir, o.progress(ctx, nil)
 	s, err := within(ctx, func(_ context.Context, alive func()) (*backup.Snapshot, error) {
 		// Not with the context of the question, which ends with the answer.
-		r, err := p.Open(ctx, name)
+		r, err := p.Open(ctx, name.String())
 		if err != nil {
 			return nil, err
 		}
@@ -104,8 +105,7 @@ func (o *operation) openAt(ctx context.Context, p *site, name string, opts backu
 		}
 		return s, nil
 	}, func(s *backup.Snapshot) { s.Close() })
-	named, _ := filename.Parse(o.App.Name, name)
-	if err == nil && named.Encrypted && !s.Manifest().Encrypted {
+	if err == nil && name.Encrypted && !s.Manifest().Encrypted {
 		s.Close()
 		return nil, fmt.Errorf("%w: its name says that it is encrypted, and it is not: it was put there in the place of another", backup.ErrUnauthentic)
 	}

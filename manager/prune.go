@@ -10,8 +10,6 @@ import (
 	"strings"
 
 	"github.com/tomo-project/backup"
-
-	"github.com/tomo-project/backup/internal/filename"
 )
 
 // PruneOptions say what Prune does. The zero value applies Retention to
@@ -140,7 +138,7 @@ func (o *operation) tidy(ctx context.Context, c *catalog, pruned []Pruned) {
 		}
 	}
 	remove := func(name, ending string) {
-		if _, ours := filename.Parse(o.App.Name, name); !ours || left[name] || len(o.down) > 0 && !gone[name] {
+		if left[name] || len(o.down) > 0 && !gone[name] {
 			return
 		}
 		for _, p := range o.sites {
@@ -150,9 +148,9 @@ func (o *operation) tidy(ctx context.Context, c *catalog, pruned []Pruned) {
 		}
 	}
 	for _, kind := range marks {
-		latest := o.latest(c, kind)
-		for name := range c.marked[kind] {
-			if at, _ := o.App.ParseBackupName(name); !kind.outlives() || !at.Equal(latest) {
+		latest := c.latest(kind)
+		for name, named := range c.marked[kind] {
+			if !kind.outlives() || !named.At.Equal(latest) {
 				remove(name, string(kind))
 			}
 		}
@@ -174,7 +172,7 @@ func (o *operation) proven(ctx context.Context, p *site, backups []Backup, opts 
 		if d == nil {
 			return decisions, proven, nil
 		}
-		m, _, err := o.verify(ctx, p, d.Name, backup.RestoreOptions{AllowDangling: true})
+		m, _, err := o.verify(ctx, p, d.named, backup.RestoreOptions{AllowDangling: true})
 		if err == nil && o.RequireProof && m.Authentic == "" {
 			err = fmt.Errorf("%w: it takes a key to tell whether it is authentic", backup.ErrNoKey)
 		}
@@ -242,7 +240,7 @@ func (o *operation) delete(ctx context.Context, p *site, decisions []Decision) (
 		if err := ctx.Err(); err != nil {
 			return deleted, err
 		}
-		if err := p.drop(ctx, d.Name); err != nil {
+		if err := p.drop(ctx, d.named); err != nil {
 			return deleted, fmt.Errorf("delete %s: %w", d.Name, err)
 		}
 		deleted = append(deleted, d.Name)

@@ -263,7 +263,7 @@ func (b *wayBack) drop(ctx context.Context) {
 	if b.at == nil {
 		return
 	}
-	if err := b.at.drop(ctx, b.saved.Name); err != nil {
+	if err := b.at.drop(ctx, b.saved.named); err != nil {
 		b.failed(ctx, b.at, b.saved.Name, fmt.Errorf("take away what was stored before a restore that changed nothing: %w", err))
 	}
 	b.saved, b.at = Backup{}, nil

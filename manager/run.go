@@ -211,7 +211,7 @@ func (m *Manager) drillDue(c *catalog, b Backup) bool {
 	if m.Drills.Schedule == nil {
 		return false
 	}
-	last := m.latest(c, markDrilled)
+	last := c.latest(markDrilled)
 	next := after(m.Drills.Schedule, last)
 	return last.IsZero() || !next.IsZero() && !next.After(b.CreatedAt)
 }

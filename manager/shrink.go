@@ -83,7 +83,7 @@ func (o *operation) accept(ctx context.Context, name string) error {
 	switch {
 	case b == nil:
 		return fmt.Errorf("no location has %s: %w", fault.Shorten(name), fs.ErrNotExist)
-	case c.marked[markAccepted][name]:
+	case c.has(markAccepted, name):
 		return nil
 	case len(b.Shrunk) == 0:
 		return fmt.Errorf("%w: %s has not shrunk, so there is nothing to accept", backup.ErrInvalid, name)

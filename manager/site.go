@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"strings"
 
+	"github.com/tomo-project/backup/internal/filename"
 	"github.com/tomo-project/backup/location"
 )
 
@@ -47,11 +47,11 @@ func (p *site) remove(ctx context.Context, name string) error {
 }
 
 // drop takes a backup away with its note: a backup is gone before its note is.
-func (p *site) drop(ctx context.Context, name string) error {
-	if err := p.remove(ctx, name); err != nil || strings.HasSuffix(name, ".json") {
+func (p *site) drop(ctx context.Context, name filename.Name) error {
+	if err := p.remove(ctx, name.String()); err != nil || name.Plain() {
 		return err
 	}
-	return p.remove(ctx, name+noteEnding)
+	return p.remove(ctx, name.String()+noteEnding)
 }
 
 // files lists what is at a site.

@@ -84,7 +84,7 @@ func (o *operation) findUndo(ctx context.Context) (undo, error) {
 		if !candidate {
 			continue
 		}
-		back, err := o.openUndo(ctx, b, c.marked[markRestored][b.Name])
+		back, err := o.openUndo(ctx, b, c.has(markRestored, b.Name))
 		if err != nil {
 			return undo{}, fmt.Errorf("%s: %w", b.Name, err)
 		}
