@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/tomo-project/backup"
@@ -233,72 +232,4 @@ func (r *reference) toKey() (columns []*column) {
 		columns = append(columns, c)
 	}
 	return columns
-}
-
-// secrets returns the columns that are called like secrets, but for those of keys
-// and references.
-func (t *table) secrets(taken []*column) (secrets []string) {
-	for i, c := range t.columns {
-		called := isSecret(c.Name) || isSecret(c.Field) || i == t.value
-		if called && c.Kind != Bool && !slices.Contains(taken, c) {
-			secrets = append(secrets, t.pointer(c))
-		}
-	}
-	return secrets
-}
-
-// keyIsSecret refuses a key that is called like a secret: it stands in clear, also
-// where others refer to it.
-func (t *table) keyIsSecret(key []*column) error {
-	for _, c := range key {
-		if hasSecretPart(c.Name) && !refers.MatchString(c.Name) {
-			return fmt.Errorf("sqlstore: collection %q in table %q: the key %q is called like a secret, and a key cannot be sealed: leave the table out with Store.Exclude, or say in Table.Key what identifies a row", t.collection, t.plain, c.Name)
-		}
-	}
-	return nil
-}
-
-// keyGiven tells whether somebody has decided on the key of a table.
-func (d *description) keyGiven(t *table) bool {
-	return slices.ContainsFunc(d.Store.Tables, func(declared Table) bool { return tableName(declared) == t.plain && declared.Key != "" })
-}
-
-// A found is a table of the database.
-type found struct {
-	schema, name string
-	near         bool // Table.Name need not have the schema
-}
-
-// notExcluded returns the names of tables that exclude does not name, sorted, as
-// Table.Name has them. same tells whether two names are those of one table.
-func notExcluded(all []found, exclude []string, same func(a, b string) bool) (names []string) {
-	for _, f := range all {
-		qualified := f.schema + "." + f.name
-		if slices.ContainsFunc(exclude, func(e string) bool { return f.near && same(e, f.name) || same(e, qualified) }) {
-			continue
-		}
-		if f.near {
-			names = append(names, f.name)
-		} else {
-			names = append(names, qualified)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
-// covered fails if the database has tables that are neither declared nor excluded.
-func (s Store) covered(ctx context.Context, tx transaction, tables []*table) error {
-	others, err := tx.others(ctx, tables, s.Exclude)
-	if err != nil {
-		return fmt.Errorf("sqlstore: look for tables: %w", explain(s.Dialect, contextError(ctx, err)))
-	}
-	if len(others) == 0 {
-		return nil
-	}
-	var named []string
-	for _, name := range others {
-		named = append(named, strconv.Quote(name))
-	}
-	return fmt.Errorf("sqlstore: tables that the backup would miss: %s: declare each in Store.Tables with a collection of the App, or name it in Store.Exclude", strings.Join(named, ", "))
 }

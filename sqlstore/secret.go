@@ -1,10 +1,40 @@
 package sqlstore
 
 import (
+	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 )
+
+// secrets returns the columns that are called like secrets, but for those of keys
+// and references.
+func (t *table) secrets(taken []*column) (secrets []string) {
+	for i, c := range t.columns {
+		called := isSecret(c.Name) || isSecret(c.Field) || i == t.value
+		if called && c.Kind != Bool && !slices.Contains(taken, c) {
+			secrets = append(secrets, t.pointer(c))
+		}
+	}
+	return secrets
+}
+
+// keyIsSecret refuses a key that is called like a secret: it stands in clear, also
+// where others refer to it.
+func (t *table) keyIsSecret(key []*column) error {
+	for _, c := range key {
+		if hasSecretPart(c.Name) && !refers.MatchString(c.Name) {
+			return fmt.Errorf("sqlstore: collection %q in table %q: the key %q is called like a secret, and a key cannot be sealed: leave the table out with Store.Exclude, or say in Table.Key what identifies a row", t.collection, t.plain, c.Name)
+		}
+	}
+	return nil
+}
+
+// keyGiven tells whether somebody has decided on the key of a table.
+func (d *description) keyGiven(t *table) bool {
+	return slices.ContainsFunc(d.Store.Tables, func(declared Table) bool { return tableName(declared) == t.plain && declared.Key != "" })
+}
 
 var (
 	// secretPart is what makes a secret of a name wherever it stands in it, but for
