@@ -24,14 +24,14 @@ func (s Store) covered(ctx context.Context, tx transaction, tables []*table) err
 	return fmt.Errorf("sqlstore: tables that the backup would miss: %s: declare each in Store.Tables with a collection of the App, or name it in Store.Exclude", strings.Join(named, ", "))
 }
 
-// A found is a table of the database.
+// A found is a table that was found in the database.
 type found struct {
 	schema, name string
-	near         bool // Table.Name need not have the schema
+	near         bool // its name alone names it, without the schema
 }
 
-// notExcluded returns the names of tables that exclude does not name, sorted, as
-// Table.Name has them. same tells whether two names are those of one table.
+// notExcluded returns the names of the tables that exclude does not name, sorted, in the
+// form of Table.Name. same tells whether two names are names of one table.
 func notExcluded(all []found, exclude []string, same func(a, b string) bool) (names []string) {
 	for _, f := range all {
 		qualified := f.schema + "." + f.name

@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// A mariadbType is what there is to know about a type of MariaDB.
+// A mariadbType says how columns of a type of MariaDB are read and stored.
 type mariadbType struct {
 	typeRule
 	family family
 	bits   int                                       // of a floating-point number
-	read   string                                    // the expression that reads a column, @ in it; empty for the column itself
-	show   func(c *column, s string) (string, error) // the text of what was read, nil for the same
-	store  func(c *column, s string) (any, error)    // what is stored for a text, nil for the same
-	json   func(c *column) jsonType                  // of text, nil for any text
+	read   string                                    // the expression that reads the column @; empty for the column itself
+	show   func(c *column, s string) (string, error) // makes the text for a record from what was read; nil: the same
+	store  func(c *column, s string) (any, error)    // makes what is stored from the text of a record; nil: the same
+	json   func(c *column) jsonType                  // the schema of a column of text; nil: any text
 }
 
 var (
@@ -29,7 +29,7 @@ const (
 	asText   = "CAST(@ AS CHAR)"
 )
 
-// mariadbTypes are the types that JSON has a form for. The key is the DATA_TYPE.
+// mariadbTypes are the types that have a JSON form, by their DATA_TYPE.
 var mariadbTypes = map[string]mariadbType{
 	"tinyint":   mariadbInteger,
 	"smallint":  mariadbInteger,
@@ -39,7 +39,7 @@ var mariadbTypes = map[string]mariadbType{
 	"bit":       mariadbBits,
 	"year":      mariadbBits,
 	"decimal":   {typeRule: typeRule{kinds: kinds{Real}}, family: decimals},
-	// A float has fewer digits as text than are needed, and + loses the sign of zero.
+	// The text of a float has fewer digits than are needed, and + loses the sign of zero.
 	"float":  {typeRule: typeRule{kinds: kinds{Real}}, family: floats, bits: 32, read: "(@*1e0)"},
 	"double": {typeRule: typeRule{kinds: kinds{Real}}, family: floats, bits: 64, read: "(@*1e0)"},
 
@@ -60,7 +60,7 @@ var mariadbTypes = map[string]mariadbType{
 	"mediumblob": mariadbBlob,
 	"longblob":   mariadbBlob,
 
-	// They have no format: they may be 0000-00-00.
+	// Dates have no format, since they may be 0000-00-00.
 	"date":      {typeRule: typeRule{kinds: kinds{Text}}, read: asText, store: storeDate},
 	"time":      {typeRule: typeRule{kinds: kinds{Text}}, read: asText, show: showTime, store: storeTime},
 	"datetime":  {typeRule: typeRule{kinds: kinds{Text}}, family: moments, read: asText, show: showMoment, store: storeMoment},
@@ -85,7 +85,7 @@ func (mariadb) settle(c *column, _ int) error {
 	case !ok:
 		return fmt.Errorf("there is no JSON for %s: exclude it", c.declared)
 	case my.base == "year" && strings.Contains(c.declared, "(2)"):
-		return errors.New("a year of two digits is not one: make it YEAR")
+		return errors.New("two digits do not tell the year: make it YEAR")
 	case c.key && c.nullable:
 		return errors.New("a key must be NOT NULL")
 	}
@@ -97,7 +97,7 @@ func (mariadb) settle(c *column, _ int) error {
 		return err
 	}
 	if c.Kind == JSONBytes && typ.family != binaries {
-		c.Kind = JSON // what is stored is text all the same
+		c.Kind = JSON // the server stores text in either case
 	}
 	c.settleDocument()
 	c.read = c.quoted
@@ -107,7 +107,7 @@ func (mariadb) settle(c *column, _ int) error {
 	return nil
 }
 
-// isBoolean tells whether the column is what BOOLEAN stands for, or one bit.
+// isBoolean tells whether the column is declared BOOLEAN, or is one bit.
 func (c mariadbColumn) isBoolean(declared string) bool {
 	return c.base == "tinyint" && strings.HasPrefix(declared, "tinyint(1)") && !c.zerofill || c.base == "bit" && c.precision == 1
 }
@@ -117,7 +117,7 @@ func (c mariadbColumn) readTemplate() string {
 	case c.zerofill && c.bits == 0:
 		return asNumber
 	case (c.family == texts || c.family == labels) && !c.unicode() && c.charset != "ascii":
-		// A character without a counterpart would be read as a question mark.
+		// A character that Unicode lacks would be read as a question mark.
 		const utf8 = "CONVERT(@ USING utf8mb4)"
 		same := "CAST(CONVERT(" + utf8 + " USING " + c.charset + ") AS BINARY) <=> CAST(@ AS BINARY)"
 		return "IF(" + same + ", CAST(" + utf8 + " AS BINARY), x'FF')"
@@ -141,18 +141,17 @@ func (mariadb) jsonType(c *column) jsonType {
 	return jsonTypes[c.Kind]
 }
 
-// exactKey tells whether the column itself compares byte by byte, and in their
-// order.
+// exactKey tells whether the column compares and sorts byte by byte.
 func (c mariadbColumn) exactKey() bool {
 	return c.family != texts || c.collation == "utf8mb4_nopad_bin"
 }
 
-// likeStored returns the expression of a text as the column compares it.
+// likeStored returns the expression of a text that is compared as the column compares.
 func (c mariadbColumn) likeStored(value string) string {
 	return "CONVERT(" + value + " USING " + c.charset + ") COLLATE " + c.collation
 }
 
-// bytes returns the expression of the bytes of a text of the column in UTF-8.
+// bytes returns the expression of the bytes that a text of the column has in UTF-8.
 func (c mariadbColumn) bytes(value string) string {
 	return "CAST(CONVERT(" + value + " USING utf8mb4) AS BINARY)"
 }

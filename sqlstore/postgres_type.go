@@ -6,12 +6,12 @@ import (
 	"strconv"
 )
 
-// A postgresType is what there is to know about a type of PostgreSQL.
+// A postgresType says how columns of a type of PostgreSQL are read and stored.
 type postgresType struct {
 	typeRule
 	family  family
 	bits    int      // of a floating-point number
-	lookup  string   // the type that a key is looked up as
+	lookup  string   // the type of an argument that a key is compared with
 	element []string // the JSON types of an element of an array
 }
 
@@ -22,7 +22,7 @@ var (
 	postgresString  = []string{"string"}
 )
 
-// postgresTypes are the types that are not just text. The key is pg_type.typname.
+// postgresTypes are the types by pg_type.typname. Types that are not here are text.
 var postgresTypes = map[string]postgresType{
 	"bool":        {typeRule{kinds: kinds{Bool, Text}}, other, 0, "", []string{"boolean"}},
 	"int2":        postgresInteger,
@@ -42,7 +42,7 @@ var postgresTypes = map[string]postgresType{
 	"timestamptz": {typeRule{kinds: kinds{Text}}, moments, 0, "", postgresString},
 }
 
-// postgresTypeOf returns what there is to know about a type.
+// postgresTypeOf returns the type of that name.
 func postgresTypeOf(name string) postgresType {
 	if t, ok := postgresTypes[name]; ok {
 		return t
@@ -50,10 +50,10 @@ func postgresTypeOf(name string) postgresType {
 	return postgresType{typeRule: typeRule{kinds: kinds{Text}}, element: postgresString}
 }
 
-// postgresArray is the rule of arrays whose elements JSON has a form for.
+// postgresArray is the rule of arrays that are JSON in records.
 var postgresArray = typeRule{kinds: kinds{JSON, Text}}
 
-// notFromOne is read of an array that JSON has no form for.
+// notFromOne is read for an array that JSON has no form for.
 const notFromOne = "array"
 
 func (postgres) settle(c *column, i int) error {
@@ -62,7 +62,7 @@ func (postgres) settle(c *column, i int) error {
 	case c.key && pg.collated:
 		return errors.New("the key has a collation to which different keys may be the same")
 	case !c.key && pg.generated == "a":
-		return errors.New("GENERATED ALWAYS AS IDENTITY it cannot be overwritten: exclude it, or make it BY DEFAULT")
+		return errors.New("it is GENERATED ALWAYS AS IDENTITY and cannot be overwritten: exclude it, or make it BY DEFAULT")
 	}
 	rule := pg.typeRule
 	if pg.array {
@@ -72,7 +72,7 @@ func (postgres) settle(c *column, i int) error {
 		return err
 	}
 	if c.Kind == JSONBytes && pg.family != binaries {
-		c.Kind = JSON // what is stored is text all the same
+		c.Kind = JSON // the server stores text in either case
 	}
 	if pg.array = pg.array && c.Kind != Text; !pg.array {
 		c.settleDocument()
@@ -81,8 +81,8 @@ func (postgres) settle(c *column, i int) error {
 	return nil
 }
 
-// settleExpressions works out what reads the column, and what makes a value of it
-// of an argument.
+// settleExpressions works out the expressions that read the column, and that make a value
+// of it from an argument.
 func (c *column) settleExpressions(arg string) {
 	pg := &c.pg
 	as := arg + "::" + c.declared
@@ -91,7 +91,7 @@ func (c *column) settleExpressions(arg string) {
 	case pg.family == binaries:
 		c.read = c.quoted
 	case pg.array:
-		// An array that does not begin at 1 would lose that.
+		// JSON cannot say that an array does not begin at 1.
 		c.read = "CASE WHEN left(" + c.quoted + "::text, 1) = '[' THEN '" + notFromOne + "' ELSE to_json(" + c.quoted + ")::text END"
 		as = "(SELECT r.a FROM jsonb_to_record(jsonb_build_object('a', " + arg + "::jsonb)) AS r(a " + c.declared + "))"
 		pg.write = c.unchanged(as, "to_jsonb("+as+") <> "+arg+"::jsonb")
@@ -103,14 +103,14 @@ func (c *column) settleExpressions(arg string) {
 	}
 }
 
-// unchanged returns the expression of a value that fails if the value is not what was
-// read of it again. What is random PostgreSQL does not work out beforehand.
+// unchanged returns the expression of a value that fails under the condition changed.
+// random keeps PostgreSQL from evaluating the failing part beforehand.
 func (c *column) unchanged(value, changed string) string {
 	return "CASE WHEN " + changed + " THEN (" + literal(misfit+c.Name+"\n") + "||random())::int::text::" + c.declared + " ELSE " + value + " END"
 }
 
-// textOf returns the expression of the text of a value. A cast shows the mask of
-// every address.
+// textOf returns the expression of the text of a value. For inet, a cast would show the
+// mask of every address.
 func (c pgColumn) textOf(value string) string {
 	if c.base == "inet" {
 		return "abbrev(" + value + ")"
@@ -118,8 +118,8 @@ func (c pgColumn) textOf(value string) string {
 	return "(" + value + ")::text"
 }
 
-// jsonType: dates and timestamps have no format. They may be infinite, before Christ
-// or after the year 9999.
+// jsonType gives dates and timestamps no format: they may be infinite, before Christ, or
+// after the year 9999.
 func (postgres) jsonType(c *column) jsonType {
 	pg := &c.pg
 	switch {
