@@ -121,7 +121,7 @@ func storeMoment(c *column, s string) (any, error) {
 
 // seconds cuts off the fraction of a second. ok tells whether the column can hold the
 // fraction, and returns it in the same form.
-func (c mariadbColumn) seconds(s string) (whole string, ok bool) {
+func (c *mariadbColumn) seconds(s string) (whole string, ok bool) {
 	whole, f, point := strings.Cut(s, ".")
 	return whole, !point || f != "" && int64(len(f)) <= c.scale && digits(f) == len(f) && f[len(f)-1] != '0'
 }

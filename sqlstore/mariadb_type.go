@@ -108,11 +108,11 @@ func (mariadb) settle(c *column, _ int) error {
 }
 
 // isBoolean tells whether the column is declared BOOLEAN, or is one bit.
-func (c mariadbColumn) isBoolean(declared string) bool {
+func (c *mariadbColumn) isBoolean(declared string) bool {
 	return c.base == "tinyint" && strings.HasPrefix(declared, "tinyint(1)") && !c.zerofill || c.base == "bit" && c.precision == 1
 }
 
-func (c mariadbColumn) readTemplate() string {
+func (c *mariadbColumn) readTemplate() string {
 	switch {
 	case c.zerofill && c.bits == 0:
 		return asNumber
@@ -125,7 +125,7 @@ func (c mariadbColumn) readTemplate() string {
 	return c.mariadbType.read
 }
 
-func (c mariadbColumn) unicode() bool {
+func (c *mariadbColumn) unicode() bool {
 	return c.charset == "utf8mb4" || c.charset == "utf8mb3" || c.charset == "utf8"
 }
 
@@ -142,16 +142,16 @@ func (mariadb) jsonType(c *column) jsonType {
 }
 
 // exactKey tells whether the column compares and sorts byte by byte.
-func (c mariadbColumn) exactKey() bool {
+func (c *mariadbColumn) exactKey() bool {
 	return c.family != texts || c.collation == "utf8mb4_nopad_bin"
 }
 
 // likeStored returns the expression of a text that is compared as the column compares.
-func (c mariadbColumn) likeStored(value string) string {
+func (c *mariadbColumn) likeStored(value string) string {
 	return "CONVERT(" + value + " USING " + c.charset + ") COLLATE " + c.collation
 }
 
 // bytes returns the expression of the bytes that a text of the column has in UTF-8.
-func (c mariadbColumn) bytes(value string) string {
+func (c *mariadbColumn) bytes(value string) string {
 	return "CAST(CONVERT(" + value + " USING utf8mb4) AS BINARY)"
 }

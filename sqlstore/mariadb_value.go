@@ -11,6 +11,15 @@ import (
 )
 
 func (mariadb) append(dst []byte, c *column, v any) ([]byte, error) {
+	if b, ok := v.([]byte); ok {
+		// Most values take this way, which makes no copy of them.
+		switch {
+		case c.Kind == JSON:
+			return sqljson.AppendCompact(dst, b)
+		case c.Kind == Text && c.my.show == nil:
+			return sqljson.AppendString(dst, string(b))
+		}
+	}
 	s, err := textOf(v)
 	if err != nil {
 		return dst, err
@@ -110,7 +119,7 @@ func (mariadb) bindJSON(c *column, json string) (any, error) {
 }
 
 // storeText returns what is stored for a text. Reading that gives the same text.
-func (c mariadbColumn) storeText(of *column, s string) (any, error) {
+func (c *mariadbColumn) storeText(of *column, s string) (any, error) {
 	if c.store == nil {
 		return s, nil
 	}

@@ -111,7 +111,7 @@ func (c *column) unchanged(value, changed string) string {
 
 // textOf returns the expression of the text of a value. For inet, a cast would show the
 // mask of every address.
-func (c pgColumn) textOf(value string) string {
+func (c *pgColumn) textOf(value string) string {
 	if c.base == "inet" {
 		return "abbrev(" + value + ")"
 	}
