@@ -12,21 +12,24 @@ type mariadbType struct {
 	family family
 	bits   int                                       // of a floating-point number
 	read   string                                    // the expression that reads the column @; empty for the column itself
+	format string                                    // of the JSON Schema of its text
 	show   func(c *column, s string) (string, error) // makes the text for a record from what was read; nil: the same
 	store  func(c *column, s string) (any, error)    // makes what is stored from the text of a record; nil: the same
-	json   func(c *column) jsonType                  // the schema of a column of text; nil: any text
 }
 
-var (
-	mariadbInteger = mariadbType{typeRule: typeRule{kinds{Integer, Real, Bool, Text}, kinds{Integer, Text}}, family: integers, store: storeInteger}
-	mariadbBits    = mariadbType{typeRule: typeRule{kinds: kinds{Integer, Real, Bool, Text}}, family: integers, read: asNumber, store: storeInteger}
-	mariadbText    = mariadbType{typeRule: typeRule{kinds{Text, JSON, JSONBytes}, kinds{Text}}, family: texts, store: storeText}
-	mariadbBlob    = mariadbType{typeRule: typeRule{kinds: kinds{Blob, JSONBytes, Text}}, family: binaries, store: storeBinary}
+const (
+	asNumber  = "(@+0)"
+	asReal    = "(@*1e0)" // the text of a float has too few digits, and + loses the sign of zero
+	asText    = "CAST(@ AS CHAR)"
+	asAddress = "INET6_ATON(CAST(@ AS CHAR))"
 )
 
-const (
-	asNumber = "(@+0)"
-	asText   = "CAST(@ AS CHAR)"
+var (
+	mariadbInteger = mariadbType{typeRule: integerRule, family: integers, store: storeInteger}
+	mariadbBits    = mariadbType{typeRule: typeRule{kinds: integerRule.kinds}, family: integers, read: asNumber, store: storeInteger}
+	mariadbText    = mariadbType{typeRule: textRule, family: texts, store: storeText}
+	mariadbBlob    = mariadbType{typeRule: typeRule{kinds: kinds{Blob, JSONBytes, Text}}, family: binaries, store: storeBinary}
+	realRule       = typeRule{kinds: kinds{Real}}
 )
 
 // mariadbTypes are the types that have a JSON form, by their DATA_TYPE.
@@ -38,44 +41,36 @@ var mariadbTypes = map[string]mariadbType{
 	"bigint":    mariadbInteger,
 	"bit":       mariadbBits,
 	"year":      mariadbBits,
-	"decimal":   {typeRule: typeRule{kinds: kinds{Real}}, family: decimals},
-	// The text of a float has fewer digits than are needed, and + loses the sign of zero.
-	"float":  {typeRule: typeRule{kinds: kinds{Real}}, family: floats, bits: 32, read: "(@*1e0)"},
-	"double": {typeRule: typeRule{kinds: kinds{Real}}, family: floats, bits: 64, read: "(@*1e0)"},
+	"decimal":   {typeRule: realRule, family: decimals},
+	"float":     {typeRule: realRule, family: floats, bits: 32, read: asReal},
+	"double":    {typeRule: realRule, family: floats, bits: 64, read: asReal},
 
-	"char":       {typeRule: mariadbText.typeRule, family: texts, store: storeChar, json: limited},
-	"varchar":    {typeRule: mariadbText.typeRule, family: texts, store: storeText, json: limited},
+	"char":       {typeRule: textRule, family: texts, store: storeChar},
+	"varchar":    mariadbText,
 	"tinytext":   mariadbText,
 	"text":       mariadbText,
 	"mediumtext": mariadbText,
 	"longtext":   mariadbText,
-	"enum":       {typeRule: typeRule{kinds: kinds{Text}}, family: labels, show: showEnum, store: storeEnum, json: oneLabel},
-	"set":        {typeRule: typeRule{kinds: kinds{Text}}, family: labels, store: storeSet},
-	"json":       {typeRule: typeRule{kinds: kinds{JSON, JSONBytes, Text}}, family: documents},
+	"enum":       {typeRule: onlyTextRule, family: labels, show: showEnum, store: storeEnum},
+	"set":        {typeRule: onlyTextRule, family: labels, store: storeSet},
+	"json":       {typeRule: documentRule, family: documents},
 
 	"binary":     {typeRule: typeRule{kinds: kinds{Blob, Text}}, family: binaries, store: storeBinary},
-	"varbinary":  {typeRule: typeRule{kinds{Blob, JSONBytes, Text}, kinds{Text}}, family: binaries, store: storeBinary},
+	"varbinary":  {typeRule: typeRule{mariadbBlob.kinds, kinds{Text}}, family: binaries, store: storeBinary},
 	"tinyblob":   mariadbBlob,
 	"blob":       mariadbBlob,
 	"mediumblob": mariadbBlob,
 	"longblob":   mariadbBlob,
 
 	// Dates have no format, since they may be 0000-00-00.
-	"date":      {typeRule: typeRule{kinds: kinds{Text}}, read: asText, store: storeDate},
-	"time":      {typeRule: typeRule{kinds: kinds{Text}}, read: asText, show: showTime, store: storeTime},
-	"datetime":  {typeRule: typeRule{kinds: kinds{Text}}, family: moments, read: asText, show: showMoment, store: storeMoment},
-	"timestamp": {typeRule: typeRule{kinds: kinds{Text}}, family: moments, read: asText, show: showMoment, store: storeMoment},
+	"date":      {typeRule: onlyTextRule, read: asText, store: storeDate},
+	"time":      {typeRule: onlyTextRule, read: asText, show: showTime, store: storeTime},
+	"datetime":  {typeRule: onlyTextRule, family: moments, read: asText, show: showMoment, store: storeMoment},
+	"timestamp": {typeRule: onlyTextRule, family: moments, read: asText, show: showMoment, store: storeMoment},
 
-	"uuid":  {typeRule: typeRule{kinds{Text}, kinds{Text}}, read: asText, store: storeUUID, json: formatted("uuid")},
-	"inet4": {typeRule: typeRule{kinds: kinds{Text}}, read: "INET6_ATON(" + asText + ")", show: showAddress, store: storeAddress, json: formatted("ipv4")},
-	"inet6": {typeRule: typeRule{kinds: kinds{Text}}, read: "INET6_ATON(" + asText + ")", show: showAddress, store: storeAddress, json: formatted("ipv6")},
-}
-
-func limited(c *column) jsonType  { return jsonType{types: []string{"string"}, maxLength: c.my.chars} }
-func oneLabel(c *column) jsonType { return jsonType{types: []string{"string"}, enum: c.my.labels} }
-
-func formatted(as string) func(*column) jsonType {
-	return func(*column) jsonType { return jsonType{types: []string{"string"}, format: as} }
+	"uuid":  {typeRule: uuidRule, read: asText, format: "uuid", store: storeUUID},
+	"inet4": {typeRule: onlyTextRule, read: asAddress, format: "ipv4", show: showAddress, store: storeAddress},
+	"inet6": {typeRule: onlyTextRule, read: asAddress, format: "ipv6", show: showAddress, store: storeAddress},
 }
 
 func (mariadb) settle(c *column, _ int) error {
@@ -130,15 +125,20 @@ func (c *mariadbColumn) unicode() bool {
 }
 
 func (mariadb) jsonType(c *column) jsonType {
+	my := &c.my
+	j := jsonTypes[c.Kind]
 	switch {
-	case c.Kind == Bool && c.my.base == "bit" && c.my.precision == 1:
-		return typed("boolean")
-	case c.Kind == Bool:
+	case c.Kind == Bool && (my.base != "bit" || my.precision != 1):
 		return typed("boolean", "integer")
-	case c.Kind == Text && c.my.json != nil:
-		return c.my.json(c)
+	case c.Kind != Text:
+	case my.base == "char", my.base == "varchar":
+		j.maxLength = my.chars
+	case my.base == "enum":
+		j.enum = my.labels
+	default:
+		j.format = my.format
 	}
-	return jsonTypes[c.Kind]
+	return j
 }
 
 // exactKey tells whether the column compares and sorts byte by byte.

@@ -12,34 +12,33 @@ type postgresType struct {
 	family  family
 	bits    int      // of a floating-point number
 	lookup  string   // the type of an argument that a key is compared with
-	element []string // the JSON types of an element of an array
+	format  string   // of the JSON Schema of its text
+	element []string // the JSON types of an element of an array; nil: string
 }
 
 var (
-	postgresInteger = postgresType{typeRule{kinds{Integer, Real, Bool, Text}, kinds{Integer, Text}}, integers, 0, "int8", []string{"integer"}}
+	postgresInteger = postgresType{typeRule: integerRule, family: integers, lookup: "int8", element: []string{"integer"}}
 	postgresNumber  = []string{"number", "string"} // "NaN" is a string
-	postgresText    = typeRule{kinds{Text, JSON, JSONBytes}, kinds{Text}}
-	postgresString  = []string{"string"}
 )
 
 // postgresTypes are the types by pg_type.typname. Types that are not here are text.
 var postgresTypes = map[string]postgresType{
-	"bool":        {typeRule{kinds: kinds{Bool, Text}}, other, 0, "", []string{"boolean"}},
+	"bool":        {typeRule: typeRule{kinds: kinds{Bool, Text}}, element: []string{"boolean"}},
 	"int2":        postgresInteger,
 	"int4":        postgresInteger,
 	"int8":        postgresInteger,
-	"float4":      {typeRule{kinds: kinds{Real, Text}}, floats, 32, "", postgresNumber},
-	"float8":      {typeRule{kinds: kinds{Real, Text}}, floats, 64, "", postgresNumber},
-	"numeric":     {typeRule{kinds: kinds{Real, Integer, Text}}, decimals, 0, "", postgresNumber},
-	"json":        {typeRule{kinds: kinds{JSON, JSONBytes, Text}}, documents, 0, "", postgresString},
-	"jsonb":       {typeRule{kinds: kinds{JSON, JSONBytes, Text}}, documents, 0, "", postgresString},
-	"bytea":       {typeRule{kinds: kinds{Blob, JSONBytes}}, binaries, 0, "", postgresString},
-	"text":        {postgresText, texts, 0, "text", postgresString},
-	"varchar":     {postgresText, texts, 0, "text", postgresString},
-	"bpchar":      {postgresText, texts, 0, "bpchar", postgresString},
-	"uuid":        {typeRule{kinds{Text}, kinds{Text}}, other, 0, "uuid", postgresString},
-	"timestamp":   {typeRule{kinds: kinds{Text}}, moments, 0, "", postgresString},
-	"timestamptz": {typeRule{kinds: kinds{Text}}, moments, 0, "", postgresString},
+	"float4":      {typeRule: typeRule{kinds: kinds{Real, Text}}, family: floats, bits: 32, element: postgresNumber},
+	"float8":      {typeRule: typeRule{kinds: kinds{Real, Text}}, family: floats, bits: 64, element: postgresNumber},
+	"numeric":     {typeRule: typeRule{kinds: kinds{Real, Integer, Text}}, family: decimals, element: postgresNumber},
+	"json":        {typeRule: documentRule, family: documents},
+	"jsonb":       {typeRule: documentRule, family: documents},
+	"bytea":       {typeRule: typeRule{kinds: kinds{Blob, JSONBytes}}, family: binaries},
+	"text":        {typeRule: textRule, family: texts, lookup: "text"},
+	"varchar":     {typeRule: textRule, family: texts, lookup: "text"},
+	"bpchar":      {typeRule: textRule, family: texts, lookup: "bpchar"},
+	"uuid":        {typeRule: uuidRule, lookup: "uuid", format: "uuid"},
+	"timestamp":   {typeRule: onlyTextRule, family: moments},
+	"timestamptz": {typeRule: onlyTextRule, family: moments},
 }
 
 // postgresTypeOf returns the type of that name.
@@ -47,7 +46,7 @@ func postgresTypeOf(name string) postgresType {
 	if t, ok := postgresTypes[name]; ok {
 		return t
 	}
-	return postgresType{typeRule: typeRule{kinds: kinds{Text}}, element: postgresString}
+	return postgresType{typeRule: onlyTextRule}
 }
 
 // postgresArray is the rule of arrays that are JSON in records.
@@ -122,13 +121,16 @@ func (c *pgColumn) textOf(value string) string {
 // after the year 9999.
 func (postgres) jsonType(c *column) jsonType {
 	pg := &c.pg
+	j := jsonTypes[c.Kind]
 	switch {
 	case pg.array: // of any number of dimensions, whatever is declared
-		return jsonType{types: []string{"array"}, items: append(slices.Clone(postgresTypeOf(pg.element).element), "null", "array")}
-	case c.Kind != Text:
-		return jsonTypes[c.Kind]
-	case pg.base == "uuid":
-		return jsonType{types: []string{"string"}, format: "uuid"}
+		element := postgresTypeOf(pg.element).element
+		if element == nil {
+			element = []string{"string"}
+		}
+		return jsonType{types: []string{"array"}, items: append(slices.Clone(element), "null", "array")}
+	case c.Kind == Text:
+		j.format, j.maxLength, j.enum = pg.format, pg.length, pg.labels
 	}
-	return jsonType{types: []string{"string"}, maxLength: pg.length, enum: pg.labels}
+	return j
 }

@@ -15,6 +15,15 @@ type typeRule struct {
 	key   kinds // the same in a key; empty if a key cannot have the type
 }
 
+// These rules are of types that PostgreSQL and MariaDB have both.
+var (
+	integerRule  = typeRule{kinds{Integer, Real, Bool, Text}, kinds{Integer, Text}}
+	textRule     = typeRule{kinds{Text, JSON, JSONBytes}, kinds{Text}}
+	onlyTextRule = typeRule{kinds: kinds{Text}}
+	uuidRule     = typeRule{kinds{Text}, kinds{Text}}
+	documentRule = typeRule{kinds: kinds{JSON, JSONBytes, Text}}
+)
+
 // settleKind replaces Auto, or checks what the host says. keyTypes names the types of
 // keys for an error.
 func (c *column) settleKind(r typeRule, keyTypes string) error {
