@@ -42,9 +42,8 @@ func (w *writer) Put(ctx context.Context, collection string, records []backup.Re
 	if err == nil {
 		t.written = true
 		err = w.put(ctx, t, records)
-		for _, p := range w.puts[t] { // a failure may have left rows
-			clear(p.args)
-			p.args, p.keys, p.bytes = p.args[:0], p.keys[:0], 0
+		for _, p := range w.puts[t] {
+			p.reset() // a failure may have left rows
 		}
 	}
 	return w.fail(err)
@@ -65,21 +64,7 @@ func (w *writer) put(ctx context.Context, t *table, records []backup.Record) err
 		if err != nil {
 			return t.fail(r.Key, c, err)
 		}
-		// The statement does not name the columns that are to get their defaults.
-		w.mask = w.mask[:0]
-		for i, c := range t.columns {
-			if c.defaultSlot >= 0 {
-				present := byte('0')
-				if seen[i] {
-					present = '1'
-				}
-				w.mask = append(w.mask, present)
-			}
-		}
-		p := w.puts[t][string(w.mask)]
-		if p == nil {
-			p = w.newPut(t, string(w.mask))
-		}
+		p := w.putFor(t, seen)
 		size := len(r.Value) + 16*len(p.set)
 		if bounded {
 			if err := limit.tooLarge(size); err != nil {
@@ -182,6 +167,25 @@ func (w *writer) bindMembers(t *table, object string, values []any, seen []bool)
 	return at, err
 }
 
+// putFor returns the put for records that have a value for the columns seen. Its
+// statement does not name the columns that are to get their defaults.
+func (w *writer) putFor(t *table, seen []bool) *put {
+	w.mask = w.mask[:0]
+	for i, c := range t.columns {
+		if c.defaultSlot >= 0 {
+			present := byte('0')
+			if seen[i] {
+				present = '1'
+			}
+			w.mask = append(w.mask, present)
+		}
+	}
+	if p := w.puts[t][string(w.mask)]; p != nil {
+		return p
+	}
+	return w.newPut(t, string(w.mask))
+}
+
 func (w *writer) newPut(t *table, mask string) *put {
 	p := &put{t: t, sqls: map[int]*sql.Stmt{}}
 	for i, c := range t.columns {
@@ -227,9 +231,14 @@ func (w *writer) flush(ctx context.Context, p *put) error {
 		}
 		args, keys = args[n:], keys[rows:]
 	}
+	p.reset()
+	return nil
+}
+
+// reset forgets the rows of p.
+func (p *put) reset() {
 	clear(p.args)
 	p.args, p.keys, p.bytes = p.args[:0], p.keys[:0], 0
-	return nil
 }
 
 // attempt stores rows. If references need it, they are NULL for now and wait.
