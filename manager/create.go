@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/tomo-project/backup"
-
 	"github.com/tomo-project/backup/internal/envelope"
 	"github.com/tomo-project/backup/internal/filename"
 )

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/tomo-project/backup"
-
 	"github.com/tomo-project/backup/internal/codec"
 	"github.com/tomo-project/backup/internal/envelope"
 	"github.com/tomo-project/backup/internal/fault"

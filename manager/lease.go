@@ -13,9 +13,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tomo-project/backup/location"
-
 	"github.com/tomo-project/backup/internal/fault"
+	"github.com/tomo-project/backup/location"
 )
 
 // lock holds a site, by its own means if it has any.

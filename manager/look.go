@@ -9,9 +9,8 @@ import (
 	"time"
 
 	"github.com/tomo-project/backup"
-	"github.com/tomo-project/backup/location"
-
 	"github.com/tomo-project/backup/internal/filename"
+	"github.com/tomo-project/backup/location"
 )
 
 // What is found out about one file at a location, and remembered as long as the file

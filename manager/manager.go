@@ -11,11 +11,10 @@ import (
 	"time"
 
 	"github.com/tomo-project/backup"
-	"github.com/tomo-project/backup/location"
-	"github.com/tomo-project/backup/schedule"
-
 	"github.com/tomo-project/backup/internal/envelope"
 	"github.com/tomo-project/backup/internal/seal"
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/schedule"
 )
 
 // A Manager is what a server runs: it keeps the backups of an App at its

@@ -8,7 +8,6 @@ import (
 	"io"
 
 	"github.com/tomo-project/backup"
-
 	"github.com/tomo-project/backup/internal/envelope"
 	"github.com/tomo-project/backup/internal/filename"
 )

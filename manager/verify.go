@@ -9,10 +9,9 @@ import (
 	"slices"
 
 	"github.com/tomo-project/backup"
-	"github.com/tomo-project/backup/location"
-
 	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/filename"
+	"github.com/tomo-project/backup/location"
 )
 
 // A Verified is what Verify or Rehearse found out about one copy of a backup.
