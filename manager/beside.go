@@ -51,8 +51,8 @@ func (o *operation) noteOf(b Backup) ([]byte, error) {
 	return text, err
 }
 
-// check holds a file against what its note says.
-func (n *note) check(size int64, sum string) error {
+// check holds a file that was read against what was written.
+func (n note) check(size int64, sum string) error {
 	if size != n.Bytes || sum != n.SHA256 {
 		return fmt.Errorf("%w: the file has %d bytes with SHA-256 %s, written were %d with %s; try another copy or an older backup", backup.ErrDamaged, size, sum, n.Bytes, n.SHA256)
 	}

@@ -234,23 +234,26 @@ func (d *digester) String() string { return hex.EncodeToString(d.h.Sum(nil)) }
 
 // readBack holds what a location stored against what was written.
 func (o *operation) readBack(ctx context.Context, p *site, b Backup) error {
-	if b.sha256 != "" {
-		size, sum, err := p.digest(ctx, b.Name)
-		if err == nil && (size != b.Bytes || sum != b.sha256) {
-			err = fmt.Errorf("%w: the file has %d bytes with SHA-256 %s, written were %d with %s", backup.ErrDamaged, size, sum, b.Bytes, b.sha256)
-		}
-		if err != nil {
-			return fmt.Errorf("read back what was stored: %w", err)
-		}
-		return nil
-	}
-	s, err := o.openAt(ctx, p, b.named, backup.OpenOptions{})
-	if err != nil {
+	if err := o.stored(ctx, p, b); err != nil {
 		return fmt.Errorf("read back what was stored: %w", err)
 	}
-	defer s.Close()
-	if got, want := s.Manifest(), b.Manifest; got.SHA256 != want.SHA256 || got.Bytes != want.Bytes {
-		return fmt.Errorf("read back what was stored: %w: it has %d bytes with SHA-256 %s, written were %d with %s", backup.ErrDamaged, got.Bytes, got.SHA256, want.Bytes, want.SHA256)
-	}
 	return nil
+}
+
+func (o *operation) stored(ctx context.Context, p *site, b Backup) error {
+	if b.sha256 != "" {
+		size, sum, err := p.digest(ctx, b.Name)
+		if err != nil {
+			return err
+		}
+		return note{Bytes: b.Bytes, SHA256: b.sha256}.check(size, sum)
+	}
+	// The digest of a plain file is in it.
+	s, err := o.openAt(ctx, p, b.named, backup.OpenOptions{})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	m := s.Manifest()
+	return note{Bytes: b.Manifest.Bytes, SHA256: b.Manifest.SHA256}.check(m.Bytes, m.SHA256)
 }

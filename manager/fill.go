@@ -136,12 +136,8 @@ func (o *operation) fill(ctx context.Context, c *catalog, concerned Backup) []Co
 // restoreNote puts the note of a backup beside it where somebody was killed between
 // the two, if it is its own.
 func (o *operation) restoreNote(ctx context.Context, to *site, b Backup) error {
-	size, sum, err := to.digest(ctx, b.Name)
-	if err == nil && (size != b.Bytes || sum != b.sha256) {
-		err = fmt.Errorf("it is another backup than elsewhere under the name %s", b.Name)
-	}
-	if err != nil {
-		return err
+	if err := o.stored(ctx, to, b); err != nil {
+		return fmt.Errorf("it is another backup than elsewhere under the name %s: %w", b.Name, err)
 	}
 	return o.putNote(ctx, to, b)
 }

@@ -121,7 +121,9 @@ func (o *operation) mayUndo(ctx context.Context, b *Backup) (bool, error) {
 		}
 		manifest := s.Manifest()
 		s.Close()
-		b.Manifest, b.Trigger, b.CreatedAt = &manifest, manifest.Metadata[backup.MetaTrigger], manifest.CreatedAt
+		opened := backupOf(b.named, &manifest)
+		opened.Copies, opened.sha256 = b.Copies, b.sha256
+		*b = opened
 	}
 	switch {
 	case b.Manifest == nil:
