@@ -490,10 +490,7 @@ func TestDrillsRunWithTheFirstBackupAfterTheirTime(t *testing.T) {
 func TestAHundredYearsOfBackups(t *testing.T) {
 	before := debug.SetGCPercent(400) // little lives long here
 	t.Cleanup(func() { debug.SetGCPercent(before) })
-	years := 100
-	if testtime.Race {
-		years = 10
-	}
+	years := testtime.Pick(t, 4, 100)
 	for _, c := range []struct {
 		zone     string
 		schedule func(loc *time.Location) schedule.Schedule
