@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/stream"
 )
 
 // A SQLiteFile is a Database for package manager: it copies a whole SQLite database while the host
@@ -45,7 +46,7 @@ func (s SQLiteFile) Copy(ctx context.Context, w io.Writer) error {
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			return err
 		}
-		_, err := io.Copy(w, contextReader{ctx, f})
+		_, err := io.Copy(w, stream.WithContext(ctx, f))
 		return err
 	})
 }
@@ -61,7 +62,7 @@ func (s SQLiteFile) Copy(ctx context.Context, w io.Writer) error {
 // tables.
 func (s SQLiteFile) Check(ctx context.Context, r io.Reader) error {
 	return s.inFile(func(f *os.File) error {
-		n, err := io.Copy(f, contextReader{ctx, r})
+		n, err := io.Copy(f, stream.WithContext(ctx, r))
 		if err != nil {
 			return err
 		}
@@ -223,16 +224,3 @@ func (c connector) Connect(context.Context) (driver.Conn, error) { return c.driv
 
 // Driver implements driver.Connector.
 func (c connector) Driver() driver.Driver { return c.driver }
-
-// A contextReader fails after its context is done.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
-}
