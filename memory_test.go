@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/testtime"
 )
 
 // An abyss is a host without records that forgets what is put into it.
@@ -30,7 +31,7 @@ func (abyss) Put(context.Context, string, []backup.Record) error                
 func (abyss) Delete(context.Context, string, []string) error                    { return nil }
 
 func TestMemoryDependsOnTheNumberOfKeysAndNotOnTheData(t *testing.T) {
-	const records = 200_000 // of about 250 bytes: 50 MB
+	records := testtime.Pick(t, 60_000, 200_000) // of about 250 bytes: 15 or 50 MB
 	app := benchApp("")
 	ctx := t.Context()
 	live := func() uint64 {

@@ -16,7 +16,7 @@ import (
 // ".age" to that of an encrypted one. It calls a copy of a database
 // "tomo-db-2024-01-15T10-30-00.db".
 func (a *App) BackupName(t time.Time) string {
-	return filename.Format(a.Name, t, 1, envelope.Kind{})
+	return filename.New(a.Name, t, 1, envelope.Kind{}).String()
 }
 
 // ParseBackupName is the strict inverse of [App.BackupName]. It returns the time in

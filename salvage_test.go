@@ -455,10 +455,7 @@ func TestAThousandDamagedFiles(t *testing.T) {
 		_, err := fmt.Sscan(text, &seed)
 		require.NoError(t, err)
 	}
-	share := 1 // of a thousand
-	if testtime.Race {
-		share = 5
-	}
+	share := testtime.Pick(t, 5, 1) // of a thousand
 	t.Logf("seed %d", seed)
 	var total atomic.Int64
 	t.Run("all", func(t *testing.T) {

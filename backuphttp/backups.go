@@ -78,7 +78,7 @@ func (h *Handler) delete(ctx context.Context, name, confirm string) error {
 		if err != nil && backups == nil {
 			return err
 		}
-		if onlyGood(h.judged(backups)) == name && confirm != m.App.Name {
+		if onlyGood(h.judged(backups), time.Now()) == name && confirm != m.App.Name {
 			return invalid("confirm", "%s is the only good backup: to delete it anyway, type %s", name, m.App.Name)
 		}
 		if err := m.Delete(ctx, name); err != nil {

@@ -4,12 +4,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tomo-project/backup/manager"
-	"github.com/tomo-project/backup/schedule"
-
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/manager"
+	"github.com/tomo-project/backup/schedule"
 )
 
 // strip returns the states of the last days, one letter a day: the first letter of the

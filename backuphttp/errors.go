@@ -8,10 +8,9 @@ import (
 	"log/slog"
 	"net/http"
 
+	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/location"
 	"github.com/tomo-project/backup/manager"
-
-	"github.com/tomo-project/backup"
 )
 
 const statusInvalid = http.StatusUnprocessableEntity

@@ -8,13 +8,12 @@ import (
 	"net/http/httptest"
 	"os"
 
-	"github.com/tomo-project/backup/location"
-	"github.com/tomo-project/backup/manager"
-	"github.com/tomo-project/backup/schedule"
-
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuphttp"
 	"github.com/tomo-project/backup/backuptest"
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+	"github.com/tomo-project/backup/schedule"
 )
 
 // A host mounts the page in its web interface, says who may use it, and calls Run.

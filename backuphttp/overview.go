@@ -24,7 +24,7 @@ func (h *Handler) overview(ctx context.Context) (overview, error) {
 		Version:     m.App.Version,
 		Backups:     make([]backupInfo, 0, len(backups)),
 		Unreachable: reasons(err),
-		Undo:        undoes(backups),
+		Undo:        undoes(backups, now),
 		Good:        newestGood(backups, now),
 		Shrunk:      slices.ContainsFunc(backups, func(b manager.Backup) bool { return len(b.Shrunk) > 0 }),
 	}
@@ -49,7 +49,7 @@ func (h *Handler) overview(ctx context.Context) (overview, error) {
 
 // remember adds what only this process knows to an overview and to a history.
 func (h *Handler) remember(o *overview, m *manager.Manager, backups []manager.Backup, past *history) {
-	only := onlyGood(backups)
+	only := onlyGood(backups, time.Now())
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, b := range backups {
@@ -131,35 +131,31 @@ func reasons(err error) []string {
 }
 
 // undoes returns the name of the backup that takes back the last restore.
-func undoes(backups []manager.Backup) string {
+func undoes(backups []manager.Backup, now time.Time) string {
 	for _, b := range backups {
-		if b.Trigger == manager.TriggerBeforeRestore && !b.Damaged && !b.Database {
+		if b.Trigger == manager.TriggerBeforeRestore && b.Usable(now) {
 			return b.Name
 		}
 	}
 	return ""
 }
 
-// newestGood returns the name of the backup to recover from: the newest without a known
-// problem that was made to keep the data, and not to undo a restore. A copy of the
-// database, a salvaged backup and a backup from the future do not count. The backup
-// need not be verified.
+// newestGood returns the name of the backup to recover from: the newest that is usable
+// and was made to keep the data, and not to undo a restore. It need not be verified.
 func newestGood(backups []manager.Backup, now time.Time) string {
 	for _, b := range backups {
-		salvaged := b.Manifest != nil && b.Manifest.Salvaged != nil
-		if !b.Damaged && !b.Database && !salvaged && b.Trigger != manager.TriggerBeforeRestore && !b.CreatedAt.After(now.Add(time.Hour)) {
+		if b.Trigger != manager.TriggerBeforeRestore && b.Usable(now) {
 			return b.Name
 		}
 	}
 	return ""
 }
 
-// onlyGood returns the name of the backup without a known problem if there is only one
-// such backup.
-func onlyGood(backups []manager.Backup) string {
+// onlyGood returns the name of the usable backup if there is only one.
+func onlyGood(backups []manager.Backup, now time.Time) string {
 	name := ""
 	for _, b := range backups {
-		if b.Damaged || b.Database {
+		if !b.Usable(now) {
 			continue
 		}
 		if name != "" {

@@ -16,10 +16,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/location"
 	"github.com/tomo-project/backup/manager"
-
-	"github.com/tomo-project/backup"
 )
 
 // The page "Backup & Restore" for people: all paths except those below api/. The answer

@@ -12,9 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/manager"
 )
 
 // A fake is a service with data in all states that the pages show, also those that a

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/manager"
@@ -23,7 +24,7 @@ func (h *Handler) lookUndo(ctx context.Context) (restoreInfo, error) {
 	}
 	// A person has to give the key, as for any other backup.
 	backups, _ := h.now().List(ctx)
-	if name := undoes(backups); name != "" {
+	if name := undoes(backups, time.Now()); name != "" {
 		return h.look(ctx, name)
 	}
 	return info, err

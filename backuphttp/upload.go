@@ -10,6 +10,7 @@ import (
 	"unicode"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/stream"
 )
 
 // upload receives a backup and looks into it.
@@ -21,7 +22,7 @@ func (h *Handler) upload(ctx context.Context, name string, from io.Reader) (rest
 	r := &restore{file: file, info: restoreInfo{Name: fileName(name), Uploaded: true}}
 	return h.begin(ctx, r, func(ctx context.Context) (restoreInfo, error) {
 		most := h.opts.MaxUpload
-		n, err := io.Copy(file, io.LimitReader(contextReader{ctx, from}, most+1))
+		n, err := io.Copy(file, io.LimitReader(stream.WithContext(ctx, from), most+1))
 		switch {
 		case h.ending():
 			err = errStopped
@@ -35,19 +36,6 @@ func (h *Handler) upload(ctx context.Context, name string, from io.Reader) (rest
 		}
 		return h.examine(ctx, r)
 	})
-}
-
-// A contextReader fails when its context has ended.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }
 
 // fileName cleans the name that a browser gives a file, for people and for downloads.

@@ -18,11 +18,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tomo-project/backup/location"
-
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup/backuptest"
+	"github.com/tomo-project/backup/location"
 )
 
 // memoryDir returns a new folder in memory, where syncing is fast, if there is

@@ -3,13 +3,11 @@ package manager
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/tomo-project/backup"
-
 	"github.com/tomo-project/backup/internal/envelope"
+	"github.com/tomo-project/backup/internal/filename"
 )
 
 // A Backup is a snapshot stored under a name at one Location or several. The
@@ -49,8 +47,8 @@ type Backup struct {
 	// that was accepted ([Manager.Accept]).
 	Shrunk []Shrink `json:"shrunk,omitempty"`
 
-	// sha256 is that of the file, where a note beside it tells.
-	sha256 string
+	named  filename.Name // Name in its parts
+	sha256 string        // of the file, where a note beside it tells
 }
 
 // Dated is what retention goes by.
@@ -58,14 +56,23 @@ func (b Backup) Dated() backup.Dated {
 	return backup.Dated{Name: b.Name, CreatedAt: b.CreatedAt, Damaged: b.Damaged}
 }
 
+// Usable tells whether the data can be restored from a backup, as far as is known: it is
+// a snapshot that nothing is known against. A salvaged one does not count, since records
+// may be missing in it, nor one from the future, whose clock was wrong.
+func (b Backup) Usable(now time.Time) bool {
+	const skew = time.Hour // between the clocks of two machines
+	salvaged := b.Manifest != nil && b.Manifest.Salvaged != nil
+	return !b.Damaged && !b.Database && !salvaged && !b.CreatedAt.After(now.Add(skew))
+}
+
 // newestFirst orders backups, as [backup.Dated.Compare] does.
 func newestFirst(a, b Backup) int { return a.Dated().Compare(b.Dated()) }
 
 // backupOf returns what a manifest says of a backup; it may be nil.
-func backupOf(name string, m *backup.Manifest) Backup {
-	b := Backup{Name: name, Manifest: m}
+func backupOf(name filename.Name, m *backup.Manifest) Backup {
+	b := Backup{Name: name.String(), CreatedAt: name.At, Database: name.Database, Manifest: m, named: name}
 	if m != nil {
-		b.CreatedAt, b.Bytes, b.Trigger, b.Database = m.CreatedAt, m.Bytes, m.Metadata[backup.MetaTrigger], m.Database
+		b.CreatedAt, b.Bytes, b.Trigger = m.CreatedAt, m.Bytes, m.Metadata[backup.MetaTrigger]
 	}
 	return b
 }
@@ -122,26 +129,6 @@ func (b *Backup) source(sites []*site) *site {
 		}
 	}
 	return nil
-}
-
-// A Shrink says that a backup has lost most of a collection against the backup
-// before it.
-type Shrink struct {
-	Collection string `json:"collection"`
-	Was        int64  `json:"was"` // records in the backup before
-	Is         int64  `json:"is"`
-}
-
-// String returns "servers: 0, was 214".
-func (s Shrink) String() string { return fmt.Sprintf("%s: %d, was %d", s.Collection, s.Is, s.Was) }
-
-// shrinks puts losses in a line for a person.
-func shrinks(list []Shrink) string {
-	var texts []string
-	for _, s := range list {
-		texts = append(texts, s.String())
-	}
-	return strings.Join(texts, ", ")
 }
 
 // kindOf says what a manifest says is around the backup in its file.

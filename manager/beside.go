@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/tomo-project/backup"
-
 	"github.com/tomo-project/backup/internal/codec"
 	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/filename"
@@ -52,8 +51,8 @@ func (o *operation) noteOf(b Backup) ([]byte, error) {
 	return text, err
 }
 
-// check holds a file against what its note says.
-func (n *note) check(size int64, sum string) error {
+// check holds a file that was read against what was written.
+func (n note) check(size int64, sum string) error {
 	if size != n.Bytes || sum != n.SHA256 {
 		return fmt.Errorf("%w: the file has %d bytes with SHA-256 %s, written were %d with %s; try another copy or an older backup", backup.ErrDamaged, size, sum, n.Bytes, n.SHA256)
 	}
@@ -76,8 +75,8 @@ func (o *operation) putNote(ctx context.Context, p *site, b Backup) error {
 }
 
 // readNote returns the note beside a backup.
-func (o *operation) readNote(ctx context.Context, p *site, name string, alive func()) (n note, err error) {
-	r, err := p.Open(ctx, name+noteEnding)
+func (o *operation) readNote(ctx context.Context, p *site, name filename.Name, alive func()) (n note, err error) {
+	r, err := p.Open(ctx, name.String()+noteEnding)
 	if err != nil {
 		return n, err
 	}
@@ -101,10 +100,9 @@ func (o *operation) readNote(ctx context.Context, p *site, name string, alive fu
 	if err != nil {
 		return fail(fault.Shorten(err.Error()))
 	}
-	named, _ := filename.Parse(o.App.Name, name)
 	m := &n.Manifest
 	switch {
-	case m.Application != o.App.Name || !m.CreatedAt.Truncate(time.Second).Equal(named.At) || kindOf(m) != named.Kind:
+	case m.Application != o.App.Name || !m.CreatedAt.Truncate(time.Second).Equal(name.At) || kindOf(m) != name.Kind:
 		return fail("it is of another backup")
 	case n.Bytes < 0 || !codec.IsDigest(n.SHA256):
 		return fail("no size, or no digest")
@@ -135,3 +133,39 @@ func (p *site) digest(ctx context.Context, name string) (size int64, sum string,
 	}, nil)
 	return found.size, found.sum, err
 }
+
+// mark puts a mark beside every copy of a backup. One is enough.
+func (o *operation) mark(ctx context.Context, b Backup, kind mark) error {
+	var errs []error
+	put := 0
+	for _, p := range o.sites {
+		if c := b.at(p); c == nil || c.Err != nil {
+			continue
+		}
+		if err := p.Put(ctx, b.Name+string(kind), bytes.NewReader(nil)); err != nil && !errors.Is(err, fs.ErrExist) {
+			errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
+			continue
+		}
+		put++
+	}
+	if put > 0 {
+		return nil
+	}
+	return errors.Join(errs...)
+}
+
+// A mark is an empty file beside a backup that remembers something of it: the
+// name of the backup with this ending.
+type mark string
+
+const (
+	markAccepted  mark = ".accepted"  // a person has looked at what it has lost
+	markRestored  mark = ".restored"  // the restore that it was made for took place
+	markDrilled   mark = ".drilled"   // it has passed a drill
+	markRehearsed mark = ".rehearsed" // a person has opened it with their key
+)
+
+var marks = []mark{markAccepted, markRestored, markDrilled, markRehearsed}
+
+// outlives tells whether the newest of these marks stays when its backup goes.
+func (k mark) outlives() bool { return k == markAccepted || k == markDrilled || k == markRehearsed }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/tomo-project/backup"
-
 	"github.com/tomo-project/backup/internal/codec"
 	"github.com/tomo-project/backup/internal/envelope"
 	"github.com/tomo-project/backup/internal/fault"
@@ -130,15 +129,16 @@ func (m *Manager) ExtractDatabase(ctx context.Context, name string, w io.Writer)
 }
 
 func (o *operation) extractDatabase(ctx context.Context, name string, w io.Writer) error {
-	if named, ok := filename.Parse(o.App.Name, name); !ok || !named.Database {
+	named, ok := filename.Parse(o.App.Name, name)
+	if !ok || !named.Database {
 		return fmt.Errorf("%q is not the name of a copy of the database of %s: %w", fault.Shorten(name), o.App.Name, fs.ErrNotExist)
 	}
 	var errs []error
 	for _, p := range o.sites {
 		var wrote int64
-		err := o.soundDatabase(ctx, p, name)
+		err := o.soundDatabase(ctx, p, named)
 		if err == nil {
-			_, err = o.readDatabase(ctx, p, name, func(r io.Reader) (err error) { wrote, err = io.Copy(w, r); return err })
+			_, err = o.readDatabase(ctx, p, named, func(r io.Reader) (err error) { wrote, err = io.Copy(w, r); return err })
 		}
 		switch {
 		case err == nil:
@@ -165,7 +165,7 @@ func (m *Manager) mostBytes() int64 {
 
 // soundDatabase checks a copy of a database before anything of it is given out:
 // against the digest beside it, or without one by having the Database check it.
-func (o *operation) soundDatabase(ctx context.Context, p *site, name string) error {
+func (o *operation) soundDatabase(ctx context.Context, p *site, name filename.Name) error {
 	n, err := o.databaseNote(ctx, p, name)
 	switch {
 	case err != nil:
@@ -176,7 +176,7 @@ func (o *operation) soundDatabase(ctx context.Context, p *site, name string) err
 		_, err = o.readDatabase(ctx, p, name, func(r io.Reader) error { return o.Database.Check(ctx, r) })
 		return err
 	}
-	size, sum, err := p.digest(ctx, name)
+	size, sum, err := p.digest(ctx, name.String())
 	if err != nil {
 		return err
 	}
@@ -185,7 +185,7 @@ func (o *operation) soundDatabase(ctx context.Context, p *site, name string) err
 
 // databaseNote returns the note beside a copy of a database, nil if there is none
 // of its own. A copy is nothing that could be proven.
-func (o *operation) databaseNote(ctx context.Context, p *site, name string) (*note, error) {
+func (o *operation) databaseNote(ctx context.Context, p *site, name filename.Name) (*note, error) {
 	if o.RequireProof {
 		return nil, fmt.Errorf("%w: a proof is required, and nothing can prove a copy of the database", backup.ErrUnauthentic)
 	}
@@ -199,13 +199,13 @@ func (o *operation) databaseNote(ctx context.Context, p *site, name string) (*no
 // readDatabase has f read what is in a copy of a database, reads the rest of it, and
 // holds the file that was read against the note beside it, if there is one. It
 // returns how large the database is. A location that stalls is given up.
-func (o *operation) readDatabase(ctx context.Context, p *site, name string, f func(io.Reader) error) (int64, error) {
+func (o *operation) readDatabase(ctx context.Context, p *site, name filename.Name, f func(io.Reader) error) (int64, error) {
 	n, err := o.databaseNote(ctx, p, name)
 	if err != nil {
 		return 0, err
 	}
 	return within(ctx, func(ctx context.Context, alive func()) (int64, error) {
-		r, err := p.Open(ctx, name)
+		r, err := p.Open(ctx, name.String())
 		if err != nil {
 			return 0, err
 		}
@@ -218,8 +218,7 @@ func (o *operation) readDatabase(ctx context.Context, p *site, name string, f fu
 			return 0, err
 		}
 		defer in.Close()
-		named, _ := filename.Parse(o.App.Name, name)
-		if in.Kind.Database = true; in.Kind != named.Kind {
+		if in.Kind.Database = true; in.Kind != name.Kind {
 			return 0, fmt.Errorf("%w: it is compressed or encrypted in another way than its name says", backup.ErrDamaged)
 		}
 		most := o.mostBytes()
@@ -271,10 +270,10 @@ func (a *atEnd) stop() {
 
 // verifyDatabase checks a copy of a database: its digest, that it opens, and what
 // the Database says of it.
-func (o *operation) verifyDatabase(ctx context.Context, p *site, name string) (backup.Manifest, backup.Report, error) {
+func (o *operation) verifyDatabase(ctx context.Context, p *site, name filename.Name) (backup.Manifest, backup.Report, error) {
 	m, report, err := o.examineDatabase(ctx, p, name)
 	if err == nil || errors.Is(err, backup.ErrDamaged) {
-		o.learn(p, name, err)
+		o.learn(p, name.String(), err)
 	}
 	if err != nil {
 		return backup.Manifest{}, backup.Report{}, err
@@ -282,17 +281,16 @@ func (o *operation) verifyDatabase(ctx context.Context, p *site, name string) (b
 	return m, report, nil
 }
 
-func (o *operation) examineDatabase(ctx context.Context, p *site, name string) (m backup.Manifest, report backup.Report, err error) {
+func (o *operation) examineDatabase(ctx context.Context, p *site, name filename.Name) (m backup.Manifest, report backup.Report, err error) {
 	n, err := o.databaseNote(ctx, p, name)
 	if err != nil {
 		return m, report, err
 	}
-	named, _ := filename.Parse(o.App.Name, name)
 	why, kind := "", error(nil)
 	switch {
 	case o.Database == nil:
 		why, kind = "the Manager has no Database", errors.ErrUnsupported
-	case named.Encrypted && len(o.Identities) == 0:
+	case name.Encrypted && len(o.Identities) == 0:
 		why, kind = "no key was given", backup.ErrNoKey
 	default:
 		size, err := o.readDatabase(ctx, p, name, func(r io.Reader) error { return o.Database.Check(ctx, r) })
@@ -302,7 +300,7 @@ func (o *operation) examineDatabase(ctx context.Context, p *site, name string) (
 		if err == nil {
 			if n == nil {
 				report.Warnings = []string{"nothing beside it tells its digest, nor what it was made for"}
-				return backup.Manifest{Application: o.App.Name, CreatedAt: named.At, Compressed: backup.Compression(named.Compressed), Encrypted: named.Encrypted, Database: true, Bytes: size}, report, nil
+				return backup.Manifest{Application: o.App.Name, CreatedAt: name.At, Compressed: backup.Compression(name.Compressed), Encrypted: name.Encrypted, Database: true, Bytes: size}, report, nil
 			}
 			return n.Manifest, report, nil
 		}
@@ -311,7 +309,7 @@ func (o *operation) examineDatabase(ctx context.Context, p *site, name string) (
 	if n == nil {
 		return m, report, fmt.Errorf("%w: nothing beside it tells its digest, and %s, so it cannot be checked", kind, why)
 	}
-	size, sum, err := p.digest(ctx, name)
+	size, sum, err := p.digest(ctx, name.String())
 	if err == nil {
 		err = n.check(size, sum)
 	}

@@ -27,7 +27,7 @@ type DrillReport struct {
 // backup would, compares it record by record with the backup, and runs
 // Drills.Check. A scratch store that has a record of any collection of the App is
 // refused: the host's own, by mistake. An empty name means the newest backup that
-// is not known to be damaged.
+// is [Backup.Usable].
 func (m *Manager) Drill(ctx context.Context, name string) (DrillReport, error) {
 	o, err := m.begin(ctx, "drill")
 	if err != nil {
@@ -47,9 +47,7 @@ func (o *operation) drill(ctx context.Context, name string) (report DrillReport,
 		if c == nil {
 			return report, err
 		}
-		i := slices.IndexFunc(c.backups, func(b Backup) bool {
-			return !b.Damaged && !b.Database && (b.Manifest == nil || b.Manifest.Salvaged == nil)
-		})
+		i := slices.IndexFunc(c.backups, func(b Backup) bool { return b.Usable(o.start) })
 		if i < 0 {
 			return report, errors.Join(fmt.Errorf("there is no backup to try: %w", fs.ErrNotExist), err)
 		}

@@ -6,12 +6,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuptest"
+	"github.com/tomo-project/backup/manager"
 )
 
 func TestTheFileOfABackupIsTakenFromAGoodCopy(t *testing.T) {

@@ -4,38 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
+	"path"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/tomo-project/backup/internal/filename"
 	"github.com/tomo-project/backup/location"
 )
 
-// A mark is an empty file beside a backup that remembers something of it: the
-// name of the backup with this ending.
-type mark string
-
-const (
-	markAccepted  mark = ".accepted"  // a person has looked at what it has lost
-	markRestored  mark = ".restored"  // the restore that it was made for took place
-	markDrilled   mark = ".drilled"   // it has passed a drill
-	markRehearsed mark = ".rehearsed" // a person has opened it with their key
-)
-
-var marks = []mark{markAccepted, markRestored, markDrilled, markRehearsed}
-
-// outlives tells whether the newest of these marks stays when its backup goes.
-func (k mark) outlives() bool { return k == markAccepted || k == markDrilled || k == markRehearsed }
-
 // A catalog is what the locations hold.
 type catalog struct {
-	backups []Backup                 // one for all copies of a backup, newest first
-	at      map[string][]Backup      // by location: each as it is there, with that one Copy
-	marked  map[mark]map[string]bool // names of backups
-	notes   map[string]bool          // names of backups that have one somewhere
-	errs    map[string]error         // by location: why it could not be asked
+	backups []Backup                          // one for all copies of a backup, newest first
+	at      map[string][]Backup               // by location: each as it is there, with that one Copy
+	marked  map[mark]map[string]filename.Name // by the names of backups of the App
+	notes   map[string]bool                   // names of backups of the App that have one somewhere
+	errs    map[string]error                  // by location: why it could not be asked
 }
 
 // List returns the backups of the App at all Locations, newest first, one entry
@@ -76,9 +61,9 @@ func (m *Manager) List(ctx context.Context) ([]Backup, error) {
 // list asks all locations side by side. Its error joins theirs; the catalog is
 // nil if ctx is done.
 func (o *operation) list(ctx context.Context) (*catalog, error) {
-	c := &catalog{at: make(map[string][]Backup), marked: make(map[mark]map[string]bool), notes: make(map[string]bool), errs: make(map[string]error)}
+	c := &catalog{at: make(map[string][]Backup), marked: make(map[mark]map[string]filename.Name), notes: make(map[string]bool), errs: make(map[string]error)}
 	for _, kind := range marks {
-		c.marked[kind] = make(map[string]bool)
+		c.marked[kind] = make(map[string]filename.Name)
 	}
 	var mu sync.Mutex
 	var wait sync.WaitGroup
@@ -92,14 +77,7 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 			}
 			c.at[p.name] = backups
 			for _, f := range files {
-				if name, ok := strings.CutSuffix(f.Name, noteEnding); ok {
-					c.notes[name] = true
-				}
-				for _, kind := range marks {
-					if name, ok := strings.CutSuffix(f.Name, string(kind)); ok {
-						c.marked[kind][name] = true
-					}
-				}
+				o.beside(c, f.Name)
 			}
 		})
 	}
@@ -127,7 +105,7 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 		c.backups = append(c.backups, *b)
 	}
 	slices.SortFunc(c.backups, newestFirst)
-	c.flag(o.latest(c, markAccepted))
+	c.flag(c.latest(markAccepted))
 	shrunk := make(map[string][]Shrink)
 	for _, b := range c.backups {
 		shrunk[b.Name] = b.Shrunk
@@ -138,6 +116,26 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 		}
 	}
 	return c, errors.Join(errs...)
+}
+
+// beside takes note of a file that stands beside a backup of the App, if it is one.
+func (m *Manager) beside(c *catalog, file string) {
+	ending := path.Ext(file)
+	name := strings.TrimSuffix(file, ending)
+	named, ours := filename.Parse(m.App.Name, name)
+	switch marked := c.marked[mark(ending)]; {
+	case !ours:
+	case ending == noteEnding:
+		c.notes[name] = true
+	case marked != nil:
+		marked[name] = named
+	}
+}
+
+// has tells whether a backup has a mark anywhere.
+func (c *catalog) has(kind mark, name string) bool {
+	_, found := c.marked[kind][name]
+	return found
 }
 
 // listHeld is list for an operation that changes something. Locations that
@@ -221,26 +219,32 @@ func (o *operation) listAt(ctx context.Context, p *site) (backups []Backup, file
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wait sync.WaitGroup
-	next := make(chan int)
+	type at struct {
+		i     int
+		named filename.Name
+	}
+	next := make(chan at)
 	for range min(8, len(files)) {
 		wait.Go(func() {
-			for i := range next {
-				b, err := o.look(ctx, p, files[i], notes[files[i].Name])
-				if found[i] = b; errors.Is(err, errNoAnswer) {
+			for at := range next {
+				f := file{files[at.i], at.named}
+				b, err := o.look(ctx, p, f, notes[f.Name])
+				if found[at.i] = b; errors.Is(err, errNoAnswer) {
 					cancel(err)
 				}
 			}
 		})
 	}
 	for i, f := range files {
-		if _, ours := o.App.ParseBackupName(f.Name); !ours || ctx.Err() != nil {
+		named, ours := filename.Parse(o.App.Name, f.Name)
+		if !ours || ctx.Err() != nil {
 			continue
 		}
-		if b, ok := o.remember(p, f, notes[f.Name]); ok {
+		if b, ok := o.remember(p, file{f, named}, notes[f.Name]); ok {
 			found[i] = b
 			continue
 		}
-		next <- i
+		next <- at{i, named}
 	}
 	close(next)
 	wait.Wait()
@@ -260,41 +264,17 @@ func (o *operation) listAt(ctx context.Context, p *site) (backups []Backup, file
 // one of this App, of that time, and has its digest or has one beside it. Only such a backup counts
 // for retention and for the schedule.
 func (m *Manager) genuine(b Backup) bool {
-	named, ok := m.App.ParseBackupName(b.Name)
-	return ok && b.Manifest != nil && b.Manifest.Application == m.App.Name && (b.Manifest.SHA256 != "" || b.sha256 != "") &&
-		b.CreatedAt.Truncate(time.Second).Equal(named)
-}
-
-// flag says of each backup which collections it has lost most of against those
-// before it: all of at least two records, or more than half and ten at the least
-// of the most that one had. The comparison begins at the time of the newest that
-// a person has accepted. Damaged backups count as those before, as long as they tell their
-// counts. Snapshots made before a restore, which show what was to go, and
-// salvaged ones count on neither side.
-func (c *catalog) flag(accepted time.Time) {
-	most := make(map[string]int64)
-	for i := len(c.backups) - 1; i >= 0; i-- {
-		b := &c.backups[i]
-		if b.Manifest == nil || b.Trigger == TriggerBeforeRestore || b.Manifest.Salvaged != nil || b.CreatedAt.Before(accepted) {
-			continue
-		}
-		for _, name := range slices.Sorted(maps.Keys(b.Manifest.Records)) {
-			is, was := b.Manifest.Records[name], most[name]
-			if !b.Damaged && (is == 0 && was >= 2 || was-is >= 10 && is < was/2) {
-				b.Shrunk = append(b.Shrunk, Shrink{name, was, is})
-			}
-			most[name] = max(is, was)
-		}
-	}
+	return b.Manifest != nil && b.Manifest.Application == m.App.Name && (b.Manifest.SHA256 != "" || b.sha256 != "") &&
+		b.CreatedAt.Truncate(time.Second).Equal(b.named.At)
 }
 
 // latest returns the time in the name of the newest backup with a mark, zero if
 // there is none.
-func (m *Manager) latest(c *catalog, kind mark) time.Time {
+func (c *catalog) latest(kind mark) time.Time {
 	var latest time.Time
-	for name := range c.marked[kind] {
-		if at, ok := m.App.ParseBackupName(name); ok && at.After(latest) {
-			latest = at
+	for _, name := range c.marked[kind] {
+		if name.At.After(latest) {
+			latest = name.At
 		}
 	}
 	return latest

@@ -9,13 +9,18 @@ import (
 	"time"
 
 	"github.com/tomo-project/backup"
-	"github.com/tomo-project/backup/location"
-
 	"github.com/tomo-project/backup/internal/filename"
+	"github.com/tomo-project/backup/location"
 )
 
 // What is found out about one file at a location, and remembered as long as the file
 // stays the same: from both its ends, or from the note beside it.
+
+// A file is that of a backup at a location.
+type file struct {
+	location.File
+	named filename.Name
+}
 
 // A seenFile is a file as it was when it was looked into. One that is not known
 // to change its time when it changes is never taken for seen.
@@ -54,9 +59,9 @@ func (p *site) seenAs(f location.File, note *location.File) seenFile {
 }
 
 // remember returns what was found in a file before, nil if it is not ours.
-func (m *Manager) remember(p *site, f location.File, note *location.File) (*Backup, bool) {
+func (m *Manager) remember(p *site, f file, note *location.File) (*Backup, bool) {
 	m.mu.Lock()
-	seen, ok := m.seen[p.seenAs(f, note)]
+	seen, ok := m.seen[p.seenAs(f.File, note)]
 	m.mu.Unlock()
 	if !ok {
 		return nil, false
@@ -97,11 +102,11 @@ func (m *Manager) learn(p *site, name string, err error) {
 
 // look opens a file and looks at both its ends. It returns nil for a file that
 // is not ours, and for one that has gone meanwhile.
-func (o *operation) look(ctx context.Context, p *site, f location.File, beside *location.File) (*Backup, error) {
+func (o *operation) look(ctx context.Context, p *site, f file, beside *location.File) (*Backup, error) {
 	seen, err := within(ctx, func(ctx context.Context, alive func()) (seenManifest, error) {
-		if named, _ := filename.Parse(o.App.Name, f.Name); !named.Plain() {
+		if !f.named.Plain() {
 			seen, err := o.lookBeside(ctx, p, f, beside, alive)
-			if seen.manifest != nil || err != nil || named.Encrypted || named.Database {
+			if seen.manifest != nil || err != nil || f.named.Encrypted || f.named.Database {
 				return seen, err
 			}
 		}
@@ -119,7 +124,7 @@ func (o *operation) look(ctx context.Context, p *site, f location.File, beside *
 		if o.seen == nil {
 			o.seen = make(map[seenFile]seenManifest)
 		}
-		o.seen[p.seenAs(f, beside)] = seen
+		o.seen[p.seenAs(f.File, beside)] = seen
 		o.mu.Unlock()
 	}
 	return o.entry(p, f, seen), err
@@ -127,11 +132,11 @@ func (o *operation) look(ctx context.Context, p *site, f location.File, beside *
 
 // lookBeside finds out about a backup from its note. There is no manifest if it
 // has none, or one that is not its own.
-func (o *operation) lookBeside(ctx context.Context, p *site, f location.File, beside *location.File, alive func()) (seenManifest, error) {
+func (o *operation) lookBeside(ctx context.Context, p *site, f file, beside *location.File, alive func()) (seenManifest, error) {
 	if beside == nil {
 		return seenManifest{}, nil
 	}
-	n, err := o.readNote(ctx, p, f.Name, alive)
+	n, err := o.readNote(ctx, p, f.named, alive)
 	switch {
 	case errors.Is(err, errBadNote), errors.Is(err, fs.ErrNotExist):
 		return seenManifest{}, nil
@@ -144,15 +149,11 @@ func (o *operation) lookBeside(ctx context.Context, p *site, f location.File, be
 }
 
 // entry makes an entry of the list of what was found in a file.
-func (m *Manager) entry(p *site, f location.File, seen seenManifest) *Backup {
+func (m *Manager) entry(p *site, f file, seen seenManifest) *Backup {
 	if seen.manifest != nil && seen.manifest.Application != "" && seen.manifest.Application != m.App.Name {
 		return nil
 	}
-	b := backupOf(f.Name, seen.manifest)
-	if seen.manifest == nil {
-		named, _ := filename.Parse(m.App.Name, f.Name)
-		b.CreatedAt, b.Database = named.At, named.Database
-	}
+	b := backupOf(f.named, seen.manifest)
 	b.Bytes, b.sha256 = f.Bytes, seen.sha256
 	b.Damaged = seen.err != nil
 	b.Copies = []Copy{{p.name, seen.err}}

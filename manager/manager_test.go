@@ -16,14 +16,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/tomo-project/backup/location"
-	"github.com/tomo-project/backup/manager"
-	"github.com/tomo-project/backup/schedule"
-
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuptest"
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+	"github.com/tomo-project/backup/schedule"
 )
 
 // A shelf is a location under a name whose parts can be made to fail.

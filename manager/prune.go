@@ -5,22 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/tomo-project/backup"
-
-	"github.com/tomo-project/backup/internal/fault"
-	"github.com/tomo-project/backup/internal/filename"
 )
-
-// ErrShrunk: a backup has lost most of a collection against the one before, and nothing
-// is deleted until a person has looked.
-var ErrShrunk = errors.New("backup has shrunk")
 
 // PruneOptions say what Prune does. The zero value applies Retention to
 // scheduled backups.
@@ -30,15 +20,6 @@ type PruneOptions struct {
 
 	// Manual applies Retention to manual backups too, as if they were scheduled.
 	Manual bool
-}
-
-// A Verdict is what Prune makes of one backup at a location.
-type Decision struct {
-	Backup
-	Keep bool `json:"keep"`
-
-	// Reasons tell a person why, never none: see [backup.Decision].
-	Reasons []string `json:"reasons"`
 }
 
 // Pruned is what Prune did, or would do, at one Location.
@@ -157,7 +138,7 @@ func (o *operation) tidy(ctx context.Context, c *catalog, pruned []Pruned) {
 		}
 	}
 	remove := func(name, ending string) {
-		if _, ours := filename.Parse(o.App.Name, name); !ours || left[name] || len(o.down) > 0 && !gone[name] {
+		if left[name] || len(o.down) > 0 && !gone[name] {
 			return
 		}
 		for _, p := range o.sites {
@@ -167,9 +148,9 @@ func (o *operation) tidy(ctx context.Context, c *catalog, pruned []Pruned) {
 		}
 	}
 	for _, kind := range marks {
-		latest := o.latest(c, kind)
-		for name := range c.marked[kind] {
-			if at, _ := o.App.ParseBackupName(name); !kind.outlives() || !at.Equal(latest) {
+		latest := c.latest(kind)
+		for name, named := range c.marked[kind] {
+			if !kind.outlives() || !named.At.Equal(latest) {
 				remove(name, string(kind))
 			}
 		}
@@ -177,116 +158,6 @@ func (o *operation) tidy(ctx context.Context, c *catalog, pruned []Pruned) {
 	for name := range c.notes {
 		remove(name, noteEnding)
 	}
-}
-
-// classDatabase is the class of copies of the database.
-const classDatabase = "database"
-
-// classes are the kinds of backups that retention judges each for itself: by what
-// made them, and copies of the database.
-var classes = []string{TriggerScheduled, TriggerBeforeRestore, classDatabase}
-
-// class tells which rules a backup is subject to: those of the trigger that is
-// returned, none if it is empty.
-func (o *operation) class(b Backup, opts PruneOptions) string {
-	switch {
-	case !o.genuine(b):
-		return ""
-	case b.Database && o.RequireProof: // nothing can prove it
-		return ""
-	case b.Database && (b.Trigger == TriggerScheduled || b.Trigger == TriggerManual && opts.Manual):
-		return classDatabase
-	case b.Database:
-		return ""
-	case b.Trigger == TriggerManual && opts.Manual:
-		return TriggerScheduled
-	case b.Trigger == TriggerScheduled, b.Trigger == TriggerBeforeRestore:
-		return b.Trigger
-	}
-	return ""
-}
-
-// decide says for each of the backups at one site what becomes of it.
-func (o *operation) decide(backups []Backup, opts PruneOptions) []Decision {
-	policies := map[string]backup.Retention{TriggerScheduled: o.Retention, classDatabase: o.Retention}
-	if o.KeepBeforeRestore > 0 || !o.Retention.KeepsAll() {
-		policies[TriggerBeforeRestore] = backup.Retention{Last: o.KeepBeforeRestore}
-		if o.KeepBeforeRestore == 0 {
-			policies[TriggerBeforeRestore] = backup.Retention{Last: 5}
-		}
-	}
-	judged := make(map[string][]Backup)
-	var decisions []Decision
-	for _, b := range backups {
-		if class := o.class(b, opts); class != "" {
-			judged[class] = append(judged[class], b)
-			continue
-		}
-		reason := "no trigger that retention applies to"
-		switch {
-		case b.Manifest == nil && !b.Damaged:
-			reason = "nothing beside it tells what it is"
-		case b.Manifest == nil:
-			reason = "unreadable, it may be anything"
-		case !o.genuine(b):
-			reason = "does not say of itself what its name says, with a digest"
-		case b.Trigger == TriggerManual:
-			reason = "made by hand"
-		}
-		decisions = append(decisions, Decision{Backup: b, Keep: true, Reasons: []string{reason}})
-	}
-	for class, list := range judged {
-		decided := judge(policies[class], list)
-		for _, a := range anchors(decided) {
-			if d := &decided[a.index]; !d.Keep {
-				d.Keep, d.Reasons = true, []string{"newest good one with " + a.collection}
-			}
-		}
-		decisions = append(decisions, decided...)
-	}
-	slices.SortFunc(decisions, func(a, b Decision) int { return newestFirst(a.Backup, b.Backup) })
-	return decisions
-}
-
-// judge applies a policy to backups of one class.
-func judge(policy backup.Retention, list []Backup) []Decision {
-	dated := make([]backup.Dated, len(list))
-	for i, b := range list {
-		dated[i] = b.Dated()
-	}
-	var verdicts []Decision
-	for _, d := range policy.Decide(dated, time.Now()) {
-		verdicts = append(verdicts, Decision{*find(list, d.Name), d.Keep, d.Reasons})
-	}
-	return verdicts
-}
-
-// anything stands for a collection that every backup has.
-const anything = ""
-
-// An anchor is the newest good backup that has a collection.
-type anchor struct {
-	collection string
-	index      int
-}
-
-// anchors returns those of decisions about one class, newest first.
-func anchors(decisions []Decision) []anchor {
-	var found []anchor
-	seen := make(map[string]bool)
-	now := time.Now()
-	for i, d := range decisions {
-		if d.Damaged || d.CreatedAt.After(now) {
-			continue
-		}
-		for _, name := range append([]string{anything}, slices.Sorted(maps.Keys(d.Manifest.Records))...) {
-			if !seen[name] {
-				seen[name] = true
-				found = append(found, anchor{name, i})
-			}
-		}
-	}
-	return found
 }
 
 // proven decides, and verifies the newest good backup of each class that has one
@@ -301,7 +172,7 @@ func (o *operation) proven(ctx context.Context, p *site, backups []Backup, opts 
 		if d == nil {
 			return decisions, proven, nil
 		}
-		m, _, err := o.verify(ctx, p, d.Name, backup.RestoreOptions{AllowDangling: true})
+		m, _, err := o.verify(ctx, p, d.named, backup.RestoreOptions{AllowDangling: true})
 		if err == nil && o.RequireProof && m.Authentic == "" {
 			err = fmt.Errorf("%w: it takes a key to tell whether it is authentic", backup.ErrNoKey)
 		}
@@ -369,7 +240,7 @@ func (o *operation) delete(ctx context.Context, p *site, decisions []Decision) (
 		if err := ctx.Err(); err != nil {
 			return deleted, err
 		}
-		if err := p.drop(ctx, d.Name); err != nil {
+		if err := p.drop(ctx, d.named); err != nil {
 			return deleted, fmt.Errorf("delete %s: %w", d.Name, err)
 		}
 		deleted = append(deleted, d.Name)
@@ -379,34 +250,4 @@ func (o *operation) delete(ctx context.Context, p *site, decisions []Decision) (
 		}
 	}
 	return deleted, nil
-}
-
-// Accept says that a person has looked at a backup that has shrunk, and that this
-// loss and those before it are all right: Prune goes on. A mark beside the copies
-// of the backup remembers it, also when the backup is gone. A backup that has not shrunk is an error.
-func (m *Manager) Accept(ctx context.Context, name string) error {
-	o, ctx, release, err := m.hold(ctx, "accept")
-	if err != nil {
-		return err
-	}
-	defer release()
-	o.emit(ctx, Event{Kind: EventStarted, Backup: name})
-	return o.done(ctx, Event{Backup: name}, o.accept(ctx, name))
-}
-
-func (o *operation) accept(ctx context.Context, name string) error {
-	c, err := o.listHeld(ctx)
-	if err != nil {
-		return err
-	}
-	b := find(c.backups, name)
-	switch {
-	case b == nil:
-		return fmt.Errorf("no location has %s: %w", fault.Shorten(name), fs.ErrNotExist)
-	case c.marked[markAccepted][name]:
-		return nil
-	case len(b.Shrunk) == 0:
-		return fmt.Errorf("%w: %s has not shrunk, so there is nothing to accept", backup.ErrInvalid, name)
-	}
-	return o.mark(ctx, *b, markAccepted)
 }

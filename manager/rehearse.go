@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/filename"
 )
 
 // Rehearse proves that the key a person holds opens the backups, before the day on
@@ -43,7 +44,7 @@ func (o *operation) rehearse(ctx context.Context, identities []backup.Identity) 
 	var newest Backup
 	for _, p := range o.sites {
 		v := Verified{Location: p.name, Err: c.errs[p.name]}
-		there := slices.DeleteFunc(slices.Clone(c.at[p.name]), func(b Backup) bool { return b.Damaged || b.Database })
+		there := slices.DeleteFunc(slices.Clone(c.at[p.name]), func(b Backup) bool { return !b.Usable(o.start) })
 		slices.SortFunc(there, newestFirst)
 		switch {
 		case v.Err != nil:
@@ -51,7 +52,7 @@ func (o *operation) rehearse(ctx context.Context, identities []backup.Identity) 
 			v.Err = fmt.Errorf("there is no backup to try the key on: %w", fs.ErrNotExist)
 		default:
 			v.Backup = there[0].Name
-			v.Manifest, v.Report, v.Err = o.rehearseAt(ctx, p, v.Backup, identities)
+			v.Manifest, v.Report, v.Err = o.rehearseAt(ctx, p, there[0].named, identities)
 			if newestFirst(there[0], newest) < 0 {
 				newest = there[0]
 			}
@@ -74,7 +75,7 @@ func (o *operation) rehearse(ctx context.Context, identities []backup.Identity) 
 	return found, nil
 }
 
-func (o *operation) rehearseAt(ctx context.Context, p *site, name string, identities []backup.Identity) (backup.Manifest, backup.Report, error) {
+func (o *operation) rehearseAt(ctx context.Context, p *site, name filename.Name, identities []backup.Identity) (backup.Manifest, backup.Report, error) {
 	opts := o.keys()
 	opts.Identities = identities
 	s, err := o.openAt(ctx, p, name, opts)
@@ -98,7 +99,7 @@ func (m *Manager) rehearsalDue(c *catalog, now time.Time) bool {
 	if m.Rehearsals == nil {
 		return false
 	}
-	last := m.latest(c, markRehearsed)
+	last := c.latest(markRehearsed)
 	next := after(m.Rehearsals, last)
 	return last.IsZero() || !next.IsZero() && !next.After(now)
 }

@@ -8,8 +8,8 @@ import (
 	"io"
 
 	"github.com/tomo-project/backup"
-
 	"github.com/tomo-project/backup/internal/envelope"
+	"github.com/tomo-project/backup/internal/filename"
 )
 
 // RewrapBackupOptions say who can open a backup from now on. The zero value takes the
@@ -86,8 +86,8 @@ func (o *operation) rewrap(ctx context.Context, name string, opts RewrapOptions)
 	if err != nil {
 		return Backup{}, fmt.Errorf("%s: %w", name, err)
 	}
-	if err := o.tryNewKeys(ctx, first, b.Name, opts.Delete); err != nil {
-		return Backup{}, errors.Join(fmt.Errorf("%s: %w", name, err), first.drop(ctx, b.Name))
+	if err := o.tryNewKeys(ctx, first, b.named, opts.Delete); err != nil {
+		return Backup{}, errors.Join(fmt.Errorf("%s: %w", name, err), first.drop(ctx, b.named))
 	}
 	b = o.spread(ctx, b, first)
 	c, err := o.listHeld(ctx)
@@ -95,7 +95,7 @@ func (o *operation) rewrap(ctx context.Context, name string, opts RewrapOptions)
 		return b, err
 	}
 	for _, kind := range []mark{markAccepted, markRestored} { // the others are about its keys
-		if c.marked[kind][name] {
+		if c.has(kind, name) {
 			if err := o.mark(ctx, b, kind); err != nil {
 				return b, err
 			}
@@ -109,7 +109,7 @@ func (o *operation) rewrap(ctx context.Context, name string, opts RewrapOptions)
 }
 
 // tryNewKeys opens what was stored with the Identities, if one of them fits.
-func (o *operation) tryNewKeys(ctx context.Context, p *site, name string, must bool) error {
+func (o *operation) tryNewKeys(ctx context.Context, p *site, name filename.Name, must bool) error {
 	keys := o.keys()
 	keys.RequireProof = false
 	s, err := o.openAt(ctx, p, name, keys)
@@ -152,10 +152,10 @@ func (o *operation) replaced(ctx context.Context, c *catalog, name string, from 
 			err = errors.New("it is not the one that was opened, so it stays")
 		}
 		if err == nil {
-			err = p.drop(ctx, name)
+			err = p.drop(ctx, old.named)
 		}
 		for _, kind := range marks {
-			if c.marked[kind][name] && err == nil {
+			if c.has(kind, name) && err == nil {
 				err = p.remove(ctx, name+string(kind))
 			}
 		}

@@ -12,15 +12,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/tomo-project/backup/location"
-	"github.com/tomo-project/backup/manager"
-	"github.com/tomo-project/backup/schedule"
-
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuptest"
 	"github.com/tomo-project/backup/internal/testtime"
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
+	"github.com/tomo-project/backup/schedule"
 )
 
 // small returns a Manager of a host of one record, and its events.
@@ -491,10 +490,7 @@ func TestDrillsRunWithTheFirstBackupAfterTheirTime(t *testing.T) {
 func TestAHundredYearsOfBackups(t *testing.T) {
 	before := debug.SetGCPercent(400) // little lives long here
 	t.Cleanup(func() { debug.SetGCPercent(before) })
-	years := 100
-	if testtime.Race {
-		years = 10
-	}
+	years := testtime.Pick(t, 4, 100)
 	for _, c := range []struct {
 		zone     string
 		schedule func(loc *time.Location) schedule.Schedule

@@ -9,10 +9,9 @@ import (
 	"slices"
 
 	"github.com/tomo-project/backup"
-	"github.com/tomo-project/backup/location"
-
 	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/filename"
+	"github.com/tomo-project/backup/location"
 )
 
 // A Verified is what Verify or Rehearse found out about one copy of a backup.
@@ -59,7 +58,8 @@ func (m *Manager) Verify(ctx context.Context, name string) ([]Verified, error) {
 }
 
 func (o *operation) verifyAll(ctx context.Context, name string) ([]Verified, error) {
-	if _, ok := o.App.ParseBackupName(name); !ok {
+	named, ok := filename.Parse(o.App.Name, name)
+	if !ok {
 		return nil, fmt.Errorf("%q is not the name of a backup of %s: %w", fault.Shorten(name), o.App.Name, fs.ErrNotExist)
 	}
 	var found []Verified
@@ -73,7 +73,7 @@ func (o *operation) verifyAll(ctx context.Context, name string) ([]Verified, err
 				continue
 			}
 			copies++
-			v.Manifest, v.Report, v.Err = o.verify(ctx, p, name, backup.RestoreOptions{})
+			v.Manifest, v.Report, v.Err = o.verify(ctx, p, named, backup.RestoreOptions{})
 		}
 		if ctx.Err() != nil {
 			return found, ctx.Err()
@@ -90,8 +90,8 @@ func (o *operation) verifyAll(ctx context.Context, name string) ([]Verified, err
 }
 
 // verify reads a copy of a backup to its end and remembers what it found.
-func (o *operation) verify(ctx context.Context, p *site, name string, opts backup.RestoreOptions) (backup.Manifest, backup.Report, error) {
-	if named, _ := filename.Parse(o.App.Name, name); named.Database {
+func (o *operation) verify(ctx context.Context, p *site, name filename.Name, opts backup.RestoreOptions) (backup.Manifest, backup.Report, error) {
+	if name.Database {
 		return o.verifyDatabase(ctx, p, name)
 	}
 	s, err := o.openAt(ctx, p, name, o.keys())
@@ -99,7 +99,7 @@ func (o *operation) verify(ctx context.Context, p *site, name string, opts backu
 		return o.verifyLocked(ctx, p, name)
 	}
 	if err != nil {
-		o.learn(p, name, err)
+		o.learn(p, name.String(), err)
 		return backup.Manifest{}, backup.Report{}, err
 	}
 	defer s.Close()
@@ -109,7 +109,7 @@ func (o *operation) verify(ctx context.Context, p *site, name string, opts backu
 		report, err = backup.Report{Warnings: []string{"its secrets were not opened and its records not checked, because no key was given: it is whole, as far as its digest tells"}}, nil
 	}
 	if err == nil || errors.Is(err, backup.ErrDamaged) {
-		o.learn(p, name, err)
+		o.learn(p, name.String(), err)
 	}
 	return s.Manifest(), report, err
 }
@@ -117,11 +117,11 @@ func (o *operation) verify(ctx context.Context, p *site, name string, opts backu
 // verifyLocked checks a backup for which there is no key: an encrypted one
 // against the digest in the note beside it, and one that only a passphrase proves
 // against its own.
-func (o *operation) verifyLocked(ctx context.Context, p *site, name string) (backup.Manifest, backup.Report, error) {
-	if named, _ := filename.Parse(o.App.Name, name); !named.Encrypted {
+func (o *operation) verifyLocked(ctx context.Context, p *site, name filename.Name) (backup.Manifest, backup.Report, error) {
+	if !name.Encrypted {
 		s, err := o.openAt(ctx, p, name, backup.OpenOptions{})
 		if err != nil {
-			o.learn(p, name, err)
+			o.learn(p, name.String(), err)
 			return backup.Manifest{}, backup.Report{}, err
 		}
 		defer s.Close()
@@ -131,12 +131,12 @@ func (o *operation) verifyLocked(ctx context.Context, p *site, name string) (bac
 	if err != nil {
 		return backup.Manifest{}, backup.Report{}, fmt.Errorf("%w: it is encrypted, and nothing beside it tells its digest (%w); give its key to verify it", backup.ErrNoKey, err)
 	}
-	size, sum, err := p.digest(ctx, name)
+	size, sum, err := p.digest(ctx, name.String())
 	if err == nil {
 		err = n.check(size, sum)
 	}
 	if err == nil || errors.Is(err, backup.ErrDamaged) {
-		o.learn(p, name, err)
+		o.learn(p, name.String(), err)
 	}
 	if err != nil {
 		return backup.Manifest{}, backup.Report{}, err

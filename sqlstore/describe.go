@@ -5,15 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/tomo-project/backup"
 )
 
 // Describe reads the tables of a database and returns a declaration of them: the
-// store, and the collections for a [backup.App]. It is a beginning, for the host
-// to look at and to change:
+// store, and the collections for a [backup.App]. The host then reviews and changes it:
 //
 //	store, collections, err := sqlstore.Store{
 //		DB:      db,
@@ -22,36 +20,36 @@ import (
 //	}.Describe(ctx)
 //	app := &backup.App{Name: "notes", Version: "1.0.0", SchemaVersion: 1, Collections: collections}
 //
-// It takes all tables of the database but those in Exclude, and the store that it
-// returns has CoverAll set, whose documentation says which tables that are. Leave
-// out what must not go back in time: sessions, and what a tool for migrations has
-// noted. Tables that are declared come first, as they are declared; without
-// CoverAll, if there are any, they are all that is described.
+// It describes all tables of the database except those in Exclude, and sets CoverAll in
+// the store that it returns. The documentation of CoverAll says which tables these are.
+// Exclude what must not go back in time: sessions, and the notes of a migration tool.
+// Declared tables come first and keep their declarations. If there are any and CoverAll
+// is not set, Describe describes only them.
 //
-// A collection is called like its table, in lower-case letters, digits and
-// underscores; two tables that would be called the same are an error. It has
+// The name of a collection is the name of its table in lower-case letters, digits and
+// underscores. Two tables that get the same name are an error. A collection has
 //
-//   - the Key: that of the Table, or the primary key,
-//   - Refs: foreign keys to the key of a table that is described too. One that is
-//     the same as the key only to a collation, "A" to "a", dangles in a backup.
-//   - Secrets: columns that are called like one (password, api_key, token…), and
-//     in a Map, where only the data has names, all values. This is a guess: take out
-//     what is none, and add those that are in JSON or have another name.
-//   - a Schema that allows what the database can hold and the store reads, and no
-//     member that the table has no column for. Add what the application knows:
-//     patterns, ranges, what is in JSON. In SQLite it says little of tables that
-//     are not STRICT, since their columns hold values of any type.
+//   - the Key: the Key of the Table, or the primary key.
+//   - Refs: the foreign keys to the key of a table that is described too. A reference
+//     that is equal to the key only by a collation ("A" to "a") dangles in a backup.
+//   - Secrets: columns with the name of a secret (password, api_key, token…). In a Map,
+//     whose names are data, they are all values. This is a guess: take out what is not
+//     secret, and add secrets that are in JSON or have another name.
+//   - a Schema. It allows what the database can hold and the store can read, and no
+//     member without a column. Add what the application knows: patterns, ranges, and
+//     what is in JSON. In SQLite, the Schema says little about tables that are not
+//     STRICT, since their columns hold values of any type.
 //
-// A host that keeps the declaration has its backups fail when a column is added,
-// until the schema has it too; one that calls Describe each time it starts does
-// not. Both raise SchemaVersion where older backups need a migration.
+// A host may keep the declaration in its code. After a column is added, its backups then
+// fail until the Schema has the column too. A host that calls Describe at each start
+// does not have that. Both must raise SchemaVersion if older backups need a migration.
 //
-// Tables that a store cannot back up, those without a key for one, are an error
-// that names them all. No rows are read.
+// Tables that a store cannot back up, such as those without a key, are an error that
+// names them all. Describe reads no rows.
 func (s Store) Describe(ctx context.Context) (Store, []backup.Collection, error) {
 	s.CoverAll = s.CoverAll || len(s.Tables) == 0
 	d := description{Store: s}
-	// One without tables only begins the transaction.
+	// Without tables, run only begins the transaction.
 	err := Store{DB: s.DB, Dialect: s.Dialect}.run(ctx, false, func(v *view) error { return d.read(ctx, v.tx) })
 	if err != nil {
 		return Store{}, nil, err
@@ -60,7 +58,7 @@ func (s Store) Describe(ctx context.Context) (Store, []backup.Collection, error)
 	return d.Store, d.collections, nil
 }
 
-// A description is what is known of a database so far.
+// A description is what is known about a database so far.
 type description struct {
 	Store
 	declared    []Table
@@ -69,7 +67,7 @@ type description struct {
 	errs        []error
 }
 
-// read looks all tables up, and makes the collections of them.
+// read looks up all tables and makes collections of them.
 func (d *description) read(ctx context.Context, tx transaction) error {
 	exclude := slices.Clone(d.Exclude)
 	for _, t := range d.Tables {
@@ -105,7 +103,7 @@ func (d *description) read(ctx context.Context, tx transaction) error {
 	return d.compose(ctx, tx)
 }
 
-// add looks a table up.
+// add looks up a table and adds it to the description.
 func (d *description) add(ctx context.Context, tx transaction, declared Table) error {
 	if i := slices.IndexFunc(d.declared, func(t Table) bool { return t.Collection == declared.Collection }); i >= 0 {
 		return fmt.Errorf("sqlstore: tables %q and %q would both be the collection %q: name one of them otherwise in Table.Collection",
@@ -125,7 +123,7 @@ func (d *description) add(ctx context.Context, tx transaction, declared Table) e
 	return nil
 }
 
-// collectionName makes the name of a collection of that of a table.
+// collectionName makes the name of a collection from the name of a table.
 func collectionName(table string) string {
 	name := strings.TrimLeft(strings.Map(func(r rune) rune {
 		switch {
@@ -169,8 +167,7 @@ func (d *description) compose(ctx context.Context, tx transaction) error {
 	return nil
 }
 
-// pointer returns the JSON Pointer of a column, or those of several, separated by
-// commas.
+// pointer returns the JSON Pointers of columns, separated by commas.
 func (t *table) pointer(columns ...*column) string {
 	if t.value >= 0 {
 		return "/*" // the value of a Map, whatever its key is
@@ -182,12 +179,12 @@ func (t *table) pointer(columns ...*column) string {
 	return strings.Join(pointers, ",")
 }
 
-// isPointer tells whether a Key or a Ref can name the member of a column: a comma
-// ends a pointer there, and a star stands for any member.
+// isPointer tells whether a Key or a Ref can name the member of a column. In them, a
+// comma ends a pointer, and a star stands for any member.
 func (c *column) isPointer() bool { return c.Field != "*" && !strings.Contains(c.Field, ",") }
 
-// refs returns the references of a table in the order of its columns, and the
-// columns that they are in.
+// refs returns the references of a table in the order of its columns, and the columns
+// that hold them.
 func (t *table) refs(all []*reference) (refs []backup.Ref, in []*column) {
 	at := map[backup.Ref]int{}
 	for _, foreign := range all {
@@ -208,8 +205,8 @@ func (t *table) refs(all []*reference) (refs []backup.Ref, in []*column) {
 	return refs, in
 }
 
-// toKey returns the columns that hold the key of a record of the parent, in the
-// order of that key, or nil if it is not the key that is referred to.
+// toKey returns the columns that hold the key of a record of the parent, in the order
+// of that key. It returns nil if the reference is to other columns than the key.
 func (r *reference) toKey() (columns []*column) {
 	key := r.parent.keyColumns()
 	if len(key) != len(r.columns) || len(key) > 1 && r.parent.value >= 0 {
@@ -224,8 +221,8 @@ func (r *reference) toKey() (columns []*column) {
 		if at < 0 || r.table.value >= 0 && at != r.table.value {
 			return nil
 		}
-		// A key is text or an integer. A number with a point, a boolean and the
-		// base64 of bytes are none.
+		// A key is text or an integer. A number with a point, a boolean and base64 are
+		// not keys.
 		c := r.table.columns[at]
 		if c.Kind != Auto && c.Kind != Text && c.Kind != Integer || r.table.value < 0 && !c.isPointer() {
 			return nil
@@ -233,72 +230,4 @@ func (r *reference) toKey() (columns []*column) {
 		columns = append(columns, c)
 	}
 	return columns
-}
-
-// secrets returns the columns that are called like secrets, but for those of keys
-// and references.
-func (t *table) secrets(taken []*column) (secrets []string) {
-	for i, c := range t.columns {
-		called := isSecret(c.Name) || isSecret(c.Field) || i == t.value
-		if called && c.Kind != Bool && !slices.Contains(taken, c) {
-			secrets = append(secrets, t.pointer(c))
-		}
-	}
-	return secrets
-}
-
-// keyIsSecret refuses a key that is called like a secret: it stands in clear, also
-// where others refer to it.
-func (t *table) keyIsSecret(key []*column) error {
-	for _, c := range key {
-		if hasSecretPart(c.Name) && !refers.MatchString(c.Name) {
-			return fmt.Errorf("sqlstore: collection %q in table %q: the key %q is called like a secret, and a key cannot be sealed: leave the table out with Store.Exclude, or say in Table.Key what identifies a row", t.collection, t.plain, c.Name)
-		}
-	}
-	return nil
-}
-
-// keyGiven tells whether somebody has decided on the key of a table.
-func (d *description) keyGiven(t *table) bool {
-	return slices.ContainsFunc(d.Store.Tables, func(declared Table) bool { return tableName(declared) == t.plain && declared.Key != "" })
-}
-
-// A found is a table of the database.
-type found struct {
-	schema, name string
-	near         bool // Table.Name need not have the schema
-}
-
-// notExcluded returns the names of tables that exclude does not name, sorted, as
-// Table.Name has them. same tells whether two names are those of one table.
-func notExcluded(all []found, exclude []string, same func(a, b string) bool) (names []string) {
-	for _, f := range all {
-		qualified := f.schema + "." + f.name
-		if slices.ContainsFunc(exclude, func(e string) bool { return f.near && same(e, f.name) || same(e, qualified) }) {
-			continue
-		}
-		if f.near {
-			names = append(names, f.name)
-		} else {
-			names = append(names, qualified)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
-// covered fails if the database has tables that are neither declared nor excluded.
-func (s Store) covered(ctx context.Context, tx transaction, tables []*table) error {
-	others, err := tx.others(ctx, tables, s.Exclude)
-	if err != nil {
-		return fmt.Errorf("sqlstore: look for tables: %w", explain(s.Dialect, contextError(ctx, err)))
-	}
-	if len(others) == 0 {
-		return nil
-	}
-	var named []string
-	for _, name := range others {
-		named = append(named, strconv.Quote(name))
-	}
-	return fmt.Errorf("sqlstore: tables that the backup would miss: %s: declare each in Store.Tables with a collection of the App, or name it in Store.Exclude", strings.Join(named, ", "))
 }

@@ -10,8 +10,9 @@ import (
 
 // A Dialect is what is particular to a database.
 type Dialect interface {
-	// begin starts a transaction on conn. It sees one point in time from now on, or
-	// keeps other writers out. A transaction that comes with an error is rolled back.
+	// begin starts a transaction on conn. A transaction that reads sees the database as
+	// it is now. One that writes keeps other writers out. The transaction is never nil:
+	// with an error, the caller rolls it back.
 	begin(ctx context.Context, conn *sql.Conn, write bool) (transaction, error)
 
 	dialectStatements
@@ -32,36 +33,33 @@ type Dialect interface {
 	jsonType(c *column) jsonType
 }
 
-// dialectStatements are the statements whose text differs.
+// dialectStatements are the statements that dialects write differently.
 type dialectStatements interface {
-	// match returns the condition that the key is one of n. Their values are the
+	// match returns the condition that the key is one of n keys. Their values are the
 	// arguments.
 	match(t *table, n int) string
 
-	// upsert returns the statement that inserts rows with the columns set, or
-	// overwrites the whole of those that exist.
+	// upsert returns the statement that inserts rows, whose values are for the columns in
+	// set. It overwrites the whole of rows that exist.
 	upsert(t *table, set []*column, rows int) string
 
 	// maxArgs is the largest number of arguments of a statement.
 	maxArgs() int
 }
 
-// dialectValues turn values into JSON and back. They fail rather than change a value.
+// dialectValues turn values into JSON and back. They fail if they would change a value.
 type dialectValues interface {
-	// append appends the JSON of a value that was read. It never sees NULL, nor the
-	// bytes of a Blob or JSONBytes column.
+	// append appends the JSON of a value that was read. It never gets NULL, and no bytes
+	// of a Blob or JSONBytes column.
 	append(dst []byte, c *column, v any) ([]byte, error)
 
-	// These return what is stored for a JSON value: for null where it stands for
-	// NULL, for a boolean in a Bool column, for a number in a column that is neither
-	// Text nor Blob, for a text outside of JSON columns, for the bytes of a Blob, and
-	// for any JSON in a JSON column.
-	bindNull(c *column) (any, error)
-	bindBool(c *column, v bool) any
-	bindNumber(c *column, json string) (any, error)
-	bindText(c *column, s string) (any, error)
-	bindBytes(c *column, b []byte) (any, error)
-	bindJSON(c *column, json string) (any, error)
+	// These return what is stored for a JSON value.
+	bindNull(c *column) (any, error)                // the null that stands for NULL
+	bindBool(c *column, v bool) any                 // in a Bool column
+	bindNumber(c *column, json string) (any, error) // in a column other than Text and Blob
+	bindText(c *column, s string) (any, error)      // in a column other than Integer, Real and Blob
+	bindBytes(c *column, b []byte) (any, error)     // in a Blob column
+	bindJSON(c *column, json string) (any, error)   // any value in a JSON column
 
 	// keyText returns the text of a key that was read. keyArg returns what is stored
 	// for a text, and false if no row can have it.
@@ -69,17 +67,17 @@ type dialectValues interface {
 	keyArg(c *column, key string) (any, bool)
 }
 
-// dialectErrors tell errors of the database apart.
+// dialectErrors tell the errors of the database apart.
 type dialectErrors interface {
-	// explain adds to an error what to do next, and takes values out of it. It
-	// returns an error that it knows nothing about as it is.
+	// explain adds to an error what to do next, and takes values out of it. It returns an
+	// unknown error unchanged.
 	explain(err error) error
 
-	// conflict tells whether an error comes from what others do at the same time.
-	// The same transaction may succeed the next time.
+	// conflict tells whether an error comes from what others do at the same time. The
+	// same transaction may succeed next time.
 	conflict(err error) bool
 
-	// lost tells whether there is no connection any more.
+	// lost tells whether an error means that the connection is gone.
 	lost(err error) bool
 
 	// refused tells whether a COMMIT that failed with this error changed nothing for
@@ -89,37 +87,37 @@ type dialectErrors interface {
 
 // A transaction ends exactly once, by commit or by rollback.
 type transaction interface {
-	// find looks a table up by the name in a Table. In a transaction that writes it
-	// keeps other writers out of the table.
+	// find looks up the table that has the name in a Table. A transaction that writes
+	// then keeps other writers out of the table.
 	find(ctx context.Context, name string) (*table, error)
 	// columns returns the columns of a table in their order, without generated ones.
 	columns(ctx context.Context, t *table) ([]*column, error)
-	// keys returns the columns of the primary key, and those of each unique index
+	// keys returns the columns of the primary key, and the columns of each unique index
 	// that compares keys byte by byte.
 	keys(ctx context.Context, t *table, columns []*column) (primary []string, unique [][]string, err error)
-	// complete adds what depends on the columns that are in records. all are those of
+	// complete adds what depends on which columns are in records. all are the columns of
 	// the table.
 	complete(ctx context.Context, t *table, all []*column) error
 
-	// others returns the names of the tables of the database that are neither among
-	// the given ones nor excluded, sorted, as Table.Name has them.
+	// others returns the names of all other tables of the database that are not excluded,
+	// sorted, in the form of Table.Name.
 	others(ctx context.Context, tables []*table, exclude []string) ([]string, error)
-	// references returns the foreign keys of the given tables. Those of other tables
-	// may be among them.
+	// references returns the foreign keys of tables. It may return those of other tables
+	// too.
 	references(ctx context.Context, tables []*table) ([]*reference, error)
 
 	// touch is called before the first change of any of the tables.
 	touch(ctx context.Context, tables []*table) error
-	// attempt does something of which nothing is left if it fails. It tells whether
-	// the transaction goes on: the database ends it itself where it must.
+	// attempt calls do. If do fails, nothing of its changes is left. alive tells whether
+	// the transaction goes on: the database itself ends it after some errors.
 	attempt(ctx context.Context, do func() error) (alive bool, err error)
-	// settle does what is left to do before the commit of a transaction that writes.
+	// settle carries out what must come before the commit of a transaction that writes.
 	settle(ctx context.Context) error
 	commit(ctx context.Context) error
 	rollback()
 }
 
-// A session is the connection that a transaction has.
+// A session is the connection of a transaction.
 type session struct {
 	conn *sql.Conn
 }
@@ -158,8 +156,8 @@ func eachRow(ctx context.Context, db interface {
 	return rows.Close()
 }
 
-// contextError returns the error of a context that is done rather than what the
-// database says about it.
+// contextError returns the error of the context if the context is done, and err
+// otherwise.
 func contextError(ctx context.Context, err error) error {
 	if c := ctx.Err(); c != nil {
 		return c
@@ -189,7 +187,7 @@ type explained struct{ error }
 
 func (e explained) Unwrap() error { return e.error }
 
-// A veiled error has another text than the errors in it, whose texts quote values.
+// A veiled error hides the texts of the errors in it, which quote values.
 type veiled struct {
 	text string
 	errs []error

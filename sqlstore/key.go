@@ -10,8 +10,8 @@ import (
 	"github.com/tomo-project/backup/internal/codec"
 )
 
-// The key of a table is a column, whose text is the identity of a record, or
-// several, whose texts are joined as the library does it.
+// The key of a table is one column, whose text is the identity of a record, or several.
+// The texts of several are joined as the library joins them.
 
 // keyColumns returns the columns of the key, in its order.
 func (t *table) keyColumns() []*column {
@@ -22,8 +22,8 @@ func (t *table) keyColumns() []*column {
 	return columns
 }
 
-// keyNames returns the quoted names of the columns of the key, each with something
-// before it, and with commas between them.
+// keyNames returns the quoted names of the columns of the key, with commas between them.
+// before is a prefix of each.
 func (t *table) keyNames(before string) string {
 	var names []string
 	for _, c := range t.keyColumns() {
@@ -32,13 +32,13 @@ func (t *table) keyNames(before string) string {
 	return strings.Join(names, ", ")
 }
 
-// declaredKey returns the names of the columns that the host says are the key, in a
-// table with these in its primary key.
-func (d Table) declaredKey(primary []string, exists func(name string) bool) ([]string, error) {
+// findKey returns the indexes of the columns of the key, and marks these columns.
+// primary names the columns of the primary key.
+func (d Table) findKey(columns []*column, primary []string, excluded map[int]bool) (keys []int, err error) {
 	names := primary
 	switch {
-	case exists(d.Key):
-		names = []string{d.Key}
+	case d.Key != "" && findColumn(columns, d.Key) >= 0:
+		names = []string{d.Key} // it may have a comma in its name
 	case d.Key != "":
 		names = strings.Split(d.Key, ",")
 	case len(primary) == 0:
@@ -47,10 +47,24 @@ func (d Table) declaredKey(primary []string, exists func(name string) bool) ([]s
 	if d.Value != "" && len(names) > 1 {
 		return nil, fmt.Errorf("the key has %d columns, and that of a Map is a single one: name it in Table.Key", len(names))
 	}
-	return names, nil
+	for _, name := range names {
+		i := findColumn(columns, name)
+		switch {
+		case i < 0:
+			return nil, fmt.Errorf("there is no key column %q that is not generated", name)
+		case excluded[i]:
+			return nil, fmt.Errorf("the key column %q is excluded", name)
+		case columns[i].key:
+			return nil, fmt.Errorf("the key has the column %q twice", name)
+		}
+		keys = append(keys, i)
+		columns[i].key = true
+	}
+	return keys, nil
 }
 
-// unique tells whether one of indexes, each the names of its columns, is on the key.
+// unique tells whether one of the indexes is on the key alone. Each index is the names
+// of its columns.
 func (t *table) unique(indexes [][]string) bool {
 	for _, names := range indexes {
 		if len(names) == len(t.keys) && !slices.ContainsFunc(t.keyColumns(), func(c *column) bool { return !slices.Contains(names, c.Name) }) {
@@ -60,7 +74,8 @@ func (t *table) unique(indexes [][]string) bool {
 	return false
 }
 
-// notUnique is the error of a key without an index such as is needed.
+// notUnique returns the error for a key without a unique index. such is what else the
+// index must be.
 func (t *table) notUnique(such string) error {
 	if len(t.keys) == 1 {
 		return fmt.Errorf("the key column %s is not unique by itself: it needs a unique index on it alone%s", t.keyWords(), such)
@@ -68,7 +83,7 @@ func (t *table) notUnique(such string) error {
 	return fmt.Errorf("the key columns %s are not unique together: they need a unique index on them alone%s", t.keyWords(), such)
 }
 
-// keyWords names the columns of the key in an error.
+// keyWords names the columns of the key for an error.
 func (t *table) keyWords() string {
 	var names []string
 	for _, c := range t.keyColumns() {
@@ -118,9 +133,9 @@ func (r *row) part(d Dialect, part int) (string, error) {
 
 var errKey = fmt.Errorf("%w: the column cannot hold this key", backup.ErrInvalid)
 
-// keyArgs appends what is stored for an identity, a value for each column of the
-// key. If no row can have it, it returns args as they were and the error, with the
-// column that is the matter.
+// keyArgs appends what is stored for an identity: a value for each column of the key. If
+// no row can have that identity, it returns args unchanged, the column that cannot hold
+// its part, and an error.
 func (t *table) keyArgs(d Dialect, args []any, key string) ([]any, *column, error) {
 	if len(t.keys) == 1 {
 		c := t.columns[t.keys[0]]
@@ -132,7 +147,7 @@ func (t *table) keyArgs(d Dialect, args []any, key string) ([]any, *column, erro
 	}
 	parts, ok := codec.SplitKey(key, len(t.keys))
 	if !ok {
-		return args, nil, fmt.Errorf("%w: the key has not the %d parts of that of table %q: Key of the Collection and of the Table name the same, in the same order", backup.ErrInvalid, len(t.keys), t.plain)
+		return args, nil, fmt.Errorf("%w: the key has not the %d parts of that of table %q: Key of the Collection and Key of the Table must name the same columns in the same order", backup.ErrInvalid, len(t.keys), t.plain)
 	}
 	before := len(args)
 	for part, i := range t.keys {
@@ -145,7 +160,7 @@ func (t *table) keyArgs(d Dialect, args []any, key string) ([]any, *column, erro
 	return args, nil, nil
 }
 
-// keyTexts returns the expressions of the texts of a key, for an error: each column
+// keyTexts returns the expressions for the texts of a key, for an error: each column
 // between before and after. A row of a table that is not declared has no key.
 func (t *table) keyTexts(before, after string) []string {
 	if t == nil {
@@ -158,7 +173,7 @@ func (t *table) keyTexts(before, after string) []string {
 	return texts
 }
 
-// scanKey scans the texts of a key, and what follows them.
+// scanKey scans the texts of a key, and the columns that follow them.
 func scanKey(row interface{ Scan(...any) error }, parts int, more ...any) (key string, err error) {
 	texts, dest := make([]string, parts), make([]any, parts)
 	for part := range texts {

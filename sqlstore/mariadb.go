@@ -12,39 +12,40 @@ import (
 )
 
 // MariaDB is the dialect of MariaDB from 10.6 on, with the database/sql driver of
-// github.com/go-sql-driver/mysql. MySQL, whose JSON would round numbers, is refused.
+// github.com/go-sql-driver/mysql. It refuses MySQL, whose JSON would round numbers.
 var MariaDB Dialect = mariadb{}
 
 type mariadb struct{}
 
-// mariadbTx is a transaction in a session whose variables are set for it.
+// mariadbTx is a transaction that has set the variables of its session.
 type mariadbTx struct {
 	session
 	write   bool
-	packet  int    // bytes that a statement can have
+	packet  int    // the most bytes of a statement
 	lock    string // the name of the lock that keeps other stores out
-	restore string // sets the variables back
+	restore string // the statement that puts the variables back
 
 	refs []*mariadbReference
 }
 
-// mariadbSession are the variables of the session, and what they are set to. Some
-// servers lack some.
+// mariadbSession are the variables that a transaction sets. Not every server has all of
+// them.
 var mariadbSession = []struct{ name, value string }{
-	// No value is changed to fit, and what was stored without such rules fits.
+	// The server must not change a value to make it fit. It must take values that were
+	// stored under weaker rules.
 	{"sql_mode", "'STRICT_ALL_TABLES,STRICT_TRANS_TABLES,NO_AUTO_VALUE_ON_ZERO,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'"},
 	{"time_zone", "'+00:00'"},
 	{"character_set_client", "'utf8mb4'"}, {"character_set_results", "'utf8mb4'"}, {"collation_connection", "'utf8mb4_bin'"},
 	{"max_sort_length", "8192"},
 	{"sql_auto_is_null", "0"}, {"sql_quote_show_create", "1"}, {"sql_safe_updates", "0"},
-	// A backup waits for where it goes to.
+	// A backup may wait long for its location.
 	{"net_write_timeout", "86400"}, {"wait_timeout", "86400"},
 	{"max_statement_time", "0"}, {"max_execution_time", "0"},
 	{"idle_transaction_timeout", "0"}, {"idle_readonly_transaction_timeout", "0"}, {"idle_write_transaction_timeout", "0"},
 }
 
-// The server itself ends some transactions. Without autocommit nothing that comes
-// after that is kept either.
+// mariadbWrites are those for a transaction that writes. The server itself may end it.
+// Without autocommit, later statements are not kept either.
 var mariadbWrites = []struct{ name, value string }{{"foreign_key_checks", "0"}, {"unique_checks", "1"}, {"autocommit", "0"}}
 
 func (mariadb) begin(ctx context.Context, conn *sql.Conn, write bool) (transaction, error) {
@@ -65,7 +66,7 @@ func (tx *mariadbTx) begin(ctx context.Context) error {
 	if err := tx.keepStoresOut(ctx); err != nil {
 		return err
 	}
-	// Whatever is read is locked.
+	// SERIALIZABLE locks whatever is read.
 	if err := tx.exec(ctx, "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"); err != nil {
 		return err
 	}
@@ -78,13 +79,13 @@ func (tx *mariadbTx) prepare(ctx context.Context) error {
 	if err := tx.conn.QueryRowContext(ctx, "SELECT VERSION(), @@max_allowed_packet, @@sql_select_limit").Scan(&version, &tx.packet, &limit); err != nil {
 		return err
 	}
-	// This goes first: a limit would cut the list of variables short.
+	// This comes first, since a limit would cut the list of variables short.
 	tx.restore = "SET SESSION sql_select_limit=" + limit
 	if err := tx.exec(ctx, "SET SESSION sql_select_limit=18446744073709551615"); err != nil {
 		return err
 	}
 	if !strings.Contains(version, "MariaDB") {
-		return fmt.Errorf("%w: this is MySQL %s, and no MariaDB: its JSON would round numbers", errors.ErrUnsupported, version)
+		return fmt.Errorf("%w: this is MySQL %s and not MariaDB: the JSON of MySQL would round numbers", errors.ErrUnsupported, version)
 	}
 	settings := slices.Clone(mariadbSession)
 	if tx.write {
@@ -113,7 +114,7 @@ func (tx *mariadbTx) prepare(ctx context.Context) error {
 	return tx.exec(ctx, "SET "+strings.Join(set, ", "))
 }
 
-// variable returns the SQL of the value that a variable has.
+// variable returns the SQL of the value of a variable.
 func variable(name, value string) string {
 	if value == "" && name == "character_set_results" {
 		return "NULL"
@@ -124,9 +125,8 @@ func variable(name, value string) string {
 	return value
 }
 
-// keepStoresOut takes a lock that a store has while it writes. Rows can be locked, but
-// what is not there only against being inserted: two stores would do that to each other
-// in an empty table.
+// keepStoresOut takes the lock that a store has while it writes. Without it, two stores
+// could both lock the gaps of an empty table, and then wait for each other to insert.
 func (tx *mariadbTx) keepStoresOut(ctx context.Context) error {
 	var lock string
 	var wait int
@@ -134,7 +134,7 @@ func (tx *mariadbTx) keepStoresOut(ctx context.Context) error {
 		return err
 	}
 	var got sql.NullInt64
-	tx.lock = lock // an error does not tell whether it was taken
+	tx.lock = lock // an error does not tell whether the lock was taken
 	if err := tx.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT GET_LOCK('%s', %d)", lock, wait)).Scan(&got); err != nil {
 		return err
 	}
@@ -145,8 +145,8 @@ func (tx *mariadbTx) keepStoresOut(ctx context.Context) error {
 	return nil
 }
 
-// attempt: a statement that fails leaves nothing, and some errors nothing of the
-// transaction either.
+// attempt needs no savepoint: a statement that fails leaves no change. Some errors end the
+// transaction.
 func (tx *mariadbTx) attempt(_ context.Context, do func() error) (alive bool, err error) {
 	err = do()
 	return err == nil || !MariaDB.conflict(err) && !MariaDB.lost(err), err
@@ -162,7 +162,8 @@ func (tx *mariadbTx) commit(ctx context.Context) error {
 
 func (tx *mariadbTx) rollback() { tx.end("ROLLBACK") }
 
-// end leaves the session as it was, or keeps the connection from being used again.
+// end leaves the session as it was before. If that fails, it keeps the connection from
+// being used again.
 func (tx *mariadbTx) end(statement string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // the server may be out of reach
 	defer cancel()

@@ -10,8 +10,8 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// mariadbNumber returns the number that the server gave an error: "Error 1062
-// (23000): …" is how the driver writes it.
+// mariadbNumber returns the number that the server gave to an error. The driver writes it
+// as "Error 1062 (23000): …".
 func mariadbNumber(err error) int {
 	switch e := err.(type) {
 	case nil:
@@ -48,8 +48,8 @@ func (mariadb) lost(err error) bool {
 	return false
 }
 
-// The server rolls the transaction back at a deadlock, and, if it is told so, when
-// it has waited for a lock.
+// conflict: the server rolls the transaction back after a deadlock. If it is so set, it
+// also does after it has waited for a lock.
 func (mariadb) conflict(err error) bool {
 	switch mariadbNumber(err) {
 	case 1020, 1205, 1206, 1213, 3572:
@@ -70,7 +70,7 @@ func (mariadb) explain(err error) error {
 		return veiled{fmt.Sprintf("the value is in another record, in the unique key %s (Error %d); records that exchange a unique value cannot be restored at once", key, number), []error{err}}
 	case 1690:
 		if strings.Contains(err.Error(), mariadbOther) {
-			return veiled{"another record has the value of a unique column, or a key that is the same to the collation of its column (records that exchange a unique value cannot be restored at once; " +
+			return veiled{"another record has the value of a unique column, or a key that its collation takes for the same (records that exchange a unique value cannot be restored at once; " +
 				"keys compare byte by byte in VARBINARY, or with COLLATE utf8mb4_nopad_bin)", []error{err}}
 		}
 		return mariadbInvalid(number, err)
@@ -94,7 +94,7 @@ func (mariadb) explain(err error) error {
 	return err
 }
 
-// mariadbInvalid returns the error without its text, which may quote the value.
+// mariadbInvalid returns an error that hides the text of err, which may quote the value.
 func mariadbInvalid(number int, err error) error {
 	column := ""
 	if _, after, ok := strings.Cut(err.Error(), "olumn '"); ok && number != 1366 && number != 1292 {

@@ -8,16 +8,15 @@ import (
 	"strings"
 )
 
-// MariaDB does not look at foreign keys in a transaction that writes. It could not
-// wait for the commit, and the action of one would change a row that a record is still
-// to come for.
+// Foreign keys are off in a transaction that writes. MariaDB cannot defer them until the
+// commit, and the action of a foreign key could change a row that a later record is for.
 
-// A mariadbReference is a foreign key, and what its rows refer to.
+// A mariadbReference is a foreign key, with its action and its dangling rows.
 type mariadbReference struct {
 	reference
 	constraint string
 	onDelete   string
-	before     map[string]int // rows that referred to nothing when the first change was made
+	before     map[string]int // the rows that referred to nothing before the first change
 }
 
 func (tx *mariadbTx) references(ctx context.Context, tables []*table) (refs []*reference, err error) {
@@ -30,8 +29,8 @@ func (tx *mariadbTx) references(ctx context.Context, tables []*table) (refs []*r
 	return refs, nil
 }
 
-// findReferences looks for the foreign keys of tables, and for those that lead to
-// them, over other tables too.
+// findReferences looks for the foreign keys of tables, and for those that lead to them,
+// even over other tables.
 func (tx *mariadbTx) findReferences(ctx context.Context, tables []*table) error {
 	tx.refs = nil
 	declared, reached := map[string]*table{}, map[string]bool{}
@@ -79,7 +78,7 @@ func (tx *mariadbTx) allReferences(ctx context.Context, declared map[string]*tab
 	return all, err
 }
 
-// touch learns which foreign keys there are, and what dangles already.
+// touch finds the foreign keys, and the references that are dangling already.
 func (tx *mariadbTx) touch(ctx context.Context, tables []*table) error {
 	if err := tx.findReferences(ctx, tables); err != nil {
 		return err
@@ -93,8 +92,8 @@ func (tx *mariadbTx) touch(ctx context.Context, tables []*table) error {
 	return nil
 }
 
-// missing counts the rows that refer to nothing, by what tells them apart: the key
-// of a record, and what they refer to.
+// missing counts the rows that refer to nothing. It tells rows apart by what they refer
+// to, and by the key if they are records.
 func (tx *mariadbTx) missing(ctx context.Context, r *mariadbReference) (map[string]int, error) {
 	texts := r.table.keyTexts("CAST(c.", " AS CHAR)")
 	var to []string
@@ -111,8 +110,8 @@ func (tx *mariadbTx) missing(ctx context.Context, r *mariadbReference) (map[stri
 	return found, err
 }
 
-// orphans returns the tables, c for the child, and the condition that a row of it
-// refers to nothing.
+// orphans returns the tables, where c is the child, and the condition that a row of the
+// child refers to nothing.
 func (r *mariadbReference) orphans() string { return r.joined() + r.isOrphan() }
 
 func (r *mariadbReference) joined() string {
@@ -123,8 +122,8 @@ func (r *mariadbReference) isOrphan() string {
 	return " WHERE " + r.isNotNull(backtick) + " AND p." + backtick(r.parentColumns[0]) + " IS NULL"
 }
 
-// settle carries out the actions of the foreign keys of tables that are not
-// declared. What dangles nevertheless is an error.
+// settle carries out the actions of the foreign keys of tables that are not declared. A
+// reference that still dangles is an error.
 func (tx *mariadbTx) settle(ctx context.Context) error {
 	for changed := true; changed; {
 		changed = false
@@ -147,9 +146,9 @@ func (tx *mariadbTx) settle(ctx context.Context) error {
 	return tx.checkReferences(ctx)
 }
 
-// action returns the statement that does to the rows of a table what its foreign
-// key asks for when those that they refer to are deleted. It is empty if the rows
-// are records, or if some were dangling before.
+// action returns the statement that carries out ON DELETE for all rows that refer to
+// nothing. It is empty if there is nothing to do, if the rows are records, or if some
+// rows were dangling before.
 func (r *mariadbReference) action() string {
 	if r.table != nil || len(r.before) > 0 || r.toMutable() {
 		return ""
@@ -163,7 +162,7 @@ func (r *mariadbReference) action() string {
 	return ""
 }
 
-// checkReferences fails if a row refers to nothing that did not so before.
+// checkReferences fails if a row refers to nothing and did not do so before.
 func (tx *mariadbTx) checkReferences(ctx context.Context) error {
 	var named []string
 	for _, r := range tx.refs {

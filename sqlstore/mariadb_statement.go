@@ -8,12 +8,12 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// The protocol counts arguments in 16 bits.
+// maxArgs: the protocol counts arguments in 16 bits.
 func (mariadb) maxArgs() int { return 65535 }
 
-// match looks keys up in the index, as their columns compare them, and takes those
-// whose bytes are the same. MariaDB does not always look up a list of rows in the
-// index, but looks up each of several alternatives.
+// match looks up keys in the index, as their columns compare them, and takes those whose
+// bytes are the same. If the key has several columns, it lists alternatives: MariaDB looks
+// up each of them in the index, but not always the rows of a list.
 func (mariadb) match(t *table, n int) string {
 	if len(t.keys) == 1 {
 		c := t.columns[t.keys[0]]
@@ -36,8 +36,8 @@ func (mariadb) match(t *table, n int) string {
 	return anyOf(append(is, exactly...), n)
 }
 
-// arguments returns those of match for the values of keys. Where a column is not
-// exact itself, match takes those of each key, or of all of them, twice.
+// arguments returns the arguments of match for the values of keys. If a column is not
+// exact itself, match takes the values of each key, or those of all keys, twice.
 func (mariadb) arguments(t *table, args []any) []any {
 	switch {
 	case !t.inexactKey():
@@ -52,14 +52,13 @@ func (mariadb) arguments(t *table, args []any) []any {
 	return twice
 }
 
-// inexactKey tells whether a column of the key is not exact itself.
+// inexactKey tells whether a column of the key does not compare byte by byte.
 func (t *table) inexactKey() bool {
 	return slices.ContainsFunc(t.keyColumns(), func(c *column) bool { return !c.my.exactKey() })
 }
 
-// mariadbOther is part of an expression that fails where the row to overwrite is that
-// of another record: one with the same value in another unique column. The error
-// quotes it.
+// mariadbOther is part of an expression that fails if the row to overwrite belongs to
+// another record: it has the same value in another unique column. The error quotes it.
 const mariadbOther = "18446744073709551615 + "
 
 func (mariadb) upsert(t *table, set []*column, rows int) string {
@@ -86,11 +85,11 @@ func (mariadb) upsert(t *table, set []*column, rows int) string {
 		" ON DUPLICATE KEY UPDATE " + strings.Join(update, ",")
 }
 
-// room tells how many bytes the values of a statement may have in all: less than
-// the server takes.
+// room returns how many bytes the values of a statement may have together: less than the
+// server takes.
 func (tx *mariadbTx) room() int { return max(tx.packet*3/4, 1) }
 
-// tooLarge is the error of a record that no statement can hold.
+// tooLarge returns an error if a record does not fit into a statement.
 func (tx *mariadbTx) tooLarge(size int) error {
 	if size <= tx.room() {
 		return nil

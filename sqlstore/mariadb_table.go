@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// A mariadbTable and a mariadbColumn are what MariaDB tells of a table and a column.
+// A mariadbTable and a mariadbColumn are what MariaDB says about a table and a column.
 type (
 	mariadbTable struct {
 		schema string
@@ -21,14 +21,14 @@ type (
 		base      string // the name of the type: "varchar"
 		unsigned  bool
 		zerofill  bool
-		chars     int64 // that text can have
-		octets    int64 // that text or binary can have
+		chars     int64 // the most characters of text
+		octets    int64 // the most bytes of text or binary
 		precision int64 // digits, or bits
-		scale     int64 // digits behind the point, -1 if any
+		scale     int64 // digits behind the point, -1 for any number of them
 		charset   string
 		collation string
 		labels    []string // of an enum or a set
-		updates   bool     // ON UPDATE CURRENT_TIMESTAMP
+		updates   bool     // it is ON UPDATE CURRENT_TIMESTAMP
 	}
 )
 
@@ -55,7 +55,7 @@ func (tx *mariadbTx) find(ctx context.Context, name string) (*table, error) {
 	case kind != "BASE TABLE":
 		return nil, errors.New("it is not a table")
 	case !strings.EqualFold(engine, "InnoDB"):
-		return nil, fmt.Errorf("its engine is %s, which has no transactions that can be relied on: ALTER TABLE … ENGINE=InnoDB", engine)
+		return nil, fmt.Errorf("its engine is %s, whose transactions cannot be relied on: ALTER TABLE … ENGINE=InnoDB", engine)
 	}
 	t.name = backtick(t.my.schema) + "." + backtick(t.plain)
 	if tx.write {
@@ -100,7 +100,7 @@ func (tx *mariadbTx) keys(ctx context.Context, t *table, _ []*column) (primary [
 }
 
 func (tx *mariadbTx) columns(ctx context.Context, t *table) (columns []*column, err error) {
-	// JSON is text with a constraint, which not everyone sees in CHECK_CONSTRAINTS.
+	// JSON is text with a constraint. Not every user sees it in CHECK_CONSTRAINTS.
 	var ignored, create string
 	if err := tx.conn.QueryRowContext(ctx, "SHOW CREATE TABLE "+t.name).Scan(&ignored, &create); err != nil {
 		return nil, err
@@ -135,7 +135,7 @@ func (tx *mariadbTx) columns(ctx context.Context, t *table) (columns []*column, 
 	return columns, err
 }
 
-// complete notes the columns outside of records that an update would change.
+// complete finds the columns outside of records that an update would change.
 func (tx *mariadbTx) complete(_ context.Context, t *table, all []*column) error {
 	for _, c := range all {
 		if c.my.updates && !slices.Contains(t.columns, c) {
@@ -145,7 +145,7 @@ func (tx *mariadbTx) complete(_ context.Context, t *table, all []*column) error 
 	return nil
 }
 
-// labelsOf returns the texts in a list like ('a','it”s').
+// labelsOf returns the labels of ENUM or SET from a list of SQL strings in parentheses.
 func labelsOf(list string) (labels []string) {
 	var label strings.Builder
 	inside := false

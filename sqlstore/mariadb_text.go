@@ -9,8 +9,9 @@ import (
 	"unicode/utf8"
 )
 
-// These turn the text of what was read into that of a record (show), and back (store).
-// They refuse a text that would be read in another form.
+// The show functions turn a text that was read into the text for a record. The store
+// functions turn the text of a record into what is stored, and refuse a text that would be
+// read in another form.
 
 func storeInteger(c *column, s string) (any, error) {
 	natural := c.my.unsigned || c.my.base == "bit"
@@ -41,7 +42,7 @@ func storeText(c *column, s string) (any, error) {
 	return s, nil
 }
 
-// storeChar: a CHAR loses spaces at its end.
+// storeChar refuses spaces at the end, which a CHAR would lose.
 func storeChar(c *column, s string) (any, error) {
 	if strings.HasSuffix(s, " ") {
 		return nil, errChanged
@@ -51,7 +52,7 @@ func storeChar(c *column, s string) (any, error) {
 
 func showEnum(c *column, s string) (string, error) {
 	if s == "" && !slices.Contains(c.my.labels, "") {
-		return "", errors.New("the column holds what is none of its labels")
+		return "", errors.New("the column holds a value that is not one of its labels")
 	}
 	return s, nil
 }
@@ -118,9 +119,9 @@ func storeMoment(c *column, s string) (any, error) {
 	return strings.Replace(moment, "T", " ", 1), nil
 }
 
-// seconds cuts a fraction of a second off. It tells whether the column can hold the
-// fraction, and it is in the form in which it is read.
-func (c mariadbColumn) seconds(s string) (whole string, ok bool) {
+// seconds cuts off the fraction of a second. ok tells whether the column can hold the
+// fraction, and returns it in the same form.
+func (c *mariadbColumn) seconds(s string) (whole string, ok bool) {
 	whole, f, point := strings.Cut(s, ".")
 	return whole, !point || f != "" && int64(len(f)) <= c.scale && digits(f) == len(f) && f[len(f)-1] != '0'
 }

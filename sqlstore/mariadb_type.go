@@ -6,30 +6,33 @@ import (
 	"strings"
 )
 
-// A mariadbType is what there is to know about a type of MariaDB.
+// A mariadbType says how columns of a type of MariaDB are read and stored.
 type mariadbType struct {
 	typeRule
 	family family
 	bits   int                                       // of a floating-point number
-	read   string                                    // the expression that reads a column, @ in it; empty for the column itself
-	show   func(c *column, s string) (string, error) // the text of what was read, nil for the same
-	store  func(c *column, s string) (any, error)    // what is stored for a text, nil for the same
-	json   func(c *column) jsonType                  // of text, nil for any text
+	read   string                                    // the expression that reads the column @; empty for the column itself
+	format string                                    // of the JSON Schema of its text
+	show   func(c *column, s string) (string, error) // makes the text for a record from what was read; nil: the same
+	store  func(c *column, s string) (any, error)    // makes what is stored from the text of a record; nil: the same
 }
 
-var (
-	mariadbInteger = mariadbType{typeRule: typeRule{kinds{Integer, Real, Bool, Text}, kinds{Integer, Text}}, family: integers, store: storeInteger}
-	mariadbBits    = mariadbType{typeRule: typeRule{kinds: kinds{Integer, Real, Bool, Text}}, family: integers, read: asNumber, store: storeInteger}
-	mariadbText    = mariadbType{typeRule: typeRule{kinds{Text, JSON, JSONBytes}, kinds{Text}}, family: texts, store: storeText}
-	mariadbBlob    = mariadbType{typeRule: typeRule{kinds: kinds{Blob, JSONBytes, Text}}, family: binaries, store: storeBinary}
-)
-
 const (
-	asNumber = "(@+0)"
-	asText   = "CAST(@ AS CHAR)"
+	asNumber  = "(@+0)"
+	asReal    = "(@*1e0)" // the text of a float has too few digits, and + loses the sign of zero
+	asText    = "CAST(@ AS CHAR)"
+	asAddress = "INET6_ATON(CAST(@ AS CHAR))"
 )
 
-// mariadbTypes are the types that JSON has a form for. The key is the DATA_TYPE.
+var (
+	mariadbInteger = mariadbType{typeRule: integerRule, family: integers, store: storeInteger}
+	mariadbBits    = mariadbType{typeRule: typeRule{kinds: integerRule.kinds}, family: integers, read: asNumber, store: storeInteger}
+	mariadbText    = mariadbType{typeRule: textRule, family: texts, store: storeText}
+	mariadbBlob    = mariadbType{typeRule: typeRule{kinds: kinds{Blob, JSONBytes, Text}}, family: binaries, store: storeBinary}
+	realRule       = typeRule{kinds: kinds{Real}}
+)
+
+// mariadbTypes are the types that have a JSON form, by their DATA_TYPE.
 var mariadbTypes = map[string]mariadbType{
 	"tinyint":   mariadbInteger,
 	"smallint":  mariadbInteger,
@@ -38,44 +41,36 @@ var mariadbTypes = map[string]mariadbType{
 	"bigint":    mariadbInteger,
 	"bit":       mariadbBits,
 	"year":      mariadbBits,
-	"decimal":   {typeRule: typeRule{kinds: kinds{Real}}, family: decimals},
-	// A float has fewer digits as text than are needed, and + loses the sign of zero.
-	"float":  {typeRule: typeRule{kinds: kinds{Real}}, family: floats, bits: 32, read: "(@*1e0)"},
-	"double": {typeRule: typeRule{kinds: kinds{Real}}, family: floats, bits: 64, read: "(@*1e0)"},
+	"decimal":   {typeRule: realRule, family: decimals},
+	"float":     {typeRule: realRule, family: floats, bits: 32, read: asReal},
+	"double":    {typeRule: realRule, family: floats, bits: 64, read: asReal},
 
-	"char":       {typeRule: mariadbText.typeRule, family: texts, store: storeChar, json: limited},
-	"varchar":    {typeRule: mariadbText.typeRule, family: texts, store: storeText, json: limited},
+	"char":       {typeRule: textRule, family: texts, store: storeChar},
+	"varchar":    mariadbText,
 	"tinytext":   mariadbText,
 	"text":       mariadbText,
 	"mediumtext": mariadbText,
 	"longtext":   mariadbText,
-	"enum":       {typeRule: typeRule{kinds: kinds{Text}}, family: labels, show: showEnum, store: storeEnum, json: oneLabel},
-	"set":        {typeRule: typeRule{kinds: kinds{Text}}, family: labels, store: storeSet},
-	"json":       {typeRule: typeRule{kinds: kinds{JSON, JSONBytes, Text}}, family: documents},
+	"enum":       {typeRule: onlyTextRule, family: labels, show: showEnum, store: storeEnum},
+	"set":        {typeRule: onlyTextRule, family: labels, store: storeSet},
+	"json":       {typeRule: documentRule, family: documents},
 
 	"binary":     {typeRule: typeRule{kinds: kinds{Blob, Text}}, family: binaries, store: storeBinary},
-	"varbinary":  {typeRule: typeRule{kinds{Blob, JSONBytes, Text}, kinds{Text}}, family: binaries, store: storeBinary},
+	"varbinary":  {typeRule: typeRule{mariadbBlob.kinds, kinds{Text}}, family: binaries, store: storeBinary},
 	"tinyblob":   mariadbBlob,
 	"blob":       mariadbBlob,
 	"mediumblob": mariadbBlob,
 	"longblob":   mariadbBlob,
 
-	// They have no format: they may be 0000-00-00.
-	"date":      {typeRule: typeRule{kinds: kinds{Text}}, read: asText, store: storeDate},
-	"time":      {typeRule: typeRule{kinds: kinds{Text}}, read: asText, show: showTime, store: storeTime},
-	"datetime":  {typeRule: typeRule{kinds: kinds{Text}}, family: moments, read: asText, show: showMoment, store: storeMoment},
-	"timestamp": {typeRule: typeRule{kinds: kinds{Text}}, family: moments, read: asText, show: showMoment, store: storeMoment},
+	// Dates have no format, since they may be 0000-00-00.
+	"date":      {typeRule: onlyTextRule, read: asText, store: storeDate},
+	"time":      {typeRule: onlyTextRule, read: asText, show: showTime, store: storeTime},
+	"datetime":  {typeRule: onlyTextRule, family: moments, read: asText, show: showMoment, store: storeMoment},
+	"timestamp": {typeRule: onlyTextRule, family: moments, read: asText, show: showMoment, store: storeMoment},
 
-	"uuid":  {typeRule: typeRule{kinds{Text}, kinds{Text}}, read: asText, store: storeUUID, json: formatted("uuid")},
-	"inet4": {typeRule: typeRule{kinds: kinds{Text}}, read: "INET6_ATON(" + asText + ")", show: showAddress, store: storeAddress, json: formatted("ipv4")},
-	"inet6": {typeRule: typeRule{kinds: kinds{Text}}, read: "INET6_ATON(" + asText + ")", show: showAddress, store: storeAddress, json: formatted("ipv6")},
-}
-
-func limited(c *column) jsonType  { return jsonType{types: []string{"string"}, maxLength: c.my.chars} }
-func oneLabel(c *column) jsonType { return jsonType{types: []string{"string"}, enum: c.my.labels} }
-
-func formatted(as string) func(*column) jsonType {
-	return func(*column) jsonType { return jsonType{types: []string{"string"}, format: as} }
+	"uuid":  {typeRule: uuidRule, read: asText, format: "uuid", store: storeUUID},
+	"inet4": {typeRule: onlyTextRule, read: asAddress, format: "ipv4", show: showAddress, store: storeAddress},
+	"inet6": {typeRule: onlyTextRule, read: asAddress, format: "ipv6", show: showAddress, store: storeAddress},
 }
 
 func (mariadb) settle(c *column, _ int) error {
@@ -85,7 +80,7 @@ func (mariadb) settle(c *column, _ int) error {
 	case !ok:
 		return fmt.Errorf("there is no JSON for %s: exclude it", c.declared)
 	case my.base == "year" && strings.Contains(c.declared, "(2)"):
-		return errors.New("a year of two digits is not one: make it YEAR")
+		return errors.New("two digits do not tell the year: make it YEAR")
 	case c.key && c.nullable:
 		return errors.New("a key must be NOT NULL")
 	}
@@ -97,7 +92,7 @@ func (mariadb) settle(c *column, _ int) error {
 		return err
 	}
 	if c.Kind == JSONBytes && typ.family != binaries {
-		c.Kind = JSON // what is stored is text all the same
+		c.Kind = JSON // the server stores text in either case
 	}
 	c.settleDocument()
 	c.read = c.quoted
@@ -107,17 +102,17 @@ func (mariadb) settle(c *column, _ int) error {
 	return nil
 }
 
-// isBoolean tells whether the column is what BOOLEAN stands for, or one bit.
-func (c mariadbColumn) isBoolean(declared string) bool {
+// isBoolean tells whether the column is declared BOOLEAN, or is one bit.
+func (c *mariadbColumn) isBoolean(declared string) bool {
 	return c.base == "tinyint" && strings.HasPrefix(declared, "tinyint(1)") && !c.zerofill || c.base == "bit" && c.precision == 1
 }
 
-func (c mariadbColumn) readTemplate() string {
+func (c *mariadbColumn) readTemplate() string {
 	switch {
 	case c.zerofill && c.bits == 0:
 		return asNumber
 	case (c.family == texts || c.family == labels) && !c.unicode() && c.charset != "ascii":
-		// A character without a counterpart would be read as a question mark.
+		// A character that Unicode lacks would be read as a question mark.
 		const utf8 = "CONVERT(@ USING utf8mb4)"
 		same := "CAST(CONVERT(" + utf8 + " USING " + c.charset + ") AS BINARY) <=> CAST(@ AS BINARY)"
 		return "IF(" + same + ", CAST(" + utf8 + " AS BINARY), x'FF')"
@@ -125,34 +120,38 @@ func (c mariadbColumn) readTemplate() string {
 	return c.mariadbType.read
 }
 
-func (c mariadbColumn) unicode() bool {
+func (c *mariadbColumn) unicode() bool {
 	return c.charset == "utf8mb4" || c.charset == "utf8mb3" || c.charset == "utf8"
 }
 
 func (mariadb) jsonType(c *column) jsonType {
+	my := &c.my
+	j := jsonTypes[c.Kind]
 	switch {
-	case c.Kind == Bool && c.my.base == "bit" && c.my.precision == 1:
-		return typed("boolean")
-	case c.Kind == Bool:
+	case c.Kind == Bool && (my.base != "bit" || my.precision != 1):
 		return typed("boolean", "integer")
-	case c.Kind == Text && c.my.json != nil:
-		return c.my.json(c)
+	case c.Kind != Text:
+	case my.base == "char", my.base == "varchar":
+		j.maxLength = my.chars
+	case my.base == "enum":
+		j.enum = my.labels
+	default:
+		j.format = my.format
 	}
-	return jsonTypes[c.Kind]
+	return j
 }
 
-// exactKey tells whether the column itself compares byte by byte, and in their
-// order.
-func (c mariadbColumn) exactKey() bool {
+// exactKey tells whether the column compares and sorts byte by byte.
+func (c *mariadbColumn) exactKey() bool {
 	return c.family != texts || c.collation == "utf8mb4_nopad_bin"
 }
 
-// likeStored returns the expression of a text as the column compares it.
-func (c mariadbColumn) likeStored(value string) string {
+// likeStored returns the expression of a text that is compared as the column compares.
+func (c *mariadbColumn) likeStored(value string) string {
 	return "CONVERT(" + value + " USING " + c.charset + ") COLLATE " + c.collation
 }
 
-// bytes returns the expression of the bytes of a text of the column in UTF-8.
-func (c mariadbColumn) bytes(value string) string {
+// bytes returns the expression of the bytes that a text of the column has in UTF-8.
+func (c *mariadbColumn) bytes(value string) string {
 	return "CAST(CONVERT(" + value + " USING utf8mb4) AS BINARY)"
 }

@@ -170,7 +170,7 @@ func TestMariaDBRefusesAnotherFormThanItReads(t *testing.T) {
 	}
 	enum := settled(t, MariaDB, mariadbColumnOf("enum('a')"))
 	_, err := appendValue(MariaDB, nil, enum, []byte(""))
-	require.ErrorContains(t, err, "none of its labels")
+	require.ErrorContains(t, err, "not one of its labels")
 }
 
 func TestLabelsAreReadAsTheServerWritesThem(t *testing.T) {

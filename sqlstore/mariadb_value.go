@@ -11,6 +11,15 @@ import (
 )
 
 func (mariadb) append(dst []byte, c *column, v any) ([]byte, error) {
+	if b, ok := v.([]byte); ok {
+		// Most values take this way, which makes no copy of them.
+		switch {
+		case c.Kind == JSON:
+			return sqljson.AppendCompact(dst, b)
+		case c.Kind == Text && c.my.show == nil:
+			return sqljson.AppendString(dst, string(b))
+		}
+	}
 	s, err := textOf(v)
 	if err != nil {
 		return dst, err
@@ -28,7 +37,7 @@ func (mariadb) append(dst []byte, c *column, v any) ([]byte, error) {
 			return dst, errors.New("the driver does not return a number")
 		}
 		if c.my.bits == 32 {
-			// appendReal makes a point of e-07 where it is needed.
+			// The text has more digits than 32 bits need.
 			f, _ = strconv.ParseFloat(strconv.FormatFloat(f, 'g', -1, 32), 64)
 		}
 		return appendReal(dst, f, false), nil
@@ -45,7 +54,7 @@ func (mariadb) append(dst []byte, c *column, v any) ([]byte, error) {
 
 func (mariadb) bindNull(c *column) (any, error) {
 	if !c.nullable {
-		return nil, cannot("null", c) // a TIMESTAMP might take it for now
+		return nil, cannot("null", c) // a TIMESTAMP might store the current time instead
 	}
 	return nil, nil
 }
@@ -109,8 +118,8 @@ func (mariadb) bindJSON(c *column, json string) (any, error) {
 	return c.my.storeText(c, json)
 }
 
-// storeText returns what is stored for a text, which is what is read of it again.
-func (c mariadbColumn) storeText(of *column, s string) (any, error) {
+// storeText returns what is stored for a text. Reading that gives the same text.
+func (c *mariadbColumn) storeText(of *column, s string) (any, error) {
 	if c.store == nil {
 		return s, nil
 	}

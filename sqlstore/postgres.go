@@ -13,21 +13,22 @@ var PostgreSQL Dialect = postgres{}
 
 type postgres struct{}
 
-// postgresTx is a transaction that was begun with a statement, so that it goes on
-// after an error to the savepoint before it.
+// postgresTx is a transaction that was begun with a statement. So it can go on after an
+// error, from the savepoint before it.
 type postgresTx struct {
 	session
 	write bool
 	saved bool // there is a savepoint
 
-	tables []*table // what may be changed
+	tables []*table // the declared tables
 	refs   []*postgresReference
 }
 
 func (postgres) begin(ctx context.Context, conn *sql.Conn, write bool) (transaction, error) {
 	tx := &postgresTx{session: session{conn}, write: write}
-	// The first query pins the state that a backup sees. Each statement of a
-	// transaction that writes sees what is there then: its tables are locked.
+	// The first query fixes the state that a backup sees. In a transaction that writes,
+	// each statement sees the current state: others cannot change it, since the tables
+	// are locked.
 	mode := "ISOLATION LEVEL REPEATABLE READ READ ONLY"
 	if write {
 		mode = "ISOLATION LEVEL READ COMMITTED READ WRITE"
@@ -35,15 +36,15 @@ func (postgres) begin(ctx context.Context, conn *sql.Conn, write bool) (transact
 	if err := tx.exec(ctx, "BEGIN "+mode); err != nil {
 		return tx, err
 	}
-	// The text of a value must not depend on who is connected. Nothing may end a long
-	// transaction, or hide rows from it.
+	// The text of a value must not depend on the settings of the user. No timeout may end
+	// a long transaction, and no policy may hide rows from it.
 	return tx, tx.exec(ctx, `SELECT set_config(s[1], s[2], true) FROM (VALUES (ARRAY['TimeZone', 'UTC']), (ARRAY['DateStyle', 'ISO, YMD']),
 		(ARRAY['IntervalStyle', 'iso_8601']), (ARRAY['extra_float_digits', '3']), (ARRAY['bytea_output', 'hex']), (ARRAY['xmloption', 'content']),
 		(ARRAY['lc_monetary', 'C']), (ARRAY['row_security', 'off']), (ARRAY['statement_timeout', '0']),
 		(ARRAY['idle_in_transaction_session_timeout', '0'])) AS settings(s)`)
 }
 
-// attempt sets a savepoint: without one an error ends the transaction.
+// attempt sets a savepoint, since an error without a savepoint ends the transaction.
 func (tx *postgresTx) attempt(ctx context.Context, do func() error) (alive bool, err error) {
 	savepoint := "SAVEPOINT sqlstore"
 	if tx.saved {
@@ -59,8 +60,8 @@ func (tx *postgresTx) attempt(ctx context.Context, do func() error) (alive bool,
 	return tx.exec(ctx, "ROLLBACK TO SAVEPOINT sqlstore") == nil, err
 }
 
-// settle checks what is deferred, and sets sequences. A transaction that has
-// failed fails here: PostgreSQL takes its COMMIT for a ROLLBACK.
+// settle checks deferred constraints, and sets sequences. A transaction that has failed
+// fails here too, since PostgreSQL treats its COMMIT as a ROLLBACK.
 func (tx *postgresTx) settle(ctx context.Context) error {
 	alive, err := tx.attempt(ctx, func() error { return tx.exec(ctx, "SET CONSTRAINTS ALL IMMEDIATE") })
 	if err != nil && alive && (postgres{}).dangles(err) {
@@ -74,8 +75,8 @@ func (tx *postgresTx) settle(ctx context.Context) error {
 	return err
 }
 
-// sequences has the sequences behind the columns of a table go on behind what is
-// in it. They are not part of the transaction, so they are only ever set forward.
+// sequences sets the sequences of the columns of a table to continue after the values in
+// it. A rollback does not undo that, so it only ever sets them forward.
 func (tx *postgresTx) sequences(ctx context.Context, t *table) error {
 	var statements []string
 	err := tx.each(ctx, `SELECT DISTINCT quote_ident(n.nspname)||'.'||quote_ident(s.relname), a.attnum::int8, q.seqincrement < 0
@@ -109,8 +110,8 @@ func (tx *postgresTx) sequences(ctx context.Context, t *table) error {
 	return nil
 }
 
-// setSequence returns the statement that has a sequence go on behind the last number
-// in a column. nextval takes no number that another has got meanwhile.
+// setSequence returns the statement that sets a sequence to continue after the last
+// number in a column. nextval makes sure that no other session gets the same number.
 func setSequence(sequence, table, column string, down bool) string {
 	most, further, is := "max", "greatest", ">"
 	if down {

@@ -11,7 +11,7 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// state returns the SQLSTATE of an error, which drivers tell alike.
+// state returns the SQLSTATE of an error. All drivers have it under the same method.
 func state(err error) string {
 	var e interface{ SQLState() string }
 	if errors.As(err, &e) {
@@ -27,7 +27,7 @@ func (postgres) lost(err error) bool {
 	return strings.HasPrefix(code, "08") || strings.HasPrefix(code, "57P") || code == "" && networkFailed(err)
 }
 
-// networkFailed tells whether an error is not of the server but of the way to it.
+// networkFailed tells whether an error comes from the network and not from the server.
 func networkFailed(err error) bool {
 	var network *net.OpError
 	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network)
@@ -37,8 +37,8 @@ func (postgres) conflict(err error) bool { return strings.HasPrefix(state(err), 
 
 func (postgres) dangles(err error) bool { return state(err) == "23503" }
 
-// misfit begins the error of a value that its column would change. The name of the
-// column and a line end follow it.
+// misfit begins the text of the error for a value that its column would change. The name
+// of the column and a line end follow it.
 const misfit = "the column would change the value of "
 
 func (postgres) explain(err error) error {

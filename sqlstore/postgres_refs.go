@@ -11,11 +11,11 @@ import (
 	"strings"
 )
 
-// A postgresReference is a foreign key, and how PostgreSQL checks it.
+// A postgresReference is a foreign key, with how PostgreSQL checks it.
 type postgresReference struct {
 	reference
-	deferred bool // only at the commit
-	simple   bool // NULL in one column is enough
+	deferred bool // checked at the commit only
+	simple   bool // not checked if one of its columns is NULL
 }
 
 func (tx *postgresTx) references(ctx context.Context, tables []*table) (refs []*reference, err error) {
@@ -28,7 +28,7 @@ func (tx *postgresTx) references(ctx context.Context, tables []*table) (refs []*
 	return refs, nil
 }
 
-// findReferences looks for the foreign keys of tables and to them.
+// findReferences looks for the foreign keys from and to tables.
 func (tx *postgresTx) findReferences(ctx context.Context, tables []*table) error {
 	tx.tables, tx.refs = tables, nil
 	byOID := map[int64]*table{}
@@ -56,8 +56,8 @@ func (tx *postgresTx) findReferences(ctx context.Context, tables []*table) error
 	})
 }
 
-// touch learns which foreign keys there are. Those that can wait for the commit
-// do so.
+// touch finds the foreign keys. It defers those that can be deferred, and prepares the
+// tables for the others.
 func (tx *postgresTx) touch(ctx context.Context, tables []*table) error {
 	if err := tx.exec(ctx, "SET CONSTRAINTS ALL DEFERRED"); err != nil {
 		return err
@@ -80,8 +80,8 @@ func (tx *postgresTx) touch(ctx context.Context, tables []*table) error {
 	return nil
 }
 
-// unless returns the condition that no row of the child refers to a row of the
-// parent. A row may refer to itself.
+// unless returns the condition that no other row of the child refers to a row of the
+// parent.
 func (r *postgresReference) unless() string {
 	condition := " AND NOT EXISTS (SELECT FROM " + r.name + " AS c WHERE " + r.join("c", r.parentName, quote)
 	if r.table == r.parent {
@@ -90,8 +90,9 @@ func (r *postgresReference) unless() string {
 	return condition + ")"
 }
 
-// loose returns the columns that can be NULL so that the reference waits: those of a
-// record that have no default. There are none if NULL in them is not enough.
+// loose returns the columns of the reference that can be NULL while it waits. A column of
+// the key, and one with a default, cannot. If NULL in the others does not keep PostgreSQL
+// from checking the reference, it returns none.
 func (r *postgresReference) loose() (loose []*column) {
 	for _, name := range r.columns {
 		i := slices.IndexFunc(r.table.columns, func(c *column) bool { return c.Name == name })
@@ -108,7 +109,7 @@ func (r *postgresReference) loose() (loose []*column) {
 	return loose
 }
 
-// dangling returns the error that names the rows for which err was returned.
+// dangling returns the error that names the rows that are the reason of err.
 func (tx *postgresTx) dangling(ctx context.Context, err error) error {
 	var named []string
 	for _, r := range tx.refs {

@@ -6,14 +6,13 @@ import (
 	"strings"
 )
 
-// The protocol counts arguments in 16 bits.
+// maxArgs: the protocol counts arguments in 16 bits.
 func (postgres) maxArgs() int { return 65535 }
 
 func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
-// match: PostgreSQL looks up a list of rows by the first column alone where that is
-// the same in all of them, and may compare the list with every row of the table. Each
-// row of joined arrays it looks up in the index.
+// match joins arrays if the key has several columns: PostgreSQL looks up each row of them
+// in the index. It may compare a plain list of rows with every row of the table.
 func (postgres) match(t *table, n int) string {
 	var lists []string
 	for part, c := range t.keyColumns() {
@@ -29,8 +28,7 @@ func (postgres) match(t *table, n int) string {
 	return "(" + t.keyNames("") + ") IN (SELECT * FROM unnest(ARRAY[" + strings.Join(lists, "],ARRAY[") + "]))"
 }
 
-// values returns a FROM item v with rows of arguments, whose columns are named
-// for their places in the table.
+// values returns a FROM item v with rows of arguments. Column i of the table is v.ci.
 func (postgres) values(t *table, set []*column, rows int) string {
 	var b strings.Builder
 	b.WriteString("(VALUES ")
@@ -67,7 +65,7 @@ func (d postgres) upsert(t *table, set []*column, rows int) string {
 	for _, c := range set {
 		written = append(written, c.pg.write)
 	}
-	// Another index of the same columns does not count.
+	// The collation names the index, since there may be another on the same columns.
 	for _, c := range t.keyColumns() {
 		name := c.quoted
 		if c.pg.collation != "" {

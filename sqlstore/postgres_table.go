@@ -8,28 +8,28 @@ import (
 	"strconv"
 )
 
-// A pgTable and a pgColumn are what PostgreSQL tells of a table and a column.
+// A pgTable and a pgColumn are what PostgreSQL says about a table and a column.
 type (
 	pgTable struct{ oid int64 }
 
 	pgColumn struct {
 		postgresType
 		attnum    int
-		base      string   // name of the type, of the one below a domain
+		base      string   // name of the type; for a domain, of the type below it
 		modified  bool     // it has a length, precision or scale
 		length    int64    // of text in characters, 0 for any
 		labels    []string // of an enum
-		array     bool     // of values that JSON has a form for
+		array     bool     // an array that is JSON in records
 		element   string   // name of the type of the elements
-		collated  bool     // texts that differ may be the same
-		collation string   // quoted, empty where there can be none
-		bytewise  bool     // texts are in the order of their bytes
+		collated  bool     // its collation may treat different texts as the same
+		collation string   // quoted, empty if the type has none
+		bytewise  bool     // its collation sorts texts by their bytes
 		generated string   // "a" for GENERATED ALWAYS AS IDENTITY
-		write     string   // the expression that makes a value of the text in v.cN
+		write     string   // the expression that makes a value of the argument v.cN
 	}
 )
 
-// oidText returns the OID as queries take it.
+// oidText returns the OID as an argument of a query.
 func (t pgTable) oidText() string { return strconv.FormatInt(t.oid, 10) }
 
 func (tx *postgresTx) find(ctx context.Context, name string) (*table, error) {
@@ -66,7 +66,8 @@ func (tx *postgresTx) find(ctx context.Context, name string) (*table, error) {
 }
 
 func (tx *postgresTx) columns(ctx context.Context, t *table) (columns []*column, err error) {
-	// Other encodings than UTF8 have characters that are two of Unicode.
+	// There is a length only with UTF8: other encodings have characters that are two in
+	// Unicode.
 	err = tx.each(ctx, `WITH RECURSIVE types AS (
 			SELECT attnum, atttypid AS type, atttypmod AS modifier FROM pg_attribute WHERE attrelid = $1::text::oid AND attnum > 0 AND NOT attisdropped
 			UNION ALL
@@ -106,7 +107,8 @@ func (tx *postgresTx) columns(ctx context.Context, t *table) (columns []*column,
 }
 
 func (tx *postgresTx) keys(ctx context.Context, t *table, _ []*column) (primary []string, unique [][]string, err error) {
-	// To an index with another collation than its column other keys are the same.
+	// An index works if it has the collations of its columns: with others, different keys
+	// would be the same.
 	err = tx.each(ctx, `SELECT i.indisprimary, i.indimmediate AND i.indisvalid AND NOT EXISTS (
 				SELECT FROM unnest(i.indkey::int2[], i.indcollation::oid[]) WITH ORDINALITY k(attnum, coll, n) JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum WHERE n <= i.indnkeyatts AND coll <> a.attcollation),
 			(SELECT json_agg(a.attname ORDER BY n) FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, n) JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum WHERE n <= i.indnkeyatts)::text
@@ -133,7 +135,7 @@ func (tx *postgresTx) keys(ctx context.Context, t *table, _ []*column) (primary 
 
 func (tx *postgresTx) complete(context.Context, *table, []*column) error { return nil }
 
-// orderBy: any other collation than that of the column keeps an index from being used.
+// orderBy names a collation only where it must: PostgreSQL then cannot use the index.
 func (postgres) orderBy(t *table, c *column) string {
 	by := t.name + "." + c.quoted
 	if c.pg.family == texts && !c.pg.bytewise {

@@ -6,54 +6,53 @@ import (
 	"strconv"
 )
 
-// A postgresType is what there is to know about a type of PostgreSQL.
+// A postgresType says how columns of a type of PostgreSQL are read and stored.
 type postgresType struct {
 	typeRule
 	family  family
 	bits    int      // of a floating-point number
-	lookup  string   // the type that a key is looked up as
-	element []string // the JSON types of an element of an array
+	lookup  string   // the type of an argument that a key is compared with
+	format  string   // of the JSON Schema of its text
+	element []string // the JSON types of an element of an array; nil: string
 }
 
 var (
-	postgresInteger = postgresType{typeRule{kinds{Integer, Real, Bool, Text}, kinds{Integer, Text}}, integers, 0, "int8", []string{"integer"}}
+	postgresInteger = postgresType{typeRule: integerRule, family: integers, lookup: "int8", element: []string{"integer"}}
 	postgresNumber  = []string{"number", "string"} // "NaN" is a string
-	postgresText    = typeRule{kinds{Text, JSON, JSONBytes}, kinds{Text}}
-	postgresString  = []string{"string"}
 )
 
-// postgresTypes are the types that are not just text. The key is pg_type.typname.
+// postgresTypes are the types by pg_type.typname. Types that are not here are text.
 var postgresTypes = map[string]postgresType{
-	"bool":        {typeRule{kinds: kinds{Bool, Text}}, other, 0, "", []string{"boolean"}},
+	"bool":        {typeRule: typeRule{kinds: kinds{Bool, Text}}, element: []string{"boolean"}},
 	"int2":        postgresInteger,
 	"int4":        postgresInteger,
 	"int8":        postgresInteger,
-	"float4":      {typeRule{kinds: kinds{Real, Text}}, floats, 32, "", postgresNumber},
-	"float8":      {typeRule{kinds: kinds{Real, Text}}, floats, 64, "", postgresNumber},
-	"numeric":     {typeRule{kinds: kinds{Real, Integer, Text}}, decimals, 0, "", postgresNumber},
-	"json":        {typeRule{kinds: kinds{JSON, JSONBytes, Text}}, documents, 0, "", postgresString},
-	"jsonb":       {typeRule{kinds: kinds{JSON, JSONBytes, Text}}, documents, 0, "", postgresString},
-	"bytea":       {typeRule{kinds: kinds{Blob, JSONBytes}}, binaries, 0, "", postgresString},
-	"text":        {postgresText, texts, 0, "text", postgresString},
-	"varchar":     {postgresText, texts, 0, "text", postgresString},
-	"bpchar":      {postgresText, texts, 0, "bpchar", postgresString},
-	"uuid":        {typeRule{kinds{Text}, kinds{Text}}, other, 0, "uuid", postgresString},
-	"timestamp":   {typeRule{kinds: kinds{Text}}, moments, 0, "", postgresString},
-	"timestamptz": {typeRule{kinds: kinds{Text}}, moments, 0, "", postgresString},
+	"float4":      {typeRule: typeRule{kinds: kinds{Real, Text}}, family: floats, bits: 32, element: postgresNumber},
+	"float8":      {typeRule: typeRule{kinds: kinds{Real, Text}}, family: floats, bits: 64, element: postgresNumber},
+	"numeric":     {typeRule: typeRule{kinds: kinds{Real, Integer, Text}}, family: decimals, element: postgresNumber},
+	"json":        {typeRule: documentRule, family: documents},
+	"jsonb":       {typeRule: documentRule, family: documents},
+	"bytea":       {typeRule: typeRule{kinds: kinds{Blob, JSONBytes}}, family: binaries},
+	"text":        {typeRule: textRule, family: texts, lookup: "text"},
+	"varchar":     {typeRule: textRule, family: texts, lookup: "text"},
+	"bpchar":      {typeRule: textRule, family: texts, lookup: "bpchar"},
+	"uuid":        {typeRule: uuidRule, lookup: "uuid", format: "uuid"},
+	"timestamp":   {typeRule: onlyTextRule, family: moments},
+	"timestamptz": {typeRule: onlyTextRule, family: moments},
 }
 
-// postgresTypeOf returns what there is to know about a type.
+// postgresTypeOf returns the type of that name.
 func postgresTypeOf(name string) postgresType {
 	if t, ok := postgresTypes[name]; ok {
 		return t
 	}
-	return postgresType{typeRule: typeRule{kinds: kinds{Text}}, element: postgresString}
+	return postgresType{typeRule: onlyTextRule}
 }
 
-// postgresArray is the rule of arrays whose elements JSON has a form for.
+// postgresArray is the rule of arrays that are JSON in records.
 var postgresArray = typeRule{kinds: kinds{JSON, Text}}
 
-// notFromOne is read of an array that JSON has no form for.
+// notFromOne is read for an array that JSON has no form for.
 const notFromOne = "array"
 
 func (postgres) settle(c *column, i int) error {
@@ -62,7 +61,7 @@ func (postgres) settle(c *column, i int) error {
 	case c.key && pg.collated:
 		return errors.New("the key has a collation to which different keys may be the same")
 	case !c.key && pg.generated == "a":
-		return errors.New("GENERATED ALWAYS AS IDENTITY it cannot be overwritten: exclude it, or make it BY DEFAULT")
+		return errors.New("it is GENERATED ALWAYS AS IDENTITY and cannot be overwritten: exclude it, or make it BY DEFAULT")
 	}
 	rule := pg.typeRule
 	if pg.array {
@@ -72,7 +71,7 @@ func (postgres) settle(c *column, i int) error {
 		return err
 	}
 	if c.Kind == JSONBytes && pg.family != binaries {
-		c.Kind = JSON // what is stored is text all the same
+		c.Kind = JSON // the server stores text in either case
 	}
 	if pg.array = pg.array && c.Kind != Text; !pg.array {
 		c.settleDocument()
@@ -81,8 +80,8 @@ func (postgres) settle(c *column, i int) error {
 	return nil
 }
 
-// settleExpressions works out what reads the column, and what makes a value of it
-// of an argument.
+// settleExpressions works out the expressions that read the column, and that make a value
+// of it from an argument.
 func (c *column) settleExpressions(arg string) {
 	pg := &c.pg
 	as := arg + "::" + c.declared
@@ -91,7 +90,7 @@ func (c *column) settleExpressions(arg string) {
 	case pg.family == binaries:
 		c.read = c.quoted
 	case pg.array:
-		// An array that does not begin at 1 would lose that.
+		// JSON cannot say that an array does not begin at 1.
 		c.read = "CASE WHEN left(" + c.quoted + "::text, 1) = '[' THEN '" + notFromOne + "' ELSE to_json(" + c.quoted + ")::text END"
 		as = "(SELECT r.a FROM jsonb_to_record(jsonb_build_object('a', " + arg + "::jsonb)) AS r(a " + c.declared + "))"
 		pg.write = c.unchanged(as, "to_jsonb("+as+") <> "+arg+"::jsonb")
@@ -103,32 +102,35 @@ func (c *column) settleExpressions(arg string) {
 	}
 }
 
-// unchanged returns the expression of a value that fails if the value is not what was
-// read of it again. What is random PostgreSQL does not work out beforehand.
+// unchanged returns the expression of a value that fails under the condition changed.
+// random keeps PostgreSQL from evaluating the failing part beforehand.
 func (c *column) unchanged(value, changed string) string {
 	return "CASE WHEN " + changed + " THEN (" + literal(misfit+c.Name+"\n") + "||random())::int::text::" + c.declared + " ELSE " + value + " END"
 }
 
-// textOf returns the expression of the text of a value. A cast shows the mask of
-// every address.
-func (c pgColumn) textOf(value string) string {
+// textOf returns the expression of the text of a value. For inet, a cast would show the
+// mask of every address.
+func (c *pgColumn) textOf(value string) string {
 	if c.base == "inet" {
 		return "abbrev(" + value + ")"
 	}
 	return "(" + value + ")::text"
 }
 
-// jsonType: dates and timestamps have no format. They may be infinite, before Christ
-// or after the year 9999.
+// jsonType gives dates and timestamps no format: they may be infinite, before Christ, or
+// after the year 9999.
 func (postgres) jsonType(c *column) jsonType {
 	pg := &c.pg
+	j := jsonTypes[c.Kind]
 	switch {
 	case pg.array: // of any number of dimensions, whatever is declared
-		return jsonType{types: []string{"array"}, items: append(slices.Clone(postgresTypeOf(pg.element).element), "null", "array")}
-	case c.Kind != Text:
-		return jsonTypes[c.Kind]
-	case pg.base == "uuid":
-		return jsonType{types: []string{"string"}, format: "uuid"}
+		element := postgresTypeOf(pg.element).element
+		if element == nil {
+			element = []string{"string"}
+		}
+		return jsonType{types: []string{"array"}, items: append(slices.Clone(element), "null", "array")}
+	case c.Kind == Text:
+		j.format, j.maxLength, j.enum = pg.format, pg.length, pg.labels
 	}
-	return jsonType{types: []string{"string"}, maxLength: pg.length, enum: pg.labels}
+	return j
 }

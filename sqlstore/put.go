@@ -14,14 +14,14 @@ import (
 )
 
 const (
-	// putRows and inKeys are how many rows or keys one statement takes at most, and
-	// inParts how many keys of several columns: beyond that it is not faster any more.
+	// These are the most rows, keys, and keys of several columns that one statement takes.
+	// More do not make it faster.
 	putRows = 64
 	inKeys  = 512
 	inParts = 128
 
-	// keptStmts are how many statements are kept from one Put to the next. There
-	// may be one for every combination of columns that records lack.
+	// keptStmts is how many statements are kept from one Put to the next. There may be a
+	// statement for each combination of columns that records lack.
 	keptStmts = 64
 )
 
@@ -32,8 +32,8 @@ type put struct {
 	most  int   // rows of the largest statement
 	args  []any
 	keys  []string
-	bytes int               // of the records, about
-	sqls  map[int]*sql.Stmt // by rows
+	bytes int               // the size of the records, roughly
+	sqls  map[int]*sql.Stmt // by the number of rows
 }
 
 // Put implements [backup.Writer].
@@ -42,9 +42,8 @@ func (w *writer) Put(ctx context.Context, collection string, records []backup.Re
 	if err == nil {
 		t.written = true
 		err = w.put(ctx, t, records)
-		for _, p := range w.puts[t] { // forget what a failure has left
-			clear(p.args)
-			p.args, p.keys, p.bytes = p.args[:0], p.keys[:0], 0
+		for _, p := range w.puts[t] {
+			p.reset() // a failure may have left rows
 		}
 	}
 	return w.fail(err)
@@ -65,21 +64,7 @@ func (w *writer) put(ctx context.Context, t *table, records []backup.Record) err
 		if err != nil {
 			return t.fail(r.Key, c, err)
 		}
-		// Columns whose default is wanted are not among those that are set.
-		w.mask = w.mask[:0]
-		for i, c := range t.columns {
-			if c.defaultSlot >= 0 {
-				present := byte('0')
-				if seen[i] {
-					present = '1'
-				}
-				w.mask = append(w.mask, present)
-			}
-		}
-		p := w.puts[t][string(w.mask)]
-		if p == nil {
-			p = w.newPut(t, string(w.mask))
-		}
+		p := w.putFor(t, seen)
 		size := len(r.Value) + 16*len(p.set)
 		if bounded {
 			if err := limit.tooLarge(size); err != nil {
@@ -114,7 +99,8 @@ func (w *writer) put(ctx context.Context, t *table, records []backup.Record) err
 	return nil
 }
 
-// bind sets the values of the columns of a record, and says which were there.
+// bind sets the values of the columns of a record, and marks those that the record has.
+// With an error, it returns the column that the error is about.
 func (w *writer) bind(t *table, r backup.Record, values []any, seen []bool) (*column, error) {
 	if !utf8.Valid(r.Value) {
 		return nil, fmt.Errorf("%w: %w", backup.ErrInvalid, sqljson.ErrUTF8)
@@ -124,7 +110,7 @@ func (w *writer) bind(t *table, r backup.Record, values []any, seen []bool) (*co
 		return c, err
 	}
 	w.key = key
-	text := string(r.Value) // strings that are bound are parts of it
+	text := string(r.Value) // stored strings are parts of it
 	if t.value >= 0 {
 		c := t.columns[t.value]
 		text = strings.Trim(text, " \t\r\n")
@@ -137,9 +123,24 @@ func (w *writer) bind(t *table, r backup.Record, values []any, seen []bool) (*co
 		seen[i], seen[t.value] = true, true
 		return c, err
 	}
+	if c, err := w.bindMembers(t, text, values, seen); err != nil {
+		return c, err
+	}
+	for part, i := range t.keys {
+		switch {
+		case !seen[i]:
+			return t.columns[i], fmt.Errorf("%w: the member with the key is missing", backup.ErrInvalid)
+		case values[i] != key[part]:
+			return t.columns[i], fmt.Errorf("%w: the member with the key is not %q", backup.ErrInvalid, fmt.Sprint(key[part]))
+		}
+	}
+	return nil, nil
+}
+
+// bindMembers sets the values of the columns from the members of an object.
+func (w *writer) bindMembers(t *table, object string, values []any, seen []bool) (at *column, err error) {
 	next := 0
-	var at *column
-	err = sqljson.Members(text, func(name, value string) error {
+	err = sqljson.Members(object, func(name, value string) error {
 		// Members mostly come in the order of the columns.
 		i := next
 		if i >= len(t.columns) || t.columns[i].name != name {
@@ -163,18 +164,26 @@ func (w *writer) bind(t *table, r backup.Record, values []any, seen []bool) (*co
 		values[i], err = bindValue(w.dialect, at, value)
 		return err
 	})
-	if err != nil {
-		return at, err
-	}
-	for part, i := range t.keys {
-		switch {
-		case !seen[i]:
-			return t.columns[i], fmt.Errorf("%w: the member with the key is missing", backup.ErrInvalid)
-		case values[i] != key[part]:
-			return t.columns[i], fmt.Errorf("%w: the member with the key is not %q", backup.ErrInvalid, fmt.Sprint(key[part]))
+	return at, err
+}
+
+// putFor returns the put for records that have a value for the columns seen. Its
+// statement does not name the columns that are to get their defaults.
+func (w *writer) putFor(t *table, seen []bool) *put {
+	w.mask = w.mask[:0]
+	for i, c := range t.columns {
+		if c.defaultSlot >= 0 {
+			present := byte('0')
+			if seen[i] {
+				present = '1'
+			}
+			w.mask = append(w.mask, present)
 		}
 	}
-	return nil, nil
+	if p := w.puts[t][string(w.mask)]; p != nil {
+		return p
+	}
+	return w.newPut(t, string(w.mask))
 }
 
 func (w *writer) newPut(t *table, mask string) *put {
@@ -207,7 +216,7 @@ func (w *writer) flush(ctx context.Context, p *put) error {
 		n := rows * len(p.set)
 		alive, err := w.attempt(ctx, p, args[:n], keys[:rows])
 		if err != nil && rows > 1 && alive {
-			// One of the rows is refused: which?
+			// Find out which row is refused.
 			for i := range rows {
 				if _, one := w.attempt(ctx, p, args[i*len(p.set):(i+1)*len(p.set)], keys[i:i+1]); one != nil {
 					return p.t.fail(keys[i], nil, explain(w.dialect, one))
@@ -222,12 +231,17 @@ func (w *writer) flush(ctx context.Context, p *put) error {
 		}
 		args, keys = args[n:], keys[rows:]
 	}
-	clear(p.args)
-	p.args, p.keys, p.bytes = p.args[:0], p.keys[:0], 0
+	p.reset()
 	return nil
 }
 
-// attempt stores rows, if need be with references that wait.
+// reset forgets the rows of p.
+func (p *put) reset() {
+	clear(p.args)
+	p.args, p.keys, p.bytes = p.args[:0], p.keys[:0], 0
+}
+
+// attempt stores rows. If references need it, they are NULL for now and wait.
 func (w *writer) attempt(ctx context.Context, p *put, args []any, keys []string) (alive bool, err error) {
 	alive, err = w.tx.attempt(ctx, func() error { return w.exec(ctx, p, args, len(keys)) })
 	alive = alive && ctx.Err() == nil

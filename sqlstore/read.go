@@ -26,7 +26,7 @@ func (v *view) table(collection string) (*table, error) {
 	return t, nil
 }
 
-// Records implements [backup.Reader]: the rows in the order of their keys.
+// Records implements [backup.Reader]. Rows come in the order of their keys.
 func (v *view) Records(ctx context.Context, collection string) iter.Seq2[backup.Record, error] {
 	return func(yield func(backup.Record, error) bool) {
 		more := true
@@ -74,7 +74,7 @@ func (v *view) failed(ctx context.Context, collection string, err error) error {
 	return fmt.Errorf("read %s: %w", collection, explain(v.dialect, contextError(ctx, err)))
 }
 
-// A row is where the values of a row are scanned to.
+// A row takes the values that are scanned from a row.
 type row struct {
 	t     *table
 	cells []any
@@ -82,10 +82,10 @@ type row struct {
 	keys  []int // where the key is among the cells
 }
 
-// newRow returns one for all columns.
+// newRow returns a row for all columns.
 func newRow(t *table) *row { return scanned(t, len(t.columns), t.keys) }
 
-// newKey returns one for the columns of the key alone.
+// newKey returns a row for the columns of the key alone.
 func newKey(t *table) *row {
 	keys := make([]int, len(t.keys))
 	for part := range keys {

@@ -32,7 +32,7 @@ func (t *table) schema(d Dialect) []byte {
 	return []byte("{\n  " + strings.Join(lines, ",\n  ") + "\n}\n")
 }
 
-// A jsonType is the JSON Schema of a value. The zero value allows any.
+// A jsonType is the JSON Schema of a value. The zero value allows any value.
 type jsonType struct {
 	types     []string
 	enum      []string
@@ -44,7 +44,7 @@ type jsonType struct {
 
 func typed(types ...string) jsonType { return jsonType{types: types} }
 
-// orNull allows null too.
+// orNull returns the schema that allows null too.
 func (j jsonType) orNull() jsonType {
 	if len(j.types) > 0 {
 		j.types = append(slices.Clone(j.types), "null")
@@ -95,8 +95,7 @@ func typeList(types []string) string {
 	return "[" + strings.Join(list, ", ") + "]"
 }
 
-// jsonText returns a JSON string. Names and labels come over a connection that
-// speaks UTF-8.
+// jsonText returns a JSON string. Names and labels are UTF-8, since the connection is.
 func jsonText(s string) string {
 	b, _ := sqljson.AppendString(nil, strings.ToValidUTF8(s, "\uFFFD"))
 	return string(b)

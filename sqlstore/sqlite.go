@@ -16,10 +16,10 @@ type sqlite struct{}
 // for BEGIN IMMEDIATE.
 type sqliteTx struct {
 	session
-	enforced bool // the connection had foreign keys on, and gets them back
+	enforced bool // the connection had foreign keys on before, and gets them back
 
-	tables      []*table                      // what may be changed
-	before      map[violation]int             // what dangled when the first change was made, nil without one
+	tables      []*table                      // the declared tables
+	before      map[violation]int             // what dangled before the first change; nil without a change
 	foreignKeys map[string][]*sqliteReference // by table, as far as they are known
 }
 
@@ -49,8 +49,9 @@ func (tx *sqliteTx) beginWrite(ctx context.Context) error {
 	return tx.exec(ctx, "BEGIN IMMEDIATE")
 }
 
-// attempt: SQLite rolls back when the disk is full, on an I/O error, and when it
-// runs out of memory. What follows would be committed statement by statement.
+// attempt finds out whether SQLite has rolled back: it does so if the disk is full, on an
+// I/O error, and if it runs out of memory. Later statements would then be committed one
+// by one.
 func (tx *sqliteTx) attempt(ctx context.Context, do func() error) (alive bool, err error) {
 	if err = do(); err == nil {
 		return true, nil
@@ -73,7 +74,7 @@ func (tx *sqliteTx) commit(ctx context.Context) error {
 
 func (tx *sqliteTx) rollback() {
 	err := tx.exec(context.Background(), "ROLLBACK")
-	// SQLite ends a transaction itself where a statement was interrupted.
+	// SQLite itself ends a transaction if a statement was interrupted.
 	if err != nil && !strings.Contains(err.Error(), "no transaction is active") {
 		tx.discard()
 		return

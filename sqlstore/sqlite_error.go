@@ -21,7 +21,7 @@ func (sqlite) explain(err error) error {
 	return err
 }
 
-// conflict: whoever waits for a lock here waits for PRAGMA busy_timeout.
+// conflict is always false: a connection waits for a lock as long as PRAGMA busy_timeout.
 func (sqlite) conflict(error) bool { return false }
 
 func (sqlite) lost(error) bool { return false }

@@ -13,58 +13,56 @@ import (
 	"regexp"
 	"time"
 
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/stream"
 )
 
-// A SQLiteFile is a [manager.Database]: a database of SQLite, to be copied as a whole
-// while the host goes on (guide, "Database Backup"). In WAL mode nobody waits.
+// A SQLiteFile is a Database for package manager: it copies a whole SQLite database while the host
+// goes on (guide, "Database Backup"). In WAL mode, nobody waits for it.
 //
-// A copy is made with VACUUM INTO, which reads one point in time, leaves out free
-// pages, and may number the rows of tables without an INTEGER PRIMARY KEY anew. It
-// is put together in TempDir first, which needs as much room as the database.
+// VACUUM INTO makes the copy. It reads one point in time and leaves out free pages. It
+// may give new numbers to the rows of tables without an INTEGER PRIMARY KEY. The copy is
+// first written to TempDir, which needs as much room as the database.
 type SQLiteFile struct {
 	DB *sql.DB
 
-	// TempDir is for the copy while it is made or checked, in clear and for this user
-	// only. What a process that was killed leaves there goes with the first copy or
-	// check a day later. Empty means os.TempDir.
+	// TempDir holds the copy while it is made or checked. The copy there is not
+	// encrypted, and only this user can read it. If a process is killed, its copy stays,
+	// and the first Copy or Check a day later removes it. Empty means os.TempDir.
 	TempDir string
 }
 
-var _ manager.Database = SQLiteFile{}
-
-// Copy implements [manager.Database]. It also checks the copy, as far as Check does,
-// so that a database that is damaged does not push out good copies of it.
+// Copy implements manager.Database. It checks the copy as Check does: a copy of a
+// damaged database must not push out good copies.
 func (s SQLiteFile) Copy(ctx context.Context, w io.Writer) error {
 	return s.inFile(func(f *os.File) error {
 		if _, err := s.DB.ExecContext(ctx, "VACUUM INTO ?", f.Name()); err != nil {
 			return fmt.Errorf("copy the database to %s: %w", filepath.Dir(f.Name()), contextError(ctx, err))
 		}
-		// SQLite has written to the file of that name, which is this one.
+		// SQLite has written to this file, since it has that name.
 		if err := s.check(ctx, f.Name()); err != nil {
-			return fmt.Errorf("the database itself is not whole, repair it or restore a backup: %w", err)
+			return fmt.Errorf("the database itself is damaged, repair it or restore a backup: %w", err)
 		}
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			return err
 		}
-		_, err := io.Copy(w, contextReader{ctx, f})
+		_, err := io.Copy(w, stream.WithContext(ctx, f))
 		return err
 	})
 }
 
-// Check implements [manager.Database], with PRAGMA integrity_check: pages, order,
-// indexes. Rows that break a constraint are the host's matter. A copy with another
-// application_id than DB has is foreign.
+// Check implements manager.Database. It runs PRAGMA integrity_check, which checks pages,
+// order and indexes. It ignores rows that break a constraint. A copy is
+// [backup.ErrForeign] if its application_id differs from that of DB.
 //
-// The check evaluates expressions of the schema, and a file that is made to do harm
-// could make it take all memory, or for ever. So a copy whose schema has expressions
-// (generated columns, CHECK, indexes of expressions, virtual tables) that DB does not
-// have word for word is not checked: errors.ErrUnsupported.
+// The check evaluates expressions of the schema. A malicious file could make that take
+// all memory, or run for ever. So Check does not check a copy whose schema has
+// expressions that DB does not have word for word: the error is errors.ErrUnsupported.
+// Expressions are in generated columns, CHECK, indexes on expressions, and virtual
+// tables.
 func (s SQLiteFile) Check(ctx context.Context, r io.Reader) error {
 	return s.inFile(func(f *os.File) error {
-		n, err := io.Copy(f, contextReader{ctx, r})
+		n, err := io.Copy(f, stream.WithContext(ctx, r))
 		if err != nil {
 			return err
 		}
@@ -75,7 +73,7 @@ func (s SQLiteFile) Check(ctx context.Context, r io.Reader) error {
 	})
 }
 
-// check checks a file that nothing in is to be trusted of.
+// check checks the database in a file, and trusts nothing in it.
 func (s SQLiteFile) check(ctx context.Context, path string) error {
 	db := sql.OpenDB(connector{s.DB.Driver(), sqliteURL(path)})
 	defer db.Close()
@@ -85,6 +83,28 @@ func (s SQLiteFile) check(ctx context.Context, path string) error {
 			return damaged(ctx, err)
 		}
 	}
+	if err := s.checkApplication(ctx, db); err != nil {
+		return err
+	}
+	if err := s.checkSchema(ctx, db); err != nil {
+		return err
+	}
+	err := eachRow(ctx, db, "PRAGMA integrity_check", nil, func(rows *sql.Rows) error {
+		var problem string
+		err := rows.Scan(&problem)
+		if err == nil && problem != "ok" && !constraint.MatchString(problem) {
+			err = errors.New(problem)
+		}
+		return err
+	})
+	if err != nil {
+		return damaged(ctx, err)
+	}
+	return nil
+}
+
+// checkApplication refuses a copy of a database of another application.
+func (s SQLiteFile) checkApplication(ctx context.Context, db *sql.DB) error {
 	var is, want int64
 	if err := db.QueryRowContext(ctx, "PRAGMA application_id").Scan(&is); err != nil {
 		return damaged(ctx, err)
@@ -93,8 +113,14 @@ func (s SQLiteFile) check(ctx context.Context, path string) error {
 		return contextError(ctx, err)
 	}
 	if is != want {
-		return fmt.Errorf("%w: the database says that it is of the application %#x, this one is of %#x", backup.ErrForeign, uint32(is), uint32(want))
+		return fmt.Errorf("%w: the copy of the database has the application_id %#x, and this database has %#x", backup.ErrForeign, uint32(is), uint32(want))
 	}
+	return nil
+}
+
+// checkSchema refuses a copy whose schema has expressions that the database does not
+// have.
+func (s SQLiteFile) checkSchema(ctx context.Context, db *sql.DB) error {
 	own, err := schemaOf(ctx, s.DB)
 	if err != nil {
 		return contextError(ctx, err)
@@ -105,58 +131,35 @@ func (s SQLiteFile) check(ctx context.Context, path string) error {
 	}
 	for statement := range theirs {
 		if !own[statement] && evaluates.MatchString(statement) && !harmless.MatchString(statement) {
-			return fmt.Errorf("%w: its schema has expressions that the database does not have now, and what they do is not known", errors.ErrUnsupported)
+			return fmt.Errorf("%w: the schema of the copy has expressions that the database does not have now, and running them may do harm", errors.ErrUnsupported)
 		}
-	}
-	rows, err := db.QueryContext(ctx, "PRAGMA integrity_check")
-	if err != nil {
-		return damaged(ctx, err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var problem string
-		if err := rows.Scan(&problem); err != nil {
-			return damaged(ctx, err)
-		}
-		if problem != "ok" && !constraint.MatchString(problem) {
-			return fmt.Errorf("%w: the copy of the database: %s", backup.ErrDamaged, problem)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return damaged(ctx, err)
 	}
 	return nil
 }
 
 var (
-	// evaluates is a statement that may have the check evaluate something. It leans
-	// to too many.
+	// evaluates matches a statement that may make the check evaluate an expression. It
+	// matches too many rather than too few.
 	evaluates = regexp.MustCompile(`(?is)\b(as|check|virtual|where)\b|\bindex\b.*\(.*\(`)
-	// harmless ones nothing runs here: views and triggers. What is hidden behind a
-	// comment does not pass for one.
+	// harmless matches statements that the check does not run: views and triggers. A
+	// statement that hides behind a comment does not match.
 	harmless = regexp.MustCompile(`(?i)^create (view|trigger) `)
 
-	// constraint is what integrity_check says of rows that break a constraint.
+	// constraint matches what integrity_check says about rows that break a constraint.
 	constraint = regexp.MustCompile(`^(NULL value in |CHECK constraint failed in |non-[A-Z]+ value in )`)
 )
 
-// schemaOf returns the statements that made a database. What type they say that they
-// are of does not matter: SQLite does not look.
+// schemaOf returns the statements that made a database. It ignores the type that goes
+// with each of them, as SQLite does.
 func schemaOf(ctx context.Context, db *sql.DB) (map[string]bool, error) {
-	rows, err := db.QueryContext(ctx, "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
 	statements := map[string]bool{}
-	for rows.Next() {
+	err := eachRow(ctx, db, "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL", nil, func(rows *sql.Rows) error {
 		var statement string
-		if err := rows.Scan(&statement); err != nil {
-			return nil, err
-		}
+		err := rows.Scan(&statement)
 		statements[statement] = true
-	}
-	return statements, rows.Err()
+		return err
+	})
+	return statements, err
 }
 
 func damaged(ctx context.Context, err error) error {
@@ -166,7 +169,7 @@ func damaged(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: the copy of the database: %w", backup.ErrDamaged, err)
 }
 
-// inFile calls f with an empty file of which nothing is left.
+// inFile calls f with an empty file, and removes the file afterwards.
 func (s SQLiteFile) inFile(f func(*os.File) error) error {
 	if s.DB == nil {
 		return errors.New("sqlstore: a SQLiteFile needs DB")
@@ -190,8 +193,8 @@ const (
 	tempAge    = 24 * time.Hour
 )
 
-// removeOld takes away what a process that was killed has left, in clear, a day ago
-// or longer. What is another user's stays: it cannot be removed.
+// removeOld removes unencrypted copies that a killed process has left, if they are older
+// than a day. It cannot remove those of another user.
 func removeOld(dir string) {
 	if dir == "" {
 		dir = os.TempDir()
@@ -204,12 +207,13 @@ func removeOld(dir string) {
 	}
 }
 
-// sqliteURL names a file that is only read, and that nobody else has open.
+// sqliteURL returns the name of a database that is only read, and that nobody else has
+// open.
 func sqliteURL(path string) string {
 	return (&url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: "mode=ro&immutable=1"}).String()
 }
 
-// A connector opens a database with the driver of another.
+// A connector opens a database with the driver of another database.
 type connector struct {
 	driver driver.Driver
 	name   string
@@ -220,16 +224,3 @@ func (c connector) Connect(context.Context) (driver.Conn, error) { return c.driv
 
 // Driver implements driver.Connector.
 func (c connector) Driver() driver.Driver { return c.driver }
-
-// A contextReader ends when its context does.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
-}

@@ -11,20 +11,20 @@ import (
 	"strings"
 )
 
-// SQLite does not look at foreign keys in a transaction that writes. The action of
-// one would change a row that a record is still to come for, and what only the host
-// has of it would be lost. The commit finds what has come to dangle.
+// Foreign keys are off in a transaction that writes. The action of a foreign key could
+// change a row that a later record is for. The excluded columns of that row would be
+// lost. The commit finds the references that have come to dangle.
 
 // A sqliteReference is a foreign key with the number that it has in its table.
 type sqliteReference struct {
 	reference
 	id       int
 	onDelete string
-	action   string // the statement that carries it out for one row; empty if nothing is to be done
+	action   string // the statement that carries out ON DELETE for a row; empty for none
 }
 
-// A violation is a row that refers to nothing. The row has a number, but not in a
-// table WITHOUT ROWID.
+// A violation is a row that refers to nothing. Its number is missing in a table WITHOUT
+// ROWID.
 type violation struct {
 	table string
 	id    int // of the foreign key
@@ -51,7 +51,7 @@ func (tx *sqliteTx) foreignKeysOf(ctx context.Context, table string) ([]*sqliteR
 		return refs, nil
 	}
 	var refs []*sqliteReference
-	// A foreign key that names no columns of the other table refers to its primary key.
+	// A foreign key without columns of the other table refers to its primary key.
 	err := tx.each(ctx, `SELECT f.id, f."table", f."from", coalesce(f."to", (SELECT name FROM pragma_table_info(f."table") WHERE pk = f.seq + 1), ''), upper(f.on_delete)
 		FROM pragma_foreign_key_list(?) f ORDER BY f.id, f.seq`, []any{table}, func(rows *sql.Rows) error {
 		r := &sqliteReference{reference: reference{name: quote(table), plain: table}}
@@ -94,17 +94,16 @@ func (tx *sqliteTx) declared(name string) *table {
 	return tx.tables[i]
 }
 
-// rowid returns the name that the number of a row has in a table: columns may have
-// taken it. It is empty in a table WITHOUT ROWID.
+// rowid returns the name for the number of a row, since columns may have taken some of
+// its names. If there is none left, it returns an empty name.
 func (tx *sqliteTx) rowid(ctx context.Context, table string) (name string) {
 	_ = tx.conn.QueryRowContext(ctx, `SELECT n.column1 FROM (VALUES ('rowid'), ('_rowid_'), ('oid')) n
 		WHERE n.column1 NOT IN (SELECT lower(name) FROM pragma_table_xinfo(?)) LIMIT 1`, table).Scan(&name)
 	return name
 }
 
-// actionOn returns the statement that does to a row what the foreign key asks for
-// when the row that it refers to is deleted. It is empty if there is nothing to do, or
-// if the row is a record.
+// actionOn returns the statement that carries out ON DELETE for one row of the child. It
+// is empty if there is nothing to do, or if the row is a record.
 func (r *sqliteReference) actionOn(rowid string) string {
 	if r.table != nil || rowid == "" || r.toMutable() {
 		return ""
@@ -126,8 +125,8 @@ func (tx *sqliteTx) touch(ctx context.Context, tables []*table) (err error) {
 	return err
 }
 
-// violations counts the rows that refer to nothing: those of a table WITHOUT ROWID
-// look all the same.
+// violations counts the rows that refer to nothing. It counts because rows of a table
+// WITHOUT ROWID all look the same.
 func (tx *sqliteTx) violations(ctx context.Context) (map[violation]int, error) {
 	found := map[violation]int{}
 	err := tx.each(ctx, `SELECT "table", rowid, fkid FROM pragma_foreign_key_check`, nil, func(rows *sql.Rows) error {
@@ -141,7 +140,7 @@ func (tx *sqliteTx) violations(ctx context.Context) (map[violation]int, error) {
 	return found, err
 }
 
-// settle carries out the actions of foreign keys. What dangles nevertheless is an
+// settle carries out the actions of foreign keys. A reference that still dangles is an
 // error.
 func (tx *sqliteTx) settle(ctx context.Context) error {
 	if tx.before == nil {
@@ -182,8 +181,8 @@ func (tx *sqliteTx) news(ctx context.Context) (news []violation, err error) {
 	return news, err
 }
 
-// act carries out the actions that news ask for, and tells whether any row has
-// changed. What then refers to these rows is for the next time.
+// act carries out the actions for news, and tells whether a row has changed. References
+// to the changed rows are for the next round.
 func (tx *sqliteTx) act(ctx context.Context, news []violation) (changed bool, err error) {
 	for _, v := range news {
 		r, err := tx.foreignKey(ctx, v)
@@ -220,7 +219,7 @@ func (tx *sqliteTx) foreignKey(ctx context.Context, v violation) (*sqliteReferen
 	return nil, errors.New("table " + strconv.Quote(v.table) + " has lost a foreign key meanwhile")
 }
 
-// words says which row v is about, as well as it can be found out.
+// words says which row refers to nothing, as precisely as it can be found out.
 func (tx *sqliteTx) words(ctx context.Context, v violation) string {
 	r, err := tx.foreignKey(ctx, v)
 	if err != nil {

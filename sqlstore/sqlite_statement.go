@@ -2,11 +2,11 @@ package sqlstore
 
 import "strings"
 
-// SQLITE_MAX_VARIABLE_NUMBER is 32766 from 3.32 on.
+// maxArgs is SQLITE_MAX_VARIABLE_NUMBER from 3.32 on.
 func (sqlite) maxArgs() int { return 32766 }
 
-// match: SQLite does not look up a list of rows in an index, but looks up each of
-// several alternatives.
+// match lists alternatives: SQLite looks up each of them in an index, but not the rows of
+// a list.
 func (sqlite) match(t *table, n int) string {
 	if len(t.keys) == 1 {
 		return t.keyNames("") + oneOf("?", n)
@@ -28,8 +28,8 @@ func (sqlite) upsert(t *table, set []*column, rows int) string {
 		onConflict(t.conflictKey(), t.overwrite(set, excluded, initial))
 }
 
-// conflictKey names the index on the key that compares byte by byte: there may be
-// another on the same columns that has a collation. A rowid has none.
+// conflictKey names the index on the key that compares byte by byte. Another index on the
+// same columns may have a collation. A rowid has no collation.
 func (t *table) conflictKey() string {
 	var names []string
 	for _, c := range t.keyColumns() {

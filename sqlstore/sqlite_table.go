@@ -48,7 +48,7 @@ func (tx *sqliteTx) keys(ctx context.Context, t *table, columns []*column) (prim
 		collated bool
 	}
 	indexes := map[string]*index{}
-	rowid := true // a rowid that is the primary key has no index
+	rowid := true // the primary key is the rowid, which has no index
 	err = tx.each(ctx, `SELECT l.name, l.origin, coalesce(x.name, ''), x.coll <> 'BINARY' FROM pragma_index_list(?) l, pragma_index_xinfo(l.name) x
 		WHERE l."unique" AND NOT l.partial AND x.key`, []any{t.plain}, func(rows *sql.Rows) error {
 		var of, origin, name string // name is empty in an index on an expression
@@ -75,8 +75,8 @@ func (tx *sqliteTx) keys(ctx context.Context, t *table, columns []*column) (prim
 	return primary, unique, err
 }
 
-// complete makes sure that the columns of the key compare byte by byte. The index on
-// them need not have their collations.
+// complete makes sure that the columns of the key compare byte by byte. Their own
+// collations can differ from those of the index on them.
 func (tx *sqliteTx) complete(ctx context.Context, t *table, _ []*column) error {
 	for _, c := range t.keyColumns() {
 		var same bool

@@ -5,27 +5,27 @@ import (
 	"strings"
 )
 
-// A sqliteTable and a sqliteColumn are what SQLite tells of a table and a column.
+// A sqliteTable and a sqliteColumn are what SQLite says about a table and a column.
 type (
 	sqliteTable struct {
 		strict   bool
-		resolves bool // a constraint may have an ON CONFLICT clause, which would drop rows silently
+		resolves bool // a constraint may have an ON CONFLICT clause, which could drop rows silently
 	}
 
 	sqliteColumn struct {
 		affinity affinity
 		strict   bool
-		pk       int // its place in the primary key, from 1
+		pk       int // its place in the primary key from 1, or 0
 	}
 )
 
-// An affinity is the type that a column of SQLite turns values into where it can.
+// An affinity is the type to which a column of SQLite converts values if it can.
 type affinity int
 
 const (
 	none affinity = iota
 	text
-	numeric // INTEGER is the same to us
+	numeric // INTEGER too
 	real
 )
 
@@ -50,7 +50,7 @@ func affinityOf(declared string, strict bool) affinity {
 	}
 }
 
-// sqliteTypes are the rules of the affinities. Auto stays where a column holds values
+// sqliteTypes are the rules of the affinities. Auto stays Auto if a column can hold values
 // of several types.
 var sqliteTypes = map[affinity]typeRule{
 	none:    {kinds: kinds{Auto, Text, Integer, Real, Bool, JSON, JSONBytes, Blob}, key: kinds{Text, Integer}},
@@ -59,7 +59,7 @@ var sqliteTypes = map[affinity]typeRule{
 	real:    {kinds: kinds{Auto, Text, Integer, Real, JSONBytes, Blob}},
 }
 
-// namedKind returns the kind that the declared type names.
+// namedKind returns the kind that the declared type names, or Auto.
 func (c *column) namedKind() Kind {
 	has := func(part string) bool { return strings.Contains(c.declared, part) }
 	switch {
@@ -92,13 +92,13 @@ func (sqlite) settle(c *column, _ int) error {
 	case c.tagged():
 		c.read = "CASE typeof(" + c.quoted + ") WHEN 'text' THEN 'T'||" + c.quoted + " ELSE " + c.quoted + " END"
 	case c.Kind == Bool:
-		c.read = "+" + c.quoted // without the declared type: some drivers make booleans of it
+		c.read = "+" + c.quoted // hides the declared type, since some drivers make booleans of it
 	}
 	return nil
 }
 
-// tagged tells whether text is read with a letter before it. In columns of these
-// types, or of no type, some drivers make times of text and lose what was stored.
+// tagged tells whether text is read with a letter before it. In columns of these types,
+// or of no type, some drivers turn text into times, and the stored text is lost.
 func (c *column) tagged() bool {
 	switch c.declared {
 	case "DATE", "DATETIME", "TIMESTAMP", "":
@@ -107,7 +107,8 @@ func (c *column) tagged() bool {
 	return false
 }
 
-// jsonType: a column of a table that is not STRICT can hold values of any type.
+// jsonType allows several types for most columns: if the table is not STRICT, they can
+// hold values of any type.
 func (sqlite) jsonType(c *column) jsonType {
 	if j, ok := jsonTypes[c.Kind]; ok && c.Kind != Bool {
 		return j

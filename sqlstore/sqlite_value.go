@@ -38,7 +38,7 @@ func (d sqlite) append(dst []byte, c *column, v any) ([]byte, error) {
 	case []byte:
 		return dst, holds("a blob", c)
 	}
-	return dst, fmt.Errorf("the driver makes a %T of what is stored: open the database for the store without such conversions", v)
+	return dst, fmt.Errorf("the driver returns the stored value as a %T: open the database for the store without such conversions", v)
 }
 
 func (sqlite) appendInteger(dst []byte, c *column, v int64) ([]byte, error) {
@@ -87,7 +87,7 @@ func (sqlite) bindText(c *column, s string) (any, error) {
 	return s, nil
 }
 
-// bindJSON: a numeric column makes a number of the text of a number.
+// bindJSON stores a number as such in a numeric column, which would convert its text.
 func (d sqlite) bindJSON(c *column, json string) (any, error) {
 	if c.lite.affinity == numeric && isNumber(json) {
 		return d.bindNumber(c, json)
@@ -95,7 +95,7 @@ func (d sqlite) bindJSON(c *column, json string) (any, error) {
 	return json, nil
 }
 
-// looksNumeric tells whether a numeric column would make a number of a text.
+// looksNumeric tells whether a numeric column would convert a text to a number.
 func looksNumeric(s string) bool {
 	s = strings.Trim(s, " \t\n\v\f\r")
 	if s != "" && (s[0] == '+' || s[0] == '-') {

@@ -16,26 +16,26 @@ func quotedNames(columns []*column) string {
 	return strings.Join(names, ",")
 }
 
-// valueRows returns the placeholders of rows of so many columns.
+// valueRows returns the placeholders of rows.
 func valueRows(columns, rows int) string {
 	row := "(?" + strings.Repeat(",?", columns-1) + ")"
 	return row + strings.Repeat(","+row, rows-1)
 }
 
-// oneOf returns the list of n of the same expression for IN.
+// oneOf returns IN with a list of n times the same expression.
 func oneOf(expression string, n int) string {
 	return " IN (" + expression + strings.Repeat(","+expression, n-1) + ")"
 }
 
-// anyOf returns n alternatives of the same conditions.
+// anyOf returns n alternatives, each of which is all of the conditions.
 func anyOf(conditions []string, n int) string {
 	one := strings.Join(conditions, " AND ")
 	return "(" + one + strings.Repeat(" OR "+one, n-1) + ")"
 }
 
-// overwrite returns the assignments that make an existing row the one that is
-// inserted: inserted returns what that has in a column, initial the default of a
-// column that it lacks.
+// overwrite returns the assignments that overwrite an existing row with an inserted one.
+// inserted returns the inserted value of a column, and initial the default of a column
+// that is not in set.
 func (t *table) overwrite(set []*column, inserted, initial func(*column) string) (assignments []string) {
 	for _, c := range t.columns {
 		switch {
@@ -49,7 +49,7 @@ func (t *table) overwrite(set []*column, inserted, initial func(*column) string)
 	return assignments
 }
 
-// onConflict returns the end of an INSERT that overwrites the row with the same key.
+// onConflict returns the end of an INSERT that overwrites a row with the same key.
 func onConflict(key string, assignments []string) string {
 	if len(assignments) == 0 {
 		return " ON CONFLICT (" + key + ") DO NOTHING"
@@ -57,7 +57,7 @@ func onConflict(key string, assignments []string) string {
 	return " ON CONFLICT (" + key + ") DO UPDATE SET " + strings.Join(assignments, ",")
 }
 
-// These are what SQLite and PostgreSQL call the inserted row, and what PostgreSQL and
-// MariaDB call the default of a column.
+// excluded is how SQLite and PostgreSQL name an inserted value, and defaultWord how
+// PostgreSQL and MariaDB name a default.
 func excluded(c *column) string  { return "excluded." + c.quoted }
 func defaultWord(*column) string { return "DEFAULT" }

@@ -11,39 +11,37 @@ import (
 )
 
 // A Store is a [backup.DataSource] and a [backup.Sink] over the tables of a
-// database. It has no state of its own: tables are looked up in the database at
-// each View and Update, so that a store outlives a change of the schema. It is
-// safe for concurrent use.
+// database. It has no state of its own. Each View and Update looks the tables up in
+// the database, so a store outlives a change of the schema. It is safe for concurrent
+// use.
 //
-// View and Update take a connection of DB for as long as they run, and one more
-// is needed by whatever the host does meanwhile: a pool of one connection stands
-// still.
+// View and Update hold a connection of DB while they run. The host needs another for
+// what it does meanwhile: with a pool of one connection, everything stands still.
 type Store struct {
 	DB      *sql.DB
 	Dialect Dialect // SQLite, PostgreSQL, MariaDB
 	Tables  []Table
 
-	// CoverAll makes a backup fail, with an error that names them, if the database
-	// has tables that are neither in Tables nor in Exclude: a feature that is added
-	// later is not missing in the backup unnoticed. A restore does not mind.
+	// CoverAll makes a backup fail if the database has tables that are neither in
+	// Tables nor in Exclude. The error names the tables. So a backup never misses the
+	// tables of a later feature unnoticed. CoverAll does not concern a restore.
 	//
-	// In SQLite these are the tables of the main database. A virtual one has no rows of
-	// its own that could be kept: it is excluded, and made anew from what it is of.
+	// In SQLite, it covers the tables of the main database. A virtual table has no rows
+	// of its own: exclude it, and build it again from its source after a restore.
 	//
-	// In PostgreSQL they are those of the schemas on the search_path and of the schemas
-	// of Tables, readable or not, but not partitions, foreign tables, and what belongs
-	// to an extension. In MariaDB they are those of the current database and of the
-	// databases of Tables that the user of the connection can see.
+	// In PostgreSQL, it covers the schemas on the search_path and those of Tables, and
+	// tables that the user cannot read too. It does not cover partitions, foreign
+	// tables and the tables of extensions. In MariaDB, it covers the current database
+	// and those of Tables, as far as the user of the connection can see their tables.
 	CoverAll bool
 
-	// Exclude names the tables that CoverAll and Describe leave out, as Table.Name
-	// does. One that does not exist is no error.
+	// Exclude names the tables that CoverAll and Describe leave out, in the form of
+	// Table.Name. The tables need not exist.
 	Exclude []string
 
-	// Retries is how often Update begins again if the database ends its
-	// transaction for what others do at the same time: a deadlock or a
-	// serialization failure. Zero returns the error of the first. SQLite has
-	// neither.
+	// Retries is how often Update begins again if the database ends its transaction
+	// because of others: a deadlock or a serialization failure. Zero means that Update
+	// returns the first such error. SQLite has neither.
 	Retries int
 }
 
@@ -52,30 +50,29 @@ type Table struct {
 	// Collection is the name of the collection.
 	Collection string
 
-	// Name is the name of the table. Empty means that of the collection.
+	// Name is the name of the table. Empty means the name of the collection.
 	Name string
 
-	// Key is the column with the identity of a record. In a List collection it may
-	// be several with commas between them, "user_id,group_id", in the order of the
+	// Key is the column with the identity of a record. A List collection may have
+	// several, with commas between them: "user_id,group_id". Their order is that of the
 	// Key of the [backup.Collection]. Empty means the primary key, in its own order.
 	//
-	// The columns must be unique in the table together, by an index on them alone,
-	// and compare byte by byte. NULL in one of them is an error. In a List the record
-	// has them as members too. A column with a comma in its name can only be named
-	// as the single one.
+	// The columns must compare byte by byte, and need a unique index on them alone. NULL
+	// in one of them is an error. In a List, the columns are members of the record too.
+	// A column with a comma in its name must be the only column of the key.
 	Key string
 
-	// Value, if not empty, makes the table a Map collection: Key is the name of
-	// the member and Value the column with its value. Any other column of the
-	// table belongs to the host, as if it were in Exclude.
+	// Value, if not empty, makes the table a Map collection. Key is then the column
+	// with the name of the member, and Value the column with its value. All other
+	// columns belong to the host, as if they were in Exclude.
 	Value string
 
-	// Columns say how columns are stored, where the declared types do not tell.
-	// A column that is not here is taken as it is declared.
+	// Columns say how columns are stored where the declared types do not tell. Any
+	// other column is taken as it is declared.
 	Columns []Column
 
-	// Exclude names columns that are the host's own. They are not in a backup,
-	// and a restore leaves them alone.
+	// Exclude names columns that belong to the host. A backup does not have them, and a
+	// restore leaves them alone.
 	Exclude []string
 }
 
@@ -84,36 +81,38 @@ type Column struct {
 	// Name is the name of the column.
 	Name string
 
-	// Field is the name of the member. Empty means that of the column.
+	// Field is the name of the member. Empty means the name of the column.
 	Field string
 
-	// Kind is what the column holds. The zero value goes by its declared type.
+	// Kind is what the column holds. The zero value means that its declared type says
+	// it.
 	Kind Kind
 
-	// OmitNull leaves out the member where the column is NULL, and stores NULL
-	// where the record lacks the member, whatever the default is. Without it
-	// NULL is null. JSON columns in a List always do it: there null is the JSON
-	// text null, which is not NULL.
+	// OmitNull leaves out the member where the column is NULL. Where a record lacks the
+	// member, the column gets NULL, whatever its default is. Without OmitNull, NULL is
+	// null. JSON columns in a List always have it: their null is the JSON text null,
+	// which is not NULL.
 	OmitNull bool
 }
 
-// Kind is what a column holds. Each says what it is in SQLite; in PostgreSQL, where
-// columns have types, [Text] takes any column but bytea for its text, and the
-// others say what Auto would, but for JSON in text, booleans in integers, and
-// JSONBytes in bytea.
+// Kind is what a column holds. The constants say what each kind means in SQLite.
+//
+// In PostgreSQL and MariaDB, columns have types, and most kinds say what Auto says. A
+// host needs a kind only for JSON or JSONBytes in columns of text or bytes, for Bool in
+// integers, and for [Text]. In PostgreSQL, Text takes the text of any column but bytea.
 type Kind int
 
 const (
-	// Auto is [Bool] for a column declared BOOL or BOOLEAN, [JSON] for JSON,
-	// [Blob] for BLOB; in any other, values are text or numbers, as stored.
+	// Auto is [Bool] for a column declared BOOL or BOOLEAN, [JSON] for JSON, and
+	// [Blob] for BLOB. In any other column, values are text or numbers, as stored.
 	Auto Kind = iota
 
 	Text      // text, and nothing else
 	Integer   // integers of 64 bits, and nothing else
 	Real      // numbers, and nothing else
-	Bool      // 0 and 1 are false and true; anything else is as in Auto
-	JSON      // JSON in text, embedded in the record as it is but for white space
-	JSONBytes // as JSON, stored as bytes: what database/sql makes of a []byte
+	Bool      // 0 and 1 are false and true; other values are as in Auto
+	JSON      // JSON in text, embedded in the record without its white space
+	JSONBytes // as JSON, but stored as bytes: database/sql stores a []byte so
 	Blob      // bytes: base64 in a string
 )
 
@@ -131,17 +130,17 @@ var (
 	_ backup.Sink       = Store{}
 )
 
-// View calls read with a Reader on one read transaction, which shows the database
-// as it was when View was called. With CoverAll it fails if there are tables that a
-// backup would miss.
+// View calls read with a Reader on one read transaction. It shows the database as it
+// was when View was called. With CoverAll, View fails if there are tables that a backup
+// would miss.
 func (s Store) View(ctx context.Context, read func(backup.Reader) error) error {
 	return s.run(ctx, false, func(v *view) error { return read(v) })
 }
 
-// Update calls write with a Writer on one transaction that keeps other writers out
-// from the beginning: once, unless there are Retries. A reference that would be
-// dangling after the commit is a [backup.ErrDangling] that names table and rows;
-// those that were dangling before do not matter.
+// Update calls write with a Writer on one transaction, which keeps other writers out
+// from the beginning. It calls write again only if there are Retries. If the changes
+// leave a reference dangling, the error is [backup.ErrDangling] and names the table and
+// the rows. References that were dangling before do not matter.
 func (s Store) Update(ctx context.Context, write func(backup.Writer) error) error {
 	for try := 0; ; try++ {
 		err := s.update(ctx, write)
@@ -158,7 +157,7 @@ func (s Store) update(ctx context.Context, write func(backup.Writer) error) erro
 		if err := write(w); err != nil {
 			return err
 		}
-		// What has failed may have been done in part.
+		// A call that failed may have done a part of its work.
 		if w.failed != nil {
 			return rolledBack(w.failed)
 		}
@@ -233,8 +232,8 @@ func (s Store) commit(ctx context.Context, tx transaction) error {
 	if err := contextError(ctx, tx.settle(ctx)); err != nil {
 		return rolledBack(failed(err))
 	}
-	// A context that is done from here on does not matter: a driver could report it
-	// for a commit that has happened.
+	// From here on, a context that is done must not matter: a driver could report it
+	// although the commit has happened.
 	err := tx.commit(context.WithoutCancel(ctx))
 	switch {
 	case err == nil:
@@ -242,7 +241,7 @@ func (s Store) commit(ctx context.Context, tx transaction) error {
 	case s.Dialect.refused(err):
 		return rolledBack(failed(err))
 	case s.Dialect.lost(err):
-		err = explained{fmt.Errorf("%w; the connection to the database was lost, and whether everything or nothing was changed is not known", err)}
+		err = explained{fmt.Errorf("%w; the connection to the database was lost, and it is not known whether everything was changed or nothing", err)}
 	}
 	return failed(err)
 }

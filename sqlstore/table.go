@@ -12,25 +12,25 @@ import (
 	"github.com/tomo-project/backup/internal/sqljson"
 )
 
-// A table is a declared one after a look at the database.
+// A table is a declared table with what the database says about it.
 type table struct {
 	collection string
 	name       string    // quoted
 	plain      string    // as it is in the database
-	columns    []*column // those of a record, in the order of the table
-	keys       []int     // indexes in columns of those that are the key, in its order
+	columns    []*column // the columns of a record, in the order of the table
+	keys       []int     // the indexes of the columns of the key, in the order of the key
 	value      int       // index of the value of a Map, -1 for a List
 
-	order       string         // the expressions that rows are read in the order of
-	selected    string         // the columns to read: "a", "b"
-	selectedKey string         // those of the key
-	index       map[string]int // columns by the name of their member
-	defaults    int            // how many columns have one
+	order       string         // the expressions that sort the rows
+	selected    string         // the expressions that read the columns
+	selectedKey string         // the expressions that read the key
+	index       map[string]int // the columns by the names of their members
+	defaults    int            // how many columns have a default
 
-	// What a database that looks at foreign keys at each step makes necessary.
-	unless    string    // " AND …": rows that must not be deleted yet
-	referrers []string  // tables with rows for which that is so
-	loose     []*column // refer to declared tables, and may do so later
+	// For a database that checks foreign keys at each step.
+	unless    string    // " AND …": the condition under which a row can be deleted now
+	referrers []string  // the tables that keep rows from being deleted
+	loose     []*column // references to declared tables that can wait
 
 	written bool // a record was put
 
@@ -47,7 +47,7 @@ type column struct {
 	nullable bool
 	key      bool   // part of the key
 	lone     bool   // the value of a Map
-	document bool   // JSON documents, in which null is not NULL
+	document bool   // it holds JSON documents, in which null is not NULL
 	read     string // the expression that reads it exactly as it is stored
 
 	lite sqliteColumn
@@ -55,11 +55,11 @@ type column struct {
 	my   mariadbColumn
 
 	prefix      []byte // "name": with quotes and colon
-	name        string // the name with its quotes
-	defaultSlot int    // numbers the columns with a default, -1 for one without
+	name        string // "name" with quotes
+	defaultSlot int    // its number among the columns with a default, -1 without one
 }
 
-// describe looks a declared table up in the database.
+// describe looks up a declared table in the database.
 func (s Store) describe(ctx context.Context, tx transaction, declared Table) (*table, error) {
 	if declared.Collection == "" {
 		return nil, errors.New("sqlstore: a Table without Collection")
@@ -110,7 +110,8 @@ func (s Store) lookUp(ctx context.Context, tx transaction, declared Table) (*tab
 // tableName returns the name that a declaration has for its table.
 func tableName(t Table) string { return cmp.Or(t.Name, t.Collection) }
 
-// readings returns what a name may stand for: a table, or a schema and a table in it.
+// readings returns the schema and the table that a name may stand for. An empty schema
+// is the current one.
 func readings(name string) [][2]string {
 	all := [][2]string{{"", name}}
 	if schema, table, ok := strings.Cut(name, "."); ok {
@@ -119,7 +120,7 @@ func readings(name string) [][2]string {
 	return all
 }
 
-// prepare works out what is needed again and again.
+// prepare works out what each record needs.
 func (t *table) prepare() error {
 	t.index = map[string]int{}
 	var exprs, keys []string
@@ -149,8 +150,8 @@ func (t *table) prepare() error {
 	return nil
 }
 
-// declare applies what the host says about the columns of the table, which come
-// as the database has them. primary are the names of those in the primary key.
+// declare applies what the host says about the columns of the table. columns are those
+// of the database, and primary names those of the primary key.
 func (t *table) declare(d Table, columns []*column, primary []string) error {
 	for _, c := range columns {
 		c.Field = c.Name
@@ -199,30 +200,8 @@ func (t *table) declare(d Table, columns []*column, primary []string) error {
 	return nil
 }
 
-// findKey returns the indexes of the columns of the key, and marks these columns.
-func (d Table) findKey(columns []*column, primary []string, excluded map[int]bool) (keys []int, err error) {
-	names, err := d.declaredKey(primary, func(name string) bool { return name != "" && findColumn(columns, name) >= 0 })
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range names {
-		i := findColumn(columns, name)
-		switch {
-		case i < 0:
-			return nil, fmt.Errorf("there is no key column %q that is not generated", name)
-		case excluded[i]:
-			return nil, fmt.Errorf("the key column %q is excluded", name)
-		case columns[i].key:
-			return nil, fmt.Errorf("the key has the column %q twice", name)
-		}
-		keys = append(keys, i)
-		columns[i].key = true
-	}
-	return keys, nil
-}
-
-// findColumn returns the index of a column, or -1. The case of its name matters only
-// where another column has the same otherwise.
+// findColumn returns the index of a column, or -1. The case of the name matters only if
+// the names of two columns differ in nothing else.
 func findColumn(columns []*column, name string) int {
 	if i := slices.IndexFunc(columns, func(c *column) bool { return c.Name == name }); i >= 0 {
 		return i

@@ -6,17 +6,26 @@ import (
 	"slices"
 )
 
-// Kinds is what a column can be taken for. Its first is what Auto stands for.
+// kinds are what a column can be taken for. The first is what Auto stands for.
 type kinds []Kind
 
 // A typeRule says what columns of an SQL type can be taken for.
 type typeRule struct {
 	kinds kinds
-	key   kinds // in a key; none if the type is not for keys
+	key   kinds // the same in a key; empty if a key cannot have the type
 }
 
-// settleKind replaces Auto, or checks what the host says. keyTypes names the types
-// that a key can have.
+// These rules are of types that PostgreSQL and MariaDB have both.
+var (
+	integerRule  = typeRule{kinds{Integer, Real, Bool, Text}, kinds{Integer, Text}}
+	textRule     = typeRule{kinds{Text, JSON, JSONBytes}, kinds{Text}}
+	onlyTextRule = typeRule{kinds: kinds{Text}}
+	uuidRule     = typeRule{kinds{Text}, kinds{Text}}
+	documentRule = typeRule{kinds: kinds{JSON, JSONBytes, Text}}
+)
+
+// settleKind replaces Auto, or checks what the host says. keyTypes names the types of
+// keys for an error.
 func (c *column) settleKind(r typeRule, keyTypes string) error {
 	can := r.kinds
 	if c.key {
@@ -39,8 +48,8 @@ func (c *column) settleKind(r typeRule, keyTypes string) error {
 	return nil
 }
 
-// settleDocument makes a JSON column one of documents: NULL is no value at all
-// there, and null is the JSON text null.
+// settleDocument makes a JSON column hold documents. Its null is the JSON text null, and
+// its NULL is no value at all.
 func (c *column) settleDocument() {
 	if c.Kind == JSON || c.Kind == JSONBytes {
 		c.document = true
@@ -56,7 +65,7 @@ func (c *column) declaredType() string {
 	return c.declared
 }
 
-// A family is what types of a server have in common.
+// A family groups types of a server that are treated alike.
 type family int
 
 const (
@@ -71,7 +80,7 @@ const (
 	moments   // date and time
 )
 
-// jsonTypes are what is read of columns of a kind, whatever their type is.
+// jsonTypes are the schemas of the kinds, unless the type of the column says more.
 var jsonTypes = map[Kind]jsonType{
 	Text:      typed("string"),
 	Integer:   typed("integer"),

@@ -48,7 +48,7 @@ func bindValue(d Dialect, c *column, json string) (any, error) {
 		}
 		return d.bindBool(c, json == "true"), nil
 	case isNumber(json):
-		// In a Bool column these would be read again as booleans.
+		// A Bool column would return 0 and 1 as booleans.
 		if c.Kind == Text || c.Kind == Blob || c.Kind == Bool && (json == "0" || json == "1") {
 			return nil, cannot("a number", c)
 		}
@@ -76,7 +76,7 @@ func isNumber(json string) bool { return json[0] == '-' || '0' <= json[0] && jso
 
 var errChanged = fmt.Errorf("%w: the column would change the value", backup.ErrInvalid)
 
-// holds says that a column holds what its kind does not.
+// holds returns the error for a column that holds what its kind does not allow.
 func holds(what string, c *column) error {
 	if c.Kind == Auto {
 		return fmt.Errorf("the column holds %s: say what it is in Table.Columns", what)
@@ -84,12 +84,12 @@ func holds(what string, c *column) error {
 	return fmt.Errorf("the column holds %s and is taken for %v: say what it is in Table.Columns", what, c.Kind)
 }
 
-// cannot says that a column cannot hold a value.
+// cannot returns the error for a value that a column cannot hold.
 func cannot(what string, c *column) error {
 	return fmt.Errorf("%w: the value is %s, and the column cannot hold that (it is declared %s)", backup.ErrInvalid, what, c.declaredType())
 }
 
-// textOf returns the text of a value of a server.
+// textOf returns the text of a value from a server.
 func textOf(v any) (string, error) {
 	switch v := v.(type) {
 	case string:
@@ -105,7 +105,7 @@ func textOf(v any) (string, error) {
 	case float32:
 		return strconv.FormatFloat(float64(v), 'g', -1, 32), nil
 	}
-	return "", fmt.Errorf("the driver makes a %T of what is stored", v)
+	return "", fmt.Errorf("the driver returns the stored value as a %T", v)
 }
 
 func zeroOrOne(v bool) int64 {
@@ -129,8 +129,8 @@ func appendReal(dst []byte, v float64, marked bool) []byte {
 	return dst
 }
 
-// parseReal returns the number of 32 or 64 bits that is written so, and an error if
-// another number is read again.
+// parseReal returns the floating-point number of 32 or 64 bits that json stands for. It
+// fails if reading that number would give another one.
 func parseReal(json string, bits int) (float64, error) {
 	v, err := strconv.ParseFloat(json, bits)
 	if err != nil || !exact(json, v, bits) {
@@ -139,8 +139,7 @@ func parseReal(json string, bits int) (float64, error) {
 	return v, nil
 }
 
-// exact tells whether the number json is what is written for v, which has 32 or
-// 64 bits.
+// exact tells whether v, which has 32 or 64 bits, is written as the number json.
 func exact(json string, v float64, bits int) bool {
 	written := strconv.FormatFloat(v, 'g', -1, bits)
 	if json == written {
@@ -151,8 +150,8 @@ func exact(json string, v float64, bits int) bool {
 	return d1 == d2 && (e1 == e2 || d1 == "")
 }
 
-// decimal returns the digits of a number without zeros at either end, and the
-// power of ten that belongs to a point before them.
+// decimal returns the digits of a number without zeros at either end. exponent is its
+// power of ten if the point stands before the digits.
 func decimal(json string) (digits string, exponent int) {
 	json = strings.TrimPrefix(json, "-")
 	mantissa, e, _ := strings.Cut(strings.ToLower(json), "e")
@@ -191,7 +190,7 @@ func decodeBlob(s string) ([]byte, error) {
 	return b, nil
 }
 
-// isInteger tells whether a text is that of an integer of 64 bits, as it is read.
+// isInteger tells whether s is an integer of 64 bits in the form that is read.
 func isInteger(s string) (v int64, ok bool) {
 	v, err := strconv.ParseInt(s, 10, 64)
 	return v, err == nil && strconv.FormatInt(v, 10) == s

@@ -15,7 +15,7 @@ import (
 type writer struct {
 	*view
 	touched bool
-	failed  error // the first failure: nothing is changed after it, nor committed
+	failed  error // the first failure: nothing is changed or committed after it
 	waiting map[*table]*waiting
 	stmts   map[string]*sql.Stmt
 	puts    map[*table]map[string]*put
@@ -37,7 +37,7 @@ func (w *writer) close() {
 	w.stmts, w.puts = nil, nil
 }
 
-// change prepares for a change of a collection.
+// change returns the table of a collection that is about to change.
 func (w *writer) change(ctx context.Context, collection string) (*table, error) {
 	if w.failed != nil {
 		return nil, w.failed
@@ -172,8 +172,8 @@ func (w *writer) Delete(ctx context.Context, collection string, keys []string) e
 	return w.fail(err)
 }
 
-// fail keeps the first failure. The database may have ended the transaction with
-// it, and nothing must be changed outside of one.
+// fail keeps the first failure. The database may have ended the transaction with it, and
+// a change must not happen outside of a transaction.
 func (w *writer) fail(err error) error {
 	if errors.Is(err, w.failed) {
 		return err // explained already
@@ -185,12 +185,12 @@ func (w *writer) fail(err error) error {
 	return err
 }
 
-// in runs a statement on the rows with the given keys that also meets a condition.
+// in runs a statement on the rows that have one of the keys and meet a condition.
 func (w *writer) in(ctx context.Context, t *table, keys []string, statement, and string, run func(*sql.Stmt, []any) error) error {
 	parts := len(t.keys)
 	most := min(inKeys, w.dialect.maxArgs())
 	if parts > 1 {
-		most = min(inParts, w.dialect.maxArgs()/(2*parts)) // some take each twice
+		most = min(inParts, w.dialect.maxArgs()/(2*parts)) // some dialects take each key twice
 	}
 	for len(keys) > 0 {
 		n := min(most, len(keys))
@@ -202,7 +202,7 @@ func (w *writer) in(ctx context.Context, t *table, keys []string, statement, and
 		if len(args) == 0 {
 			continue
 		}
-		// Statements of a few sizes: the last key fills the places that are left.
+		// There are statements of a few sizes. The last key fills the places that are left.
 		size := min(most, 1<<bits.Len(uint(len(args)/parts-1)))
 		for len(args) < size*parts {
 			args = append(args, args[len(args)-parts:]...)

@@ -12,10 +12,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuphttp"
+	"github.com/tomo-project/backup/manager"
 )
 
 // automation keeps what people set on the page for backups in the settings of

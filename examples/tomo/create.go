@@ -9,11 +9,10 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/spf13/cobra"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/manager"
 )
 
 // createFlags are the flags of tomo backup create.

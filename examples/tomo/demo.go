@@ -10,11 +10,10 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/spf13/cobra"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/manager"
 )
 
 func (c *cli) demoCommand() *cobra.Command {

@@ -10,11 +10,10 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/spf13/cobra"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/manager"
 )
 
 func (c *cli) listCommand() *cobra.Command {

@@ -11,10 +11,9 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/location"
 	"github.com/tomo-project/backup/manager"
-
-	"github.com/tomo-project/backup"
 )
 
 // A keeper is the Manager of this run, with what a command needs beside it.

@@ -10,11 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/manager"
 	"github.com/tomo-project/backup/tomo"
 )
 

@@ -13,12 +13,11 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/tomo-project/backup/location"
-
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/location"
 )
 
 // advice tells what to do about err where the guide has an answer and the

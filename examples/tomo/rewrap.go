@@ -8,11 +8,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/spf13/cobra"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/manager"
 )
 
 // rewrapFlags are the flags of tomo backup rewrap.

@@ -11,11 +11,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tomo-project/backup/location"
-
 	"github.com/spf13/cobra"
 
 	"github.com/tomo-project/backup/examples/tomo/web"
+	"github.com/tomo-project/backup/location"
 )
 
 func (c *cli) serveCommand() *cobra.Command {

@@ -22,13 +22,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tomo-project/backup/manager"
-	"github.com/tomo-project/backup/schedule"
-
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuphttp"
+	"github.com/tomo-project/backup/manager"
+	"github.com/tomo-project/backup/schedule"
 	"github.com/tomo-project/backup/tomo"
 )
 

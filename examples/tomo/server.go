@@ -14,13 +14,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tomo-project/backup/manager"
-
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuphttp"
 	"github.com/tomo-project/backup/examples/tomo/web"
+	"github.com/tomo-project/backup/manager"
 )
 
 // A server is tomo serve. It goes on after a restore, with what was restored: the page

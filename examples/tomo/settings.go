@@ -10,9 +10,8 @@ import (
 	"time"
 	_ "time/tzdata" // a small container has no time zones of its own
 
-	"github.com/tomo-project/backup/schedule"
-
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/schedule"
 )
 
 // settings are what Tomo's web page has under Settings > System. One that is

@@ -34,8 +34,11 @@ type Name struct {
 	envelope.Kind
 }
 
-// Format returns the name of the nth backup of an application in the second of t.
-func Format(app string, t time.Time, n int, k envelope.Kind) string {
+// String returns the whole name.
+func (n Name) String() string { return n.Stem + ending(n.Kind) }
+
+// New returns the name of the nth backup of an application in the second of t.
+func New(app string, t time.Time, n int, k envelope.Kind) Name {
 	infix := infixBackup
 	if k.Database {
 		infix = infixDatabase
@@ -44,7 +47,7 @@ func Format(app string, t time.Time, n int, k envelope.Kind) string {
 	if n > 1 {
 		stem = fmt.Sprintf("%s-%d", stem, n)
 	}
-	return stem + ending(k)
+	return Name{stem, t.UTC().Truncate(time.Second), k}
 }
 
 // ending is what a name has behind its stem: ".json.zst.age".
@@ -64,7 +67,7 @@ func ending(k envelope.Kind) string {
 	return text
 }
 
-// Parse is the strict inverse of Format. It tells whether the name is that of a backup
+// Parse is the strict inverse of New. It tells whether the name is that of a backup
 // of the application.
 func Parse(app, name string) (n Name, ok bool) {
 	rest, ours := strings.CutPrefix(name, app+infixBackup)
@@ -89,7 +92,7 @@ func Parse(app, name string) (n Name, ok bool) {
 	stamp, suffix := rest[:len(timeLayout)], rest[len(timeLayout):]
 
 	// time.Parse is lenient (an hour of one digit, fractions of a second): the time
-	// must also be written as Format writes it.
+	// must also be written as New writes it.
 	t, err := time.Parse(timeLayout, stamp)
 	if err != nil || t.Format(timeLayout) != stamp {
 		return Name{}, false

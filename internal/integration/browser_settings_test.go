@@ -10,15 +10,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tomo-project/backup/manager"
-	"github.com/tomo-project/backup/schedule"
-
 	"filippo.io/age"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/agekey"
+	"github.com/tomo-project/backup/manager"
+	"github.com/tomo-project/backup/schedule"
 )
 
 // remembers makes a past of 30 days for the schedule of every day at 02:30 in Berlin:

@@ -11,12 +11,11 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/tomo-project/backup/location"
-
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/internal/testtime"
+	"github.com/tomo-project/backup/location"
 )
 
 // namespaceVariable tells a child that it may mount.

@@ -7,14 +7,13 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/tomo-project/backup/location"
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuptest"
 	"github.com/tomo-project/backup/internal/testtime"
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
 )
 
 // A faultyFolder is a folder of backups that fails once.

@@ -13,15 +13,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tomo-project/backup/location"
-	"github.com/tomo-project/backup/manager"
-
 	"filippo.io/age"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/agekey"
 	"github.com/tomo-project/backup/internal/testtime"
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
 	"github.com/tomo-project/backup/sqlstore"
 	"github.com/tomo-project/backup/tomo"
 )

@@ -6,11 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/manager"
 )
 
 // BenchmarkList lists 10,000 backups in a folder: with a Manager that knows

@@ -11,14 +11,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuptest"
 	_ "github.com/tomo-project/backup/internal/seal/sealtest"
 	"github.com/tomo-project/backup/internal/testtime"
+	"github.com/tomo-project/backup/manager"
 )
 
 // childVariable makes this binary a process of its own that works on a host: it

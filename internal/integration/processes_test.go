@@ -5,12 +5,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tomo-project/backup/location"
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
 )
 
 func TestAnotherProcessIsToldWhoIsAtItAndGoesOnAtOnceWhenThatOneIsKilled(t *testing.T) {

@@ -19,8 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tomo-project/backup/location"
-
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/middleware"
@@ -32,6 +30,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/internal/testtime"
+	"github.com/tomo-project/backup/location"
 	"github.com/tomo-project/backup/s3location"
 )
 

@@ -20,9 +20,6 @@ import (
 	"testing/iotest"
 	"time"
 
-	"github.com/tomo-project/backup/location"
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	smithy "github.com/aws/smithy-go"
@@ -31,6 +28,8 @@ import (
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuptest"
 	"github.com/tomo-project/backup/internal/testtime"
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
 	"github.com/tomo-project/backup/s3location"
 )
 

@@ -1,5 +1,5 @@
-// Package sqljson has what package sqlstore needs of strict JSON: strings,
-// compact values, and a walk over the members of an object.
+// Package sqljson has the parts of strict JSON that package sqlstore needs: strings to
+// and from Go, compact values, and a walk over the members of an object.
 package sqljson
 
 import (
@@ -29,9 +29,8 @@ func AppendString(dst []byte, s string) ([]byte, error) {
 	return append(dst, '"'), nil
 }
 
-// AppendCompact appends the JSON value src without insignificant white space to
-// dst. It refuses all that is not strict JSON, also duplicate names and invalid
-// UTF-8.
+// AppendCompact appends the JSON value src to dst, without insignificant white space. It
+// refuses everything that is not strict JSON, also duplicate names and invalid UTF-8.
 func AppendCompact(dst, src []byte) ([]byte, error) {
 	n := len(dst)
 	dst, err := jsontext.AppendFormat(dst, src, jsontext.PreserveRawStrings(true))
@@ -42,8 +41,8 @@ func AppendCompact(dst, src []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// Unquote returns the text of the JSON string token raw. If raw has no escapes,
-// the text is a part of it.
+// Unquote returns the text of the JSON string token raw. If raw has no escapes, the text
+// is a part of raw.
 func Unquote(raw string) (string, error) {
 	if len(raw) < 2 || stringEnd(raw, 0) != len(raw) {
 		return "", errors.New("the string is not valid JSON")
@@ -58,16 +57,15 @@ func Unquote(raw string) (string, error) {
 	return string(b), nil
 }
 
-// IsValue tells whether s has the outline of one JSON value, without white
-// space around it.
+// IsValue tells whether s has the outline of one JSON value. There must be no white space
+// around it.
 func IsValue(s string) bool { return valueEnd(s, 0) == len(s) }
 
 var errObject = errors.New("the value is not a JSON object")
 
-// Members calls f with each member of the object s until f returns an error.
-// name is a string token with its quotes and escapes. name and value are parts
-// of s, which must be valid UTF-8. Members checks no more than it needs to find
-// them.
+// Members calls f with each member of the object s until f returns an error. s must be
+// valid UTF-8. name and value are parts of s, and name has its quotes and escapes. Members
+// checks no more than it needs to find them.
 func Members(s string, f func(name, value string) error) error {
 	i := space(s, 0)
 	if i == len(s) || s[i] != '{' {
@@ -86,14 +84,14 @@ func Members(s string, f func(name, value string) error) error {
 			return errObject
 		}
 		i = space(s, i+1)
-		behind := valueEnd(s, i)
-		if behind < 0 {
+		after := valueEnd(s, i)
+		if after < 0 {
 			return errObject
 		}
-		if err := f(name, s[i:behind]); err != nil {
+		if err := f(name, s[i:after]); err != nil {
 			return err
 		}
-		if i = space(s, behind); i == len(s) {
+		if i = space(s, after); i == len(s) {
 			return errObject
 		}
 		switch s[i] {
@@ -114,8 +112,7 @@ func end(s string, i int) error {
 	return nil
 }
 
-// space returns the index of the first character, at i or later, that is not
-// white space.
+// space returns the index of the first character from i that is not white space.
 func space(s string, i int) int {
 	for i < len(s) && (s[i] == ' ' || s[i] == '\n' || s[i] == '\t' || s[i] == '\r') {
 		i++
@@ -123,7 +120,7 @@ func space(s string, i int) int {
 	return i
 }
 
-// stringEnd returns the index behind the string that begins at i, or -1.
+// stringEnd returns the index after the string that begins at i, or -1.
 func stringEnd(s string, i int) int {
 	if i >= len(s) || s[i] != '"' {
 		return -1
@@ -143,7 +140,7 @@ func stringEnd(s string, i int) int {
 	}
 }
 
-// valueEnd returns the index behind the value that begins at i, or -1.
+// valueEnd returns the index after the value that begins at i, or -1.
 func valueEnd(s string, i int) int {
 	if i >= len(s) {
 		return -1

@@ -41,3 +41,14 @@ func NotForRace(t testing.TB) {
 		t.Skip("takes long and has one goroutine: run it without -race")
 	}
 }
+
+// Every returns the step of a loop over all places of something: 1 if the long form of
+// the tests is wanted, or else n.
+func Every(t testing.TB, n int) int {
+	t.Helper()
+	if Long() {
+		return 1
+	}
+	t.Logf("every %dth: set %s=1 for all, without the race detector", n, variable)
+	return n
+}

@@ -8,10 +8,9 @@ import (
 	"os"
 	"strings"
 
+	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/location"
 	"github.com/tomo-project/backup/manager"
-
-	"github.com/tomo-project/backup"
 )
 
 // runChild measures one piece of work and prints the result.

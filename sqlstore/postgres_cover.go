@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// others looks into the schemas on the search path, and into those of the given
-// tables. It also finds tables that the user of the connection must not read: a backup
-// would not have them.
+// others looks into the schemas on the search path, and into those of the given tables. It
+// also finds tables that the user of the connection cannot read, since a backup misses
+// them too.
 func (tx *postgresTx) others(ctx context.Context, tables []*table, exclude []string) ([]string, error) {
 	var all []found
 	err := tx.each(ctx, `WITH given AS (SELECT unnest($1::text::oid[]) AS oid)
@@ -26,7 +26,7 @@ func (tx *postgresTx) others(ctx context.Context, tables []*table, exclude []str
 	return notExcluded(all, exclude, func(a, b string) bool { return a == b }), err
 }
 
-// oids returns the array of the OIDs of tables.
+// oids returns the OIDs of tables as the text of an array.
 func oids(tables []*table) string {
 	var list []string
 	for _, t := range tables {

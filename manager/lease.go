@@ -9,91 +9,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"regexp"
 	"strings"
 	"time"
 
-	"github.com/tomo-project/backup/location"
-
 	"github.com/tomo-project/backup/internal/fault"
+	"github.com/tomo-project/backup/location"
 )
-
-// hold begins an operation that changes something: it takes this Manager and
-// all locations that can be had, or fails with ErrBusy. The context that it
-// returns ends when a location is lost.
-func (m *Manager) hold(ctx context.Context, name string) (_ *operation, _ context.Context, release func(), err error) {
-	o, err := m.begin(ctx, name)
-	if err != nil {
-		return nil, ctx, nil, err
-	}
-	holder := describeHolder(name, o.start)
-	ctx, cancel := context.WithCancelCause(ctx)
-	undo := []func(){func() { cancel(context.Canceled) }}
-	release = func() {
-		for i := len(undo) - 1; i >= 0; i-- {
-			undo[i]()
-		}
-	}
-	fail := func(err error) (*operation, context.Context, func(), error) {
-		release()
-		return nil, ctx, nil, fmt.Errorf("%s: %w", name, err)
-	}
-	if err := m.enter(holder); err != nil {
-		return fail(err)
-	}
-	undo = append(undo, m.leave)
-	held := o.sites[:0:0]
-	for _, p := range o.sites {
-		unlock, err := m.lock(ctx, cancel, p, holder)
-		if err == nil {
-			undo = append(undo, unlock)
-			held = append(held, p)
-			err = ctx.Err()
-		}
-		switch {
-		case ctx.Err() != nil:
-			return fail(ctx.Err())
-		case errors.Is(err, location.ErrBusy):
-			return fail(err)
-		case err != nil:
-			o.down = append(o.down, o.failed(ctx, p, "", err))
-		}
-	}
-	if o.sites = held; len(held) == 0 {
-		errs := []error{}
-		for _, c := range o.down {
-			errs = append(errs, fmt.Errorf("%s: %w", c.Location, c.Err))
-		}
-		return fail(fmt.Errorf("no location can be used: %w", errors.Join(errs...)))
-	}
-	return o, ctx, release, nil
-}
-
-// describeHolder tells a person who holds what since when.
-func describeHolder(operation string, since time.Time) string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "an unknown host"
-	}
-	return fmt.Sprintf("%s, process %d on %s, since %s", operation, os.Getpid(), host, since.UTC().Format("2006-01-02 15:04:05 UTC"))
-}
-
-func (m *Manager) enter(holder string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.holder != "" {
-		return fmt.Errorf("%w: %s", location.ErrBusy, m.holder)
-	}
-	m.holder = holder
-	return nil
-}
-
-func (m *Manager) leave() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.holder = ""
-}
 
 // lock holds a site, by its own means if it has any.
 func (m *Manager) lock(ctx context.Context, cancel context.CancelCauseFunc, p *site, holder string) (func(), error) {

@@ -10,7 +10,7 @@ import (
 func (tx *sqliteTx) others(ctx context.Context, tables []*table, exclude []string) ([]string, error) {
 	tx.tables = tables
 	var all []found
-	virtual := map[string]string{} // their statements
+	virtual := map[string]string{} // the statements of virtual tables, by name
 	err := tx.each(ctx, `SELECT l.name, l.type, coalesce(s.sql, '') FROM pragma_table_list l LEFT JOIN sqlite_schema s ON s.type = 'table' AND s.name = l.name
 		WHERE l.schema = 'main' AND l.type IN ('table', 'virtual', 'shadow') AND l.name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY l.type = 'shadow'`, nil, func(rows *sql.Rows) error {
 		var name, kind, statement string
@@ -28,9 +28,9 @@ func (tx *sqliteTx) others(ctx context.Context, tables []*table, exclude []strin
 	return notExcluded(all, exclude, strings.EqualFold), err
 }
 
-// shadowOf tells whether a table belongs to a virtual one, which speaks for it. SQLite
-// goes by the name alone. But the table that a full-text index takes its content from
-// can have the name that the index would have given to its own, and is the host's.
+// shadowOf tells whether a table belongs to a virtual table, which stands for it. SQLite
+// goes by the name alone. But a full-text index can take its content from a table of the
+// host. That table may have the name of the table that the index would have made.
 func shadowOf(virtual map[string]string, name string) bool {
 	name = strings.ToLower(name)
 	for owner, statement := range virtual {

@@ -12,29 +12,28 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// Some databases look at foreign keys, and carry out their actions, at each
-// statement. There, what would break a reference for the moment waits for the end
-// of the transaction:
+// Some databases check foreign keys, and carry out their actions, at each statement. For
+// them, a change that would break a reference for the moment waits until the end of the
+// transaction:
 //
-//   - a row that a row of a declared table refers to is deleted when that has been
-//     changed or is gone: its foreign key could refuse, or take rows with it that a
-//     record is still to come for,
-//   - a reference to a row that is still to come is NULL until then, if it can be.
+//   - A row is not deleted while a row of a declared table refers to it. The foreign key
+//     could refuse that, or delete rows that a later record is for.
+//   - A reference to a row that is not there yet is NULL until then, if it can be NULL.
 
-// stepwise is what the dialect of such a database implements too.
+// stepwise is the interface that the dialect of such a database implements too.
 type stepwise interface {
-	// dangles tells whether a statement was refused for a foreign key, and would
-	// not be if what it refers to were there.
+	// dangles tells whether a statement was refused because a row that it refers to is
+	// not there.
 	dangles(err error) bool
-	// update returns the statement that sets columns in a number of rows. Its
-	// arguments are, for each row, the key and the values.
+	// update returns the statement that sets columns in a number of rows. Its arguments
+	// are the key and the values of each row.
 	update(t *table, set []*column, rows int) string
 }
 
-// waiting is what waits in a table.
+// waiting holds what waits in a table.
 type waiting struct {
 	deletes    map[string]bool  // by key
-	references map[string][]any // by key: what belongs in the columns of table.loose
+	references map[string][]any // by key: the values for the columns of table.loose
 }
 
 func (w *writer) wait(t *table) *waiting {
@@ -47,7 +46,7 @@ func (w *writer) wait(t *table) *waiting {
 	return w.waiting[t]
 }
 
-// goes tells whether the row under a key is deleted, but for the statement.
+// goes tells whether the row under a key waits to be deleted.
 func (w *writer) goes(t *table, key string) bool {
 	return w.waiting[t] != nil && w.waiting[t].deletes[key]
 }
@@ -118,7 +117,7 @@ func (w *writer) remove(ctx context.Context, t *table, keys []string) error {
 	return nil
 }
 
-// settle does what waits.
+// settle carries out what waits.
 func (w *writer) settle(ctx context.Context) error {
 	for _, t := range w.all {
 		if err := w.settleReferences(ctx, t, nil); err != nil {
@@ -153,7 +152,7 @@ func (w *writer) settleDeletes(ctx context.Context) error {
 		case cut:
 			return fmt.Errorf("%w: rows that stay refer to rows that are deleted, %s", backup.ErrDangling, strings.Join(left, "; "))
 		default:
-			// They may refer to each other.
+			// The rows may refer to each other.
 			cut = true
 			if err := w.cut(ctx); err != nil {
 				return err
@@ -162,7 +161,7 @@ func (w *writer) settleDeletes(ctx context.Context) error {
 	}
 }
 
-// cut takes the references out of the rows that are going to be deleted.
+// cut removes the references from the rows that wait to be deleted.
 func (w *writer) cut(ctx context.Context) error {
 	for _, t := range w.all {
 		if w.waiting[t] == nil || len(t.loose) == 0 {
@@ -184,10 +183,10 @@ func (w *writer) cut(ctx context.Context) error {
 	return nil
 }
 
-// withoutReferences returns the arguments of rows with NULL for the references
-// that may wait, and these by key.
+// withoutReferences returns the arguments of rows with NULL for the references that can
+// wait, and these references by key.
 func (p *put) withoutReferences(args []any, keys []string) (without []any, later map[string][]any) {
-	var at []int // columns of loose among those that are set
+	var at []int // the places of the loose columns among those that are set
 	for _, c := range p.t.loose {
 		at = append(at, slices.IndexFunc(p.set, func(i int) bool { return p.t.columns[i] == c }))
 	}
@@ -213,8 +212,8 @@ func (w *writer) refersLater(t *table, later map[string][]any) {
 	maps.Copy(w.wait(t).references, later)
 }
 
-// settleReferences writes the references that wait in a table. With keys it does
-// so only if it concerns one of them.
+// settleReferences writes the references that wait in a table. If keys are given, it
+// does so only if one of them has such a reference.
 func (w *writer) settleReferences(ctx context.Context, t *table, keys []string) error {
 	if w.waiting[t] == nil || len(w.waiting[t].references) == 0 {
 		return nil

@@ -1,0 +1,3 @@
+package backup_test
+
+import _ "github.com/tomo-project/backup/internal/seal/sealtest" // keys of passphrases are cheap

@@ -1,0 +1,128 @@
+package manager
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tomo-project/backup"
+)
+
+// A Verdict is what Prune makes of one backup at a location.
+type Decision struct {
+	Backup
+	Keep bool `json:"keep"`
+
+	// Reasons tell a person why, never none: see [backup.Decision].
+	Reasons []string `json:"reasons"`
+}
+
+// classDatabase is the class of copies of the database.
+const classDatabase = "database"
+
+// classes are the kinds of backups that retention judges each for itself: by what
+// made them, and copies of the database.
+var classes = []string{TriggerScheduled, TriggerBeforeRestore, classDatabase}
+
+// class tells which rules a backup is subject to: those of the trigger that is
+// returned, none if it is empty.
+func (o *operation) class(b Backup, opts PruneOptions) string {
+	switch {
+	case !o.genuine(b):
+		return ""
+	case b.Database && o.RequireProof: // nothing can prove it
+		return ""
+	case b.Database && (b.Trigger == TriggerScheduled || b.Trigger == TriggerManual && opts.Manual):
+		return classDatabase
+	case b.Database:
+		return ""
+	case b.Trigger == TriggerManual && opts.Manual:
+		return TriggerScheduled
+	case b.Trigger == TriggerScheduled, b.Trigger == TriggerBeforeRestore:
+		return b.Trigger
+	}
+	return ""
+}
+
+// decide says for each of the backups at one site what becomes of it.
+func (o *operation) decide(backups []Backup, opts PruneOptions) []Decision {
+	policies := map[string]backup.Retention{TriggerScheduled: o.Retention, classDatabase: o.Retention}
+	if o.KeepBeforeRestore > 0 || !o.Retention.KeepsAll() {
+		policies[TriggerBeforeRestore] = backup.Retention{Last: o.KeepBeforeRestore}
+		if o.KeepBeforeRestore == 0 {
+			policies[TriggerBeforeRestore] = backup.Retention{Last: 5}
+		}
+	}
+	judged := make(map[string][]Backup)
+	var decisions []Decision
+	for _, b := range backups {
+		if class := o.class(b, opts); class != "" {
+			judged[class] = append(judged[class], b)
+			continue
+		}
+		reason := "no trigger that retention applies to"
+		switch {
+		case b.Manifest == nil && !b.Damaged:
+			reason = "nothing beside it tells what it is"
+		case b.Manifest == nil:
+			reason = "unreadable, it may be anything"
+		case !o.genuine(b):
+			reason = "does not say of itself what its name says, with a digest"
+		case b.Trigger == TriggerManual:
+			reason = "made by hand"
+		}
+		decisions = append(decisions, Decision{Backup: b, Keep: true, Reasons: []string{reason}})
+	}
+	for class, list := range judged {
+		decided := judge(policies[class], list)
+		for _, a := range anchors(decided) {
+			if d := &decided[a.index]; !d.Keep {
+				d.Keep, d.Reasons = true, []string{"newest good one with " + a.collection}
+			}
+		}
+		decisions = append(decisions, decided...)
+	}
+	slices.SortFunc(decisions, func(a, b Decision) int { return newestFirst(a.Backup, b.Backup) })
+	return decisions
+}
+
+// judge applies a policy to backups of one class.
+func judge(policy backup.Retention, list []Backup) []Decision {
+	dated := make([]backup.Dated, len(list))
+	for i, b := range list {
+		dated[i] = b.Dated()
+	}
+	var verdicts []Decision
+	for _, d := range policy.Decide(dated, time.Now()) {
+		verdicts = append(verdicts, Decision{*find(list, d.Name), d.Keep, d.Reasons})
+	}
+	return verdicts
+}
+
+// anything stands for a collection that every backup has.
+const anything = ""
+
+// An anchor is the newest good backup that has a collection.
+type anchor struct {
+	collection string
+	index      int
+}
+
+// anchors returns those of decisions about one class, newest first.
+func anchors(decisions []Decision) []anchor {
+	var found []anchor
+	seen := make(map[string]bool)
+	now := time.Now()
+	for i, d := range decisions {
+		if d.Damaged || d.CreatedAt.After(now) {
+			continue
+		}
+		for _, name := range append([]string{anything}, slices.Sorted(maps.Keys(d.Manifest.Records))...) {
+			if !seen[name] {
+				seen[name] = true
+				found = append(found, anchor{name, i})
+			}
+		}
+	}
+	return found
+}

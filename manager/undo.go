@@ -1,0 +1,171 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/tomo-project/backup"
+)
+
+// PlanUndo says what Undo would do: for a person to agree to, and for Apply. Until
+// the plan is closed ctx must not be done, as with Open.
+func (m *Manager) PlanUndo(ctx context.Context) (*Plan, error) {
+	o, err := m.begin(ctx, "plan")
+	if err == nil {
+		err = m.checkSink()
+	}
+	if err != nil {
+		return nil, err
+	}
+	back, err := o.findUndo(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	p, err := o.plan(ctx, back.snapshot, back.options())
+	if err != nil {
+		back.snapshot.Close()
+		return nil, err
+	}
+	p.warnings = back.warnings
+	return p, nil
+}
+
+// Undo restores the newest backup with the trigger "before restore", replacing
+// the collections in it, and so takes the last restore back. As a restore of its
+// own it can itself be undone: a second Undo brings back what the first one took
+// away. What it would do PlanUndo tells. Records of the host that are not valid,
+// and so are not in that backup, stay. References that pointed to nothing then do
+// so again; one of a record that came later, to a record that goes, is
+// ErrDangling. It returns an error that wraps fs.ErrNotExist if there is nothing
+// to undo.
+func (m *Manager) Undo(ctx context.Context) (backup.Report, error) {
+	return m.change(ctx, "undo", func(ctx context.Context, o *operation) (backup.Report, error) {
+		back, err := o.findUndo(ctx)
+		if err != nil {
+			return backup.Report{}, err
+		}
+		defer back.snapshot.Close()
+		opts := back.options()
+		opts.Progress = o.progress(ctx, nil)
+		report, err := o.keepBack(ctx, nil, func(before beforeFunc) (backup.Report, error) {
+			opts.Before = before
+			return o.App.Restore(ctx, back.snapshot, o.Sink, opts)
+		})
+		report.Warnings = slices.Concat(back.warnings, report.Warnings)
+		return report, err
+	})
+}
+
+// An undo is an open backup from before a restore, which takes that restore back.
+type undo struct {
+	snapshot *backup.Snapshot
+	warnings []string
+}
+
+func (undo) options() backup.RestoreOptions {
+	return backup.RestoreOptions{Strategy: backup.Replace, AsItWas: true}
+}
+
+// findUndo opens the newest backup from before a restore.
+func (o *operation) findUndo(ctx context.Context) (undo, error) {
+	c, unasked := o.list(ctx)
+	if c == nil {
+		return undo{}, unasked
+	}
+	for _, b := range c.backups {
+		candidate, err := o.mayUndo(ctx, &b)
+		if err != nil {
+			return undo{}, err
+		}
+		if !candidate {
+			continue
+		}
+		back, err := o.openUndo(ctx, b, c.has(markRestored, b.Name))
+		if err != nil {
+			return undo{}, fmt.Errorf("%s: %w", b.Name, err)
+		}
+		if back == nil {
+			continue
+		}
+		for _, c := range o.down {
+			back.warn("%s could not be asked for a newer backup from before a restore: %v", c.Location, c.Err)
+		}
+		if unasked != nil {
+			back.warn("not all could be asked for a newer backup from before a restore: %v", unasked)
+		}
+		return *back, nil
+	}
+	return undo{}, errors.Join(fmt.Errorf("there is no backup from before a restore, so nothing to undo: %w", fs.ErrNotExist), unasked)
+}
+
+func (u *undo) warn(format string, args ...any) {
+	u.warnings = append(u.warnings, fmt.Sprintf(format, args...))
+}
+
+// mayUndo tells whether a backup is from before a restore, by all that is known of
+// it. One that hides what it is, by accident or not, ends the search: it may be newer
+// than the one that would be taken instead.
+func (o *operation) mayUndo(ctx context.Context, b *Backup) (bool, error) {
+	if b.Database {
+		return false, nil
+	}
+	// Its note is lost, or what it says of itself has to be proven first.
+	if b.Manifest == nil && !b.Damaged || o.RequireProof && o.genuine(*b) && b.Trigger != TriggerBeforeRestore {
+		s, _, err := o.open(ctx, b.Name)
+		if err != nil {
+			return false, fmt.Errorf("%s may be from before a later restore, and cannot be opened; restore the backup that you want by its name: %w", b.Name, err)
+		}
+		manifest := s.Manifest()
+		s.Close()
+		opened := backupOf(b.named, &manifest)
+		opened.Copies, opened.sha256 = b.Copies, b.sha256
+		*b = opened
+	}
+	switch {
+	case b.Manifest == nil:
+		return false, fmt.Errorf("%s may be from before a later restore, and cannot be read; try again, or restore the backup that you want by its name: %w", b.Name, b.Copies[0].Err)
+	case b.Trigger != TriggerBeforeRestore || !o.genuine(*b):
+		return false, nil
+	case b.CreatedAt.After(time.Now().Add(time.Minute)):
+		return false, fmt.Errorf("%w: %s is from before a restore by a clock that was ahead, so which one is the last cannot be told; restore the backup that you want by its name", backup.ErrInvalid, b.Name)
+	}
+	return true, nil
+}
+
+// openUndo opens a backup from before a restore. It returns nil if the backup is not
+// what its note says, or if nothing came of the restore.
+func (o *operation) openUndo(ctx context.Context, b Backup, restored bool) (_ *undo, err error) {
+	s, _, err := o.open(ctx, b.Name)
+	if err != nil {
+		return nil, err
+	}
+	back := &undo{snapshot: s}
+	taken := false
+	defer func() {
+		if !taken {
+			s.Close()
+		}
+	}()
+	m := s.Manifest()
+	if m.Metadata[backup.MetaTrigger] != TriggerBeforeRestore || !m.CreatedAt.Equal(b.CreatedAt) {
+		return nil, nil
+	}
+	if !restored {
+		// The process was killed in that restore. If the host is as it was before,
+		// nothing came of it.
+		plan, err := o.App.Plan(ctx, s, o.Sink, back.options())
+		if err != nil {
+			return nil, bare(err)
+		}
+		if !changes(plan.Report()) {
+			return nil, nil
+		}
+		back.warn("the restore before which %s was made did not come to its end, so it may not have taken place", b.Name)
+	}
+	taken = true
+	return back, nil
+}
