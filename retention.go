@@ -9,21 +9,22 @@ import (
 	"time"
 )
 
-// A Dated is what [Retention] goes by: a backup at one location.
+// A Dated is a backup at one location, as [Retention] sees it.
 type Dated struct {
 	// Name is the name of the backup, unique at its location.
 	Name string `json:"name"`
 
-	// CreatedAt is the time that the snapshot shows. Zero means not known.
+	// CreatedAt is the point in time that the snapshot shows. Zero means not known.
 	CreatedAt time.Time `json:"created_at"`
 
-	// Damaged says that the backup is known not to restore. One that nothing is
-	// known of counts as good.
+	// Damaged says that the backup is known not to restore. A backup of which nothing
+	// is known counts as good.
 	Damaged bool `json:"damaged,omitempty"`
 }
 
-// Compare orders backups newest first: it is negative if d is newer than e. Of those of
-// one second the one with the highest suffix is the newest, whatever their endings.
+// Compare orders backups newest first: its result is negative if d is newer than e.
+// Of several backups in the same second, the one with the highest suffix is the
+// newest, whatever their endings (see [App.ParseBackupName]).
 func (d Dated) Compare(e Dated) int {
 	stem := func(d Dated) string { stem, _, _ := strings.Cut(d.Name, "."); return stem }
 	return cmp.Or(
@@ -34,39 +35,38 @@ func (d Dated) Compare(e Dated) int {
 	)
 }
 
-// Retention says which backups to keep (guide, "Backup Retention" and
-// "Retention Policy"). The zero value keeps all; the other plain cases are
+// Retention is a policy that says which backups to keep (guide, "Backup Retention"
+// and "Retention Policy"). The zero value keeps all. Other simple policies are
 //
-//	Retention{Last: 7}                    // keep the last 7 backups
-//	Retention{Within: 30 * 24 * time.Hour} // keep backups for 30 days
+//	Retention{Last: 7}                     // keep the last 7 backups
+//	Retention{Within: 30 * 24 * time.Hour} // keep the backups of the last 30 days
 //
-// Rules add up: what any rule keeps is kept, so a larger number or one more
-// rule beside others never deletes more. A rule that is zero or negative is not
-// there; a policy without rules keeps all. See [Retention.Decide] for what
-// holds under every policy.
+// The fields but Location are its rules. A backup is kept if any rule keeps it, so a
+// larger number or one more rule never deletes more. A rule that is zero or negative
+// is not in force, and a policy with no rule in force keeps all. [Retention.Decide]
+// says what holds under every policy.
 type Retention struct {
 	// Last keeps the newest N backups.
 	Last int
 
-	// Within keeps the backups that are at most this much older than the newest
-	// good one. It does not count back from now: a job that has stalled does
+	// Within keeps the backups that are at most this much older than the newest good
+	// backup. It does not count back from now, so that a job that has stalled does
 	// not lose its history. A day is 24 hours here.
 	Within time.Duration
 
-	// Each of these keeps the newest backup of each of the last N periods that
-	// have a backup; periods without one are not counted. An hour that the end
-	// of daylight saving time repeats is two hours. Weeks are ISO weeks: they
-	// begin on Monday.
+	// Each of these keeps the newest backup of each of the last N periods that have a
+	// backup. Periods without a backup do not count. An hour that the end of daylight
+	// saving time repeats counts as two hours. Weeks are ISO weeks, which begin on
+	// Monday.
 	Hourly, Daily, Weekly, Monthly, Yearly int
 
-	// Location is the time zone whose hours, days, weeks, months and years
-	// these are. Nil means UTC.
+	// Location is the time zone of these hours, days, weeks, months and years. Nil
+	// means UTC.
 	Location *time.Location
 }
 
-// Validate returns an error that names each rule that is negative.
-// [Retention.Decide] takes such a rule as not there, but whoever wrote it may
-// have meant something else.
+// Validate returns an error that names each rule that is negative. [Retention.Decide]
+// ignores such a rule, but whoever wrote it may have meant something else.
 func (r Retention) Validate() error {
 	var errs []error
 	negative := func(rule string, value any) {
@@ -86,31 +86,31 @@ func (r Retention) Validate() error {
 	return errors.Join(errs...)
 }
 
-// A Decision is what retention makes of one backup.
+// A Decision says whether a [Retention] keeps one backup.
 type Decision struct {
 	Dated
 	Keep bool `json:"keep"`
 
-	// Reasons tell a person why, one a rule, never none: for a backup that is
-	// kept those that keep it, for one to delete why no rule keeps it.
+	// Reasons tell a person why. There is at least one. If the backup is kept, they
+	// are the rules that keep it, and otherwise why each rule does not.
 	Reasons []string `json:"reasons"`
 }
 
-// Decide says for each backup of one location whether to keep it, and why. It
-// deletes nothing itself. The result is newest first; of those of the same time
-// the one with the highest suffix is the newest (see [App.ParseBackupName]). It
-// depends neither on the order of backups, which are not changed, nor on any
-// clock but now. Whatever the policy:
+// Decide says for each backup of one location whether to keep it, and why. It deletes
+// nothing itself, and does not change backups. The result is in the order of
+// [Dated.Compare], newest first. It depends neither on the order of backups nor on any
+// clock but now. Under every policy:
 //
-//   - The newest good backup, one not Damaged, is kept.
-//   - A Damaged backup never takes the place of a good one. It is kept as long
-//     as no good one is newer, because someone will want to know what happened,
-//     and after that as long as the policy would keep it if it were good,
-//     because it may be all that is left to salvage of its time.
-//   - A backup dated after now is kept and not counted, and so is one without a
-//     date: a clock was wrong, and that must not push out good history.
-//   - How far now is after the newest backup makes no difference.
-//   - What is kept would be kept again: pruning twice is pruning once.
+//   - The newest good backup is kept. A backup is good if it is not Damaged.
+//   - A Damaged backup never takes the place of a good one. It is kept as long as no
+//     good backup is newer, because somebody will want to know what happened. After
+//     that it is kept as long as the policy would keep it if it were good, because it
+//     may be all that is left to salvage of its time.
+//   - A backup dated after now, or without a date, is kept and does not count. A clock
+//     was wrong, and that must not push out good backups.
+//   - It makes no difference how long ago the newest backup was made.
+//   - The backups that are kept would be kept again: pruning twice is the same as
+//     pruning once.
 func (r Retention) Decide(backups []Dated, now time.Time) []Decision {
 	decisions := make([]Decision, len(backups))
 	for i, d := range backups {
@@ -170,16 +170,16 @@ func (d *Decision) decide(rules []retentionRule, newest bool) {
 	}
 }
 
-// KeepsAll tells whether the policy has no rules.
+// KeepsAll tells whether the policy keeps all backups because no rule is in force.
 func (r Retention) KeepsAll() bool {
 	return max(r.Last, r.Hourly, r.Daily, r.Weekly, r.Monthly, r.Yearly) <= 0 && r.Within <= 0
 }
 
-// A retentionRule is asked once for each backup, from the newest good one on,
-// and counts the good ones.
+// A retentionRule decides about one backup after the other, from the newest good one
+// to the oldest. It counts the good ones.
 type retentionRule func(Dated) (keep bool, reason string)
 
-// rules returns the rules that are there, fresh ones for each Decide.
+// rules returns the rules in force. They count, so each Decide needs new ones.
 func (r Retention) rules(newest time.Time) []retentionRule {
 	var rules []retentionRule
 	if r.Last > 0 {
@@ -228,7 +228,7 @@ func (r Retention) withinRule(newest time.Time) retentionRule {
 type retentionPeriod struct {
 	field, adjective, noun string
 	n                      int
-	label                  func(time.Time) string // what names the period that a local time lies in
+	label                  func(time.Time) string // names the period of a local time
 }
 
 func (r Retention) periods() []retentionPeriod {
@@ -240,7 +240,7 @@ func (r Retention) periods() []retentionPeriod {
 		return fmt.Sprintf("%04d-W%02d", year, week)
 	}
 	return []retentionPeriod{
-		// The offset tells the two hours apart that a clock set back shows.
+		// The offset tells the two hours apart that a clock shows when it is set back.
 		{"Hourly", "hourly", "hour", r.Hourly, layout("2006-01-02 15:00 -07:00")},
 		{"Daily", "daily", "day", r.Daily, layout("2006-01-02")},
 		{"Weekly", "weekly", "week", r.Weekly, week},
@@ -250,8 +250,8 @@ func (r Retention) periods() []retentionPeriod {
 }
 
 func (p retentionPeriod) rule(loc *time.Location) retentionRule {
-	// A set, not the last label alone: a clock set back just after midnight
-	// comes to the same day again.
+	// The last label alone is not enough: a clock that is set back just after midnight
+	// shows the day before again.
 	taken := map[string]bool{}
 	return func(b Dated) (bool, string) {
 		label := p.label(b.CreatedAt.In(loc))
