@@ -14,45 +14,43 @@ import (
 	"github.com/tomo-project/backup/internal/fault"
 )
 
-// A Dir is the path of a folder that keeps backups, a [Location]:
+// A Dir is the path of a folder that keeps backups: a [Location].
 //
-//	nas := backup.Dir("/mnt/nas/backups")
+// A relative path starts at the working directory at the time of each call. The zero
+// value is no folder, and every call fails with fs.ErrInvalid. The path of the folder
+// may lead through symbolic links. Inside of it a Dir handles regular files only: it
+// neither lists nor opens nor deletes a link, a folder or a device, so nothing leads
+// out of the folder. Only their owner can read its files (mode 0600).
 //
-// A relative path is meant from the working directory at the time of each call;
-// the zero value is no folder, and every call fails. The path may lead through
-// symbolic links, but none leads out of the folder: what is in it and is not a
-// regular file is neither listed nor opened nor deleted. Files are for their
-// owner only (mode 0600).
+// [Dir.Make] makes the folder, and no other method does. Otherwise, while a drive is
+// not mounted, a folder on the system's own disk would take its place, and would look
+// like a backup until that disk dies. For the same reason use a folder on a drive
+// and not its mount point, which is there without the drive.
 //
-// No method but [Dir.Make] makes the folder. A drive that is not mounted would
-// otherwise be replaced by a folder on the system's own disk, which looks like a
-// backup until that disk dies. For the same reason let a Dir be a folder on a
-// drive and not the mount point, which is there without the drive.
+// Files whose names begin with a dot are Dir's own: ".backup-*.tmp" during a Put, and
+// ".NAME.lock". If a process is killed during a Put, the next Put removes its
+// temporary file: at once where locks of the file system show that the process is
+// dead, and after a day elsewhere.
 //
-// Files whose names begin with a dot are Dir's own: ".backup-*.tmp" while
-// something is being Put, and ".NAME.lock". What a process that was killed in
-// the middle has left of the former is removed by the next Put: at once where
-// the file system tells that its writer is dead, else after a day.
+// Where the system has flock (Linux, macOS, the BSDs, illumos), a Dir also is a
+// [Locker]. If several machines share the folder, its network file system must pass
+// these locks on to the server, as NFS 4 does.
 //
-// Where the system has flock (Linux, macOS, the BSDs, illumos) a Dir also is a
-// [Locker]. If several machines share the folder, its network file system has to
-// pass these locks on to the server, as NFS 4 does.
-//
-// Every error has the full path and wraps its cause: fs.ErrInvalid for a name
-// that [CheckName] refuses, fs.ErrExist, fs.ErrNotExist (a missing folder too),
+// Every error names the full path and wraps its cause: fs.ErrInvalid for a name that
+// [CheckName] refuses, fs.ErrExist, fs.ErrNotExist (also for a missing folder),
 // fs.ErrPermission, syscall.ENOSPC, the error of the context.
 type Dir string
 
 // String returns the path.
 func (d Dir) String() string { return string(d) }
 
-// Make makes the folder and what is missing above it, for the owner only (mode
-// 0700). If it exists, Make leaves it as it is and returns nil.
+// Make makes the folder and the missing folders above it, for the owner only (mode
+// 0700). If the folder exists, Make leaves it as it is and returns nil.
 func (d Dir) Make() error { return d.dir().make() }
 
-// Put implements [Location]. While it waits for r it does not notice that ctx is
-// done. If the file was written but cannot be made to survive a loss of power,
-// Put removes it and returns an error.
+// Put implements [Location]. It notices that ctx is done only between two reads of r.
+// If the file was written but may not survive a loss of power, Put removes it and
+// returns an error.
 func (d Dir) Put(ctx context.Context, name string, r io.Reader) error {
 	return d.dir().put(ctx, name, r)
 }
@@ -70,15 +68,15 @@ func (d Dir) Delete(ctx context.Context, name string) error { return d.dir().del
 
 func (d Dir) dir() dir { return dir{string(d), openRoot} }
 
-// A dir is a Dir with the file system that it is on.
+// A dir is a Dir with the way to open its folder, which tests replace.
 type dir struct {
 	path string
 	open func(path string) (folder, error)
 }
 
-// enter opens every method: it checks its arguments and opens the folder. An
-// empty name stands for the folder as a whole.
-func (d dir) enter(ctx context.Context, op, name string) (folder, error) {
+// openFolder opens the folder for an operation. An empty name stands for the folder
+// as a whole.
+func (d dir) openFolder(ctx context.Context, op, name string) (folder, error) {
 	if d.path == "" {
 		return nil, fmt.Errorf("%s: %w: the path of the folder of backups is empty", op, fs.ErrInvalid)
 	}
@@ -99,16 +97,16 @@ func (d dir) enter(ctx context.Context, op, name string) (folder, error) {
 	return f, nil
 }
 
-// checked is enter for what has a name.
-func (d dir) checked(ctx context.Context, op, name string) (folder, error) {
+// openFor checks the name of a file, and opens the folder.
+func (d dir) openFor(ctx context.Context, op, name string) (folder, error) {
 	if err := CheckName(name); err != nil {
 		return nil, fmt.Errorf("%s in %s: %w", op, d.path, err)
 	}
-	return d.enter(ctx, op, name)
+	return d.openFolder(ctx, op, name)
 }
 
-// failed puts the whole path before an error of the file system, which knows
-// but a part of it, and what to do after it.
+// failed adds to an error of the file system the whole path, of which it has only a
+// part, and what to do next.
 func (d dir) failed(op, name string, err error) error {
 	switch e := err.(type) {
 	case *fs.PathError:
@@ -149,7 +147,7 @@ func (d dir) make() error {
 	if err := os.MkdirAll(d.path, 0o700); err != nil {
 		return fmt.Errorf("make the folder of backups: %w", fault.Advise(err))
 	}
-	for _, p := range slices.Backward(missing) {
+	for _, p := range slices.Backward(missing) { // so that the new folders survive a loss of power
 		parent, err := os.Open(filepath.Dir(p))
 		if err != nil {
 			return fmt.Errorf("make the folder of backups: %w", fault.Advise(err))
@@ -163,7 +161,7 @@ func (d dir) make() error {
 }
 
 func (d dir) openFile(ctx context.Context, name string) (io.ReadCloser, error) {
-	f, err := d.checked(ctx, "open", name)
+	f, err := d.openFor(ctx, "open", name)
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +174,7 @@ func (d dir) openFile(ctx context.Context, name string) (io.ReadCloser, error) {
 }
 
 func (d dir) list(ctx context.Context) ([]File, error) {
-	f, err := d.enter(ctx, "list", "")
+	f, err := d.openFolder(ctx, "list", "")
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +194,7 @@ func (d dir) list(ctx context.Context) ([]File, error) {
 		}
 		info, err := f.Lstat(name)
 		switch {
-		case errors.Is(err, fs.ErrNotExist): // deleted meanwhile
+		case errors.Is(err, fs.ErrNotExist): // it was deleted meanwhile
 		case err != nil:
 			return nil, d.failed("list", name, err)
 		case info.Mode().IsRegular():
@@ -207,7 +205,7 @@ func (d dir) list(ctx context.Context) ([]File, error) {
 }
 
 func (d dir) delete(ctx context.Context, name string) error {
-	f, err := d.checked(ctx, "delete", name)
+	f, err := d.openFor(ctx, "delete", name)
 	if err != nil {
 		return err
 	}

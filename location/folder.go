@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// A folder is an open folder: an os.Root, or one that fails in a test. Names are
-// elements of a path.
+// A folder is an open folder: an os.Root, or one that fails in a test. Each name is
+// one element of a path.
 type folder interface {
 	OpenFile(name string, flag int, perm fs.FileMode) (folderFile, error)
 	Lstat(name string) (fs.FileInfo, error)
@@ -69,7 +69,7 @@ func (r rootFolder) Sync() error {
 	return syncFolder(f)
 }
 
-// syncFolder lets pass that a file system has nothing to sync in a folder.
+// syncFolder syncs a folder. It returns nil where a file system cannot do that.
 func syncFolder(f *os.File) error {
 	if runtime.GOOS == "windows" || runtime.GOOS == "plan9" {
 		return nil
@@ -81,9 +81,8 @@ func syncFolder(f *os.File) error {
 	return err
 }
 
-// openRegular opens a file that is not a link, a folder or a device. Those,
-// which may lead out of the folder or make their reader wait, are no files of
-// a Location.
+// openRegular opens a regular file. It refuses a link, a folder or a device, which
+// may lead out of the folder or make the reader wait.
 func openRegular(f folder, name string, flag int) (folderFile, fs.FileInfo, error) {
 	before, err := f.Lstat(name)
 	if err != nil {

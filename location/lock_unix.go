@@ -15,16 +15,15 @@ import (
 	"unicode"
 )
 
-// openNonblock keeps the opening of a FIFO from waiting for a writer.
+// openNonblock makes the opening of a FIFO not wait for a writer.
 const openNonblock = syscall.O_NONBLOCK
 
 // errHeld: another open file has the lock.
 var errHeld = errors.New("held")
 
-// lockFile locks f until it is closed, which the end of the process does too. It
-// returns errHeld at once if another open file of this or any process has the
-// lock, and an error that wraps errors.ErrUnsupported if the file system has no
-// locks.
+// lockFile locks f until f is closed, or the process ends. It returns errHeld at once
+// if another open file has the lock, of this or any other process, and an error that
+// wraps errors.ErrUnsupported if the file system has no locks.
 func lockFile(f folderFile) error {
 	err := flock(f, syscall.LOCK_EX|syscall.LOCK_NB)
 	switch {
@@ -55,15 +54,15 @@ func flock(f folderFile, how int) error {
 	return locked
 }
 
-// Lock implements [Locker] with flock on a hidden file, ".NAME.lock", that holds
-// the text holder and stays when the lock is free. On a file system that has no
-// such locks the error wraps errors.ErrUnsupported.
+// Lock implements [Locker] with flock on a hidden file, ".NAME.lock". The file has the
+// text of holder while the lock is held, and stays when the lock is free. On a file
+// system that has no such locks the error wraps errors.ErrUnsupported.
 func (d Dir) Lock(ctx context.Context, name, holder string) (unlock func() error, err error) {
 	return d.dir().lock(ctx, name, holder)
 }
 
 func (d dir) lock(ctx context.Context, name, holder string) (unlock func() error, err error) {
-	f, err := d.checked(ctx, "lock", name)
+	f, err := d.openFor(ctx, "lock", name)
 	if err != nil {
 		return nil, err
 	}
@@ -84,20 +83,19 @@ func (d dir) lock(ctx context.Context, name, holder string) (unlock func() error
 		opened.Close()
 		return nil, d.failed("lock", hidden, err)
 	}
-	// The lock holds without the text, on a full disk too.
+	// Without the text, as on a full disk, the lock holds all the same.
 	if opened.Truncate(0) == nil {
 		_, _ = io.WriteString(opened, holder)
 	}
 	return func() error {
 		_ = opened.Truncate(0)
-		// A child that is being started has a copy of the file for a moment, with
-		// which closing alone would not free the lock.
+		// A process that is being started has a copy of the open file for a moment.
+		// Closing the file would not free the lock then.
 		return errors.Join(flock(opened, syscall.LOCK_UN), opened.Close())
 	}, nil
 }
 
-// openLock opens the file of a lock, or makes it, and never another that a link
-// leads to.
+// openLock opens the file of a lock, or makes it. It never follows a link.
 func openLock(f folder, hidden string) (folderFile, error) {
 	opened, err := f.OpenFile(hidden, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
@@ -106,7 +104,7 @@ func openLock(f folder, hidden string) (folderFile, error) {
 	return opened, err
 }
 
-// readHolder returns the text of who holds a lock, fit for an error.
+// readHolder returns the text in the file of a lock, made safe for an error.
 func readHolder(f io.Reader) string {
 	text, _ := io.ReadAll(io.LimitReader(f, 200))
 	holder := strings.TrimSpace(strings.Map(func(r rune) rune {

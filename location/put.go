@@ -13,15 +13,14 @@ import (
 	"time"
 )
 
-// put writes a temporary file, syncs it and gives it its name, and syncs the
-// folder.
+// put writes a temporary file, syncs it, gives it its name, and syncs the folder.
 func (d dir) put(ctx context.Context, name string, r io.Reader) error {
-	f, err := d.checked(ctx, "put", name)
+	f, err := d.openFor(ctx, "put", name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if err := free(f, name); err != nil { // before r is asked to do its work
+	if err := checkFree(f, name); err != nil { // before r is read, which may take long
 		return d.failed("put", name, err)
 	}
 	removeDead(f)
@@ -31,13 +30,14 @@ func (d dir) put(ctx context.Context, name string, r io.Reader) error {
 	}
 	defer t.discard()
 
-	in := &source{ctx: ctx, r: r}
+	in := &input{ctx: ctx, r: r}
 	_, err = io.CopyBuffer(struct{ io.Writer }{t}, in, make([]byte, 256<<10))
 	if in.err != nil {
 		return fmt.Errorf("put %s: %w", filepath.Join(d.path, name), in.err)
 	}
 	if err == nil && t.info.Mode().Perm() != 0o600 {
-		// A umask has taken away even from that. File systems without modes fail.
+		// The umask has removed some of these bits. On a file system without modes
+		// Chmod fails.
 		_ = t.Chmod(0o600)
 	}
 	if err == nil {
@@ -52,11 +52,11 @@ func (d dir) put(ctx context.Context, name string, r io.Reader) error {
 
 	err = publish(ctx, f, t, name)
 	if err == nil {
-		t.unname() // one sync is for both names
+		t.unname() // before the sync, which covers both names
 		err = f.Sync()
 	}
 	if err == nil {
-		err = t.Close() // not before, as this gives up its lock
+		err = t.Close() // last, since it gives up the lock
 	}
 	if err == nil {
 		return nil
@@ -69,8 +69,8 @@ func (d dir) put(ctx context.Context, name string, r io.Reader) error {
 	return err
 }
 
-// free returns nil if the name is free, whatever it may be the name of.
-func free(f folder, name string) error {
+// checkFree returns nil if nothing has the name: no file, folder or link.
+func checkFree(f folder, name string) error {
 	_, err := f.Lstat(name)
 	switch {
 	case err == nil:
@@ -81,37 +81,38 @@ func free(f folder, name string) error {
 	return err
 }
 
-// A source is a reader that ends with a context, and remembers why it ended.
-type source struct {
+// An input is the reader of a Put. It ends when ctx is done, and keeps its error apart
+// from those of writing.
+type input struct {
 	ctx context.Context
 	r   io.Reader
 	err error // nil at the end of r
 }
 
-func (s *source) Read(p []byte) (int, error) {
-	if err := s.ctx.Err(); err != nil {
-		s.err = err
+func (in *input) Read(p []byte) (int, error) {
+	if err := in.ctx.Err(); err != nil {
+		in.err = err
 		return 0, err
 	}
-	n, err := s.r.Read(p)
+	n, err := in.r.Read(p)
 	if err != nil && err != io.EOF {
-		s.err = err
+		in.err = err
 	}
 	return n, err
 }
 
 const tempPrefix, tempSuffix = ".backup-", ".tmp"
 
-// A temporary is a file that is locked while its writer lives, where there are
-// locks.
+// A temporary is a temporary file. Where there are locks, it is locked while its
+// writer lives.
 type temporary struct {
 	folderFile
 	folder folder
-	name   string // empty once it has no name of its own any more
+	name   string // empty once the file has lost its temporary name
 	info   fs.FileInfo
 }
 
-// newTemporary makes one under a name of its own.
+// newTemporary makes a temporary file with a random name.
 func newTemporary(f folder) (t *temporary, err error) {
 	for range 100 {
 		t, err = makeTemporary(f, tempPrefix+rand.Text()+tempSuffix)
@@ -122,9 +123,9 @@ func newTemporary(f folder) (t *temporary, err error) {
 	return t, err
 }
 
-// makeTemporary returns an error that wraps fs.ErrExist if the name is taken or
-// if removeDead has taken the file for one of a dead writer before it was
-// locked.
+// makeTemporary makes a temporary file. It returns an error that wraps fs.ErrExist if
+// the name is taken. It also does if another Put has removed the file before it was
+// locked, as that of a dead writer.
 func makeTemporary(f folder, name string) (*temporary, error) {
 	opened, err := f.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -154,7 +155,7 @@ func makeTemporary(f folder, name string) (*temporary, error) {
 	return t, nil
 }
 
-// has tells whether name is one of t's names.
+// has tells whether name is a name of the file.
 func (t *temporary) has(name string) (bool, error) {
 	info, err := t.folder.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -163,8 +164,8 @@ func (t *temporary) has(name string) (bool, error) {
 	return err == nil && os.SameFile(info, t.info), err
 }
 
-// unname takes the name of its own from t. What remains after a failure is
-// removed as that of a dead writer.
+// unname removes the temporary name. If that fails, a later Put removes it as that of
+// a dead writer.
 func (t *temporary) unname() {
 	if t.name != "" {
 		_ = t.folder.Remove(t.name)
@@ -172,14 +173,14 @@ func (t *temporary) unname() {
 	t.name = ""
 }
 
-// discard removes t. It is locked until it is gone.
+// discard removes the file, which is locked until it is gone.
 func (t *temporary) discard() {
 	t.unname()
 	t.Close()
 }
 
-// removeDead removes what processes have left that were killed in a Put. What
-// cannot be removed stays: that is not the matter of the Put that finds it.
+// removeDead removes the temporary files of processes that were killed in a Put. A
+// file that cannot be removed stays, and does not fail the Put that finds it.
 func removeDead(f folder) {
 	names, err := f.Names()
 	if err != nil {
@@ -193,7 +194,7 @@ func removeDead(f folder) {
 }
 
 func removeIfDead(f folder, name string) {
-	opened, info, err := openRegular(f, name, os.O_RDWR) // NFS locks what may be written
+	opened, info, err := openRegular(f, name, os.O_RDWR) // NFS locks only files that are open for writing
 	if err != nil {
 		return
 	}
@@ -201,8 +202,7 @@ func removeIfDead(f folder, name string) {
 	dead := false
 	switch err := lockFile(opened); {
 	case err == nil:
-		// It may have lost its name to another meanwhile. While it is locked that
-		// does not happen.
+		// Another file may have got the name before the lock was taken.
 		dead, _ = (&temporary{folder: f, info: info}).has(name)
 	case errors.Is(err, errors.ErrUnsupported):
 		dead = time.Since(info.ModTime()) > 24*time.Hour
@@ -212,27 +212,27 @@ func removeIfDead(f folder, name string) {
 	}
 }
 
-// publish gives t a name that is free.
+// publish gives the temporary file its final name, if that is free.
 func publish(ctx context.Context, f folder, t *temporary, name string) error {
 	err := f.Link(t.name, name)
 	if err == nil {
 		return nil
 	}
-	if done, _ := t.has(name); done { // NFS can report failure of what it has done
+	if done, _ := t.has(name); done { // NFS can report a failure although it made the link
 		return nil
 	}
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("the name is taken: %w", fs.ErrExist)
 	}
-	// File systems of external drives have no links, and say so in many ways.
-	// Renaming overwrites. Only who has made a certain file may do it, which goes
-	// away as all temporary files do.
+	// File systems of external drives have no links, and say so in many ways. So the
+	// file is renamed, which would overwrite another one. Only the Put that has made
+	// the temporary file mark may do that.
 	var mark *temporary
 	for range 200 {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := free(f, name); err != nil {
+		if err := checkFree(f, name); err != nil {
 			return err
 		}
 		mark, err = makeTemporary(f, tempPrefix+name+tempSuffix)
@@ -247,7 +247,7 @@ func publish(ctx context.Context, f folder, t *temporary, name string) error {
 		return err
 	}
 	defer mark.discard()
-	if err := free(f, name); err != nil {
+	if err := checkFree(f, name); err != nil {
 		return err
 	}
 	if err := f.Rename(t.name, name); err != nil {
