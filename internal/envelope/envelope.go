@@ -1,7 +1,7 @@
-// Package envelope is what is around a snapshot, or a copy of a database, in a file:
-// nothing, compression, encryption of the whole file, or compression inside of
-// encryption (FORMAT.md, "Compressed and encrypted files"). How a file begins tells
-// which.
+// Package envelope compresses and encrypts files, and does the reverse. A snapshot, or
+// a copy of a database, is stored as it is, compressed, encrypted as a whole, or
+// compressed and then encrypted (FORMAT.md, "Compressed and encrypted files"). The
+// first bytes of a file tell which.
 package envelope
 
 import (
@@ -11,7 +11,8 @@ import (
 	"github.com/tomo-project/backup/internal/fault"
 )
 
-// A Kind says what is in a file, and what is around it.
+// A Kind says what is in a file, and how the file is stored. The zero value is a plain
+// snapshot.
 type Kind struct {
 	Compressed string // Gzip, Zstd, or empty
 	Encrypted  bool   // as a whole
@@ -25,14 +26,14 @@ const (
 )
 
 var (
-	// Compressions are the ways to compress, with the endings of their files and the
-	// bytes that these begin with.
+	// Compressions are the ways to compress, with the endings of the names of such
+	// files, and their first bytes.
 	Compressions = []struct{ Name, Ending, Magic string }{{Gzip, ".gz", "\x1f\x8b"}, {Zstd, ".zst", "\x28\xb5\x2f\xfd"}}
 
 	ageMagic = []string{"age-encryption.org/v1\n", "-----BEGIN AGE ENCRYPTED FILE-----"}
 )
 
-// Plain tells whether nothing is around it: the file is a snapshot as it is.
+// Plain tells whether the file is a plain snapshot.
 func (k Kind) Plain() bool { return k == Kind{} }
 
 // CheckCompression refuses a text that names no way to compress.
@@ -46,7 +47,7 @@ func CheckCompression(name string) error {
 // SniffBytes is how much of a file Sniff looks at.
 const SniffBytes = 64
 
-// Sniff tells what is around the content of a file by its first bytes.
+// Sniff tells by the first bytes of a file how it is stored.
 func Sniff(head []byte) Kind {
 	for _, c := range Compressions {
 		if bytes.HasPrefix(head, []byte(c.Magic)) {

@@ -23,17 +23,17 @@ type Options struct {
 	// Most is how many bytes the document may have.
 	Most int64
 
-	// Keys are tried in turn to decrypt the file. Others says that keys were given
-	// which open no file, only secrets.
+	// Keys are tried in turn to decrypt the file. Others says that there are also keys
+	// that only open secrets.
 	Keys   []Decrypter
 	Others bool
 
-	// Damaged, if not nil, is told that the file is damaged, which then ends there.
-	// Nil: the damage is an error of Read.
+	// Damaged, if not nil, is called when the file turns out to be damaged. The content
+	// then ends there. Nil: the damage is an error of Read.
 	Damaged func(error)
 }
 
-// Keys returns those of identities that decrypt files.
+// Keys returns the identities that decrypt files.
 func Keys[T any](identities []T) []Decrypter {
 	var keys []Decrypter
 	for _, id := range identities {
@@ -44,7 +44,7 @@ func Keys[T any](identities []T) []Decrypter {
 	return keys
 }
 
-// A Reader reads what is in a file.
+// A Reader reads the content of a file: a snapshot, or a copy of a database.
 type Reader struct {
 	Kind Kind
 
@@ -52,24 +52,11 @@ type Reader struct {
 	close func()
 }
 
-// Read implements io.Reader. Its errors are fault.ErrDamaged, fault.ErrLimit, or that
-// of reading the file.
-func (r *Reader) Read(p []byte) (int, error) { return r.r.Read(p) }
-
-// Close gives up what decompressing takes. It does not close the file.
-func (r *Reader) Close() error {
-	if r.close != nil {
-		r.close()
-		r.close = nil
-	}
-	return nil
-}
-
-// NewReader takes off what is around the content of a file: first the encryption, then
-// the compression. It returns a *LockedError if no key opens the file.
+// NewReader decrypts and decompresses a file, as far as its first bytes ask for that.
+// It returns a *LockedError if no key opens the file.
 func NewReader(ctx context.Context, file io.Reader, opts Options) (*Reader, error) {
-	// The limit is the document's. An armored file has a third more, and each chunk
-	// of an encrypted one a bit.
+	// The limit is that of the document. An armored file is larger by a third, and an
+	// encrypted one by some bytes for each chunk.
 	in := &encoded{r: file, left: opts.Most/3*4 + opts.Most/100 + 2*maxHeader}
 	buffered := bufio.NewReader(in)
 	head, err := buffered.Peek(SniffBytes)
@@ -97,7 +84,7 @@ func NewReader(ctx context.Context, file io.Reader, opts Options) (*Reader, erro
 		}
 		out.r = &decoded{decompressed, in, "decompressed", opts.Damaged}
 	case Zstd:
-		// What a window of 8 MiB cannot hold no usual level makes.
+		// No usual level of compression needs a window of more than 8 MiB.
 		decompressed, err := zstd.NewReader(buffered, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(8<<20))
 		if err != nil {
 			return nil, in.damage("decompressed", err)
@@ -105,6 +92,19 @@ func NewReader(ctx context.Context, file io.Reader, opts Options) (*Reader, erro
 		out.r, out.close = &decoded{decompressed, in, "decompressed", opts.Damaged}, decompressed.Close
 	}
 	return out, nil
+}
+
+// Read implements io.Reader. Its errors are fault.ErrDamaged, fault.ErrLimit, or those
+// of reading the file.
+func (r *Reader) Read(p []byte) (int, error) { return r.r.Read(p) }
+
+// Close releases the memory of decompression. It does not close the file.
+func (r *Reader) Close() error {
+	if r.close != nil {
+		r.close()
+		r.close = nil
+	}
+	return nil
 }
 
 // decrypt opens a file with the first key that fits.
@@ -116,7 +116,7 @@ func decrypt(ctx context.Context, r io.Reader, opts Options) (io.Reader, error) 
 	var wrong []error
 	for _, key := range opts.Keys {
 		if err := ctx.Err(); err != nil {
-			return nil, err // each may take seconds
+			return nil, err // a Decrypt may take seconds
 		}
 		again.at = 0
 		decrypted, err := key.Decrypt(again)
@@ -131,14 +131,15 @@ func decrypt(ctx context.Context, r io.Reader, opts Options) (io.Reader, error) 
 	}
 	switch len(wrong) {
 	case 0:
-		return nil, &LockedError{fmt.Errorf("%w: the file is encrypted as a whole, and what was given opens sealed secrets only; give the key that it was encrypted for", fault.ErrNoKey)}
+		return nil, &LockedError{fmt.Errorf("%w: the file is encrypted as a whole, and the given keys open only sealed secrets; give the key that it was encrypted for", fault.ErrNoKey)}
 	case 1:
 		return nil, &LockedError{wrong[0]}
 	}
 	return nil, &LockedError{fmt.Errorf("%w: none of the keys that were given opens the file: %w", fault.ErrWrongKey, errors.Join(wrong...))}
 }
 
-// A LockedError is about the key of a file, as against that of the secrets in it.
+// A LockedError says that no given key decrypts a file. Errors about the keys of sealed
+// secrets are other errors.
 type LockedError struct{ Err error }
 
 // Error returns what Err says.
@@ -147,15 +148,16 @@ func (e *LockedError) Error() string { return e.Err.Error() }
 // Unwrap returns Err.
 func (e *LockedError) Unwrap() error { return e.Err }
 
-// maxHeader is more than the part of an encrypted file can need that says who opens it.
+// maxHeader is the limit on the header of an encrypted file, which says who can open
+// it.
 const maxHeader = 1 << 20
 
-// A rewinder reads the beginning of a file again, for the next key to try.
+// A rewinder can read the header of a file again, for the next key to try.
 type rewinder struct {
 	r    io.Reader
 	head []byte
 	at   int
-	done bool // no more
+	done bool // no key needs the header any more
 }
 
 // Read implements io.Reader.
@@ -170,7 +172,7 @@ func (r *rewinder) Read(p []byte) (int, error) {
 		return r.r.Read(p)
 	}
 	if len(r.head) > maxHeader {
-		return 0, fmt.Errorf("%w: what says who opens the file has more than %d bytes", fault.ErrLimit, maxHeader)
+		return 0, fmt.Errorf("%w: the header of the encrypted file has more than %d bytes", fault.ErrLimit, maxHeader)
 	}
 	n, err := r.r.Read(p)
 	r.head = append(r.head, p[:n]...)
@@ -178,10 +180,11 @@ func (r *rewinder) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// An encoded reader reads a file, and remembers what is the file's own fault.
+// An encoded reads a file as it is stored, and remembers the error of reading it. That
+// error explains those of the decoders behind it.
 type encoded struct {
 	r    io.Reader
-	left int64
+	left int64 // bytes that the file may still have
 	err  error
 }
 
@@ -197,7 +200,7 @@ func (e *encoded) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// cause returns the error of reading the file, if that is what went wrong.
+// cause returns the error of reading the file, if there was one, or else err.
 func (e *encoded) cause(err error) error {
 	if e.err != nil {
 		return e.err
@@ -205,7 +208,8 @@ func (e *encoded) cause(err error) error {
 	return err
 }
 
-// damage returns what went wrong in taking off what is around the content.
+// damage returns the error of reading the file, if there was one. Otherwise the error
+// of a decoder says that the file is damaged, or exceeds a limit.
 func (e *encoded) damage(how string, err error) error {
 	switch {
 	case e.err != nil:
@@ -218,12 +222,12 @@ func (e *encoded) damage(how string, err error) error {
 	return fmt.Errorf("%w: it cannot be %s: %w; try another copy or an older backup", fault.ErrDamaged, how, err)
 }
 
-// A decoded reader reads what was in the file.
+// A decoded reads what a decoder makes of the file.
 type decoded struct {
 	r       io.Reader
 	in      *encoded
 	how     string
-	damaged func(error) // see Options
+	damaged func(error) // see Options.Damaged
 }
 
 // Read implements io.Reader.

@@ -12,22 +12,22 @@ import (
 	"github.com/tomo-project/backup/internal/fault"
 )
 
-// A Spool is a temporary copy of a snapshot. It is encrypted under a key that
-// nobody else has, so that nothing of what was sealed in a file stays on a disk.
+// A Spool is a temporary file with a copy of a snapshot. It is encrypted with a key
+// that exists only in memory, so that no secret of an encrypted file stays on a disk.
 type Spool struct {
 	f      *os.File
 	block  cipher.Block
-	stream cipher.Stream // of what is written
+	stream cipher.Stream // for writing
 	buf    []byte
 }
 
-// NewSpool makes one in a folder. Empty means os.TempDir.
+// NewSpool makes a Spool in a folder. Empty means os.TempDir.
 func NewSpool(dir string) (*Spool, error) {
 	f, err := os.CreateTemp(dir, "backup-snapshot-*")
 	if err != nil {
 		return nil, err
 	}
-	// Where a file can go on without its name, a killed process leaves nothing.
+	// Where an open file needs no name, a process that is killed leaves nothing.
 	os.Remove(f.Name())
 	key := make([]byte, 32)
 	rand.Read(key)
@@ -38,7 +38,7 @@ func NewSpool(dir string) (*Spool, error) {
 	return &Spool{f: f, block: block, stream: streamAt(block, 0)}, nil
 }
 
-// streamAt returns the key stream from an offset on.
+// streamAt returns the key stream that begins at an offset of the file.
 func streamAt(block cipher.Block, offset int64) cipher.Stream {
 	var counter [aes.BlockSize]byte
 	binary.BigEndian.PutUint64(counter[8:], uint64(offset/aes.BlockSize))

@@ -15,8 +15,9 @@ type Encrypter interface {
 	Encrypt(w io.Writer) (io.WriteCloser, error)
 }
 
-// NewWriter returns a writer that compresses and encrypts to w. A nil Encrypter does
-// not encrypt. Close completes what is written to w, and does not close w.
+// NewWriter returns a writer that compresses, then encrypts, and writes to w. An empty
+// compress does not compress, and a nil Encrypter does not encrypt. Close completes
+// the file and does not close w.
 func NewWriter(w io.Writer, compress string, e Encrypter) (io.WriteCloser, error) {
 	if err := CheckCompression(compress); err != nil {
 		return nil, err
@@ -35,7 +36,7 @@ func NewWriter(w io.Writer, compress string, e Encrypter) (io.WriteCloser, error
 		compressed := gzip.NewWriter(w)
 		out = append(out, compressed)
 	case Zstd:
-		// One at a time: this library starts no goroutines unasked.
+		// With a concurrency of 1 the encoder starts no goroutine.
 		compressed, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
 		if err != nil {
 			return nil, err
@@ -48,7 +49,7 @@ func NewWriter(w io.Writer, compress string, e Encrypter) (io.WriteCloser, error
 	return out, nil
 }
 
-// layers are writers, each into the one before it.
+// layers are writers, each of which writes to the one before it.
 type layers []io.WriteCloser
 
 func (l layers) Write(p []byte) (int, error) { return l[len(l)-1].Write(p) }
@@ -66,11 +67,11 @@ type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
 
-// An ageOnly writer refuses what no reader would know for an encrypted file.
+// An ageOnly refuses a file that no reader would recognize as an encrypted one.
 type ageOnly struct {
 	w    io.Writer
 	head []byte
-	seen bool // it begins as it should
+	seen bool // the file begins as an age file
 }
 
 var errNotAge = fmt.Errorf("%w: what the Encrypter writes is no age file", fault.ErrInvalid)
@@ -102,7 +103,7 @@ func (a *ageOnly) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// KeyIDs says which keys open what an Encrypter encrypts, if it tells.
+// KeyIDs names the keys that open the files of an Encrypter, if it says so.
 func KeyIDs(e any) []string {
 	if named, ok := e.(interface{ KeyIDs() []string }); ok {
 		return named.KeyIDs()

@@ -1,6 +1,6 @@
-// Package fault holds what errors of all packages have in common: the kinds that more
-// than one package returns, what to do about an error of the file system, and how much
-// of a foreign text a message shows.
+// Package fault has what the errors of all packages share: the kinds that several
+// packages return, the advice on an error of the file system, and the length at which
+// a text from outside is cut.
 package fault
 
 import (
@@ -20,7 +20,8 @@ var (
 	ErrLimit    = errors.New("limit exceeded")
 )
 
-// Advise adds what to do next to an error of the file system.
+// Advise adds what to do next to an error of the file system. It returns any other
+// error as it is.
 func Advise(err error) error {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
@@ -31,7 +32,7 @@ func Advise(err error) error {
 	return err
 }
 
-// Shorten cuts a text that comes from outside and may be of any length.
+// Shorten cuts a text after 500 bytes. A text from outside may have any length.
 func Shorten(s string) string {
 	const most = 500
 	if len(s) <= most {

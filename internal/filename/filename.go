@@ -11,14 +11,11 @@ import (
 	"github.com/tomo-project/backup/internal/envelope"
 )
 
-// What follows the name of the application.
+// The parts of a name: the application, an infix, the time, ".json" or ".db", the
+// ending of a compression, and ".age".
 const (
-	infixBackup   = "-backup-"
-	infixDatabase = "-db-"
-)
-
-// What a name has behind its time, before the ending of a compression.
-const (
+	infixBackup    = "-backup-"
+	infixDatabase  = "-db-"
 	endingJSON     = ".json"
 	endingDatabase = ".db"
 	endingAge      = ".age"
@@ -29,7 +26,7 @@ const timeLayout = "2006-01-02T15-04-05"
 
 // A Name is the name of a backup in its parts.
 type Name struct {
-	Stem string    // all before the ending; no two backups share it
+	Stem string    // the name without its ending; no two backups share it
 	At   time.Time // to the second, in UTC
 	envelope.Kind
 }
@@ -50,7 +47,7 @@ func New(app string, t time.Time, n int, k envelope.Kind) Name {
 	return Name{stem, t.UTC().Truncate(time.Second), k}
 }
 
-// ending is what a name has behind its stem: ".json.zst.age".
+// ending returns the part of a name after its stem: ".json.zst.age".
 func ending(k envelope.Kind) string {
 	text := endingJSON
 	if k.Database {
@@ -91,8 +88,8 @@ func Parse(app, name string) (n Name, ok bool) {
 	}
 	stamp, suffix := rest[:len(timeLayout)], rest[len(timeLayout):]
 
-	// time.Parse is lenient (an hour of one digit, fractions of a second): the time
-	// must also be written as New writes it.
+	// time.Parse also accepts an hour of one digit, and fractions of a second. New
+	// does not write these.
 	t, err := time.Parse(timeLayout, stamp)
 	if err != nil || t.Format(timeLayout) != stamp {
 		return Name{}, false

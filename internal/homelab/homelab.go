@@ -8,8 +8,8 @@ import (
 	"github.com/tomo-project/backup/backuptest"
 )
 
-// App is the host of the tests: references between collections and inside
-// of one, a Map, secrets in both shapes, a collection that is optional.
+// App returns the declaration of the host. It has references between collections and
+// inside of one, a Map, secrets in both shapes, and an optional collection.
 func App() *backup.App {
 	return &backup.App{
 		Name: "homelab", Version: "2.1.0", SchemaVersion: 1,
@@ -41,7 +41,7 @@ func App() *backup.App {
 	}
 }
 
-// Store holds records of all collections of App, with secrets.
+// Store returns records of all collections of App, with secrets.
 func Store() backuptest.MapStore {
 	return backuptest.MapStore{
 		"servers": {
@@ -58,7 +58,7 @@ func Store() backuptest.MapStore {
 	}
 }
 
-// A Key seals and opens without the work of deriving a key.
+// A Key seals and opens at once, since it derives no key. It protects nothing.
 type Key string
 
 // Wrap implements [backup.Recipient].

@@ -1,4 +1,4 @@
-// Package stream has the readers and writers that the library puts around others.
+// Package stream has readers and writers that limit others, or end with a context.
 package stream
 
 import (
@@ -21,7 +21,8 @@ func (r ctxReader) Read(p []byte) (int, error) {
 	return r.r.Read(p)
 }
 
-// A Reader counts what is read of R. It fails with TooMuch beyond Most bytes.
+// A Reader counts the bytes that it reads from R. Beyond Most bytes it fails with
+// TooMuch.
 type Reader struct {
 	R       io.Reader
 	Most    int64
@@ -39,8 +40,8 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A Writer counts what is written to W. It fails with TooMuch, and writes nothing more,
-// where a write would go beyond Most bytes.
+// A Writer counts the bytes that it writes to W. A write that would go beyond Most
+// bytes writes nothing, and fails with TooMuch.
 type Writer struct {
 	W       io.Writer
 	Most    int64
