@@ -13,11 +13,11 @@ import (
 	"github.com/tomo-project/backup/agekey"
 )
 
-// The public half of a key that age-keygen made.
+// examplePublic is the public half of a key that age-keygen made.
 const examplePublic = "age1m69xn6tqln0y46es0jkcqh4g3lw9wl5dhdmehfampx859wwtqc2s90pscn"
 
-// A reader that requires a proof refuses what was made or altered by somebody
-// without the key, although its digest fits.
+// Somebody without the passphrase alters a backup and corrects its digest. A reader
+// that requires a proof refuses that backup.
 func ExampleOpenSnapshot_requireProof() {
 	ctx := context.Background()
 	key := backup.Passphrase([]byte("correct horse battery staple"))
@@ -41,8 +41,8 @@ func ExampleOpenSnapshot_requireProof() {
 	// unauthentic: true damaged: false
 }
 
-// Public keys keep what is sealed from others, and prove nothing: so a server
-// signs what it makes.
+// A public key hides secrets and proves nothing, since anybody can seal for it. So a
+// server that has only public keys signs its backups.
 func ExampleBackupOptions_signer() {
 	ctx := context.Background()
 	recipient, err := agekey.ParseRecipients(examplePublic)
@@ -57,4 +57,31 @@ func ExampleBackupOptions_signer() {
 	defer snapshot.Close()
 	fmt.Println(strings.HasPrefix(snapshot.Manifest().Authentic, "ed25519 "))
 	// Output: true
+}
+
+// After a change of the passphrase, Rewrap gives an old backup the new one.
+func ExampleApp_Rewrap() {
+	ctx := context.Background()
+	snapshot := exampleSnapshot(exampleApp, exampleHost()) // opened with the old passphrase
+	defer snapshot.Close()
+
+	changed := backup.Passphrase([]byte("battery staple horse correct"))
+	var file bytes.Buffer
+	_, err := exampleApp.Rewrap(ctx, &file, snapshot, backup.RewrapOptions{Recipients: []backup.Recipient{changed}})
+	check(err)
+
+	old := backup.Passphrase([]byte("correct horse battery staple"))
+	for _, key := range []backup.Identity{old, changed} {
+		s, err := backup.OpenSnapshot(ctx, bytes.NewReader(file.Bytes()), backup.OpenOptions{Identities: []backup.Identity{key}})
+		if errors.Is(err, backup.ErrWrongKey) {
+			fmt.Println("the old passphrase does not open it")
+			continue
+		}
+		check(err)
+		fmt.Println("the new one does, and proves it:", s.Manifest().Authentic)
+		s.Close()
+	}
+	// Output:
+	// the old passphrase does not open it
+	// the new one does, and proves it: passphrase
 }

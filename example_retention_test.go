@@ -8,6 +8,7 @@ import (
 	"github.com/tomo-project/backup"
 )
 
+// A policy with three rules keeps a backup if one of them does, and says why.
 func ExampleRetention_Decide() {
 	day := func(d int) backup.Dated {
 		at := time.Date(2024, 1, d, 10, 30, 0, 0, time.UTC)

@@ -13,7 +13,7 @@ import (
 	"github.com/tomo-project/backup/backuptest"
 )
 
-// exampleApp declares a small host.
+// exampleApp declares a small host with three collections.
 var exampleApp = &backup.App{
 	Name:          "homelab",
 	Version:       "2.1.0",
@@ -34,8 +34,8 @@ var exampleApp = &backup.App{
 	},
 }
 
-// exampleHost returns what the host has. MapStore is a DataSource and a Sink;
-// package sqlstore has them for a database.
+// exampleHost returns the data of the host. MapStore is a DataSource and a Sink in
+// memory. Package sqlstore has both for a database.
 func exampleHost() backuptest.MapStore {
 	return backuptest.MapStore{
 		"servers":      {"s1": `{"id":"s1","name":"nas","password":"hunter2"}`, "s2": `{"id":"s2","name":"pi"}`},
@@ -44,7 +44,7 @@ func exampleHost() backuptest.MapStore {
 	}
 }
 
-// exampleSnapshot backs a host up and opens the backup.
+// exampleSnapshot backs up a host and opens the backup.
 func exampleSnapshot(app *backup.App, host backup.DataSource) *backup.Snapshot {
 	var file bytes.Buffer
 	key := backup.Passphrase([]byte("correct horse battery staple"))
@@ -61,13 +61,13 @@ func check(err error) {
 	}
 }
 
-// A host declares what it has, takes a backup, loses something and restores it.
+// A host declares what it has, makes a backup, loses something and restores it.
 func Example() {
 	ctx := context.Background()
-	app := exampleApp // see above: its collections, their schemas, references and secrets
+	app := exampleApp // declares collections, with their schemas, references and secrets
 	host := exampleHost()
 
-	// Take a backup: one point in time, every record validated, secrets sealed.
+	// Back up: one point in time, every record validated, secrets sealed.
 	var file bytes.Buffer
 	key := backup.Passphrase([]byte("correct horse battery staple"))
 	manifest, err := app.Backup(ctx, &file, host, backup.BackupOptions{
@@ -78,16 +78,16 @@ func Example() {
 	fmt.Println("backed up", manifest.Records["servers"], "servers; sealed:", manifest.Sealed)
 	fmt.Println("the password is in it:", strings.Contains(file.String(), "hunter2"))
 
-	// Something goes wrong.
+	// Something goes wrong: a server is lost, and a setting is changed.
 	delete(host["servers"], "s1")
 	host["settings"]["theme"] = `"pink"`
 
-	// Open the backup: read to its end, its digest compared.
+	// Open the backup. That reads it to its end and compares its digest.
 	snapshot, err := backup.OpenSnapshot(ctx, &file, backup.OpenOptions{Identities: []backup.Identity{key}})
 	check(err)
 	defer snapshot.Close()
 
-	// Look at what a restore would do, then do exactly that.
+	// See what a restore would change, and then change exactly that.
 	plan, err := app.Plan(ctx, snapshot, host, backup.RestoreOptions{Strategy: backup.Replace})
 	check(err)
 	for change, err := range plan.Changes(ctx) {
@@ -107,8 +107,8 @@ func Example() {
 	// "dark"
 }
 
-// A selective restore takes some collections and leaves the rest alone. It is
-// refused if what it brings would refer to something that is not there.
+// A selective restore takes some collections and leaves the rest alone. It is refused
+// if a restored record would refer to a record that does not exist.
 func ExampleApp_Restore() {
 	ctx := context.Background()
 	snapshot := exampleSnapshot(exampleApp, exampleHost())
@@ -135,8 +135,8 @@ func ExampleApp_Restore() {
 	// theme: "light"
 }
 
-// A plan tells record by record, and field by field, what a restore would
-// change. It never shows a secret.
+// A plan says what a restore would change, record by record and field by field. It
+// never shows a secret.
 func ExampleApp_Plan() {
 	ctx := context.Background()
 	snapshot := exampleSnapshot(exampleApp, exampleHost())
@@ -164,8 +164,8 @@ func ExampleApp_Plan() {
 	//   /rack: 3 -> absent
 }
 
-// Version 2 of the schema calls hosts servers and gives them a port. The
-// migrator stays for ever, so that every backup ever made can be restored.
+// Version 2 of the schema renames hosts to servers and gives them a port. The
+// migrator stays for ever, so that every backup that was ever made can be restored.
 func ExampleMigration() {
 	version1 := &backup.App{Name: "homelab", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{
 		{Name: "hosts", Key: "/id"},
@@ -203,6 +203,7 @@ func ExampleMigration() {
 	// {"id":"h1","name":"nas","port":22}
 }
 
+// The rows of a table that joins two others have a key of two parts.
 func ExampleJoinKey() {
 	key := backup.JoinKey("7", `the "admins"`)
 	fmt.Println(key)

@@ -250,8 +250,8 @@ func (r Retention) periods() []retentionPeriod {
 }
 
 func (p retentionPeriod) rule(loc *time.Location) retentionRule {
-	// The last label alone is not enough: a clock that is set back just after midnight
-	// shows the day before again.
+	// The last label alone is not enough: a clock that is set back after midnight comes to
+	// the new day twice.
 	taken := map[string]bool{}
 	return func(b Dated) (bool, string) {
 		label := p.label(b.CreatedAt.In(loc))

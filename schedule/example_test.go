@@ -7,6 +7,7 @@ import (
 	"github.com/tomo-project/backup/schedule"
 )
 
+// A backup is due at 02:30 every day, also in the night in which that time is skipped.
 func ExampleDaily() {
 	berlin, err := time.LoadLocation("Europe/Berlin")
 	if err != nil {

@@ -1,0 +1,91 @@
+package backup_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/backuptest"
+)
+
+// A drill restores a backup into an empty store, and compares what comes back with
+// the backup. It refuses a store that is not empty, such as the host's own.
+func ExampleApp_Drill() {
+	ctx := context.Background()
+	host := exampleHost()
+	snapshot := exampleSnapshot(exampleApp, host)
+	defer snapshot.Close()
+
+	scratch := backuptest.MapStore{"servers": {}, "applications": {}, "settings": {}}
+	report, err := exampleApp.Drill(ctx, snapshot, scratch, backup.RestoreOptions{})
+	check(err)
+	for _, c := range report.Collections {
+		fmt.Println(c.Name, c.Added)
+	}
+	_, err = exampleApp.Drill(ctx, snapshot, host, backup.RestoreOptions{})
+	fmt.Println("into the host:", errors.Is(err, backup.ErrInvalid))
+	// Output:
+	// servers 2
+	// applications 1
+	// settings 1
+	// into the host: true
+}
+
+// Before a restore changes anything, it backs up what the host has. That backup
+// brings everything back.
+func ExampleRestoreOptions_before() {
+	ctx := context.Background()
+	host := exampleHost()
+	snapshot := exampleSnapshot(exampleApp, host)
+	defer snapshot.Close()
+	host["settings"]["theme"] = `"light"`
+
+	key := backup.Passphrase([]byte("correct horse battery staple"))
+	var before bytes.Buffer // the backup of what the host had
+	_, err := exampleApp.Restore(ctx, snapshot, host, backup.RestoreOptions{
+		Strategy: backup.Replace,
+		Before: func(ctx context.Context, held backup.DataSource, collections []string) error {
+			before.Reset() // a Sink may repeat its transaction
+			_, err := exampleApp.Backup(ctx, &before, held, backup.BackupOptions{
+				Only: collections, LeaveOutInvalid: true, Recipients: []backup.Recipient{key},
+			})
+			return err
+		},
+	})
+	check(err)
+	fmt.Println("restored:", host["settings"]["theme"])
+
+	back, err := backup.OpenSnapshot(ctx, &before, backup.OpenOptions{Identities: []backup.Identity{key}})
+	check(err)
+	defer back.Close()
+	_, err = exampleApp.Restore(ctx, back, host, backup.RestoreOptions{Strategy: backup.Replace, AsItWas: true})
+	check(err)
+	fmt.Println("undone:", host["settings"]["theme"])
+	// Output:
+	// restored: "dark"
+	// undone: "light"
+}
+
+// Peek tells what a backup holds without its key, and without reading all of it.
+func ExamplePeek() {
+	ctx := context.Background()
+	var file bytes.Buffer
+	key := backup.Passphrase([]byte("correct horse battery staple"))
+	_, err := exampleApp.Backup(ctx, &file, exampleHost(), backup.BackupOptions{
+		Recipients: []backup.Recipient{key},
+		Metadata:   map[string]string{backup.MetaTrigger: "manual"},
+	})
+	check(err)
+
+	manifest, err := backup.Peek(ctx, bytes.NewReader(file.Bytes()), backup.OpenOptions{})
+	check(err)
+	fmt.Println(manifest.Application, manifest.ApplicationVersion, manifest.Metadata[backup.MetaTrigger])
+	fmt.Println(manifest.Records)
+	fmt.Println("opened by", manifest.Keys)
+	// Output:
+	// homelab 2.1.0 manual
+	// map[applications:1 servers:2 settings:1]
+	// opened by [passphrase]
+}
