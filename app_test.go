@@ -85,7 +85,7 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 		"too few parts of a reference": {with(backup.Collection{Name: "users", Key: "/id,/name", Refs: []backup.Ref{{Pointer: "/boss", Collection: "users"}}}),
 			"Ref /boss to \"users\": want as many pointers as its Key /id,/name has"},
 		"too many parts of a reference": {with(backup.Collection{Name: "users", Key: "/id", Refs: []backup.Ref{{Pointer: "/boss,/name", Collection: "users"}}}),
-			"Ref /boss,/name to \"users\", whose Key is /id"},
+			"Ref /boss,/name to \"users\": want as many pointers as its Key /id has"},
 		"a wildcard in part of a reference": {with(backup.Collection{Name: "users", Key: "/id,/name", Refs: []backup.Ref{{Pointer: "/boss,/b/*", Collection: "users"}}}),
 			"Ref /boss,/b/* has a wildcard and more than one pointer"},
 		"a key in a map":              {with(backup.Collection{Name: "users", Key: "/id", Shape: backup.Map}), "a record of a Map is identified by its member name"},

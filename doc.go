@@ -30,7 +30,7 @@
 //	for change, err := range plan.Changes(ctx) { … }
 //	report, err := plan.Apply(ctx)
 //
-// The data takes this way:
+// This is the way of the data:
 //
 //	              Backup                       OpenSnapshot          Plan, Restore
 //	DataSource ────────────▶ snapshot (JSON) ────────────▶ Snapshot ──────────────▶ Sink
@@ -78,7 +78,7 @@
 //
 // # Where to read on
 //
-// The files in the order in which they make sense:
+// Read the files in this order:
 //
 //   - app.go is the declaration, store.go the interfaces of the host's data, and
 //     errors.go the kinds of errors.

@@ -80,7 +80,7 @@ type Manifest struct {
 	Encrypted  bool        `json:"encrypted,omitempty"`
 
 	// SHA256 is the digest of the document, in hexadecimal digits. Empty: the
-	// document has none, or that was not read.
+	// document has none, or it was not read.
 	SHA256 string `json:"sha256,omitempty"`
 
 	// Database marks a copy of the host's database, which is no snapshot and has no

@@ -148,7 +148,8 @@ type CollectionReport struct {
 // It also checks that every reference inside of the snapshot has a record to point
 // to. The Report has the number of records of each collection.
 //
-// Verify returns the errors that Restore returns before it looks at the host.
+// Verify returns ErrDangling for such a reference. Its other errors are those that
+// Restore returns before it looks at the host.
 func (a *App) Verify(ctx context.Context, s *Snapshot, opts RestoreOptions) (Report, error) {
 	start := time.Now()
 	in, err := a.prepare(ctx, s, opts)
@@ -173,10 +174,10 @@ func (a *App) Verify(ctx context.Context, s *Snapshot, opts RestoreOptions) (Rep
 // transaction: it makes all changes or none. [App.Plan] shows them before.
 //
 // Restore returns ErrForeign, ErrTooNew, ErrNoKey, ErrInvalid, ErrDangling,
-// ErrSalvaged, ErrDamaged or ErrLimit, or the error of a migrator, of Before, of dst
-// or of ctx. With each of these the host is as it was. Only after ErrUncertain it may
-// not be: dst failed when all changes were made, and did not say that it rolled them
-// back.
+// ErrSalvaged, ErrDamaged, ErrFormat or ErrLimit, or the error of a migrator, of
+// Before, of dst or of ctx. With each of these the host is as it was. Only after
+// ErrUncertain it may not be: dst failed when all changes were made, and did not say
+// that it rolled them back.
 func (a *App) Restore(ctx context.Context, s *Snapshot, dst Sink, opts RestoreOptions) (Report, error) {
 	start := time.Now()
 	in, err := a.prepare(ctx, s, opts)

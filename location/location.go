@@ -77,8 +77,8 @@ type Locker interface {
 	Lock(ctx context.Context, name, holder string) (unlock func() error, err error)
 }
 
-// ErrBusy: somebody else holds the Location, or another operation is under way that
-// changes something.
+// ErrBusy says that somebody else holds the Location, or that another operation is under
+// way that changes something.
 var ErrBusy = errors.New("busy")
 
 // CheckName returns an error that wraps fs.ErrInvalid unless name can be that of a

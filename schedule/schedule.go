@@ -53,9 +53,8 @@ func (h Hourly) Validate() error {
 	return nil
 }
 
-// Next implements [Schedule]. The result is in Location. It is the zero Time
-// from the end of the year 9999 on; any time before the year 1 is taken as its
-// beginning.
+// Next implements [Schedule]. The result is in Location. After the year 9999 it is the
+// zero Time, and before the year 1 the search begins with that year.
 func (h Hourly) Next(after time.Time) time.Time {
 	minute := time.Duration(min(max(h.Minute, 0), 59)) * time.Minute
 	return inCalendar(after, func(after time.Time) time.Time {
@@ -110,9 +109,8 @@ func validateTimeOfDay(at time.Duration) error {
 	return nil
 }
 
-// Next implements [Schedule]. The result is in Location. It is the zero Time
-// from the end of the year 9999 on; any time before the year 1 is taken as its
-// beginning.
+// Next implements [Schedule]. The result is in Location. After the year 9999 it is the
+// zero Time, and before the year 1 the search begins with that year.
 func (d Daily) Next(after time.Time) time.Time {
 	return nextDay(after, d.At, d.Location, func(today time.Time, i int) time.Time {
 		return today.AddDate(0, 0, i)
@@ -141,9 +139,8 @@ func (w Weekly) Validate() error {
 	return errors.Join(err, validateTimeOfDay(w.At))
 }
 
-// Next implements [Schedule]. The result is in Location. It is the zero Time
-// from the end of the year 9999 on; any time before the year 1 is taken as its
-// beginning.
+// Next implements [Schedule]. The result is in Location. After the year 9999 it is the
+// zero Time, and before the year 1 the search begins with that year.
 func (w Weekly) Next(after time.Time) time.Time {
 	day := min(max(w.Day, time.Sunday), time.Saturday)
 	return nextDay(after, w.At, w.Location, func(today time.Time, i int) time.Time {
@@ -175,9 +172,8 @@ func (m Monthly) Validate() error {
 	return errors.Join(err, validateTimeOfDay(m.At))
 }
 
-// Next implements [Schedule]. The result is in Location. It is the zero Time
-// from the end of the year 9999 on; any time before the year 1 is taken as its
-// beginning.
+// Next implements [Schedule]. The result is in Location. After the year 9999 it is the
+// zero Time, and before the year 1 the search begins with that year.
 func (m Monthly) Next(after time.Time) time.Time {
 	day := min(max(m.Day, 1), 31)
 	return nextDay(after, m.At, m.Location, func(today time.Time, i int) time.Time {
