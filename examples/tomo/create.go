@@ -107,7 +107,7 @@ func (c *cli) create(ctx context.Context, flags createFlags) error {
 	if err := c.setMinCopies(k, flags.minCopies); err != nil {
 		return err
 	}
-	// Copies of older backups are filled in as far as the policy keeps them.
+	// Older backups are copied to new folders only if the policy keeps them.
 	if k.Retention, err = (policyFlags{}).retention(k.settings); err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func (c *cli) create(ctx context.Context, flags createFlags) error {
 	if printed := c.printCreated(b); printed != nil {
 		return printed
 	}
-	if err != nil { // which names the copies that are missing
+	if err != nil { // it names the missing copies
 		return fmt.Errorf("too few copies: %w", err)
 	}
 	if flags.database {
@@ -148,7 +148,7 @@ func (c *cli) create(ctx context.Context, flags createFlags) error {
 	return nil
 }
 
-// sealNew sets who can open what m makes, and how it is stored.
+// sealNew sets who can open what m makes, and in which form m stores it.
 func (c *cli) sealNew(m *backup.Manager, keys *keyring) error {
 	s, err := keys.sealing(c.seal.encrypt)
 	if err != nil {
@@ -159,7 +159,7 @@ func (c *cli) sealNew(m *backup.Manager, keys *keyring) error {
 	return nil
 }
 
-// setMinCopies sets how many locations must have a backup.
+// setMinCopies sets how many locations must have a copy of a backup.
 func (c *cli) setMinCopies(k *keeper, n int) error {
 	if n < 0 || n > len(k.folders) {
 		return usagef("--min-copies %d: there are %s; add one with --location", n, plural(int64(len(k.folders)), "folder", "folders"))
@@ -189,7 +189,7 @@ func (c *cli) printCreated(b backup.Backup) error {
 	return nil
 }
 
-// printCopied tells of a copy of the database.
+// printCopied reports a copy of the database.
 func (c *cli) printCopied(b backup.Backup) {
 	fmt.Fprintf(c.stdout, "Database copied: %s, %s\n", printable(b.Name), size(b.Bytes))
 	for _, copy := range b.Copies {
@@ -212,7 +212,7 @@ type withDatabase struct {
 	Database backup.Backup `json:"database"`
 }
 
-// shrinks puts losses in a line.
+// shrinks lists losses in one line.
 func shrinks(list []backup.Shrink) string {
 	var texts []string
 	for _, s := range list {
@@ -243,14 +243,14 @@ type createResult struct {
 	Manifest backup.Manifest `json:"manifest"`
 }
 
-// createFile writes the file of --output.
+// createFile makes the file of --output.
 func (c *cli) createFile(ctx context.Context, flags createFlags) error {
 	database, err := c.openDatabase(ctx)
 	if err != nil {
 		return err
 	}
 	defer database.Close()
-	if err := checkTarget(flags.output, flags.force); err != nil { // before anybody is asked for a passphrase
+	if err := checkTarget(flags.output, flags.force); err != nil { // before asking for a passphrase
 		return explainTaken(err)
 	}
 	keys, err := c.keys(ctx)
@@ -285,7 +285,7 @@ func (c *cli) createFile(ctx context.Context, flags createFlags) error {
 	return nil
 }
 
-// contents sums up what a snapshot holds.
+// contents sums up the content of a snapshot.
 func contents(m backup.Manifest) string {
 	if m.Database {
 		return storedSize(m)
@@ -298,7 +298,8 @@ func contents(m backup.Manifest) string {
 	return s
 }
 
-// storedSize says how large what is in a file is, and how it is stored.
+// storedSize says how large the content of a file is, and in which form it is
+// stored.
 func storedSize(m backup.Manifest) string {
 	s := size(m.Bytes)
 	if m.Compressed != "" {
@@ -310,7 +311,7 @@ func storedSize(m backup.Manifest) string {
 	return s
 }
 
-// explainTaken adds to the error about a taken name how to overwrite it.
+// explainTaken adds to the error about a taken name how to overwrite the file.
 func explainTaken(err error) error {
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%w; --force overwrites it", err)

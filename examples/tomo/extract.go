@@ -74,19 +74,19 @@ type extractResult struct {
 	Path string `json:"path"`
 }
 
-// copyDatabases has the database copied as a whole too. Its credentials are
-// encrypted with a key that is not in it.
+// copyDatabases lets the Manager copy the whole database too. The credentials
+// in the copy are encrypted with a key that is not in it.
 func (k *keeper) copyDatabases() {
 	k.Database, k.DatabaseInClear = sqlstore.SQLiteFile{DB: k.database.DB}, true
 }
 
-// checkDatabases has copies of the database checked. Where the database is lost,
-// an empty one, as this Tomo would make it, stands for it until Close.
+// checkDatabases lets the Manager check copies of the database. If the database
+// is lost, an empty database of this Tomo takes its place until Close.
 func (k *keeper) checkDatabases(ctx context.Context) error {
-	if k.RequireProof { // which no copy has
+	if k.RequireProof { // no copy of a database has a proof
 		return nil
 	}
-	k.DatabaseInClear = true // nothing is copied
+	k.DatabaseInClear = true // no database is copied here
 	if k.database != nil {
 		k.Database = sqlstore.SQLiteFile{DB: k.database.DB}
 		return nil

@@ -49,11 +49,10 @@ func (c *cli) printMade(path string) {
 	fmt.Fprintf(c.stdout, "Made the database %s.\nThe master key of its credentials is %s.\n", printable(path), printable(masterKeyFile(path)))
 }
 
-// makeDatabase makes a database at path, whole or not at all.
+// makeDatabase makes a database at path, completely or not at all.
 func (c *cli) makeDatabase(ctx context.Context, path string, sample int) error {
 	for _, suffix := range []string{"-wal", "-journal"} {
-		// SQLite would play the log of a database that was deleted into the
-		// new one.
+		// SQLite would apply the log of a deleted database to the new one.
 		if _, err := os.Lstat(path + suffix); err == nil && !exists(path) {
 			return fmt.Errorf("%s is left from another database: move it away first", path+suffix)
 		}
@@ -76,8 +75,8 @@ func (c *cli) makeDatabase(ctx context.Context, path string, sample int) error {
 	return err
 }
 
-// makeTables makes an empty database of an empty file, or of none, that nobody
-// else looks at meanwhile.
+// makeTables makes an empty database from an empty file, or from none. Nobody
+// else may open the file meanwhile.
 func makeTables(ctx context.Context, path string) (*database, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -110,7 +109,7 @@ func (c *cli) addSample(ctx context.Context, d *database, n int) error {
 			for i := 0; i < n; i += batch {
 				var records []backup.Record
 				for j := i; j < min(i+batch, n); j++ {
-					if r := tomo.Sample(collection.Name, j); r.Value != nil { // there are only so many settings
+					if r := tomo.Sample(collection.Name, j); r.Value != nil { // there are few settings
 						records = append(records, r)
 					}
 				}

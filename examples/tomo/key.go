@@ -122,7 +122,7 @@ Keep the public key where backups are restored. It proves who made one:
 		return nil
 	}
 	key := made.PublicKey
-	if flags.postQuantum { // one cannot read past it
+	if flags.postQuantum { // its public key fills a screen
 		key = "KEY"
 	}
 	fmt.Fprintf(c.stdout, `Keep the file away from this machine, and in more than one place: whoever has it
@@ -134,7 +134,7 @@ Where the file is, prove now and then that it opens them:
 	return nil
 }
 
-// identityText is an identity file as age-keygen writes it.
+// identityText returns the text of an identity file, as age-keygen writes it.
 func identityText(public, private string) string {
 	return fmt.Sprintf("# created: %s\n# public key: %s\n%s\n", time.Now().Format(time.RFC3339), public, private)
 }
@@ -152,8 +152,8 @@ func newSigningKey() (text, public string, err error) {
 	return text, base64.StdEncoding.EncodeToString(key), nil
 }
 
-// writeKey writes a private key into a new file for its owner only, which
-// survives a loss of power.
+// writeKey writes a private key into a new file that only its owner can read,
+// and that survives a loss of power.
 func writeKey(path, text string) (err error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -164,7 +164,7 @@ func writeKey(path, text string) (err error) {
 	if err == nil {
 		err = syncDir(filepath.Dir(path))
 	}
-	if err != nil { // nobody knows of the key yet
+	if err != nil { // nobody knows the key yet
 		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(path))
 	}
 	return nil
@@ -197,7 +197,7 @@ func (c *cli) rehearse(ctx context.Context) error {
 	}
 	defer k.Close()
 	keys := k.keys.openers
-	if len(k.keys.identities) > 0 { // a passphrase at hand must not hide that they do not open it
+	if len(k.keys.identities) > 0 { // a passphrase must not hide that the private keys do not open them
 		keys = nil
 		for _, id := range k.keys.identities {
 			keys = append(keys, id)
@@ -231,7 +231,7 @@ func (c *cli) rehearse(ctx context.Context) error {
 	return failed
 }
 
-// proofText says by what a backup was proven authentic.
+// proofText says what proved that a backup is authentic.
 func proofText(m backup.Manifest) string {
 	if key, signed := strings.CutPrefix(m.Authentic, "ed25519 "); signed {
 		return "signed by " + printable(key)

@@ -13,8 +13,8 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// A folder is the value of a flag, made absolute. It cannot be empty: that of
-// an unset variable in a script would be the working directory.
+// A folder is the value of a flag. Set makes it absolute, and refuses the empty
+// path of an unset variable in a script, which would be the working directory.
 type folder string
 
 // Set implements pflag.Value, as the next two methods do.
@@ -30,7 +30,8 @@ func (f *folder) Set(path string) error {
 func (f *folder) String() string { return string(*f) }
 func (f *folder) Type() string   { return "folder" }
 
-// folders is a folder for each time that the flag is given.
+// folders is the value of a flag that may be repeated and names a folder each
+// time.
 type folders []folder
 
 // Set implements pflag.Value, as the next two methods do.
@@ -50,8 +51,8 @@ func (c *cli) locationFlags(cmd *cobra.Command) {
 	cmd.Flags().Var(&c.further, "location", "further `FOLDER` with copies, such as one on another drive; may be repeated")
 }
 
-// locations are the first one and the further folders: those of the settings,
-// unless --dir is given, and of --location.
+// locations returns the first folder and the further folders. The latter come
+// from the settings, unless --dir is given, and from --location.
 func (c *cli) locations(s settings) ([]backup.Location, error) {
 	first, err := c.firstLocation(s)
 	if err != nil {
@@ -91,8 +92,8 @@ func (c *cli) locations(s settings) ([]backup.Location, error) {
 	return locations, nil
 }
 
-// firstLocation is the folder of --dir, of the settings, or the one beside the
-// database.
+// firstLocation returns the folder of --dir, or of the settings, or else the
+// folder beside the database.
 func (c *cli) firstLocation(s settings) (backup.Location, error) {
 	if c.dir != "" {
 		return backup.Dir(c.dir), nil
@@ -117,8 +118,8 @@ func sameFile(a, b string) bool {
 	return err == nil && os.SameFile(first, second)
 }
 
-// An ownFolder is the default one. No drive has to be mounted for it, so it is
-// made by who puts something there, and until then it has nothing.
+// An ownFolder is the default folder. No drive has to be mounted for it, so the
+// first command that stores something makes it. Until then it is empty.
 type ownFolder struct{ backup.Dir }
 
 // List implements [backup.Location].

@@ -19,8 +19,8 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// advice tells what to do about err where the guide has an answer and the
-// error itself does not say. It is empty otherwise.
+// advice says what to do about err, if the guide has an answer that the error
+// does not contain. Otherwise it is empty.
 func advice(err error) string {
 	code := sqliteCode(err)
 	is := func(numbers ...syscall.Errno) bool {
@@ -69,7 +69,7 @@ func sqliteCode(err error) int {
 	return database.Code() & 0xff
 }
 
-// printJSON prints the one document of --json.
+// printJSON prints the document of --json.
 func (c *cli) printJSON(v any) error {
 	enc := json.NewEncoder(c.stdout)
 	enc.SetEscapeHTML(false)
@@ -77,9 +77,8 @@ func (c *cli) printJSON(v any) error {
 	return enc.Encode(v)
 }
 
-// printable escapes what must not reach a terminal: a name or value may come
-// from a hostile file, and control characters can rewrite what is on the
-// screen.
+// printable escapes characters that must not reach a terminal. Names and values
+// may come from a hostile file, and control characters can rewrite the screen.
 func printable(s string) string {
 	if strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }) < 0 {
 		return s
@@ -95,7 +94,7 @@ func printable(s string) string {
 	return b.String()
 }
 
-// printableLines is printable with line ends left alone.
+// printableLines is printable, but keeps line breaks.
 func printableLines(s string) string {
 	lines := strings.Split(s, "\n")
 	for i, line := range lines {
@@ -153,15 +152,15 @@ func sum(records map[string]int64) int64 {
 }
 
 const (
-	barDelay    = 300 * time.Millisecond // short work shows no bar
+	barDelay    = 300 * time.Millisecond // short work shows no progress bar
 	barInterval = 100 * time.Millisecond
 	barWidth    = 24
-	wipe        = "\r\x1b[K" // empties the line of a terminal
+	wipe        = "\r\x1b[K" // clears the line of a terminal
 )
 
-// progress returns a callback that draws a bar on a terminal, and the function
-// that wipes it away. Without a terminal the callback is nil. Both may be called
-// by several goroutines.
+// progress returns a callback that draws a progress bar on a terminal, and a
+// function that removes the bar. Without a terminal the callback is nil.
+// Several goroutines may call both.
 func (c *cli) progress() (show func(backup.Progress), done func()) {
 	if !isTerminal(c.stderr) {
 		return nil, func() {}
@@ -198,7 +197,7 @@ func drawBar(w *os.File, p backup.Progress) {
 	fmt.Fprintf(w, wipe+"%-8s %s%s records  %s  %s", p.Phase, bar, count(p.Records), size(p.Bytes), printable(p.Collection))
 }
 
-// hint is a command for a person to run next, on the same database and folders.
+// hint returns a command to run next, with the same database and folders.
 func (c *cli) hint(args ...string) string {
 	words := []string{"tomo"}
 	if c.databasePath != "" {
@@ -217,7 +216,8 @@ func (c *cli) hint(args ...string) string {
 	return strings.Join(words, " ")
 }
 
-// quoted is an argument as a shell takes it, fit for a terminal.
+// quoted returns an argument in the form that a shell takes, safe for a
+// terminal.
 func quoted(arg string) string {
 	plain := func(r rune) bool {
 		return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("-_./+:,=@", r)

@@ -30,8 +30,8 @@ func (f *policyFlags) add(cmd *cobra.Command) {
 	rule(&f.Yearly, "keep-yearly", "the same for `N` years")
 }
 
-// retention returns the policy of the flags, or if none was given that of the
-// settings: half of one and half of the other would be nobody's.
+// retention returns the policy of the flags or, without such flags, of the
+// settings. The two are never mixed: nobody would have chosen the result.
 func (f policyFlags) retention(s settings) (r backup.Retention, err error) {
 	r = f.Retention
 	r.Within = inDays(f.days)
@@ -44,7 +44,7 @@ func (f policyFlags) retention(s settings) (r backup.Retention, err error) {
 	return r, err
 }
 
-// A ruleFlag takes a whole number from 0.
+// A ruleFlag is the value of a flag that takes a whole number from 0.
 type ruleFlag struct {
 	n     *int
 	given *bool

@@ -63,8 +63,8 @@ func (c *cli) prune(ctx context.Context, policy policyFlags, opts backup.PruneOp
 	return err
 }
 
-// newestShrunk returns the name of the backup to accept: with it, those before it
-// are accepted.
+// newestShrunk returns the name of the backup to accept. Accepting it accepts
+// the earlier ones too.
 func newestShrunk(pruned []backup.Pruned) string {
 	var newest backup.Backup
 	for _, p := range pruned {

@@ -18,7 +18,7 @@ import (
 
 // restoreFlags are the flags of tomo backup restore.
 type restoreFlags struct {
-	input    string // a file, or the name of a backup
+	input    string // the path of a file or the name of a backup
 	full     bool
 	only     []string
 	strategy string
@@ -182,8 +182,8 @@ func (c *cli) restore(ctx context.Context, flags restoreFlags, strategy backup.S
 	return c.printRestored(report, k.database.path, back)
 }
 
-// openBackup opens the backup of a name, or of a file. The caller calls close when
-// done with the snapshot.
+// openBackup opens a backup by its name or its file. The caller calls close
+// when done with the snapshot.
 func (c *cli) openBackup(ctx context.Context, k *keeper, input string) (snapshot *backup.Snapshot, close func(), err error) {
 	if !c.isName(input) {
 		return c.openFile(ctx, input, k.keys, k.show)
@@ -195,7 +195,7 @@ func (c *cli) openBackup(ctx context.Context, k *keeper, input string) (snapshot
 	return snapshot, func() { snapshot.Close() }, nil
 }
 
-// askReplace warns of what Replace does and asks for consent.
+// askReplace warns of what Replace does, and asks for consent.
 func (c *cli) askReplace(ctx context.Context, what, database string, report backup.Report) (bool, error) {
 	var t totals
 	for _, collection := range report.Collections {
@@ -206,7 +206,7 @@ func (c *cli) askReplace(ctx context.Context, what, database string, report back
 	return c.askYes(ctx, "Type yes to go on: ")
 }
 
-// totals are the numbers of several collections together.
+// totals are sums over several collections.
 type totals struct{ added, updated, deleted, skipped, unchanged int64 }
 
 func (t *totals) add(r backup.CollectionReport) {
@@ -271,12 +271,12 @@ func (c *cli) printReport(report backup.Report, headings ...string) error {
 }
 
 const (
-	maxConflicts = 10 // keys that a person is shown for a collection
-	maxChanges   = 40 // changes that a person is shown
-	maxValue     = 60 // characters of a value that a person is shown
+	maxConflicts = 10 // conflicts that are shown for a collection
+	maxChanges   = 40 // changes that are shown
+	maxValue     = 60 // characters of a value that are shown
 )
 
-// printPlan prints what a restore would do, for a person.
+// printPlan shows what a restore would do.
 func (c *cli) printPlan(ctx context.Context, plan *backup.Plan, input, database string) error {
 	report := plan.Report()
 	fmt.Fprintf(c.stdout, "Restoring %s (made %s by Tomo %s)\ninto %s would do this:\n\n",
@@ -289,8 +289,8 @@ func (c *cli) printPlan(ctx context.Context, plan *backup.Plan, input, database 
 		t.add(r)
 	}
 	all := t.added + t.updated + t.deleted + t.skipped
-	// The changes are gathered before they are printed: the database is locked
-	// while they come, and a person may be reading in a pager.
+	// All changes are read before they are printed: the database is locked
+	// while they are read, and a person may be using a pager.
 	var changes []backup.Change
 	for change, err := range plan.Changes(ctx) {
 		if err != nil {
@@ -311,7 +311,7 @@ func (c *cli) printPlan(ctx context.Context, plan *backup.Plan, input, database 
 	return nil
 }
 
-// printChange prints one change, and what changes field by field.
+// printChange prints one change, field by field.
 func printChange(w io.Writer, change backup.Change) {
 	record := printable(change.Collection + " " + change.Key)
 	switch change.Action {
@@ -344,9 +344,8 @@ func printFields(w io.Writer, fields []backup.FieldChange) {
 	}
 }
 
-// printPlanJSON prints a plan as one document. It goes through a temporary
-// file: there may be millions of changes, and the database is locked while they
-// come.
+// printPlanJSON prints a plan as one document. It uses a temporary file: there
+// may be millions of changes, and the database is locked while they are read.
 func (c *cli) printPlanJSON(ctx context.Context, plan *backup.Plan) error {
 	report, err := json.Marshal(plan.Report())
 	if err != nil {
@@ -383,7 +382,8 @@ func (c *cli) printPlanJSON(ctx context.Context, plan *backup.Plan) error {
 	return err
 }
 
-// unchanged says that nothing was changed by what failed, if that is certain.
+// unchanged returns that nothing was changed, if that is certain in spite of
+// err.
 func unchanged(err error) string {
 	if errors.Is(err, backup.ErrUncertain) {
 		return ""

@@ -62,7 +62,7 @@ func (c *cli) rewrap(ctx context.Context, name string, flags rewrapFlags) error 
 		return err
 	}
 	defer k.Close()
-	// What opened the old one has no say in who opens the new one.
+	// The keys that opened the old backup do not decide who opens the new one.
 	was := storedAs(name)
 	s, err := k.keys.renewed(string(flags.newPassphrase), c.seal.encrypt || was.Encrypted)
 	if err != nil {
@@ -72,10 +72,10 @@ func (c *cli) rewrap(ctx context.Context, name string, flags rewrapFlags) error 
 	if k.Compress == "" {
 		k.Compress = was.Compressed
 	}
-	if k.keys.given { // what it opens it also proves, so it comes first
+	if k.keys.given { // the passphrase comes first, because it also proves what it opens
 		k.Identities = slices.Insert(slices.Clone(k.keys.openers), 0, backup.Identity(k.keys.passphrase))
 	}
-	for _, r := range s.recipients { // what is made is tried with them
+	for _, r := range s.recipients { // the new backup is tried with them
 		if id, ok := r.(backup.Identity); ok {
 			k.Identities = append(slices.Clone(k.Identities), id)
 		}
@@ -101,7 +101,7 @@ func (c *cli) rewrap(ctx context.Context, name string, flags rewrapFlags) error 
 	return nil
 }
 
-// storedAs tells by the name of a backup how its file is stored.
+// storedAs says, from the name of a backup, in which form its file is stored.
 func storedAs(name string) (m backup.Manifest) {
 	name, m.Encrypted = strings.CutSuffix(name, ".age")
 	switch {
@@ -113,14 +113,15 @@ func storedAs(name string) (m backup.Manifest) {
 	return m
 }
 
-// renewed returns who can open what is made of an old backup.
+// renewed returns who can open the new backup.
 func (k *keyring) renewed(passphraseFile string, whole bool) (sealing, error) {
 	other := &keyring{recipients: k.recipients, given: passphraseFile != ""}
 	other.passphrase = &lazyKey{find: func(bool) ([]byte, error) { return readPassphrase(passphraseFile) }}
 	return other.sealing(whole)
 }
 
-// checkProven refuses to sign what nothing proves: somebody else may have made it.
+// checkProven refuses to sign a backup without a proof: somebody else may have
+// made it.
 func (c *cli) checkProven(ctx context.Context, k *keeper, name string) error {
 	old, err := k.Open(ctx, name)
 	if err != nil {
@@ -133,8 +134,8 @@ func (c *cli) checkProven(ctx context.Context, k *keeper, name string) error {
 	return nil
 }
 
-// proofLost keeps the error about a proof that would be lost, or made up, from
-// being taken for one about a forgery: the backup can be opened as it is.
+// proofLost rewords an error about a proof that rewrap would lose or make up,
+// so that it does not look like a forgery: the old backup can still be opened.
 func (c *cli) proofLost(ctx context.Context, k *keeper, name string, err error) error {
 	if !errors.Is(err, backup.ErrUnauthentic) {
 		return err

@@ -25,7 +25,7 @@ type runFlags struct {
 	database               bool
 	policy                 policyFlags
 
-	onEvent func(backup.Event) // for the demo
+	onEvent func(backup.Event) // only the demo sets it
 }
 
 func (c *cli) runCommand() *cobra.Command {
@@ -82,7 +82,7 @@ kept is verified as far as its digest tells. A --drill needs such a key.`,
 	return cmd
 }
 
-// schedule runs the scheduler until ctx is done, which is its good end.
+// schedule runs the scheduler until ctx is done. That is no error.
 func (c *cli) schedule(ctx context.Context, flags runFlags) error {
 	k, err := c.openKeeper(ctx, true)
 	if err != nil {
@@ -134,8 +134,8 @@ func (c *cli) schedule(ctx context.Context, flags runFlags) error {
 	return err
 }
 
-// unattended sets the keys of a Manager that works while there is nobody who could
-// be asked for a passphrase.
+// unattended sets the keys of a Manager that works while nobody can be asked
+// for a passphrase.
 func (c *cli) unattended(m *backup.Manager, keys *keyring) error {
 	if err := c.sealNew(m, keys); err != nil {
 		return err
@@ -149,7 +149,7 @@ func (c *cli) unattended(m *backup.Manager, keys *keyring) error {
 	return nil
 }
 
-// logger is the log of what runs for long, on standard error.
+// logger returns the log of long-running commands, on standard error.
 func (c *cli) logger() *slog.Logger {
 	if c.json {
 		return slog.New(slog.NewJSONHandler(c.stderr, nil))
@@ -168,8 +168,8 @@ func (f runFlags) location(s settings) (*time.Location, error) {
 	return zone, nil
 }
 
-// schedule returns the schedule of the flags or the settings, with a text for a
-// person.
+// schedule returns the schedule of the flags or the settings, and a description
+// of it.
 func (f runFlags) schedule(s settings, zone *time.Location) (backup.Schedule, string, error) {
 	switch {
 	case f.hourly:
@@ -210,7 +210,7 @@ func (f runFlags) schedule(s settings, zone *time.Location) (backup.Schedule, st
 	return s.schedule(zone)
 }
 
-// howOften returns the schedule of a flag, nil if it was not given.
+// howOften returns the schedule of a flag, or nil if the flag was not given.
 func howOften(flag, value string, zone *time.Location) (backup.Schedule, error) {
 	switch value {
 	case "":

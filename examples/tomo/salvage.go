@@ -41,7 +41,7 @@ replaces would delete what is lost, and is refused without --allow-salvaged.`,
 	}
 	cmd.Flags().StringVar(&output, "output", "", "`FILE` to write, which must not exist")
 	c.locationFlags(cmd)
-	c.identityFlags(cmd) // nothing proves what is left of a damaged file
+	c.identityFlags(cmd) // no proof covers a part of a damaged file
 	return cmd
 }
 
@@ -68,7 +68,7 @@ func (c *cli) salvage(ctx context.Context, input, output string) error {
 	show, done := c.progress()
 	defer done()
 	opts := backup.SalvageOptions{Name: filepath.Base(path), Identities: keys.openers, Progress: show}
-	if len(keys.openers) > 0 && isEncrypted(f) { // then what is saved of it is not to be in clear
+	if len(keys.openers) > 0 && isEncrypted(f) { // then the salvaged part must not be in clear
 		back, err := keys.wayBack(true)
 		if err != nil {
 			return err
@@ -91,14 +91,14 @@ func (c *cli) salvage(ctx context.Context, input, output string) error {
 	return nil
 }
 
-// isEncrypted tells whether a file begins as one that age has encrypted.
+// isEncrypted tells whether a file begins like a file that age has encrypted.
 func isEncrypted(f io.ReaderAt) bool {
 	head := make([]byte, len("-----BEGIN AGE ENCRYPTED FILE-----"))
 	n, _ := f.ReadAt(head, 0)
 	return bytes.HasPrefix(head[:n], []byte("age-encryption.org/")) || bytes.HasPrefix(head[:n], []byte("-----BEGIN AGE"))
 }
 
-// damagedFile returns the path of the first copy of a backup, or of a file.
+// damagedFile returns the path of a file, or of the first copy of a backup.
 func (c *cli) damagedFile(ctx context.Context, input string) (string, error) {
 	if !c.isName(input) {
 		return input, nil
@@ -116,7 +116,7 @@ func (c *cli) damagedFile(ctx context.Context, input string) (string, error) {
 	return filepath.Join(k.folders[0], input), nil
 }
 
-const maxLost = 20 // places that a person is shown
+const maxLost = 20 // places that are shown
 
 func (c *cli) printSalvaged(input, output string, report backup.SalvageReport) {
 	fmt.Fprintf(c.stdout, "Saved from %s\ninto %s:\n\n", printable(input), printable(output))

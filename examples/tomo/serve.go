@@ -60,7 +60,7 @@ a second signal ends it at once.`,
 	return cmd
 }
 
-// serve runs the server until ctx is done, which is its good end.
+// serve runs the server until ctx is done. That is no error.
 func (c *cli) serve(ctx context.Context, addr string, proxy bool) error {
 	s, err := c.newServer(ctx, addr, proxy)
 	if err != nil {
@@ -73,8 +73,8 @@ func (c *cli) serve(ctx context.Context, addr string, proxy bool) error {
 	return s.run(ctx)
 }
 
-// newServer makes all that can fail before anybody is served, and a new database
-// after what else can fail.
+// newServer does everything that can fail before the first request is answered.
+// It makes a new database last.
 func (c *cli) newServer(ctx context.Context, addr string, proxy bool) (_ *server, err error) {
 	path, err := c.databaseFile()
 	if err != nil {
@@ -106,7 +106,7 @@ func (c *cli) newServer(ctx context.Context, addr string, proxy bool) (_ *server
 	if s.keys, err = c.keys(ctx); err != nil {
 		return nil, err
 	}
-	if _, err := s.keys.sealing(c.seal.encrypt); err != nil { // now, while there is somebody who can be asked
+	if _, err := s.keys.sealing(c.seal.encrypt); err != nil { // now, while somebody can still be asked
 		return nil, err
 	}
 	if !exists(path) {
@@ -124,8 +124,8 @@ func (c *cli) newServer(ctx context.Context, addr string, proxy bool) (_ *server
 	return s, s.build(ctx)
 }
 
-// lockServer keeps a second server off the database: one would not know what the
-// other restores. The lock ends with the process.
+// lockServer refuses a second server on one database: neither would know what
+// the other restores. The lock ends with the process.
 func lockServer(ctx context.Context, path string) (unlock func() error, err error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, err
@@ -152,7 +152,8 @@ func lockServer(ctx context.Context, path string) (unlock func() error, err erro
 	return unlock, err
 }
 
-// greet prints a password if there has been no user yet, and then the address.
+// greet prints the address. If there is no user yet, it also makes one and
+// prints the password.
 func (s *server) greet(ctx context.Context) error {
 	password, err := s.accounts.First(ctx)
 	if err != nil {
@@ -185,10 +186,10 @@ func (s *server) greet(ctx context.Context) error {
 	return err
 }
 
-// nobody says what to do if nobody can log in who may do everything.
+// nobody is the advice if no admin can log in.
 const nobody = "no user can log in as an admin: on the machine that Tomo runs on, run tomo user password NAME with the name of an admin, or with a new one"
 
-// close undoes what newServer has done, in reverse.
+// close undoes newServer, in reverse order.
 func (s *server) close() {
 	for len(s.closers) > 0 {
 		last := len(s.closers) - 1

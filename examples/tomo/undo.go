@@ -42,8 +42,8 @@ func (c *cli) undo(ctx context.Context, yes bool) error {
 		return err
 	}
 	defer k.Close()
-	// Who is not shown what will happen does not mind that it is something else
-	// because Tomo goes on writing.
+	// Whoever does not look at the plan does not mind that it changes because
+	// Tomo goes on writing.
 	for tries := 3; ; tries-- {
 		err := c.undoOnce(ctx, k, yes)
 		if !yes || tries == 1 || !errors.Is(err, backup.ErrStale) {

@@ -128,8 +128,8 @@ func (c *cli) printVerified(path string, m backup.Manifest, report backup.Report
 	c.printRemarks(report)
 }
 
-// openFile opens a backup file. The caller calls close when done with the
-// snapshot.
+// openFile opens the file of a backup. The caller calls close when done with
+// the snapshot.
 func (c *cli) openFile(ctx context.Context, path string, keys *keyring, show func(backup.Progress)) (snapshot *backup.Snapshot, close func(), err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -146,7 +146,7 @@ func (c *cli) openFile(ctx context.Context, path string, keys *keyring, show fun
 	return snapshot, func() { snapshot.Close(); f.Close() }, nil
 }
 
-// printRemarks prints what a report says beside its numbers.
+// printRemarks prints the warnings of a report, and what was left out.
 func (c *cli) printRemarks(report backup.Report) {
 	for _, warning := range report.Warnings {
 		fmt.Fprintf(c.stdout, "Note: %s\n", printable(warning))
