@@ -68,7 +68,7 @@ func NewIdentity(identities ...age.Identity) (*Identity, error) {
 
 func newIdentity(keys []privateKey) (*Identity, error) {
 	if len(keys) == 0 || slices.ContainsFunc(keys, func(k privateKey) bool { return k.Identity == nil }) {
-		return nil, fmt.Errorf("%w: there is no private key; give the one that age-keygen made", backup.ErrNoKey)
+		return nil, fmt.Errorf("%w: there is no private key; give the private key that age-keygen made", backup.ErrNoKey)
 	}
 	return &Identity{func() []privateKey { return keys }}, nil
 }
@@ -162,7 +162,7 @@ func (i *Identity) Recipient() (*Recipient, error) {
 	)
 	for n, k := range keys {
 		if k.public == nil {
-			return nil, fmt.Errorf("the public half of private key %d of %d is not known; give the recipients on their own", n+1, len(keys))
+			return nil, fmt.Errorf("the public half of private key %d of %d is not known; give the recipients themselves", n+1, len(keys))
 		}
 		recipients, ids = append(recipients, k.public), append(ids, k.id)
 	}
@@ -282,7 +282,7 @@ func checkWork(stanzas []*age.Stanza) error {
 		}
 		work, err := strconv.ParseUint(s.Args[1], 10, 64)
 		if work > maxWork || errors.Is(err, strconv.ErrRange) {
-			return fmt.Errorf("%w: to try a passphrase takes scrypt with a work factor of %.20s, the most is %d; make sure that the file is yours, or use another", backup.ErrLimit, s.Args[1], maxWork)
+			return fmt.Errorf("%w: trying a passphrase takes scrypt with a work factor of %.20s, the most is %d; make sure that the file is yours, or use another", backup.ErrLimit, s.Args[1], maxWork)
 		}
 	}
 	return nil

@@ -44,7 +44,7 @@ func NewRecipient(recipients ...age.Recipient) (*Recipient, error) {
 
 func newRecipient(recipients []age.Recipient, ids []string) (*Recipient, error) {
 	if len(recipients) == 0 || slices.Contains(recipients, nil) {
-		return nil, fmt.Errorf("%w: there is no public key; name at least one age recipient, as age-keygen prints it", backup.ErrNoKey)
+		return nil, fmt.Errorf("%w: there is no public key; give at least one age recipient, as age-keygen prints it", backup.ErrNoKey)
 	}
 	if len(recipients) > maxIDs {
 		return nil, fmt.Errorf("%d public keys, the most is %d; use fewer", len(recipients), maxIDs)
@@ -52,7 +52,7 @@ func newRecipient(recipients []age.Recipient, ids []string) (*Recipient, error) 
 	recipients = slices.Clone(recipients)
 	r := &Recipient{ids: ids, reveal: func() []age.Recipient { return recipients }}
 	isPassphrase := func(r age.Recipient) bool { _, ok := r.(*age.ScryptRecipient); return ok }
-	const apart = "give each its own Recipient: the data key is wrapped for each; a whole file cannot be encrypted for both"
+	const apart = "give each its own Recipient to seal secrets for both; a whole file cannot be encrypted for both"
 	if slices.ContainsFunc(recipients, isPassphrase) {
 		if len(recipients) > 1 {
 			return nil, errors.New("age does not encrypt for a passphrase and something else at once; " + apart)
@@ -66,10 +66,10 @@ func newRecipient(recipients []age.Recipient, ids []string) (*Recipient, error) 
 	}
 	file, err := encrypt(make([]byte, dataKeySize), recipients...)
 	if err != nil {
-		return nil, fmt.Errorf("the keys cannot be together: %.200s; %s", err, apart)
+		return nil, fmt.Errorf("the keys cannot be combined: %.200s; %s", err, apart)
 	}
 	if len(file) > maxFile {
-		return nil, fmt.Errorf("the data key wrapped for %d keys has %d bytes, the most is %d; use fewer keys", len(recipients), len(file), maxFile)
+		return nil, fmt.Errorf("the key of a snapshot, wrapped for %d keys, has %d bytes, the most is %d; use fewer keys", len(recipients), len(file), maxFile)
 	}
 	return r, nil
 }

@@ -48,7 +48,7 @@ func (f *folder) commit(ctx context.Context, sets map[string]*set) (err error) {
 }
 
 // errStuck: the new folder is in place, or the old one is under another name.
-var errStuck = errors.New("the folder may be changed all the same, and could not be changed back")
+var errStuck = errors.New("the folder may be changed, and could not be changed back")
 
 // swap exchanges the stage and the folder. It returns nil only if the exchange
 // survives a loss of power.
@@ -125,7 +125,7 @@ func (f *folder) recover() error {
 	case has[old] && !has[f.base]: // killed in the gap
 		err = f.parent.Rename(old, f.base)
 	case has[old] && has[f.name("new")]:
-		return f.failed("recover", "", fmt.Errorf("%w: an Update was killed, and then somebody has made this folder anew; the files are in %s: move it back to this place, or remove it", fs.ErrExist, filepath.Join(filepath.Dir(f.path), old)))
+		return f.failed("recover", "", fmt.Errorf("%w: an Update was killed, and then somebody made a new folder here; the files are in %s: move that back here, or remove it", fs.ErrExist, filepath.Join(filepath.Dir(f.path), old)))
 	case has[old]: // killed right after the gap
 		err = f.parent.Rename(old, f.name("new"))
 		has[f.name("new")] = true

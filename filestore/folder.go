@@ -83,7 +83,7 @@ func (s Store) open(ctx context.Context) (_ *folder, err error) {
 	}
 	f.base = filepath.Base(f.path)
 	if f.path == filepath.Dir(f.path) {
-		return nil, fmt.Errorf("filestore: %w: the folder %s has none above it; keep the files in a folder of their own", fs.ErrInvalid, f.path)
+		return nil, fmt.Errorf("filestore: %w: there is no folder above %s; keep the files in a folder of their own", fs.ErrInvalid, f.path)
 	}
 	if f.parent, err = os.OpenRoot(filepath.Dir(f.path)); err != nil {
 		return nil, f.failed("open", "", err)
@@ -245,7 +245,7 @@ func openRegular(root *os.Root, name string, flag int) (*os.File, fs.FileInfo, e
 	}
 	info, err := opened.Stat()
 	if err == nil && !os.SameFile(before, info) {
-		err = errors.New("replaced while it was opened; only who holds the lock may do that")
+		err = errors.New("replaced while it was opened; only the holder of the lock may do that")
 	}
 	if err != nil {
 		opened.Close()

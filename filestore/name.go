@@ -22,7 +22,7 @@ func (n Names) name(key, ext string) (string, error) {
 	case key == "":
 		err = errors.New("the key is empty")
 	case n == Plain && (strings.ContainsAny(key, "/\x00") || key[0] == '.'):
-		err = errors.New("a slash, a zero byte or a dot at its beginning; use Escaped names")
+		err = errors.New("it has a slash, a zero byte, or a dot at its beginning; use Escaped names")
 	case len(name)+len(ext) > maxName:
 		err = fmt.Errorf("the name has %d bytes, and the limit of file systems is %d", len(name)+len(ext), maxName)
 	}

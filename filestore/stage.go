@@ -205,7 +205,7 @@ func (s *stage) write(at string, content []byte) error {
 	}
 	err = s.create(at, bytes.NewReader(content), owner, mode)
 	if errors.Is(err, fs.ErrExist) {
-		err = fmt.Errorf("%w: to this file system its name is that of another record; use Escaped names", err)
+		err = fmt.Errorf("%w: this file system takes its name for that of another record; use Escaped names", err)
 	}
 	if err != nil {
 		return s.failed("write", at, err)

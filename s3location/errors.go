@@ -89,7 +89,7 @@ func explain(op string, err error) error {
 	case code == "NoSuchKey", code == "NotFound" && status == http.StatusNotFound:
 		return &failure{"there is no such file", append(errs, fs.ErrNotExist)}
 	case code == "NoSuchUpload":
-		return advise("somebody has aborted the upload; check the rules of the bucket")
+		return advise("somebody aborted the upload; check the rules of the bucket")
 	case code == "RequestTimeTooSkewed", code == "RequestExpired", code == "AccessDenied" && strings.Contains(api.ErrorMessage(), "expired"):
 		return advise("set the clock of this machine")
 	case code == "SignatureDoesNotMatch", code == "InvalidAccessKeyId", code == "InvalidToken", code == "ExpiredToken", code == "InvalidSecurity":
@@ -110,11 +110,11 @@ func explain(op string, err error) error {
 	case code == "PreconditionFailed" && op == "read":
 		return advise("the file was replaced while it was read; read it again")
 	case code == "InvalidObjectState":
-		return advise("the file is in an archive; restore it there, and let no rule of the bucket move backups")
+		return advise("the file is in an archive; take it out of the archive, and let no rule of the bucket move backups there")
 	case code == "BadDigest", code == "XAmzContentChecksumMismatch", code == "XAmzContentSHA256Mismatch":
 		return advise("what arrived is not what was sent; try again")
 	case code == "NotImplemented", status == http.StatusNotImplemented:
-		return advise("the service lacks what is needed; if it does not know checksums, set RequestChecksumCalculation of the client to WhenRequired", errors.ErrUnsupported)
+		return advise("the service lacks a needed feature; if it does not know checksums, set RequestChecksumCalculation of the client to WhenRequired", errors.ErrUnsupported)
 	case status >= 500:
 		return advise("try again later")
 	}

@@ -62,7 +62,7 @@ func (l *Location) enter(ctx context.Context, op string) error {
 	case l.Bucket == "":
 		return fmt.Errorf("%s: %w: the Location has no Bucket", op, fs.ErrInvalid)
 	case l.Prefix != "" && (!fs.ValidPath(prefix) || prefix == "."):
-		return fmt.Errorf("%s %s: %w: the Prefix is no path; let it be like \"backups/tomo\"", op, l, fs.ErrInvalid)
+		return fmt.Errorf("%s %s: %w: the Prefix is not a path; use one like \"backups/tomo\"", op, l, fs.ErrInvalid)
 	case ctx.Err() != nil:
 		return l.failed(ctx, op, "", ctx.Err())
 	}

@@ -65,7 +65,7 @@ func (u *upload) inParts(ctx context.Context, part []byte, in *source) error {
 	for number := 1; len(part) > 0; number++ {
 		r := <-result
 		if r.err == nil && number > maxParts {
-			r.err = fmt.Errorf("the file is too large: S3 takes %d parts, which end after %d bytes", maxParts, u.bytes)
+			r.err = fmt.Errorf("the file is too large: S3 takes %d parts, in all %d bytes", maxParts, u.bytes)
 		}
 		if r.err != nil {
 			return r.err
@@ -177,7 +177,7 @@ func (u *upload) abort(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
 	defer cancel()
 	if err := u.l.abort(ctx, u.key, u.number); err != nil && u.left == "" {
-		u.left = "what was sent stays in the bucket, unseen, until a Put removes it after two days"
+		u.left = "its parts stay in the bucket, invisible, until a Put removes them after two days"
 	}
 }
 

@@ -190,7 +190,7 @@ func (u *upload) whole(ctx context.Context, data []byte) error {
 			return nil
 		}
 	}
-	return u.takeBack(ctx, fmt.Errorf("the service overwrites in spite of If-None-Match, so that backups could be lost; use another: %w", errors.ErrUnsupported))
+	return u.takeBack(ctx, fmt.Errorf("the service overwrites in spite of If-None-Match, so backups could be lost; use another service: %w", errors.ErrUnsupported))
 }
 
 // takeBack removes the file of this Put, which must not stay. It returns why.

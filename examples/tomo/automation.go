@@ -32,12 +32,12 @@ func (a automation) Settings(ctx context.Context) (backuphttp.Settings, error) {
 	}
 	p, err := a.cli.toPage(s)
 	if err != nil {
-		a.log.Warn("some settings of backups cannot be used as they are: look at them under Settings > System", "error", err.Error())
+		a.log.Warn("some settings of backups cannot be used: correct them under Settings > System", "error", err.Error())
 	}
 	if err = a.works(p); err == nil {
 		return p, nil
 	}
-	a.log.Error("the settings of backups cannot be used: ALL DEFAULTS are in effect, and no backup is made by schedule, until they are set right under Settings > System", "error", err.Error())
+	a.log.Error("the settings of backups cannot be used: ALL DEFAULTS are in effect, and no scheduled backup is made, until they are corrected under Settings > System", "error", err.Error())
 	p, _ = a.cli.toPage(nil)
 	return p, nil
 }
@@ -119,7 +119,7 @@ func (a automation) manager(p backuphttp.Settings) (*backup.Manager, error) {
 		// backups. If only they have changed, the page does not notice.
 		if s, err := readSettings(ctx, a.db); err == nil {
 			if include, _ := s.include(); !slices.Equal(include, m.Scheduled.Include) {
-				a.log.Warn("backup_include_logs takes effect at the next start, or change of the settings of backups")
+				a.log.Warn("backup_include_logs takes effect at the next start, or when a setting of backups is changed")
 			}
 		}
 		return a.afterRestore(ctx, r)
@@ -179,7 +179,7 @@ func (c *cli) pageLocations(s settings) (paths []string, err error) {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("the setting %s has %s, which is left out: %w", key, shortened(fmt.Sprintf("%q", path), maxValue), err))
 		case slices.ContainsFunc(paths, func(known string) bool { return filepath.Clean(known) == filepath.Clean(path) || sameFile(known, path) }):
-			errs = append(errs, fmt.Errorf("the setting %s has %q, which is left out: it is there already", key, path))
+			errs = append(errs, fmt.Errorf("the setting %s has %q twice: one is left out", key, path))
 		case len(paths) == mostLocations:
 			errs = append(errs, fmt.Errorf("the setting %s has %q, which is left out: the most is %d folders", key, path, mostLocations))
 		default:

@@ -31,29 +31,32 @@ func (c *cli) createCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create",
 		Short: "Make a backup of the database",
-		Long: `Make a backup of the database: one point in time, also while Tomo runs.
+		Long: `Make a backup of the database: one point in time, also while Tomo is running.
 
-It goes to the folder of the setting backup_dir, or to backups beside the
-database, under a name made from the time, and a copy to each folder of the
-setting backup_locations and of --location. What was stored is read back before
-it counts. A folder that is down stops nothing, unless --min-copies says so; a
-later backup fills in what it lacks.
+The backup gets a name made from the time. It is stored in the folder of the
+setting backup_dir, or in the folder backups beside the database. Each folder of
+the setting backup_locations and of --location gets a copy. A copy counts only
+after it has been read back. A folder that cannot be reached stops nothing,
+unless --min-copies asks for more copies than there are; a later backup brings
+it what it lacks.
 
-With --database a copy of the whole database is stored beside it, for what no
-backup covers; tomo backup extract gets it out again.
+With --database, a copy of the whole database is stored beside the backup. It
+also has what no backup contains. tomo backup extract gets the database out of
+it.
 
-With --output it goes to that file instead, wherever that is. A file is there
-whole or not at all, and one that exists is never overwritten without --force.
+With --output, the backup is written to that file instead. The file is there
+completely or not at all. An existing file is overwritten only with --force.
 
-Passwords, keys and tokens are sealed with a passphrase, which comes from the
+Passwords, keys and tokens are sealed with a passphrase. It comes from the
 environment variable ` + passphraseVariable + `, from --passphrase-file,
-or from a prompt. Keep it: without it they are lost.
+or from a prompt. Keep it: without it these secrets are lost.
 
-With --recipient they are sealed for public keys instead, and the private ones
-open them (tomo key generate); with a passphrase as well if the variable or
---passphrase-file gives one. --encrypt encrypts the whole file too: for the
-recipients, or without any with the passphrase. The passphrase proves to whoever
-restores the backup that it is authentic; without one --sign does.`,
+With --recipient they are sealed for public keys instead, and the private keys
+open them (tomo key generate). If the variable or --passphrase-file gives a
+passphrase too, that also opens them. With --encrypt the whole file is
+encrypted: for the recipients, or without --recipient with the passphrase.
+Whoever restores the backup can tell from the passphrase that it is authentic.
+Without a passphrase, --sign proves it.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := c.checkCollections(cmd, "only", flags.only); err != nil {
@@ -69,15 +72,15 @@ restores the backup that it is authentic; without one --sign does.`,
 				return usagef("--force is for --output")
 			}
 			if flags.output != "" && (c.dir != "" || len(c.further) > 0 || flags.minCopies > 0 || flags.database) {
-				return usagef("--output is one file: leave --dir, --location, --min-copies and --database away")
+				return usagef("--output writes one file: remove --dir, --location, --min-copies and --database")
 			}
 			return c.create(cmd.Context(), flags)
 		},
 	}
-	cmd.Flags().StringVar(&flags.output, "output", "", "write this `FILE`, and no copies")
+	cmd.Flags().StringVar(&flags.output, "output", "", "write the backup to this `FILE` only")
 	cmd.Flags().BoolVar(&flags.force, "force", false, "overwrite the file of --output")
 	cmd.Flags().StringSliceVar(&flags.only, "only", nil, "`COLLECTIONS` to back up, such as servers,users (default: all but logs)")
-	cmd.Flags().StringSliceVar(&flags.include, "include", nil, "optional `COLLECTIONS` to back up as well: logs")
+	cmd.Flags().StringSliceVar(&flags.include, "include", nil, "optional `COLLECTIONS` to back up too: logs")
 	cmd.Flags().BoolVar(&flags.leaveOutInvalid, "leave-out-invalid", false, "leave out records that are not valid, and name them")
 	databaseFlag(cmd, &flags.database)
 	c.locationFlags(cmd)
@@ -88,11 +91,11 @@ restores the backup that it is authentic; without one --sign does.`,
 }
 
 func databaseFlag(cmd *cobra.Command, yes *bool) {
-	cmd.Flags().BoolVar(yes, "database", false, "store a copy of the whole database too")
+	cmd.Flags().BoolVar(yes, "database", false, "also store a copy of the whole database")
 }
 
 func minCopiesFlag(cmd *cobra.Command, n *int) {
-	cmd.Flags().IntVar(n, "min-copies", 0, "fail with fewer than `N` copies; those that could be made are kept")
+	cmd.Flags().IntVar(n, "min-copies", 0, "fail if there are fewer than `N` copies; those that were made are kept")
 }
 
 func (c *cli) create(ctx context.Context, flags createFlags) error {
@@ -184,7 +187,7 @@ func (c *cli) printCreated(b backup.Backup) error {
 		}
 	}
 	if len(b.Shrunk) > 0 {
-		fmt.Fprintf(c.stdout, "It has lost most of what the backup before had:\n  %s\nUntil somebody has looked, no backup is deleted. If the loss is all right:\n  %s\n", shrinks(b.Shrunk), c.hint("accept", b.Name))
+		fmt.Fprintf(c.stdout, "It has lost most of what the last backup had:\n  %s\nNo backup is deleted until somebody accepts the loss:\n  %s\n", shrinks(b.Shrunk), c.hint("accept", b.Name))
 	}
 	return nil
 }
@@ -203,7 +206,7 @@ func failedCopy(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("the backup is made, the copy of the database failed: %w", err)
+	return fmt.Errorf("the backup was made, but the copy of the database failed: %w", err)
 }
 
 // withDatabase is what create --database prints with --json.

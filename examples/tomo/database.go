@@ -38,7 +38,7 @@ func (c *cli) databaseFile() (string, error) {
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return "", fmt.Errorf("no home folder, so name the database with --db: %w", err)
+		return "", fmt.Errorf("no home folder; name the database with --db: %w", err)
 	}
 	return filepath.Join(home, ".tomo", "tomo.db"), nil
 }
@@ -104,7 +104,7 @@ func checkDatabase(ctx context.Context, db *sql.DB) error {
 		return err
 	}
 	if schema != tomo.SchemaVersion {
-		return fmt.Errorf("it has schema version %d, and this is Tomo %s with schema version %d", schema, version, tomo.SchemaVersion)
+		return fmt.Errorf("it has schema version %d, but Tomo %s has schema version %d; use the Tomo that it belongs to", schema, version, tomo.SchemaVersion)
 	}
 	return nil
 }

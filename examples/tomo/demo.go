@@ -18,10 +18,10 @@ import (
 func (c *cli) demoCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "demo",
-		Short: "Show backups and restores on a database made for it",
-		Long: `Make a database in a new temporary folder, back it up at two places, damage it,
-and restore it, in full and in part. It says what it does and where the files
-are, and asks for nothing.`,
+		Short: "Show backups and restores on a temporary database",
+		Long: `Make a database in a new temporary folder, back it up to two places, damage it,
+and restore it, completely and in part. The demo says what it does and where the
+files are, and asks nothing.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.demo(cmd.Context()) },
 	}

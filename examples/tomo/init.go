@@ -20,11 +20,12 @@ func (c *cli) initCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Make a new, empty database",
-		Long: `Make a new, empty database. One that exists is never touched.
+		Long: `Make a new, empty database. An existing database is never touched.
 
-The master key goes to a file beside it, PATH.key: with it the credentials in the
-database are encrypted. One that is there already is used. Keep it: without it
-they can be read from a backup only, which needs no more than its passphrase.`,
+The master key goes to a file beside the database, PATH.key. The credentials in
+the database are encrypted with it. If there is already such a file, it is used.
+Keep it: without it, only a backup has the credentials, which opens with its own
+passphrase.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if sample < 0 || sample > maxSample {
@@ -46,7 +47,7 @@ they can be read from a backup only, which needs no more than its passphrase.`,
 }
 
 func (c *cli) printMade(path string) {
-	fmt.Fprintf(c.stdout, "Made the database %s.\nThe master key of its credentials is %s.\n", printable(path), printable(masterKeyFile(path)))
+	fmt.Fprintf(c.stdout, "Made the database %s.\nThe master key for its credentials is in %s.\n", printable(path), printable(masterKeyFile(path)))
 }
 
 // makeDatabase makes a database at path, completely or not at all.
@@ -54,7 +55,7 @@ func (c *cli) makeDatabase(ctx context.Context, path string, sample int) error {
 	for _, suffix := range []string{"-wal", "-journal"} {
 		// SQLite would apply the log of a deleted database to the new one.
 		if _, err := os.Lstat(path + suffix); err == nil && !exists(path) {
-			return fmt.Errorf("%s is left from another database: move it away first", path+suffix)
+			return fmt.Errorf("%s belongs to an earlier database: move it away first", path+suffix)
 		}
 	}
 	err := publish(ctx, path, false, func(f *os.File) error {
@@ -70,7 +71,7 @@ func (c *cli) makeDatabase(ctx context.Context, path string, sample int) error {
 		return errors.Join(err, db.Close())
 	})
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%w: it is left as it is", err)
+		return fmt.Errorf("%w: an existing database is not touched", err)
 	}
 	return err
 }

@@ -33,7 +33,7 @@ func (f sealFlags) given() bool { return len(f.recipients)+len(f.recipientFiles)
 // identityFlags adds the flags for the keys that open backups.
 func (c *cli) identityFlags(cmd *cobra.Command) {
 	c.passphraseFlag(cmd)
-	cmd.Flags().Var(&c.open.identities, "identity", "`FILE` with a private key that opens backups, of age or SSH; may be repeated")
+	cmd.Flags().Var(&c.open.identities, "identity", "`FILE` with a private key of age or SSH that opens backups; may be repeated")
 }
 
 // openFlags adds the flags of a command that opens backups and can tell whether
@@ -47,9 +47,9 @@ func (c *cli) openFlags(cmd *cobra.Command) {
 // recipientFlags adds the flags that say for whom something is sealed, and who
 // signs it.
 func (c *cli) recipientFlags(cmd *cobra.Command, what string) {
-	cmd.Flags().StringArrayVar(&c.seal.recipients, "recipient", nil, "public `KEY` to seal "+what+" for: age1…, age1pq1… or 'ssh-ed25519 …'; may be repeated")
-	cmd.Flags().Var(&c.seal.recipientFiles, "recipients-file", "`FILE` of such keys, one a line; may be repeated")
-	cmd.Flags().Var((*pathFlag)(&c.seal.sign), "sign", "`FILE` with the key to sign "+what+" with (tomo key generate --signing)")
+	cmd.Flags().StringArrayVar(&c.seal.recipients, "recipient", nil, "seal "+what+" for this public `KEY`: age1…, age1pq1… or 'ssh-ed25519 …'; may be repeated")
+	cmd.Flags().Var(&c.seal.recipientFiles, "recipients-file", "`FILE` with public keys as for --recipient, one a line; may be repeated")
+	cmd.Flags().Var((*pathFlag)(&c.seal.sign), "sign", "sign "+what+" with the key in this `FILE` (tomo key generate --signing)")
 }
 
 // sealFlags adds the flags of a command that makes backups.

@@ -166,7 +166,7 @@ func readSigner(path string) (crypto.Signer, error) {
 	case block == nil || !strings.HasSuffix(block.Type, "PRIVATE KEY"):
 		return fail("not a private key in PEM; make one with tomo key generate --signing")
 	case block.Type == "ENCRYPTED PRIVATE KEY":
-		return fail("it has a passphrase, which is not supported; take it off with openssl pkey")
+		return fail("it has a passphrase, which is not supported; remove that with openssl pkey")
 	case block.Type != "PRIVATE KEY":
 		return fail("a key of another kind; make one with tomo key generate --signing")
 	}

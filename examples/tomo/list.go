@@ -20,10 +20,11 @@ func (c *cli) listCommand() *cobra.Command {
 		Use:   "list",
 		Short: "List the backups, newest first",
 		Long: `List the backups, newest first: where they are, what made them, and whether they
-are whole. A backup counts as whole if it begins and ends as it was written,
-which is quick to see also for thousands; tomo backup verify reads all of one. A
-backup with another name, such as a script gives, is read to its end here. What
-is in an encrypted one the file beside it tells; without that it is not known.
+are whole. Here a backup counts as whole if its beginning and its end are as
+they were written. That is quick to check, even for thousands of backups. tomo
+backup verify reads a backup completely. A backup with another name, such as
+from a script, is always read completely. What an encrypted backup contains is
+known from the small file beside it, and otherwise unknown.
 
 Files that are not backups of Tomo are not shown.`,
 		Args: arguments(cobra.NoArgs),

@@ -47,8 +47,8 @@ func (f *folders) Type() string   { return "folder" }
 
 // locationFlags adds the flags that say where the backups are.
 func (c *cli) locationFlags(cmd *cobra.Command) {
-	cmd.Flags().Var(&c.dir, "dir", "`FOLDER` of the backups (default: those of the settings backup_dir and backup_locations, or backups beside the database)")
-	cmd.Flags().Var(&c.further, "location", "further `FOLDER` with copies, such as one on another drive; may be repeated")
+	cmd.Flags().Var(&c.dir, "dir", "`FOLDER` of the backups (default: from the settings backup_dir and backup_locations, or backups beside the database)")
+	cmd.Flags().Var(&c.further, "location", "another `FOLDER` for copies, such as one on another drive; may be repeated")
 }
 
 // locations returns the first folder and the further folders. The latter come
@@ -74,7 +74,7 @@ func (c *cli) locations(s settings) ([]backup.Location, error) {
 		}
 		for _, path := range further {
 			if known := same(path, locations); known != nil {
-				return nil, fmt.Errorf("the settings have one folder of backups twice: %s is %s; take one out", path, known)
+				return nil, fmt.Errorf("the settings have one folder of backups twice: %s is the same as %s; remove one", path, known)
 			}
 			locations = append(locations, backup.Dir(path))
 		}

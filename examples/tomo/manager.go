@@ -175,7 +175,7 @@ func (c *cli) isName(arg string) bool {
 // has. The error about a missing folder has its own advice.
 func explainMissing(err error) error {
 	if errors.Is(err, fs.ErrNotExist) && !strings.Contains(err.Error(), "the folder is missing") {
-		return fmt.Errorf("%w\n  (which backups there are, tomo backup list shows)", err)
+		return fmt.Errorf("%w\n  (tomo backup list shows which backups there are)", err)
 	}
 	return err
 }

@@ -37,11 +37,11 @@ func advice(err error) string {
 	case is(syscall.EROFS), code == sqlite3.SQLITE_READONLY:
 		return "It cannot be written to: check write permissions, and that the file system is not read-only."
 	case errors.Is(err, fs.ErrPermission), code == sqlite3.SQLITE_PERM, code == sqlite3.SQLITE_CANTOPEN:
-		return "Access was denied: check read and write permissions of the file and its folder, and who you are."
+		return "Access was denied: check your permissions for the file and its folder, and as which user you run the command."
 	case code == sqlite3.SQLITE_BUSY, code == sqlite3.SQLITE_LOCKED:
 		return "Another program is using the database: stop Tomo or wait, then run the command again."
 	case code == sqlite3.SQLITE_CORRUPT, code == sqlite3.SQLITE_NOTADB:
-		return "The database is damaged or is not one: restore it from a backup into a new one (tomo init)."
+		return "The file is damaged or is no database: make a new database (tomo init), and restore a backup into it."
 	case errors.Is(err, backup.ErrStale):
 		return "Run the command again to see what it would do now."
 	case errors.Is(err, backup.ErrBusy):
@@ -55,7 +55,7 @@ func advice(err error) string {
 	case errors.Is(err, backup.ErrNoKey):
 		return "Give the private key with --identity FILE, or the passphrase in " + passphraseVariable + " or with --passphrase-file FILE."
 	case errors.Is(err, backup.ErrDamaged):
-		return "Try another copy or an older backup (tomo backup list). What is intact in a damaged one, tomo backup salvage saves."
+		return "Try another copy or an older backup (tomo backup list). tomo backup salvage saves what is intact in a damaged backup."
 	}
 	return ""
 }

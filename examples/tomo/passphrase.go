@@ -29,12 +29,12 @@ var errNoPassphrase = errors.New("a passphrase is needed for the secrets in the 
 	"  in the environment variable " + passphraseVariable + "\n" +
 	"  in a file, with --passphrase-file FILE\n" +
 	"  at the prompt, by running the command in a terminal\n" +
-	"  or without a passphrase: --recipient KEY seals for a public key, --identity FILE opens with the private one")
+	"  without a passphrase: --recipient KEY seals for a public key, --identity FILE opens with a private key")
 
 // passphraseFlag adds --passphrase-file. There is no flag for the passphrase
 // itself: every user of the machine can read the arguments of a process.
 func (c *cli) passphraseFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&c.passphraseFile, "passphrase-file", "", "`FILE` that holds the passphrase; without it "+passphraseVariable+", or a prompt")
+	cmd.Flags().StringVar(&c.passphraseFile, "passphrase-file", "", "`FILE` with the passphrase (default: "+passphraseVariable+", or a prompt)")
 }
 
 // passphrase returns the passphrase from the file, the environment or the
@@ -193,7 +193,7 @@ func (f *lazyFile) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 	case err == nil, errors.Is(err, age.ErrIncorrectIdentity):
 		return key, err
 	case strings.Contains(err.Error(), "work factor too large"):
-		f.err = fmt.Errorf("%w: to try a passphrase takes too much: %w; make sure that the file is yours", backup.ErrLimit, err)
+		f.err = fmt.Errorf("%w: trying a passphrase takes too much work: %w; make sure that the file is yours", backup.ErrLimit, err)
 	default:
 		f.err = fmt.Errorf("%w: %w; try another copy or an older backup", backup.ErrDamaged, err)
 	}

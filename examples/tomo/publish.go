@@ -74,7 +74,7 @@ func checkTarget(path string, force bool) error {
 	case !force:
 		return taken(path)
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("write %s: not a regular file, and --force replaces only those", path)
+		return fmt.Errorf("write %s: not a regular file; --force replaces only regular files", path)
 	}
 	return nil
 }

@@ -37,28 +37,28 @@ func (c *cli) restoreCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore NAME | restore --input FILE",
 		Short: "Restore a backup into the database",
-		Long: `Restore a backup into the database, whole or not at all: a NAME that tomo backup
-list shows, or any FILE; a NAME that is a file here is that file. It is opened
-with the passphrase, or with the private keys of --identity.
+		Long: `Restore a backup into the database, completely or not at all. It is a NAME from
+tomo backup list or any FILE. If there is a file called NAME here, the file is
+meant. The passphrase or the private keys of --identity open it.
 
-What a restore replaces is stored as a backup first, and tomo backup undo brings
-it back. That is sealed for the keys of --recipient; without any with the
-passphrase, and if there was none for the private key that opened the backup. Of a
-backup that is encrypted as a whole, it is too.
+What the restore replaces is stored as a backup first, and tomo backup undo
+brings it back. That backup is sealed for the keys of --recipient, or else with
+the passphrase, or without one for the private key that opened the restored
+backup. It is encrypted completely if the restored backup is.
 
   --full                  replaces ALL current data, and asks first
   --only servers,users    restores these collections only
   neither                 restores every collection that the backup has
 
-What happens to records that are on both sides and differ, --strategy says:
+The --strategy decides about records that are on both sides and differ:
 
-  skip-duplicates         keeps the current ones (the default: only what is
-                          missing is added)
-  merge                   takes the backup's, member by member
-  replace                 takes the backup's, and deletes records that the
-                          backup does not have; asks first
+  skip-duplicates         keeps the current record (the default: only missing
+                          records are added)
+  merge                   takes the record of the backup, member by member
+  replace                 takes the record of the backup, and deletes records
+                          that the backup does not have; asks first
 
---dry-run shows record by record what would happen, and changes nothing.`,
+--dry-run shows, record by record, what would happen, and changes nothing.`,
 		Args: arguments(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && flags.input != "" {
@@ -68,7 +68,7 @@ What happens to records that are on both sides and differ, --strategy says:
 				flags.input = args[0]
 			}
 			if flags.input == "" {
-				return usagef("say which backup: a NAME that tomo backup list shows, or --input FILE")
+				return usagef("say which backup: a NAME from tomo backup list, or --input FILE")
 			}
 			if err := c.checkCollections(cmd, "only", flags.only); err != nil {
 				return err
@@ -82,7 +82,7 @@ What happens to records that are on both sides and differ, --strategy says:
 					return usagef("--full and --only exclude each other")
 				}
 				if cmd.Flags().Changed("strategy") && strategy != backup.Replace {
-					return usagef("--full replaces all data; leave --strategy %s away, or --full", flags.strategy)
+					return usagef("--full replaces all data: remove --strategy %s, or --full", flags.strategy)
 				}
 				strategy = backup.Replace
 			}
@@ -92,17 +92,17 @@ What happens to records that are on both sides and differ, --strategy says:
 			return c.restore(cmd.Context(), flags, strategy)
 		},
 	}
-	cmd.Flags().StringVar(&flags.input, "input", "", "backup `FILE` to restore, or a name as tomo backup list shows it")
+	cmd.Flags().StringVar(&flags.input, "input", "", "`FILE` to restore, or a name from tomo backup list")
 	cmd.Flags().BoolVar(&flags.full, "full", false, "replace ALL current data")
 	cmd.Flags().StringSliceVar(&flags.only, "only", nil, "`COLLECTIONS` to restore, such as servers,users")
 	cmd.Flags().StringVar(&flags.strategy, "strategy", backup.SkipDuplicates.String(), "merge, replace or skip-duplicates")
 	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "show what would happen, and change nothing")
 	cmd.Flags().BoolVar(&flags.yes, "yes", false, "do not ask before current data is replaced")
 	cmd.Flags().BoolVar(&flags.leaveOutInvalid, "leave-out-invalid", false, "leave out records that are not valid, and name them")
-	cmd.Flags().BoolVar(&flags.allowNewer, "allow-newer", false, "accept a backup of a newer Tomo, if its data has the same form")
+	cmd.Flags().BoolVar(&flags.allowNewer, "allow-newer", false, "accept a backup from a newer Tomo, if its data has the same form")
 	cmd.Flags().BoolVar(&flags.allowUnknown, "allow-unknown", false, "leave out collections that this Tomo does not know")
 	cmd.Flags().BoolVar(&flags.allowDangling, "allow-dangling", false, "accept references to records that do not exist, and name them")
-	cmd.Flags().BoolVar(&flags.allowSalvaged, "allow-salvaged", false, "replace current data also from a file that was salvaged and lacks records")
+	cmd.Flags().BoolVar(&flags.allowSalvaged, "allow-salvaged", false, "replace current data even from a salvaged file, which lacks records")
 	c.locationFlags(cmd)
 	c.openFlags(cmd)
 	c.recipientFlags(cmd, "what is replaced")

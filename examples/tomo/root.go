@@ -61,7 +61,7 @@ func (c *cli) run(ctx context.Context, args []string) int {
 	case ctx.Err() != nil && (errors.Is(err, context.Canceled) || sqliteCode(err) == sqlite3.SQLITE_INTERRUPT):
 		what := "nothing was changed"
 		if c.inParts {
-			what = "what was done before stays"
+			what = "the finished parts stay"
 		}
 		fmt.Fprintf(c.stderr, "tomo: interrupted: %s\n", what)
 		return statusFailed

@@ -20,21 +20,21 @@ func (c *cli) salvageCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "salvage FILE --output OUT",
 		Short: "Save what is intact in a damaged backup",
-		Long: `Save what is intact in a damaged backup: OUT gets each record that can be read in
-full, and the list of what is lost is printed. FILE is not changed, and OUT never
-overwrites anything. For FILE a name that tomo backup list shows will do.
+		Long: `Save what is intact in a damaged backup. OUT gets each record that can be read
+completely, and the losses are listed. FILE may be a NAME from tomo backup list.
+It is not changed, and OUT never overwrites a file.
 
-With the passphrase or the private key the secrets are opened and checked too.
-OUT has them sealed as they were; it is neither compressed nor encrypted as a
-whole, also if FILE is.
+With the passphrase or the private key, the secrets are opened and checked too.
+In OUT they are sealed as before. OUT is neither compressed nor encrypted
+completely, even if FILE is.
 
-Try another copy and an older backup first. What was salvaged is best added to
-what there is: tomo backup restore --input OUT --strategy merge. A restore that
-replaces would delete what is lost, and is refused without --allow-salvaged.`,
+Try another copy and an older backup first. Then add what was salvaged to the
+current data: tomo backup restore --input OUT --strategy merge. A restore that
+replaces would delete what is lost, so it is refused without --allow-salvaged.`,
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output == "" {
-				return usagef("say where to write what is saved: --output OUT")
+				return usagef("say where the result goes: --output OUT")
 			}
 			return c.salvage(cmd.Context(), args[0], output)
 		},
@@ -136,7 +136,7 @@ func (c *cli) printSalvaged(input, output string, report backup.SalvageReport) {
 		}
 	}
 	if report.Ranges > 0 {
-		fmt.Fprintf(c.stdout, "\nLost are %s of %s:\n", plural(report.LostBytes, "byte", "bytes"), plural(report.Ranges, "place", "places"))
+		fmt.Fprintf(c.stdout, "\nLost: %s in %s:\n", plural(report.LostBytes, "byte", "bytes"), plural(report.Ranges, "place", "places"))
 	}
 	shown := report.Lost[:min(len(report.Lost), maxLost)]
 	for _, lost := range shown {
@@ -155,5 +155,5 @@ func (c *cli) printSalvaged(input, output string, report backup.SalvageReport) {
 	for _, warning := range report.Warnings {
 		fmt.Fprintf(c.stdout, "Note: %s\n", printable(warning))
 	}
-	fmt.Fprintf(c.stdout, "\nTo add it to what there is: %s\n", c.hint("restore", "--input", output, "--strategy", "merge"))
+	fmt.Fprintf(c.stdout, "\nTo add it to the current data: %s\n", c.hint("restore", "--input", output, "--strategy", "merge"))
 }

@@ -71,7 +71,7 @@ func readRecipients(keys []string, files []string) (*publicKeys, error) {
 // whole returns an Encrypter of whole files for all of the keys.
 func (p *publicKeys) whole() (backup.Encrypter, error) {
 	if len(p.kinds) > 1 {
-		return nil, usagef("a whole file cannot be encrypted for post-quantum keys (age1pq1…) and others together: give recipients of one kind; without encryption of the whole file the secrets can be sealed for both")
+		return nil, usagef("a whole file cannot be encrypted for post-quantum keys (age1pq1…) and others together: give recipients of one kind, or seal only the secrets, which works for both")
 	}
 	return p.kinds[0], nil
 }
@@ -134,7 +134,7 @@ func (k *keyring) wayBack(whole bool) (s sealing, err error) {
 	for _, id := range ids {
 		r, err := id.Recipient()
 		if err != nil {
-			return s, fmt.Errorf("what is replaced cannot be sealed for the keys in %s, so say for whom with --recipient: %w", id.path, err)
+			return s, fmt.Errorf("the replaced data cannot be sealed for the keys in %s; give a public key with --recipient: %w", id.path, err)
 		}
 		s.recipients = append(s.recipients, r)
 		if whole && s.encrypt == nil {

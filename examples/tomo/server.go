@@ -119,27 +119,27 @@ func (s *server) run(ctx context.Context) error {
 		stop()
 		return err
 	case err := <-ended:
-		return fmt.Errorf("backups cannot be made any more: %w", err)
+		return fmt.Errorf("the automatic backups have ended: %w", err)
 	}
 }
 
 // stop accepts no more requests. Then it waits for running operations, and ends
 // them if they take too long.
 func (s *server) stop(httpd *http.Server, stopPage, endStreams func()) {
-	s.log.Info("stopping: what runs has some seconds to end; a second signal ends it at once")
+	s.log.Info("stopping: running operations have some seconds to end; a second signal ends them at once")
 	soon, cancel := context.WithTimeout(context.Background(), s.patience)
 	defer cancel()
 	down := make(chan error, 1)
 	go func() { down <- httpd.Shutdown(soon) }()
 	if s.busy.wait(soon) != nil {
-		s.log.Warn("what was running is cancelled, and leaves nothing half done")
+		s.log.Warn("running operations were cancelled; nothing is left half done")
 	}
 	stopPage()
 	endStreams()
 	if <-down != nil {
 		s.log.Warn("requests that did not end were cut off")
 	}
-	s.log.Info("stopped; what is due is made up for at the next start")
+	s.log.Info("stopped; missed backups are made up for at the next start")
 }
 
 // handler wraps every request. Streams of events end with streams.
@@ -194,7 +194,7 @@ func (s *server) calledRightly(r *http.Request) bool {
 func (s *server) afterRestore(ctx context.Context, _ backup.Report) error {
 	s.log.Info("going on with what was restored")
 	if err := s.reload(ctx); err != nil { // each request is checked against the users anyway
-		s.log.Error("the settings of sessions are as before the restore", "error", err.Error())
+		s.log.Error("the settings of sessions are those from before the restore", "error", err.Error())
 	}
 	ok, err := s.accounts.HasAdmin(ctx)
 	if err == nil && !ok {

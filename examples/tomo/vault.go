@@ -177,7 +177,7 @@ func (v *vault) open(ctx context.Context, collection string, r backup.Record) ([
 			value, err = master.Open(nil, nil, box, place(collection, r.Key, pointer))
 		}
 		if err != nil {
-			return nil, fmt.Errorf("the master key %s does not open it: put back the key that belongs to this database; if that is there, the value was altered or moved from another place, and has to be entered again", v.keyFile)
+			return nil, fmt.Errorf("the master key %s does not open it: put back the key that belongs to this database; if it is there, the value was altered or moved: enter it again", v.keyFile)
 		}
 		return value, nil
 	})
