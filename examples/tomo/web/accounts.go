@@ -251,7 +251,7 @@ func (a *Accounts) logIn(w http.ResponseWriter, r *http.Request, name, password 
 		return errRefused
 	}
 	if !u.CanLogIn() {
-		a.log.Warn("login refused, though the password is right", "user", u.Username, "from", from)
+		a.log.Warn("login refused, although the password is right", "user", u.Username, "from", from)
 		return errNotLetIn
 	}
 	a.attempts.forget(pair)

@@ -22,7 +22,7 @@ func change(ctx context.Context, store backup.Store, write func(tx) error) error
 	return store.Update(ctx, func(w backup.Writer) error {
 		t, ok := w.(tx)
 		if !ok {
-			return fmt.Errorf("the store does not show what a transaction sees: %w", errors.ErrUnsupported)
+			return fmt.Errorf("the store cannot read in a transaction: %w", errors.ErrUnsupported)
 		}
 		return write(t)
 	})

@@ -188,7 +188,7 @@ func (f *serverForm) check(ctx context.Context, t tx) error {
 	port, err := strconv.Atoi(f.Port)
 	wrong("name", f.Name == "" || long(f.Name, 100), "Enter a name of at most 100 characters.")
 	wrong("host", !serverHost.MatchString(f.Host) || long(f.Host, 253), "Enter a host name or IP address, such as nas.example.org or 10.0.0.2.")
-	wrong("port", err != nil || port < 1 || port > 65535, "Enter a port from 1 to 65535; that of SSH is 22.")
+	wrong("port", err != nil || port < 1 || port > 65535, "Enter a port from 1 to 65535; SSH uses 22.")
 	wrong("user", !serverUser.MatchString(f.User) || long(f.User, 64), "Enter the name of the user on the server, without spaces, : or @.")
 	wrong("tags", slices.ContainsFunc(f.tags(), func(tag string) bool { return long(tag, 100) }), "Enter tags of at most 100 characters each.")
 	wrong("description", long(f.Description, 10_000), "Enter at most 10,000 characters.")
@@ -206,7 +206,7 @@ func (f *serverForm) check(ctx context.Context, t tx) error {
 		if err != nil {
 			return err
 		}
-		wrong("jump_server_id", len(found) == 0 || f.Jump == f.ID, "Choose another server, which is there.")
+		wrong("jump_server_id", len(found) == 0 || f.Jump == f.ID, "Choose another server that exists.")
 	}
 	if len(f.problems) > 0 {
 		return errForm
@@ -276,7 +276,7 @@ func (r *request) deleteServer() error {
 	}
 	err = change(r.Context(), r.store, func(t tx) error { return t.Delete(r.Context(), "servers", []string{f.ID}) })
 	if errors.Is(err, backup.ErrDangling) {
-		return r.showDeleteServer(http.StatusConflict, f.Name, problems{{"", "Applications are on it, or other servers are reached through it. Move them first."}})
+		return r.showDeleteServer(http.StatusConflict, f.Name, problems{{"", "Applications run on it, or other servers are reached through it. Move them first."}})
 	}
 	if err != nil {
 		return err

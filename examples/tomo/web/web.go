@@ -173,7 +173,7 @@ func (r *request) fail(err error) {
 	case errors.Is(err, errForbidden):
 		r.problem(http.StatusForbidden, "Not allowed", "Your account may not do this. Ask an admin.")
 	case errors.Is(err, errGone):
-		r.problem(http.StatusNotFound, "Not found", "There is no such page, or what it was about has been deleted meanwhile.")
+		r.problem(http.StatusNotFound, "Not found", "There is no such page, or its subject has been deleted meanwhile.")
 	case errors.Is(err, context.Canceled) && r.Context().Err() != nil: // nobody reads the answer
 	case r.Busy(err):
 		r.w.Header().Set("Retry-After", "10")
@@ -201,7 +201,7 @@ var happened = map[string]string{
 	"added":    "Added.",
 	"saved":    "Saved.",
 	"deleted":  "Deleted.",
-	"password": "The password is changed. Whoever was logged in with the old one is not any more.",
+	"password": "The password is changed. Whoever was logged in with the old one has been logged out.",
 }
 
 func (r *request) home() error {
