@@ -37,7 +37,7 @@ func advice(err error) string {
 	case is(syscall.EROFS), code == sqlite3.SQLITE_READONLY:
 		return "It cannot be written to: check write permissions, and that the file system is not read-only."
 	case errors.Is(err, fs.ErrPermission), code == sqlite3.SQLITE_PERM, code == sqlite3.SQLITE_CANTOPEN:
-		return "Access was denied: check your permissions for the file and its folder, and as which user you run the command."
+		return "Access was denied: check your read and write permissions for the file and its folder, and as which user you run the command."
 	case code == sqlite3.SQLITE_BUSY, code == sqlite3.SQLITE_LOCKED:
 		return "Another program is using the database: stop Tomo or wait, then run the command again."
 	case code == sqlite3.SQLITE_CORRUPT, code == sqlite3.SQLITE_NOTADB:

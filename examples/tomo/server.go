@@ -132,7 +132,7 @@ func (s *server) stop(httpd *http.Server, stopPage, endStreams func()) {
 	down := make(chan error, 1)
 	go func() { down <- httpd.Shutdown(soon) }()
 	if s.busy.wait(soon) != nil {
-		s.log.Warn("running operations were cancelled; nothing is left half done")
+		s.log.Warn("what was running is cancelled; nothing is left half done")
 	}
 	stopPage()
 	endStreams()
