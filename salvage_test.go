@@ -473,7 +473,7 @@ func TestAThousandDamagedFiles(t *testing.T) {
 				t.Parallel()
 				for i := range c.n / share {
 					t.Run(fmt.Sprint(i), func(t *testing.T) {
-						rng := rand.New(rand.NewPCG(seed, uint64(k<<32|i)))
+						rng := rand.New(rand.NewPCG(seed, uint64(k)<<32|uint64(i)))
 						if salvageDamaged(t, rng, c.app, c.whole) {
 							total.Add(1)
 						}

@@ -1,21 +1,21 @@
-// Package agekey brings the keys of age (age-encryption.org) to package backup:
-// the key of a snapshot is wrapped for them, and whole files are encrypted for
-// them. Public keys are enough to make backups, so that a server that is broken
-// into gives away no old ones.
+// Package agekey uses the keys of age (age-encryption.org) for backups. It
+// wraps the key of a snapshot for them, and encrypts whole files for them. A
+// server that only makes backups needs only public keys, so whoever breaks into
+// it cannot read old backups.
 //
 //	recipient, err := agekey.ParseRecipients(os.Getenv("BACKUP_RECIPIENTS"))
 //
-// A key is one that age-keygen makes, post-quantum ones included, or an ed25519
-// or RSA key of SSH, or a passphrase. What is written are ordinary age files: the
-// age command opens them without this library (FORMAT.md, "Wrapped keys" and
+// The keys are those of age-keygen, including post-quantum ones, ed25519 and
+// RSA keys of SSH, and passphrases. The result is an ordinary age file: the age
+// command opens it without this library (FORMAT.md, "Wrapped keys" and
 // "Compressed and encrypted files").
 //
-// An age file that was altered is refused. But it does not prove who made it:
-// whoever knows the public key can make another. Only what opens with a
+// An altered age file is refused. But an age file does not prove who made it:
+// whoever knows the public key can make another. Only a file that opens with a
 // passphrase was made by somebody who knows the passphrase.
 //
-// The values of this package are safe for concurrent use if the age keys that
-// they were made of are, as all of package age itself are.
+// The values of this package are safe for concurrent use if their age keys are,
+// as all keys of package age are.
 package agekey
 
 import (
@@ -40,22 +40,23 @@ const (
 	typeAge     = "age"
 	dataKeySize = 32
 
-	// Of a wrapped key.
+	// The limits of a wrapped key.
 	maxFile = 64 << 10
 	maxIDs  = 64
 	maxID   = 200 // bytes
 
-	maxShownID = 32 // of what is longer than the text of a classic age key
+	maxShownID = 32 // of an id that is longer than a classic age key
 	maxWork    = 20 // scrypt with 2^20 takes 1 GiB
 )
 
-// Passphrase returns what encrypts with a passphrase as "age -p" does, and what
-// opens it. The bytes are taken as they are: trim the line break of one read from
-// a file. It returns ErrNoKey if there are none.
+// Passphrase returns a Recipient that encrypts with a passphrase, as "age -p"
+// does, and an Identity that opens the result. The bytes are used unchanged: if
+// you read them from a file, remove the line break. An empty passphrase is
+// ErrNoKey.
 //
 // Each use takes about a second and 256 MiB of memory. For the secrets in a
-// snapshot [backup.Passphrase] takes less; this is for whole files, and where the
-// age command alone should be enough to open them.
+// snapshot, [backup.Passphrase] takes less. Use this one for whole files, and
+// where the age command alone must be able to open them.
 func Passphrase(passphrase []byte) (*Recipient, *Identity, error) {
 	text := string(passphrase)
 	if text == "" {
@@ -94,10 +95,11 @@ func marshalWrapped(file []byte, ids []string) (jsonv1.RawMessage, error) {
 	return json.Marshal(wrappedKey{new(typeAge), new(base64.StdEncoding.EncodeToString(file)), names})
 }
 
-// parseWrapped returns the age file of a wrapped key and the ids of the keys that
-// are said to open it. The error is errOtherType or says what is malformed.
+// parseWrapped returns the age file of a wrapped key, and the ids of the keys
+// that are said to open it. The error is errOtherType, or says what is
+// malformed.
 func parseWrapped(wrapped []byte) (file []byte, ids []string, err error) {
-	// The members of another type are its own, so the type is read first.
+	// The type is read first: other types have other members.
 	var head struct {
 		Type *string `json:"type"`
 	}
@@ -165,7 +167,7 @@ func recipientID(r age.Recipient) string {
 	case *age.X25519Recipient:
 		return r.String()
 	case *agessh.Ed25519Recipient:
-		return ssh.KeyAlgoED25519 // it does not tell its key
+		return ssh.KeyAlgoED25519 // package agessh does not reveal the key
 	case *agessh.RSARecipient:
 		return ssh.KeyAlgoRSA
 	case fmt.Stringer:
@@ -185,14 +187,14 @@ func sshID(key ssh.PublicKey) string {
 	return key.Type() + " " + ssh.FingerprintSHA256(key)
 }
 
-// isPrivate reports whether a text is, or begins like, a private key.
+// isPrivate reports whether a text is a private key, or begins like one.
 func isPrivate(text string) bool {
 	upper := strings.ToUpper(text)
 	return strings.HasPrefix(upper, "AGE-SECRET-KEY-") || strings.HasPrefix(upper, "AGE-PLUGIN-") ||
 		strings.HasPrefix(upper, "-----BEGIN") && strings.Contains(upper, "PRIVATE KEY-----")
 }
 
-// list puts texts that may come from a hostile file in a line for people.
+// list joins texts for an error. They may come from a hostile file.
 func list(texts []string) string {
 	const most = 5
 	quoted := make([]string, 0, most+1)

@@ -19,27 +19,28 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// An Identity is one or several private keys of age. It opens what is sealed for
-// one of them, as a [backup.Identity], and what is encrypted, as a
-// [backup.Decrypter]. Printing or logging it shows the public halves only.
+// An Identity is one or several private keys of age. As a [backup.Identity] it
+// opens secrets that were sealed for one of the keys. As a [backup.Decrypter]
+// it opens files that were encrypted for one of them. When it is printed or
+// logged, only the public halves are shown.
 //
 // The zero value has no key and fails with ErrNoKey.
 type Identity struct {
-	// A closure keeps the keys also from printers that go around methods and
-	// unexported fields, by reflection; the keys of age print themselves in full.
+	// The keys of age print themselves in full. A closure hides them even from
+	// printers that use reflection, which bypass methods and unexported fields.
 	reveal func() []privateKey
 }
 
-// privateKey is a private key with its public half, as far as it is known.
+// A privateKey is a private key and, if known, its public half.
 type privateKey struct {
 	age.Identity
-	public age.Recipient // may be nil
-	id     string        // may be empty
+	public age.Recipient // or nil
+	id     string        // or empty
 }
 
-// NewIdentity returns the Identity of these keys. It returns ErrNoKey if there are
-// none. Of an [age.ScryptIdentity] no more work is asked than 2^20, whatever it
-// allows itself.
+// NewIdentity returns the Identity of these keys. It returns ErrNoKey if there
+// are none. For an [age.ScryptIdentity] the work factor is limited to 20 (2^20
+// rounds), even if its own limit is higher.
 func NewIdentity(identities ...age.Identity) (*Identity, error) {
 	keys := make([]privateKey, len(identities))
 	for i, id := range identities {
@@ -67,16 +68,17 @@ func NewIdentity(identities ...age.Identity) (*Identity, error) {
 
 func newIdentity(keys []privateKey) (*Identity, error) {
 	if len(keys) == 0 || slices.ContainsFunc(keys, func(k privateKey) bool { return k.Identity == nil }) {
-		return nil, fmt.Errorf("%w: there is no private key; give the one that age-keygen made", backup.ErrNoKey)
+		return nil, fmt.Errorf("%w: there is no private key; give the private key that age-keygen made", backup.ErrNoKey)
 	}
 	return &Identity{func() []privateKey { return keys }}, nil
 }
 
-// Unwrap implements [backup.Identity]. It returns ErrNoKey if there is no key or
-// its passphrase is not right, ErrWrongKey if wrapped is of another type or was
-// made for other keys, ErrDamaged if it is malformed or altered, and ErrLimit if
-// opening it would take too much time or memory. An error of a key itself, such as
-// that of the function that asks for its passphrase, comes as it is.
+// Unwrap implements [backup.Identity]. It returns ErrNoKey if there is no key
+// or the passphrase of a key is wrong, ErrWrongKey if wrapped is of another
+// type or for other keys, ErrDamaged if wrapped is malformed or altered, and
+// ErrLimit if opening it takes too much time or memory. Other errors of a key
+// are returned unchanged, such as the error of the function that asks for its
+// passphrase.
 func (i *Identity) Unwrap(wrapped json.RawMessage) ([]byte, error) {
 	keys, err := i.keys()
 	if err != nil {
@@ -106,13 +108,11 @@ func (i *Identity) Unwrap(wrapped json.RawMessage) ([]byte, error) {
 	return key, nil
 }
 
-// Decrypt implements [backup.Decrypter] for age files, binary ones and those that
-// are armored as text. Its errors are those of Unwrap, or that of r; a failure
-// that is found later comes from the reader, ErrDamaged if the file was altered or
-// ends too early.
+// Decrypt implements [backup.Decrypter] for age files, binary or armored as
+// text. Its errors are those of Unwrap, and those of r. Later failures come
+// from the reader: ErrDamaged if the file was altered or ends too early.
 //
-// What the reader has returned is what was encrypted, but it is all of it only
-// when the reader has come to io.EOF.
+// The reader returns only what was encrypted, but all of it only at io.EOF.
 func (i *Identity) Decrypt(r io.Reader) (io.Reader, error) {
 	keys, err := i.keys()
 	if err != nil {
@@ -131,7 +131,8 @@ func (i *Identity) Decrypt(r io.Reader) (io.Reader, error) {
 	return &plaintext{r: plain, src: src}, nil
 }
 
-// KeyIDs returns the ids of the keys that are known, as [Recipient.KeyIDs] does.
+// KeyIDs returns the ids of the keys, as [Recipient.KeyIDs] does. It leaves out
+// keys whose id is not known.
 func (i *Identity) KeyIDs() []string {
 	keys, _ := i.keys()
 	return keyIDs(keys)
@@ -147,9 +148,9 @@ func keyIDs(keys []privateKey) []string {
 	return ids
 }
 
-// Recipient returns the public halves of the keys. It fails if one of them is not
-// known, as that of a plugin, or if there is none, as to a passphrase, and with
-// the errors of [NewRecipient].
+// Recipient returns the Recipient of the public halves of the keys. It fails if
+// a public half is not known, as for a plugin, or does not exist, as for a
+// passphrase. It also returns the errors of [NewRecipient].
 func (i *Identity) Recipient() (*Recipient, error) {
 	keys, err := i.keys()
 	if err != nil {
@@ -161,14 +162,14 @@ func (i *Identity) Recipient() (*Recipient, error) {
 	)
 	for n, k := range keys {
 		if k.public == nil {
-			return nil, fmt.Errorf("the public half of private key %d of %d is not known; give the recipients on their own", n+1, len(keys))
+			return nil, fmt.Errorf("the public half of private key %d of %d is not known; give the recipients themselves", n+1, len(keys))
 		}
 		recipients, ids = append(recipients, k.public), append(ids, k.id)
 	}
 	return newRecipient(recipients, ids)
 }
 
-// String returns a text that stands for the keys and shows their public halves.
+// String returns the ids of the keys and nothing secret.
 func (i Identity) String() string {
 	ids := i.KeyIDs()
 	if len(ids) == 0 {
@@ -177,16 +178,16 @@ func (i Identity) String() string {
 	return "(private key of " + strings.Join(ids, ", ") + ")"
 }
 
-// GoString returns what String does.
+// GoString returns the same as String.
 func (i Identity) GoString() string { return i.String() }
 
-// Format prints what String returns, whatever the verb.
+// Format prints the same as String, for every verb.
 func (i Identity) Format(f fmt.State, _ rune) { io.WriteString(f, i.String()) }
 
-// LogValue returns what String does.
+// LogValue returns the same as String.
 func (i Identity) LogValue() slog.Value { return slog.StringValue(i.String()) }
 
-// MarshalText returns what String does, for JSON and the like.
+// MarshalText returns the same as String, for JSON and other encodings.
 func (i Identity) MarshalText() ([]byte, error) { return []byte(i.String()), nil }
 
 func (i *Identity) keys() ([]privateKey, error) {
@@ -196,8 +197,8 @@ func (i *Identity) keys() ([]privateKey, error) {
 	return i.reveal(), nil
 }
 
-// open returns a reader of what the age file holds. ids says what opens it, if
-// that is written anywhere.
+// open returns a reader of the content of an age file. ids are the keys that
+// are said to open it, if that is known.
 func open(file io.Reader, keys []privateKey, ids []string) (io.Reader, error) {
 	o := &opener{keys: keys}
 	plain, err := age.Decrypt(file, o)
@@ -220,12 +221,12 @@ func open(file io.Reader, keys []privateKey, ids []string) (io.Reader, error) {
 	return nil, fmt.Errorf("%w: %.200s; use another backup", backup.ErrDamaged, err)
 }
 
-// opener is what age asks to open one file. It tries the keys in turn, and keeps
-// the errors that age does not tell apart.
+// An opener gives age the keys for one file. It tries the keys in turn, and
+// remembers the errors that age does not tell apart.
 type opener struct {
 	keys  []privateKey
-	kinds []string // of the keys that the file is for
-	err   error    // of a key
+	kinds []string // the kinds of keys that the file is for
+	err   error    // the error of a key
 }
 
 func (o *opener) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
@@ -255,7 +256,7 @@ func (o *opener) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 	return nil, age.ErrIncorrectIdentity
 }
 
-// kindOf says which keys a stanza is for, empty if it is for none.
+// kindOf returns the kind of key that a stanza is for, or "" if it is for none.
 func kindOf(stanzaType string) string {
 	switch stanzaType {
 	case "X25519":
@@ -268,12 +269,12 @@ func kindOf(stanzaType string) string {
 		return "a key of type " + stanzaType
 	}
 	if strings.HasSuffix(stanzaType, "-grease") {
-		return "" // there to be ignored
+		return "" // a stanza that readers must ignore
 	}
 	return "a key of type " + stanzaType
 }
 
-// checkWork returns ErrLimit if it takes too much to try a passphrase.
+// checkWork returns ErrLimit if one try of a passphrase takes too much work.
 func checkWork(stanzas []*age.Stanza) error {
 	for _, s := range stanzas {
 		if s.Type != "scrypt" || len(s.Args) != 2 {
@@ -281,14 +282,15 @@ func checkWork(stanzas []*age.Stanza) error {
 		}
 		work, err := strconv.ParseUint(s.Args[1], 10, 64)
 		if work > maxWork || errors.Is(err, strconv.ErrRange) {
-			return fmt.Errorf("%w: to try a passphrase takes scrypt with a work factor of %.20s, the most is %d; make sure that the file is yours, or use another", backup.ErrLimit, s.Args[1], maxWork)
+			return fmt.Errorf("%w: trying a passphrase takes scrypt with a work factor of %.20s, the most is %d; make sure that the file is yours, or use another", backup.ErrLimit, s.Args[1], maxWork)
 		}
 	}
 	return nil
 }
 
-// fromKey gives an error of a key a kind. Those of keys that this package does not
-// know are their own: that a token is not there does not make a file damaged.
+// fromKey makes an error of a key one of package backup. Errors of keys that
+// this package does not know stay unchanged: a missing token, for example, does
+// not mean that the file is damaged.
 func fromKey(id age.Identity, err error) error {
 	switch id.(type) {
 	case *lockedFile, *lockedKey:
@@ -297,7 +299,7 @@ func fromKey(id age.Identity, err error) error {
 		switch {
 		case errors.Is(err, backup.ErrLimit):
 			return err
-		case strings.HasPrefix(err.Error(), "scrypt work factor too large"): // than the identity itself allows
+		case strings.HasPrefix(err.Error(), "scrypt work factor too large"): // the limit of the identity itself is lower
 			return fmt.Errorf("%w: %.200s", backup.ErrLimit, err)
 		}
 		return fmt.Errorf("%w: %.200s; use another backup", backup.ErrDamaged, err)
@@ -305,7 +307,8 @@ func fromKey(id age.Identity, err error) error {
 	return fmt.Errorf("private key: %w", err)
 }
 
-// plaintext reads what was encrypted and gives its errors their kinds.
+// plaintext reads the decrypted content and makes its errors those of package
+// backup.
 type plaintext struct {
 	r   io.Reader
 	src *source
@@ -319,8 +322,7 @@ func (p *plaintext) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// source keeps the error of a reader, which is not always visible in what age
-// makes of it.
+// source remembers the error of a reader, which age may hide.
 type source struct {
 	r   io.Reader
 	err error
@@ -337,7 +339,8 @@ func (s *source) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// explain returns err, or if it calls damaged what could not be read the reason.
+// explain returns err. But if err says that the file is damaged, and in truth
+// reading it failed, it returns that failure.
 func (s *source) explain(err error) error {
 	if s.err != nil && errors.Is(err, backup.ErrDamaged) {
 		return fmt.Errorf("read the encrypted file: %w", s.err)
@@ -345,8 +348,8 @@ func (s *source) explain(err error) error {
 	return err
 }
 
-// shortLines fails at a line that is longer than any in an armored file, of which
-// package armor would read a whole one into memory.
+// shortLines fails at a line that is longer than any line of an armored file.
+// Package armor would read such a line into memory as a whole.
 type shortLines struct {
 	r      io.Reader
 	length int

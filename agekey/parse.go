@@ -23,21 +23,21 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// ParseIdentities returns the Identity of the private keys in text, which is the
-// content of a file: keys of age, one a line, with empty lines and those that
-// begin with # ignored, as age-keygen writes it; the same encrypted with a
-// passphrase, as "age -p" does it, armored or not; or one private key of SSH,
-// ed25519 or RSA.
+// ParseIdentities returns the Identity of the private keys in text, the content
+// of a file. The file may contain keys of age, one a line, as age-keygen writes
+// it; empty lines and lines that begin with # are ignored. It may be such a
+// file encrypted with a passphrase, as "age -p" makes it, armored or not. Or it
+// may contain one private key of SSH, ed25519 or RSA.
 //
-// passphrase returns the passphrase of the file, without a line break, and may be
-// nil if it has none. It is called at once for an encrypted file of age keys. That
-// of an SSH key is asked for when there is something that the key opens, and again
-// if it was wrong.
+// passphrase returns the passphrase of the file, without a line break. It may
+// be nil if the file has none. For an encrypted file of age keys it is called
+// at once. For an SSH key it is called when there is something to open, and
+// again after a wrong passphrase.
 //
-// It returns ErrNoKey if there is no key, or one that takes a passphrase and it is
-// wrong or cannot be asked for; the error of passphrase; ErrLimit if the passphrase
-// would take too much time or memory; and otherwise an error that says what is
-// wrong and does not quote the text.
+// The error is ErrNoKey if there is no key, or if the passphrase is wrong or
+// cannot be asked for; the error of passphrase; ErrLimit if the passphrase
+// takes too much time or memory; or else an error that says what is wrong
+// without quoting the text.
 func ParseIdentities(text []byte, passphrase func() ([]byte, error)) (*Identity, error) {
 	trimmed := bytes.TrimSpace(text)
 	var (
@@ -72,7 +72,7 @@ func parseLines(text string) ([]privateKey, error) {
 	return keys, nil
 }
 
-// keyLines returns the lines of a text that hold keys, with their numbers.
+// keyLines returns the lines of a text that contain keys, with their numbers.
 func keyLines(text string) iter.Seq2[int, string] {
 	return func(yield func(int, string) bool) {
 		n := 0
@@ -86,7 +86,8 @@ func keyLines(text string) iter.Seq2[int, string] {
 	}
 }
 
-// parseLine never quotes the line. The error goes on from "line 1 is ".
+// parseLine returns an error that completes "line 1 is " and does not quote the
+// line.
 func parseLine(line string) (privateKey, error) {
 	switch {
 	case strings.HasPrefix(line, "AGE-SECRET-KEY-PQ-1"):
@@ -110,7 +111,7 @@ func parseLine(line string) (privateKey, error) {
 
 var errPublic = errors.New("a public key, where a private key belongs; give the private half, which age-keygen or ssh-keygen made with it")
 
-// parseEncrypted opens a file of age keys that "age -p" has made.
+// parseEncrypted opens a file of age keys that was encrypted with "age -p".
 func parseEncrypted(file io.Reader, passphrase func() ([]byte, error)) ([]privateKey, error) {
 	if passphrase == nil {
 		return nil, errLocked("the file of private keys")
@@ -153,7 +154,7 @@ func ask(passphrase func() ([]byte, error), what string) ([]byte, error) {
 	return text, nil
 }
 
-// lockedFile opens a file with a passphrase that it asks for.
+// A lockedFile opens a file with a passphrase, for which it asks.
 type lockedFile struct{ passphrase func() ([]byte, error) }
 
 func (l *lockedFile) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
@@ -179,7 +180,7 @@ func (l *lockedFile) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 	return fileKey, err
 }
 
-// parsePEM never quotes the text, nor an error about it.
+// parsePEM returns errors that quote neither the text nor an error about it.
 func parsePEM(text []byte, passphrase func() ([]byte, error)) ([]privateKey, error) {
 	begin, _, _ := bytes.Cut(text, []byte("\n"))
 	switch {
@@ -205,7 +206,8 @@ func parsePEM(text []byte, passphrase func() ([]byte, error)) ([]privateKey, err
 	return []privateKey{k}, nil
 }
 
-// fromSSH returns a key that package ssh has parsed, and its public half.
+// fromSSH returns the age key, and its public half, for a key that package ssh
+// has parsed.
 func fromSSH(raw any) (k privateKey, public ssh.PublicKey, err error) {
 	switch raw := raw.(type) {
 	case *ed25519.PrivateKey: // in the format of OpenSSH
@@ -246,8 +248,8 @@ func parseLocked(public ssh.PublicKey, text []byte, passphrase func() ([]byte, e
 	return []privateKey{{locked, recipient, id}}, nil
 }
 
-// lockedKey is an encrypted SSH key. It is not one of package agessh, which does
-// not keep the error of the function that asks for the passphrase, does not tell a
+// A lockedKey is an encrypted SSH key. Package agessh has one too, but that
+// loses the error of the function that asks for the passphrase, does not tell a
 // wrong passphrase from a malformed file, and is not safe for concurrent use.
 type lockedKey struct {
 	public     ssh.PublicKey
@@ -255,7 +257,7 @@ type lockedKey struct {
 	passphrase func() ([]byte, error)
 
 	mu   sync.Mutex
-	open age.Identity // nil until there was something to open
+	open age.Identity // nil until it has been needed
 }
 
 func (l *lockedKey) Unwrap(stanzas []*age.Stanza) ([]byte, error) {

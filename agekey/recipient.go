@@ -16,23 +16,24 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// A Recipient is one or several public keys of age. It seals as a
-// [backup.Recipient] and encrypts whole files as a [backup.Encrypter], so that
-// whoever has the private key of one of them can open; it cannot open itself.
+// A Recipient is one or several public keys of age. It seals secrets as a
+// [backup.Recipient], and encrypts whole files as a [backup.Encrypter]. Each of
+// the private keys opens the result; the Recipient itself cannot.
 //
 // The zero value has no key and fails with ErrNoKey.
 type Recipient struct {
 	ids []string
-	// One may hold a passphrase. A closure keeps it also from printers that go
-	// around methods and unexported fields, by reflection.
+	// A key may hold a passphrase. A closure hides it even from printers that
+	// use reflection, which bypass methods and unexported fields.
 	reveal func() []age.Recipient
 }
 
-// NewRecipient returns the Recipient of these keys, 64 at most. It tries them, so
-// that one that cannot encrypt is found now and not at the first backup. It
-// returns ErrNoKey if there are none, and an error if they cannot be together:
-// post-quantum keys with others, or a passphrase with anything. Sealed fields can
-// have both all the same, with a Recipient for each; a whole file cannot.
+// NewRecipient returns the Recipient of these keys, 64 at most. It tries each
+// key, so that a key that cannot encrypt is found now and not at the first
+// backup. It returns ErrNoKey if there are no keys. It returns an error if the
+// keys cannot be combined: age does not combine post-quantum keys with others,
+// nor a passphrase with anything. Secrets can still be sealed for both kinds,
+// with one Recipient for each; a whole file cannot be encrypted for both.
 func NewRecipient(recipients ...age.Recipient) (*Recipient, error) {
 	ids := make([]string, len(recipients))
 	for i, r := range recipients {
@@ -43,7 +44,7 @@ func NewRecipient(recipients ...age.Recipient) (*Recipient, error) {
 
 func newRecipient(recipients []age.Recipient, ids []string) (*Recipient, error) {
 	if len(recipients) == 0 || slices.Contains(recipients, nil) {
-		return nil, fmt.Errorf("%w: there is no public key; name at least one age recipient, as age-keygen prints it", backup.ErrNoKey)
+		return nil, fmt.Errorf("%w: there is no public key; give at least one age recipient, as age-keygen prints it", backup.ErrNoKey)
 	}
 	if len(recipients) > maxIDs {
 		return nil, fmt.Errorf("%d public keys, the most is %d; use fewer", len(recipients), maxIDs)
@@ -51,12 +52,12 @@ func newRecipient(recipients []age.Recipient, ids []string) (*Recipient, error) 
 	recipients = slices.Clone(recipients)
 	r := &Recipient{ids: ids, reveal: func() []age.Recipient { return recipients }}
 	isPassphrase := func(r age.Recipient) bool { _, ok := r.(*age.ScryptRecipient); return ok }
-	const apart = "give each its own Recipient: the data key is wrapped for each; a whole file cannot be encrypted for both"
+	const apart = "give each its own Recipient to seal secrets for both; a whole file cannot be encrypted for both"
 	if slices.ContainsFunc(recipients, isPassphrase) {
 		if len(recipients) > 1 {
 			return nil, errors.New("age does not encrypt for a passphrase and something else at once; " + apart)
 		}
-		return r, nil // nothing is left that a try, which takes a second, could find
+		return r, nil // a try takes a second, and could find nothing more
 	}
 	for i, single := range recipients {
 		if _, err := encrypt(nil, single); err != nil {
@@ -65,19 +66,20 @@ func newRecipient(recipients []age.Recipient, ids []string) (*Recipient, error) 
 	}
 	file, err := encrypt(make([]byte, dataKeySize), recipients...)
 	if err != nil {
-		return nil, fmt.Errorf("the keys cannot be together: %.200s; %s", err, apart)
+		return nil, fmt.Errorf("the keys cannot be combined: %.200s; %s", err, apart)
 	}
 	if len(file) > maxFile {
-		return nil, fmt.Errorf("the data key wrapped for %d keys has %d bytes, the most is %d; use fewer keys", len(recipients), len(file), maxFile)
+		return nil, fmt.Errorf("the key of a snapshot, wrapped for %d keys, has %d bytes, the most is %d; use fewer keys", len(recipients), len(file), maxFile)
 	}
 	return r, nil
 }
 
-// ParseRecipients returns the Recipient of public keys in text, as it stands in a
-// recipients file of age: one a line, "age1…", "ssh-ed25519 AAAA…" or
-// "ssh-rsa AAAA…". Empty lines and those that begin with # are ignored. It returns
-// ErrNoKey if there is none, what [NewRecipient] does, and otherwise an error that
-// names the line and does not quote it, for it may be a private key by mistake.
+// ParseRecipients returns the Recipient of the public keys in text, the content
+// of a recipients file of age: one key a line, "age1…", "ssh-ed25519 AAAA…" or
+// "ssh-rsa AAAA…". Empty lines and lines that begin with # are ignored. The
+// error is ErrNoKey if there is no key, an error of [NewRecipient], or else
+// names the line. It does not quote the line, which may be a private key by
+// mistake.
 func ParseRecipients(text string) (*Recipient, error) {
 	if isPrivate(strings.TrimSpace(text)) {
 		return nil, fmt.Errorf("line 1 is %s", errPrivate)
@@ -98,7 +100,8 @@ func ParseRecipients(text string) (*Recipient, error) {
 
 var errPrivate = errors.New(`a private key, where a public key belongs; put the public half there, which "age-keygen -y" prints and ssh-keygen keeps in the file with the ending .pub, and the private one out of reach`)
 
-// parseRecipient never quotes the line. The error goes on from "line 1 is ".
+// parseRecipient returns an error that completes "line 1 is " and does not
+// quote the line.
 func parseRecipient(line string) (r age.Recipient, id string, err error) {
 	switch {
 	case isPrivate(line):
@@ -126,7 +129,7 @@ func parseSSHRecipient(line string) (r age.Recipient, id string, err error) {
 	return fromSSHPublic(key)
 }
 
-// fromSSHPublic returns an error that goes on from "line 1 is ".
+// fromSSHPublic returns an error that completes "line 1 is ".
 func fromSSHPublic(key ssh.PublicKey) (r age.Recipient, id string, err error) {
 	switch key.Type() {
 	case ssh.KeyAlgoED25519:
@@ -142,9 +145,9 @@ func fromSSHPublic(key ssh.PublicKey) (r age.Recipient, id string, err error) {
 	return r, sshID(key), nil
 }
 
-// Wrap implements [backup.Recipient]: key, which has 32 bytes, becomes the content
-// of an age file (FORMAT.md, "Wrapped keys"). It returns ErrNoKey if there is no
-// key to wrap for.
+// Wrap implements [backup.Recipient]. It puts key, which has 32 bytes, into an
+// age file (FORMAT.md, "Wrapped keys"). It returns ErrNoKey if the Recipient
+// has no key.
 func (r *Recipient) Wrap(key []byte) (json.RawMessage, error) {
 	recipients, err := r.recipients()
 	if err != nil {
@@ -163,8 +166,9 @@ func (r *Recipient) Wrap(key []byte) (json.RawMessage, error) {
 	return marshalWrapped(file, r.ids)
 }
 
-// Encrypt implements [backup.Encrypter]: what is written becomes a binary age file
-// on w. It returns ErrNoKey if there is no key to encrypt for, and the errors of w.
+// Encrypt implements [backup.Encrypter]. What is written becomes a binary age
+// file on w. It returns ErrNoKey if the Recipient has no key, and the errors of
+// w.
 func (r *Recipient) Encrypt(w io.Writer) (io.WriteCloser, error) {
 	recipients, err := r.recipients()
 	if err != nil {
@@ -177,10 +181,10 @@ func (r *Recipient) Encrypt(w io.Writer) (io.WriteCloser, error) {
 	return out, nil
 }
 
-// KeyIDs returns for each key the text by which people know it: an age1 key, of a
-// long one the first 32 characters; of an SSH key what ssh-keygen -l prints, such
-// as "ssh-ed25519 SHA256:…", or its type alone if it came to [NewRecipient]; or
-// "passphrase".
+// KeyIDs returns the text by which people know each key. For an age key it is
+// the key itself, of a long one the first 32 characters. For an SSH key it is
+// what ssh-keygen -l prints, such as "ssh-ed25519 SHA256:…", or only the type
+// if the key came from [NewRecipient]. For a passphrase it is "passphrase".
 func (r *Recipient) KeyIDs() []string {
 	if r == nil {
 		return nil
@@ -191,7 +195,7 @@ func (r *Recipient) KeyIDs() []string {
 // String returns the ids of the keys.
 func (r Recipient) String() string { return strings.Join(r.ids, ", ") }
 
-// MarshalText returns what String does, for JSON and the like.
+// MarshalText returns the same as String, for JSON and other encodings.
 func (r Recipient) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
 func (r *Recipient) recipients() ([]age.Recipient, error) {

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 )
 
-// commit makes the changes of sets.
+// commit carries out the changes in sets.
 func (f *folder) commit(ctx context.Context, sets map[string]*set) (err error) {
 	s := &stage{folder: f, ctx: ctx, name: f.name("new"), changed: map[string]bool{}}
 	writes, err := s.writes(sets)
@@ -24,7 +24,7 @@ func (f *folder) commit(ctx context.Context, sets map[string]*set) (err error) {
 	}
 	defer func() {
 		if !errors.Is(err, errStuck) {
-			_ = f.remove(s.name) // what stays is removed by the next to hold the lock
+			_ = f.remove(s.name) // if this fails, the next process with the lock removes it
 		}
 	}()
 	if err := s.take("", f.info); err != nil {
@@ -47,11 +47,11 @@ func (f *folder) commit(ctx context.Context, sets map[string]*set) (err error) {
 	return f.swap(s.name)
 }
 
-// errStuck: the folder, or what was there before, may be in the place of the stage.
-var errStuck = errors.New("the folder may be changed all the same, and could not be changed back")
+// errStuck: the new folder is in place, or the old one is under another name.
+var errStuck = errors.New("the folder may be changed, and could not be changed back")
 
-// swap puts the stage in the place of the folder. It returns nil only when that
-// will survive a loss of power.
+// swap exchanges the stage and the folder. It returns nil only if the exchange
+// survives a loss of power.
 func (f *folder) swap(stage string) error {
 	parent, err := f.parent.Open(".")
 	if err != nil {
@@ -87,9 +87,9 @@ func (f *folder) swap(stage string) error {
 	return f.failed("swap", "", err)
 }
 
-// swapWithGap moves the folder away and the stage to its place, and then the old
-// folder to that of the stage. While it is not known to be done, both are beside
-// the folder, or one is and there is no folder.
+// swapWithGap renames the folder, then the stage to its place, then the old
+// folder to the place of the stage. If it is killed on the way, recover puts
+// things right.
 func (f *folder) swapWithGap(stage string) error {
 	old := f.name("old")
 	if err := f.parent.Rename(f.base, old); err != nil {
@@ -106,11 +106,11 @@ func (f *folder) swapWithGap(stage string) error {
 		return err
 	}
 	_ = f.at("no more gap")
-	_ = f.parent.Rename(old, stage) // what stays is removed by the next to hold the lock
+	_ = f.parent.Rename(old, stage) // if this fails, the next process with the lock removes it
 	return nil
 }
 
-// recover puts right what a killed process has left.
+// recover repairs what a killed process has left.
 func (f *folder) recover() error {
 	has := map[string]bool{}
 	for _, name := range []string{f.base, f.name("old"), f.name("new"), f.name("spool")} {
@@ -125,7 +125,7 @@ func (f *folder) recover() error {
 	case has[old] && !has[f.base]: // killed in the gap
 		err = f.parent.Rename(old, f.base)
 	case has[old] && has[f.name("new")]:
-		return f.failed("recover", "", fmt.Errorf("%w: an Update was killed, and then somebody has made this folder anew; the files are in %s: move it back to this place, or remove it", fs.ErrExist, filepath.Join(filepath.Dir(f.path), old)))
+		return f.failed("recover", "", fmt.Errorf("%w: an Update was killed, and then somebody made a new folder here; the files are in %s: move that back here, or remove it", fs.ErrExist, filepath.Join(filepath.Dir(f.path), old)))
 	case has[old]: // killed right after the gap
 		err = f.parent.Rename(old, f.name("new"))
 		has[f.name("new")] = true
@@ -143,8 +143,7 @@ func (f *folder) recover() error {
 	return nil
 }
 
-// remove removes a folder with all that is in it, also where that may not be
-// written.
+// remove removes a folder with its content, even where that is not writable.
 func (f *folder) remove(name string) error {
 	err := f.parent.RemoveAll(name)
 	if !errors.Is(err, fs.ErrPermission) {

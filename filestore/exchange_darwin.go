@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// exchange has two folders in one change places, in one step. The error wraps
+// exchange exchanges two folders inside parent in one step. The error wraps
 // errors.ErrUnsupported if the file system cannot do that.
 func exchange(parent *os.File, a, b string) error {
 	err := unix.RenameatxNp(int(parent.Fd()), a, int(parent.Fd()), b, unix.RENAME_SWAP)

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// exchange has two folders in one change places, in one step. The error wraps
+// exchange exchanges two folders inside parent in one step. The error wraps
 // errors.ErrUnsupported if the file system cannot do that.
 func exchange(parent *os.File, a, b string) error {
 	err := unix.Renameat2(int(parent.Fd()), a, int(parent.Fd()), b, unix.RENAME_EXCHANGE)
@@ -20,7 +20,7 @@ func exchange(parent *os.File, a, b string) error {
 	return err
 }
 
-// mountedAt returns a path at or below path where something is mounted, or "".
+// mountedAt returns the path of a mount point at or below path, or "".
 func mountedAt(path string) (string, error) {
 	table, err := os.Open("/proc/self/mountinfo")
 	if errors.Is(err, os.ErrNotExist) {

@@ -12,36 +12,36 @@ import (
 	"time"
 )
 
-// A folder is that of a Store while it is locked. What is done to it goes through
-// the folder above it, where the one that takes its place is prepared. Names of
-// the system are relative to that, and paths of files to the folder.
+// A folder is the locked folder of a Store. All work goes through the folder
+// above it, where the new folder is prepared. System names are relative to that
+// parent; paths of files are relative to the folder.
 type folder struct {
 	collections []*collection
-	path        string // with its links resolved
+	path        string // with links resolved
 	parent      *os.Root
 	base        string // its name in parent
 	allowGap    bool
 	step        func(name string) error
 
-	lock  *os.File // nil once it is unlocked
+	lock  *os.File // nil when it is unlocked
 	info  fs.FileInfo
 	spool *spool
 }
 
 func (f *folder) name(what string) string { return "." + f.base + ".filestore." + what }
 
-// in returns the name in parent of a path in the folder.
+// in returns the name, in parent, of a path in the folder.
 func (f *folder) in(path string) string { return filepath.Join(f.base, filepath.FromSlash(path)) }
 
-// failed puts the whole path before an error of the system, which knows but a
-// part of it, and what to do after it.
+// failed adds the whole path to an error of the system, which has only a part
+// of it, and what to do next.
 func (f *folder) failed(op, path string, err error) error {
 	full := filepath.Join(f.path, filepath.FromSlash(path))
 	return fmt.Errorf("filestore: %s %s: %w", op, full, explain(err))
 }
 
-// explain takes the part of a path from an error of the system, and adds what to
-// do next.
+// explain takes the partial path out of an error of the system, and adds what
+// to do next.
 func explain(err error) error {
 	switch e := err.(type) {
 	case *fs.PathError:
@@ -58,7 +58,7 @@ func explain(err error) error {
 	return err
 }
 
-// at is called before what matters most, with its name.
+// at is called with the name of an important step, before the step.
 func (f *folder) at(step string) error {
 	if f.step == nil {
 		return nil
@@ -66,7 +66,7 @@ func (f *folder) at(step string) error {
 	return f.step(step)
 }
 
-// open locks the folder and puts right what a killed process has left.
+// open locks the folder and repairs what a killed process has left.
 func (s Store) open(ctx context.Context) (_ *folder, err error) {
 	if s.Path == "" {
 		return nil, fmt.Errorf("filestore: %w: the path of the folder is empty", fs.ErrInvalid)
@@ -83,7 +83,7 @@ func (s Store) open(ctx context.Context) (_ *folder, err error) {
 	}
 	f.base = filepath.Base(f.path)
 	if f.path == filepath.Dir(f.path) {
-		return nil, fmt.Errorf("filestore: %w: the folder %s has none above it; keep the files in a folder of their own", fs.ErrInvalid, f.path)
+		return nil, fmt.Errorf("filestore: %w: there is no folder above %s; keep the files in a folder of their own", fs.ErrInvalid, f.path)
 	}
 	if f.parent, err = os.OpenRoot(filepath.Dir(f.path)); err != nil {
 		return nil, f.failed("open", "", err)
@@ -93,7 +93,7 @@ func (s Store) open(ctx context.Context) (_ *folder, err error) {
 			f.close()
 		}
 	}()
-	if err := f.exists(); err != nil { // and leave no lock beside what is not there
+	if err := f.exists(); err != nil { // before a lock is made beside a folder that is missing
 		return nil, f.failed("open", "", err)
 	}
 	if err := f.lockFolder(ctx); err != nil {
@@ -111,7 +111,7 @@ func (s Store) open(ctx context.Context) (_ *folder, err error) {
 	return f, nil
 }
 
-// resolve follows the links of a path, also if what it leads to is missing.
+// resolve follows the links of a path, also if their target is missing.
 func resolve(path string) (string, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -138,9 +138,10 @@ func resolve(path string) (string, error) {
 	return "", syscall.ELOOP
 }
 
-// exists tells whether there is a folder, or one that was being swapped.
+// exists returns an error if there is no folder, unless the folder was being
+// exchanged.
 func (f *folder) exists() (err error) {
-	for _, name := range []string{f.base, f.name("old"), f.base} { // it may come back meanwhile
+	for _, name := range []string{f.base, f.name("old"), f.base} { // the folder may come back meanwhile
 		if _, err = f.parent.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -169,11 +170,11 @@ func (f *folder) lockFolder(ctx context.Context) error {
 	}
 }
 
-// tryLock returns nil if another one holds the lock.
+// tryLock returns nil if another process holds the lock.
 func (f *folder) tryLock(name string) (*os.File, error) {
 	opened, err := f.parent.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err == nil {
-		// The host may be another user than the one who restores for it.
+		// The user of the host may differ from the user of the restore.
 		if info, err := f.parent.Lstat(f.base); err == nil {
 			_ = adopt(f.parent, name, info)
 		}
@@ -182,14 +183,14 @@ func (f *folder) tryLock(name string) (*os.File, error) {
 		opened, _, err = openRegular(f.parent, name, os.O_RDWR)
 	}
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) { // removed meanwhile
+		if errors.Is(err, fs.ErrNotExist) { // it was removed meanwhile
 			return nil, nil
 		}
 		return nil, err
 	}
 	ok, err := flock(opened)
 	if ok && err == nil {
-		// A lock that has lost its name keeps nobody out.
+		// If the file has lost its name, its lock keeps nobody out.
 		var here, there fs.FileInfo
 		if here, err = opened.Stat(); err == nil {
 			there, err = f.parent.Lstat(name)
@@ -206,13 +207,13 @@ func (f *folder) tryLock(name string) (*os.File, error) {
 	return opened, nil
 }
 
-// unlock ends the lock. The folder must not be used any more, but for the spool.
+// unlock releases the lock. Afterwards only the spool may be used.
 func (f *folder) unlock() error {
 	if f.lock == nil {
 		return nil
 	}
-	// A child that is being started has a copy of the file for a moment, with which
-	// closing alone would not free the lock.
+	// A child process that is being started holds a copy of the file for a
+	// moment. So closing alone may not release the lock.
 	err := errors.Join(funlock(f.lock), f.lock.Close())
 	f.lock = nil
 	return err
@@ -229,7 +230,7 @@ func (f *folder) close() error {
 	return err
 }
 
-// openRegular opens a file that is not a link, a folder or a device.
+// openRegular opens a file, and refuses links, folders and devices.
 func openRegular(root *os.Root, name string, flag int) (*os.File, fs.FileInfo, error) {
 	before, err := root.Lstat(name)
 	if err != nil {
@@ -244,7 +245,7 @@ func openRegular(root *os.Root, name string, flag int) (*os.File, fs.FileInfo, e
 	}
 	info, err := opened.Stat()
 	if err == nil && !os.SameFile(before, info) {
-		err = errors.New("replaced while it was opened; only who holds the lock may do that")
+		err = errors.New("replaced while it was opened; only the holder of the lock may do that")
 	}
 	if err != nil {
 		opened.Close()
@@ -275,7 +276,7 @@ func readRegular(root *os.Root, name string) ([]byte, error) {
 	}
 }
 
-// names lists what is in a folder.
+// names lists the names in a folder.
 func names(root *os.Root, name string) ([]string, error) {
 	opened, err := root.Open(name)
 	if err != nil {
@@ -285,8 +286,8 @@ func names(root *os.Root, name string) ([]string, error) {
 	return opened.Readdirnames(-1)
 }
 
-// syncFolder makes the names in a folder survive a loss of power. It lets pass
-// that a file system has nothing to sync there.
+// syncFolder makes the names in a folder survive a loss of power. It ignores
+// the error of a file system that cannot sync folders.
 func syncFolder(opened *os.File) error {
 	err := opened.Sync()
 	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL) {
@@ -295,13 +296,13 @@ func syncFolder(opened *os.File) error {
 	return err
 }
 
-// A spool is a file without a name that values are put aside in.
+// A spool is a file without a name. It keeps values until they are needed.
 type spool struct {
 	file *os.File
 	size int64
 }
 
-// place is where something is in a spool.
+// A place is where in the spool a value is.
 type place struct {
 	offset int64
 	length int

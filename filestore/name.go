@@ -8,10 +8,10 @@ import (
 	"unicode/utf8"
 )
 
-// maxName is how many bytes common file systems hold in a name.
+// maxName is how many bytes a name may have on common file systems.
 const maxName = 255
 
-// name returns the name of the file of a key.
+// name returns the name of the file for a key.
 func (n Names) name(key, ext string) (string, error) {
 	name := key
 	if n == Escaped {
@@ -22,7 +22,7 @@ func (n Names) name(key, ext string) (string, error) {
 	case key == "":
 		err = errors.New("the key is empty")
 	case n == Plain && (strings.ContainsAny(key, "/\x00") || key[0] == '.'):
-		err = errors.New("a slash, a zero byte or a dot at its beginning; use Escaped names")
+		err = errors.New("it has a slash, a zero byte, or a dot at its beginning; use Escaped names")
 	case len(name)+len(ext) > maxName:
 		err = fmt.Errorf("the name has %d bytes, and the limit of file systems is %d", len(name)+len(ext), maxName)
 	}
@@ -32,7 +32,7 @@ func (n Names) name(key, ext string) (string, error) {
 	return name + ext, nil
 }
 
-// key returns the key that has the name, without its end.
+// key returns the key for a name without its ending.
 func (n Names) key(name string) (string, error) {
 	if n == Plain {
 		if !utf8.ValidString(name) {
@@ -65,8 +65,8 @@ func escape(key string) string {
 	return b.String()
 }
 
-// isDevice tells whether Windows takes a name for that of a device, whatever
-// follows behind a dot.
+// isDevice tells whether a name is a device on Windows, whatever follows its
+// first dot.
 func isDevice(name string) bool {
 	stem, _, _ := strings.Cut(name, ".")
 	switch stem {
@@ -76,7 +76,8 @@ func isDevice(name string) bool {
 	return len(stem) == 4 && (stem[:3] == "com" || stem[:3] == "lpt") && '0' <= stem[3] && stem[3] <= '9'
 }
 
-// unescape undoes escape. What it makes of other names is of no use.
+// unescape undoes escape. For a name that escape did not make, the result is
+// useless.
 func unescape(name string) string {
 	var b strings.Builder
 	for i := 0; i < len(name); i++ {

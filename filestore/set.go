@@ -17,21 +17,21 @@ import (
 	"github.com/tomo-project/backup/internal/codec"
 )
 
-// A set is the records of a collection: where the value of each is.
+// A set knows the records of a collection, and where the value of each is.
 type set struct {
 	*collection
 	folder  *folder
-	root    *os.Root // of the folder of records, in the layout Files; nil if there is none
+	root    *os.Root // the folder of the records in the layout Files; nil if it does not exist
 	entries map[string]entry
-	order   []string        // in the layouts Object and Array: the keys as the file has them
+	order   []string        // the order of the keys in the file, in the layouts Object and Array
 	changed map[string]bool // the keys that were put or deleted
 	err     error           // the collection cannot be read
 }
 
-// An entry is where a value is.
+// An entry is the place of a value.
 type entry struct {
-	inFile bool  // in the file of its own; else in the spool
-	place  place // in the layout Files of what is in the file, else of the compact value
+	inFile bool  // in its own file, and not in the spool
+	place  place // in the spool: the content of a file in the layout Files, otherwise the compact value
 }
 
 func (s *set) about(key string, err error) error {
@@ -47,7 +47,7 @@ func (f *folder) load(ctx context.Context, c *collection) (*set, error) {
 	return s, s.parse(ctx)
 }
 
-// enter opens a folder inside of the folder. It follows no link.
+// enter opens a folder inside the folder. It follows no links.
 func (f *folder) enter(dir string) (*os.Root, error) {
 	root, err := f.parent.OpenRoot(f.base)
 	if err != nil {
@@ -76,7 +76,7 @@ func (f *folder) enter(dir string) (*os.Root, error) {
 	return root, nil
 }
 
-// list finds the records of a folder.
+// list finds the records in a folder of files.
 func (s *set) list(ctx context.Context) error {
 	root, err := s.folder.enter(s.Path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -113,7 +113,7 @@ func (s *set) list(ctx context.Context) error {
 	return nil
 }
 
-// parse finds the records in a file that holds all of them, and puts them aside.
+// parse finds the records in one file, and puts their values into the spool.
 func (s *set) parse(ctx context.Context) error {
 	dir, name := path.Split(s.Path)
 	root, err := s.folder.enter(path.Clean(dir))
@@ -135,7 +135,7 @@ func (s *set) parse(ctx context.Context) error {
 	if want := map[Layout]byte{Object: '{', Array: '['}[s.Layout]; err == nil && text[0] != want {
 		err = fmt.Errorf("the text does not begin with %q", want)
 	}
-	var full error // of the disk
+	var full error // an error of the disk
 	if err == nil {
 		err = codec.Find(text, []codec.Pointer{{codec.Any}}, func(pointer string, start, end int) error {
 			if err := ctx.Err(); err != nil {
@@ -169,7 +169,7 @@ func (s *set) parse(ctx context.Context) error {
 	return s.damaged(s.Path, err)
 }
 
-// copy puts aside what is in files.
+// copy copies the content of all files into the spool.
 func (s *set) copy(ctx context.Context) error {
 	for key, e := range s.entries {
 		if !e.inFile {
@@ -197,7 +197,7 @@ func (s *set) close() {
 	}
 }
 
-// content returns what is in the file of a record.
+// content returns the content of the file of a record.
 func (s *set) content(key string) ([]byte, error) {
 	name, err := s.Names.name(key, s.Ext)
 	if err != nil {
@@ -234,8 +234,8 @@ func (s *set) value(key string) ([]byte, error) {
 	return value, nil
 }
 
-// damaged says what to do about a file that is not as it should be. Nothing is
-// restored over it unasked: it may have what a person can save.
+// damaged adds what to do about a file that cannot be read. Nothing is restored
+// over such a file: a person may still save something from it.
 func (s *set) damaged(file string, err error) error {
 	if err == nil {
 		return nil
@@ -243,10 +243,10 @@ func (s *set) damaged(file string, err error) error {
 	return s.folder.failed("read", file, fmt.Errorf("%w; repair the file, or move it away before a restore", err))
 }
 
-// everything is allowed in what is the host's own.
+// everything: the host's own files have no limits.
 var everything = codec.Limits{Depth: codec.MaxDepth, Values: math.MaxInt, RecordBytes: math.MaxInt}
 
-// decode returns the compact JSON of what is in a file.
+// decode returns the compact JSON of the content of a file.
 func (c *collection) decode(content []byte) ([]byte, error) {
 	if c.Decode != nil {
 		var err error
@@ -260,7 +260,7 @@ func (c *collection) decode(content []byte) ([]byte, error) {
 	return codec.Compact(nil, content, everything)
 }
 
-// encode returns what is to be in a file for a JSON text.
+// encode returns the content of a file for a JSON text.
 func (c *collection) encode(text []byte) ([]byte, error) {
 	if c.Encode == nil {
 		return text, nil
@@ -284,7 +284,7 @@ func (c *collection) encode(text []byte) ([]byte, error) {
 	return content, nil
 }
 
-// identity returns the key that a value has inside.
+// identity returns the key that a value contains.
 func (c *collection) identity(value []byte) (string, error) {
 	key, err := c.key.Of(value)
 	if err != nil {
@@ -293,7 +293,7 @@ func (c *collection) identity(value []byte) (string, error) {
 	return key, nil
 }
 
-// agrees holds the key of a value against that which it has inside.
+// agrees checks that a value contains the key under which it is kept.
 func (c *collection) agrees(key string, value []byte) error {
 	if len(c.key) == 0 {
 		return nil
@@ -305,10 +305,11 @@ func (c *collection) agrees(key string, value []byte) error {
 	return err
 }
 
-// sorted returns the keys in their order.
+// sorted returns the keys in order.
 func (s *set) sorted() []string { return slices.Sorted(maps.Keys(s.entries)) }
 
-// put puts the value of a record aside, as it will be in its file.
+// put puts the value of a record into the spool, in the form in which its file
+// will have it.
 func (s *set) put(r backup.Record) error {
 	value, err := codec.Compact(nil, r.Value, everything)
 	if err != nil {
@@ -334,8 +335,8 @@ func (s *set) put(r backup.Record) error {
 	return nil
 }
 
-// whole returns what is to be in the file that holds all records: a record a line,
-// first those that were there, in their order.
+// whole returns the content of the file that holds all records, one record a
+// line. Old records come first and keep their order.
 func (s *set) whole() ([]byte, error) {
 	old := map[string]bool{}
 	for _, key := range s.order {

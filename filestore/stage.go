@@ -14,23 +14,24 @@ import (
 	"slices"
 )
 
-// A stage is the folder that is to take the place of the one that is there.
+// A stage is the new folder that will replace the present one.
 type stage struct {
 	*folder
 	ctx     context.Context
 	name    string          // in parent
 	changed map[string]bool // paths of files that are not taken over
-	dirs    []dir           // those of the stage, each after the one that it is in
+	dirs    []dir           // the folders of the stage; each comes after the one that contains it
 }
 
 type dir struct {
 	path string
-	like fs.FileInfo // nil: it is new
+	like fs.FileInfo // the folder that it replaces; nil if it is new
 }
 
 func (s *stage) to(path string) string { return filepath.Join(s.name, filepath.FromSlash(path)) }
 
-// writes returns what writes the files that sets change, and notes which these are.
+// writes returns the functions that write the files which sets change. It also
+// notes the paths of those files.
 func (s *stage) writes(sets map[string]*set) (all []func() error, err error) {
 	for _, c := range s.collections {
 		set := sets[c.Name]
@@ -70,7 +71,7 @@ func (s *stage) writes(sets map[string]*set) (all []func() error, err error) {
 	return all, nil
 }
 
-// make makes a folder of the stage.
+// make makes a folder in the stage.
 func (s *stage) make(path string, like fs.FileInfo) error {
 	if err := s.parent.Mkdir(s.to(path), 0o700); err != nil {
 		return err
@@ -79,8 +80,8 @@ func (s *stage) make(path string, like fs.FileInfo) error {
 	return nil
 }
 
-// take makes a folder of the stage with what is in that of the same path, but for
-// what is changed.
+// take makes a folder in the stage, with the content of the present one, but
+// without the files that are changed.
 func (s *stage) take(dir string, info fs.FileInfo) error {
 	if err := s.make(dir, info); err != nil {
 		return s.failed("prepare", dir, err)
@@ -115,7 +116,7 @@ func (s *stage) take(dir string, info fs.FileInfo) error {
 	return nil
 }
 
-// link takes over what is not a folder.
+// link takes over a file that is not a folder.
 func (s *stage) link(at string, info fs.FileInfo) error {
 	err := s.at("link")
 	if err == nil {
@@ -124,10 +125,10 @@ func (s *stage) link(at string, info fs.FileInfo) error {
 	if err == nil {
 		return nil
 	}
-	// File systems without links say so in many ways, and one with links refuses
-	// them for the files of others.
+	// File systems without links return various errors. Those with links refuse
+	// to link the files of other users.
 	switch {
-	case errors.Is(err, fs.ErrExist): // of names that are one to the file system
+	case errors.Is(err, fs.ErrExist): // two names that are the same to the file system
 	case info.Mode().IsRegular():
 		err = s.duplicate(at, info)
 	case info.Mode()&fs.ModeSymlink != 0:
@@ -156,7 +157,7 @@ func (s *stage) duplicate(at string, info fs.FileInfo) error {
 	return s.parent.Chtimes(s.to(at), info.ModTime(), info.ModTime())
 }
 
-// create makes a file of the stage, with the owner of another, and syncs it.
+// create makes a file in the stage, gives it its owner and mode, and syncs it.
 func (s *stage) create(at string, from io.Reader, owner fs.FileInfo, mode fs.FileMode) error {
 	file, err := s.parent.OpenFile(s.to(at), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -180,7 +181,7 @@ func (s *stage) create(at string, from io.Reader, owner fs.FileInfo, mode fs.Fil
 	return errors.Join(file.Sync(), file.Close())
 }
 
-// write makes a file that is changed or new, and the folders that it needs.
+// write makes a changed or new file, and the folders that it needs.
 func (s *stage) write(at string, content []byte) error {
 	for i, c := range at {
 		if c != '/' {
@@ -204,7 +205,7 @@ func (s *stage) write(at string, content []byte) error {
 	}
 	err = s.create(at, bytes.NewReader(content), owner, mode)
 	if errors.Is(err, fs.ErrExist) {
-		err = fmt.Errorf("%w: to this file system its name is that of another record; use Escaped names", err)
+		err = fmt.Errorf("%w: this file system takes its name for that of another record; use Escaped names", err)
 	}
 	if err != nil {
 		return s.failed("write", at, err)
@@ -212,8 +213,8 @@ func (s *stage) write(at string, content []byte) error {
 	return nil
 }
 
-// finish gives the folders of the stage their owners and modes, those inside of
-// others first, and makes their names survive a loss of power.
+// finish gives the folders of the stage their owners and modes, the inner ones
+// first, and makes their names survive a loss of power.
 func (s *stage) finish() error {
 	for _, d := range slices.Backward(s.dirs) {
 		if err := s.finishDir(d); err != nil {
@@ -225,7 +226,7 @@ func (s *stage) finish() error {
 
 func (s *stage) finishDir(d dir) error {
 	name := s.to(d.path)
-	opened, err := s.parent.Open(name) // which the mode may forbid
+	opened, err := s.parent.Open(name) // before a mode that may forbid it
 	if err != nil {
 		return err
 	}

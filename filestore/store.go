@@ -1,6 +1,6 @@
 // Package filestore backs up and restores collections that a host keeps as JSON
-// files in a folder. A [Store] is a declaration: which collection is in which
-// file, or in which folder with a file for each record.
+// files in a folder. A [Store] declares which collection is in which file, or
+// in which folder with a file for each record.
 //
 //	store := filestore.Store{
 //		Path: "/var/lib/notes/data",
@@ -13,56 +13,57 @@
 //
 // # What the host must do
 //
-// The host changes its files with the lock of the folder held ([Store.Lock]), as
-// long as one change of its data takes. How it writes them then is its own
-// matter. What it writes without the lock may be half in a backup, and may be
-// lost if a restore is under way.
+// The host locks the folder ([Store.Lock]) for each change of its data. How it
+// writes the files is then its own matter. A change that it makes without the
+// lock may be half in a backup, and may be lost if a restore is running.
 //
-// The folder must be one that can be renamed: no mount point, and nothing is
-// mounted in it. Where a volume is mounted at /data, keep the files in /data/store. The
-// folder above it must be writable, and have room for what is changed: beside the
-// folder lie the lock, ".NAME.filestore.lock", which stays, and for as long as
-// they are needed ".NAME.filestore.spool", ".NAME.filestore.new" and
-// ".NAME.filestore.old". What a killed process has left of them is removed by the
-// next to hold the lock.
+// It must be possible to rename the folder: it is no mount point, and nothing
+// is mounted in it. If a volume is mounted at /data, keep the files in
+// /data/store. The folder above must be writable and have room for the changes.
+// The lock, ".NAME.filestore.lock", is in it and stays there.
+// ".NAME.filestore.spool", ".NAME.filestore.new" and ".NAME.filestore.old" are
+// there only while they are needed. If a killed process leaves some of them,
+// the next process that takes the lock removes them.
 //
 // # What is promised
 //
-// A View is one point in time: it takes the lock, copies the files
-// of all collections into one that has no name, and lets go of the lock before
-// anything is read from it. So the host stands still for as long as it takes to
-// read its files, and a backup needs as much disk as they do.
+// A View is one point in time. It takes the lock, copies the files of all
+// collections into one file without a name, and releases the lock before
+// anything is read from that file. So the host waits only as long as reading
+// its files takes. A backup needs as much free disk space as the files use.
 //
 // An Update holds the lock to its end. It prepares a second folder beside the
-// first: what is changed is written, all else is linked. When all of it is on the
-// disk, the two change places in one step. Whatever fails or dies when, the
-// folder is as it was or as it shall be. Who opens a file through the path of
-// the folder finds the old or the new one; who opens several without the lock may
-// find some of each, and who is just then on the way from the folder to the file
-// may, very rarely, find none: the old folder is removed. A process that has the
-// folder itself open, or as its working folder, is left there too.
+// first: it writes what is changed, and links everything else. When all of it
+// is on the disk, the two folders change places in one step. Whatever fails or
+// dies, and when, the folder is as it was or as it should become. A program
+// that opens a file through the path of the folder finds the old or the new
+// file. A program that opens several files without the lock may find old and
+// new ones. Very rarely it may find none: if it is just then on its way from
+// the folder to the file, and the old folder is removed. A process that has the
+// folder itself open, or as its working folder, stays in the old folder.
 //
-// Both take time for each file: for ten thousand, a View holds the lock for less
-// than half a second, and an Update needs as long again for what it does not
-// change. A file that holds a whole collection is read into memory.
+// Both take time for each file. With ten thousand files, a View holds the lock
+// for less than half a second, and an Update needs the same time for all that
+// it does not change. A file with a whole collection is read into memory.
 //
-// That one step is there on Linux, on local file systems, and on macOS. Elsewhere
-// Update fails and changes nothing, unless [Store.AllowGap] is set. Systems
-// without flock, as Windows, are not supported: every call fails with an error
-// that wraps errors.ErrUnsupported.
+// Linux, on local file systems, and macOS can exchange two folders in one step.
+// Elsewhere Update fails and changes nothing, unless [Store.AllowGap] is set.
+// Systems without flock, such as Windows, are not supported: every call fails
+// with an error that wraps errors.ErrUnsupported.
 //
 // # What else is in the folder
 //
-// Files that belong to no collection stay as they are, links and sockets too.
-// Folders are new folders with the same name, mode, owner and content; their
-// extended attributes and access lists are lost. Where the file system has no
-// hard links, files are copied.
+// Files that belong to no collection stay as they are, also links and sockets.
+// Folders are made anew, with the same name, mode, owner and content; they lose
+// their extended attributes and access lists. Where the file system has no hard
+// links, files are copied.
 //
-// A changed file has the mode and the owner of the one that it takes the place
-// of. A new one has mode 0600, a new folder 0700, and the owner of the folder.
-// Links that stand for a file or a folder of a collection are not followed: they
-// are an error. So is a file that cannot be read as what it should be; nothing is
-// restored over it before it was repaired or moved away.
+// A changed file gets the mode and the owner of the file that it replaces. A
+// new file gets mode 0600, a new folder 0700, and both get the owner of the
+// folder. A link in place of a file or folder of a collection is not followed:
+// it is an error. A file that cannot be read as its collection needs it is an
+// error too. Nothing is restored over it until somebody repairs it or moves it
+// away.
 package filestore
 
 import (
@@ -78,95 +79,99 @@ import (
 	"github.com/tomo-project/backup/internal/codec"
 )
 
-// A Store is a [backup.DataSource] and a [backup.Sink] over the files in a folder.
-// It has no state of its own and is safe for concurrent use, also by several
-// processes. A collection that is not declared is an error.
+// A Store is a [backup.DataSource] and a [backup.Sink] over the files in a
+// folder. It has no state of its own, and is safe for concurrent use, also by
+// several processes. A collection that is not declared is an error.
 type Store struct {
-	// Path is the path of the folder. It may lead through symbolic links. A folder
-	// that is missing is an error that wraps fs.ErrNotExist: neither View nor Update
-	// makes one.
+	// Path is the path of the folder. It may lead through symbolic links. If
+	// the folder is missing, View and Update do not make it: they return an
+	// error that wraps fs.ErrNotExist.
 	Path string
 
 	Collections []Collection
 
-	// AllowGap lets Update swap the folders in two steps where the system cannot do
-	// it in one. For a moment between them there is no folder, and if the process
-	// dies then, there is none until the next View, Update or Lock, which puts the
-	// old one back. So a host that sets it must take the lock before it looks
-	// whether there is a folder, let alone makes one.
+	// AllowGap lets Update exchange the folders in two steps, where the system
+	// cannot do it in one. For a moment between the steps there is no folder.
+	// If the process dies in that moment, the next View, Update or Lock puts
+	// the old folder back. So a host that sets AllowGap must take the lock
+	// before it checks whether there is a folder, and before it makes one.
 	AllowGap bool
 
-	step func(name string) error // called before what matters; nil but in tests
+	step func(name string) error // called before the important steps; only tests set it
 }
 
-// A Collection says where a collection is in the folder, and how. A file or
-// folder that is not there is a collection without records.
+// A Collection says where in the folder a collection is, and in which form. If
+// the file or folder does not exist, the collection has no records.
 type Collection struct {
 	// Name is the name of the collection.
 	Name string
 
-	// Layout is how records are kept in files. The zero value is Files.
+	// Layout says how the records are kept in files. The zero value is Files.
 	Layout Layout
 
-	// Path is the path of the file or folder, inside of the folder of the Store and
-	// with slashes. Empty means Name, for a file with Ext behind it.
+	// Path is the path of the file or folder, with slashes, inside the folder
+	// of the Store. Empty means Name, followed by Ext if it is a file.
 	Path string
 
-	// Ext is what the names of files end with. Empty means ".json". In a folder of
-	// records, files with another end or with a dot at the beginning are not
-	// records.
+	// Ext is the ending of the names of files. Empty means ".json". In a folder
+	// of records, files with another ending, or with a dot at the beginning,
+	// are not records.
 	Ext string
 
-	// Names says how keys become names of files in the layout Files.
+	// Names says how a key becomes the name of a file in the layout Files.
 	Names Names
 
-	// Key is the JSON Pointer of the identity in a record, "/id", or several with
-	// commas between them, as in [backup.Collection]. An Array needs it. In other layouts it may be empty; if
-	// it is set, a record whose identity is not its key, as that of a file which
-	// somebody has copied, is an error.
+	// Key is the JSON Pointer of the identity in a record, "/id", or several,
+	// separated by commas, as in [backup.Collection]. An Array needs it. In
+	// other layouts it may be empty. If it is set, a record whose identity is
+	// not its key is an error; so is a file that somebody has copied under
+	// another name.
 	Key string
 
-	// Encode makes of a JSON text what is to be in a file, and Decode does the
-	// reverse: for YAML, say, or for JSON that is indented. Both are set, or none.
-	// They must be pure, must not keep what they are given, and must not put it
-	// into their errors: it may be secret. What was encoded is decoded again before
-	// anything is changed, and if it is not equal, that is an error. Equal is JSON
-	// but for white space, the order of members and the form of a number.
+	// Encode makes the content of a file from a JSON text, and Decode does the
+	// reverse, for example for YAML or for indented JSON. Set both or none.
+	// They must be pure. They must not keep their argument, nor quote it in
+	// their errors: it may be secret. Before anything is changed, the encoded
+	// text is decoded again, and it is an error if the value is not equal.
+	// Values are equal if they differ only in white space, the order of members
+	// and the form of numbers.
 	Encode func(json []byte) (file []byte, err error)
 	Decode func(file []byte) (json []byte, err error)
 }
 
-// Layout is how the records of a collection are kept in files.
+// A Layout says how the records of a collection are kept in files.
 type Layout int
 
 const (
-	// Files is a folder with one file for each record, named by its key. In a List
-	// collection the record has the key as a member too.
+	// Files is a folder with one file for each record. The file is named by the
+	// key. In a List collection the record also contains the key as a member.
 	Files Layout = iota
 
-	// Object is one file with a JSON object, one member for each record, named by
-	// its key. In a List collection the record has the key as a member too.
+	// Object is one file with a JSON object. Each record is a member, named by
+	// its key. In a List collection the record also contains the key as a
+	// member.
 	Object
 
-	// Array is one file with a JSON array of objects, in no order that matters.
-	// Records that are new come last.
+	// Array is one file with a JSON array of objects. Their order does not
+	// matter. New records come last.
 	Array
 )
 
-// Names says how keys become names of files.
+// Names says how a key becomes the name of a file.
 type Names int
 
 const (
-	// Escaped gives every key a name that any file system can hold, and that
-	// differs from all others in more than upper and lower case. Lower-case
-	// letters, digits, "-", "_" and dots inside stay as they are. Any other byte
-	// becomes "%" and two hexadecimal digits, and so does the first letter of a
-	// name that is a device on Windows. A file in the folder with a name that no key
-	// has is an error. FileName does it for the host.
+	// Escaped gives every key a name that any file system can hold. No two
+	// names differ only in upper and lower case. Lower-case letters, digits,
+	// "-", "_" and dots inside the name stay as they are. Any other byte
+	// becomes "%" and two hexadecimal digits; so does the first letter of a
+	// name that is a device on Windows. A file whose name belongs to no key is
+	// an error. FileName gives the host these names.
 	Escaped Names = iota
 
-	// Plain takes keys as they are. A key with a slash, a zero byte or a dot at its
-	// beginning is an error, and so are two that the file system takes for one.
+	// Plain uses keys unchanged. A key with a slash, a zero byte or a dot at
+	// its beginning is an error. So are two keys that are the same name to the
+	// file system.
 	Plain
 )
 
@@ -175,10 +180,11 @@ var (
 	_ backup.Sink       = Store{}
 )
 
-// FileName returns where the record with a key is, as a path in the folder of the
-// Store, with slashes: "servers/a1.json". In the layouts Object and Array that is
-// the same file for all. It returns an error that wraps fs.ErrInvalid if no file
-// can have the name: it is empty, longer than 255 bytes or, in Plain, not a name.
+// FileName returns the path of the file that holds the record with this key.
+// The path is relative to the folder of the Store and has slashes:
+// "servers/a1.json". In the layouts Object and Array all records have the same
+// path. The error wraps fs.ErrInvalid if no file can have the name: it is empty
+// or longer than 255 bytes, or Plain does not allow it.
 func (c Collection) FileName(key string) (string, error) {
 	d := c.defaults()
 	if d.Layout != Files {
@@ -201,8 +207,8 @@ func (c Collection) defaults() Collection {
 	return c
 }
 
-// View calls read with a Reader of what the folder holds when View is called. A
-// collection that cannot be read is an error of its Records.
+// View calls read with a Reader of the content of the folder at the time of the
+// call. If a collection cannot be read, its Records return the error.
 func (s Store) View(ctx context.Context, read func(backup.Reader) error) error {
 	f, err := s.open(ctx)
 	if err != nil {
@@ -229,8 +235,8 @@ func (s Store) View(ctx context.Context, read func(backup.Reader) error) error {
 	return read(v)
 }
 
-// Update calls write once, with a Writer on a transaction that has the folder
-// locked. If that changes nothing, the folder stays the same.
+// Update calls write once, with a Writer, while the folder is locked. If write
+// changes nothing, the folder stays the same.
 func (s Store) Update(ctx context.Context, write func(backup.Writer) error) error {
 	f, err := s.open(ctx)
 	if err != nil {
@@ -242,22 +248,22 @@ func (s Store) Update(ctx context.Context, write func(backup.Writer) error) erro
 	if err := write(w); err != nil {
 		return err
 	}
-	// What has failed may have been done in part.
-	if err := cmp.Or(w.failed, ctx.Err()); err != nil {
-		return fmt.Errorf("%w: %w", backup.ErrRolledBack, err)
+	// A call that failed may have changed a part.
+	err = cmp.Or(w.failed, ctx.Err())
+	if err == nil {
+		err = f.commit(ctx, w.sets)
 	}
-	err = f.commit(ctx, w.sets)
 	if err != nil && !errors.Is(err, errStuck) {
 		err = fmt.Errorf("%w: %w", backup.ErrRolledBack, err)
 	}
 	return err
 }
 
-// Lock waits until no one else has the folder locked, this process or another,
-// and locks it. It also puts right what a killed process has left. The lock is
-// free again when unlock is called or the process has ended, however it ended.
-// View and Update take the same lock, so whoever holds it and calls them waits
-// for as long as ctx lasts.
+// Lock waits until nobody else holds the lock of the folder, in this process or
+// another, and takes it. It also repairs what a killed process has left. The
+// lock is released by unlock, and by the end of the process, however it ends.
+// View and Update take the same lock: do not call them while you hold it, for
+// they wait until ctx is done.
 func (s Store) Lock(ctx context.Context) (unlock func() error, err error) {
 	f, err := s.open(ctx)
 	if err != nil {
@@ -266,7 +272,7 @@ func (s Store) Lock(ctx context.Context) (unlock func() error, err error) {
 	return f.close, nil
 }
 
-// A collection is one with its defaults filled in and its Key parsed.
+// A collection is a Collection with its defaults filled in and its Key parsed.
 type collection struct {
 	Collection
 	key codec.Key
@@ -315,7 +321,7 @@ func (s Store) compile() ([]*collection, error) {
 	return cs, nil
 }
 
-// inside tells whether path a is b or lies in it, in the eyes of any file system.
+// inside tells whether path a is b or is inside it, on any file system.
 func inside(a, b string) bool {
 	a, b = strings.ToLower(a), strings.ToLower(b)
 	return a == b || strings.HasPrefix(a, b+"/")

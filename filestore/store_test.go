@@ -7,8 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"github.com/tomo-project/backup/location"
-	"github.com/tomo-project/backup/manager"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,6 +16,9 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/tomo-project/backup/location"
+	"github.com/tomo-project/backup/manager"
 
 	"github.com/stretchr/testify/require"
 

@@ -9,11 +9,12 @@ import (
 	"syscall"
 )
 
-// openNonblock keeps the opening of a FIFO from waiting for a writer.
+// openNonblock keeps open from waiting for the writer of a FIFO.
 const openNonblock = syscall.O_NONBLOCK
 
-// flock locks a file until it is closed, which the end of the process does too. It
-// tells whether it is locked now, or by another open file of this or any process.
+// flock locks a file until it is closed, at the latest by the end of the
+// process. It returns false if another open file, in this or another process,
+// has the lock.
 func flock(file *os.File) (bool, error) {
 	err := control(file, syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
@@ -40,7 +41,7 @@ func control(file *os.File, how int) error {
 	return errors.Join(err, locked)
 }
 
-// adopt gives a file the owner and the group of another.
+// adopt gives a file the owner and group of another file.
 func adopt(root *os.Root, name string, like fs.FileInfo) error {
 	info, err := root.Lstat(name)
 	if err != nil {

@@ -13,7 +13,7 @@ var errOver = errors.New("filestore: used after its function returned")
 
 // A view reads collections.
 type view struct {
-	folder *folder // in an Update, which loads sets when they are asked for
+	folder *folder // only in an Update, which loads each set on demand
 	sets   map[string]*set
 	over   bool
 }
@@ -76,10 +76,10 @@ func (v *view) Records(ctx context.Context, collection string) iter.Seq2[backup.
 	}
 }
 
-// A writer changes collections. What it puts is put aside until the commit.
+// A writer changes collections. Values wait in the spool until the commit.
 type writer struct {
 	view
-	failed error // the first failure: nothing is committed after it
+	failed error // the first failure; nothing is committed after it
 }
 
 func (w *writer) fail(err error) error {

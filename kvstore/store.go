@@ -1,7 +1,8 @@
 // Package kvstore backs up and restores collections that a host keeps in a
-// key-value store: bbolt, Badger, Pebble and their like. The host says in a few
-// lines how a transaction of its store gets, puts, deletes and scans ([DB]);
-// examples/bbolt of this repository does it for bbolt. A [Store] does the rest:
+// key-value store such as bbolt, Badger or Pebble. The host implements [DB] in
+// a few lines: how a transaction of its store gets, puts, deletes and scans.
+// The folder examples/bbolt of this repository does so for bbolt. A [Store]
+// does the rest:
 //
 //	store := kvstore.Store{
 //		DB: boltDB{db},
@@ -13,16 +14,18 @@
 //
 // # Keys and values
 //
-// An entry of a bucket is a record: its key, as text, is that of the record, and
-// its value is JSON. In a List collection the value must have the key, or the parts
-// of it, as members too. Where keys or values are stored in another form (numbers of 8 bytes,
-// protobuf, encrypted) a [Codec] of the bucket converts them. What a Codec would
-// change on the way to the store and back is refused.
+// An entry of a bucket is a record. The key of the entry, as text, is the key
+// of the record. The value is JSON. In a List collection the value must also
+// contain the key, or its parts, as members. If keys or values are stored in
+// another form (numbers of 8 bytes, protobuf, encrypted), a [Codec] of the
+// bucket converts them. A record that would not survive the conversion and back
+// is refused.
 //
 // Records come in the order of the stored keys.
 package kvstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,79 +33,82 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// A DB is a key-value store as a [Store] sees it. Both methods call their
-// function on a transaction and return the error that it returns.
+// A DB is a key-value store, as a [Store] needs it. Both methods call their
+// function with a transaction, and return the error of the function.
 //
-//   - View calls read once, on a transaction that shows one point in time of all
-//     buckets while others go on writing.
-//   - Update commits if and only if write returns nil, and returns nil only if
-//     that succeeded. If write returns an error or panics, it rolls back. It may
-//     call write again, on a fresh transaction, where the store asks for that.
+//   - View calls read once. Its transaction shows one point in time of all
+//     buckets, while others go on writing.
+//   - Update commits if and only if write returns nil. It returns nil only if
+//     the commit succeeded. If write returns an error or panics, it rolls back.
+//     It may call write again with a new transaction, if the store needs that.
 type DB interface {
 	View(ctx context.Context, read func(Tx) error) error
 	Update(ctx context.Context, write func(WriteTx) error) error
 }
 
-// A Tx is a transaction of a [DB]. Buckets are what the store has to tell kinds
-// of data apart: buckets, prefixes, column families. One that is not there is
-// empty.
+// A Tx is a transaction of a [DB]. A bucket is what keeps kinds of data apart
+// in the store: a bucket, a prefix or a column family. A bucket that does not
+// exist is empty.
 //
-// What Get returns and each is given is the transaction's: it is valid until the
-// next call of a method, or until each returns, and is not changed.
+// What Get returns, and what Scan passes to each, belongs to the transaction.
+// It is valid until the next call of a method, or until each returns. The
+// caller does not change it.
 type Tx interface {
-	// Get returns the value under key, and whether there is one.
+	// Get returns the value of key. ok is false if there is none.
 	Get(bucket string, key []byte) (value []byte, ok bool, err error)
 
-	// Scan calls each for every entry of the bucket, in the byte order of keys.
-	// It ends with the first error that each returns, and returns it.
+	// Scan calls each for every entry of the bucket, in the byte order of the
+	// keys. It stops at the first error of each, and returns it.
 	Scan(bucket string, each func(key, value []byte) error) error
 }
 
-// A WriteTx is a transaction that changes a [DB] and sees its own changes. Put
-// and Delete are never called while a Scan is under way.
+// A WriteTx is a transaction that changes a [DB]. It sees its own changes. Put
+// and Delete are never called during a Scan.
 type WriteTx interface {
 	Tx
 
-	// Put inserts or overwrites an entry, in a new bucket if it is not there. It
-	// may keep the memory of key and value.
+	// Put inserts or overwrites an entry. It makes the bucket if that does not
+	// exist. It may keep the memory of key and value.
 	Put(bucket string, key, value []byte) error
 
-	// Delete removes an entry. One that is not there is no error.
+	// Delete removes an entry. It is no error if there is no such entry.
 	Delete(bucket string, key []byte) error
 }
 
 // A Store is a [backup.DataSource] and a [backup.Sink] over the buckets of a
-// key-value store. It has no state of its own and is as safe for concurrent use
-// as its DB. A collection that is in none of Buckets is an error.
+// key-value store. It has no state of its own, and is as safe for concurrent
+// use as its DB. A collection without a Bucket is an error.
 type Store struct {
 	DB      DB
 	Buckets []Bucket
 }
 
-// A Bucket says which bucket holds a collection, and how.
+// A Bucket says which bucket holds a collection, and in which form.
 type Bucket struct {
 	// Collection is the name of the collection.
 	Collection string
 
-	// Name is the name of the bucket. Empty means that of the collection.
+	// Name is the name of the bucket. Empty means the name of the collection.
 	Name string
 
-	// Key converts between the text of a key and its stored form. The zero value
-	// stores the text as it is; keys that are not UTF-8 are an error then.
+	// Key converts between the text of a key and its stored form. The zero
+	// value stores the text unchanged; then a stored key that is not UTF-8 is
+	// an error.
 	Key Codec
 
 	// Value converts between the JSON of a value and its stored form. The zero
-	// value stores the JSON as it is.
+	// value stores the JSON unchanged.
 	Value Codec
 }
 
-// A Codec converts between what a record has and what is stored. Both functions
-// are set, or none. They must be pure, must not keep or change what they are
-// given, and must not put it into their errors: it may be secret.
+// A Codec converts between a key or value of a record and its stored form. Set
+// both functions or none. They must be pure. They must not keep or change their
+// argument, nor quote it in their errors: it may be secret.
 //
-// Each Put decodes what it has encoded. A key that comes back as another, or a
-// value that is not equal, is an error, and the transaction is rolled back. Equal
-// is JSON but for white space, the order of members and the form of a number.
+// Each Put decodes what it has encoded. If the key is not the same, or the
+// value not equal, that is an error and the transaction is rolled back. Values
+// are equal if they differ only in white space, the order of members and the
+// form of numbers.
 type Codec struct {
 	Encode func(plain []byte) (stored []byte, err error)
 	Decode func(stored []byte) (plain []byte, err error)
@@ -113,7 +119,7 @@ var (
 	_ backup.Sink       = Store{}
 )
 
-// View calls read with a Reader on one View of the DB.
+// View calls read with a Reader, in one View of the DB.
 func (s Store) View(ctx context.Context, read func(backup.Reader) error) error {
 	buckets, err := s.buckets(ctx)
 	if err != nil {
@@ -126,8 +132,8 @@ func (s Store) View(ctx context.Context, read func(backup.Reader) error) error {
 	})
 }
 
-// Update calls write with a Writer on an Update of the DB, once for each time
-// that the DB calls its own function.
+// Update calls write with a Writer, in one Update of the DB. It calls write
+// again if the DB calls its function again.
 func (s Store) Update(ctx context.Context, write func(backup.Writer) error) error {
 	buckets, err := s.buckets(ctx)
 	if err != nil {
@@ -139,11 +145,8 @@ func (s Store) Update(ctx context.Context, write func(backup.Writer) error) erro
 		if err := write(w); err != nil {
 			return err
 		}
-		// What has failed may have been done in part.
-		if w.failed != nil {
-			return rolledBack(w.failed)
-		}
-		return rolledBack(ctx.Err())
+		// A call that failed may have changed a part.
+		return rolledBack(cmp.Or(w.failed, ctx.Err()))
 	})
 }
 
@@ -155,7 +158,7 @@ func rolledBack(err error) error {
 	return fmt.Errorf("%w: %w", backup.ErrRolledBack, err)
 }
 
-// buckets returns them by collection.
+// buckets checks the declaration. It returns the Buckets by collection.
 func (s Store) buckets(ctx context.Context) (map[string]Bucket, error) {
 	if s.DB == nil {
 		return nil, errors.New("kvstore: a Store needs a DB")

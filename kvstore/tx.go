@@ -74,7 +74,7 @@ func (v *view) Records(ctx context.Context, collection string) iter.Seq2[backup.
 type writer struct {
 	view
 	tx     WriteTx
-	failed error // the first failure: nothing is committed after it
+	failed error // the first failure; nothing is committed after it
 }
 
 func (w *writer) fail(collection string, err error) error {
@@ -127,7 +127,7 @@ func (w *writer) Lookup(ctx context.Context, collection string, keys []string) (
 		}
 		storedKey, err := b.storedKey(key)
 		if err != nil {
-			continue // no entry can have it
+			continue // no entry can have this key
 		}
 		stored, ok, err := w.tx.Get(b.Name, storedKey)
 		if err != nil {
@@ -182,7 +182,7 @@ func (w *writer) Delete(ctx context.Context, collection string, keys []string) e
 		}
 		stored, err := b.storedKey(key)
 		if err != nil {
-			continue // no entry can have it
+			continue // no entry can have this key
 		}
 		if err := w.tx.Delete(b.Name, stored); err != nil {
 			return w.fail(collection, b.about(key, err))
@@ -226,7 +226,7 @@ func (b Bucket) storedKey(key string) ([]byte, error) {
 	return stored, nil
 }
 
-// whole tells whether c has both of its functions, or none.
+// whole tells whether c has both functions or none.
 func (c Codec) whole() bool { return (c.Encode == nil) == (c.Decode == nil) }
 
 func (c Codec) decode(stored []byte) ([]byte, error) {

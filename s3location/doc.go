@@ -1,26 +1,28 @@
-// Package s3location keeps backups in a bucket of S3, or of a service that speaks
-// its protocol: a [location.Location].
+// Package s3location keeps backups in a bucket of S3, or of a service with the
+// same protocol. It implements [location.Location].
 //
 //	cfg, err := config.LoadDefaultConfig(ctx) // of aws-sdk-go-v2/config
 //	m.Locations = append(m.Locations, &s3location.Location{
 //		Client: s3.NewFromConfig(cfg), Bucket: "example-backups", Prefix: "tomo",
 //	})
 //
-// Region, endpoint, credentials, path-style addresses and how often a request is
-// tried again are the matter of the client.
+// The client decides about the region, the endpoint, the credentials,
+// path-style addresses and how often a request is tried again.
 //
 // # What the service must do
 //
-// It must honour If-None-Match: * where an object is put, as S3 does, or a backup
-// could overwrite another. The first file that fits into one request is put twice
-// to see that the second is refused; if it is not, Put removes the file and
-// returns an error that wraps errors.ErrUnsupported. It must serve ranges and keep
-// metadata of objects. A service that does not know checksums with SHA-256 is
-// sent MD5 if the RequestChecksumCalculation of the client is WhenRequired.
+// It must honour "If-None-Match: *" when an object is put, as S3 does.
+// Otherwise a backup could overwrite another. Put tests this with the first
+// file that fits into one request: it sends the file again and expects a
+// refusal. If there is none, Put removes the file and returns an error that
+// wraps errors.ErrUnsupported. The service must also serve ranges and keep the
+// metadata of objects. If it does not know SHA-256 checksums, set
+// RequestChecksumCalculation of the client to WhenRequired: then the checksums
+// are MD5.
 //
 // # Permissions
 //
-// This is all that a Location needs:
+// A Location needs no more than this:
 //
 //	{
 //	  "Version": "2012-10-17",
@@ -38,17 +40,18 @@
 //	  ]
 //	}
 //
-// With s3:ListBucket the service says that there is no such file, and not that
-// access is denied. To bind it to the prefix, take a condition that lets pass what
-// has none: "StringLikeIfExists": {"s3:prefix": "tomo/*"}. Without
-// s3:ListBucketMultipartUploads all works, but what killed uploads have left stays.
+// Without s3:ListBucket the service answers "access denied" where a file does
+// not exist. To restrict it to the prefix, use a condition that also allows
+// requests without a prefix: "StringLikeIfExists": {"s3:prefix": "tomo/*"}.
+// Without s3:ListBucketMultipartUploads everything works, but the parts of
+// killed uploads stay.
 //
 // # Killed uploads
 //
-// A file of 8 MiB or more is uploaded in parts. If the process is killed in the
-// middle, its parts are not seen, but they are paid for. A later Put removes them
-// when they are two days old. A rule of the bucket does it even if there is no
-// later Put:
+// A file of 8 MiB or more is uploaded in parts. If the process is killed during
+// an upload, the parts are invisible but cost money. A later Put removes them
+// when they are two days old. A rule of the bucket removes them even if there
+// is no later Put:
 //
 //	{
 //	  "Rules": [{
@@ -57,24 +60,26 @@
 //	  }]
 //	}
 //
-// Let no rule of the bucket move what is there to an archive or delete it:
-// retention is the Manager's, which must be able to read what it decides on.
+// Let no rule of the bucket delete backups or move them to an archive. The
+// Manager decides which backups to delete, and it must be able to read them for
+// that.
 //
 // # Versions and locks
 //
-// In a bucket with versions a Delete hides a file, and its space is free only when
-// the rules of the bucket drop old versions. Object Lock needs versions, so with
-// it a Delete works too, and the version stays as long as it is locked: that
-// protects backups from whoever has stolen the credentials of the host. The small
-// files that come and go while a Manager holds the Location stay as versions too.
-// A service that has locks without versions refuses the Delete, with an error that
-// wraps fs.ErrPermission: there a Manager cannot work.
+// In a bucket with versions, Delete only hides a file. Its space is free when a
+// rule of the bucket drops the old version. Object Lock needs versions, so
+// Delete works there too, and the version stays for as long as it is locked.
+// That protects backups from a thief with the credentials of the host. The
+// small files that a Manager makes and removes while it holds the Location also
+// stay as versions. A service that has locks without versions refuses the
+// Delete, with an error that wraps fs.ErrPermission. A Manager cannot work
+// there.
 //
 // # Encryption
 //
-// What lies in the bucket can be read by whoever may read the bucket. To keep it
-// from the provider, encrypt whole files with [backup.BackupOptions].Encrypt or
-// the Encrypt of the Manager, and seal secrets in any case. What the bucket
-// encrypts by itself (SSE-S3, SSE-KMS) is put and read as usual; SSE-KMS needs
-// kms:GenerateDataKey and kms:Decrypt.
+// Whoever may read the bucket can read the backups. To hide them from the
+// provider, encrypt whole files with [backup.BackupOptions].Encrypt or the
+// Encrypt of the Manager. Seal the secrets in any case. Encryption by the
+// bucket itself (SSE-S3, SSE-KMS) needs no setting here; SSE-KMS needs the
+// permissions kms:GenerateDataKey and kms:Decrypt.
 package s3location

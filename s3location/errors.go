@@ -20,8 +20,8 @@ var (
 	errTaken    = fmt.Errorf("the name is taken: %w", fs.ErrExist)
 )
 
-// failed says what went wrong with a file, or with the Location as a whole if name
-// is empty, and what to do about it.
+// failed says what went wrong and what to do about it. If name is empty, the
+// error is about the Location as a whole.
 func (l *Location) failed(ctx context.Context, op, name string, err error) error {
 	where := "s3://" + l.Bucket + "/" + l.prefix() + name
 	if name == "" {
@@ -31,14 +31,14 @@ func (l *Location) failed(ctx context.Context, op, name string, err error) error
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s %s: %w", op, where, ctx.Err())
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		// Of a limit of ours or of the client. It is not that of the caller.
+		// The deadline is one of ours or of the client, and not of the caller.
 		return fmt.Errorf("%s %s: %w", op, where, errNoAnswer)
 	}
 	return fmt.Errorf("%s %s: %w", op, where, explain(op, err))
 }
 
-// A failure is an error of the service or on the way to it, in words that can be
-// shown.
+// A failure is an error of the service, or on the way to it, with a text that
+// is safe to show.
 type failure struct {
 	text string
 	errs []error
@@ -47,8 +47,8 @@ type failure struct {
 func (f *failure) Error() string   { return f.text }
 func (f *failure) Unwrap() []error { return f.errs }
 
-// status returns the status of the answer that an error comes from, 0 if there
-// was none.
+// status returns the status of the answer that caused an error, or 0 if there
+// was no answer.
 func status(err error) int {
 	var r *smithyhttp.ResponseError
 	if errors.As(err, &r) {
@@ -57,7 +57,7 @@ func status(err error) int {
 	return 0
 }
 
-// permissions are what an operation needs.
+// permissions are the permissions that each operation needs.
 var permissions = map[string]string{
 	"put":    "s3:PutObject, s3:GetObject, s3:AbortMultipartUpload and s3:ListBucket",
 	"open":   "s3:GetObject and s3:ListBucket",
@@ -66,7 +66,7 @@ var permissions = map[string]string{
 	"delete": "s3:DeleteObject, s3:GetObject and s3:ListBucket",
 }
 
-// explain leaves an error that is not of the SDK as it is.
+// explain returns errors unchanged that do not come from the SDK.
 func explain(op string, err error) error {
 	if f, ok := err.(*failure); ok {
 		return f
@@ -89,39 +89,39 @@ func explain(op string, err error) error {
 	case code == "NoSuchKey", code == "NotFound" && status == http.StatusNotFound:
 		return &failure{"there is no such file", append(errs, fs.ErrNotExist)}
 	case code == "NoSuchUpload":
-		return advise("somebody has aborted the upload; check the rules of the bucket")
+		return advise("somebody aborted the upload; check the rules of the bucket")
 	case code == "RequestTimeTooSkewed", code == "RequestExpired", code == "AccessDenied" && strings.Contains(api.ErrorMessage(), "expired"):
 		return advise("set the clock of this machine")
 	case code == "SignatureDoesNotMatch", code == "InvalidAccessKeyId", code == "InvalidToken", code == "ExpiredToken", code == "InvalidSecurity":
-		// What the service says to these may repeat what it was sent.
+		// The answer to such a request may repeat secrets.
 		text = code
 		return advise("check the credentials of the client", fs.ErrPermission)
 	case code == "PermanentRedirect", code == "TemporaryRedirect", code == "AuthorizationHeaderMalformed", code == "IllegalLocationConstraintException", code == "MovedPermanently", status == http.StatusMovedPermanently:
 		text = code
 		return advise("the bucket is in another region; set the region and endpoint of the client" + region(err))
-	case code == "Forbidden": // to a HEAD, which has no body and may mean anything
+	case code == "Forbidden": // the answer to HEAD has no body, so the cause is not known
 		return advise("check the credentials of the client and the clock of this machine; the policy must allow "+permissions[op], fs.ErrPermission)
 	case status == http.StatusForbidden && op == "delete":
 		return advise("the policy must allow "+permissions[op]+", and no lock may protect the file", fs.ErrPermission)
 	case status == http.StatusForbidden:
 		return advise("the policy must allow "+permissions[op], fs.ErrPermission)
-	case code == "BadRequest": // to a HEAD too
+	case code == "BadRequest": // the answer to HEAD too
 		return advise("check the region and the credentials of the client, and the clock of this machine")
 	case code == "PreconditionFailed" && op == "read":
 		return advise("the file was replaced while it was read; read it again")
 	case code == "InvalidObjectState":
-		return advise("the file is in an archive; restore it there, and let no rule of the bucket move backups")
+		return advise("the file is in an archive; take it out of the archive, and let no rule of the bucket move backups there")
 	case code == "BadDigest", code == "XAmzContentChecksumMismatch", code == "XAmzContentSHA256Mismatch":
 		return advise("what arrived is not what was sent; try again")
 	case code == "NotImplemented", status == http.StatusNotImplemented:
-		return advise("the service lacks what is needed; if it does not know checksums, set RequestChecksumCalculation of the client to WhenRequired", errors.ErrUnsupported)
+		return advise("the service lacks a needed feature; if it does not know checksums, set RequestChecksumCalculation of the client to WhenRequired", errors.ErrUnsupported)
 	case status >= 500:
 		return advise("try again later")
 	}
 	return &failure{text, errs}
 }
 
-// reach explains an error of the way to the service.
+// reach explains an error on the way to the service.
 func reach(err error) error {
 	var op *smithy.OperationError
 	if !errors.As(err, &op) {
@@ -134,7 +134,7 @@ func reach(err error) error {
 	return &failure{shown(op.Err.Error()), []error{err}}
 }
 
-// region returns in which the service says that the bucket is.
+// region returns the region in which the bucket is, if the service says it.
 func region(err error) string {
 	var r *smithyhttp.ResponseError
 	if errors.As(err, &r) && r.Response != nil {
@@ -147,7 +147,7 @@ func region(err error) string {
 
 var secret = regexp.MustCompile(`(?i)(x-amz-[a-z-]+|awsaccesskeyid|signature|credential)=[^&,\s"']+|//[^/@\s]+@`)
 
-// shown makes what comes from outside fit for a message.
+// shown makes a text from outside safe to show.
 func shown(text string) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {

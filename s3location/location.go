@@ -12,40 +12,41 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/tomo-project/backup/location"
-
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/tomo-project/backup/location"
 )
 
-// A Location is a folder of a bucket that keeps backups, a [location.Location]. Set
-// its fields before it is used and do not copy it. It is safe for concurrent use.
+// A Location is a folder of a bucket that keeps backups. It implements
+// [location.Location]. Set its fields before the first use, and do not copy it.
+// It is safe for concurrent use.
 //
-// The folder is for backups alone. Objects in folders below it are left alone.
-// Objects in it that somebody else has put there are listed.
+// The folder is for backups only. List also returns objects that somebody else
+// puts there. Objects in folders below it are ignored.
 //
 // Several processes may share a Location. It is no [location.Locker]: a Manager
 // holds it with files.
 //
-// Every error says where it happened, and wraps its cause: fs.ErrInvalid for a
+// Every error says where it happened and wraps its cause: fs.ErrInvalid for a
 // name that [location.CheckName] refuses, fs.ErrExist, fs.ErrNotExist,
-// fs.ErrPermission, errors.ErrUnsupported, the error of the context, and what the
-// service said, a smithy.APIError. No text has credentials in it.
+// fs.ErrPermission, errors.ErrUnsupported, the error of the context, or the
+// answer of the service, a smithy.APIError. No error text contains credentials.
 type Location struct {
-	Client *s3.Client // how the service is reached, and as whom
-	Bucket string     // its name
-	Prefix string     // of all keys, a path such as "backups/tomo"; empty: the bucket itself
+	Client *s3.Client // reaches the service, and has the credentials
+	Bucket string     // the name of the bucket
+	Prefix string     // the beginning of all keys, a path such as "backups/tomo"; empty: the bucket itself
 
-	refuses atomic.Bool // the service was seen to refuse to overwrite
+	refuses atomic.Bool // the service has been seen to refuse an overwrite
 
 	mu      sync.Mutex
-	cleaned time.Time // when killed uploads were last looked for
+	cleaned time.Time // when killed uploads were last removed
 }
 
 // String returns "s3://bucket/prefix".
 func (l *Location) String() string { return strings.TrimSuffix("s3://"+l.Bucket+"/"+l.prefix(), "/") }
 
-// prefix is what all keys begin with.
+// prefix returns the beginning of all keys.
 func (l *Location) prefix() string {
 	if p := strings.TrimSuffix(l.Prefix, "/"); p != "" {
 		return p + "/"
@@ -53,7 +54,7 @@ func (l *Location) prefix() string {
 	return ""
 }
 
-// enter opens every method: it checks the fields and the context.
+// enter begins every method: it checks the fields and the context.
 func (l *Location) enter(ctx context.Context, op string) error {
 	switch prefix := strings.TrimSuffix(l.Prefix, "/"); {
 	case l.Client == nil:
@@ -61,14 +62,15 @@ func (l *Location) enter(ctx context.Context, op string) error {
 	case l.Bucket == "":
 		return fmt.Errorf("%s: %w: the Location has no Bucket", op, fs.ErrInvalid)
 	case l.Prefix != "" && (!fs.ValidPath(prefix) || prefix == "."):
-		return fmt.Errorf("%s %s: %w: the Prefix is no path; let it be like \"backups/tomo\"", op, l, fs.ErrInvalid)
+		return fmt.Errorf("%s %s: %w: the Prefix is not a path; use one like \"backups/tomo\"", op, l, fs.ErrInvalid)
 	case ctx.Err() != nil:
 		return l.failed(ctx, op, "", ctx.Err())
 	}
 	return nil
 }
 
-// key is enter for what has a name.
+// key is enter for a method that takes a name. It returns the key of the
+// object.
 func (l *Location) key(ctx context.Context, op, name string) (string, error) {
 	if err := location.CheckName(name); err != nil {
 		return "", fmt.Errorf("%s in %s: %w", op, l, err)
@@ -76,7 +78,8 @@ func (l *Location) key(ctx context.Context, op, name string) (string, error) {
 	return l.prefix() + name, l.enter(ctx, op)
 }
 
-// name returns the name of the file with a key, and whether it is one.
+// name returns the name of the file with this key. ok is false if it is none of
+// ours.
 func (l *Location) name(key string) (string, bool) {
 	name, ours := strings.CutPrefix(key, l.prefix())
 	return name, ours && location.CheckName(name) == nil
@@ -107,12 +110,12 @@ func (l *Location) List(ctx context.Context) ([]location.File, error) {
 		}
 	}
 	byName := func(a, b location.File) int { return cmp.Compare(a.Name, b.Name) }
-	slices.SortFunc(files, byName) // not all services do
+	slices.SortFunc(files, byName) // some services do not sort
 	return files, nil
 }
 
-// modTime makes a time of modification, of which services tell the second only,
-// change with the content even if it is replaced at once.
+// modTime returns a time of modification that changes with the content.
+// Services report only seconds, and a file may be replaced within one.
 func modTime(t time.Time, etag string) time.Time {
 	if t.IsZero() {
 		return t
@@ -122,13 +125,14 @@ func modTime(t time.Time, etag string) time.Time {
 	return t.Add(time.Duration(h.Sum32() % uint32(time.Millisecond)))
 }
 
-// Delete implements [location.Location]. Where the bucket has versions, they stay.
+// Delete implements [location.Location]. In a bucket with versions, the old
+// versions stay.
 func (l *Location) Delete(ctx context.Context, name string) error {
 	key, err := l.key(ctx, "delete", name)
 	if err != nil {
 		return err
 	}
-	found, err := l.head(ctx, key) // S3 does not say that there was nothing to delete
+	found, err := l.head(ctx, key) // S3 does not report that there was nothing to delete
 	if err == nil && found == nil {
 		err = fs.ErrNotExist
 	}
@@ -148,7 +152,7 @@ func (l *Location) remove(ctx context.Context, key string) error {
 	return err
 }
 
-// head looks at an object: nil if there is none.
+// head returns the metadata of an object, or nil if there is no such object.
 func (l *Location) head(ctx context.Context, key string) (*s3.HeadObjectOutput, error) {
 	ctx, cancel := limit(ctx, 0)
 	defer cancel()
@@ -162,8 +166,8 @@ func (l *Location) head(ctx context.Context, key string) (*s3.HeadObjectOutput, 
 	return out, nil
 }
 
-// limit ends a request with so many bytes that is not answered: a connection can
-// be dead without anybody being told.
+// limit sets a deadline for a request with that many bytes: a connection can be
+// dead without any sign.
 func limit(ctx context.Context, bytes int64) (context.Context, context.CancelFunc) {
 	const least = 16 << 10 // bytes a second
 	return context.WithTimeout(ctx, 2*time.Minute+time.Duration(bytes/least)*time.Second)

@@ -19,15 +19,16 @@ import (
 )
 
 const (
-	// block is what is fetched at the least. It holds all that a list of backups
-	// takes from one end of one.
+	// block is the smallest range that is fetched. What a list of backups needs
+	// from one end of a backup fits into it.
 	block = 16 << 10
 
-	// held is the longest range that is fetched at once, which sets its connection
-	// free. A longer one comes as it is read.
+	// held is the longest range that is fetched into memory at once, so that
+	// its connection is free again. A longer range is read from the connection.
 	held = 256 << 10
 
-	// growth is how many times as much is fetched as was read in sequence before.
+	// growth: the next range is this many times what was read in sequence
+	// before.
 	growth = 4
 
 	maxRuns = 4
@@ -38,13 +39,14 @@ const (
 	tries = 4
 )
 
-// Open implements [location.Location]. What it returns is an io.ReaderAt and
-// io.Seeker too, and safe for concurrent use: what is read in sequence comes in
-// few, growing requests, and what is read here and there in as many small ones. A
-// download that is cut is taken up again. A file that was replaced meanwhile is an
-// error.
+// Open implements [location.Location]. The result is also an io.ReaderAt and
+// io.Seeker, and safe for concurrent use. Reading in sequence takes few,
+// growing requests; reading here and there takes as many small ones. If the
+// connection is cut, reading goes on with a new one. If the file was replaced
+// meanwhile, that is an error.
 //
-// The end of ctx ends a read that waits; later reads go on, until Close.
+// When ctx ends, a read that is waiting fails. Later reads still work, until
+// Close.
 func (l *Location) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 	key, err := l.key(ctx, "open", name)
 	if err != nil {
@@ -63,14 +65,14 @@ func (l *Location) Open(ctx context.Context, name string) (io.ReadCloser, error)
 	return f, nil
 }
 
-// errCut is a download that ended before its end.
+// errCut: a download ended too early.
 var errCut = errors.New("the connection was cut")
 
 func cut(err error) error {
 	return &failure{fmt.Sprintf("%v (%s); check the network", errCut, shown(err.Error())), []error{errCut, err}}
 }
 
-// A file is an object that is read.
+// A file is an open object.
 type file struct {
 	l         *Location
 	name, key string
@@ -78,16 +80,16 @@ type file struct {
 	size      int64
 	head      []byte // the first block
 
-	ctx  context.Context         // of Open
-	base context.Context         // of the requests
+	ctx  context.Context         // the context of Open
+	base context.Context         // the context of the requests
 	stop context.CancelCauseFunc // ends base
 
 	mu   sync.Mutex
-	pos  int64  // of Read
-	idle []*run // the one used last is the last
+	pos  int64  // the position of Read
+	idle []*run // runs that are not in use; the last was used most recently
 }
 
-// begin fetches the first block, and with it the size.
+// begin fetches the first block, and learns the size.
 func (f *file) begin(ctx context.Context) error {
 	ctx, cancel := limit(ctx, 0)
 	defer cancel()
@@ -123,14 +125,13 @@ func (f *file) begin(ctx context.Context) error {
 	if _, err := io.ReadFull(out.Body, f.head); err != nil {
 		return cut(err)
 	}
-	_, _ = io.Copy(io.Discard, io.LimitReader(out.Body, 1)) // sees the end, so that the connection is free
+	_, _ = io.Copy(io.Discard, io.LimitReader(out.Body, 1)) // reads the end, so that the connection is free again
 	return nil
 }
 
 var errNoRanges = fmt.Errorf("the service does not serve ranges: %w", errors.ErrUnsupported)
 
-// partly has the client look for no checksum of a part of an object: there is
-// none.
+// partly makes the client expect no checksum: a part of an object has none.
 func partly(o *s3.Options) {
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 }
@@ -237,7 +238,7 @@ func (f *file) Close() error {
 	return nil
 }
 
-// take returns the run that goes on at a place, or begins one.
+// take returns a run that continues at a place, or a new run.
 func (f *file) take(at int64) *run {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -270,20 +271,20 @@ func (f *file) keep(r *run) {
 	}
 }
 
-// A run is a part of a file that is read in sequence. One goroutine has it at a
+// A run reads a part of a file in sequence. Only one goroutine uses it at a
 // time.
 type run struct {
 	f          *file
 	began, pos int64
 
-	src    io.Reader // what is there from pos to end; nil: nothing
+	src    io.Reader // the bytes from pos to end; nil: none
 	end    int64
 	body   io.Closer
 	cancel context.CancelCauseFunc
 	ctx    context.Context
 }
 
-// read reads at a place not far behind pos, some bytes at the least.
+// read reads some bytes at a place that is at or shortly after pos.
 func (r *run) read(p []byte, at int64) (int, error) {
 	for r.pos < at {
 		if _, err := r.some(make([]byte, min(at-r.pos, block))); err != nil {
@@ -308,7 +309,7 @@ func (r *run) some(p []byte) (int, error) {
 	}
 }
 
-// once returns errCut if nothing came because the connection was cut.
+// once returns errCut if nothing arrived because the connection was cut.
 func (r *run) once(p []byte) (n int, err error) {
 	if r.src == nil {
 		want := max(int64(len(p)), block, growth*(r.pos-r.began))
@@ -325,19 +326,19 @@ func (r *run) once(p []byte) (n int, err error) {
 	r.pos += int64(n)
 	if r.pos == r.end {
 		if r.body != nil {
-			r.guard(func() { _, _ = r.src.Read(make([]byte, 1)) }) // sees the end, so that the connection is free
+			r.guard(func() { _, _ = r.src.Read(make([]byte, 1)) }) // reads the end, so that the connection is free again
 		}
 		r.drop()
 	}
 	if n > 0 {
-		err = nil // it comes again
+		err = nil // the next read returns it again
 	} else if err == io.EOF {
 		err = errCut
 	}
 	return n, err
 }
 
-// fetch asks for the next n bytes.
+// fetch requests the next n bytes.
 func (r *run) fetch(n int64) error {
 	f := r.f
 	r.end = r.pos + n
@@ -382,7 +383,7 @@ func (r *run) fetch(n int64) error {
 	return nil
 }
 
-// guard ends what the service does not answer, or nobody waits for any more.
+// guard ends do when the service does not answer, or nobody waits any more.
 func (r *run) guard(do func()) {
 	cancel, ctx := r.cancel, r.f.ctx
 	timer := time.AfterFunc(stall, func() { cancel(errNoAnswer) })
@@ -394,7 +395,7 @@ func (r *run) guard(do func()) {
 	do()
 }
 
-// cause says why a request ended early.
+// cause returns why a request ended early.
 func (r *run) cause(err error) error {
 	switch cause := context.Cause(r.ctx); {
 	case err == nil || err == io.EOF && r.pos == r.end:
@@ -406,7 +407,7 @@ func (r *run) cause(err error) error {
 	}
 }
 
-// drop lets go of what is under way. The run can go on at the same place.
+// drop closes the connection. The run can continue at the same place.
 func (r *run) drop() {
 	if r.cancel != nil {
 		r.cancel(context.Canceled)

@@ -18,21 +18,22 @@ import (
 )
 
 const (
-	// A file of less is one request, a larger one is uploaded in parts of this.
+	// A smaller file is sent in one request. A larger one is sent in parts of
+	// this size.
 	firstPart = 8 << 20
-	maxParts  = 10_000 // of S3
+	maxParts  = 10_000 // the limit of S3
 
-	// abandoned is how old an upload is that nobody works at any more: more than
-	// any takes.
+	// An upload that is this old is abandoned: no upload takes as long.
 	abandoned = 48 * time.Hour
 )
 
-// partBytes is the size of a part. Some services want all of them to be alike,
-// which the first 5,000 are, 39 GiB; after that they grow, to half a TiB in all.
+// partBytes returns the size of a part. Some services require parts of equal
+// size. The first 5,000 parts, 39 GiB, are equal; later ones grow, up to half a
+// TiB in all.
 func partBytes(number int) int { return firstPart << max(0, (number-1)/1000-4) }
 
-// inParts uploads a file of which the first part is read. While one part is under
-// way the next is read.
+// inParts uploads a file whose first part has been read. While one part is
+// being sent, the next is read.
 func (u *upload) inParts(ctx context.Context, part []byte, in *source) error {
 	if err := u.begin(ctx); err != nil {
 		return err
@@ -46,7 +47,7 @@ func (u *upload) inParts(ctx context.Context, part []byte, in *source) error {
 	sending, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type sent struct {
-		again bool // the buffer is free for another part
+		again bool // the buffer can be used for another part
 		err   error
 	}
 	result := make(chan sent, 1)
@@ -60,11 +61,11 @@ func (u *upload) inParts(ctx context.Context, part []byte, in *source) error {
 			return nil
 		}
 	}
-	var current []byte // under way
+	var current []byte // the part that is being sent
 	for number := 1; len(part) > 0; number++ {
 		r := <-result
 		if r.err == nil && number > maxParts {
-			r.err = fmt.Errorf("the file is too large: S3 takes %d parts, which end after %d bytes", maxParts, u.bytes)
+			r.err = fmt.Errorf("the file is too large: S3 takes %d parts, in all %d bytes", maxParts, u.bytes)
 		}
 		if r.err != nil {
 			return r.err
@@ -110,8 +111,8 @@ func (u *upload) begin(ctx context.Context) error {
 	return nil
 }
 
-// send uploads a part. The client may still be reading data after it has tried
-// more than once.
+// send uploads a part. once is false if the client needed more than one try:
+// then it may still be reading data.
 func (u *upload) send(ctx context.Context, number int, data []byte) (once bool, err error) {
 	ctx, cancel := limit(ctx, int64(len(data)))
 	defer cancel()
@@ -135,7 +136,7 @@ func (u *upload) send(ctx context.Context, number int, data []byte) (once bool, 
 	return ok && len(attempts.Results) == 1, nil
 }
 
-// complete makes a file of the parts.
+// complete turns the parts into a file.
 func (u *upload) complete(ctx context.Context) error {
 	limited, cancel := limit(ctx, u.bytes)
 	defer cancel()
@@ -149,8 +150,8 @@ func (u *upload) complete(ctx context.Context) error {
 		all = aws.String(fmt.Sprintf("%s-%d", base64.StdEncoding.EncodeToString(digest[:]), len(u.parts)))
 		in.ChecksumType = types.ChecksumTypeComposite
 	}
-	// A service that does not heed the condition has still not got this far if the
-	// name was taken meanwhile.
+	// A service that ignores the condition must not get this far if the name
+	// has been taken meanwhile.
 	found, err := u.l.head(ctx, u.key)
 	if err == nil && found != nil {
 		err = errTaken
@@ -171,12 +172,12 @@ func (u *upload) complete(ctx context.Context) error {
 	return nil
 }
 
-// abort removes the parts of an upload that has failed.
+// abort removes the parts of a failed upload.
 func (u *upload) abort(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
 	defer cancel()
 	if err := u.l.abort(ctx, u.key, u.number); err != nil && u.left == "" {
-		u.left = "what was sent stays in the bucket, unseen, until a Put removes it after two days"
+		u.left = "its parts stay in the bucket, invisible, until a Put removes them after two days"
 	}
 }
 
@@ -188,8 +189,8 @@ func (l *Location) abort(ctx context.Context, key string, number *string) error 
 	return err
 }
 
-// clean aborts uploads whose process was killed, once a day. What cannot be
-// removed stays: that is not the matter of the Put that finds it.
+// clean aborts uploads whose process was killed, at most once a day. It ignores
+// errors: the Put that calls it must not fail because of old parts.
 func (l *Location) clean(ctx context.Context) {
 	l.mu.Lock()
 	due := l.cleaned.IsZero() || time.Since(l.cleaned) > 24*time.Hour
@@ -218,7 +219,7 @@ func (l *Location) clean(ctx context.Context) {
 	}
 }
 
-// serverTime is the clock by which the service says when something was.
+// serverTime returns the time by the clock of the service.
 func serverTime(m middleware.Metadata) time.Time {
 	if t, ok := awsmiddleware.GetServerTime(m); ok && !t.IsZero() {
 		return t

@@ -22,23 +22,24 @@ import (
 )
 
 const (
-	// mark is the metadata that tells which Put an object comes from.
+	// mark is the metadata that says which Put made an object.
 	mark = "backup-put"
 
-	// afterwards is how long a Put goes on after its context, to clean up.
+	// afterwards is how long a Put may clean up after its context has ended.
 	afterwards = 10 * time.Second
 )
 
-// Put implements [location.Location]. It holds about 16 MiB in memory, and more for
-// what a file has above 39 GiB. While it waits for r it does not notice that ctx is
-// done. After that it takes some seconds, where the service is slow up to twenty, to
-// find out what became of the file and to clean up.
+// Put implements [location.Location]. It uses about 16 MiB of memory, and more
+// for the part of a file beyond 39 GiB. While Put waits for r, it does not
+// notice the end of ctx. After the end of ctx, Put needs some seconds, with a
+// slow service up to twenty, to find out whether the file is there and to clean
+// up.
 func (l *Location) Put(ctx context.Context, name string, r io.Reader) error {
 	key, err := l.key(ctx, "put", name)
 	if err != nil {
 		return err
 	}
-	found, err := l.head(ctx, key) // before r is asked to do its work
+	found, err := l.head(ctx, key) // before r has to do its work
 	if err == nil && found != nil {
 		err = errTaken
 	}
@@ -68,16 +69,16 @@ func (l *Location) Put(ctx context.Context, name string, r io.Reader) error {
 	return err
 }
 
-// A source is a reader that ends with a context, and remembers why it ended.
+// A source reads until its context ends, and remembers why it ended.
 type source struct {
 	ctx   context.Context
 	r     io.Reader
 	ended bool
-	err   error // of r or of the context that was given to Put
+	err   error // the error of r, or of the context of Put
 }
 
-// fill reads up to size bytes into buf, which grows to that only if it is needed.
-// It ends with an error of stop, which may be nil and is asked now and then.
+// fill reads up to size bytes into buf, which grows only as needed. It calls
+// stop, if that is not nil, from time to time, and returns its error.
 func (s *source) fill(buf []byte, size int, stop func() error) ([]byte, error) {
 	buf = buf[:0]
 	for len(buf) < size && !s.ended {
@@ -105,24 +106,25 @@ func (s *source) fill(buf []byte, size int, stop func() error) ([]byte, error) {
 	return buf, nil
 }
 
-// An upload is one file on its way.
+// An upload is one call of Put.
 type upload struct {
 	l   *Location
 	key string
-	id  string // of this Put
-	md5 bool   // the service knows no other checksum
+	id  string // the value of mark for this Put
+	md5 bool   // the service knows only MD5
 
-	number *string // of an upload in parts
+	number *string // the id of an upload in parts
 	parts  []types.CompletedPart
 	sums   []byte // the digests of the parts
 	bytes  int64
 
-	left string // what a Put that failed may have left behind
+	left string // what a failed Put may have left behind
 }
 
 const maybeThere = "the file may be there all the same"
 
-// checksum returns the checksum that goes with data: one of the two.
+// checksum returns the checksum of data, of the kind that the service knows.
+// The other is nil.
 func (u *upload) checksum(data []byte) (sha, sum *string) {
 	if u.md5 {
 		digest := md5.Sum(data)
@@ -132,7 +134,8 @@ func (u *upload) checksum(data []byte) (sha, sum *string) {
 	return aws.String(base64.StdEncoding.EncodeToString(digest[:])), nil
 }
 
-// same holds the checksum of the service, if it tells one, against what was sent.
+// same compares the checksum that the service reports, if it does, with the one
+// that was sent.
 func same(sent, stored *string) error {
 	if sent == nil || stored == nil || *sent == *stored {
 		return nil
@@ -176,7 +179,8 @@ func (u *upload) whole(ctx context.Context, data []byte) error {
 	if u.l.refuses.Load() {
 		return nil
 	}
-	// The same once more does no harm. Twice, as a Delete may come between.
+	// Repeating the Put does no harm. It is tried twice, because a Delete may
+	// come between.
 	for range 2 {
 		_, err := put()
 		if status(err) == http.StatusPreconditionFailed {
@@ -186,10 +190,10 @@ func (u *upload) whole(ctx context.Context, data []byte) error {
 			return nil
 		}
 	}
-	return u.takeBack(ctx, fmt.Errorf("the service overwrites in spite of If-None-Match, so that backups could be lost; use another: %w", errors.ErrUnsupported))
+	return u.takeBack(ctx, fmt.Errorf("the service overwrites in spite of If-None-Match, so backups could be lost; use another service: %w", errors.ErrUnsupported))
 }
 
-// takeBack removes a file of this Put that must not stay, and returns why.
+// takeBack removes the file of this Put, which must not stay. It returns why.
 func (u *upload) takeBack(ctx context.Context, why error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
 	defer cancel()
@@ -214,8 +218,8 @@ func (u *upload) isOurs(found *s3.HeadObjectOutput) bool {
 
 var errConflict = fmt.Errorf("another Put or Delete of the name is under way: %w", fs.ErrExist)
 
-// settle finds out what became of a file after an error. An answer that was lost
-// is no failure, and the request that is then made again finds the name taken.
+// settle finds out, after an error, whether the file is there. The answer to a
+// successful request may be lost; then the next try finds the name taken.
 func (u *upload) settle(ctx context.Context, err error) (done bool, _ error) {
 	code := status(err)
 	taken := code == http.StatusPreconditionFailed || code == http.StatusConflict

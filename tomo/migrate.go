@@ -9,10 +9,10 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// The schema versions of Tomo's data. A snapshot that does not say which one it
-// has, as in the user's guide, has version 1.
+// The schema versions of Tomo's data. A snapshot that does not say its version,
+// as in the user's guide, has version 1.
 //
-// Version 1 has the look of the user interface in the users, and no
+// Version 1 keeps the look of the user interface in the users, and has no
 // preferences:
 //
 //	servers       id name description address port user password private_key passphrase host_key jump_server_id tags last_seen created_at updated_at
@@ -23,19 +23,17 @@ import (
 //	logs          as in version 3
 //
 // Version 2: servers have host instead of address, and always port and user;
-// users have role instead of admin; theme, language and dashboard have moved
-// from the users to the preferences.
+// users have role instead of admin; theme, language and dashboard are in the
+// preferences.
 //
-// Version 3: servers have auth_method and have lost last_seen; the env of
-// applications is an object; the setting retention_days is called
-// backup_keep_days and analytics is gone; repositories always have type and
-// enabled.
+// Version 3: servers have auth_method and no last_seen; the env of applications
+// is an object; the setting retention_days is called backup_keep_days, and
+// analytics is gone; repositories always have type and enabled.
 //
-// A step changes what is there in the old form and passes on everything else,
-// down to the bytes of a value. So a document without a schema version whose
-// records already have the newer form restores too, and what a step does not
-// understand is refused by the schema afterwards, which names the record and
-// the field.
+// A step changes only what is in the old form. Everything else stays, down to
+// the bytes of a value. So a document without a schema version also restores if
+// its records are already in the newer form. What a step does not understand is
+// refused later by the schema, which names the record and the field.
 
 type emitFunc = func(collection string, r backup.Record) error
 
@@ -59,7 +57,7 @@ func from1(_ context.Context, collection string, r backup.Record, emit emitFunc)
 			delete(o, "admin")
 		}
 
-		// A user who never changed the look has no preferences.
+		// A user who never changed the look gets no preferences.
 		if look := o.take("theme", "language", "dashboard"); len(look) > 0 && o.has("id") {
 			look["user_id"] = o["id"]
 			if err := emit("preferences", backup.Record{Value: look.bytes()}); err != nil {
@@ -105,7 +103,7 @@ func from2(_ context.Context, collection string, r backup.Record, emit emitFunc)
 	return emit(collection, r)
 }
 
-// authMethod is what Tomo 2.0 tried first on a server.
+// authMethod returns the method that Tomo 2.0 tried first on a server.
 func authMethod(server object) string {
 	switch {
 	case server.has("private_key"):
@@ -116,8 +114,8 @@ func authMethod(server object) string {
 	return `"agent"`
 }
 
-// envObject turns ["NAME=value","NAME"] into {"NAME":"value","NAME":null}. As
-// in compose, the last of two entries with one name wins.
+// envObject turns ["NAME=value","NAME"] into {"NAME":"value","NAME":null}. If a
+// name comes twice, the last one wins, as in compose.
 func envObject(list json.RawMessage) (json.RawMessage, bool) {
 	var entries []*string
 	if !bytes.HasPrefix(list, []byte("[")) || json.Unmarshal(list, &entries) != nil {
@@ -138,25 +136,25 @@ func envObject(list json.RawMessage) (json.RawMessage, bool) {
 	return env.bytes(), true
 }
 
-// An object is a JSON object whose values are left as they are: a number that
-// went through a float64 would be another number.
+// An object is a JSON object whose values keep their bytes: a number would
+// change on its way through a float64.
 type object map[string]json.RawMessage
 
-// parse reports false for anything but an object.
+// parse returns false for anything but an object.
 func parse(value json.RawMessage) (object, bool) {
 	var o object
 	err := json.Unmarshal(value, &o)
 	return o, err == nil && o != nil
 }
 
-// has tells whether there is a value that says something.
+// has tells whether there is a value that is neither null nor empty.
 func (o object) has(name string) bool {
 	v := string(o[name])
 	return v != "" && v != "null" && v != `""`
 }
 
-// rename does nothing if both names are there: the schema then refuses the old
-// one, and no value is lost in silence.
+// rename does nothing if both names are there. The schema then refuses the old
+// name, so no value is lost silently.
 func (o object) rename(from, to string) {
 	v, ok := o[from]
 	if _, taken := o[to]; !ok || taken {
@@ -166,15 +164,15 @@ func (o object) rename(from, to string) {
 	delete(o, from)
 }
 
-// preset sets a member that is absent or null.
+// preset sets a member if it is absent or null.
 func (o object) preset(name, value string) {
 	if v, ok := o[name]; !ok || string(v) == "null" {
 		o[name] = json.RawMessage(value)
 	}
 }
 
-// take moves members out of o into an object of their own, those that are not
-// null.
+// take moves members from o into a new object. Members that are null are
+// dropped.
 func (o object) take(names ...string) object {
 	taken := object{}
 	for _, name := range names {
@@ -190,13 +188,13 @@ func (o object) take(names ...string) object {
 // the same bytes.
 func (o object) bytes() json.RawMessage { return marshal(o) }
 
-// marshal leaves < > & as they are, which json.Marshal does not.
+// marshal leaves < > & unescaped, which json.Marshal does not.
 func marshal(v any) json.RawMessage {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
-		panic("tomo: " + err.Error()) // strings and values that have just been parsed
+		panic("tomo: " + err.Error()) // only strings and parsed values get here
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }

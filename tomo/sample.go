@@ -8,17 +8,18 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// Sample returns made-up record i, counted from 0, of a collection: for demos,
-// tests and benchmarks. It is valid, about 250 bytes long, and always the same.
-// Nothing in it is real: addresses are from the private ranges and the
-// documentation domains, and no password has the hash of its users.
+// Sample returns the made-up record number i, from 0, of a collection, for
+// demos, tests and benchmarks. It is valid, about 250 bytes long, and always
+// the same. Nothing in it is real: addresses are from the private ranges and
+// the documentation domains, and no password belongs to the password hashes.
 //
-// Its references are to servers, users and repositories with the same number or
-// a lower one, so that N records of each collection, written in the order of
-// servers, repositories, applications, are complete at every step.
+// A record refers only to servers, users and repositories with the same number
+// or a lower one. So if N records of each collection are written in the order
+// servers, repositories, applications, every reference is complete at every
+// step.
 //
-// The settings are few: beyond the last one, and for a collection that Tomo
-// does not have or a negative i, Sample returns the zero Record.
+// There are few settings. After the last setting, for a collection that Tomo
+// does not have, and for a negative i, Sample returns the zero Record.
 func Sample(collection string, i int) backup.Record {
 	if i < 0 {
 		return backup.Record{}

@@ -1,16 +1,16 @@
-// Package tomo declares Tomo, a homelab server manager, to the library: its
-// collections with their schemas, keys, references and secret fields, and how
-// data of older versions becomes data of today. The Tomo server and tools
-// around it import it; it is also the worked example of a declaration.
+// Package tomo declares Tomo, a homelab server manager: its collections with
+// their schemas, keys, references and secret fields, and the migration of data
+// from older versions. The Tomo server and tools around it import this package.
+// It is also the worked example of a declaration.
 //
 // Three habits of the schemas are worth copying:
 //
 //   - Every field that is not required may also be null, because a column of a
 //     database table can be NULL but not absent.
-//   - No secret field has the keyword "format", nor "enum" or "minimum": an
-//     error that quotes what it refuses must have nothing to quote.
-//   - A field that is not declared is refused. That is how a plain "password"
-//     of a user, or a field that a migration forgot, is caught.
+//   - A secret field never has the keyword "format", "enum" or "minimum". An
+//     error of such a keyword could quote the value.
+//   - A field that is not declared is refused. This catches a plain "password"
+//     of a user, or a field that a migration forgot.
 package tomo
 
 import (
@@ -20,8 +20,8 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// SchemaVersion is the version of the shape of Tomo's data. What each version
-// changed is told in migrate.go.
+// SchemaVersion is the version of the shape of Tomo's data. The file migrate.go
+// says what each version changed.
 const SchemaVersion = 3
 
 var (
@@ -41,8 +41,8 @@ var (
 	logsSchema []byte
 )
 
-// App returns the declaration of Tomo as of its build version, a semantic
-// version such as "2.1.0". Its collections are the six of the user's guide
+// App returns the declaration of Tomo. version is the semantic version of the
+// build, such as "2.1.0". The collections are the six of the user's guide
 // ("Full Backup Contents") and the optional logs. Each call returns a new App,
 // which the caller may change.
 func App(version string) *backup.App {
@@ -59,8 +59,8 @@ func App(version string) *backup.App {
 				Secrets: []string{"/password", "/private_key", "/passphrase"},
 			},
 			{
-				// The compose text is secret too: nothing keeps people from
-				// writing passwords in it.
+				// The compose text is secret too: people may write passwords
+				// into it.
 				Name:   "applications",
 				Key:    "/id",
 				Schema: bytes.Clone(applicationsSchema),
@@ -77,8 +77,8 @@ func App(version string) *backup.App {
 				Secrets: []string{"/smtp_password", "/webhook_url"},
 			},
 			{
-				// A password hash is secret too: whoever has it can guess the
-				// password without limits.
+				// A password hash is secret too: whoever has it can guess
+				// passwords without any limit.
 				Name:    "users",
 				Key:     "/id",
 				Schema:  bytes.Clone(usersSchema),
@@ -97,9 +97,9 @@ func App(version string) *backup.App {
 				Secrets: []string{"/token"},
 			},
 			{
-				// No Refs: a log tells what was, and outlives the server that it
-				// names. Most backups are without logs, and must be restored
-				// whatever the logs of the host refer to.
+				// No Refs: a log outlives the server that it names. Most
+				// backups have no logs, and must be restored whatever the logs
+				// of the host refer to.
 				Name:     "logs",
 				Key:      "/id",
 				Schema:   bytes.Clone(logsSchema),

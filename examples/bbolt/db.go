@@ -10,8 +10,8 @@ import (
 )
 
 // boltDB makes a bbolt database a kvstore.DB. Open the database with an
-// InitialMmapSize beyond what it will grow to: a writer that has to map more of
-// the file waits for the end of every View, which is a whole backup.
+// InitialMmapSize that it will never outgrow. Otherwise a writer that needs
+// more waits for the end of every View, and a View lasts as long as a backup.
 type boltDB struct{ *bolt.DB }
 
 func (db boltDB) View(_ context.Context, read func(kvstore.Tx) error) error {

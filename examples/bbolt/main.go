@@ -1,5 +1,6 @@
-// Command bbolt is a host that keeps notes in a bbolt database: it backs them up
-// to a file, loses some and gets them back. What bbolt needs is in db.go.
+// Command bbolt is a host that keeps notes in a bbolt database. It backs them
+// up to a file, loses some and gets them back. The file db.go has what is
+// special about bbolt.
 package main
 
 import (
@@ -75,7 +76,7 @@ func main() {
 	fmt.Println("notes:    ", get(db, "notes", "1"), get(db, "notes", "2"))
 }
 
-// set and get are the host's own way to its data.
+// set and get are the host's own access to its data.
 func set(db *bolt.DB, bucket, key, value string) {
 	check(db.Update(func(tx *bolt.Tx) error {
 		b, err := tx.CreateBucketIfNotExists([]byte(bucket))

@@ -1,6 +1,6 @@
-// Command inspect looks into any snapshot, whatever application made it: third-
-// party tooling that knows the format and nothing else. It needs no key, and
-// sealed values stay sealed.
+// Command inspect looks into any snapshot, whatever application made it. It
+// shows what a tool can do that knows only the format. It needs no key; sealed
+// values stay sealed.
 //
 //	inspect FILE                      prints the manifest
 //	inspect validate FILE             checks the file: strict JSON, layout, limits, digest, counts
@@ -74,7 +74,7 @@ func printManifest(s *backup.Snapshot, w io.Writer) error {
 	return enc.Encode(s.Manifest())
 }
 
-// printVerdict tells what OpenSnapshot has found in order.
+// printVerdict prints what OpenSnapshot has checked.
 func printVerdict(s *backup.Snapshot, w io.Writer) error {
 	m := s.Manifest()
 	integrity := "digest " + m.SHA256
@@ -89,8 +89,8 @@ func printVerdict(s *backup.Snapshot, w io.Writer) error {
 	return err
 }
 
-// extract prints the records of a list, and those of a map as objects of one
-// member.
+// extract prints the records of a list, or the members of a map as objects with
+// one member.
 func extract(ctx context.Context, s *backup.Snapshot, collection string, w io.Writer) error {
 	if _, ok := s.Manifest().Records[collection]; !ok {
 		return fmt.Errorf("no collection %q in the snapshot; there are %q", collection, s.Collections())

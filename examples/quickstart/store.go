@@ -12,8 +12,8 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// store is the data of the host. A host with a database has a transaction where
-// this one has a lock and a copy.
+// store holds the data of the host. It has a lock and a copy where a host with
+// a database has a transaction.
 type store struct {
 	mu   sync.Mutex
 	data records
@@ -108,7 +108,8 @@ func (r records) Delete(_ context.Context, collection string, keys []string) err
 	return err
 }
 
-// values returns the collection; one that the host does not have is an error.
+// values returns a collection. A collection that the host does not have is an
+// error.
 func (r records) values(collection string) (map[string]json.RawMessage, error) {
 	values, ok := r[collection]
 	if !ok {

@@ -10,12 +10,12 @@ import (
 func (c *cli) acceptCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "accept NAME",
-		Short: "Say that what a backup has lost is all right",
-		Long: `Say that what a backup has lost is all right.
+		Short: "Accept what a backup has lost",
+		Long: `Say that the losses of a backup are all right.
 
-A backup that has lost most of a collection against the one before is marked as
-shrunk in the list, and no backup is deleted: the older ones may be all that is
-left. After accept, pruning goes on.`,
+A backup that has lost most of a collection, compared with the one before, is
+marked as shrunk in the list. Then no backup is deleted: the older ones may be
+all that is left of the data. After accept, pruning goes on.`,
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return c.accept(cmd.Context(), args[0]) },
 	}

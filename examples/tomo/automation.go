@@ -17,14 +17,15 @@ import (
 	"github.com/tomo-project/backup/manager"
 )
 
-// automation keeps what people set on the page for backups in the settings of
-// Tomo, where the command line finds it too.
+// automation keeps the settings of the page for backups among the settings of
+// Tomo, where the command line finds them too.
 type automation struct{ *server }
 
-// Settings implements [backuphttp.Automation], as the next two methods do. What is
-// stored may come from the command line, another machine or a restore, so it returns
-// only what the page accepts and a Manager can be made of: people can set it right
-// there, and nothing that is stored keeps the server from starting.
+// Settings implements [backuphttp.Automation], as the next two methods do. The
+// stored settings may come from the command line, another machine or a restore.
+// So it returns only settings that the page accepts and that make a Manager: no
+// stored setting keeps the server from starting, and people can correct it on
+// the page.
 func (a automation) Settings(ctx context.Context) (backuphttp.Settings, error) {
 	s, err := readSettings(ctx, a.db)
 	if err != nil {
@@ -32,17 +33,17 @@ func (a automation) Settings(ctx context.Context) (backuphttp.Settings, error) {
 	}
 	p, err := a.cli.toPage(s)
 	if err != nil {
-		a.log.Warn("some settings of backups cannot be used as they are: look at them under Settings > System", "error", err.Error())
+		a.log.Warn("some settings of backups cannot be used: correct them under Settings > System", "error", err.Error())
 	}
 	if err = a.works(p); err == nil {
 		return p, nil
 	}
-	a.log.Error("the settings of backups cannot be used: ALL DEFAULTS are in effect, and no backup is made by schedule, until they are set right under Settings > System", "error", err.Error())
+	a.log.Error("the settings of backups cannot be used: ALL DEFAULTS are in effect, and no scheduled backup is made, until they are corrected under Settings > System", "error", err.Error())
 	p, _ = a.cli.toPage(nil)
 	return p, nil
 }
 
-// works returns why there can be no Manager for p, if that is so.
+// works returns an error if p cannot make a Manager.
 func (a automation) works(p backuphttp.Settings) error {
 	if err := p.Validate(); err != nil {
 		return err
@@ -93,7 +94,7 @@ func (a automation) Manager(ctx context.Context, p backuphttp.Settings) (*manage
 		a.log.Warn("going on without logs in backups", "error", err.Error())
 	}
 	if own, ok := m.Locations[0].(ownFolder); ok {
-		if err := own.Make(); err != nil { // people can set another one on the page
+		if err := own.Make(); err != nil { // people can choose another folder on the page
 			a.log.Warn("no folder for backups", "error", err.Error())
 		}
 	}
@@ -115,10 +116,11 @@ func (a automation) manager(p backuphttp.Settings) (*manager.Manager, error) {
 	}
 	m.OnEvent, m.Logger = a.busy.note, a.log
 	m.AfterRestore = func(ctx context.Context, r backup.Report) error {
-		// The page has no such setting, so a change of it alone is none for it.
+		// The page does not show which optional collections are in automatic
+		// backups. If only they have changed, the page does not notice.
 		if s, err := readSettings(ctx, a.db); err == nil {
 			if include, _ := s.include(); !slices.Equal(include, m.Scheduled.Include) {
-				a.log.Warn("backup_include_logs takes effect at the next start, or change of the settings of backups")
+				a.log.Warn("backup_include_logs takes effect at the next start, or when a setting of backups is changed")
 			}
 		}
 		return a.afterRestore(ctx, r)
@@ -126,9 +128,9 @@ func (a automation) manager(p backuphttp.Settings) (*manager.Manager, error) {
 	return m, nil
 }
 
-// toPage returns the settings as the page has them. One that is wrong, or that the
-// page does not accept, has its default there or the nearest that it accepts, and the
-// error says so.
+// toPage returns the settings in the form of the page. A setting that is wrong,
+// or that the page does not accept, becomes its default or the nearest value
+// that the page accepts. The error names such settings.
 func (c *cli) toPage(s settings) (p backuphttp.Settings, err error) {
 	var errs []error
 	note := func(err error) { errs = append(errs, err) }
@@ -161,14 +163,15 @@ func (c *cli) toPage(s settings) (p backuphttp.Settings, err error) {
 	return p, errors.Join(errs...)
 }
 
-// What the page accepts at the most.
+// The highest values that the page accepts.
 const (
 	mostKept      = 100_000
 	mostLocations = 20
 )
 
-// pageLocations returns the folders of backups that the page accepts. The default one
-// is shown too, so that nobody leaves it without knowing who only wants to add another.
+// pageLocations returns the folders of backups that the page accepts. It
+// includes the default folder: otherwise somebody who adds a folder would lose
+// the default one without knowing.
 func (c *cli) pageLocations(s settings) (paths []string, err error) {
 	var errs []error
 	add := func(key, path string) {
@@ -177,7 +180,7 @@ func (c *cli) pageLocations(s settings) (paths []string, err error) {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("the setting %s has %s, which is left out: %w", key, shortened(fmt.Sprintf("%q", path), maxValue), err))
 		case slices.ContainsFunc(paths, func(known string) bool { return filepath.Clean(known) == filepath.Clean(path) || sameFile(known, path) }):
-			errs = append(errs, fmt.Errorf("the setting %s has %q, which is left out: it is there already", key, path))
+			errs = append(errs, fmt.Errorf("the setting %s has %q twice: one is left out", key, path))
 		case len(paths) == mostLocations:
 			errs = append(errs, fmt.Errorf("the setting %s has %q, which is left out: the most is %d folders", key, path, mostLocations))
 		default:
@@ -203,8 +206,9 @@ func (c *cli) pageLocations(s settings) (paths []string, err error) {
 	return paths, errors.Join(errs...)
 }
 
-// fromPage returns what the page has set as Tomo's settings; nil takes one away. It
-// refuses what the rest of Tomo would refuse, and what would be in no backup.
+// fromPage returns the settings of the page in the form of Tomo; nil removes a
+// setting. It refuses settings that the rest of Tomo refuses, and those that no
+// backup could contain.
 func (c *cli) fromPage(p backuphttp.Settings) (settings, error) {
 	at, err := parseTimeOfDay(cmp.Or(p.Time, "02:30"))
 	if err != nil {
@@ -237,7 +241,7 @@ func (c *cli) fromPage(p backuphttp.Settings) (settings, error) {
 	if p.Zone != "" {
 		s["timezone"] = asJSON(p.Zone)
 	}
-	if len(p.Locations) > 0 && filepath.Clean(p.Locations[0]) != fmt.Sprint(own) { // which may be another on another machine
+	if len(p.Locations) > 0 && filepath.Clean(p.Locations[0]) != fmt.Sprint(own) { // on another machine it may be another folder
 		s["backup_dir"] = asJSON(p.Locations[0])
 	}
 	if len(p.Locations) > 1 {
@@ -249,16 +253,16 @@ func (c *cli) fromPage(p backuphttp.Settings) (settings, error) {
 	return s, errors.Join(wrong, zone, keep)
 }
 
-// clock writes a time of day as the page does.
+// clock writes a time of day in the form of the page.
 func clock(at time.Duration) string { return time.Time{}.Add(at).Format("15:04") }
 
-// has tells whether a setting is there.
+// has tells whether a setting is there and not null.
 func (s settings) has(key string) bool { return s[key] != nil && string(s[key]) != "null" }
 
 func asJSON(v any) json.RawMessage {
 	text, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // texts, numbers and lists of texts
+		panic(err) // only texts, numbers and lists of texts get here
 	}
 	return text
 }

@@ -32,29 +32,32 @@ func (c *cli) createCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create",
 		Short: "Make a backup of the database",
-		Long: `Make a backup of the database: one point in time, also while Tomo runs.
+		Long: `Make a backup of the database: one point in time, also while Tomo is running.
 
-It goes to the folder of the setting backup_dir, or to backups beside the
-database, under a name made from the time, and a copy to each folder of the
-setting backup_locations and of --location. What was stored is read back before
-it counts. A folder that is down stops nothing, unless --min-copies says so; a
-later backup fills in what it lacks.
+The backup gets a name made from the time. It is stored in the folder of the
+setting backup_dir, or in the folder backups beside the database. Each folder of
+the setting backup_locations and of --location gets a copy. A copy counts only
+after it has been read back. A folder that cannot be reached stops nothing,
+unless --min-copies asks for more copies than there are; a later backup brings
+it what it lacks.
 
-With --database a copy of the whole database is stored beside it, for what no
-backup covers; tomo backup extract gets it out again.
+With --database, a copy of the whole database is stored beside the backup. It
+also has what no backup contains. tomo backup extract gets the database out of
+it.
 
-With --output it goes to that file instead, wherever that is. A file is there
-whole or not at all, and one that exists is never overwritten without --force.
+With --output, the backup is written to that file instead. The file is there
+completely or not at all. An existing file is overwritten only with --force.
 
-Passwords, keys and tokens are sealed with a passphrase, which comes from the
+Passwords, keys and tokens are sealed with a passphrase. It comes from the
 environment variable ` + passphraseVariable + `, from --passphrase-file,
-or from a prompt. Keep it: without it they are lost.
+or from a prompt. Keep it: without it these secrets are lost.
 
-With --recipient they are sealed for public keys instead, and the private ones
-open them (tomo key generate); with a passphrase as well if the variable or
---passphrase-file gives one. --encrypt encrypts the whole file too: for the
-recipients, or without any with the passphrase. The passphrase proves to whoever
-restores the backup that it is authentic; without one --sign does.`,
+With --recipient they are sealed for public keys instead, and the private keys
+open them (tomo key generate). If the variable or --passphrase-file gives a
+passphrase too, that also opens them. With --encrypt the whole file is
+encrypted: for the recipients, or without --recipient with the passphrase.
+Whoever restores the backup can tell from the passphrase that it is authentic.
+Without a passphrase, --sign proves it.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := c.checkCollections(cmd, "only", flags.only); err != nil {
@@ -70,15 +73,15 @@ restores the backup that it is authentic; without one --sign does.`,
 				return usagef("--force is for --output")
 			}
 			if flags.output != "" && (c.dir != "" || len(c.further) > 0 || flags.minCopies > 0 || flags.database) {
-				return usagef("--output is one file: leave --dir, --location, --min-copies and --database away")
+				return usagef("--output writes one file: remove --dir, --location, --min-copies and --database")
 			}
 			return c.create(cmd.Context(), flags)
 		},
 	}
-	cmd.Flags().StringVar(&flags.output, "output", "", "write this `FILE`, and no copies")
+	cmd.Flags().StringVar(&flags.output, "output", "", "write the backup to this `FILE` only")
 	cmd.Flags().BoolVar(&flags.force, "force", false, "overwrite the file of --output")
 	cmd.Flags().StringSliceVar(&flags.only, "only", nil, "`COLLECTIONS` to back up, such as servers,users (default: all but logs)")
-	cmd.Flags().StringSliceVar(&flags.include, "include", nil, "optional `COLLECTIONS` to back up as well: logs")
+	cmd.Flags().StringSliceVar(&flags.include, "include", nil, "optional `COLLECTIONS` to back up too: logs")
 	cmd.Flags().BoolVar(&flags.leaveOutInvalid, "leave-out-invalid", false, "leave out records that are not valid, and name them")
 	databaseFlag(cmd, &flags.database)
 	c.locationFlags(cmd)
@@ -89,11 +92,11 @@ restores the backup that it is authentic; without one --sign does.`,
 }
 
 func databaseFlag(cmd *cobra.Command, yes *bool) {
-	cmd.Flags().BoolVar(yes, "database", false, "store a copy of the whole database too")
+	cmd.Flags().BoolVar(yes, "database", false, "also store a copy of the whole database")
 }
 
 func minCopiesFlag(cmd *cobra.Command, n *int) {
-	cmd.Flags().IntVar(n, "min-copies", 0, "fail with fewer than `N` copies; those that could be made are kept")
+	cmd.Flags().IntVar(n, "min-copies", 0, "fail if there are fewer than `N` copies; those that were made are kept")
 }
 
 func (c *cli) create(ctx context.Context, flags createFlags) error {
@@ -108,7 +111,7 @@ func (c *cli) create(ctx context.Context, flags createFlags) error {
 	if err := c.setMinCopies(k, flags.minCopies); err != nil {
 		return err
 	}
-	// Copies of older backups are filled in as far as the policy keeps them.
+	// Older backups are copied to new folders only if the policy keeps them.
 	if k.Retention, err = (policyFlags{}).retention(k.settings); err != nil {
 		return err
 	}
@@ -134,7 +137,7 @@ func (c *cli) create(ctx context.Context, flags createFlags) error {
 	if printed := c.printCreated(b); printed != nil {
 		return printed
 	}
-	if err != nil { // which names the copies that are missing
+	if err != nil { // it names the missing copies
 		return fmt.Errorf("too few copies: %w", err)
 	}
 	if flags.database {
@@ -149,7 +152,7 @@ func (c *cli) create(ctx context.Context, flags createFlags) error {
 	return nil
 }
 
-// sealNew sets who can open what m makes, and how it is stored.
+// sealNew sets who can open what m makes, and in which form m stores it.
 func (c *cli) sealNew(m *manager.Manager, keys *keyring) error {
 	s, err := keys.sealing(c.seal.encrypt)
 	if err != nil {
@@ -160,7 +163,7 @@ func (c *cli) sealNew(m *manager.Manager, keys *keyring) error {
 	return nil
 }
 
-// setMinCopies sets how many locations must have a backup.
+// setMinCopies sets how many locations must have a copy of a backup.
 func (c *cli) setMinCopies(k *keeper, n int) error {
 	if n < 0 || n > len(k.folders) {
 		return usagef("--min-copies %d: there are %s; add one with --location", n, plural(int64(len(k.folders)), "folder", "folders"))
@@ -185,12 +188,12 @@ func (c *cli) printCreated(b manager.Backup) error {
 		}
 	}
 	if len(b.Shrunk) > 0 {
-		fmt.Fprintf(c.stdout, "It has lost most of what the backup before had:\n  %s\nUntil somebody has looked, no backup is deleted. If the loss is all right:\n  %s\n", shrinks(b.Shrunk), c.hint("accept", b.Name))
+		fmt.Fprintf(c.stdout, "It has lost most of what the last backup had:\n  %s\nNo backup is deleted until somebody accepts the loss:\n  %s\n", shrinks(b.Shrunk), c.hint("accept", b.Name))
 	}
 	return nil
 }
 
-// printCopied tells of a copy of the database.
+// printCopied reports a copy of the database.
 func (c *cli) printCopied(b manager.Backup) {
 	fmt.Fprintf(c.stdout, "Database copied: %s, %s\n", printable(b.Name), size(b.Bytes))
 	for _, copy := range b.Copies {
@@ -204,7 +207,7 @@ func failedCopy(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("the backup is made, the copy of the database failed: %w", err)
+	return fmt.Errorf("the backup was made, but the copy of the database failed: %w", err)
 }
 
 // withDatabase is what create --database prints with --json.
@@ -213,7 +216,7 @@ type withDatabase struct {
 	Database manager.Backup `json:"database"`
 }
 
-// shrinks puts losses in a line.
+// shrinks lists losses in one line.
 func shrinks(list []manager.Shrink) string {
 	var texts []string
 	for _, s := range list {
@@ -244,14 +247,14 @@ type createResult struct {
 	Manifest backup.Manifest `json:"manifest"`
 }
 
-// createFile writes the file of --output.
+// createFile makes the file of --output.
 func (c *cli) createFile(ctx context.Context, flags createFlags) error {
 	database, err := c.openDatabase(ctx)
 	if err != nil {
 		return err
 	}
 	defer database.Close()
-	if err := checkTarget(flags.output, flags.force); err != nil { // before anybody is asked for a passphrase
+	if err := checkTarget(flags.output, flags.force); err != nil { // before asking for a passphrase
 		return explainTaken(err)
 	}
 	keys, err := c.keys(ctx)
@@ -286,7 +289,7 @@ func (c *cli) createFile(ctx context.Context, flags createFlags) error {
 	return nil
 }
 
-// contents sums up what a snapshot holds.
+// contents sums up the content of a snapshot.
 func contents(m backup.Manifest) string {
 	if m.Database {
 		return storedSize(m)
@@ -299,7 +302,8 @@ func contents(m backup.Manifest) string {
 	return s
 }
 
-// storedSize says how large what is in a file is, and how it is stored.
+// storedSize says how large the content of a file is, and in which form it is
+// stored.
 func storedSize(m backup.Manifest) string {
 	s := size(m.Bytes)
 	if m.Compressed != "" {
@@ -311,7 +315,7 @@ func storedSize(m backup.Manifest) string {
 	return s
 }
 
-// explainTaken adds to the error about a taken name how to overwrite it.
+// explainTaken adds to the error about a taken name how to overwrite the file.
 func explainTaken(err error) error {
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%w; --force overwrites it", err)

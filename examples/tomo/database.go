@@ -31,14 +31,14 @@ type database struct {
 	store *vault
 }
 
-// databaseFile returns the path of --db, or of the guide's default.
+// databaseFile returns the path of --db, or the default path of the guide.
 func (c *cli) databaseFile() (string, error) {
 	if c.databasePath != "" {
 		return c.databasePath, nil
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return "", fmt.Errorf("no home folder, so name the database with --db: %w", err)
+		return "", fmt.Errorf("no home folder; name the database with --db: %w", err)
 	}
 	return filepath.Join(home, ".tomo", "tomo.db"), nil
 }
@@ -67,7 +67,7 @@ func (c *cli) openDatabase(ctx context.Context) (*database, error) {
 	return newDatabase(path, db), nil
 }
 
-// withDatabase opens the database of this run for one piece of work.
+// withDatabase calls use with the database of this run, and closes it.
 func (c *cli) withDatabase(ctx context.Context, use func(*database) error) error {
 	db, err := c.openDatabase(ctx)
 	if err != nil {
@@ -76,9 +76,9 @@ func (c *cli) withDatabase(ctx context.Context, use func(*database) error) error
 	return errors.Join(use(db), db.Close())
 }
 
-// openSQLite opens a SQLite file, which is never made by it: foreign keys are
-// enforced, what is committed survives a loss of power, and what was deleted is
-// overwritten: a secret in clear must not outlive its sealing in a free page.
+// openSQLite opens a SQLite file, and never makes one. Foreign keys are
+// enforced, and commits survive a loss of power. Deleted data is overwritten,
+// so that a secret from before it was sealed does not stay in a free page.
 func openSQLite(path, journal string) (*sql.DB, error) {
 	absolute, err := filepath.Abs(path)
 	if err != nil {
@@ -104,13 +104,13 @@ func checkDatabase(ctx context.Context, db *sql.DB) error {
 		return err
 	}
 	if schema != tomo.SchemaVersion {
-		return fmt.Errorf("it has schema version %d, and this is Tomo %s with schema version %d", schema, version, tomo.SchemaVersion)
+		return fmt.Errorf("it has schema version %d, but Tomo %s has schema version %d; use the Tomo that it belongs to", schema, version, tomo.SchemaVersion)
 	}
 	return nil
 }
 
-// newDatabase maps the tables to the collections of the same names. Their
-// secrets are sealed with the master key that lies beside the database.
+// newDatabase maps each table to the collection of the same name. The secrets
+// are sealed with the master key that is beside the database.
 func newDatabase(path string, db *sql.DB) *database {
 	app := tomo.App(version)
 	store := sqlstore.Store{DB: db, Dialect: sqlstore.SQLite}
@@ -124,6 +124,6 @@ func newDatabase(path string, db *sql.DB) *database {
 	return &database{DB: db, path: path, store: newVault(store, app, masterKeyFile(path))}
 }
 
-// masterKeyFile is where the master key of the database at path lies. It must
-// not get into the same hands as copies of the database: backups are without it.
+// masterKeyFile returns the path of the master key of the database at path.
+// Backups do not contain the key. Keep it apart from copies of the database.
 func masterKeyFile(path string) string { return path + ".key" }

@@ -19,16 +19,16 @@ import (
 func (c *cli) demoCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "demo",
-		Short: "Show backups and restores on a database made for it",
-		Long: `Make a database in a new temporary folder, back it up at two places, damage it,
-and restore it, in full and in part. It says what it does and where the files
-are, and asks for nothing.`,
+		Short: "Show backups and restores on a temporary database",
+		Long: `Make a database in a new temporary folder, back it up to two places, damage it,
+and restore it, completely and in part. The demo says what it does and where the
+files are, and asks nothing.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.demo(cmd.Context()) },
 	}
 }
 
-// demo runs the commands that a person would run, and checks what they do.
+// demo runs the commands that a person would run, and checks the results.
 func (c *cli) demo(ctx context.Context) error {
 	d, err := c.newDemonstration()
 	if err != nil {
@@ -52,8 +52,8 @@ type demonstration struct {
 	dir   string // the folder of all its files
 	local string // the folder of the backups
 	drive string // the folder of their copies
-	acts  int    // begun so far
-	name  string // the name of the backup that the acts are about
+	acts  int    // how many acts have begun
+	name  string // the backup of all acts
 
 	// Fingerprints of the database.
 	before, damaged string
@@ -81,10 +81,10 @@ func (d *demonstration) say(format string, args ...any) {
 	fmt.Fprintf(d.stdout, "\n%d. %s\n\n", d.acts, fmt.Sprintf(format, args...))
 }
 
-// original is the backup at the place where it was made.
+// original returns the path of the backup where it was made.
 func (d *demonstration) original() string { return filepath.Join(d.local, d.name) }
 
-// salvaged is the file that the salvage writes.
+// salvaged returns the path of the file that salvage writes.
 func (d *demonstration) salvaged() string { return filepath.Join(d.dir, "saved.json") }
 
 func (d *demonstration) begin(ctx context.Context) (err error) {
@@ -257,8 +257,8 @@ func (d *demonstration) compare(ctx context.Context, before string) error {
 	return nil
 }
 
-// fingerprint is a digest of all rows of all tables, with their secrets in clear:
-// encrypted, they are others each time that they are written.
+// fingerprint returns a digest of all rows of all tables. It takes the secrets
+// in clear: encrypted, they differ each time they are written.
 func (d *demonstration) fingerprint(ctx context.Context) (string, error) {
 	hash := sha256.New()
 	err := d.withDatabase(ctx, func(db *database) error {

@@ -10,15 +10,16 @@ import (
 func (c *cli) drillCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "drill [NAME]",
-		Short: "Prove that a backup restores, in a database made for it",
-		Long: `Prove that a backup restores: the newest one, or NAME. It is restored into a
-database made for it in the folder for temporary files, read back and compared
-record by record. Your own database is not touched. The temporary one, which
-holds the data in clear, is removed at the end. It needs the passphrase, or the
-private key with --identity.
+		Short: "Prove that a backup restores, in a temporary database",
+		Long: `Prove that a backup restores: NAME, or else the newest backup. It is restored
+into a temporary database in the folder for temporary files, read back, and
+compared record by record. Your own database is not touched. The temporary
+database contains the data in clear, and is removed at the end. The drill needs
+the passphrase, or the private key with --identity.
 
-It says how old the data is, which is what would be lost if the disk died now
-(the guide's Recovery Point), and how long the restore took (Recovery Time).`,
+It reports how old the data is: that is what you would lose if the disk died now
+(the guide's Recovery Point). And it reports how long the restore took (Recovery
+Time).`,
 		Args: arguments(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := ""
@@ -49,7 +50,7 @@ func (c *cli) drill(ctx context.Context, name string) error {
 	}
 	fmt.Fprintf(c.stdout, "%s restores.\n", printable(report.Backup))
 	fmt.Fprintf(c.stdout, "  %s restored into a new database, read back and compared: all equal\n", plural(report.Records, "record", "records"))
-	fmt.Fprintf(c.stdout, "  the data is %s old: what would be lost if the disk died now (RPO)\n", span(report.Age))
+	fmt.Fprintf(c.stdout, "  the data is %s old: this much would be lost if the disk died now (RPO)\n", span(report.Age))
 	fmt.Fprintf(c.stdout, "  the restore took %s (RTO), with the comparison %s\n", span(report.Took), span(report.Total))
 	c.printRemarks(report.Report)
 	return nil

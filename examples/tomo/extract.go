@@ -15,15 +15,16 @@ func (c *cli) extractCommand() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:   "extract NAME",
-		Short: "Get the database out of a copy of it",
-		Long: `Get the database out of a copy that tomo backup create --database has stored:
-checked, decrypted and decompressed, as an ordinary SQLite file.
+		Short: "Get the database out of a stored copy",
+		Long: `Get the database out of a copy that tomo backup create --database has stored.
+The copy is checked, decrypted and decompressed; the result is an ordinary
+SQLite file.
 
-A copy holds all tables, also those that no backup covers, and only this version
-of Tomo reads it; a backup is what restores into any. To put one in the place of
-the database, stop Tomo, move tomo.db, tomo.db-wal and tomo.db-shm away, and
-move the file there. The credentials in it open with the tomo.db.key that they
-were stored under, which is not in the copy: keep one elsewhere.`,
+A copy of the database has all tables, also those that no backup contains. Only
+this version of Tomo reads it, while a backup restores into any version. To use
+the file as the database, stop Tomo, move tomo.db, tomo.db-wal and tomo.db-shm
+away, and move the file there. Its credentials open only with the tomo.db.key of
+that time. The copy does not contain that key: keep it elsewhere.`,
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output == "" {
@@ -74,19 +75,19 @@ type extractResult struct {
 	Path string `json:"path"`
 }
 
-// copyDatabases has the database copied as a whole too. Its credentials are
-// encrypted with a key that is not in it.
+// copyDatabases lets the Manager copy the whole database too. The credentials
+// in the copy are encrypted with a key that is not in it.
 func (k *keeper) copyDatabases() {
 	k.Database, k.DatabaseInClear = sqlstore.SQLiteFile{DB: k.database.DB}, true
 }
 
-// checkDatabases has copies of the database checked. Where the database is lost,
-// an empty one, as this Tomo would make it, stands for it until Close.
+// checkDatabases lets the Manager check copies of the database. If the database
+// is lost, an empty database of this Tomo takes its place until Close.
 func (k *keeper) checkDatabases(ctx context.Context) error {
-	if k.RequireProof { // which no copy has
+	if k.RequireProof { // no copy of a database has a proof
 		return nil
 	}
-	k.DatabaseInClear = true // nothing is copied
+	k.DatabaseInClear = true // no database is copied here
 	if k.database != nil {
 		k.Database = sqlstore.SQLiteFile{DB: k.database.DB}
 		return nil

@@ -12,7 +12,7 @@ import (
 )
 
 // secretFields are the places of the secrets of a collection, as the tokens of
-// their JSON Pointers. Those of a Map begin with the key of the record.
+// their JSON Pointers. In a Map the first token is the key of the record.
 type secretFields struct {
 	isMap    bool
 	pointers [][]string
@@ -24,7 +24,7 @@ var (
 	escape   = strings.NewReplacer("~", "~0", "/", "~1")
 )
 
-// descend returns what is left of the pointers that go through token.
+// descend returns the pointers that go through token, without that token.
 func descend(pointers [][]string, token string) (rest [][]string) {
 	for _, p := range pointers {
 		if p[0] == token || p[0] == "*" {
@@ -34,10 +34,10 @@ func descend(pointers [][]string, token string) (rest [][]string) {
 	return rest
 }
 
-var errNotJSON = errors.New("the value is not JSON") // the error of a decoder would quote a part of it
+var errNotJSON = errors.New("the value is not JSON") // the error of a decoder would quote a part of the value
 
-// rewrite returns the value of a record with each secret replaced by what f makes
-// of it. An error is a [*backup.RecordError] that names the place.
+// rewrite returns the value of a record, with each secret replaced by the
+// result of f. An error is a [*backup.RecordError] that names the place.
 func (v *vault) rewrite(collection string, r backup.Record, f func(pointer string, value []byte) ([]byte, error)) ([]byte, error) {
 	fields := v.secrets[collection]
 	pointers := fields.pointers
@@ -61,9 +61,9 @@ func (v *vault) rewrite(collection string, r backup.Record, f func(pointer strin
 	return value, nil
 }
 
-// replace returns value, which is valid JSON, with each place that one of the
-// pointers names replaced by what f makes of it; null, which is no secret, stays.
-// All other bytes are those of value.
+// replace returns value, which is valid JSON, with each place that a pointer
+// names replaced by the result of f. null is no secret and stays. All other
+// bytes stay too.
 func replace(value []byte, pointers [][]string, at string, f func(pointer string, value []byte) ([]byte, error)) ([]byte, error) {
 	if slices.ContainsFunc(pointers, func(p []string) bool { return len(p) == 0 }) {
 		if string(value) == "null" {
@@ -75,7 +75,7 @@ func replace(value []byte, pointers [][]string, at string, f func(pointer string
 		return value, nil
 	}
 	var out []byte
-	last := 0 // what is before it is in out
+	last := 0 // out has what comes before it
 	i := skipSpace(value, 1)
 	for n := 0; value[i] != '}' && value[i] != ']'; n++ {
 		token := strconv.Itoa(n)
@@ -85,7 +85,7 @@ func replace(value []byte, pointers [][]string, at string, f func(pointer string
 			if err := json.Unmarshal(value[start:i], &token); err != nil {
 				return nil, errNotJSON
 			}
-			i = skipSpace(value, skipSpace(value, i)+1) // the colon
+			i = skipSpace(value, skipSpace(value, i)+1) // skips the colon
 		}
 		start := i
 		i = skip(value, i)
@@ -114,7 +114,8 @@ func skipSpace(value []byte, i int) int {
 	return i
 }
 
-// skip returns the index behind the part of a value that begins at i.
+// skip returns the index behind the value, or the member name, that begins at
+// i.
 func skip(value []byte, i int) int {
 	for depth := 0; ; {
 		switch value[i] {

@@ -20,11 +20,12 @@ func (c *cli) initCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Make a new, empty database",
-		Long: `Make a new, empty database. One that exists is never touched.
+		Long: `Make a new, empty database. An existing database is never touched.
 
-The master key goes to a file beside it, PATH.key: with it the credentials in the
-database are encrypted. One that is there already is used. Keep it: without it
-they can be read from a backup only, which needs no more than its passphrase.`,
+The master key goes to a file beside the database, PATH.key. The credentials in
+the database are encrypted with it. If there is already such a file, it is used.
+Keep it: without it, only a backup has the credentials, which opens with its own
+passphrase.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if sample < 0 || sample > maxSample {
@@ -46,16 +47,15 @@ they can be read from a backup only, which needs no more than its passphrase.`,
 }
 
 func (c *cli) printMade(path string) {
-	fmt.Fprintf(c.stdout, "Made the database %s.\nThe master key of its credentials is %s.\n", printable(path), printable(masterKeyFile(path)))
+	fmt.Fprintf(c.stdout, "Made the database %s.\nThe master key for its credentials is in %s.\n", printable(path), printable(masterKeyFile(path)))
 }
 
-// makeDatabase makes a database at path, whole or not at all.
+// makeDatabase makes a database at path, completely or not at all.
 func (c *cli) makeDatabase(ctx context.Context, path string, sample int) error {
 	for _, suffix := range []string{"-wal", "-journal"} {
-		// SQLite would play the log of a database that was deleted into the
-		// new one.
+		// SQLite would apply the log of a deleted database to the new one.
 		if _, err := os.Lstat(path + suffix); err == nil && !exists(path) {
-			return fmt.Errorf("%s is left from another database: move it away first", path+suffix)
+			return fmt.Errorf("%s belongs to an earlier database: move it away first", path+suffix)
 		}
 	}
 	err := publish(ctx, path, false, func(f *os.File) error {
@@ -71,13 +71,13 @@ func (c *cli) makeDatabase(ctx context.Context, path string, sample int) error {
 		return errors.Join(err, db.Close())
 	})
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%w: it is left as it is", err)
+		return fmt.Errorf("%w: an existing database is not touched", err)
 	}
 	return err
 }
 
-// makeTables makes an empty database of an empty file, or of none, that nobody
-// else looks at meanwhile.
+// makeTables makes an empty database from an empty file, or from none. Nobody
+// else may open the file meanwhile.
 func makeTables(ctx context.Context, path string) (*database, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -110,7 +110,7 @@ func (c *cli) addSample(ctx context.Context, d *database, n int) error {
 			for i := 0; i < n; i += batch {
 				var records []backup.Record
 				for j := i; j < min(i+batch, n); j++ {
-					if r := tomo.Sample(collection.Name, j); r.Value != nil { // there are only so many settings
+					if r := tomo.Sample(collection.Name, j); r.Value != nil { // there are few settings
 						records = append(records, r)
 					}
 				}

@@ -45,31 +45,31 @@ func (c *cli) generateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "generate --output FILE",
 		Short: "Make a key for backups",
-		Long: `Make a key for backups. FILE gets the private key and must not exist; the public
-key is printed.
+		Long: `Make a key for backups. The private key is written to FILE, which must not
+exist. The public key is printed.
 
-Without --signing it is a key of age, in a file as age-keygen writes it. With the
-public key a machine makes backups that it cannot open itself: --recipient KEY.
-The private one opens them: --identity FILE, or the age command. Keep it away
-from the machine that makes the backups, and in more than one place: without it
-they are lost.
+Without --signing it is a key of age, in a file as age-keygen writes it. With
+the public key (--recipient KEY), a machine makes backups that it cannot open
+itself. The private key opens them: --identity FILE, or the age command. Keep it
+away from the machine that makes the backups, and in more than one place:
+without it the backups are lost.
 
 With --signing it is an Ed25519 key, PKCS #8 in PEM, for --sign FILE. It stays
-with who makes backups. The public key tells whoever restores one, with --trust
-KEY, that it was not made or altered by somebody else.`,
+with whoever makes backups. Whoever restores a backup gives the public key
+(--trust KEY): it proves that nobody else has made or altered the backup.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if flags.output == "" || flags.output == "-" {
 				return usagef("say where the private key goes: --output FILE")
 			}
 			if flags.signing && flags.postQuantum {
-				return usagef("--post-quantum is for keys that open backups, not for --signing")
+				return usagef("--post-quantum makes keys that open backups: remove it, or --signing")
 			}
 			return c.generate(flags)
 		},
 	}
 	cmd.Flags().StringVar(&flags.output, "output", "", "`FILE` to write the private key to, which must not exist")
-	cmd.Flags().BoolVar(&flags.postQuantum, "post-quantum", false, "make a key that a quantum computer does not break either; it is long")
+	cmd.Flags().BoolVar(&flags.postQuantum, "post-quantum", false, "make a key that a quantum computer cannot break either; it is long")
 	cmd.Flags().BoolVar(&flags.signing, "signing", false, "make a key that signs backups")
 	return cmd
 }
@@ -122,7 +122,7 @@ Keep the public key where backups are restored. It proves who made one:
 		return nil
 	}
 	key := made.PublicKey
-	if flags.postQuantum { // one cannot read past it
+	if flags.postQuantum { // its public key fills a screen
 		key = "KEY"
 	}
 	fmt.Fprintf(c.stdout, `Keep the file away from this machine, and in more than one place: whoever has it
@@ -134,7 +134,7 @@ Where the file is, prove now and then that it opens them:
 	return nil
 }
 
-// identityText is an identity file as age-keygen writes it.
+// identityText returns the text of an identity file, as age-keygen writes it.
 func identityText(public, private string) string {
 	return fmt.Sprintf("# created: %s\n# public key: %s\n%s\n", time.Now().Format(time.RFC3339), public, private)
 }
@@ -152,8 +152,8 @@ func newSigningKey() (text, public string, err error) {
 	return text, base64.StdEncoding.EncodeToString(key), nil
 }
 
-// writeKey writes a private key into a new file for its owner only, which
-// survives a loss of power.
+// writeKey writes a private key into a new file that only its owner can read,
+// and that survives a loss of power.
 func writeKey(path, text string) (err error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -164,7 +164,7 @@ func writeKey(path, text string) (err error) {
 	if err == nil {
 		err = syncDir(filepath.Dir(path))
 	}
-	if err != nil { // nobody knows of the key yet
+	if err != nil { // nobody knows the key yet
 		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(path))
 	}
 	return nil
@@ -174,14 +174,14 @@ func (c *cli) rehearseCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rehearse",
 		Short: "Prove that your key opens the backups",
-		Long: `Prove that your key opens the backups, before the day on which it has to: in each
-folder the newest one is opened with the private keys of --identity alone, or
-without any with the passphrase, and every record in it is checked. Nothing is
+		Long: `Prove that your key opens the backups, before the day when it must. In each
+folder, the newest backup is opened with the private keys of --identity alone,
+or without any with the passphrase. Every record in it is checked. Nothing is
 restored.
 
 A machine that makes backups for public keys cannot do this itself. So do it now
-and then where the private key is kept; that it went well is noted beside the
-backups, and tomo backup run --rehearsal monthly asks for it.`,
+and then, where the private key is kept. The success is noted beside the
+backups, and tomo backup run --rehearsal monthly reminds you in its log.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.rehearse(cmd.Context()) },
 	}
@@ -197,7 +197,7 @@ func (c *cli) rehearse(ctx context.Context) error {
 	}
 	defer k.Close()
 	keys := k.keys.openers
-	if len(k.keys.identities) > 0 { // a passphrase at hand must not hide that they do not open it
+	if len(k.keys.identities) > 0 { // a passphrase must not hide that the private keys do not open them
 		keys = nil
 		for _, id := range k.keys.identities {
 			keys = append(keys, id)
@@ -231,7 +231,7 @@ func (c *cli) rehearse(ctx context.Context) error {
 	return failed
 }
 
-// proofText says by what a backup was proven authentic.
+// proofText says what proved that a backup is authentic.
 func proofText(m backup.Manifest) string {
 	if key, signed := strings.CutPrefix(m.Authentic, "ed25519 "); signed {
 		return "signed by " + printable(key)
@@ -239,5 +239,5 @@ func proofText(m backup.Manifest) string {
 	if m.Authentic != "" {
 		return "proven by the " + printable(m.Authentic)
 	}
-	return "not proven: its passphrase does that, or a signature of a --trust key"
+	return "not proven: the passphrase or a signature of a --trust key would prove it"
 }

@@ -9,15 +9,15 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// openFlags say what opens the backups that are there, and what has to prove them.
+// openFlags say which keys open backups, and what must prove them.
 type openFlags struct {
 	identities   paths    // --identity
 	trusted      []string // --trust
 	requireProof bool     // --require-proof
 }
 
-// sealFlags say who can open what is stored, and how it is stored. What is read
-// from the flags with keys is checked later and never quoted: somebody may give a
+// sealFlags say who can open what is stored, and in which form it is stored.
+// The keys are checked later, and no error quotes them: somebody may give a
 // private key by mistake, and pflag would print it.
 type sealFlags struct {
 	recipients     []string    // --recipient
@@ -30,13 +30,13 @@ type sealFlags struct {
 // given tells whether there are public keys to seal for.
 func (f sealFlags) given() bool { return len(f.recipients)+len(f.recipientFiles) > 0 }
 
-// identityFlags adds the flags that say what opens backups.
+// identityFlags adds the flags for the keys that open backups.
 func (c *cli) identityFlags(cmd *cobra.Command) {
 	c.passphraseFlag(cmd)
-	cmd.Flags().Var(&c.open.identities, "identity", "`FILE` with a private key that opens backups, of age or SSH; may be repeated")
+	cmd.Flags().Var(&c.open.identities, "identity", "`FILE` with a private key of age or SSH that opens backups; may be repeated")
 }
 
-// openFlags adds the flags of a command that opens backups, and can tell whether
+// openFlags adds the flags of a command that opens backups and can tell whether
 // they are authentic.
 func (c *cli) openFlags(cmd *cobra.Command) {
 	c.identityFlags(cmd)
@@ -47,9 +47,9 @@ func (c *cli) openFlags(cmd *cobra.Command) {
 // recipientFlags adds the flags that say for whom something is sealed, and who
 // signs it.
 func (c *cli) recipientFlags(cmd *cobra.Command, what string) {
-	cmd.Flags().StringArrayVar(&c.seal.recipients, "recipient", nil, "public `KEY` to seal "+what+" for: age1…, age1pq1… or 'ssh-ed25519 …'; may be repeated")
-	cmd.Flags().Var(&c.seal.recipientFiles, "recipients-file", "`FILE` of such keys, one a line; may be repeated")
-	cmd.Flags().Var((*pathFlag)(&c.seal.sign), "sign", "`FILE` with the key to sign "+what+" with (tomo key generate --signing)")
+	cmd.Flags().StringArrayVar(&c.seal.recipients, "recipient", nil, "seal "+what+" for this public `KEY`: age1…, age1pq1… or 'ssh-ed25519 …'; may be repeated")
+	cmd.Flags().Var(&c.seal.recipientFiles, "recipients-file", "`FILE` with public keys as for --recipient, one a line; may be repeated")
+	cmd.Flags().Var((*pathFlag)(&c.seal.sign), "sign", "sign "+what+" with the key in this `FILE` (tomo key generate --signing)")
 }
 
 // sealFlags adds the flags of a command that makes backups.
@@ -59,7 +59,7 @@ func (c *cli) sealFlags(cmd *cobra.Command) {
 	cmd.Flags().Var(&c.seal.compress, "compress", "compress the file: `gzip|zstd`")
 }
 
-// paths is the value of a flag that names a file each time that it is given.
+// paths is the value of a flag that may be repeated and names a file each time.
 type paths []string
 
 // Set implements pflag.Value, as the next two methods do.

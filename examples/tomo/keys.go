@@ -26,18 +26,18 @@ import (
 // A keyring holds the keys of this run.
 type keyring struct {
 	passphrase *lazyKey
-	given      bool // a passphrase, and not only somebody who could be asked
+	given      bool // a passphrase was given; nobody has to be asked for it
 
 	identities []*identityFile   // of --identity
-	openers    []backup.Identity // what opens backups, in the order in which it is tried
+	openers    []backup.Identity // what opens backups, in the order of trying
 	trusted    []ed25519.PublicKey
 
 	recipients *publicKeys   // of --recipient; nil: none were given
 	signer     crypto.Signer // nil: nothing is signed
 }
 
-// keys reads the keys that the flags name. The passphrase is left until it turns
-// out to be needed.
+// keys reads the keys that the flags name. The passphrase is read later, when
+// it is needed.
 func (c *cli) keys(ctx context.Context) (*keyring, error) {
 	k := &keyring{passphrase: c.key(ctx), given: c.passphraseGiven()}
 	for i, text := range c.open.trusted {
@@ -68,13 +68,13 @@ func (c *cli) keys(ctx context.Context) (*keyring, error) {
 	for _, id := range k.identities {
 		k.openers = append(k.openers, id)
 	}
-	if c.hasPassphrase() { // which takes time, and perhaps a question
+	if c.hasPassphrase() { // last, since it takes time and perhaps a question
 		k.openers = append(k.openers, k.passphrase)
 	}
 	return k, nil
 }
 
-// openOptions is how a file is opened with these keys.
+// openOptions returns the options to open a file with these keys.
 func (c *cli) openOptions(k *keyring, show func(backup.Progress)) backup.OpenOptions {
 	return backup.OpenOptions{
 		Identities:   k.openers,
@@ -84,11 +84,11 @@ func (c *cli) openOptions(k *keyring, show func(backup.Progress)) backup.OpenOpt
 	}
 }
 
-// An identityFile is the private keys in a file of --identity.
+// An identityFile holds the private keys in a file of --identity.
 type identityFile struct {
 	*agekey.Identity
 	path   string
-	opened atomic.Bool // something
+	opened atomic.Bool // it has opened something
 }
 
 // Unwrap implements [backup.Identity].
@@ -109,8 +109,8 @@ func (f *identityFile) Decrypt(r io.Reader) (io.Reader, error) {
 	return plain, err
 }
 
-// readIdentity reads a file of private keys. One with a passphrase of its own has
-// it asked for at the prompt.
+// readIdentity reads a file of private keys. If the file has a passphrase, it
+// asks for that.
 func (c *cli) readIdentity(ctx context.Context, path string) (*identityFile, error) {
 	text, err := readKeyFile(path)
 	if err != nil {
@@ -131,7 +131,7 @@ func (c *cli) readIdentity(ctx context.Context, path string) (*identityFile, err
 // readKeyFile reads a file of keys.
 func readKeyFile(path string) ([]byte, error) { return readSmall(path, 1<<20) }
 
-// readSmall reads a file of at most most bytes.
+// readSmall reads a file, and refuses one of more than most bytes.
 func readSmall(path string, most int) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -145,7 +145,7 @@ func readSmall(path string, most int) ([]byte, error) {
 	return text, err
 }
 
-// parsePublicKey reads a key of --trust. The error goes on from "key 1 is ".
+// parsePublicKey reads a key of --trust. Its error completes "key 1 is ".
 func parsePublicKey(text string) (ed25519.PublicKey, error) {
 	key, err := base64.StdEncoding.Strict().DecodeString(strings.TrimSpace(text))
 	if err != nil || len(key) != ed25519.PublicKeySize {
@@ -166,7 +166,7 @@ func readSigner(path string) (crypto.Signer, error) {
 	case block == nil || !strings.HasSuffix(block.Type, "PRIVATE KEY"):
 		return fail("not a private key in PEM; make one with tomo key generate --signing")
 	case block.Type == "ENCRYPTED PRIVATE KEY":
-		return fail("it has a passphrase, which is not supported; take it off with openssl pkey")
+		return fail("it has a passphrase, which is not supported; remove that with openssl pkey")
 	case block.Type != "PRIVATE KEY":
 		return fail("a key of another kind; make one with tomo key generate --signing")
 	}
@@ -186,8 +186,8 @@ func opensWith(err error, keys []string) error {
 	return fmt.Errorf("%w\n  %s", err, "it opens with "+keyNames(keys))
 }
 
-// lockedFor adds to the error about a file that is encrypted as a whole what kind
-// of keys opens it.
+// lockedFor adds to an error about an encrypted file which kinds of keys open
+// it.
 func lockedFor(err error, file io.ReadSeeker) error {
 	if _, failed := file.Seek(0, io.SeekStart); failed != nil {
 		return err
@@ -204,7 +204,7 @@ func lockedFor(err error, file io.ReadSeeker) error {
 	return opensWith(err, kinds.names)
 }
 
-// kindsOfKeys opens nothing, and learns what does.
+// kindsOfKeys opens nothing. It learns which kinds of keys do.
 type kindsOfKeys struct{ names []string }
 
 // Unwrap implements [age.Identity].

@@ -21,10 +21,11 @@ func (c *cli) listCommand() *cobra.Command {
 		Use:   "list",
 		Short: "List the backups, newest first",
 		Long: `List the backups, newest first: where they are, what made them, and whether they
-are whole. A backup counts as whole if it begins and ends as it was written,
-which is quick to see also for thousands; tomo backup verify reads all of one. A
-backup with another name, such as a script gives, is read to its end here. What
-is in an encrypted one the file beside it tells; without that it is not known.
+are whole. Here a backup counts as whole if its beginning and its end are as
+they were written. That is quick to check, even for thousands of backups. tomo
+backup verify reads a backup completely. A backup with another name, such as
+from a script, is always read completely. What an encrypted backup contains is
+known from the small file beside it, and otherwise unknown.
 
 Files that are not backups of Tomo are not shown.`,
 		Args: arguments(cobra.NoArgs),
@@ -65,7 +66,7 @@ func (c *cli) list(ctx context.Context) error {
 		return failed
 	case c.json:
 		if backups == nil {
-			backups = []manager.Backup{} // not null
+			backups = []manager.Backup{} // in JSON an empty list, and not null
 		}
 		if err := c.printJSON(listResult{k.folders, backups}); err != nil {
 			return err
@@ -77,7 +78,7 @@ func (c *cli) list(ctx context.Context) error {
 			return err
 		}
 	}
-	return failed // with what the other folders have
+	return failed // after the content of the other folders
 }
 
 func (c *cli) printList(backups []manager.Backup, folders int) error {
@@ -94,7 +95,7 @@ func (c *cli) printList(backups []manager.Backup, folders int) error {
 		}
 		state, good := stateOf(b)
 		if good == 0 || b.Database {
-			records = "-" // the counts are at the end
+			records = "-" // the counts are at the end of the file
 		}
 		if folders > 1 {
 			copies = fmt.Sprintf("%d of %d\t", good, folders)
@@ -104,7 +105,8 @@ func (c *cli) printList(backups []manager.Backup, folders int) error {
 	return table.Flush()
 }
 
-// stateOf says what is known of a backup, and how many of its copies are good.
+// stateOf says what is known about a backup, and how many of its copies are
+// good.
 func stateOf(b manager.Backup) (state string, good int) {
 	var bad []string
 	for _, copy := range b.Copies {
@@ -137,10 +139,10 @@ func stateOf(b manager.Backup) (state string, good int) {
 	return strings.Join(parts, "; "), good
 }
 
-// storedState says how the file of a good backup is stored.
+// storedState says in which form the file of a good backup is stored.
 func storedState(m backup.Manifest) string {
 	state := "whole"
-	// Of what is not stored as it is, the digest is that of the file.
+	// The digest of a compressed or encrypted backup is the digest of the file.
 	if m.SHA256 == "" && m.Compressed == "" && !m.Encrypted {
 		state = "readable, without a digest"
 	}
@@ -153,16 +155,16 @@ func storedState(m backup.Manifest) string {
 	return state
 }
 
-// otherEndings are those of the names of files that may be backups.
+// otherEndings are the endings of files that may be backups.
 var otherEndings = []string{".json", ".json.gz", ".json.zst", ".json.age", ".json.gz.age", ".json.zst.age"}
 
-// otherBackups finds what is a backup of Tomo under a name that the library
-// does not give, as the guide's script does ("Scripting Backups"), and behind a
-// link. It leaves out what is known.
+// otherBackups finds backups of Tomo under names that the library does not
+// give, such as those of the script in the guide ("Scripting Backups"), and
+// behind links. It leaves out the known ones.
 func (c *cli) otherBackups(ctx context.Context, k *keeper, folder string, known []manager.Backup) ([]manager.Backup, error) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
-		return nil, nil // which the list of the Manager says
+		return nil, nil // the list of the Manager reports it
 	}
 	names := make(map[string]bool)
 	for _, b := range known {
@@ -180,7 +182,7 @@ func (c *cli) otherBackups(ctx context.Context, k *keeper, folder string, known 
 			continue
 		}
 		path := filepath.Join(folder, name)
-		info, err := os.Stat(path) // a link to a backup on another drive is a backup
+		info, err := os.Stat(path) // it follows a link to a backup on another drive
 		if err != nil || !info.Mode().IsRegular() {
 			continue
 		}
@@ -188,20 +190,20 @@ func (c *cli) otherBackups(ctx context.Context, k *keeper, folder string, known 
 		manifest, err := readManifest(ctx, path, k.show)
 		ownName := strings.HasPrefix(name, c.app.Name+"-backup-")
 		switch {
-		case errors.Is(err, backup.ErrNoKey) && ownName: // encrypted, and no key is asked for here
+		case errors.Is(err, backup.ErrNoKey) && ownName: // encrypted, and list asks for no key
 		case err != nil && ownName:
 			b.Damaged, b.Copies[0].Err = true, err
 		case err == nil && (manifest.Application == c.app.Name || manifest.Application == "" && ownName):
 			b.CreatedAt, b.Trigger, b.Manifest = manifest.CreatedAt, manifest.Metadata["trigger"], &manifest
 		default:
-			continue // somebody else's
+			continue // it belongs to somebody else
 		}
 		found = append(found, b)
 	}
 	return found, ctx.Err()
 }
 
-// reason says shortly why a file could not be read as a snapshot.
+// reason says in short why a file could not be read as a snapshot.
 func reason(err error) string {
 	kind, text := "unreadable", err.Error()
 	if errors.Is(err, backup.ErrDamaged) {
@@ -215,7 +217,7 @@ func reason(err error) string {
 	return kind + ": " + text
 }
 
-// readManifest reads a snapshot to its end, without a key.
+// readManifest reads a whole snapshot without a key.
 func readManifest(ctx context.Context, path string, show func(backup.Progress)) (backup.Manifest, error) {
 	f, err := os.Open(path)
 	if err != nil {

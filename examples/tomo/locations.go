@@ -8,13 +8,13 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/tomo-project/backup/location"
-
 	"github.com/spf13/cobra"
+
+	"github.com/tomo-project/backup/location"
 )
 
-// A folder is the value of a flag, made absolute. It cannot be empty: that of
-// an unset variable in a script would be the working directory.
+// A folder is the value of a flag. Set makes it absolute, and refuses the empty
+// path of an unset variable in a script, which would be the working directory.
 type folder string
 
 // Set implements pflag.Value, as the next two methods do.
@@ -30,7 +30,8 @@ func (f *folder) Set(path string) error {
 func (f *folder) String() string { return string(*f) }
 func (f *folder) Type() string   { return "folder" }
 
-// folders is a folder for each time that the flag is given.
+// folders is the value of a flag that may be repeated and names a folder each
+// time.
 type folders []folder
 
 // Set implements pflag.Value, as the next two methods do.
@@ -46,12 +47,12 @@ func (f *folders) Type() string   { return "folder" }
 
 // locationFlags adds the flags that say where the backups are.
 func (c *cli) locationFlags(cmd *cobra.Command) {
-	cmd.Flags().Var(&c.dir, "dir", "`FOLDER` of the backups (default: those of the settings backup_dir and backup_locations, or backups beside the database)")
-	cmd.Flags().Var(&c.further, "location", "further `FOLDER` with copies, such as one on another drive; may be repeated")
+	cmd.Flags().Var(&c.dir, "dir", "`FOLDER` of the backups (default: from the settings backup_dir and backup_locations, or backups beside the database)")
+	cmd.Flags().Var(&c.further, "location", "another `FOLDER` for copies, such as one on another drive; may be repeated")
 }
 
-// locations are the first one and the further folders: those of the settings,
-// unless --dir is given, and of --location.
+// locations returns the first folder and the further folders. The latter come
+// from the settings, unless --dir is given, and from --location.
 func (c *cli) locations(s settings) ([]location.Location, error) {
 	first, err := c.firstLocation(s)
 	if err != nil {
@@ -73,7 +74,7 @@ func (c *cli) locations(s settings) ([]location.Location, error) {
 		}
 		for _, path := range further {
 			if known := same(path, locations); known != nil {
-				return nil, fmt.Errorf("the settings have one folder of backups twice: %s is %s; take one out", path, known)
+				return nil, fmt.Errorf("the settings have one folder of backups twice: %s is the same as %s; remove one", path, known)
 			}
 			locations = append(locations, location.Dir(path))
 		}
@@ -91,8 +92,8 @@ func (c *cli) locations(s settings) ([]location.Location, error) {
 	return locations, nil
 }
 
-// firstLocation is the folder of --dir, of the settings, or the one beside the
-// database.
+// firstLocation returns the folder of --dir, or of the settings, or else the
+// folder beside the database.
 func (c *cli) firstLocation(s settings) (location.Location, error) {
 	if c.dir != "" {
 		return location.Dir(c.dir), nil
@@ -117,8 +118,8 @@ func sameFile(a, b string) bool {
 	return err == nil && os.SameFile(first, second)
 }
 
-// An ownFolder is the default one. No drive has to be mounted for it, so it is
-// made by who puts something there, and until then it has nothing.
+// An ownFolder is the default folder. No drive has to be mounted for it, so the
+// first command that stores something makes it. Until then it is empty.
 type ownFolder struct{ location.Dir }
 
 // List implements [location.Location].

@@ -1,6 +1,6 @@
 // Command tomo is the command line of Tomo's backup guide, on a SQLite
-// database, and a small Tomo with a web interface: a worked example of a host
-// that embeds the backup library.
+// database, and a small Tomo with a web interface. It is a worked example of a
+// host that embeds the backup library.
 //
 // Start with
 //

@@ -16,24 +16,24 @@ import (
 	"github.com/tomo-project/backup/manager"
 )
 
-// A keeper is the Manager of this run, with what a command needs beside it.
+// A keeper is the Manager of this run, and what else a command needs.
 type keeper struct {
 	*manager.Manager
-	database *database // nil: there is none, and the command can do without
-	stand    *sql.DB   // an empty database in place of one that is lost; or nil
+	database *database // nil if there is none and the command can do without
+	stand    *sql.DB   // an empty database in place of a lost one; or nil
 	settings settings
 	keys     *keyring
-	folders  []string // the Locations
+	folders  []string // the paths of the Locations
 
 	show func(backup.Progress)
-	wipe func() // the progress bar
+	wipe func() // removes the progress bar
 
 	mu     sync.Mutex
-	failed []manager.Event // what did not end the operation
+	failed []manager.Event // failures that did not end the operation
 }
 
-// openKeeper opens the database and makes the Manager for a command that cannot
-// do without one. If it is going to store something the default folder is made.
+// openKeeper opens the database and makes the Manager, for a command that needs
+// a database. If stores is true, it makes the default folder.
 func (c *cli) openKeeper(ctx context.Context, stores bool) (*keeper, error) {
 	db, err := c.openDatabase(ctx)
 	if err != nil {
@@ -51,8 +51,8 @@ func (c *cli) openKeeper(ctx context.Context, stores bool) (*keeper, error) {
 	return k, nil
 }
 
-// lookAround makes the Manager for a command that is of use without a database
-// too: when it is lost, somebody will want to know what backups there are.
+// lookAround makes the Manager for a command that also works without a
+// database. If the database is lost, somebody will want to see the backups.
 func (c *cli) lookAround(ctx context.Context) (*keeper, error) {
 	path, err := c.databaseFile()
 	if err != nil {
@@ -71,7 +71,7 @@ func (c *cli) lookAround(ctx context.Context) (*keeper, error) {
 	return k, err
 }
 
-// newKeeper is for the two before. db may be nil.
+// newKeeper makes the keeper for the two functions above. db may be nil.
 func (c *cli) newKeeper(ctx context.Context, db *database) (*keeper, error) {
 	keys, err := c.keys(ctx)
 	if err != nil {
@@ -99,7 +99,7 @@ func (c *cli) newKeeper(ctx context.Context, db *database) (*keeper, error) {
 	return k, nil
 }
 
-// newManager makes a Manager of the App with these keys. db may be nil.
+// newManager makes a Manager with these keys. db may be nil.
 func (c *cli) newManager(db *database, keys *keyring, locations []location.Location) *manager.Manager {
 	m := &manager.Manager{
 		App:          c.app,
@@ -115,9 +115,9 @@ func (c *cli) newManager(db *database, keys *keyring, locations []location.Locat
 	return m
 }
 
-// storing returns a Manager for what a restore replaces: who can open that follows
-// from what opened the backup. It need not be proven, unlike what is restored: who
-// restores with a private key alone has nothing to prove it with.
+// storing returns a Manager for what a restore replaces. Who can open it
+// follows from the keys that opened the backup. It needs no proof, unlike the
+// backup that is restored: a private key alone proves nothing.
 func (k *keeper) storing(s sealing) *manager.Manager {
 	return &manager.Manager{
 		App:        k.App,
@@ -132,7 +132,7 @@ func (k *keeper) storing(s sealing) *manager.Manager {
 	}
 }
 
-// note is told by the Manager what happens.
+// note gets the events of the Manager.
 func (k *keeper) note(e manager.Event) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -144,7 +144,7 @@ func (k *keeper) note(e manager.Event) {
 	}
 }
 
-// warn tells what went wrong beside what was done.
+// warn reports failures that did not end the operation.
 func (c *cli) warn(k *keeper) {
 	for _, e := range k.failed {
 		text := e.Err.Error()
@@ -155,7 +155,7 @@ func (c *cli) warn(k *keeper) {
 	}
 }
 
-// Close ends the bar and closes the databases.
+// Close removes the progress bar and closes the databases.
 func (k *keeper) Close() {
 	k.wipe()
 	if k.stand != nil {
@@ -167,25 +167,25 @@ func (k *keeper) Close() {
 }
 
 // isName reports whether an argument is the name of a backup at the locations.
-// An existing file is meant as the file that it is.
+// If there is a file of that name, the file is meant.
 func (c *cli) isName(arg string) bool {
 	_, ok := c.app.ParseBackupName(arg)
 	return ok && !exists(arg)
 }
 
-// explainMissing adds to the error about a name that no location has where to
-// look. A folder that is missing has an advice of its own.
+// explainMissing adds where to look to the error about a name that no location
+// has. The error about a missing folder has its own advice.
 func explainMissing(err error) error {
 	if errors.Is(err, fs.ErrNotExist) && !strings.Contains(err.Error(), "the folder is missing") {
-		return fmt.Errorf("%w\n  (which backups there are, tomo backup list shows)", err)
+		return fmt.Errorf("%w\n  (tomo backup list shows which backups there are)", err)
 	}
 	return err
 }
 
 // scratchDatabase makes an empty database for a drill. The master key of its
-// secrets is in no file: what is left of it if the drill is killed opens to nobody.
+// secrets is in no file, so nobody can open what a killed drill leaves.
 func scratchDatabase(ctx context.Context) (backup.Store, func() error, error) {
-	dir, err := os.MkdirTemp("", "tomo-drill-") // for the owner only
+	dir, err := os.MkdirTemp("", "tomo-drill-") // readable by the owner only
 	if err != nil {
 		return nil, nil, err
 	}

@@ -15,7 +15,8 @@ import (
 
 const masterKeySize = 32
 
-// key returns the master key. If there is none it is made, if that is asked for.
+// key returns the master key. If there is none and create is true, it makes
+// one.
 func (v *vault) key(ctx context.Context, create bool) (cipher.AEAD, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -24,7 +25,8 @@ func (v *vault) key(ctx context.Context, create bool) (cipher.AEAD, error) {
 	}
 	key, err := readMasterKey(v.keyFile)
 	if errors.Is(err, fs.ErrNotExist) && create {
-		// It has its name, and is on the disk, before anything is sealed with it.
+		// The key must be on the disk, under its name, before anything is
+		// sealed with it.
 		err = publish(ctx, v.keyFile, false, func(f *os.File) error {
 			_, err := fmt.Fprintf(f, "%x\n", newMasterKey())
 			return err
@@ -43,7 +45,8 @@ func (v *vault) key(ctx context.Context, create bool) (cipher.AEAD, error) {
 	return v.master, nil
 }
 
-// useKey takes a key that is in no file, for a store in which nothing is sealed.
+// useKey sets a master key that is in no file, for a store without sealed
+// values.
 func (v *vault) useKey(key []byte) {
 	v.keyFile, v.master, v.proven = "(in no file)", newMaster(key), true
 }
@@ -54,7 +57,7 @@ func newMasterKey() []byte {
 	return key
 }
 
-// readMasterKey reads the key as one line of hexadecimal digits.
+// readMasterKey reads the key, one line of hexadecimal digits.
 func readMasterKey(name string) ([]byte, error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -67,16 +70,16 @@ func readMasterKey(name string) ([]byte, error) {
 	return key, nil
 }
 
-// newMaster makes the cipher, AES-256-GCM with a random nonce before each
+// newMaster makes the cipher: AES-256-GCM with a random nonce before each
 // ciphertext.
 func newMaster(key []byte) cipher.AEAD {
 	block, err := aes.NewCipher(key)
 	if err != nil {
-		panic(err) // the size is wrong
+		panic(err) // the key has the wrong size
 	}
 	master, err := cipher.NewGCMWithRandomNonce(block)
 	if err != nil {
-		panic(err) // the block size of AES is right
+		panic(err) // the block size of AES fits
 	}
 	return master
 }

@@ -20,8 +20,8 @@ import (
 	"github.com/tomo-project/backup/location"
 )
 
-// advice tells what to do about err where the guide has an answer and the
-// error itself does not say. It is empty otherwise.
+// advice says what to do about err, if the guide has an answer that the error
+// does not contain. Otherwise it is empty.
 func advice(err error) string {
 	code := sqliteCode(err)
 	is := func(numbers ...syscall.Errno) bool {
@@ -38,11 +38,11 @@ func advice(err error) string {
 	case is(syscall.EROFS), code == sqlite3.SQLITE_READONLY:
 		return "It cannot be written to: check write permissions, and that the file system is not read-only."
 	case errors.Is(err, fs.ErrPermission), code == sqlite3.SQLITE_PERM, code == sqlite3.SQLITE_CANTOPEN:
-		return "Access was denied: check read and write permissions of the file and its folder, and who you are."
+		return "Access was denied: check your read and write permissions for the file and its folder, and as which user you run the command."
 	case code == sqlite3.SQLITE_BUSY, code == sqlite3.SQLITE_LOCKED:
 		return "Another program is using the database: stop Tomo or wait, then run the command again."
 	case code == sqlite3.SQLITE_CORRUPT, code == sqlite3.SQLITE_NOTADB:
-		return "The database is damaged or is not one: restore it from a backup into a new one (tomo init)."
+		return "The file is damaged or is no database: make a new database (tomo init), and restore a backup into it."
 	case errors.Is(err, backup.ErrStale):
 		return "Run the command again to see what it would do now."
 	case errors.Is(err, location.ErrBusy):
@@ -56,7 +56,7 @@ func advice(err error) string {
 	case errors.Is(err, backup.ErrNoKey):
 		return "Give the private key with --identity FILE, or the passphrase in " + passphraseVariable + " or with --passphrase-file FILE."
 	case errors.Is(err, backup.ErrDamaged):
-		return "Try another copy or an older backup (tomo backup list). What is intact in a damaged one, tomo backup salvage saves."
+		return "Try another copy or an older backup (tomo backup list). tomo backup salvage saves what is intact in a damaged backup."
 	}
 	return ""
 }
@@ -70,7 +70,7 @@ func sqliteCode(err error) int {
 	return database.Code() & 0xff
 }
 
-// printJSON prints the one document of --json.
+// printJSON prints the document of --json.
 func (c *cli) printJSON(v any) error {
 	enc := json.NewEncoder(c.stdout)
 	enc.SetEscapeHTML(false)
@@ -78,9 +78,8 @@ func (c *cli) printJSON(v any) error {
 	return enc.Encode(v)
 }
 
-// printable escapes what must not reach a terminal: a name or value may come
-// from a hostile file, and control characters can rewrite what is on the
-// screen.
+// printable escapes characters that must not reach a terminal. Names and values
+// may come from a hostile file, and control characters can rewrite the screen.
 func printable(s string) string {
 	if strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }) < 0 {
 		return s
@@ -96,7 +95,7 @@ func printable(s string) string {
 	return b.String()
 }
 
-// printableLines is printable with line ends left alone.
+// printableLines is printable, but keeps line breaks.
 func printableLines(s string) string {
 	lines := strings.Split(s, "\n")
 	for i, line := range lines {
@@ -154,15 +153,15 @@ func sum(records map[string]int64) int64 {
 }
 
 const (
-	barDelay    = 300 * time.Millisecond // short work shows no bar
+	barDelay    = 300 * time.Millisecond // short work shows no progress bar
 	barInterval = 100 * time.Millisecond
 	barWidth    = 24
-	wipe        = "\r\x1b[K" // empties the line of a terminal
+	wipe        = "\r\x1b[K" // clears the line of a terminal
 )
 
-// progress returns a callback that draws a bar on a terminal, and the function
-// that wipes it away. Without a terminal the callback is nil. Both may be called
-// by several goroutines.
+// progress returns a callback that draws a progress bar on a terminal, and a
+// function that removes the bar. Without a terminal the callback is nil.
+// Several goroutines may call both.
 func (c *cli) progress() (show func(backup.Progress), done func()) {
 	if !isTerminal(c.stderr) {
 		return nil, func() {}
@@ -199,7 +198,7 @@ func drawBar(w *os.File, p backup.Progress) {
 	fmt.Fprintf(w, wipe+"%-8s %s%s records  %s  %s", p.Phase, bar, count(p.Records), size(p.Bytes), printable(p.Collection))
 }
 
-// hint is a command for a person to run next, on the same database and folders.
+// hint returns a command to run next, with the same database and folders.
 func (c *cli) hint(args ...string) string {
 	words := []string{"tomo"}
 	if c.databasePath != "" {
@@ -218,7 +217,8 @@ func (c *cli) hint(args ...string) string {
 	return strings.Join(words, " ")
 }
 
-// quoted is an argument as a shell takes it, fit for a terminal.
+// quoted returns an argument in the form that a shell takes, safe for a
+// terminal.
 func quoted(arg string) string {
 	plain := func(r rune) bool {
 		return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("-_./+:,=@", r)

@@ -29,16 +29,16 @@ var errNoPassphrase = errors.New("a passphrase is needed for the secrets in the 
 	"  in the environment variable " + passphraseVariable + "\n" +
 	"  in a file, with --passphrase-file FILE\n" +
 	"  at the prompt, by running the command in a terminal\n" +
-	"  or without a passphrase: --recipient KEY seals for a public key, --identity FILE opens with the private one")
+	"  without a passphrase: --recipient KEY seals for a public key, --identity FILE opens with a private key")
 
 // passphraseFlag adds --passphrase-file. There is no flag for the passphrase
-// itself: the arguments of a process can be read by every user of the machine.
+// itself: every user of the machine can read the arguments of a process.
 func (c *cli) passphraseFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&c.passphraseFile, "passphrase-file", "", "`FILE` that holds the passphrase; without it "+passphraseVariable+", or a prompt")
+	cmd.Flags().StringVar(&c.passphraseFile, "passphrase-file", "", "`FILE` with the passphrase (default: "+passphraseVariable+", or a prompt)")
 }
 
 // passphrase returns the passphrase from the file, the environment or the
-// terminal. A new one is asked for twice.
+// terminal. It asks twice for a new one.
 func (c *cli) passphrase(ctx context.Context, isNew bool) ([]byte, error) {
 	if c.passphraseFile != "" {
 		return readPassphrase(c.passphraseFile)
@@ -71,7 +71,7 @@ func (c *cli) passphrase(ctx context.Context, isNew bool) ([]byte, error) {
 	return first, nil
 }
 
-// readPassphrase returns the content of a file without its last line end.
+// readPassphrase returns the content of a file without its last line break.
 func readPassphrase(name string) ([]byte, error) {
 	text, err := readSmall(name, maxPassphrase)
 	if err != nil {
@@ -86,13 +86,14 @@ func readPassphrase(name string) ([]byte, error) {
 	return text, nil
 }
 
-// lazyKey is the passphrase as a recipient and an identity. It is found when it
-// turns out to be needed, so that nobody is asked for one that is not.
+// A lazyKey is the passphrase as a recipient and an identity. It looks for the
+// passphrase only when that is needed, so that nobody is asked in vain.
 type lazyKey struct {
 	find func(isNew bool) ([]byte, error)
 	key  *backup.PassphraseKey
 
-	// For whole files. A closure keeps it from what prints a lazyKey.
+	// For whole files. A closure hides the passphrase from whatever prints a
+	// lazyKey.
 	reveal func() []byte
 }
 
@@ -100,8 +101,8 @@ func (c *cli) key(ctx context.Context) *lazyKey {
 	return &lazyKey{find: func(isNew bool) ([]byte, error) { return c.passphrase(ctx, isNew) }}
 }
 
-// get finds the passphrase. A new one, which nothing is sealed with yet that
-// would tell that it is wrong, is asked for twice.
+// get finds the passphrase. It asks twice for a new one: nothing is sealed with
+// it yet that would reveal a mistake.
 func (l *lazyKey) get(isNew bool) error {
 	if l.known() {
 		return nil
@@ -139,7 +140,7 @@ func (l *lazyKey) Unwrap(wrapped json.RawMessage) ([]byte, error) {
 	return l.key.Unwrap(wrapped)
 }
 
-// age returns the passphrase as age has it, for a whole file.
+// age returns the passphrase in the form of package agekey, for whole files.
 func (l *lazyKey) age() (*agekey.Recipient, *agekey.Identity, error) {
 	if err := l.get(true); err != nil {
 		return nil, nil, err
@@ -166,11 +167,11 @@ func (l *lazyKey) Decrypt(r io.Reader) (io.Reader, error) {
 	return nil, fmt.Errorf("%w: this passphrase does not open the file; use the one that was set when the backup was made", backup.ErrWrongKey)
 }
 
-// lazyFile is the passphrase as age asks for it, about one file.
+// A lazyFile is the passphrase for one file, as age asks for it.
 type lazyFile struct {
 	passphrase *lazyKey
-	fits       bool  // a passphrase opens the file
-	err        error // as it is, since agekey would call it that of a private key
+	fits       bool  // the file opens with a passphrase
+	err        error // kept here, because agekey would call it an error of a private key
 }
 
 // Unwrap implements [age.Identity].
@@ -192,7 +193,7 @@ func (f *lazyFile) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 	case err == nil, errors.Is(err, age.ErrIncorrectIdentity):
 		return key, err
 	case strings.Contains(err.Error(), "work factor too large"):
-		f.err = fmt.Errorf("%w: to try a passphrase takes too much: %w; make sure that the file is yours", backup.ErrLimit, err)
+		f.err = fmt.Errorf("%w: trying a passphrase takes too much work: %w; make sure that the file is yours", backup.ErrLimit, err)
 	default:
 		f.err = fmt.Errorf("%w: %w; try another copy or an older backup", backup.ErrDamaged, err)
 	}
@@ -205,11 +206,12 @@ func (c *cli) passphraseGiven() bool {
 	return set || c.passphraseFile != ""
 }
 
-// hasPassphrase reports whether a passphrase was given or can be asked for.
+// hasPassphrase reports whether a passphrase was given or somebody can be asked
+// for it.
 func (c *cli) hasPassphrase() bool { return c.passphraseGiven() || c.interactive() }
 
-// interactive reports whether a person can be asked: questions go to stderr,
-// so that stdout can be piped away.
+// interactive reports whether somebody can be asked. Questions go to standard
+// error, so that standard output can go into a pipe.
 func (c *cli) interactive() bool {
 	return isTerminal(c.stdin) && isTerminal(c.stderr)
 }
@@ -227,17 +229,17 @@ func (c *cli) askSecret(ctx context.Context, question string) ([]byte, error) {
 	defer fmt.Fprintln(c.stderr)
 	answer, err := wait(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
 	if ctx.Err() != nil {
-		term.Restore(fd, before) // the read is still waiting, with the echo off
+		term.Restore(fd, before) // the read goes on waiting, with the echo off
 	}
 	return answer, err
 }
 
-// askYes asks a question that only the word yes agrees to.
+// askYes asks a question. Only the word yes is consent.
 func (c *cli) askYes(ctx context.Context, question string) (bool, error) {
 	fmt.Fprint(c.stderr, wipe, question)
 	answer, err := wait(ctx, func() (string, error) {
 		var line []byte
-		for b := make([]byte, 1); len(line) < 100; { // byte by byte: what follows the line is not ours
+		for b := make([]byte, 1); len(line) < 100; { // byte by byte, because what follows the line belongs to others
 			n, err := c.stdin.Read(b)
 			if n == 0 && err != nil && !errors.Is(err, io.EOF) {
 				return "", err
@@ -252,7 +254,7 @@ func (c *cli) askYes(ctx context.Context, question string) (bool, error) {
 	return answer == "yes", err
 }
 
-// wait returns what f returns, or the error of ctx if that ends first: a read
+// wait returns the result of f, or the error of ctx if that ends first. A read
 // from a terminal cannot be interrupted.
 func wait[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	type result struct {

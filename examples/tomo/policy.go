@@ -24,14 +24,14 @@ func (f *policyFlags) add(cmd *cobra.Command) {
 	rule(&f.Last, "keep-last", "keep the last `N` backups")
 	rule(&f.days, "keep-days", "keep the backups of the last `N` days before the newest")
 	rule(&f.Hourly, "keep-hourly", "keep the newest backup of each of the last `N` hours that have one")
-	rule(&f.Daily, "keep-daily", "the same for `N` days")
-	rule(&f.Weekly, "keep-weekly", "the same for `N` weeks")
-	rule(&f.Monthly, "keep-monthly", "the same for `N` months")
-	rule(&f.Yearly, "keep-yearly", "the same for `N` years")
+	rule(&f.Daily, "keep-daily", "keep the newest backup of each of the last `N` days that have one")
+	rule(&f.Weekly, "keep-weekly", "keep the newest backup of each of the last `N` weeks that have one")
+	rule(&f.Monthly, "keep-monthly", "keep the newest backup of each of the last `N` months that have one")
+	rule(&f.Yearly, "keep-yearly", "keep the newest backup of each of the last `N` years that have one")
 }
 
-// retention returns the policy of the flags, or if none was given that of the
-// settings: half of one and half of the other would be nobody's.
+// retention returns the policy of the flags or, without such flags, of the
+// settings. The two are never mixed: nobody would have chosen the result.
 func (f policyFlags) retention(s settings) (r backup.Retention, err error) {
 	r = f.Retention
 	r.Within = inDays(f.days)
@@ -44,7 +44,7 @@ func (f policyFlags) retention(s settings) (r backup.Retention, err error) {
 	return r, err
 }
 
-// A ruleFlag takes a whole number from 0.
+// A ruleFlag is the value of a flag that takes a whole number from 0.
 type ruleFlag struct {
 	n     *int
 	given *bool

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/tomo-project/backup/manager"
-
 	"github.com/spf13/cobra"
+
+	"github.com/tomo-project/backup/manager"
 )
 
 func (c *cli) pruneCommand() *cobra.Command {
@@ -18,17 +18,18 @@ func (c *cli) pruneCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune",
 		Short: "Delete the backups that the policy does not keep",
-		Long: `Delete the backups that the policy does not keep, and say for each one why.
+		Long: `Delete the backups that the policy does not keep, and say for each backup why.
 
-The policy is that of the settings backup_keep_last and backup_keep_days, or,
-if any is given, that of the --keep flags alone. What one rule keeps is kept;
-without a rule all is kept. Backups made by hand are kept in any case, unless
---manual is given, and so are files with other names.
+The policy comes from the settings backup_keep_last and backup_keep_days. If a
+--keep flag is given, the policy comes from the --keep flags alone. A backup is
+kept if any rule keeps it. Without a rule, all are kept. Backups made by hand
+are kept too, unless --manual is given. Files with other names are never
+deleted.
 
-The newest good backup is always kept, and is read and verified before any other
-is deleted: with the passphrase or the private key if there is one, else as far
-as its digest tells. While a backup has lost most of a collection against the one before,
-nothing is deleted until somebody has looked (tomo backup accept).`,
+The newest good backup is always kept. Before any other is deleted, it is read
+and verified: with the passphrase or the private key, or without a key as far as
+its digest tells. If a backup has lost most of a collection, compared with the
+one before, nothing is deleted until somebody has looked (tomo backup accept).`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.prune(cmd.Context(), policy, opts) },
 	}
@@ -58,13 +59,13 @@ func (c *cli) prune(ctx context.Context, policy policyFlags, opts manager.PruneO
 		}
 	}
 	if errors.Is(err, manager.ErrShrunk) {
-		err = fmt.Errorf("%w\nWhat is missing can be brought back from an older one: tomo backup restore NAME\nIf the loss is all right:\n  %s", err, c.hint("accept", newestShrunk(pruned)))
+		err = fmt.Errorf("%w\nTo get the data back from an older backup: tomo backup restore NAME\nTo accept the loss:\n  %s", err, c.hint("accept", newestShrunk(pruned)))
 	}
 	return err
 }
 
-// newestShrunk returns the name of the backup to accept: with it, those before it
-// are accepted.
+// newestShrunk returns the name of the backup to accept. Accepting it accepts
+// the earlier ones too.
 func newestShrunk(pruned []manager.Pruned) string {
 	var newest manager.Backup
 	for _, p := range pruned {
@@ -102,7 +103,7 @@ func (c *cli) printPruned(pruned []manager.Pruned, opts manager.PruneOptions, fa
 		n := plural(int64(max(remove, len(p.Deleted))), "backup", "backups")
 		switch {
 		case p.Err != nil:
-			fmt.Fprintf(c.stdout, "  Deleted %d of %s. It ended with: %s\n", len(p.Deleted), n, printable(p.Err.Error()))
+			fmt.Fprintf(c.stdout, "  Deleted %d of %s. Then this failed: %s\n", len(p.Deleted), n, printable(p.Err.Error()))
 		case opts.DryRun && remove > 0:
 			fmt.Fprintf(c.stdout, "  It would delete %s. Nothing was deleted: this was a dry run.\n", n)
 		case len(p.Deleted) > 0:

@@ -13,14 +13,15 @@ import (
 	"github.com/tomo-project/backup/location"
 )
 
-// tempPattern names the files that are being written. They begin with a dot
-// and do not end with .json, so that nobody takes one for a backup.
+// tempPattern is the pattern for the names of files that are being written.
+// They begin with a dot and do not end with .json, so that nobody takes them
+// for backups.
 const tempPattern = ".tomo-*.tmp"
 
-// publish writes a file at path, whole or not at all: into a temporary file
-// beside it, synced, and then given its name. It returns an error that wraps
-// fs.ErrExist if the name is taken, unless force is set. Missing folders are
-// made.
+// publish writes a file at path completely or not at all: it writes and syncs a
+// temporary file beside it, and then renames that. Unless force is set, it
+// returns an error that wraps fs.ErrExist if the name is taken. It makes
+// missing folders.
 func publish(ctx context.Context, path string, force bool, write func(*os.File) error) (err error) {
 	if err := checkTarget(path, force); err != nil {
 		return err
@@ -29,7 +30,7 @@ func publish(ctx context.Context, path string, force bool, write func(*os.File) 
 	if err := location.Dir(dir).Make(); err != nil {
 		return err
 	}
-	temp, err := os.CreateTemp(dir, tempPattern) // exclusive, mode 0600
+	temp, err := os.CreateTemp(dir, tempPattern) // a new file with mode 0600
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
@@ -62,7 +63,7 @@ func publish(ctx context.Context, path string, force bool, write func(*os.File) 
 	return syncDir(dir)
 }
 
-// checkTarget finds out before any work is done whether path can be written.
+// checkTarget checks, before any work is done, whether path can be written.
 func checkTarget(path string, force bool) error {
 	info, err := os.Lstat(path)
 	switch {
@@ -73,7 +74,7 @@ func checkTarget(path string, force bool) error {
 	case !force:
 		return taken(path)
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("write %s: not a regular file, and --force replaces only those", path)
+		return fmt.Errorf("write %s: not a regular file; --force replaces only regular files", path)
 	}
 	return nil
 }
@@ -82,7 +83,7 @@ func taken(path string) error {
 	return &fs.PathError{Op: "write", Path: path, Err: fs.ErrExist}
 }
 
-// nameExclusively gives the file temp the name path, unless that is taken.
+// nameExclusively gives the file temp the name path, unless the name is taken.
 func nameExclusively(ctx context.Context, temp, path string) error {
 	err := os.Link(temp, path)
 	if err == nil {
@@ -91,9 +92,9 @@ func nameExclusively(ctx context.Context, temp, path string) error {
 	if errors.Is(err, fs.ErrExist) {
 		return taken(path)
 	}
-	// Some file systems of external drives have no links. Renaming overwrites, so
-	// there a lock, which ends with its process, keeps others from taking the
-	// name between the look and the renaming.
+	// Some file systems of external drives have no links, and renaming
+	// overwrites. There a lock keeps others from taking the name between the
+	// check and the renaming. The lock ends with its process.
 	if locker, ok := any(location.Dir(filepath.Dir(path))).(location.Locker); ok {
 		unlock, err := locker.Lock(ctx, "tomo-output", "process "+strconv.Itoa(os.Getpid()))
 		if err != nil && !errors.Is(err, errors.ErrUnsupported) {
@@ -111,7 +112,7 @@ func nameExclusively(ctx context.Context, temp, path string) error {
 
 // syncDir makes the names in dir survive a loss of power.
 func syncDir(dir string) error {
-	if runtime.GOOS == "windows" { // cannot, and need not
+	if runtime.GOOS == "windows" { // it is impossible there, and not needed
 		return nil
 	}
 	d, err := os.Open(dir)

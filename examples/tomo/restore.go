@@ -19,7 +19,7 @@ import (
 
 // restoreFlags are the flags of tomo backup restore.
 type restoreFlags struct {
-	input    string // a file, or the name of a backup
+	input    string // the path of a file or the name of a backup
 	full     bool
 	only     []string
 	strategy string
@@ -38,28 +38,28 @@ func (c *cli) restoreCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore NAME | restore --input FILE",
 		Short: "Restore a backup into the database",
-		Long: `Restore a backup into the database, whole or not at all: a NAME that tomo backup
-list shows, or any FILE; a NAME that is a file here is that file. It is opened
-with the passphrase, or with the private keys of --identity.
+		Long: `Restore a backup into the database, completely or not at all. It is a NAME from
+tomo backup list or any FILE. If there is a file called NAME here, the file is
+meant. The passphrase or the private keys of --identity open it.
 
-What a restore replaces is stored as a backup first, and tomo backup undo brings
-it back. That is sealed for the keys of --recipient; without any with the
-passphrase, and if there was none for the private key that opened the backup. Of a
-backup that is encrypted as a whole, it is too.
+What the restore replaces is stored as a backup first, and tomo backup undo
+brings it back. That backup is sealed for the keys of --recipient, or else with
+the passphrase, or without one for the private key that opened the restored
+backup. It is encrypted completely if the restored backup is.
 
   --full                  replaces ALL current data, and asks first
   --only servers,users    restores these collections only
   neither                 restores every collection that the backup has
 
-What happens to records that are on both sides and differ, --strategy says:
+The --strategy decides about records that are on both sides and differ:
 
-  skip-duplicates         keeps the current ones (the default: only what is
-                          missing is added)
-  merge                   takes the backup's, member by member
-  replace                 takes the backup's, and deletes records that the
-                          backup does not have; asks first
+  skip-duplicates         keeps the current record (the default: only missing
+                          records are added)
+  merge                   takes the record of the backup, member by member
+  replace                 takes the record of the backup, and deletes records
+                          that the backup does not have; asks first
 
---dry-run shows record by record what would happen, and changes nothing.`,
+--dry-run shows, record by record, what would happen, and changes nothing.`,
 		Args: arguments(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && flags.input != "" {
@@ -69,7 +69,7 @@ What happens to records that are on both sides and differ, --strategy says:
 				flags.input = args[0]
 			}
 			if flags.input == "" {
-				return usagef("say which backup: a NAME that tomo backup list shows, or --input FILE")
+				return usagef("say which backup: a NAME from tomo backup list, or --input FILE")
 			}
 			if err := c.checkCollections(cmd, "only", flags.only); err != nil {
 				return err
@@ -83,7 +83,7 @@ What happens to records that are on both sides and differ, --strategy says:
 					return usagef("--full and --only exclude each other")
 				}
 				if cmd.Flags().Changed("strategy") && strategy != backup.Replace {
-					return usagef("--full replaces all data; leave --strategy %s away, or --full", flags.strategy)
+					return usagef("--full replaces all data: remove --strategy %s, or --full", flags.strategy)
 				}
 				strategy = backup.Replace
 			}
@@ -93,17 +93,17 @@ What happens to records that are on both sides and differ, --strategy says:
 			return c.restore(cmd.Context(), flags, strategy)
 		},
 	}
-	cmd.Flags().StringVar(&flags.input, "input", "", "backup `FILE` to restore, or a name as tomo backup list shows it")
+	cmd.Flags().StringVar(&flags.input, "input", "", "`FILE` to restore, or a name from tomo backup list")
 	cmd.Flags().BoolVar(&flags.full, "full", false, "replace ALL current data")
 	cmd.Flags().StringSliceVar(&flags.only, "only", nil, "`COLLECTIONS` to restore, such as servers,users")
 	cmd.Flags().StringVar(&flags.strategy, "strategy", string(backup.SkipDuplicates), "merge, replace or skip-duplicates")
 	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "show what would happen, and change nothing")
 	cmd.Flags().BoolVar(&flags.yes, "yes", false, "do not ask before current data is replaced")
 	cmd.Flags().BoolVar(&flags.leaveOutInvalid, "leave-out-invalid", false, "leave out records that are not valid, and name them")
-	cmd.Flags().BoolVar(&flags.allowNewer, "allow-newer", false, "accept a backup of a newer Tomo, if its data has the same form")
+	cmd.Flags().BoolVar(&flags.allowNewer, "allow-newer", false, "accept a backup from a newer Tomo, if its data has the same form")
 	cmd.Flags().BoolVar(&flags.allowUnknown, "allow-unknown", false, "leave out collections that this Tomo does not know")
 	cmd.Flags().BoolVar(&flags.allowDangling, "allow-dangling", false, "accept references to records that do not exist, and name them")
-	cmd.Flags().BoolVar(&flags.allowSalvaged, "allow-salvaged", false, "replace current data also from a file that was salvaged and lacks records")
+	cmd.Flags().BoolVar(&flags.allowSalvaged, "allow-salvaged", false, "replace current data even from a salvaged file, which lacks records")
 	c.locationFlags(cmd)
 	c.openFlags(cmd)
 	c.recipientFlags(cmd, "what is replaced")
@@ -183,8 +183,8 @@ func (c *cli) restore(ctx context.Context, flags restoreFlags, strategy backup.S
 	return c.printRestored(report, k.database.path, back)
 }
 
-// openBackup opens the backup of a name, or of a file. The caller calls close when
-// done with the snapshot.
+// openBackup opens a backup by its name or its file. The caller calls close
+// when done with the snapshot.
 func (c *cli) openBackup(ctx context.Context, k *keeper, input string) (snapshot *backup.Snapshot, close func(), err error) {
 	if !c.isName(input) {
 		return c.openFile(ctx, input, k.keys, k.show)
@@ -196,7 +196,7 @@ func (c *cli) openBackup(ctx context.Context, k *keeper, input string) (snapshot
 	return snapshot, func() { snapshot.Close() }, nil
 }
 
-// askReplace warns of what Replace does and asks for consent.
+// askReplace warns of what Replace does, and asks for consent.
 func (c *cli) askReplace(ctx context.Context, what, database string, report backup.Report) (bool, error) {
 	var t totals
 	for _, collection := range report.Collections {
@@ -207,7 +207,7 @@ func (c *cli) askReplace(ctx context.Context, what, database string, report back
 	return c.askYes(ctx, "Type yes to go on: ")
 }
 
-// totals are the numbers of several collections together.
+// totals are sums over several collections.
 type totals struct{ added, updated, deleted, skipped, unchanged int64 }
 
 func (t *totals) add(r backup.CollectionReport) {
@@ -272,12 +272,12 @@ func (c *cli) printReport(report backup.Report, headings ...string) error {
 }
 
 const (
-	maxConflicts = 10 // keys that a person is shown for a collection
-	maxChanges   = 40 // changes that a person is shown
-	maxValue     = 60 // characters of a value that a person is shown
+	maxConflicts = 10 // conflicts that are shown for a collection
+	maxChanges   = 40 // changes that are shown
+	maxValue     = 60 // characters of a value that are shown
 )
 
-// printPlan prints what a restore would do, for a person.
+// printPlan shows what a restore would do.
 func (c *cli) printPlan(ctx context.Context, plan *manager.Plan, input, database string) error {
 	report := plan.Report()
 	fmt.Fprintf(c.stdout, "Restoring %s (made %s by Tomo %s)\ninto %s would do this:\n\n",
@@ -290,8 +290,8 @@ func (c *cli) printPlan(ctx context.Context, plan *manager.Plan, input, database
 		t.add(r)
 	}
 	all := t.added + t.updated + t.deleted + t.skipped
-	// The changes are gathered before they are printed: the database is locked
-	// while they come, and a person may be reading in a pager.
+	// All changes are read before they are printed: the database is locked
+	// while they are read, and a person may be using a pager.
 	var changes []backup.Change
 	for change, err := range plan.Changes(ctx) {
 		if err != nil {
@@ -312,7 +312,7 @@ func (c *cli) printPlan(ctx context.Context, plan *manager.Plan, input, database
 	return nil
 }
 
-// printChange prints one change, and what changes field by field.
+// printChange prints one change, field by field.
 func printChange(w io.Writer, change backup.Change) {
 	record := printable(change.Collection + " " + change.Key)
 	switch change.Action {
@@ -345,9 +345,8 @@ func printFields(w io.Writer, fields []backup.FieldChange) {
 	}
 }
 
-// printPlanJSON prints a plan as one document. It goes through a temporary
-// file: there may be millions of changes, and the database is locked while they
-// come.
+// printPlanJSON prints a plan as one document. It uses a temporary file: there
+// may be millions of changes, and the database is locked while they are read.
 func (c *cli) printPlanJSON(ctx context.Context, plan *manager.Plan) error {
 	report, err := json.Marshal(plan.Report())
 	if err != nil {
@@ -384,7 +383,8 @@ func (c *cli) printPlanJSON(ctx context.Context, plan *manager.Plan) error {
 	return err
 }
 
-// unchanged says that nothing was changed by what failed, if that is certain.
+// unchanged returns that nothing was changed, if that is certain in spite of
+// err.
 func unchanged(err error) string {
 	if errors.Is(err, backup.ErrUncertain) {
 		return ""

@@ -25,32 +25,32 @@ func (c *cli) rewrapCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rewrap NAME",
 		Short: "Change who can open a backup",
-		Long: `Change who can open a backup that tomo backup list shows: after a change of keys,
-or for one more person. NAME is opened with --identity or its passphrase; what is
-made of it is another backup of the same time, for the keys of --recipient and
-the passphrase of --new-passphrase-file alone. Nothing else in it changes, and
-its records are not read into any database.
+		Long: `Change who can open a backup, after a change of keys or for one more person.
+NAME, from tomo backup list, is opened with --identity or its passphrase. The
+result is a new backup with the same time. Only the keys of --recipient and the
+passphrase of --new-passphrase-file open it. Nothing else in it changes, and its
+records go into no database.
 
-The old backup stays, and whoever could open it still can, unless --delete-old is
-given, which needs the new private key as a further --identity, or the new
-passphrase: nothing is deleted for what nobody here can open. Neither changes what
-somebody has copied.
+The old backup stays, and whoever could open it still can. --delete-old deletes
+it. That needs the new private key as a further --identity, or the new
+passphrase, so that nothing is deleted for a backup that nobody here can open.
+Copies that somebody has made do not change.
 
-A file that is encrypted as a whole stays so, and one that is compressed too;
---encrypt and --compress do it to one that is not. What proves that a backup is
-authentic is made anew if it was proven: open it with its passphrase, or --trust
-the key that it is signed with; and keep a passphrase, or give --sign. One that
-nothing proves is not signed, and gets no passphrase.`,
+A backup that is encrypted completely or compressed stays so. --encrypt and
+--compress do this to one that is not. The proof that a backup is authentic is
+renewed if the old one holds: open the backup with its passphrase, or --trust
+the key that signed it, and keep a passphrase or give --sign. A backup without a
+proof is not signed, and gets no passphrase.`,
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !c.seal.given() && flags.newPassphrase == "" {
-				return usagef("say who can open it from now on: --recipient KEY or --new-passphrase-file FILE")
+				return usagef("say who can open the new backup: --recipient KEY or --new-passphrase-file FILE")
 			}
 			return c.rewrap(cmd.Context(), args[0], flags)
 		},
 	}
-	cmd.Flags().Var(&flags.newPassphrase, "new-passphrase-file", "`FILE` that holds a passphrase that opens it from now on")
-	cmd.Flags().BoolVar(&flags.deleteOld, "delete-old", false, "delete the old backup where the new one is")
+	cmd.Flags().Var(&flags.newPassphrase, "new-passphrase-file", "`FILE` with the passphrase that will open the new backup")
+	cmd.Flags().BoolVar(&flags.deleteOld, "delete-old", false, "delete the old backup in each folder that has the new one")
 	c.locationFlags(cmd)
 	c.openFlags(cmd)
 	c.sealFlags(cmd)
@@ -63,7 +63,7 @@ func (c *cli) rewrap(ctx context.Context, name string, flags rewrapFlags) error 
 		return err
 	}
 	defer k.Close()
-	// What opened the old one has no say in who opens the new one.
+	// The keys that opened the old backup do not decide who opens the new one.
 	was := storedAs(name)
 	s, err := k.keys.renewed(string(flags.newPassphrase), c.seal.encrypt || was.Encrypted)
 	if err != nil {
@@ -73,10 +73,10 @@ func (c *cli) rewrap(ctx context.Context, name string, flags rewrapFlags) error 
 	if k.Compress == "" {
 		k.Compress = was.Compressed
 	}
-	if k.keys.given { // what it opens it also proves, so it comes first
+	if k.keys.given { // the passphrase comes first, because it also proves what it opens
 		k.Identities = slices.Insert(slices.Clone(k.keys.openers), 0, backup.Identity(k.keys.passphrase))
 	}
-	for _, r := range s.recipients { // what is made is tried with them
+	for _, r := range s.recipients { // the new backup is tried with them
 		if id, ok := r.(backup.Identity); ok {
 			k.Identities = append(slices.Clone(k.Identities), id)
 		}
@@ -102,7 +102,7 @@ func (c *cli) rewrap(ctx context.Context, name string, flags rewrapFlags) error 
 	return nil
 }
 
-// storedAs tells by the name of a backup how its file is stored.
+// storedAs says, from the name of a backup, in which form its file is stored.
 func storedAs(name string) (m backup.Manifest) {
 	name, m.Encrypted = strings.CutSuffix(name, ".age")
 	switch {
@@ -114,14 +114,15 @@ func storedAs(name string) (m backup.Manifest) {
 	return m
 }
 
-// renewed returns who can open what is made of an old backup.
+// renewed returns who can open the new backup.
 func (k *keyring) renewed(passphraseFile string, whole bool) (sealing, error) {
 	other := &keyring{recipients: k.recipients, given: passphraseFile != ""}
 	other.passphrase = &lazyKey{find: func(bool) ([]byte, error) { return readPassphrase(passphraseFile) }}
 	return other.sealing(whole)
 }
 
-// checkProven refuses to sign what nothing proves: somebody else may have made it.
+// checkProven refuses to sign a backup without a proof: somebody else may have
+// made it.
 func (c *cli) checkProven(ctx context.Context, k *keeper, name string) error {
 	old, err := k.Open(ctx, name)
 	if err != nil {
@@ -129,13 +130,13 @@ func (c *cli) checkProven(ctx context.Context, k *keeper, name string) error {
 	}
 	defer old.Close()
 	if old.Manifest().Authentic == "" {
-		return fmt.Errorf("%s is not signed, because nothing proves that it is authentic: give its passphrase, or --trust the key that it is signed with; if it carries no proof, leave --sign away", name)
+		return fmt.Errorf("%s is not signed, because nothing proves that it is authentic: give its passphrase, or --trust the key that signed it; if it carries no proof, remove --sign", name)
 	}
 	return nil
 }
 
-// proofLost keeps the error about a proof that would be lost, or made up, from
-// being taken for one about a forgery: the backup can be opened as it is.
+// proofLost rewords an error about a proof that rewrap would lose or make up,
+// so that it does not look like a forgery: the old backup can still be opened.
 func (c *cli) proofLost(ctx context.Context, k *keeper, name string, err error) error {
 	if !errors.Is(err, backup.ErrUnauthentic) {
 		return err
@@ -152,7 +153,7 @@ func (c *cli) printRewrapped(name string, b manager.Backup, s sealing, deleted b
 	if c.json {
 		return c.printJSON(b)
 	}
-	fmt.Fprintf(c.stdout, "Made of %s:\n  %s\n  opens with %s\n", printable(name), printable(b.Name), keyNames(s.names()))
+	fmt.Fprintf(c.stdout, "Made from %s:\n  %s\n  opens with %s\n", printable(name), printable(b.Name), keyNames(s.names()))
 	for _, copy := range b.Copies {
 		if copy.Err == nil {
 			fmt.Fprintf(c.stdout, "  at %s\n", printable(copy.Location))

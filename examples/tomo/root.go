@@ -36,8 +36,8 @@ type cli struct {
 	open           openFlags
 	seal           sealFlags
 
-	// inParts is set by a command that does its work in several parts, of which
-	// those that are done stay when it is interrupted.
+	// inParts is set by a command that works in several parts. If it is
+	// interrupted, the finished parts stay.
 	inParts bool
 }
 
@@ -61,7 +61,7 @@ func (c *cli) run(ctx context.Context, args []string) int {
 	case ctx.Err() != nil && (errors.Is(err, context.Canceled) || sqliteCode(err) == sqlite3.SQLITE_INTERRUPT):
 		what := "nothing was changed"
 		if c.inParts {
-			what = "what was done before stays"
+			what = "the finished parts stay"
 		}
 		fmt.Fprintf(c.stderr, "tomo: interrupted: %s\n", what)
 		return statusFailed
@@ -78,7 +78,7 @@ func (c *cli) rootCommand() *cobra.Command {
 		Use:           "tomo",
 		Short:         "Run Tomo, and back up and restore its database",
 		Version:       version,
-		Args:          cobra.ArbitraryArgs, // an unknown command reaches group, which says so
+		Args:          cobra.ArbitraryArgs, // group reports an unknown command
 		RunE:          group,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -102,7 +102,7 @@ func (c *cli) rootCommand() *cobra.Command {
 	return root
 }
 
-// group is what a command does that only holds other commands.
+// group is the action of a command that only contains other commands.
 func group(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return usagef("unknown command %q for %q", args[0], cmd.CommandPath())
@@ -116,7 +116,7 @@ func group(cmd *cobra.Command, args []string) error {
 	return usagef("say what to do: %s %s", cmd.CommandPath(), strings.Join(names, " | "))
 }
 
-// usageError is a mistake in the command line, as against a failure of the work.
+// A usageError is a mistake in the command line, and not a failure of the work.
 type usageError struct{ err error }
 
 func (e *usageError) Error() string { return e.err.Error() }
@@ -126,7 +126,8 @@ func usagef(format string, args ...any) error {
 	return &usageError{fmt.Errorf(format, args...)}
 }
 
-// arguments makes a mistake in the number of arguments a usageError.
+// arguments turns the error about a wrong number of arguments into a
+// usageError.
 func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
@@ -136,8 +137,8 @@ func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
-// checkCollections refuses a name in flag that is not one of the App's
-// collections, and a flag that was given without any name.
+// checkCollections refuses the name of an unknown collection in a flag, and a
+// flag without any name.
 func (c *cli) checkCollections(cmd *cobra.Command, flag string, names []string) error {
 	if cmd.Flags().Changed(flag) && len(names) == 0 {
 		return usagef("--%s: no collection named", flag)

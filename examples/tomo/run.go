@@ -10,10 +10,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/tomo-project/backup/manager"
 	"github.com/tomo-project/backup/schedule"
-
-	"github.com/spf13/cobra"
 )
 
 // runFlags are the flags of tomo backup run.
@@ -26,30 +26,31 @@ type runFlags struct {
 	database               bool
 	policy                 policyFlags
 
-	onEvent func(manager.Event) // for the demo
+	onEvent func(manager.Event) // only the demo sets it
 }
 
 func (c *cli) runCommand() *cobra.Command {
 	var flags runFlags
 	cmd := &cobra.Command{
 		Use:   "run",
-		Short: "Make backups on a schedule, until it is stopped",
-		Long: `Make backups on a schedule, and prune after each, until it is stopped with Ctrl-C
-or SIGTERM. What happens is logged to standard error.
+		Short: "Make backups on a schedule, until stopped",
+		Long: `Make backups on a schedule, and prune after each, until stopped with Ctrl-C or
+SIGTERM. The log goes to standard error.
 
-Schedule, policy and folders are those of the settings, read when it starts:
-backup_enabled, backup_schedule, backup_time, backup_weekday, backup_keep_last,
-backup_keep_days, backup_dir, backup_locations, backup_include_logs, timezone. A
-flag overrides its setting; any --keep flag overrides the whole policy, and --dir
-all folders.
+The schedule, the policy and the folders come from the settings, which are read
+at the start: backup_enabled, backup_schedule, backup_time, backup_weekday,
+backup_keep_last, backup_keep_days, backup_dir, backup_locations,
+backup_include_logs, timezone. A flag overrides its setting. Any --keep flag
+overrides the whole policy, and --dir overrides all folders.
 
-What is due follows from the backups that exist. So it can be stopped and
-started at any time: what was missed meanwhile is made up for once, and without
-any scheduled backup the first one is made at once. Failures are tried again.
+The existing backups show what is due. So this command can be stopped and
+started at any time: missed backups are made up for with one. If there is no
+scheduled backup yet, the first is made at once. After a failure it tries again.
 
-The passphrase is needed at the start, unless --recipient says for whom to seal.
-Then backups are made, copied and pruned without a key that opens them: what is
-kept is verified as far as its digest tells. A --drill needs such a key.`,
+The passphrase is needed at the start, unless --recipient is given. With
+--recipient alone, backups are made, copied and pruned without a key that opens
+them. Then only their digests are verified. A --drill needs a key that opens
+them.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			given := 0
@@ -72,8 +73,8 @@ kept is verified as far as its digest tells. A --drill needs such a key.`,
 	cmd.Flags().StringVar(&flags.weekly, "weekly", "", "every week on this `DAY:TIME`: sunday:03:00")
 	cmd.Flags().StringVar(&flags.monthly, "monthly", "", "every month on this `DAY:TIME`: 1:03:00; 31 is the last day")
 	cmd.Flags().StringVar(&flags.zone, "time-zone", "", "`ZONE` of these times, such as Europe/Berlin (default: the setting timezone, or that of the machine)")
-	cmd.Flags().StringVar(&flags.drill, "drill", "", "prove `HOW-OFTEN` that a new backup restores: daily, weekly or monthly")
-	cmd.Flags().StringVar(&flags.rehearsal, "rehearsal", "", "say in the log `HOW-OFTEN` that somebody should prove that their key opens the backups: daily, weekly or monthly")
+	cmd.Flags().StringVar(&flags.drill, "drill", "", "prove, `HOW-OFTEN`, that a new backup restores: daily, weekly or monthly")
+	cmd.Flags().StringVar(&flags.rehearsal, "rehearsal", "", "remind in the log, `HOW-OFTEN`, to prove that a key opens the backups: daily, weekly or monthly")
 	flags.policy.add(cmd)
 	databaseFlag(cmd, &flags.database)
 	c.locationFlags(cmd)
@@ -83,7 +84,7 @@ kept is verified as far as its digest tells. A --drill needs such a key.`,
 	return cmd
 }
 
-// schedule runs the scheduler until ctx is done, which is its good end.
+// schedule runs the scheduler until ctx is done. That is no error.
 func (c *cli) schedule(ctx context.Context, flags runFlags) error {
 	k, err := c.openKeeper(ctx, true)
 	if err != nil {
@@ -121,7 +122,7 @@ func (c *cli) schedule(ctx context.Context, flags runFlags) error {
 		k.copyDatabases()
 	}
 	if k.Drills.Schedule != nil && len(k.Identities) == 0 {
-		return usagef("--drill: a drill opens the backup, and there is no key for that: add --identity FILE, or a passphrase")
+		return usagef("--drill: a drill needs a key that opens the backup: add --identity FILE, or a passphrase")
 	}
 
 	k.Schedule, k.Logger, k.OnEvent = schedule, c.logger(), flags.onEvent
@@ -129,14 +130,14 @@ func (c *cli) schedule(ctx context.Context, flags runFlags) error {
 		"next_time", schedule.Next(time.Now()).Format(time.RFC3339), "keep", policyText(k.Retention), "locations", strings.Join(k.folders, ", "))
 	err = k.Run(ctx)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		k.Logger.Info("stopped; what is due is made up for at the next start")
+		k.Logger.Info("stopped; missed backups are made up for at the next start")
 		return nil
 	}
 	return err
 }
 
-// unattended sets the keys of a Manager that works while there is nobody who could
-// be asked for a passphrase.
+// unattended sets the keys of a Manager that works while nobody can be asked
+// for a passphrase.
 func (c *cli) unattended(m *manager.Manager, keys *keyring) error {
 	if err := c.sealNew(m, keys); err != nil {
 		return err
@@ -145,12 +146,12 @@ func (c *cli) unattended(m *manager.Manager, keys *keyring) error {
 		m.Identities = keys.openers[:len(keys.identities)]
 	}
 	if c.open.requireProof && m.Signer == nil && !keys.passphrase.known() {
-		return usagef("--require-proof: nothing would prove what is made here: add --sign FILE, or a passphrase")
+		return usagef("--require-proof: nothing would prove the backups that are made here: add --sign FILE, or a passphrase")
 	}
 	return nil
 }
 
-// logger is the log of what runs for long, on standard error.
+// logger returns the log of long-running commands, on standard error.
 func (c *cli) logger() *slog.Logger {
 	if c.json {
 		return slog.New(slog.NewJSONHandler(c.stderr, nil))
@@ -169,8 +170,8 @@ func (f runFlags) location(s settings) (*time.Location, error) {
 	return zone, nil
 }
 
-// schedule returns the schedule of the flags or the settings, with a text for a
-// person.
+// schedule returns the schedule of the flags or the settings, and a description
+// of it.
 func (f runFlags) schedule(s settings, zone *time.Location) (schedule.Schedule, string, error) {
 	switch {
 	case f.hourly:
@@ -206,12 +207,12 @@ func (f runFlags) schedule(s settings, zone *time.Location) (schedule.Schedule, 
 		return nil, "", err
 	}
 	if !enabled {
-		return nil, "", errors.New("automatic backups are off: the setting backup_enabled is not true.\nSwitch them on in the settings, or give a schedule: --daily 03:00")
+		return nil, "", errors.New("automatic backups are off: the setting backup_enabled is not true.\nTurn them on in the settings, or give a schedule: --daily 03:00")
 	}
 	return s.schedule(zone)
 }
 
-// howOften returns the schedule of a flag, nil if it was not given.
+// howOften returns the schedule of a flag, or nil if the flag was not given.
 func howOften(flag, value string, zone *time.Location) (schedule.Schedule, error) {
 	switch value {
 	case "":

@@ -20,28 +20,28 @@ func (c *cli) salvageCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "salvage FILE --output OUT",
 		Short: "Save what is intact in a damaged backup",
-		Long: `Save what is intact in a damaged backup: OUT gets each record that can be read in
-full, and the list of what is lost is printed. FILE is not changed, and OUT never
-overwrites anything. For FILE a name that tomo backup list shows will do.
+		Long: `Save what is intact in a damaged backup. OUT gets each record that can be read
+completely, and the losses are listed. FILE may be a NAME from tomo backup list.
+It is not changed, and OUT never overwrites a file.
 
-With the passphrase or the private key the secrets are opened and checked too.
-OUT has them sealed as they were; it is neither compressed nor encrypted as a
-whole, also if FILE is.
+With the passphrase or the private key, the secrets are opened and checked too.
+In OUT they are sealed as before. OUT is neither compressed nor encrypted
+completely, even if FILE is.
 
-Try another copy and an older backup first. What was salvaged is best added to
-what there is: tomo backup restore --input OUT --strategy merge. A restore that
-replaces would delete what is lost, and is refused without --allow-salvaged.`,
+Try another copy and an older backup first. Then add what was salvaged to the
+current data: tomo backup restore --input OUT --strategy merge. A restore that
+replaces would delete what is lost, so it is refused without --allow-salvaged.`,
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output == "" {
-				return usagef("say where to write what is saved: --output OUT")
+				return usagef("say where the result goes: --output OUT")
 			}
 			return c.salvage(cmd.Context(), args[0], output)
 		},
 	}
 	cmd.Flags().StringVar(&output, "output", "", "`FILE` to write, which must not exist")
 	c.locationFlags(cmd)
-	c.identityFlags(cmd) // nothing proves what is left of a damaged file
+	c.identityFlags(cmd) // no proof covers a part of a damaged file
 	return cmd
 }
 
@@ -68,7 +68,7 @@ func (c *cli) salvage(ctx context.Context, input, output string) error {
 	show, done := c.progress()
 	defer done()
 	opts := backup.SalvageOptions{Name: filepath.Base(path), Identities: keys.openers, Progress: show}
-	if len(keys.openers) > 0 && isEncrypted(f) { // then what is saved of it is not to be in clear
+	if len(keys.openers) > 0 && isEncrypted(f) { // then the salvaged part must not be in clear
 		back, err := keys.wayBack(true)
 		if err != nil {
 			return err
@@ -91,14 +91,14 @@ func (c *cli) salvage(ctx context.Context, input, output string) error {
 	return nil
 }
 
-// isEncrypted tells whether a file begins as one that age has encrypted.
+// isEncrypted tells whether a file begins like a file that age has encrypted.
 func isEncrypted(f io.ReaderAt) bool {
 	head := make([]byte, len("-----BEGIN AGE ENCRYPTED FILE-----"))
 	n, _ := f.ReadAt(head, 0)
 	return bytes.HasPrefix(head[:n], []byte("age-encryption.org/")) || bytes.HasPrefix(head[:n], []byte("-----BEGIN AGE"))
 }
 
-// damagedFile returns the path of the first copy of a backup, or of a file.
+// damagedFile returns the path of a file, or of the first copy of a backup.
 func (c *cli) damagedFile(ctx context.Context, input string) (string, error) {
 	if !c.isName(input) {
 		return input, nil
@@ -116,7 +116,7 @@ func (c *cli) damagedFile(ctx context.Context, input string) (string, error) {
 	return filepath.Join(k.folders[0], input), nil
 }
 
-const maxLost = 20 // places that a person is shown
+const maxLost = 20 // places that are shown
 
 func (c *cli) printSalvaged(input, output string, report backup.SalvageReport) {
 	fmt.Fprintf(c.stdout, "Saved from %s\ninto %s:\n\n", printable(input), printable(output))
@@ -136,7 +136,7 @@ func (c *cli) printSalvaged(input, output string, report backup.SalvageReport) {
 		}
 	}
 	if report.Ranges > 0 {
-		fmt.Fprintf(c.stdout, "\nLost are %s of %s:\n", plural(report.LostBytes, "byte", "bytes"), plural(report.Ranges, "place", "places"))
+		fmt.Fprintf(c.stdout, "\nLost: %s in %s:\n", plural(report.LostBytes, "byte", "bytes"), plural(report.Ranges, "place", "places"))
 	}
 	shown := report.Lost[:min(len(report.Lost), maxLost)]
 	for _, lost := range shown {
@@ -155,5 +155,5 @@ func (c *cli) printSalvaged(input, output string, report backup.SalvageReport) {
 	for _, warning := range report.Warnings {
 		fmt.Fprintf(c.stdout, "Note: %s\n", printable(warning))
 	}
-	fmt.Fprintf(c.stdout, "\nTo add it to what there is: %s\n", c.hint("restore", "--input", output, "--strategy", "merge"))
+	fmt.Fprintf(c.stdout, "\nTo add it to the current data: %s\n", c.hint("restore", "--input", output, "--strategy", "merge"))
 }

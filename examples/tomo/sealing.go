@@ -8,8 +8,8 @@ import (
 	"github.com/tomo-project/backup/agekey"
 )
 
-// publicKeys are the keys of --recipient. What one age file is encrypted for are
-// either post-quantum keys or others, so each kind has a Recipient of its own.
+// publicKeys are the keys of --recipient. age does not encrypt one file for
+// post-quantum keys and others together, so each kind has its own Recipient.
 type publicKeys struct{ kinds []*agekey.Recipient }
 
 // readRecipients reads public keys from flags and files.
@@ -34,7 +34,7 @@ func readRecipients(keys []string, files []string) (*publicKeys, error) {
 		}
 		return nil
 	}
-	// agekey says "line 1 is …" of each.
+	// agekey's errors begin with "line 1 is ".
 	what := func(err error) string { return strings.TrimPrefix(err.Error(), "line 1 is ") }
 	for i, key := range keys {
 		err := add(key, func(_ int, err error) error { return usagef("--recipient: key %d is %s", i+1, what(err)) })
@@ -68,10 +68,10 @@ func readRecipients(keys []string, files []string) (*publicKeys, error) {
 	return found, nil
 }
 
-// whole returns what encrypts a whole file for all of the keys.
+// whole returns an Encrypter of whole files for all of the keys.
 func (p *publicKeys) whole() (backup.Encrypter, error) {
 	if len(p.kinds) > 1 {
-		return nil, usagef("a whole file cannot be encrypted for post-quantum keys (age1pq1…) and others together: give recipients of one kind; without encryption of the whole file the secrets can be sealed for both")
+		return nil, usagef("a whole file cannot be encrypted for post-quantum keys (age1pq1…) and others together: give recipients of one kind, or seal only the secrets, which works for both")
 	}
 	return p.kinds[0], nil
 }
@@ -79,12 +79,13 @@ func (p *publicKeys) whole() (backup.Encrypter, error) {
 // A sealing says who can open what is stored.
 type sealing struct {
 	recipients []backup.Recipient
-	encrypt    backup.Encrypter // nil: the file is not encrypted as a whole
+	encrypt    backup.Encrypter // nil: only the secrets are sealed
 }
 
-// sealing returns who can open what this run stores: those of --recipient, and who
-// has the passphrase if one was given; without --recipient who has the passphrase.
-// It is found now, so that nobody is asked for it in the middle of the work.
+// sealing returns who can open what this run stores. With --recipient these are
+// the recipients, and whoever has the passphrase, if one was given. Otherwise
+// it is whoever has the passphrase. The keys are found now, so that nobody is
+// asked in the middle of the work.
 func (k *keyring) sealing(whole bool) (s sealing, err error) {
 	if k.recipients == nil {
 		return k.withPassphrase(whole)
@@ -115,14 +116,15 @@ func (k *keyring) withPassphrase(whole bool) (s sealing, err error) {
 	return s, err
 }
 
-// wayBack returns who can open what a restore replaces: those of --recipient, or
-// who has the passphrase if one was given or asked for, or who has the private
-// keys that opened the backup, so that a key in a file is enough to restore.
+// wayBack returns who can open what a restore replaces. These are the
+// recipients of --recipient; or whoever has the passphrase, if one was given or
+// asked for; or else the owners of the private keys that opened the backup. So
+// a key in a file is enough to restore.
 func (k *keyring) wayBack(whole bool) (s sealing, err error) {
 	if k.recipients != nil || k.given || k.passphrase.known() || len(k.identities) == 0 {
 		return k.sealing(whole)
 	}
-	ids := k.identities // if nothing had to be opened
+	ids := k.identities // all of them, if nothing had to be opened
 	for _, id := range k.identities {
 		if id.opened.Load() {
 			ids = []*identityFile{id}
@@ -132,7 +134,7 @@ func (k *keyring) wayBack(whole bool) (s sealing, err error) {
 	for _, id := range ids {
 		r, err := id.Recipient()
 		if err != nil {
-			return s, fmt.Errorf("what is replaced cannot be sealed for the keys in %s, so say for whom with --recipient: %w", id.path, err)
+			return s, fmt.Errorf("the replaced data cannot be sealed for the keys in %s; give a public key with --recipient: %w", id.path, err)
 		}
 		s.recipients = append(s.recipients, r)
 		if whole && s.encrypt == nil {
@@ -142,7 +144,7 @@ func (k *keyring) wayBack(whole bool) (s sealing, err error) {
 	return s, nil
 }
 
-// names says who that is, for a person.
+// names returns the keys in words for a person.
 func (s sealing) names() []string {
 	var names []string
 	add := func(of any) {
@@ -166,7 +168,7 @@ func (s sealing) names() []string {
 // passphraseID stands for the passphrase in [backup.Manifest].Keys.
 const passphraseID = "passphrase"
 
-// keyNames puts the names of keys in a line.
+// keyNames lists the names of keys in one line.
 func keyNames(ids []string) string {
 	const most = 8
 	var names []string

@@ -22,29 +22,30 @@ func (c *cli) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run Tomo's web interface and its automatic backups",
-		Long: `Run Tomo's web interface and its automatic backups, until it is stopped with
-Ctrl-C or SIGTERM. What happens is logged to standard error.
+		Long: `Run Tomo's web interface and its automatic backups, until stopped with Ctrl-C or
+SIGTERM. The log goes to standard error.
 
-It prints its address. Without a database it makes one as tomo init does, and
-without any user the user admin, whose password it prints this once. Whoever
-forgets a password gets another one with tomo user password.
+The command prints its address. If there is no database, it makes one as tomo
+init does. If there are no users, it makes the user admin and prints the
+password once. For a forgotten password, tomo user password sets a new one.
 
-Under Settings > System are the backups: what is set there holds for the command
-line too. After a restore Tomo goes on with what was restored, without a pause;
-whoever is gone from the users, or has another password now, is logged out.
+The backups are under Settings > System. What is set there also holds for the
+command line. After a restore Tomo goes on with the restored data, without a
+pause. Users who are gone, or have another password now, are logged out.
 
-The passphrase is needed at the start, unless --recipient says for whom to seal:
-Tomo has secrets, and there is no backup of them without a key.
+The passphrase is needed at the start, unless --recipient is given: Tomo has
+secrets, and makes no backup of them without a key.
 
-It speaks HTTP and not HTTPS, so keep it on this machine, or let a reverse proxy
-with TLS stand before it, and say so with --proxy: without it all who come through
-the proxy are one to the limit of logins, and the cookie is not Secure. With it
-Tomo believes X-Forwarded-For and X-Forwarded-Proto, so let nobody reach it but
-through the proxy, and have that set both. Without it, where only this machine
-reaches Tomo, it answers to localhost, an IP address and the name in --addr.
+The server speaks HTTP and not HTTPS. Keep it on this machine, or put a reverse
+proxy with TLS in front of it and say so with --proxy. Then the server believes
+X-Forwarded-For and X-Forwarded-Proto: the proxy must set both, and nobody may
+reach the server except through the proxy. Without --proxy, all who come through
+a proxy share one limit of logins, and the cookie is not Secure. Without
+--proxy, and if only this machine reaches it, the server answers only to
+localhost, an IP address and the name in --addr.
 
-When it is stopped, what runs has some seconds to end;
-a second signal ends it at once.`,
+When the server is stopped, running operations have some seconds to end. A
+second signal ends it at once.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if _, _, err := net.SplitHostPort(addr); err != nil {
@@ -53,14 +54,14 @@ a second signal ends it at once.`,
 			return c.serve(cmd.Context(), addr, proxy)
 		},
 	}
-	cmd.Flags().StringVar(&addr, "addr", "127.0.0.1:8080", "`HOST:PORT` to listen on; port 0 is any that is free")
+	cmd.Flags().StringVar(&addr, "addr", "127.0.0.1:8080", "`HOST:PORT` to listen on; port 0 means any free port")
 	cmd.Flags().BoolVar(&proxy, "proxy", false, "a reverse proxy in front sets X-Forwarded-For and X-Forwarded-Proto")
 	c.openFlags(cmd)
 	c.sealFlags(cmd)
 	return cmd
 }
 
-// serve runs the server until ctx is done, which is its good end.
+// serve runs the server until ctx is done. That is no error.
 func (c *cli) serve(ctx context.Context, addr string, proxy bool) error {
 	s, err := c.newServer(ctx, addr, proxy)
 	if err != nil {
@@ -73,8 +74,8 @@ func (c *cli) serve(ctx context.Context, addr string, proxy bool) error {
 	return s.run(ctx)
 }
 
-// newServer makes all that can fail before anybody is served, and a new database
-// after what else can fail.
+// newServer does everything that can fail before the first request is answered.
+// It makes a new database last.
 func (c *cli) newServer(ctx context.Context, addr string, proxy bool) (_ *server, err error) {
 	path, err := c.databaseFile()
 	if err != nil {
@@ -95,7 +96,7 @@ func (c *cli) newServer(ctx context.Context, addr string, proxy bool) (_ *server
 	}
 	s.closers = append(s.closers, unlock)
 	if s.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", addr); err != nil {
-		return nil, fmt.Errorf("listen on %s: %w; if another program is there, stop it or choose another address with --addr", addr, err)
+		return nil, fmt.Errorf("listen on %s: %w; if another program uses the address, stop it or choose another with --addr", addr, err)
 	}
 	s.closers = append(s.closers, func() error {
 		if err := s.listener.Close(); !errors.Is(err, net.ErrClosed) {
@@ -106,7 +107,7 @@ func (c *cli) newServer(ctx context.Context, addr string, proxy bool) (_ *server
 	if s.keys, err = c.keys(ctx); err != nil {
 		return nil, err
 	}
-	if _, err := s.keys.sealing(c.seal.encrypt); err != nil { // now, while there is somebody who can be asked
+	if _, err := s.keys.sealing(c.seal.encrypt); err != nil { // now, while somebody can still be asked
 		return nil, err
 	}
 	if !exists(path) {
@@ -124,8 +125,8 @@ func (c *cli) newServer(ctx context.Context, addr string, proxy bool) (_ *server
 	return s, s.build(ctx)
 }
 
-// lockServer keeps a second server off the database: one would not know what the
-// other restores. The lock ends with the process.
+// lockServer refuses a second server on one database: neither would know what
+// the other restores. The lock ends with the process.
 func lockServer(ctx context.Context, path string) (unlock func() error, err error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, err
@@ -152,14 +153,15 @@ func lockServer(ctx context.Context, path string) (unlock func() error, err erro
 	return unlock, err
 }
 
-// greet prints a password if there has been no user yet, and then the address.
+// greet prints the address. If there is no user yet, it also makes one and
+// prints the password.
 func (s *server) greet(ctx context.Context) error {
 	password, err := s.accounts.First(ctx)
 	if err != nil {
 		return err
 	}
 	if password != "" {
-		_, err := fmt.Fprintf(s.cli.stdout, "Log in as admin with the password %s\nIt is shown this once; change it under Users.\n", password)
+		_, err := fmt.Fprintf(s.cli.stdout, "Log in as admin with the password %s\nIt is shown only once; change it under Users.\n", password)
 		if err != nil {
 			return fmt.Errorf("the password of admin could not be printed: %w; set another one with tomo user password admin", err)
 		}
@@ -176,7 +178,7 @@ func (s *server) greet(ctx context.Context) error {
 	}
 	ip := net.ParseIP(host)
 	if !ip.IsLoopback() && !s.proxy {
-		s.log.Warn("others in the network can reach Tomo, and read what is sent, passwords too: let a reverse proxy with TLS stand before it")
+		s.log.Warn("others in the network can reach Tomo and read what is sent, even passwords: put a reverse proxy with TLS in front of it")
 	}
 	if ip.IsUnspecified() {
 		host = "localhost"
@@ -185,10 +187,10 @@ func (s *server) greet(ctx context.Context) error {
 	return err
 }
 
-// nobody says what to do if nobody can log in who may do everything.
-const nobody = "no user can log in as an admin: on the machine that Tomo runs on, run tomo user password NAME with the name of an admin, or with a new one"
+// nobody is the advice if no admin can log in.
+const nobody = "no user can log in as an admin: on the machine where Tomo runs, run tomo user password NAME with the name of an admin, or with a new name"
 
-// close undoes what newServer has done, in reverse.
+// close undoes newServer, in reverse order.
 func (s *server) close() {
 	for len(s.closers) > 0 {
 		last := len(s.closers) - 1

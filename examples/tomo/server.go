@@ -22,10 +22,10 @@ import (
 	"github.com/tomo-project/backup/manager"
 )
 
-// A server is tomo serve. It goes on after a restore, with what was restored: the page
-// for backups reads its settings again, who is logged in stays as far as the users do,
-// and all else is read for each request. The guide's "Application will restart" needs
-// no more than that.
+// A server is the command tomo serve. It goes on after a restore, with the
+// restored data: the page for backups reads its settings again, sessions stay
+// as far as their users do, and everything else is read for each request. That
+// is all that "Application will restart" in the guide needs.
 type server struct {
 	cli      *cli
 	log      *slog.Logger
@@ -37,14 +37,14 @@ type server struct {
 
 	page     *backuphttp.Handler
 	pages    http.Handler
-	patience time.Duration // with what runs when the server is stopped
-	bodyTime time.Duration // for a request to be there as a whole; uploads take longer
-	proxy    bool          // a reverse proxy says who sends a request, and how
-	name     string        // that this machine is called in --addr
+	patience time.Duration // how long running operations may take after the server is stopped
+	bodyTime time.Duration // how long a request may take to arrive; uploads may take longer
+	proxy    bool          // a reverse proxy sets who sends a request, and whether it came by TLS
+	name     string        // the name of this machine in --addr
 	busy     operations
 }
 
-// build makes what answers.
+// build makes the handlers.
 func (s *server) build(ctx context.Context) (err error) {
 	if err := s.reload(ctx); err != nil {
 		return err
@@ -74,7 +74,7 @@ func (s *server) build(ctx context.Context) (err error) {
 	return nil
 }
 
-// reload takes over what the database says of sessions.
+// reload takes over the settings and the users of sessions from the database.
 func (s *server) reload(ctx context.Context) error {
 	settings, err := readSettings(ctx, s.db)
 	if err != nil {
@@ -87,7 +87,7 @@ func (s *server) reload(ctx context.Context) error {
 	return s.accounts.Reload(ctx, timeout)
 }
 
-// run answers requests and makes the scheduled backups until ctx is done.
+// run answers requests and makes the scheduled backups, until ctx is done.
 func (s *server) run(ctx context.Context) error {
 	streams, endStreams := context.WithCancel(context.Background())
 	defer endStreams()
@@ -96,14 +96,14 @@ func (s *server) run(ctx context.Context) error {
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		// Downloads and streams of events take as long as they take, so there is no
-		// WriteTimeout; forms have a time of their own.
+		// There is no WriteTimeout, because downloads and streams of events
+		// take as long as they need. Forms have a limit of their own.
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
 	defer httpd.Close()
 	served := make(chan error, 1)
 	go func() { served <- httpd.Serve(s.listener) }()
-	// Cancelled by those below and not by ctx: what runs may end first.
+	// ctx does not cancel it: running operations may end first.
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	ended := make(chan error, 1)
@@ -120,29 +120,30 @@ func (s *server) run(ctx context.Context) error {
 		stop()
 		return err
 	case err := <-ended:
-		return fmt.Errorf("backups cannot be made any more: %w", err)
+		return fmt.Errorf("the automatic backups have ended: %w", err)
 	}
 }
 
-// stop takes no more requests, and lets what runs end before it ends it.
+// stop accepts no more requests. Then it waits for running operations, and ends
+// them if they take too long.
 func (s *server) stop(httpd *http.Server, stopPage, endStreams func()) {
-	s.log.Info("stopping: what runs has some seconds to end; a second signal ends it at once")
+	s.log.Info("stopping: running operations have some seconds to end; a second signal ends them at once")
 	soon, cancel := context.WithTimeout(context.Background(), s.patience)
 	defer cancel()
 	down := make(chan error, 1)
 	go func() { down <- httpd.Shutdown(soon) }()
 	if s.busy.wait(soon) != nil {
-		s.log.Warn("what was running is cancelled, and leaves nothing half done")
+		s.log.Warn("what was running is cancelled; nothing is left half done")
 	}
 	stopPage()
 	endStreams()
 	if <-down != nil {
 		s.log.Warn("requests that did not end were cut off")
 	}
-	s.log.Info("stopped; what is due is made up for at the next start")
+	s.log.Info("stopped; missed backups are made up for at the next start")
 }
 
-// handler is what every request goes through. Streams of events end with streams.
+// handler wraps every request. Streams of events end with streams.
 func (s *server) handler(streams context.Context) http.Handler {
 	pages := http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.Header.Get("Accept"), "text/event-stream") {
@@ -155,10 +156,11 @@ func (s *server) handler(streams context.Context) http.Handler {
 	}))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Body != nil && r.Body != http.NoBody {
-			// Also for who refuses a request, or does not look at what is sent with it:
-			// the server reads that before it answers. Who takes uploads moves it on, and
-			// at the end of the body the server takes it off. An error means that there
-			// is no deadline to set, as in a test.
+			// The deadline also holds where a request is refused, or its body
+			// is not read: the server reads the body before it answers. A
+			// handler of uploads extends the deadline, and the server removes
+			// it at the end of the body. An error means that no deadline can be
+			// set, as in a test.
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.bodyTime))
 		}
 		if !s.calledRightly(r) {
@@ -169,10 +171,10 @@ func (s *server) handler(streams context.Context) http.Handler {
 	})
 }
 
-// calledRightly tells whether a request is for this machine by name. On a listener
-// that others do not reach, a page of another site could reach it all the same, under a
-// name of its own that leads here: it would be of the same origin then. Behind a proxy
-// others reach it anyway.
+// calledRightly tells whether a request calls this machine by its own name. If
+// the listener is not open to others, a page of another site could still reach
+// it, under a name of that site that leads here. The page would then have the
+// same origin. Behind a proxy others reach it anyway.
 func (s *server) calledRightly(r *http.Request) bool {
 	local, ok := s.listener.Addr().(*net.TCPAddr)
 	if s.proxy || !ok || !local.IP.IsLoopback() {
@@ -187,12 +189,13 @@ func (s *server) calledRightly(r *http.Request) bool {
 	return err == nil || strings.EqualFold(host, "localhost") || s.name != "" && strings.EqualFold(host, s.name)
 }
 
-// afterRestore is Manager.AfterRestore. The page for backups reads its settings again
-// by itself, when the restore is over. The restore stands whatever fails here.
+// afterRestore is Manager.AfterRestore. When the restore is over, the page for
+// backups reads its settings again by itself. Whatever fails here, the restore
+// stands.
 func (s *server) afterRestore(ctx context.Context, _ backup.Report) error {
 	s.log.Info("going on with what was restored")
-	if err := s.reload(ctx); err != nil { // each request is held against the users all the same
-		s.log.Error("the settings of sessions are as before the restore", "error", err.Error())
+	if err := s.reload(ctx); err != nil { // each request is checked against the users anyway
+		s.log.Error("the settings of sessions are those from before the restore", "error", err.Error())
 	}
 	ok, err := s.accounts.HasAdmin(ctx)
 	if err == nil && !ok {
@@ -202,11 +205,12 @@ func (s *server) afterRestore(ctx context.Context, _ backup.Report) error {
 	return err
 }
 
-// operations knows what is changing something, from the events of the Manager.
+// operations knows from the events of the Manager whether something is being
+// changed.
 type operations struct {
 	mu      sync.Mutex
 	running map[string]bool
-	idle    chan struct{} // closed when nothing runs any more; nil: nothing does
+	idle    chan struct{} // closed when nothing is running any more; nil if nothing is running
 }
 
 // note is Manager.OnEvent.
@@ -231,7 +235,7 @@ func (o *operations) note(e manager.Event) {
 	}
 }
 
-// wait returns when nothing runs, or the error of ctx.
+// wait returns when nothing is running, or with the error of ctx.
 func (o *operations) wait(ctx context.Context) error {
 	for {
 		o.mu.Lock()

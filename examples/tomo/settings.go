@@ -8,26 +8,27 @@ import (
 	"slices"
 	"strings"
 	"time"
-	_ "time/tzdata" // a small container has no time zones of its own
+	_ "time/tzdata" // a small container may have no time zones
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/schedule"
 )
 
-// settings are what Tomo's web page has under Settings > System. One that is
-// absent or null has its default. Each is checked when it is needed, so that a
-// wrong one does not stop a restore, which may be the remedy.
+// settings are those of Tomo's web page under Settings > System. A setting that
+// is absent or null has its default. Each setting is checked only when it is
+// needed, so that a wrong setting does not stop the restore that may correct
+// it.
 type settings map[string]json.RawMessage
 
 func readSettings(ctx context.Context, db *database) (settings, error) {
 	s := settings{}
-	// None of them is secret, so they can be read whatever the master key is.
+	// No setting is secret, so they can be read without the master key.
 	err := db.store.store.View(ctx, func(r backup.Reader) error {
 		for record, err := range r.Records(ctx, "settings") {
 			if err != nil {
 				return err
 			}
-			if strings.HasPrefix(record.Key, "backup_") || record.Key == "timezone" || record.Key == "session_timeout" { // no other belongs in a message
+			if strings.HasPrefix(record.Key, "backup_") || record.Key == "timezone" || record.Key == "session_timeout" { // other settings must not appear in messages
 				s[record.Key] = json.RawMessage(strings.Clone(string(record.Value)))
 			}
 		}
@@ -57,7 +58,7 @@ func (s settings) yes(key string) (bool, error) {
 	return setting(s, key, "true or false", false, func(bool) bool { return true })
 }
 
-// dir returns the folder of the backups, empty for the default.
+// dir returns the folder of the backups. It is empty for the default.
 func (s settings) dir() (string, error) {
 	return setting(s, "backup_dir", "an absolute path, or null for the folder beside the database", "", filepath.IsAbs)
 }
@@ -69,7 +70,7 @@ func (s settings) locations() ([]string, error) {
 	})
 }
 
-// zone returns the time zone in which a day begins and backup_time is meant.
+// zone returns the time zone of backup_time, in which also each day begins.
 func (s settings) zone() (*time.Location, error) {
 	var zone *time.Location
 	_, err := setting(s, "timezone", `a time zone such as "Europe/Berlin"`, "", func(name string) (ok bool) {
@@ -103,7 +104,7 @@ func (s settings) every() (string, error) {
 	})
 }
 
-// schedule returns when automatic backups are made, with a text for a person.
+// schedule returns when automatic backups are made, and a description of it.
 func (s settings) schedule(zone *time.Location) (schedule.Schedule, string, error) {
 	text, err := s.timeOfDay()
 	if err != nil {
@@ -125,7 +126,7 @@ func (s settings) schedule(zone *time.Location) (schedule.Schedule, string, erro
 	return schedule.Daily{At: at, Location: zone}, "daily " + text, err
 }
 
-// include returns the optional collections in automatic backups.
+// include returns the optional collections that automatic backups contain.
 func (s settings) include() ([]string, error) {
 	logs, err := s.yes("backup_include_logs")
 	if !logs {
@@ -144,13 +145,13 @@ func (s settings) retention() (backup.Retention, error) {
 	return backup.Retention{Last: last, Within: inDays(days)}, err
 }
 
-// sessionTimeout is how long somebody who does nothing stays logged in.
+// sessionTimeout returns after how long without a request a user is logged out.
 func (s settings) sessionTimeout() (time.Duration, error) {
 	minutes, err := setting(s, "session_timeout", "minutes from 1 to 525600", 720, func(n int) bool { return n >= 1 && n <= 525_600 })
 	return time.Duration(minutes) * time.Minute, err
 }
 
-// inDays stops at what a duration can hold: 292 years.
+// inDays returns n days, at most the 292 years that a duration can hold.
 func inDays(n int) time.Duration { return time.Duration(min(n, 100_000)) * 24 * time.Hour }
 
 // parseTimeOfDay returns "02:30" as a duration since midnight.

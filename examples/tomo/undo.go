@@ -15,12 +15,12 @@ func (c *cli) undoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "undo",
 		Short: "Take the last restore back",
-		Long: `Take the last restore back: what it replaced was stored before, and replaces
-what is there now, in the same collections. It says what will happen, and asks.
+		Long: `Take the last restore back. The restore stored what it replaced. Undo puts this
+back in place of the current data, in the same collections. It says what will
+happen, and asks.
 
-Undo is a restore too, and can be undone: a second one brings back what the
-first took away. It needs the key that the last restore said, and stores what it
-replaces as tomo backup restore does.`,
+Undo is a restore too: a second undo takes back the first. It needs the key that
+the last restore named. It stores what it replaces, as tomo backup restore does.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !yes && !c.interactive() {
@@ -29,7 +29,7 @@ replaces as tomo backup restore does.`,
 			return c.undo(cmd.Context(), yes)
 		},
 	}
-	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask before current data is replaced")
 	c.locationFlags(cmd)
 	c.openFlags(cmd)
 	c.recipientFlags(cmd, "what is replaced")
@@ -42,8 +42,8 @@ func (c *cli) undo(ctx context.Context, yes bool) error {
 		return err
 	}
 	defer k.Close()
-	// Who is not shown what will happen does not mind that it is something else
-	// because Tomo goes on writing.
+	// Whoever does not look at the plan does not mind that it changes because
+	// Tomo goes on writing.
 	for tries := 3; ; tries-- {
 		err := c.undoOnce(ctx, k, yes)
 		if !yes || tries == 1 || !errors.Is(err, backup.ErrStale) {

@@ -12,19 +12,19 @@ import (
 func (c *cli) userCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "user",
-		Short: "See to it that somebody can log in",
+		Short: "Help users who cannot log in",
 		Args:  cobra.ArbitraryArgs,
 		RunE:  group,
 	}
 	cmd.AddCommand(&cobra.Command{
 		Use:   "password NAME",
 		Short: "Give a user a new password, and print it",
-		Long: `Give a user a new password, and print it. The user can log in with it whatever
-was in the way: a user who is disabled is enabled, and a second factor is taken
-off. If there is no user NAME one is made, who is an admin.
+		Long: `Give a user a new password, and print it. The user can log in with it, whatever
+was in the way: a disabled user is enabled, and a second factor is removed. If
+there is no user NAME, the command makes one, who is an admin.
 
-This is for who has forgotten a password, or has restored users of whom nobody
-can log in. Tomo may run meanwhile; who was logged in as the user is logged out.`,
+Use this for a forgotten password, or after a restore of users none of whom can
+log in. Tomo may be running; sessions of the user are ended.`,
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return c.newPassword(cmd.Context(), args[0]) },
 	})
@@ -41,7 +41,7 @@ func (c *cli) newPassword(ctx context.Context, name string) error {
 		if made {
 			what = "The new admin %s"
 		}
-		fmt.Fprintf(c.stdout, what+" logs in with the password %s\n", printable(name), password)
+		fmt.Fprintf(c.stdout, what+" can log in with the password %s\n", printable(name), password)
 		return nil
 	})
 }

@@ -16,26 +16,26 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// vaultPrefix begins what the vault has sealed. A stored value without it is
-// that of a Tomo which had no vault.
+// vaultPrefix is the beginning of every value that the vault has sealed. A
+// stored value without it comes from a Tomo that had no vault.
 const vaultPrefix = "vault:v1:"
 
-// A vault keeps the credentials of a store encrypted at rest, with a master key
-// that lies beside the database and nowhere else. Whoever reads from it gets
-// them in clear: so a backup seals them with its own key, and a restore on
-// another machine seals them here with the master key of that machine.
+// A vault keeps the credentials of a store encrypted. The master key is beside
+// the database and nowhere else. Readers get the credentials in clear. So a
+// backup seals them with the key of the backup, and a restore on another
+// machine seals them with the master key of that machine.
 //
-// It encrypts what the App declares as Secrets and leaves every other byte of a
-// record alone. A sealed value is bound to its place: collection, key of the
-// record, field. One that was moved does not open.
+// It encrypts the Secrets that the App declares, and leaves every other byte of
+// a record alone. A sealed value is bound to its place: collection, key of the
+// record, field. A value that was moved does not open.
 type vault struct {
-	store   backup.Store // which gives every record its Key, in List collections too
+	store   backup.Store // returns every record with its Key, also in List collections
 	secrets map[string]secretFields
-	keyFile string // of the master key
+	keyFile string // the path of the master key
 
 	mu     sync.Mutex
-	master cipher.AEAD // nil: not read yet
-	proven bool        // it is the key of this store, or nothing was sealed in it
+	master cipher.AEAD // nil until it has been read
+	proven bool        // the key fits this store, or nothing in the store is sealed
 }
 
 func newVault(store backup.Store, app *backup.App, keyFile string) *vault {
@@ -93,7 +93,7 @@ func (r vaultReader) Records(ctx context.Context, collection string) iter.Seq2[b
 				record.Value, err = r.vault.open(ctx, collection, record)
 			}
 			if err != nil {
-				yield(backup.Record{Key: record.Key}, err) // the key tells which record it is
+				yield(backup.Record{Key: record.Key}, err) // the key says which record it is
 				return
 			}
 			if !yield(record, nil) {
@@ -106,7 +106,7 @@ func (r vaultReader) Records(ctx context.Context, collection string) iter.Seq2[b
 type vaultWriter struct {
 	backup.Writer
 	vault *vault
-	unfit error // why nothing may be sealed
+	unfit error // why nothing may be sealed, or nil
 }
 
 type vaultReadWriter struct {
@@ -143,7 +143,7 @@ func (w vaultWriter) Put(ctx context.Context, collection string, records []backu
 	return w.Writer.Put(ctx, collection, sealed)
 }
 
-// seal returns the value of a record as it is stored.
+// seal returns the value of a record in its stored form.
 func (v *vault) seal(ctx context.Context, unfit error, collection string, r backup.Record) ([]byte, error) {
 	return v.rewrite(collection, r, func(pointer string, value []byte) ([]byte, error) {
 		if unfit != nil {
@@ -158,7 +158,7 @@ func (v *vault) seal(ctx context.Context, unfit error, collection string, r back
 	})
 }
 
-// open returns the value of a stored record with its secrets in clear.
+// open returns the value of a stored record, with its secrets in clear.
 func (v *vault) open(ctx context.Context, collection string, r backup.Record) ([]byte, error) {
 	if !bytes.Contains(r.Value, []byte(vaultPrefix)) {
 		return r.Value, nil
@@ -177,18 +177,19 @@ func (v *vault) open(ctx context.Context, collection string, r backup.Record) ([
 			value, err = master.Open(nil, nil, box, place(collection, r.Key, pointer))
 		}
 		if err != nil {
-			return nil, fmt.Errorf("the master key %s does not open it: put back the key that belongs to this database; if that is there, the value was altered or moved from another place, and has to be entered again", v.keyFile)
+			return nil, fmt.Errorf("the master key %s does not open it: put back the key that belongs to this database; if it is there, the value was altered or moved: enter it again", v.keyFile)
 		}
 		return value, nil
 	})
 }
 
-// place is what a sealed value is bound to. Quoted, no two places have the same.
+// place returns the text to which a sealed value is bound. It quotes its parts,
+// so no two places have the same text.
 func place(collection, key, pointer string) []byte {
 	return fmt.Appendf(nil, "%s %q %q %q", vaultPrefix, collection, key, pointer)
 }
 
-// sealedText returns what follows the prefix in a stored value.
+// sealedText returns the text after the prefix in a stored value.
 func sealedText(value []byte) (string, bool) {
 	var text string
 	if json.Unmarshal(value, &text) != nil {
@@ -197,10 +198,10 @@ func sealedText(value []byte) (string, bool) {
 	return strings.CutPrefix(text, vaultPrefix)
 }
 
-// prove finds out whether the master key is that of the store before anything is
-// sealed with it: a database with values of two keys could be read with neither.
-// unfit is why nothing may be sealed; what has no secrets can be written
-// nevertheless.
+// prove checks, before anything is sealed, whether the master key fits the
+// store. With values of two keys, a database could be read with neither. If the
+// key does not fit, unfit is the reason. Records without secrets can still be
+// written.
 func (v *vault) prove(ctx context.Context) (unfit, err error) {
 	v.mu.Lock()
 	proven := v.proven

@@ -18,12 +18,12 @@ func (c *cli) verifyCommand() *cobra.Command {
 		Short: "Check everything about a backup that a restore would check",
 		Long: `Check everything about a backup that a restore would check: that it is whole,
 that the passphrase or the private key opens it, that this version of Tomo can
-read it, and every record and reference in it. Of a NAME that tomo backup list
-shows each copy is checked. Nothing is written, and no database is needed.
+read it, and every record and reference in it. For a NAME from tomo backup list,
+every copy is checked. Nothing is written, and no database is needed.
 
-Without a key its digest is checked, and it says so. Whether a backup is
-authentic the passphrase proves that it was sealed with, or a signature of a
---trust key.`,
+Without a key, only the digest is checked, and the result says so. That a backup
+is authentic is proved by the passphrase with which it was sealed, or by a
+signature of a --trust key.`,
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if c.isName(args[0]) {
@@ -90,7 +90,7 @@ func (c *cli) verify(ctx context.Context, path string) error {
 	defer closeSnapshot()
 	report, err := c.app.Verify(ctx, snapshot, backup.RestoreOptions{Progress: show})
 	if errors.Is(err, backup.ErrNoKey) && len(keys.openers) == 0 {
-		report, err = backup.Report{Warnings: []string{"its secrets were not opened and its records not checked, because no key was given"}}, nil
+		report, err = backup.Report{Warnings: []string{"no key was given, so the secrets were not opened and the records not checked"}}, nil
 	}
 	if err != nil {
 		return fmt.Errorf("verify %s: %w", path, err)
@@ -128,8 +128,8 @@ func (c *cli) printVerified(path string, m backup.Manifest, report backup.Report
 	c.printRemarks(report)
 }
 
-// openFile opens a backup file. The caller calls close when done with the
-// snapshot.
+// openFile opens the file of a backup. The caller calls close when done with
+// the snapshot.
 func (c *cli) openFile(ctx context.Context, path string, keys *keyring, show func(backup.Progress)) (snapshot *backup.Snapshot, close func(), err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -146,7 +146,7 @@ func (c *cli) openFile(ctx context.Context, path string, keys *keyring, show fun
 	return snapshot, func() { snapshot.Close(); f.Close() }, nil
 }
 
-// printRemarks prints what a report says beside its numbers.
+// printRemarks prints the warnings of a report, and what was left out.
 func (c *cli) printRemarks(report backup.Report) {
 	for _, warning := range report.Warnings {
 		fmt.Fprintf(c.stdout, "Note: %s\n", printable(warning))

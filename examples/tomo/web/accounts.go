@@ -19,7 +19,8 @@ import (
 	"github.com/tomo-project/backup/backuphttp"
 )
 
-// A User is a record of the collection users, as far as it matters here.
+// A User is a record of the collection users, with the members that matter
+// here.
 type User struct {
 	ID           string `json:"id"`
 	Username     string `json:"username"`
@@ -36,9 +37,9 @@ func (u User) Admin() bool { return u.Role == "admin" }
 // Edits tells whether the user may change servers.
 func (u User) Edits() bool { return u.Admin() || u.Role == "operator" }
 
-// CanLogIn tells whether there is a password that logs the user in. Tomo has users
-// whom this one does not let in: those with a second factor, which it must not
-// pass over, and those with a hash that is not bcrypt's or takes minutes to try.
+// CanLogIn tells whether the user can log in here. Some users of Tomo cannot:
+// those with a second factor, which this program must not skip, and those whose
+// hash is not bcrypt's or takes minutes to check.
 func (u User) CanLogIn() bool {
 	cost, err := bcrypt.Cost([]byte(u.PasswordHash))
 	return err == nil && cost <= maxCost && !u.Disabled && u.TOTPSecret == ""
@@ -46,10 +47,10 @@ func (u User) CanLogIn() bool {
 
 const (
 	passwordCost = bcrypt.DefaultCost
-	maxCost      = 14 // about a second
+	maxCost      = 14 // takes about a second
 
 	minPassword = 10
-	maxPassword = 72 // bytes, all that bcrypt looks at
+	maxPassword = 72 // in bytes; bcrypt ignores the rest
 )
 
 // checkPassword says what is wrong with a new password.
@@ -64,11 +65,11 @@ func checkPassword(password string) string {
 }
 
 // Accounts knows who is logged in. It lives as long as the process, whatever is
-// restored meanwhile: each request is held against the users as they are then.
+// restored meanwhile: each request is checked against the users of that moment.
 type Accounts struct {
 	// Proxy says that a reverse proxy in front sets X-Forwarded-For and
-	// X-Forwarded-Proto. Without it the limit of logins counts the proxy, and the
-	// cookie is Secure only where this server speaks TLS itself.
+	// X-Forwarded-Proto. Without it, the limit of logins counts the proxy, and
+	// the cookie is Secure only if this server itself speaks TLS.
 	Proxy bool
 
 	store backup.Store
@@ -76,15 +77,15 @@ type Accounts struct {
 
 	mu       sync.Mutex
 	timeout  time.Duration
-	sessions map[string]session // by what is in the cookie
-	over     map[string]bool    // sessions that ended because their users are others now
+	sessions map[string]session // by the token in the cookie
+	over     map[string]bool    // tokens of sessions that ended because their users have changed
 
 	attempts attempts
-	hashing  chan struct{} // room for those whose password is being tried
+	hashing  chan struct{} // limits how many passwords are checked at a time
 }
 
-// A session ends when its user is gone, disabled or has another password. It is in
-// no database, and so in no backup.
+// A session ends when its user is gone or disabled, or has another password. It
+// is in no database, so it is in no backup.
 type session struct {
 	user, hash string
 	seen       time.Time
@@ -95,8 +96,8 @@ func NewAccounts(store backup.Store, log *slog.Logger) *Accounts {
 	return &Accounts{store: store, log: log, timeout: 12 * time.Hour, sessions: map[string]session{}, over: map[string]bool{}, hashing: make(chan struct{}, 2)}
 }
 
-// Reload drops the sessions of users who are gone. A session ends when it was not
-// used for timeout.
+// Reload drops the sessions of users who are gone. timeout is how long a
+// session lasts without a request.
 func (a *Accounts) Reload(ctx context.Context, timeout time.Duration) error {
 	users, err := a.users(ctx)
 	if err != nil {
@@ -113,7 +114,8 @@ func (a *Accounts) Reload(ctx context.Context, timeout time.Duration) error {
 	return nil
 }
 
-// drop ends a session that is not valid any more, and remembers why for its browser.
+// drop ends a session that is not valid any more, and remembers the reason for
+// its browser.
 func (a *Accounts) drop(token string) {
 	s, ok := a.sessions[token]
 	if !ok {
@@ -129,18 +131,19 @@ func (a *Accounts) drop(token string) {
 	a.over[token] = true
 }
 
-// mostOver bounds what is remembered of sessions that are over.
+// mostOver limits how many ended sessions are remembered.
 const mostOver = 1000
 
-// putOut tells whether the session of a request ended because its user is gone, cannot
-// log in any more or has another password.
+// putOut tells whether the session of a request ended because its user is gone,
+// cannot log in any more or has another password.
 func (a *Accounts) putOut(r *http.Request) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.over[sessionOf(r)]
 }
 
-// valid tells whether a session lasts, with its user as it is now, or nil.
+// valid tells whether a session is still valid. u is its user as stored now, or
+// nil.
 func (a *Accounts) valid(s session, u *User) bool {
 	return u != nil && u.CanLogIn() && subtle.ConstantTimeCompare([]byte(s.hash), []byte(u.PasswordHash)) == 1 && time.Since(s.seen) < a.timeout
 }
@@ -160,7 +163,7 @@ func find(users []User, is func(User) bool) *User {
 	return nil
 }
 
-// admins counts the users who can log in as an admin.
+// admins counts the admins who can log in.
 func admins(users []User) (n int) {
 	for _, u := range users {
 		if u.Admin() && u.CanLogIn() {
@@ -170,13 +173,13 @@ func admins(users []User) (n int) {
 	return n
 }
 
-// HasAdmin tells whether somebody can log in who may do everything.
+// HasAdmin tells whether an admin can log in.
 func (a *Accounts) HasAdmin(ctx context.Context) (bool, error) {
 	users, err := a.users(ctx)
 	return admins(users) > 0, err
 }
 
-// First makes the user admin if there is no user at all, and returns the password.
+// First makes the user admin if there are no users, and returns the password.
 func (a *Accounts) First(ctx context.Context) (password string, err error) {
 	users, err := a.users(ctx)
 	if err != nil || len(users) > 0 {
@@ -186,9 +189,9 @@ func (a *Accounts) First(ctx context.Context) (password string, err error) {
 	return password, err
 }
 
-// SetPassword gives a user a new password and returns it. The user can log in with
-// it, whatever kept them from it; if there is none of that name one is made, who is
-// an admin.
+// SetPassword gives a user a new password and returns it. It also removes
+// whatever kept the user from logging in. If there is no user of that name, it
+// makes an admin.
 func (a *Accounts) SetPassword(ctx context.Context, name string) (password string, made bool, err error) {
 	if problem := checkUsername(name); problem != "" {
 		return "", false, errors.New(problem)
@@ -224,11 +227,12 @@ func hashPassword(password string) (string, error) {
 	return string(hash), err
 }
 
-// cookie is the name of the cookie with the key of the session.
+// cookie is the name of the cookie with the token of the session.
 const cookie = "tomo_session"
 
-// logIn begins a session for whom name and password fit, and ends the one that the
-// request has. What it takes does not tell whether there is a user of that name.
+// logIn begins a session if name and password are right, and ends the earlier
+// session of the browser. Neither its answer nor its time reveals whether there
+// is a user of that name.
 func (a *Accounts) logIn(w http.ResponseWriter, r *http.Request, name, password string) error {
 	from := origin(r, a.Proxy)
 	pair := from + " " + name[:min(len(name), 256)]
@@ -243,11 +247,11 @@ func (a *Accounts) logIn(w http.ResponseWriter, r *http.Request, name, password 
 	}
 	u := match(users, name, password)
 	if u == nil {
-		a.log.Warn("login refused", "from", from) // not the name: people type passwords there
+		a.log.Warn("login refused", "from", from) // without the name, because people type passwords there
 		return errRefused
 	}
 	if !u.CanLogIn() {
-		a.log.Warn("login refused, though the password is right", "user", u.Username, "from", from)
+		a.log.Warn("login refused, although the password is right", "user", u.Username, "from", from)
 		return errNotLetIn
 	}
 	a.attempts.forget(pair)
@@ -256,7 +260,7 @@ func (a *Accounts) logIn(w http.ResponseWriter, r *http.Request, name, password 
 	return nil
 }
 
-// try counts an attempt, and waits until a password may be tried.
+// try counts an attempt, and waits until the password may be checked.
 func (a *Accounts) try(r *http.Request, from, pair string) (done func(), err error) {
 	if wait := a.attempts.take(time.Now(), from, pair); wait > 0 {
 		return nil, &tooOftenError{wait}
@@ -269,7 +273,8 @@ func (a *Accounts) try(r *http.Request, from, pair string) (done func(), err err
 	}
 }
 
-// confirm returns errRefused unless password is that of u, who is logged in.
+// confirm returns errRefused unless password is the password of u, who is
+// logged in.
 func (a *Accounts) confirm(r *http.Request, u User, password string) error {
 	from := origin(r, a.Proxy)
 	pair := from + " " + u.Username
@@ -286,8 +291,8 @@ func (a *Accounts) confirm(r *http.Request, u User, password string) error {
 	return nil
 }
 
-// match returns the user whom name and password fit. For a name that nobody has it
-// takes as long as for the user whose password takes longest to try.
+// match returns the user with this name and password. For a name that nobody
+// has, it takes as long as for the user whose password takes longest to check.
 func match(users []User, name, password string) *User {
 	typed := []byte(password)[:min(len(password), maxPassword)]
 	longest := passwordCost
@@ -308,7 +313,7 @@ func match(users []User, name, password string) *User {
 	return nil
 }
 
-// begin gives the browser a new session, in the place of the one that it had.
+// begin gives the browser a new session, and ends its earlier session.
 func (a *Accounts) begin(w http.ResponseWriter, r *http.Request, u User) {
 	token := rand.Text()
 	a.mu.Lock()
@@ -348,7 +353,7 @@ func sessionOf(r *http.Request) string {
 	return c.Value
 }
 
-// user returns who sent a request, nil if nobody is logged in.
+// user returns the user who sent a request, or nil if nobody is logged in.
 func (a *Accounts) user(r *http.Request) (*User, error) {
 	token := sessionOf(r)
 	a.mu.Lock()
@@ -368,16 +373,16 @@ func (a *Accounts) user(r *http.Request) (*User, error) {
 		a.drop(token)
 		return nil, nil
 	}
-	if _, ok := a.sessions[token]; ok { // it may have been ended meanwhile
+	if _, ok := a.sessions[token]; ok { // it may have ended meanwhile
 		s.seen = time.Now()
 		a.sessions[token] = s
 	}
 	return u, nil
 }
 
-// Authorize is that of [backuphttp.Options]: everybody sees what backups there are,
-// operators make and verify them, and the rest is for admins, since a backup holds
-// all that there is.
+// Authorize is for [backuphttp.Options]. Everybody may see which backups there
+// are. Operators may make and verify backups. Everything else is for admins,
+// because a backup contains all data.
 func (a *Accounts) Authorize(r *http.Request, action backuphttp.Action) error {
 	u, err := a.user(r)
 	switch {

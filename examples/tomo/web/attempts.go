@@ -12,9 +12,9 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// attempts bounds how often somebody may try to log in: to one account from one
-// address, and to any account from it. Nobody is kept out of an account by what
-// others try from elsewhere.
+// attempts limits how often somebody may try to log in: from one address to one
+// account, and from one address to any account. Attempts from elsewhere keep
+// nobody out of an account.
 type attempts struct {
 	mu    sync.Mutex
 	seen  map[string]*rate.Limiter
@@ -22,15 +22,15 @@ type attempts struct {
 }
 
 const (
-	perAccount  = 5 // at once, and then one in accountPace
+	perAccount  = 5 // at once; then one attempt in accountPace
 	perAddress  = 30
 	accountPace = time.Minute
 	addressPace = 5 * time.Second
 
-	maxAttempts = 10_000 // what is remembered, and takes about a megabyte
+	maxAttempts = 10_000 // attempts that are remembered, in about a megabyte
 )
 
-// take counts an attempt, or returns how long to wait for it.
+// take counts an attempt, or returns how long to wait for the next.
 func (a *attempts) take(now time.Time, address, account string) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -67,16 +67,17 @@ func (a *attempts) limiter(key string, pace time.Duration, burst int) *rate.Limi
 	return l
 }
 
-// forget is for an account that somebody has logged in to.
+// forget drops the attempts for an account after a login.
 func (a *attempts) forget(account string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.seen, account)
 }
 
-// origin is where a request comes from: the address, or the network where each
-// machine has as many as it likes. Behind a proxy it is the last one that the proxy has
-// set; those before it anybody can make up.
+// origin returns where a request comes from. For IPv6 it is the network, in
+// which each machine can have as many addresses as it likes. Behind a proxy it
+// is the last address of the header, which the proxy has set. Anybody can make
+// up the addresses before it.
 func origin(r *http.Request, proxy bool) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
@@ -100,12 +101,13 @@ func origin(r *http.Request, proxy bool) string {
 	return netip.PrefixFrom(ip, 64).Masked().String()
 }
 
-// secure tells whether the browser has sent a request with TLS.
+// secure tells whether the browser sent a request by TLS.
 func secure(r *http.Request, proxy bool) bool {
 	return r.TLS != nil || proxy && strings.EqualFold(lastOf(r, "X-Forwarded-Proto"), "https")
 }
 
-// lastOf returns the last of the values of a header, each of which may be several.
+// lastOf returns the last value of a header, which may occur several times and
+// contain several values.
 func lastOf(r *http.Request, header string) string {
 	all := strings.Join(r.Header.Values(header), ",")
 	return strings.TrimSpace(all[strings.LastIndex(all, ",")+1:])

@@ -11,7 +11,7 @@ import (
 // loginPage is what the form shows. It does not repeat the password.
 type loginPage struct {
 	Username, Next string
-	PutOut         bool // who has been logged in is not any more, for a reason
+	PutOut         bool // the session has ended because its user has changed
 	problems
 }
 
@@ -46,7 +46,7 @@ func (r *request) logIn() error {
 	return r.show(status, "login", "Log in", p)
 }
 
-// tell tells the browser how long to wait, and returns what tells its user.
+// tell tells the browser how long to wait, and returns the text for its user.
 func (e *tooOftenError) tell(r *request) string {
 	seconds := strconv.Itoa(e.seconds())
 	r.w.Header().Set("Retry-After", seconds)
@@ -59,7 +59,7 @@ func (r *request) logOut() error {
 	return nil
 }
 
-// local returns an address on this server, and nothing for any other.
+// local returns an address on this server, or "" for any other address.
 func local(address string) string {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "" || u.Host != "" || !strings.HasPrefix(address, "/") ||

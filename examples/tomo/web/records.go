@@ -10,19 +10,19 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// A tx is a transaction in which records are read and changed. The Store sees to
-// it that secrets are in clear here and encrypted where they are kept.
+// A tx is a transaction that reads and changes records. Secrets are in clear in
+// it: the Store encrypts and decrypts them.
 type tx interface {
 	backup.Reader
 	backup.Writer
 }
 
-// change runs a transaction, which is committed if write returns nil.
+// change runs a transaction, and commits it if write returns nil.
 func change(ctx context.Context, store backup.Store, write func(tx) error) error {
 	return store.Update(ctx, func(w backup.Writer) error {
 		t, ok := w.(tx)
 		if !ok {
-			return fmt.Errorf("the store does not show what a transaction sees: %w", errors.ErrUnsupported)
+			return fmt.Errorf("the store cannot read in a transaction: %w", errors.ErrUnsupported)
 		}
 		return write(t)
 	})
@@ -43,10 +43,11 @@ func all[T any](ctx context.Context, r backup.Reader, collection string) (found 
 	return found, nil
 }
 
-// An object is a record with all its members, also those that nothing here knows.
+// An object is a record with all its members, including those that are unknown
+// here.
 type object map[string]json.RawMessage
 
-// lookup returns the record under a key, or errGone.
+// lookup returns the record with a key, or errGone.
 func lookup(ctx context.Context, t tx, collection, key string) (object, error) {
 	found, err := t.Lookup(ctx, collection, []string{key})
 	if err != nil {
@@ -62,13 +63,13 @@ func lookup(ctx context.Context, t tx, collection, key string) (object, error) {
 	return o, nil
 }
 
-// has tells whether there is a text that says something.
+// has tells whether a member is there and not empty.
 func (o object) has(name string) bool {
 	v := string(o[name])
 	return v != "" && v != "null" && v != `""`
 }
 
-// set sets a member; an empty text is null, which is nothing.
+// set sets a member. An empty text becomes null.
 func (o object) set(name string, value any) {
 	if value == "" {
 		value = nil
@@ -80,13 +81,13 @@ func (o object) put(ctx context.Context, t tx, collection, key string) error {
 	return t.Put(ctx, collection, []backup.Record{{Key: key, Value: marshal(o)}})
 }
 
-// marshal leaves < > & as they are, which json.Marshal does not.
+// marshal leaves < > & unescaped, which json.Marshal does not.
 func marshal(v any) json.RawMessage {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
-		panic("web: " + err.Error()) // texts, numbers, lists of texts, and what was read
+		panic("web: " + err.Error()) // only texts, numbers, lists of texts and values that were read get here
 	}
 	return b.Bytes()
 }

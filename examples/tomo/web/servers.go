@@ -15,8 +15,8 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// A server is a record of the collection servers, as far as it is shown. No secret
-// is: the form says whether there is one.
+// A server is a record of the collection servers, with the members that are
+// shown. Secrets are not shown: the form says only whether there is one.
 type server struct {
 	ID          string   `json:"id"`
 	Name        string   `json:"name"`
@@ -46,15 +46,15 @@ func (r *request) allServers() (servers []server, err error) {
 	return servers, err
 }
 
-// A serverForm is what people enter, and in which it is shown again if something
-// is wrong with it, but for secrets.
+// A serverForm is what a person enters. If something is wrong with it, the form
+// is shown again, without the secrets.
 type serverForm struct {
-	ID                                                string // empty: of a server to be added
+	ID                                                string // empty for a new server
 	Name, Description, Host, Port, User, Method, Tags string
 	Jump                                              string
-	Others                                            []server // to connect through
+	Others                                            []server // servers to connect through
 
-	HasPassword, HasPrivateKey, HasPassphrase bool // one is stored
+	HasPassword, HasPrivateKey, HasPassphrase bool // the secret is stored
 	password, privateKey, passphrase          string
 	problems
 }
@@ -75,7 +75,7 @@ func (r *request) server() error {
 	return r.showServer(http.StatusOK, f)
 }
 
-// readServer returns the server in the address, and the form with what it is.
+// readServer returns the server in the address, and a form with its values.
 func (r *request) readServer() (o object, f serverForm, err error) {
 	id := r.PathValue("id")
 	err = r.store.View(r.Context(), func(reader backup.Reader) error {
@@ -98,7 +98,7 @@ func (r *request) readServer() (o object, f serverForm, err error) {
 	return o, f, err
 }
 
-// stored notes which secrets there are.
+// stored notes which secrets are stored.
 func (f *serverForm) stored(o object) {
 	f.HasPassword, f.HasPrivateKey, f.HasPassphrase = o.has("password"), o.has("private_key"), o.has("passphrase")
 }
@@ -157,7 +157,7 @@ func (r *request) writeServer(id string, isNew bool) error {
 	return r.done("/servers", "saved")
 }
 
-// errForm: something is wrong with what was entered, and the form says what.
+// errForm: something that was entered is wrong, and the form says what.
 var errForm = errors.New("the form is not valid")
 
 func (r *request) serverForm() serverForm {
@@ -169,14 +169,15 @@ func (r *request) serverForm() serverForm {
 	}
 }
 
-// What package tomo accepts: what is not valid would be in no backup.
+// The rules of package tomo. A server that breaks them could not be in a
+// backup.
 var (
 	serverHost = regexp.MustCompile(`^[^\s/@]+$`)
 	serverUser = regexp.MustCompile(`^[^\s:@]+$`)
 )
 
-// check finds what is wrong with a form, whose secrets that are stored already
-// need not be entered again.
+// check finds what is wrong with a form. Stored secrets need not be entered
+// again.
 func (f *serverForm) check(ctx context.Context, t tx) error {
 	wrong := func(field string, is bool, text string) {
 		if is {
@@ -187,7 +188,7 @@ func (f *serverForm) check(ctx context.Context, t tx) error {
 	port, err := strconv.Atoi(f.Port)
 	wrong("name", f.Name == "" || long(f.Name, 100), "Enter a name of at most 100 characters.")
 	wrong("host", !serverHost.MatchString(f.Host) || long(f.Host, 253), "Enter a host name or IP address, such as nas.example.org or 10.0.0.2.")
-	wrong("port", err != nil || port < 1 || port > 65535, "Enter a port from 1 to 65535; that of SSH is 22.")
+	wrong("port", err != nil || port < 1 || port > 65535, "Enter a port from 1 to 65535; SSH uses 22.")
 	wrong("user", !serverUser.MatchString(f.User) || long(f.User, 64), "Enter the name of the user on the server, without spaces, : or @.")
 	wrong("tags", slices.ContainsFunc(f.tags(), func(tag string) bool { return long(tag, 100) }), "Enter tags of at most 100 characters each.")
 	wrong("description", long(f.Description, 10_000), "Enter at most 10,000 characters.")
@@ -205,7 +206,7 @@ func (f *serverForm) check(ctx context.Context, t tx) error {
 		if err != nil {
 			return err
 		}
-		wrong("jump_server_id", len(found) == 0 || f.Jump == f.ID, "Choose another server, which is there.")
+		wrong("jump_server_id", len(found) == 0 || f.Jump == f.ID, "Choose another server that exists.")
 	}
 	if len(f.problems) > 0 {
 		return errForm
@@ -223,8 +224,8 @@ func (f *serverForm) tags() []string {
 	return tags
 }
 
-// fill puts what was entered into a record. A secret that was left empty stays, and
-// one that the method does not need goes.
+// fill puts the form into a record. A secret that was left empty stays; a
+// secret that the method does not need is removed.
 func (f *serverForm) fill(o object) {
 	port, _ := strconv.Atoi(f.Port)
 	o.set("name", f.Name)
@@ -246,11 +247,11 @@ func (f *serverForm) fill(o object) {
 		}
 	}
 	if f.Method == "private_key" && f.privateKey != "" && f.passphrase == "" {
-		o.set("passphrase", nil) // it was that of the key before
+		o.set("passphrase", nil) // the passphrase belonged to the old key
 	}
 }
 
-// A deletion is what people are asked about first.
+// A deletion is the question before something is deleted.
 type deletion struct {
 	Name, What, Back string
 	problems
@@ -275,7 +276,7 @@ func (r *request) deleteServer() error {
 	}
 	err = change(r.Context(), r.store, func(t tx) error { return t.Delete(r.Context(), "servers", []string{f.ID}) })
 	if errors.Is(err, backup.ErrDangling) {
-		return r.showDeleteServer(http.StatusConflict, f.Name, problems{{"", "Applications are on it, or other servers are reached through it. Move them first."}})
+		return r.showDeleteServer(http.StatusConflict, f.Name, problems{{"", "Applications run on it, or other servers are reached through it. Move them first."}})
 	}
 	if err != nil {
 		return err

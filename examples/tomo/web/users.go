@@ -21,14 +21,14 @@ func (r *request) users() error {
 	return r.show(http.StatusOK, "users", "Users", users)
 }
 
-// A userForm is what people enter, and in which it is shown again if something is
-// wrong with it, but for the password.
+// A userForm is what a person enters. If something is wrong with it, the form
+// is shown again, without the password.
 type userForm struct {
 	Username, Email, Role string
 	problems
 }
 
-// What package tomo accepts: what is not valid would be in no backup.
+// The rules of package tomo. A user who breaks them could not be in a backup.
 var (
 	username = regexp.MustCompile(`^[^\s/:]+$`)
 	email    = regexp.MustCompile(`^[A-Za-z0-9.!#$%&'*+/=?^_{|}~-]{1,64}@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
@@ -81,7 +81,7 @@ func (r *request) addUser() error {
 	return r.show(http.StatusUnprocessableEntity, "user", "Add a user", f)
 }
 
-// password returns the hash of the password that was entered, twice.
+// password returns the hash of a password that was entered twice.
 func (p *problems) password(r *request) (hash string, err error) {
 	password := r.PostFormValue("password")
 	problem := checkPassword(password)
@@ -128,7 +128,8 @@ type passwordForm struct {
 	problems
 }
 
-// ownOrAdmin returns the user whose password who is logged in may change.
+// ownOrAdmin returns the user in the address. It refuses a visitor who is
+// neither that user nor an admin.
 func (r *request) ownOrAdmin() (User, passwordForm, error) {
 	self := r.PathValue("id") == r.user.ID
 	if !self && !r.user.Admin() {
@@ -152,7 +153,7 @@ func (r *request) savePassword() error {
 		return err
 	}
 	status := http.StatusUnprocessableEntity
-	if f.Self { // it may be somebody else at the keyboard
+	if f.Self { // somebody else may be at the keyboard
 		var often *tooOftenError
 		switch err := r.Accounts.confirm(r.Request, u, r.PostFormValue("current")); {
 		case errors.As(err, &often):
@@ -183,7 +184,7 @@ func (r *request) savePassword() error {
 		return err
 	}
 	r.Logger.Info("password changed", "user", u.Username, "by", r.user.Username)
-	if f.Self { // the session was that of the old one
+	if f.Self { // the session belonged to the old password
 		u.PasswordHash = hash
 		r.Accounts.begin(r.w, r.Request, u)
 	}
@@ -219,7 +220,7 @@ func (r *request) deleteUser() error {
 		if admins(left) == 0 {
 			return errForm
 		}
-		if err := t.Delete(r.Context(), "preferences", []string{u.ID}); err != nil { // which are nobody's then
+		if err := t.Delete(r.Context(), "preferences", []string{u.ID}); err != nil { // otherwise they would belong to nobody
 			return err
 		}
 		return t.Delete(r.Context(), "users", []string{u.ID})

@@ -1,6 +1,6 @@
-// Package web is what people see of Tomo in a browser, but for the backups: they
-// log in, and edit servers and users. It is plain forms, which work without
-// JavaScript, on the collections of package tomo.
+// Package web is what people see of Tomo in a browser, except for the backups:
+// they log in, and edit servers and users. The pages are plain forms on the
+// collections of package tomo, and work without JavaScript.
 package web
 
 import (
@@ -21,28 +21,30 @@ import (
 // Options say what the pages show.
 type Options struct {
 	Accounts *Accounts
-	Backups  http.Handler // the page at BackupsPath
-	Version  string       // of Tomo
+	Backups  http.Handler // serves the page at BackupsPath
+	Version  string       // the version of Tomo
 
-	// Busy tells whether an error means that the store could not be written for now.
+	// Busy tells whether an error means that the store cannot be written at
+	// present.
 	Busy func(error) bool
 
 	Logger *slog.Logger
 }
 
-// BackupsPath is where the page for backups is, and LoginPath where people log in.
+// BackupsPath is the page for backups, and LoginPath the page to log in.
 const (
 	BackupsPath = "/settings/backup/"
 	LoginPath   = "/login"
 )
 
-// pages has what the methods of a page need.
+// pages has what the handlers of the pages need.
 type pages struct {
 	Options
 	store backup.Store
 }
 
-// New returns the pages of the store that o.Accounts has its users in.
+// New returns the pages. They show the store that contains the users of
+// o.Accounts.
 func New(o Options) http.Handler {
 	p := &pages{o, o.Accounts.store}
 	mux := http.NewServeMux()
@@ -71,7 +73,7 @@ func New(o Options) http.Handler {
 		"POST /users/new":           {User.Admin, (*request).addUser},
 		"GET /users/{id}/delete":    {User.Admin, (*request).askDeleteUser},
 		"POST /users/{id}/delete":   {User.Admin, (*request).deleteUser},
-		"GET /users/{id}/password":  {everybody, (*request).password}, // one's own
+		"GET /users/{id}/password":  {everybody, (*request).password}, // each user, and admins for others
 		"POST /users/{id}/password": {everybody, (*request).savePassword},
 		"/":                         {everybody, func(*request) error { return errGone }},
 	} {
@@ -95,8 +97,9 @@ func New(o Options) http.Handler {
 	return mux
 }
 
-// backups serves the page for backups. Who asks for a part of it and is not logged in
-// gets back there: to the report of a restore, after which one has to log in again.
+// backups serves the page for backups. Somebody who must log in first comes
+// back to the same part of it, such as the report of a restore that ended the
+// session.
 func (p *pages) backups(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet && !strings.HasPrefix(r.URL.Path, BackupsPath+"api/") {
 		if user, err := p.Accounts.user(r); err == nil && user == nil {
@@ -107,12 +110,13 @@ func (p *pages) backups(w http.ResponseWriter, r *http.Request) {
 	p.Backups.ServeHTTP(w, r)
 }
 
-// loginFor is where to log in, and to get back to what was asked for.
+// loginFor returns the address of the login page, which leads back to the page
+// that was asked for.
 func loginFor(r *http.Request) string {
 	return LoginPath + "?next=" + url.QueryEscape(r.URL.RequestURI())
 }
 
-// A request is one that a page is asked with.
+// A request is a request for a page.
 type request struct {
 	*http.Request
 	*pages
@@ -120,7 +124,7 @@ type request struct {
 	user *User // nil: nobody is logged in
 }
 
-// What a page answers instead of what was asked for.
+// Answers in place of the page.
 var (
 	errNobody    = errors.New("nobody is logged in")
 	errForbidden = errors.New("the role of the user does not allow it")
@@ -129,11 +133,11 @@ var (
 	errNotLetIn  = errors.New("the account is disabled, or has a second factor")
 )
 
-// maxForm is how large a form may be. Backups are uploaded elsewhere, and how long it
-// may take is for who serves the pages.
+// maxForm limits the size of a form. Backups are uploaded elsewhere. The server
+// that serves the pages limits the time.
 const maxForm = 1 << 20
 
-// page is what all pages have in common.
+// page wraps the handler of every page.
 func (p *pages) page(show func(*request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -157,7 +161,7 @@ func (p *pages) page(show func(*request) error) http.Handler {
 	})
 }
 
-// fail answers with what an error comes to.
+// fail answers with the page for an error.
 func (r *request) fail(err error) {
 	switch {
 	case errors.Is(err, errNobody):
@@ -169,7 +173,7 @@ func (r *request) fail(err error) {
 	case errors.Is(err, errForbidden):
 		r.problem(http.StatusForbidden, "Not allowed", "Your account may not do this. Ask an admin.")
 	case errors.Is(err, errGone):
-		r.problem(http.StatusNotFound, "Not found", "There is no such page, or what it was about has been deleted meanwhile.")
+		r.problem(http.StatusNotFound, "Not found", "There is no such page, or its subject has been deleted meanwhile.")
 	case errors.Is(err, context.Canceled) && r.Context().Err() != nil: // nobody reads the answer
 	case r.Busy(err):
 		r.w.Header().Set("Retry-After", "10")
@@ -180,23 +184,24 @@ func (r *request) fail(err error) {
 	}
 }
 
-// problem is a page that only tells something.
+// problem answers with a page that only shows a text.
 func (r *request) problem(status int, title, text string) {
 	r.show(status, "problem", title, text)
 }
 
-// done leads to another page, which says what has happened.
+// done redirects to another page, which says what has happened.
 func (r *request) done(to, what string) error {
 	http.Redirect(r.w, r.Request, to+"?done="+what, http.StatusSeeOther)
 	return nil
 }
 
-// What may have happened. The page that says it does not quote its address.
+// What can have happened. The page shows one of these texts, and never a text
+// from its address.
 var happened = map[string]string{
 	"added":    "Added.",
 	"saved":    "Saved.",
 	"deleted":  "Deleted.",
-	"password": "The password is changed. Whoever was logged in with the old one is not any more.",
+	"password": "The password is changed. Whoever was logged in with the old one has been logged out.",
 }
 
 func (r *request) home() error {
@@ -221,11 +226,11 @@ var (
 	})
 )
 
-// shown is what a template is given.
+// shown is the input of a template.
 type shown struct {
 	Title    string
 	User     *User
-	Section  string // of the navigation: "servers" or "users"
+	Section  string // the part of the navigation: "servers" or "users"
 	Done     string
 	Problems problems
 	Version  string
@@ -252,7 +257,7 @@ func (r *request) show(status int, name, title string, data any) error {
 	return nil
 }
 
-// problems are what is wrong with a form, by the names of its fields.
+// problems are the problems of a form, by the names of its fields.
 type problems []problem
 
 type problem struct{ Field, Text string }
@@ -263,7 +268,7 @@ func (p *problems) add(field, text string) {
 	}
 }
 
-// Of returns what is wrong with a field.
+// Of returns the problem of a field.
 func (p problems) Of(field string) string {
 	for _, problem := range p {
 		if problem.Field == field {
