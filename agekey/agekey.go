@@ -33,6 +33,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/seal"
 )
 
 const (
@@ -64,6 +65,7 @@ func Passphrase(passphrase []byte) (*Recipient, *Identity, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", backup.ErrNoKey, err)
 	}
+	r.SetWorkFactor(seal.ScryptWork())
 	i, err := age.NewScryptIdentity(text)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", backup.ErrNoKey, err)

@@ -229,11 +229,16 @@ func TestTheProgramItselfDerivesKeysAtTheirFullCost(t *testing.T) {
 	program := m.path("program")
 	says, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput()
 	require.NoError(t, err, "%s", says)
-	for _, args := range [][]string{{"init"}, {"backup", "create", "--output", m.path("out.json")}} {
+	for _, args := range [][]string{
+		{"init"},
+		{"backup", "create", "--output", m.path("out.json")},
+		{"backup", "create", "--encrypt", "--output", m.path("out.age")},
+	} {
 		cmd := m.command(args...)
 		cmd.Path = program
 		o := finish(t, cmd)
 		require.Equal(t, statusDone, o.status, o.stderr)
 	}
 	require.Regexp(t, `"type":"argon2id","salt":"[^"]+","time":3,"memory":65536,"threads":4,`, read(t, m.path("out.json")))
+	require.Regexp(t, `^age-encryption.org/v1\n-> scrypt \S+ 18\n`, read(t, m.path("out.age")))
 }
