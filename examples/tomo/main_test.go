@@ -16,6 +16,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	_ "github.com/tomo-project/backup/internal/seal/sealtest"
+	"github.com/tomo-project/backup/internal/testtime"
 	"github.com/tomo-project/backup/tomo"
 )
 
@@ -70,10 +71,10 @@ type machine struct {
 // newMachine returns a machine whose database has n made-up records a
 // collection; with n < 0 it has no database.
 func newMachine(t *testing.T, n int) *machine {
-	m := &machine{t: t, home: t.TempDir()}
+	m := &machine{t: t, home: testtime.MemoryDir(t)}
 	m.env = []string{
 		"HOME=" + m.home,
-		"TMPDIR=" + t.TempDir(),
+		"TMPDIR=" + testtime.MemoryDir(t),
 		"PATH=" + filepath.Dir(binary) + string(os.PathListSeparator) + os.Getenv("PATH"),
 		passphraseVariable + "=" + testPassphrase,
 	}
