@@ -152,6 +152,7 @@ func (h host) packIf(t testing.TB, packed bool) host {
 }
 
 func TestABackupThatIsKilledIsThereWholeOrNotAtAll(t *testing.T) {
+	testtime.NotForRace(t)
 	eachPacking(t, killCreates)
 }
 
@@ -224,6 +225,7 @@ func (h host) furnish(t *testing.T, from host) {
 }
 
 func TestAPruneThatIsKilledHasDeletedNothingThatIsKept(t *testing.T) {
+	testtime.NotForRace(t)
 	t.Parallel()
 	full, names, kept := pruneHost(t, killedRecords)
 	h := newHost(t, 1)
@@ -260,10 +262,12 @@ func TestAPruneThatIsKilledHasDeletedNothingThatIsKept(t *testing.T) {
 }
 
 func TestARestoreThatIsKilledLeavesTheOldOrTheNewStateAndCanBeUndone(t *testing.T) {
+	testtime.NotForRace(t)
 	eachPacking(t, func(t *testing.T, packed bool, rounds int) { killRestores(t, "restore", packed, rounds) })
 }
 
 func TestAnUndoThatIsKilledLeavesTheOldOrTheNewStateAndCanBeUndone(t *testing.T) {
+	testtime.NotForRace(t)
 	eachPacking(t, func(t *testing.T, packed bool, rounds int) { killRestores(t, "undo", packed, rounds) })
 }
 
