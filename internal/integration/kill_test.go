@@ -115,12 +115,7 @@ func (h host) forget(t *testing.T, m *backup.Manager, keep ...string) {
 	}
 }
 
-func killRounds() int {
-	if testtime.Race {
-		return 20
-	}
-	return 200
-}
+func killRounds(t testing.TB) int { return testtime.Pick(t, 16, 200) }
 
 // same checks that the same is in both folders.
 func (h host) same(t *testing.T) {
@@ -136,11 +131,11 @@ func eachPacking(t *testing.T, run func(t *testing.T, packed bool, rounds int)) 
 	t.Parallel()
 	t.Run("plain", func(t *testing.T) {
 		t.Parallel()
-		run(t, false, killRounds())
+		run(t, false, killRounds(t))
 	})
 	t.Run("packed", func(t *testing.T) {
 		t.Parallel()
-		run(t, true, killRounds()/4)
+		run(t, true, killRounds(t)/2)
 	})
 }
 
@@ -230,7 +225,7 @@ func TestAPruneThatIsKilledHasDeletedNothingThatIsKept(t *testing.T) {
 	full, names, kept := pruneHost(t, killedRecords)
 	h := newHost(t, 1)
 	k := newKiller(t, "prune", h, "")
-	for k.kills < killRounds() {
+	for rounds := killRounds(t); k.kills < rounds; {
 		h.furnish(t, full)
 		before := h.shelves(t)
 		done := k.strike(t)
