@@ -115,8 +115,6 @@ func (h host) forget(t *testing.T, m *backup.Manager, keep ...string) {
 	}
 }
 
-func killRounds(t testing.TB) int { return testtime.Pick(t, 16, 200) }
-
 // same checks that the same is in both folders.
 func (h host) same(t *testing.T) {
 	t.Helper()
@@ -131,11 +129,11 @@ func eachPacking(t *testing.T, run func(t *testing.T, packed bool, rounds int)) 
 	t.Parallel()
 	t.Run("plain", func(t *testing.T) {
 		t.Parallel()
-		run(t, false, killRounds(t))
+		run(t, false, testtime.Pick(t, 16, 200))
 	})
 	t.Run("packed", func(t *testing.T) {
 		t.Parallel()
-		run(t, true, killRounds(t)/2)
+		run(t, true, testtime.Pick(t, 8, 50))
 	})
 }
 
@@ -225,7 +223,7 @@ func TestAPruneThatIsKilledHasDeletedNothingThatIsKept(t *testing.T) {
 	full, names, kept := pruneHost(t, killedRecords)
 	h := newHost(t, 1)
 	k := newKiller(t, "prune", h, "")
-	for rounds := killRounds(t); k.kills < rounds; {
+	for rounds := testtime.Pick(t, 16, 200); k.kills < rounds; {
 		h.furnish(t, full)
 		before := h.shelves(t)
 		done := k.strike(t)
