@@ -1,8 +1,11 @@
 # What a person does daily, one command each. CONTRIBUTING.md says more.
-.PHONY: test lint fuzz bench golden demo tidy
+.PHONY: test long lint fuzz bench golden demo tidy
 
 test:
 	go test work
+
+long:
+	BACKUP_LONG_TESTS=1 go test -timeout 15m work
 
 # go tool builds staticcheck in its own module and prints where it lies.
 lint:

@@ -34,6 +34,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/seal"
 )
 
 const (
@@ -66,6 +67,7 @@ func Passphrase(passphrase []byte) (*Recipient, *Identity, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", backup.ErrNoKey, err)
 	}
+	r.SetWorkFactor(seal.ScryptWork())
 	i, err := age.NewScryptIdentity(text)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", backup.ErrNoKey, err)

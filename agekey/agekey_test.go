@@ -20,6 +20,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/tomo-project/backup"
+	_ "github.com/tomo-project/backup/internal/seal/sealtest"
 )
 
 var (

@@ -1,4 +1,4 @@
-//go:build unix
+//go:build unix && !race
 
 package main
 
@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/testtime"
 	"github.com/tomo-project/backup/location"
 	"github.com/tomo-project/backup/manager"
 )
@@ -155,12 +156,12 @@ func TestWithoutHardLinksALockKeepsTheNameForOne(t *testing.T) {
 // An interrupted backup leaves no file behind, a killed one no file that could
 // be taken for a backup, and what was there stays.
 func TestABackupThatIsInterruptedLeavesNothingHalf(t *testing.T) {
-	m := newMachine(t, 20_000)
+	m := newMachine(t, 10_000)
 	file := m.path("out", "b.json")
 	inTheMiddle := 0
-	for round := range 8 {
-		signal := []os.Signal{os.Interrupt, syscall.SIGTERM, os.Kill, os.Kill}[round%4]
-		force := round >= 4
+	for round := range testtime.Pick(t, 4, 16) {
+		signal := []os.Signal{os.Interrupt, os.Kill, syscall.SIGTERM, os.Kill}[round%4]
+		force := (round%4 > 1) != (round%8 > 3)
 		if force {
 			write(t, file, "precious")
 		}
@@ -207,12 +208,12 @@ func writing(dir string) bool {
 }
 
 func TestARestoreThatIsKilledLeavesTheOldOrTheNewState(t *testing.T) {
-	m := newMachine(t, 3000)
+	m := newMachine(t, 2000)
 	file := m.path("b.json")
 	m.ok("backup", "create", "--output", file)
 	restored := m.dump()
 	damage := []string{"DELETE FROM applications", "UPDATE servers SET host = 'gone.example.org'", "DELETE FROM preferences"}
-	for round := range 8 {
+	for round := range testtime.Pick(t, 4, 16) {
 		m.sql(damage...)
 		damaged := m.dump()
 		cmd := m.command("backup", "restore", "--input", file, "--full", "--yes")
@@ -264,12 +265,13 @@ func TestADamagedFileIsRefusedAndNothingIsChanged(t *testing.T) {
 	refused("empty", "", "")
 	refused("of another format", strings.Replace(whole, `{"version":"1.0"`, `{"version":"2.0"`, 1), "2.0")
 	refused("not a snapshot", `{"hello":"world"}`, "")
-	for i := range 12 {
-		n := len(whole) * i / 12
+	places := testtime.Pick(t, 6, 24)
+	for i := range places {
+		n := len(whole) * i / places
 		refused(fmt.Sprintf("truncated to %d", n), whole[:n], "")
 	}
-	for i := range 12 {
-		n := len(whole) * i / 12
+	for i := range places {
+		n := len(whole) * i / places
 		flipped := []byte(whole)
 		flipped[n] ^= 1 << (i % 8)
 		refused(fmt.Sprintf("flipped at %d", n), string(flipped), "")

@@ -1,3 +1,5 @@
+//go:build !race
+
 package main
 
 import (
@@ -115,21 +117,6 @@ func TestTheCronScriptOfTheGuideWorksAsPrinted(t *testing.T) {
 	require.Equal(t, text, read(t, file), "the first backup of the day is left as it is")
 	require.Equal(t, names, files(t, dir))
 }
-
-// guideDocument is the example of the guide, "Backup File Contents", with
-// something in the place of the dots.
-const guideDocument = `{
-  "version": "1.0",
-  "created_at": "2024-01-15T10:30:00Z",
-  "application_version": "2.1.0",
-  "data": {
-    "servers": [{"id": "nas", "name": "NAS", "host": "10.0.0.2"}],
-    "settings": {"theme": "dark"},
-    "users": [],
-    "repositories": []
-  }
-}
-`
 
 func TestTheExampleDocumentOfTheGuideRestores(t *testing.T) {
 	m := newMachine(t, 0)

@@ -1,3 +1,5 @@
+//go:build !race
+
 package main
 
 import (
@@ -10,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,40 +21,6 @@ import (
 	"filippo.io/age"
 	"github.com/stretchr/testify/require"
 )
-
-// generate makes a key in a file outside of the home folder, since it does not
-// belong on the machine, and returns its path and the public key.
-func (m *machine) generate(args ...string) (path, public string) {
-	m.t.Helper()
-	path = filepath.Join(m.t.TempDir(), "key")
-	o := m.ok(append([]string{"key", "generate", "--json", "--output", path}, args...)...)
-	return path, parse[generated](m.t, o.stdout).PublicKey
-}
-
-// elsewhere returns a machine with an empty database that has the backups of
-// another, and no passphrase.
-func (m *machine) elsewhere() *machine {
-	m.t.Helper()
-	other := newMachine(m.t, 0).without(passphraseVariable)
-	require.NoError(m.t, os.CopyFS(other.backups(), os.DirFS(m.backups())))
-	return other
-}
-
-// kept returns the backup of what a restore has replaced.
-func (m *machine) kept(o outcome) manager.Backup { return m.named(o, `kept as (\S+),`) }
-
-// made returns the backup that rewrap has made.
-func (m *machine) made(o outcome) manager.Backup { return m.named(o, `(?m)^  (tomo-backup-\S+)$`) }
-
-func (m *machine) named(o outcome, pattern string) manager.Backup {
-	m.t.Helper()
-	match := regexp.MustCompile(pattern).FindStringSubmatch(o.stdout)
-	require.NotNil(m.t, match, o.stdout)
-	backups := m.list()
-	i := slices.IndexFunc(backups, func(b manager.Backup) bool { return b.Name == match[1] })
-	require.GreaterOrEqual(m.t, i, 0, match[1])
-	return backups[i]
-}
 
 // remade alters a document and makes its digest anew, as everybody can.
 func remade(t *testing.T, text, old, with string) string {

@@ -9,13 +9,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
 	_ "github.com/tomo-project/backup/internal/seal/sealtest"
+	"github.com/tomo-project/backup/internal/testtime"
+	"github.com/tomo-project/backup/manager"
 	"github.com/tomo-project/backup/tomo"
 )
 
@@ -70,10 +75,10 @@ type machine struct {
 // newMachine returns a machine whose database has n made-up records a
 // collection; with n < 0 it has no database.
 func newMachine(t *testing.T, n int) *machine {
-	m := &machine{t: t, home: t.TempDir()}
+	m := &machine{t: t, home: testtime.MemoryDir(t)}
 	m.env = []string{
 		"HOME=" + m.home,
-		"TMPDIR=" + t.TempDir(),
+		"TMPDIR=" + testtime.MemoryDir(t),
 		"PATH=" + filepath.Dir(binary) + string(os.PathListSeparator) + os.Getenv("PATH"),
 		passphraseVariable + "=" + testPassphrase,
 	}
@@ -151,6 +156,79 @@ func (m *machine) fails(status int, says string, args ...string) outcome {
 	return o
 }
 
+func (m *machine) backups() string { return m.path(".tomo", "backups") }
+
+// create makes a backup at the configured locations and returns it.
+func (m *machine) create(args ...string) manager.Backup {
+	m.t.Helper()
+	return parse[manager.Backup](m.t, m.ok(append([]string{"backup", "create", "--json"}, args...)...).stdout)
+}
+
+func (m *machine) list(args ...string) []manager.Backup {
+	m.t.Helper()
+	return parse[listResult](m.t, m.ok(append([]string{"backup", "list", "--json"}, args...)...).stdout).Backups
+}
+
+func names(backups []manager.Backup) (names []string) {
+	for _, b := range backups {
+		names = append(names, b.Name)
+	}
+	return names
+}
+
+// old puts a backup there that was made days ago, and returns its name.
+func (m *machine) old(days int, trigger string) string {
+	m.t.Helper()
+	db, err := openSQLite(m.db(), "wal")
+	require.NoError(m.t, err)
+	defer db.Close()
+	app := tomo.App(version)
+	at := time.Now().AddDate(0, 0, -days)
+	var text bytes.Buffer
+	_, err = app.Backup(m.t.Context(), &text, newDatabase(m.db(), db).store, backup.BackupOptions{
+		CreatedAt:  at,
+		Recipients: []backup.Recipient{backup.Passphrase([]byte(testPassphrase))},
+		Metadata:   map[string]string{"trigger": trigger},
+	})
+	require.NoError(m.t, err)
+	write(m.t, filepath.Join(m.backups(), app.BackupName(at)), text.String())
+	return app.BackupName(at)
+}
+
+// generate makes a key in a file outside of the home folder, since it does not
+// belong on the machine, and returns its path and the public key.
+func (m *machine) generate(args ...string) (path, public string) {
+	m.t.Helper()
+	path = filepath.Join(m.t.TempDir(), "key")
+	o := m.ok(append([]string{"key", "generate", "--json", "--output", path}, args...)...)
+	return path, parse[generated](m.t, o.stdout).PublicKey
+}
+
+// elsewhere returns a machine with an empty database that has the backups of
+// another, and no passphrase.
+func (m *machine) elsewhere() *machine {
+	m.t.Helper()
+	other := newMachine(m.t, 0).without(passphraseVariable)
+	require.NoError(m.t, os.CopyFS(other.backups(), os.DirFS(m.backups())))
+	return other
+}
+
+// kept returns the backup of what a restore has replaced.
+func (m *machine) kept(o outcome) manager.Backup { return m.named(o, `kept as (\S+),`) }
+
+// made returns the backup that rewrap has made.
+func (m *machine) made(o outcome) manager.Backup { return m.named(o, `(?m)^  (tomo-backup-\S+)$`) }
+
+func (m *machine) named(o outcome, pattern string) manager.Backup {
+	m.t.Helper()
+	match := regexp.MustCompile(pattern).FindStringSubmatch(o.stdout)
+	require.NotNil(m.t, match, o.stdout)
+	backups := m.list()
+	i := slices.IndexFunc(backups, func(b manager.Backup) bool { return b.Name == match[1] })
+	require.GreaterOrEqual(m.t, i, 0, match[1])
+	return backups[i]
+}
+
 // sql changes the database behind the command's back.
 func (m *machine) sql(statements ...string) {
 	m.t.Helper()
@@ -223,17 +301,38 @@ func write(t *testing.T, name, text string) {
 	require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
 }
 
+// guideDocument is the example of the guide, "Backup File Contents", with
+// something in the place of the dots.
+const guideDocument = `{
+  "version": "1.0",
+  "created_at": "2024-01-15T10:30:00Z",
+  "application_version": "2.1.0",
+  "data": {
+    "servers": [{"id": "nas", "name": "NAS", "host": "10.0.0.2"}],
+    "settings": {"theme": "dark"},
+    "users": [],
+    "repositories": []
+  }
+}
+`
+
 // The other tests run this test binary, whose keys are cheap.
 func TestTheProgramItselfDerivesKeysAtTheirFullCost(t *testing.T) {
+	testtime.NotForRace(t)
 	m := newMachine(t, -1)
 	program := m.path("program")
 	says, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput()
 	require.NoError(t, err, "%s", says)
-	for _, args := range [][]string{{"init"}, {"backup", "create", "--output", m.path("out.json")}} {
+	for _, args := range [][]string{
+		{"init"},
+		{"backup", "create", "--output", m.path("out.json")},
+		{"backup", "create", "--encrypt", "--output", m.path("out.age")},
+	} {
 		cmd := m.command(args...)
 		cmd.Path = program
 		o := finish(t, cmd)
 		require.Equal(t, statusDone, o.status, o.stderr)
 	}
 	require.Regexp(t, `"type":"argon2id","salt":"[^"]+","time":3,"memory":65536,"threads":4,`, read(t, m.path("out.json")))
+	require.Regexp(t, `^age-encryption.org/v1\n-> scrypt \S+ 18\n`, read(t, m.path("out.age")))
 }

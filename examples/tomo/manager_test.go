@@ -1,7 +1,8 @@
+//go:build !race
+
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,45 +17,6 @@ import (
 	"github.com/tomo-project/backup/manager"
 	"github.com/tomo-project/backup/tomo"
 )
-
-func (m *machine) backups() string { return m.path(".tomo", "backups") }
-
-// create makes a backup at the configured locations and returns it.
-func (m *machine) create(args ...string) manager.Backup {
-	m.t.Helper()
-	return parse[manager.Backup](m.t, m.ok(append([]string{"backup", "create", "--json"}, args...)...).stdout)
-}
-
-func (m *machine) list(args ...string) []manager.Backup {
-	m.t.Helper()
-	return parse[listResult](m.t, m.ok(append([]string{"backup", "list", "--json"}, args...)...).stdout).Backups
-}
-
-func names(backups []manager.Backup) (names []string) {
-	for _, b := range backups {
-		names = append(names, b.Name)
-	}
-	return names
-}
-
-// old puts a backup there that was made days ago, and returns its name.
-func (m *machine) old(days int, trigger string) string {
-	m.t.Helper()
-	db, err := openSQLite(m.db(), "wal")
-	require.NoError(m.t, err)
-	defer db.Close()
-	app := tomo.App(version)
-	at := time.Now().AddDate(0, 0, -days)
-	var text bytes.Buffer
-	_, err = app.Backup(m.t.Context(), &text, newDatabase(m.db(), db).store, backup.BackupOptions{
-		CreatedAt:  at,
-		Recipients: []backup.Recipient{backup.Passphrase([]byte(testPassphrase))},
-		Metadata:   map[string]string{"trigger": trigger},
-	})
-	require.NoError(m.t, err)
-	write(m.t, filepath.Join(m.backups(), app.BackupName(at)), text.String())
-	return app.BackupName(at)
-}
 
 // flip alters one letter in the middle of a file.
 func flip(t *testing.T, name string) {

@@ -4,7 +4,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -26,6 +25,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuphttp"
+	"github.com/tomo-project/backup/internal/testtime"
 	"github.com/tomo-project/backup/manager"
 	"github.com/tomo-project/backup/schedule"
 	"github.com/tomo-project/backup/tomo"
@@ -249,6 +249,7 @@ func aServer(change ...string) []string {
 }
 
 func TestANewTomoPrintsItsAddressAndAPasswordOnce(t *testing.T) {
+	testtime.NotForRace(t)
 	m := newMachine(t, -1)
 	h := m.serve()
 	require.FileExists(t, m.db())
@@ -272,6 +273,7 @@ func TestANewTomoPrintsItsAddressAndAPasswordOnce(t *testing.T) {
 }
 
 func TestAServerNeedsAKeyBeforeItMakesAnything(t *testing.T) {
+	testtime.NotForRace(t)
 	m := newMachine(t, -1).without(passphraseVariable)
 	m.fails(statusFailed, passphraseVariable, "serve", "--addr", "127.0.0.1:0")
 	require.NoFileExists(t, m.db())
@@ -305,6 +307,7 @@ func TestTwoServersDoNotShareADatabaseOrAnAddress(t *testing.T) {
 }
 
 func TestWrongPasswordsAreLimitedForAnAccountAndNotForOthers(t *testing.T) {
+	testtime.NotForRace(t)
 	m, h := newHost(t)
 	other := passwordLine.FindStringSubmatch(m.ok("user", "password", "ada").stdout)[1]
 	b := h.browser()
@@ -323,6 +326,7 @@ func TestWrongPasswordsAreLimitedForAnAccountAndNotForOthers(t *testing.T) {
 }
 
 func TestASessionEndsWithWhatItStandsOn(t *testing.T) {
+	testtime.NotForRace(t)
 	m, h := newHost(t)
 	admin := h.admin()
 	first := admin.cookie()
@@ -374,6 +378,7 @@ func TestASessionEndsWithWhatItStandsOn(t *testing.T) {
 }
 
 func TestRolesSayWhoMayDoWhat(t *testing.T) {
+	testtime.NotForRace(t)
 	_, h := newHost(t)
 	admin := h.admin()
 	admin.sends("/servers/new", aServer()...)
@@ -443,6 +448,7 @@ func TestRolesSayWhoMayDoWhat(t *testing.T) {
 }
 
 func TestFormsOfOtherSitesAreRefused(t *testing.T) {
+	testtime.NotForRace(t)
 	m, h := newHost(t)
 	b := h.admin()
 	before := m.dump()
@@ -463,6 +469,7 @@ func TestFormsOfOtherSitesAreRefused(t *testing.T) {
 
 // What a form accepts has to be in the next backup.
 func TestWhatIsEnteredIsShownAndCanBeBackedUp(t *testing.T) {
+	testtime.NotForRace(t)
 	m, h := newHost(t)
 	b := h.admin()
 	require.Contains(t, b.sends("/servers/new", aServer("name", "nas <1> & \"2\"", "description", "of\r\nthe cellar ü", "tags", " a, b ,a,,é ", "host", "fe80::1", "port", "65535")...), "Added.")
@@ -501,6 +508,7 @@ func TestWhatIsEnteredIsShownAndCanBeBackedUp(t *testing.T) {
 }
 
 func TestWhatIsNotValidIsToldAndChangesNothing(t *testing.T) {
+	testtime.NotForRace(t)
 	m, h := newHost(t)
 	b := h.admin()
 	b.sends("/servers/new", aServer()...)
@@ -558,6 +566,7 @@ func TestWhatIsNotValidIsToldAndChangesNothing(t *testing.T) {
 }
 
 func TestNobodyIsLockedOut(t *testing.T) {
+	testtime.NotForRace(t)
 	m := newMachine(t, 3) // whose users have hashes of no password
 	h := m.serve()
 	require.Empty(t, h.password, "there are users")
@@ -791,6 +800,7 @@ func (b *browser) restores(name string) jobOfPage {
 // What the command line accepts and the page does not must not keep the server from
 // starting, or from going on after a restore.
 func TestNoSettingThatIsStoredStopsTheServer(t *testing.T) {
+	testtime.NotForRace(t)
 	m, h := newHost(t)
 	b := h.admin()
 	drive, link := m.path("drive"), m.path("link")
@@ -895,6 +905,7 @@ func TestWhoDoesNotSendWhatIsAnnouncedIsCutOff(t *testing.T) {
 
 // A page of another site may have a name that leads to this machine.
 func TestWhereOnlyThisMachineReachesItItGoesByNoOtherName(t *testing.T) {
+	testtime.NotForRace(t)
 	_, h := newHost(t)
 	port := h.base[strings.LastIndex(h.base, ":"):]
 	status := func(host string) int {
@@ -919,6 +930,7 @@ func TestWhereOnlyThisMachineReachesItItGoesByNoOtherName(t *testing.T) {
 }
 
 func TestBehindAProxyTheCookieIsSecureAndEachClientHasItsLimit(t *testing.T) {
+	testtime.NotForRace(t)
 	m := newMachine(t, -1)
 	h := m.serve("--proxy")
 	from := func(address, password string) answer {
@@ -1094,6 +1106,7 @@ func TestStoppingLetsABackupEnd(t *testing.T) {
 // Labels, landmarks and no style or script but that of files: what a page needs to
 // work for everybody, and under its own policy.
 func TestPagesAreFitForEverybody(t *testing.T) {
+	testtime.NotForRace(t)
 	_, h := newHost(t)
 	b := h.admin()
 	b.sends("/servers/new", aServer()...)
@@ -1130,47 +1143,4 @@ func TestPagesAreFitForEverybody(t *testing.T) {
 		}
 	}
 	require.Contains(t, b.get("/style.css").header.Get("Content-Type"), "text/css")
-}
-
-// server visits every page with marked secrets in the database, sends every form,
-// and looks for secrets in what comes back and in the log.
-func (w *watch) server() {
-	w.t.Helper()
-	w.note([]string{"user", "password"})
-	o := w.ok("user", "password", "ada")
-	password := passwordLine.FindStringSubmatch(o.stdout)[1]
-	w.secrets["the password of ada"] = password
-	w.note([]string{"serve"})
-	h := w.serve()
-	b := h.browser()
-	look := func(a answer) string {
-		w.t.Helper()
-		var header bytes.Buffer
-		a.header.Clone().Write(&header)
-		w.clean("an answer of tomo serve", append(header.Bytes(), a.body...))
-		return a.body
-	}
-	look(b.tries("ada", w.secrets["invalid token"]))
-	b.tries(password, "") // typed into the wrong field: it comes back to who typed it, and is not logged
-	b.login("ada", password)
-	users, servers := look(b.get("/users")), look(b.get("/servers"))
-	for _, page := range []string{users, servers} {
-		for _, match := range regexp.MustCompile(`href="(/(?:users|servers)/[^"]*)"`).FindAllStringSubmatch(page, -1) {
-			look(b.get(match[1]))
-		}
-	}
-	for _, field := range []string{"password", "private_key", "passphrase"} {
-		w.secrets["entered "+field] = marker("entered " + field)
-	}
-	form := aServer("auth_method", "private_key", "password", w.secrets["entered password"], "private_key", w.secrets["entered private_key"], "passphrase", w.secrets["entered passphrase"])
-	look(b.post("/servers/new", append(form, "port", "none")...))
-	look(b.post("/servers/new", form...))
-	look(b.get(b.link(look(b.get("/servers")), "nas", "Edit")))
-	look(b.post("/users/new", "username", "ada", "role", "viewer", "password", w.secrets["entered password"], "again", w.secrets["entered password"]))
-	look(b.post("/users/new", "username", "bob", "role", "viewer", "password", w.secrets["entered password"], "again", w.secrets["entered passphrase"]))
-	look(b.post(b.link(users, "ada", "Change password"), "current", w.secrets["entered passphrase"], "password", w.secrets["entered password"], "again", w.secrets["entered password"]))
-	look(b.post(b.link(users, "ada", "Change password"), "current", password, "password", w.secrets["entered password"], "again", w.secrets["entered password"]))
-	h.service.stop(syscall.SIGTERM)
-	w.clean("the log of tomo serve", []byte(h.logged()))
-	w.clean("what tomo serve prints", []byte(h.printed))
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuptest"
+	"github.com/tomo-project/backup/internal/testtime"
 	"github.com/tomo-project/backup/sqlstore"
 	"github.com/tomo-project/backup/tomo"
 )
@@ -105,6 +106,7 @@ func vaultFixture() backuptest.Fixture {
 }
 
 func TestAVaultKeepsTheRulesOfAStore(t *testing.T) {
+	testtime.NotForRace(t)
 	t.Run("on SQLite", func(t *testing.T) {
 		backuptest.TestStore(t, func(t *testing.T) backuptest.Store { return openVault(t, vaultApp()).store }, vaultFixture())
 	})
@@ -136,6 +138,7 @@ func TestAVaultReadsInATransactionWhatTheStoreUnderItReads(t *testing.T) {
 }
 
 func TestOnlySecretsAreChangedAtRest(t *testing.T) {
+	testtime.NotForRace(t)
 	seen := ""
 	note := func(pointer string, value []byte) ([]byte, error) {
 		seen += pointer + " " + string(value) + "\n"
@@ -236,6 +239,7 @@ func (m *machine) sealed() (values []string) {
 func (m *machine) masterKey() string { return read(m.t, masterKeyFile(m.db())) }
 
 func TestCredentialsAreSealedAnewOnTheMachineThatTheyAreRestoredOn(t *testing.T) {
+	testtime.NotForRace(t)
 	a, b := newMachine(t, 3), newMachine(t, 0)
 	a.put(marked())
 	require.Contains(t, a.dump(), "MARKED-10")
@@ -296,6 +300,7 @@ func TestCredentialsAreSealedAnewOnTheMachineThatTheyAreRestoredOn(t *testing.T)
 }
 
 func TestWithoutItsMasterKeyADatabaseIsNeitherBackedUpNorWritten(t *testing.T) {
+	testtime.NotForRace(t)
 	m := newMachine(t, 2)
 	whole := m.path("whole.json")
 	m.ok("backup", "create", "--output", whole, "--include", "logs")
@@ -361,6 +366,7 @@ func TestWithoutItsMasterKeyADatabaseIsNeitherBackedUpNorWritten(t *testing.T) {
 }
 
 func TestADatabaseOfATomoWithoutAVaultIsReadAndSealedWhenItIsWritten(t *testing.T) {
+	testtime.NotForRace(t)
 	m := newMachine(t, 0)
 	name := masterKeyFile(m.db())
 	require.NoError(t, os.Remove(name))
@@ -386,6 +392,7 @@ func TestADatabaseOfATomoWithoutAVaultIsReadAndSealedWhenItIsWritten(t *testing.
 }
 
 func TestASealedValueOpensInItsPlaceOnly(t *testing.T) {
+	testtime.NotForRace(t)
 	for name, test := range map[string]struct{ move, says string }{
 		"records": {"UPDATE servers SET password = (SELECT o.password FROM servers o WHERE o.id <> servers.id)", `servers "server-0000000" /password: `},
 		"fields":  {"UPDATE servers SET passphrase = password WHERE id = 'server-0000001'", `servers "server-0000001" /passphrase: `},
@@ -429,6 +436,7 @@ func TestOfTwoThatNeedAMasterKeyOneMakesIt(t *testing.T) {
 }
 
 func TestInitTakesTheMasterKeyThatIsThere(t *testing.T) {
+	testtime.NotForRace(t)
 	m := newMachine(t, 1)
 	key := m.masterKey()
 	require.NoError(t, os.Remove(m.db()))
@@ -445,6 +453,7 @@ func TestInitTakesTheMasterKeyThatIsThere(t *testing.T) {
 // TestAVaultBindsSecretsToEachPartOfAKey: what is sealed for a member of one group
 // does not open for the same user in another.
 func TestAVaultBindsSecretsToEachPartOfAKey(t *testing.T) {
+	testtime.NotForRace(t)
 	app := &backup.App{Name: "parts", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{{Name: "members", Key: "/user,/group", Secrets: []string{"/pin"}}}}
 	db := openVault(t, vaultApp())
 	ctx := t.Context()

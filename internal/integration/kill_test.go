@@ -117,13 +117,6 @@ func (h host) forget(t *testing.T, m *manager.Manager, keep ...string) {
 	}
 }
 
-func killRounds() int {
-	if testtime.Race {
-		return 20
-	}
-	return 200
-}
-
 // same checks that the same is in both folders.
 func (h host) same(t *testing.T) {
 	t.Helper()
@@ -138,11 +131,11 @@ func eachPacking(t *testing.T, run func(t *testing.T, packed bool, rounds int)) 
 	t.Parallel()
 	t.Run("plain", func(t *testing.T) {
 		t.Parallel()
-		run(t, false, killRounds())
+		run(t, false, testtime.Pick(t, 16, 200))
 	})
 	t.Run("packed", func(t *testing.T) {
 		t.Parallel()
-		run(t, true, killRounds()/4)
+		run(t, true, testtime.Pick(t, 8, 50))
 	})
 }
 
@@ -154,6 +147,7 @@ func (h host) packIf(t testing.TB, packed bool) host {
 }
 
 func TestABackupThatIsKilledIsThereWholeOrNotAtAll(t *testing.T) {
+	testtime.NotForRace(t)
 	eachPacking(t, killCreates)
 }
 
@@ -226,11 +220,12 @@ func (h host) furnish(t *testing.T, from host) {
 }
 
 func TestAPruneThatIsKilledHasDeletedNothingThatIsKept(t *testing.T) {
+	testtime.NotForRace(t)
 	t.Parallel()
 	full, names, kept := pruneHost(t, killedRecords)
 	h := newHost(t, 1)
 	k := newKiller(t, "prune", h, "")
-	for k.kills < killRounds() {
+	for rounds := testtime.Pick(t, 16, 200); k.kills < rounds; {
 		h.furnish(t, full)
 		before := h.shelves(t)
 		done := k.strike(t)
@@ -262,10 +257,12 @@ func TestAPruneThatIsKilledHasDeletedNothingThatIsKept(t *testing.T) {
 }
 
 func TestARestoreThatIsKilledLeavesTheOldOrTheNewStateAndCanBeUndone(t *testing.T) {
+	testtime.NotForRace(t)
 	eachPacking(t, func(t *testing.T, packed bool, rounds int) { killRestores(t, "restore", packed, rounds) })
 }
 
 func TestAnUndoThatIsKilledLeavesTheOldOrTheNewStateAndCanBeUndone(t *testing.T) {
+	testtime.NotForRace(t)
 	eachPacking(t, func(t *testing.T, packed bool, rounds int) { killRestores(t, "undo", packed, rounds) })
 }
 

@@ -138,10 +138,7 @@ func TestS3Child(t *testing.T) {
 			_, _ = io.Copy(io.Discard, os.Stdin)
 			close(enough)
 		}()
-		each := 1300 * time.Millisecond
-		if testtime.Race {
-			each *= 5
-		}
+		const each = 1300 * time.Millisecond
 		for {
 			select {
 			case <-enough:

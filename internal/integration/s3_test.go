@@ -71,10 +71,8 @@ func (s *s3Server) keepsTheRules(t *testing.T) {
 		n++
 		return &s3location.Location{Client: l.Client, Bucket: l.Bucket, Prefix: fmt.Sprintf("rule-%d", n)}
 	})
-	if testtime.Race {
-		return
-	}
 	t.Run("in the bucket itself, with MD5", func(t *testing.T) {
+		testtime.OnlyLong(t)
 		backuptest.TestLocation(t, func(t *testing.T) location.Location {
 			l := s.location(t)
 			l.Prefix = ""

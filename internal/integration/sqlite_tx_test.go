@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/testtime"
 	"github.com/tomo-project/backup/sqlstore"
 )
 
@@ -108,6 +109,7 @@ const treeSchema = `CREATE TABLE servers (id TEXT PRIMARY KEY, parent TEXT REFER
 	INSERT INTO apps VALUES ('a1', 's1'), ('a2', 's2')`
 
 func TestSQLiteRollbackLeavesTheDatabaseAndTheConnectionAsTheyWere(t *testing.T) {
+	testtime.NotForRace(t)
 	change := func(ctx context.Context, w backup.Writer) error {
 		return errors.Join(
 			w.Put(ctx, "servers", []backup.Record{record("s3", `{"id":"s3"}`), record("s1", `{"id":"s1","parent":"s3"}`)}),
@@ -172,6 +174,7 @@ func TestSQLiteRollbackLeavesTheDatabaseAndTheConnectionAsTheyWere(t *testing.T)
 }
 
 func TestSQLiteReferencesMayComeInAnyOrder(t *testing.T) {
+	testtime.NotForRace(t)
 	db := open(t, treeSchema)
 	s := store(db, sqlstore.Table{Collection: "servers"}, sqlstore.Table{Collection: "apps"})
 	ctx := t.Context()
@@ -185,6 +188,7 @@ func TestSQLiteReferencesMayComeInAnyOrder(t *testing.T) {
 }
 
 func TestSQLiteDanglingReferenceIsRefusedAtTheCommitAndNamed(t *testing.T) {
+	testtime.NotForRace(t)
 	for _, pragma := range []string{"", "&_pragma=foreign_keys(1)"} {
 		db := openFile(t, t.TempDir()+"/test.db", pragma, treeSchema)
 		s := store(db, sqlstore.Table{Collection: "servers"}, sqlstore.Table{Collection: "apps"})
@@ -201,6 +205,7 @@ func TestSQLiteDanglingReferenceIsRefusedAtTheCommitAndNamed(t *testing.T) {
 }
 
 func TestSQLiteReferencesThatDangledBeforeAreNoObstacleAndNoExcuse(t *testing.T) {
+	testtime.NotForRace(t)
 	db := open(t, treeSchema+`; INSERT INTO apps VALUES ('old', 'gone'), ('older', 'gone')`)
 	s := store(db, sqlstore.Table{Collection: "servers"}, sqlstore.Table{Collection: "apps"})
 	require.NoError(t, put(s, "servers", record("s5", `{"id":"s5"}`)))
@@ -246,6 +251,7 @@ func TestSQLiteLockedDatabaseIsAClearErrorAtOnce(t *testing.T) {
 }
 
 func TestSQLiteInMemoryDatabaseSurvives(t *testing.T) {
+	testtime.NotForRace(t)
 	db := openFile(t, ":memory:", "", treeSchema)
 	db.SetMaxOpenConns(1)
 	s := store(db, sqlstore.Table{Collection: "servers"})

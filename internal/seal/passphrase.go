@@ -30,13 +30,21 @@ var (
 	mostCost  = cost{time: 16, memory: 1 << 20, threads: 16}
 )
 
-// written is the cost at which WrapPassphrase derives a key.
-var written = usualCost
+// What keys are derived at.
+var (
+	written    = usualCost
+	scryptWork = 18 // as "age -p" does
+)
 
-// Cheap lets WrapPassphrase derive keys at the least cost that UnwrapPassphrase
-// accepts, in this process from now on. Only package sealtest calls it, so no
-// program contains it: a test there looks for other callers.
-func Cheap() { written = leastCost }
+// ScryptWork returns the work factor at which package agekey encrypts for a
+// passphrase.
+func ScryptWork() int { return scryptWork }
+
+// Cheap lowers the cost of new keys of passphrases in this process: to the least
+// that UnwrapPassphrase accepts, and for scrypt to next to nothing. Only package
+// sealtest calls it, so no program contains it: a test there looks for other
+// callers.
+func Cheap() { written, scryptWork = leastCost, 2 }
 
 // passphraseKey is a wrapped key in a snapshot. A nil member is absent.
 type passphraseKey struct {

@@ -42,6 +42,8 @@ func TestWrappedKeyUnwrapsWithThePassphraseOnly(t *testing.T) {
 	require.NoError(t, err)
 	require.Regexp(t, `^{"type":"argon2id","salt":"[A-Za-z0-9+/]{22}==","time":3,"memory":65536,"threads":4,"wrapped":"[A-Za-z0-9+/]{96}"}$`, string(wrapped))
 
+	require.Equal(t, 18, ScryptWork())
+
 	got, err := UnwrapPassphrase([]byte("hunter2"), wrapped)
 	require.NoError(t, err)
 	require.Equal(t, key, got)

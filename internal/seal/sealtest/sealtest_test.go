@@ -20,6 +20,7 @@ func TestKeysAreCheapInATestAndOpen(t *testing.T) {
 	wrapped, err := seal.WrapPassphrase([]byte("hunter2"), key)
 	require.NoError(t, err)
 	require.Contains(t, string(wrapped), `"time":1,"memory":8192,"threads":1`)
+	require.Less(t, seal.ScryptWork(), 10)
 	got, err := seal.UnwrapPassphrase([]byte("hunter2"), wrapped)
 	require.NoError(t, err)
 	require.Equal(t, key, got)
