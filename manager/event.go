@@ -61,7 +61,7 @@ const (
 	// until a person accepts that.
 	EventShrunk EventKind = "shrunk"
 
-	// EventPruned: Retention was applied at Location.
+	// EventPruned: Retention was applied at Location. If EventFailed follows, maybe only in part.
 	EventPruned EventKind = "pruned"
 
 	// EventDrill: Backup was restored into a scratch store and compared.

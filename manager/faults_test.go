@@ -164,3 +164,15 @@ func TestAnotherBackupOfOneNameIsComparedWithAGoodCopy(t *testing.T) {
 		require.EqualError(t, copies[2].Err, "it is another backup than "+made.Name+" at b, under the same name")
 	})
 }
+
+func TestRetentionThatWasNotAppliedIsNotToldAsApplied(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, _, events := managed(newShelf("disk"))
+		m.Retention = backup.Retention{Last: 1}
+		daysOf(t, m, "scheduled", "scheduled")
+		m.Identities = []backup.Identity{testKey("another")}
+		_, err := m.Prune(t.Context(), manager.PruneOptions{})
+		require.ErrorIs(t, err, backup.ErrWrongKey)
+		require.Empty(t, events.of(manager.EventPruned))
+	})
+}

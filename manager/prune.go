@@ -106,7 +106,7 @@ func (o *operation) prune(ctx context.Context, opts PruneOptions) ([]Pruned, err
 			if r.Err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", s.name, r.Err))
 			}
-			if deletes {
+			if deletes && (r.Err == nil || len(r.Deleted) > 0) {
 				o.emit(ctx, Event{Kind: EventPruned, Location: s.name}, slog.Any("deleted", r.Deleted))
 			}
 		}

@@ -38,7 +38,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		return errors.New("manager: Drills.Schedule needs Drills.Scratch")
 	}
 	var pause time.Duration // after a failure
-	busy := false           // and that was the first ErrBusy
+	busy := false           // and that failure was ErrBusy
 	var last time.Time      // the slot of the last backup that was made here
 	for {
 		due := m.wake(ctx)
