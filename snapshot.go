@@ -121,7 +121,7 @@ func (s *Snapshot) open(ctx context.Context, r io.Reader, opts OpenOptions) erro
 	}
 	buffered := bufio.NewReader(in)
 	if head, _ := buffered.Peek(len(sqliteMagic)); string(head) == sqliteMagic {
-		return fmt.Errorf("%w: it is a database of SQLite and no snapshot", ErrInvalid)
+		return fmt.Errorf("%w: it is a SQLite database and no snapshot; if it is a copy of the host's, put it in the place of the database while the application is stopped", ErrInvalid)
 	}
 	doc, err := codec.Scan(buffered, s.limits, codec.Hooks{
 		Version: checkFormat,

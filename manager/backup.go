@@ -10,66 +10,51 @@ import (
 	"github.com/tomo-project/backup/internal/filename"
 )
 
-// A Backup is a snapshot stored under a name at one Location or several. The
-// first five fields are what [backup.Retention] goes by.
+// A Backup is what a Manager knows of a snapshot, or of a copy of the database, that
+// is stored under one name at one Location or several.
 type Backup struct {
-	// Name is the name at the location, unique there.
+	// Name is the name of the file. No two backups at a Location share it.
 	Name string `json:"name"`
 
-	// CreatedAt is the time that the snapshot shows. Zero means not known.
+	// CreatedAt is the time that the snapshot shows. If the snapshot cannot be read,
+	// it is the time in the name.
 	CreatedAt time.Time `json:"created_at"`
 
-	// Bytes is the size of the file at the location.
+	// Bytes is the size of the file at the Location.
 	Bytes int64 `json:"bytes"`
 
-	// Trigger says what made the backup: "manual", "scheduled", "before
-	// restore". Empty means not known.
+	// Trigger says what made the backup: [TriggerManual], [TriggerScheduled],
+	// [TriggerBeforeRestore], or what the caller of Create has put into the Metadata.
+	// Empty means not known.
 	Trigger string `json:"trigger,omitempty"`
 
-	// Database: it is no snapshot but a copy of the host's database as a whole
-	// ([Manager.CopyDatabase]).
+	// Database is set for a copy of the host's database ([Manager.CopyDatabase]), which
+	// is not a snapshot.
 	Database bool `json:"database,omitempty"`
 
-	// Damaged: the backup is known not to verify, or cannot be read, any copy of
-	// it. One that has not been verified counts as good.
+	// Damaged is set if every copy is known to be damaged, or cannot be read. A backup
+	// that has not been verified counts as good.
 	Damaged bool `json:"damaged,omitempty"`
 
-	// Manifest is what the snapshot says of itself, with the counts of records; for
-	// one that is compressed or encrypted, what the file beside it says. Nil means
-	// that it cannot be read, or that it is encrypted and nothing beside it tells.
+	// Manifest is what the snapshot says of itself, with the counts of its records. For
+	// a compressed or encrypted backup it is what the note beside the file says. Nil
+	// means that neither can be read.
 	Manifest *backup.Manifest `json:"manifest,omitempty"`
 
-	// Copies say where the backup is, and is whole, in the order of the
-	// Manager's Locations.
+	// Copies say where the backup is, and whether it is whole there, in the order of
+	// the Manager's Locations.
 	Copies []Copy `json:"copies,omitempty"`
 
-	// Shrunk says what the backup has lost most of against the one before, unless
-	// that was accepted ([Manager.Accept]).
+	// Shrunk says of which collections the backup has lost most of the records, unless
+	// a person has accepted that ([Manager.Accept]).
 	Shrunk []Shrink `json:"shrunk,omitempty"`
 
 	named  filename.Name // Name in its parts
-	sha256 string        // of the file, where a note beside it tells
+	sha256 string        // of the file, if its note says so
 }
 
-// Dated is what retention goes by.
-func (b Backup) Dated() backup.Dated {
-	return backup.Dated{Name: b.Name, CreatedAt: b.CreatedAt, Damaged: b.Damaged}
-}
-
-// Usable tells whether the data can be restored from a backup, as far as is known: it is
-// a snapshot that nothing is known against. A salvaged one does not count, since records
-// may be missing in it, nor one from the future, whose clock was wrong.
-func (b Backup) Usable(now time.Time) bool {
-	const skew = time.Hour // between the clocks of two machines
-	salvaged := b.Manifest != nil && b.Manifest.Salvaged != nil
-	return !b.Damaged && !b.Database && !salvaged && !b.CreatedAt.After(now.Add(skew))
-}
-
-// newestFirst orders backups, as [backup.Dated.Compare] does.
-func newestFirst(a, b Backup) int { return a.Dated().Compare(b.Dated()) }
-
-// backupOf returns what a manifest says of a backup; it may be nil.
-func backupOf(name filename.Name, m *backup.Manifest) Backup {
+// newBackup returns a Backup with what a manifest says of it. The manifest may be nil.
+func newBackup(name filename.Name, m *backup.Manifest) Backup {
 	b := Backup{Name: name.String(), CreatedAt: name.At, Database: name.Database, Manifest: m, named: name}
 	if m != nil {
 		b.CreatedAt, b.Bytes, b.Trigger = m.CreatedAt, m.Bytes, m.Metadata[backup.MetaTrigger]
@@ -77,16 +62,34 @@ func backupOf(name filename.Name, m *backup.Manifest) Backup {
 	return b
 }
 
+// Dated returns what [backup.Retention] goes by.
+func (b Backup) Dated() backup.Dated {
+	return backup.Dated{Name: b.Name, CreatedAt: b.CreatedAt, Damaged: b.Damaged}
+}
+
+// newestFirst orders backups as [backup.Dated.Compare] does.
+func newestFirst(a, b Backup) int { return a.Dated().Compare(b.Dated()) }
+
+// Usable tells whether the data can be restored from this backup, as far as is known.
+// A damaged backup and a copy of the database are not usable. A salvaged backup is not
+// usable because records may be missing. A backup dated more than an hour after now is
+// not usable because a clock was wrong.
+func (b Backup) Usable(now time.Time) bool {
+	const skew = time.Hour // between the clocks of two machines
+	salvaged := b.Manifest != nil && b.Manifest.Salvaged != nil
+	return !b.Damaged && !b.Database && !salvaged && !b.CreatedAt.After(now.Add(skew))
+}
+
 // A Copy is what is known of a backup at one Location.
 type Copy struct {
 	Location string
 
-	// Err says why the backup is not there, or not whole. Nil: it is there, and
-	// nothing is known against it.
+	// Err says why the backup is not there, or is not whole there. Nil means that it is
+	// there and that nothing is known to be wrong with it.
 	Err error
 }
 
-// MarshalJSON returns the members location and error, which is absent if nil.
+// MarshalJSON returns the member location, and the member error unless Err is nil.
 func (c Copy) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Location string `json:"location"`
@@ -94,7 +97,15 @@ func (c Copy) MarshalJSON() ([]byte, error) {
 	}{c.Location, errorText(c.Err)})
 }
 
-// good counts the copies that nothing is known against.
+// errorText is the JSON form of an error: empty for nil.
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// good returns the number of good copies.
 func (b *Backup) good() int {
 	n := 0
 	for _, c := range b.Copies {
@@ -105,33 +116,45 @@ func (b *Backup) good() int {
 	return n
 }
 
-// damagedAt tells whether the copy at a site is known to be damaged, by whomever.
-func (b *Backup) damagedAt(p *site) bool {
-	c := b.at(p)
+// firstGood returns the first of the sites that has a good copy, or nil.
+func (b *Backup) firstGood(sites []*site) *site {
+	for _, s := range sites {
+		if b.goodAt(s) {
+			return s
+		}
+	}
+	return nil
+}
+
+// goodAt tells whether a site has a good copy.
+func (b *Backup) goodAt(s *site) bool {
+	c := b.at(s)
+	return c != nil && c.Err == nil
+}
+
+// damagedAt tells whether a site has a copy that is known to be damaged, by accident
+// or by a person.
+func (b *Backup) damagedAt(s *site) bool {
+	c := b.at(s)
 	return c != nil && (errors.Is(c.Err, backup.ErrDamaged) || errors.Is(c.Err, backup.ErrUnauthentic))
 }
 
-// at returns what is known of the backup at a site, nil if it is not there.
-func (b *Backup) at(p *site) *Copy {
-	for i := range b.Copies {
-		if b.Copies[i].Location == p.name {
-			return &b.Copies[i]
+// at returns the copy at a site, or nil.
+func (b *Backup) at(s *site) *Copy { return copyAt(b.Copies, s) }
+
+func copyAt(copies []Copy, s *site) *Copy {
+	for i := range copies {
+		if copies[i].Location == s.name {
+			return &copies[i]
 		}
 	}
 	return nil
 }
 
-// source returns the first site with a copy that seems whole.
-func (b *Backup) source(sites []*site) *site {
-	for _, p := range sites {
-		if c := b.at(p); c != nil && c.Err == nil {
-			return p
-		}
-	}
-	return nil
-}
+// contents are those of the file. The digest is empty if it is not known.
+func (b *Backup) contents() contents { return contents{b.Bytes, b.sha256} }
 
-// kindOf says what a manifest says is around the backup in its file.
+// kindOf returns how the file of a backup is stored, by its manifest.
 func kindOf(m *backup.Manifest) envelope.Kind {
 	return envelope.Kind{Compressed: string(m.Compressed), Encrypted: m.Encrypted, Database: m.Database}
 }

@@ -3,8 +3,6 @@ package manager
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,67 +14,72 @@ import (
 	"github.com/tomo-project/backup/internal/codec"
 	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/filename"
-	"github.com/tomo-project/backup/internal/stream"
 )
 
-// What an encrypted backup holds cannot be told without a key, and of a
-// compressed one not without reading all of it. So a note stands beside it, in
-// clear: a file with the name of the backup and this ending (FORMAT.md,
+// noteEnding is what the name of a note has after the name of its backup (FORMAT.md,
 // "Compressed and encrypted files").
 const noteEnding = ".manifest"
 
-// A note says what a List, the schedule and retention go by, and the digest of
-// the file, so that who has no key can tell whether it is whole. Names of keys are
-// in it, and numbers of records; no record is.
+// A note is a file beside a compressed or encrypted backup, in clear. It has what List,
+// the schedule and retention need, so that they need no key and need not decompress the
+// backup. It has the digest of the file, so that anybody can check the file without a
+// key. It has the names of keys and the numbers of records, but no record.
 type note struct {
 	Bytes    int64           `json:"bytes"`
 	SHA256   string          `json:"sha256"`
 	Manifest backup.Manifest `json:"manifest"`
 }
 
-// noteOf makes the note of a backup: nil if it needs none, or nobody knows what
-// would have to be in it.
-func (o *operation) noteOf(b Backup) ([]byte, error) {
-	if b.sha256 == "" || b.Manifest == nil || kindOf(b.Manifest).Plain() {
-		return nil, nil
-	}
-	m := b.Manifest.Clone()
-	// What these say of records is for who made the backup, and the digest of an
-	// encrypted document would tell whether a guess at all of it is right.
-	m.SHA256, m.Authentic, m.LeftOut, m.Dangling = "", "", nil, nil
-	text, err := json.Marshal(note{b.Bytes, b.sha256, m})
-	if err == nil && len(text) > codec.HeaderBytes {
-		err = fmt.Errorf("%w: what stands beside %s has %d bytes, the most is %d", backup.ErrLimit, b.Name, len(text), codec.HeaderBytes)
-	}
-	return text, err
-}
+// errBadNote: a note is not the one that was written for its backup. That says nothing
+// about the backup.
+var errBadNote = errors.New("not the note of this backup")
 
-// check holds a file that was read against what was written.
-func (n note) check(size int64, sum string) error {
-	if size != n.Bytes || sum != n.SHA256 {
-		return fmt.Errorf("%w: the file has %d bytes with SHA-256 %s, written were %d with %s; try another copy or an older backup", backup.ErrDamaged, size, sum, n.Bytes, n.SHA256)
-	}
-	return nil
-}
-
-// putNote puts the note of a backup beside it.
-func (o *operation) putNote(ctx context.Context, p *site, b Backup) error {
-	text, err := o.noteOf(b)
+// putNote puts the note of a backup beside it, if it needs a note.
+func (o *operation) putNote(ctx context.Context, s *site, b Backup) error {
+	text, err := noteOf(b)
 	if text == nil || err != nil {
 		return err
 	}
-	err = p.Put(ctx, b.Name+noteEnding, bytes.NewReader(text))
-	if errors.Is(err, fs.ErrExist) { // left from a backup of this name that is gone
-		if err = p.remove(ctx, b.Name+noteEnding); err == nil {
-			err = p.Put(ctx, b.Name+noteEnding, bytes.NewReader(text))
+	err = s.Put(ctx, b.Name+noteEnding, bytes.NewReader(text))
+	if errors.Is(err, fs.ErrExist) { // left from an earlier backup of this name
+		if err = s.remove(ctx, b.Name+noteEnding); err == nil {
+			err = s.Put(ctx, b.Name+noteEnding, bytes.NewReader(text))
 		}
 	}
 	return err
 }
 
-// readNote returns the note beside a backup.
-func (o *operation) readNote(ctx context.Context, p *site, name filename.Name, alive func()) (n note, err error) {
-	r, err := p.Open(ctx, name.String()+noteEnding)
+// noteOf makes the note of a backup. It returns nil if the backup needs no note, or if
+// too little is known of it to make one.
+func noteOf(b Backup) ([]byte, error) {
+	if b.sha256 == "" || b.Manifest == nil || kindOf(b.Manifest).Plain() {
+		return nil, nil
+	}
+	text, err := json.Marshal(note{b.Bytes, b.sha256, publicManifest(*b.Manifest)})
+	if err == nil && len(text) > codec.HeaderBytes {
+		err = fmt.Errorf("%w: the note of %s has %d bytes, and at most %d are allowed", backup.ErrLimit, b.Name, len(text), codec.HeaderBytes)
+	}
+	return text, err
+}
+
+// publicManifest returns a copy of a manifest without what only the maker of the backup
+// may see. LeftOut and Dangling name records. The digest of an encrypted document would
+// tell whether somebody has guessed all that is in it.
+func publicManifest(m backup.Manifest) backup.Manifest {
+	m = m.Clone()
+	m.SHA256, m.Authentic, m.LeftOut, m.Dangling = "", "", nil, nil
+	return m
+}
+
+// askNote returns the note beside a backup. It waits for the location only so long.
+func (o *operation) askNote(ctx context.Context, s *site, name filename.Name) (note, error) {
+	return within(ctx, func(ctx context.Context, alive func()) (note, error) { return o.readNote(ctx, s, name, alive) }, nil)
+}
+
+// readNote returns the note beside a backup, or an error that wraps errBadNote or
+// fs.ErrNotExist, or an error of the location.
+func (o *operation) readNote(ctx context.Context, s *site, name filename.Name, alive func()) (n note, err error) {
+	r, err := s.Open(ctx, name.String()+noteEnding)
 	if err != nil {
 		return n, err
 	}
@@ -86,11 +89,11 @@ func (o *operation) readNote(ctx context.Context, p *site, name filename.Name, a
 	if err != nil {
 		return n, err
 	}
-	fail := func(why any) (note, error) {
-		return note{}, fmt.Errorf("%w: %s%s: %v", errBadNote, name, noteEnding, why)
+	fail := func(why string) (note, error) {
+		return note{}, fmt.Errorf("%w: %s%s: %s", errBadNote, name, noteEnding, why)
 	}
 	if len(text) > codec.HeaderBytes {
-		return fail("too large")
+		return fail("it is too large")
 	}
 	limits := codec.Defaults
 	limits.RecordBytes = codec.HeaderBytes
@@ -100,66 +103,43 @@ func (o *operation) readNote(ctx context.Context, p *site, name filename.Name, a
 	if err != nil {
 		return fail(fault.Shorten(err.Error()))
 	}
-	m := &n.Manifest
+	m := n.Manifest
 	switch {
-	case m.Application != o.App.Name || !m.CreatedAt.Truncate(time.Second).Equal(name.At) || kindOf(m) != name.Kind:
+	case m.Application != o.App.Name || !m.CreatedAt.Truncate(time.Second).Equal(name.At) || kindOf(&m) != name.Kind:
 		return fail("it is of another backup")
 	case n.Bytes < 0 || !codec.IsDigest(n.SHA256):
-		return fail("no size, or no digest")
+		return fail("it has no size or no digest")
 	}
-	m.SHA256, m.Authentic, m.LeftOut, m.Dangling = "", "", nil, nil // which is not known
+	n.Manifest = publicManifest(m) // no note of ours has the rest
 	return n, nil
 }
 
-// errBadNote: what stands beside a backup is not what was put there. That says
-// nothing about the backup.
-var errBadNote = errors.New("not what was put beside the backup")
+// contents are those that the file of the backup should have.
+func (n *note) contents() contents { return contents{n.Bytes, n.SHA256} }
 
-// digest reads a file at a site.
-func (p *site) digest(ctx context.Context, name string) (size int64, sum string, err error) {
-	type result struct {
-		size int64
-		sum  string
+// check returns ErrDamaged if a file does not have the contents that its note says.
+func (n *note) check(c contents) error {
+	if err := c.check(n.contents()); err != nil {
+		return fmt.Errorf("%w; try another copy or an older backup", err)
 	}
-	found, err := within(ctx, func(ctx context.Context, alive func()) (result, error) {
-		r, err := p.Open(ctx, name)
-		if err != nil {
-			return result{}, err
-		}
-		defer r.Close()
-		h := sha256.New()
-		n, err := io.Copy(h, stream.WithContext(ctx, lively(r, alive)))
-		return result{n, hex.EncodeToString(h.Sum(nil))}, err
-	}, nil)
-	return found.size, found.sum, err
+	return nil
 }
 
-// mark puts a mark beside every copy of a backup. One is enough.
-func (o *operation) mark(ctx context.Context, b Backup, kind mark) error {
-	var errs []error
-	put := 0
-	for _, p := range o.sites {
-		if c := b.at(p); c == nil || c.Err != nil {
-			continue
-		}
-		if err := p.Put(ctx, b.Name+string(kind), bytes.NewReader(nil)); err != nil && !errors.Is(err, fs.ErrExist) {
-			errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
-			continue
-		}
-		put++
+// checkFile reads a file at a site and checks it against its note.
+func (n *note) checkFile(ctx context.Context, s *site, name filename.Name) error {
+	c, err := s.digest(ctx, name.String())
+	if err != nil {
+		return err
 	}
-	if put > 0 {
-		return nil
-	}
-	return errors.Join(errs...)
+	return n.check(c)
 }
 
-// A mark is an empty file beside a backup that remembers something of it: the
-// name of the backup with this ending.
+// A mark is the ending of an empty file beside a backup that remembers something about
+// that backup. The name of the file is that of the backup with this ending.
 type mark string
 
 const (
-	markAccepted  mark = ".accepted"  // a person has looked at what it has lost
+	markAccepted  mark = ".accepted"  // a person has accepted what the backup has lost
 	markRestored  mark = ".restored"  // the restore that it was made for took place
 	markDrilled   mark = ".drilled"   // it has passed a drill
 	markRehearsed mark = ".rehearsed" // a person has opened it with their key
@@ -167,5 +147,37 @@ const (
 
 var marks = []mark{markAccepted, markRestored, markDrilled, markRehearsed}
 
-// outlives tells whether the newest of these marks stays when its backup goes.
-func (k mark) outlives() bool { return k == markAccepted || k == markDrilled || k == markRehearsed }
+// outlives tells whether the newest mark of a kind stays when its backup is deleted.
+func (k mark) outlives() bool { return k != markRestored }
+
+// mark puts a mark beside every good copy of a backup. It returns an error if there is
+// no mark anywhere afterwards.
+func (o *operation) mark(ctx context.Context, b Backup, kind mark) error {
+	var errs []error
+	marked := false
+	for _, s := range o.sites {
+		if !b.goodAt(s) {
+			continue
+		}
+		if err := s.putMark(ctx, b.Name, kind); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", s.name, err))
+			continue
+		}
+		marked = true
+	}
+	switch {
+	case marked:
+		return nil
+	case errs == nil:
+		return fmt.Errorf("no location that can be used has a good copy of %s", b.Name)
+	}
+	return errors.Join(errs...)
+}
+
+// putMark puts a mark beside a backup, unless it is there.
+func (s *site) putMark(ctx context.Context, name string, kind mark) error {
+	if err := s.Put(ctx, name+string(kind), bytes.NewReader(nil)); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}

@@ -3,11 +3,8 @@ package manager
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"maps"
@@ -18,14 +15,15 @@ import (
 	"github.com/tomo-project/backup/internal/filename"
 )
 
-// Create makes a backup and stores it at all Locations: guide, "Create Backup".
-// The Recipients, Compress, Encrypt, Signer and Limits of opts are those of the
-// Manager where they are not set; the trigger in its Metadata is "manual" where there is none. Then it fills
-// in what Locations lack of older backups; a failure of that is an Event only.
+// Create makes a backup and stores it at all Locations (guide, "Create Backup"). What
+// opts does not set of Recipients, Compress, Encrypt, Signer and Limits is taken from the
+// Manager. RequireProof and Trusted are always those of the Manager. Without a trigger in
+// opts.Metadata the trigger is "manual". Then Create copies older backups to Locations
+// that lack them; if that fails, it is an Event and no error.
 //
-// The Copies of the result name each Location, with the reason where the backup
-// is not there. It returns ErrBusy, the errors of [backup.App.Backup], and an error if
-// there are fewer copies than MinCopies.
+// The Copies of the result name each Location, and say why the backup is not there. The
+// error is [location.ErrBusy], an error of [backup.App.Backup], or says that there are fewer copies
+// than MinCopies. In the last case the copies that could be made are kept.
 func (m *Manager) Create(ctx context.Context, opts backup.BackupOptions) (Backup, error) {
 	o, ctx, release, err := m.hold(ctx, "create")
 	if err != nil {
@@ -40,7 +38,7 @@ func (m *Manager) Create(ctx context.Context, opts backup.BackupOptions) (Backup
 	return b, o.done(ctx, Event{Backup: b.Name, Manifest: b.Manifest}, err)
 }
 
-// create makes a backup, copies it, and fills in what is missing elsewhere.
+// create makes a backup, copies it to all locations, and fills in what they lack.
 func (o *operation) create(ctx context.Context, opts backup.BackupOptions) (Backup, error) {
 	if o.Source == nil {
 		return Backup{}, errors.New("the Manager has no Source to back up")
@@ -55,7 +53,7 @@ func (o *operation) create(ctx context.Context, opts backup.BackupOptions) (Back
 	if ctx.Err() != nil {
 		return b, ctx.Err()
 	}
-	if err != nil { // it was told of, and the backup is made
+	if err != nil { // the host was told, and the backup is made
 		return b, o.enough(b)
 	}
 	if listed := find(c.backups, b.Name); listed != nil {
@@ -64,28 +62,10 @@ func (o *operation) create(ctx context.Context, opts backup.BackupOptions) (Back
 	if len(b.Shrunk) > 0 {
 		o.emit(ctx, Event{Kind: EventShrunk, Backup: b.Name, Text: shrinks(b.Shrunk)})
 	}
-	c.forget(b.Name) // it was copied just now, as far as that goes
+	c.remove(b.Name) // spread has just copied it
 	o.fill(ctx, c, b)
 	return b, o.enough(b)
 }
-
-// enough returns an error if there are fewer copies of a backup than MinCopies.
-func (o *operation) enough(b Backup) error {
-	n, min := b.good(), max(1, o.MinCopies)
-	if n >= min {
-		return nil
-	}
-	errs := []error{fmt.Errorf("%s is at %d of %d locations, and %d are needed", b.Name, n, len(o.Locations), min)}
-	for _, c := range b.Copies {
-		if c.Err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", c.Location, c.Err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// How a backup gets to the locations: made at the first that takes it, read back,
-// copied to the others, and filled in later where it is missing.
 
 // store makes a backup of src at the first location that takes it.
 func (o *operation) store(ctx context.Context, src backup.DataSource, opts backup.BackupOptions) (Backup, *site, error) {
@@ -108,78 +88,76 @@ func (o *operation) store(ctx context.Context, src backup.DataSource, opts backu
 		opts.CreatedAt = time.Now()
 	}
 	opts.RequireProof, opts.Trusted = o.RequireProof, o.Trusted
-	return o.place(ctx, opts.CreatedAt, envelope.Kind{Compressed: string(opts.Compress), Encrypted: opts.Encrypt != nil}, func(ctx context.Context, w io.Writer) (backup.Manifest, error) {
+	kind := envelope.Kind{Compressed: string(opts.Compress), Encrypted: opts.Encrypt != nil}
+	return o.place(ctx, opts.CreatedAt, kind, func(ctx context.Context, w io.Writer) (backup.Manifest, error) {
 		return o.App.Backup(ctx, w, src, opts)
 	})
 }
 
-// A maker writes what is to be stored. Its error is not one of the location.
+// A maker writes a backup to w. Its errors are not those of the location.
 type maker func(ctx context.Context, w io.Writer) (backup.Manifest, error)
 
-// place stores a backup at the first location that takes it. The Copies of the
-// result are that one, and those that did not take it.
-func (o *operation) place(ctx context.Context, at time.Time, e envelope.Kind, produce maker) (Backup, *site, error) {
-	var copies []Copy
-	var errs []error
-	for _, c := range o.down {
-		errs = append(errs, fmt.Errorf("%s: %w", c.Location, c.Err))
-	}
-	for _, p := range o.sites {
-		b, err := o.placeAt(ctx, p, at, e, produce)
-		if err == nil {
-			o.emit(ctx, Event{Kind: EventStored, Backup: b.Name, Location: p.name, Manifest: b.Manifest})
-			b.Copies = append(copies, Copy{Location: p.name})
-			return b, p, nil
-		}
-		var put *putError
-		if ctx.Err() != nil || !errors.As(err, &put) {
-			return Backup{}, nil, err
-		}
-		errs = append(errs, fmt.Errorf("%s: %w", p.name, put.err))
-		copies = append(copies, o.failed(ctx, p, b.Name, put.err))
-	}
-	return Backup{}, nil, fmt.Errorf("no location took the backup: %w", errors.Join(errs...))
-}
-
-// A putError is a failure of the location, as against one of the backup.
+// A putError is an error of the location and not of the backup.
 type putError struct{ err error }
 
 func (e *putError) Error() string { return e.err.Error() }
 
 func (e *putError) Unwrap() error { return e.err }
 
-// placeAt stores a backup at one location, under the first name that is free, and
-// reads it back.
-func (o *operation) placeAt(ctx context.Context, p *site, at time.Time, e envelope.Kind, produce maker) (Backup, error) {
+// place stores a backup at the first location that takes it. The Copies of the result
+// are that copy, and the locations that did not take it.
+func (o *operation) place(ctx context.Context, at time.Time, kind envelope.Kind, produce maker) (Backup, *site, error) {
+	var copies []Copy
+	errs := o.downErrors()
+	for _, s := range o.sites {
+		b, err := o.placeAt(ctx, s, at, kind, produce)
+		if err == nil {
+			o.emit(ctx, Event{Kind: EventStored, Backup: b.Name, Location: s.name, Manifest: b.Manifest})
+			b.Copies = append(copies, Copy{Location: s.name})
+			return b, s, nil
+		}
+		var put *putError
+		if ctx.Err() != nil || !errors.As(err, &put) {
+			return Backup{}, nil, err
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", s.name, put.err))
+		copies = append(copies, o.failed(ctx, s, b.Name, put.err))
+	}
+	return Backup{}, nil, fmt.Errorf("no location took the backup: %w", errors.Join(errs...))
+}
+
+// placeAt stores a backup at one location under the first free name, reads it back, and
+// puts its note beside it.
+func (o *operation) placeAt(ctx context.Context, s *site, at time.Time, kind envelope.Kind, produce maker) (Backup, error) {
 	taken, err := o.taken(ctx)
 	if err != nil {
 		return Backup{}, err
 	}
 	for n := 1; ; n++ {
-		name := filename.New(o.App.Name, at, n, e)
+		name := filename.New(o.App.Name, at, n, kind)
 		if taken[name.Stem] {
 			continue
 		}
-		b, err := o.write(ctx, p, name, produce)
+		b, err := o.write(ctx, s, name, produce)
 		var put *putError
 		if errors.As(err, &put) && errors.Is(err, fs.ErrExist) && n < 1000 && ctx.Err() == nil {
-			continue // somebody who does not ask for the hold
+			continue // somebody has put a file there without holding the location
 		}
 		if err == nil {
-			if err = cmp.Or(o.readBack(ctx, p, b), o.putNote(ctx, p, b)); err != nil {
-				err = &putError{errors.Join(err, p.drop(ctx, name))}
+			if err = cmp.Or(o.readBack(ctx, s, b), o.putNote(ctx, s, b)); err != nil {
+				err = &putError{errors.Join(err, s.drop(ctx, name))}
 			}
 		}
 		return b, err
 	}
 }
 
-// taken returns the names, without their endings, that are in use anywhere: a
-// backup has one name at all locations.
+// taken returns the names, without their endings, that are in use at any location. A
+// backup has the same name everywhere.
 func (o *operation) taken(ctx context.Context) (map[string]bool, error) {
 	names := make(map[string]bool)
-	for _, p := range o.sites {
-		files, _ := p.files(ctx) // one that is down has no say
+	for _, s := range o.sites {
+		files, _ := s.files(ctx) // a location that is down must not stop the backup
 		for _, f := range files {
 			if parsed, ok := filename.Parse(o.App.Name, f.Name); ok {
 				names[parsed.Stem] = true
@@ -190,70 +168,67 @@ func (o *operation) taken(ctx context.Context) (map[string]bool, error) {
 }
 
 // write streams a backup into a location.
-func (o *operation) write(ctx context.Context, p *site, name filename.Name, produce maker) (Backup, error) {
+func (o *operation) write(ctx context.Context, s *site, name filename.Name, produce maker) (Backup, error) {
 	pr, pw := io.Pipe()
 	put := make(chan error, 1)
 	go func() {
-		err := p.Put(ctx, name.String(), pr)
+		err := s.Put(ctx, name.String(), pr)
 		stopped := err
 		if err == nil {
-			stopped = errors.New("it took no more before the end")
+			stopped = errors.New("the location stopped reading before the end")
 		}
 		pr.CloseWithError(&putError{stopped})
 		put <- err
 	}()
 	// A host that panics in its Source must not leave the location waiting.
 	defer pw.CloseWithError(errors.New("the backup was abandoned"))
-	sum := &digester{h: sha256.New()}
-	manifest, err := produce(ctx, io.MultiWriter(pw, sum))
+	d := newDigester()
+	manifest, err := produce(ctx, io.MultiWriter(pw, d))
 	pw.CloseWithError(err)
 	failed := <-put
 	switch {
 	case err != nil:
-		return backupOf(name, nil), err
+		return newBackup(name, nil), err
 	case failed != nil:
-		return backupOf(name, nil), &putError{failed}
+		return newBackup(name, nil), &putError{failed}
 	}
-	b := backupOf(name, &manifest)
-	b.Bytes, b.sha256 = sum.n, sum.String()
+	b := newBackup(name, &manifest)
+	b.Bytes, b.sha256 = d.bytes, d.contents().sha256
 	return b, nil
 }
 
-// A digester takes the digest of what is written to it.
-type digester struct {
-	h hash.Hash
-	n int64
-}
-
-func (d *digester) Write(p []byte) (int, error) {
-	d.n += int64(len(p))
-	return d.h.Write(p)
-}
-
-func (d *digester) String() string { return hex.EncodeToString(d.h.Sum(nil)) }
-
-// readBack holds what a location stored against what was written.
-func (o *operation) readBack(ctx context.Context, p *site, b Backup) error {
-	if err := o.stored(ctx, p, b); err != nil {
+// readBack checks that a location has stored what was written.
+func (o *operation) readBack(ctx context.Context, s *site, b Backup) error {
+	check := func() error {
+		if b.sha256 != "" {
+			c, err := s.digest(ctx, b.Name)
+			return cmp.Or(err, c.check(b.contents()))
+		}
+		snapshot, err := o.openAt(ctx, s, b.named, backup.OpenOptions{})
+		if err != nil {
+			return err
+		}
+		defer snapshot.Close()
+		found := snapshot.Manifest()
+		return contents{found.Bytes, found.SHA256}.check(contents{b.Manifest.Bytes, b.Manifest.SHA256})
+	}
+	if err := check(); err != nil {
 		return fmt.Errorf("read back what was stored: %w", err)
 	}
 	return nil
 }
 
-func (o *operation) stored(ctx context.Context, p *site, b Backup) error {
-	if b.sha256 != "" {
-		size, sum, err := p.digest(ctx, b.Name)
-		if err != nil {
-			return err
+// enough returns an error if a backup has fewer copies than MinCopies.
+func (o *operation) enough(b Backup) error {
+	n, min := b.good(), o.minCopies()
+	if n >= min {
+		return nil
+	}
+	errs := []error{fmt.Errorf("%s is at %d of %d locations, and %d are needed", b.Name, n, len(o.Locations), min)}
+	for _, c := range b.Copies {
+		if c.Err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", c.Location, c.Err))
 		}
-		return note{Bytes: b.Bytes, SHA256: b.sha256}.check(size, sum)
 	}
-	// The digest of a plain file is in it.
-	s, err := o.openAt(ctx, p, b.named, backup.OpenOptions{})
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	m := s.Manifest()
-	return note{Bytes: b.Manifest.Bytes, SHA256: b.Manifest.SHA256}.check(m.Bytes, m.SHA256)
+	return errors.Join(errs...)
 }

@@ -2,7 +2,6 @@ package manager
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -19,42 +18,42 @@ import (
 )
 
 // A Database is what the host keeps its data in, to be copied as a whole (guide,
-// "Database Backup"): what no collection covers is in the copy too, and it takes
-// this version of the host to read it. sqlstore.SQLiteFile is one.
+// "Database Backup"). The copy has what no collection covers too, but only this version of
+// the host may be able to read it. sqlstore.SQLiteFile is a Database.
 type Database interface {
 	// Copy writes the database to w as it is at one point in time. The host goes on
 	// reading and writing meanwhile.
 	Copy(ctx context.Context, w io.Writer) error
 
-	// Check reads a copy to its end and returns an error that wraps ErrDamaged
-	// if it is not whole, ErrForeign if it is of something else, and
-	// errors.ErrUnsupported if that cannot be told of this one. Whoever can write to
-	// a Location can put a file there that is made to do harm.
+	// Check reads a copy to its end. Its error wraps [backup.ErrDamaged] if the copy is not
+	// whole, [backup.ErrForeign] if it is a copy of something else, and
+	// errors.ErrUnsupported if this Database cannot tell. The copy may be made to do harm,
+	// by somebody who can write to a Location.
 	Check(ctx context.Context, r io.Reader) error
 }
 
-// errIsDatabase refuses to take a copy of a database for a snapshot.
+// errIsDatabase: a snapshot is needed, and this is a copy of a database.
 var errIsDatabase = fmt.Errorf("%w: it is a copy of the database and no snapshot; extract it, and put it in the place of the database while the application is stopped", backup.ErrInvalid)
 
-// checkDatabase refuses to store what must not lie about.
+// checkDatabase returns an error if copies of the Database must not be stored.
 func (m *Manager) checkDatabase() error {
 	if m.RequireProof {
 		return errors.New("a copy of the Database cannot be proven authentic, and RequireProof is set")
 	}
-	if m.Encrypt != nil || m.DatabaseInClear || m.App == nil {
+	if m.Encrypt != nil || m.DatabaseInClear {
 		return nil
 	}
 	for _, col := range m.App.Collections {
 		if len(col.Secrets) > 0 {
-			return fmt.Errorf("%w: %s has secret fields, and a copy of the Database would have them as the host keeps them: set Encrypt, or DatabaseInClear if that may be", backup.ErrNoKey, m.App.Name)
+			return fmt.Errorf("%w: %s has secret fields, and a copy of the Database would have them as the host keeps them: set Encrypt, or DatabaseInClear if they are safe there", backup.ErrNoKey, m.App.Name)
 		}
 	}
 	return nil
 }
 
-// CopyDatabase stores a copy of the Database at all Locations, as Create does with
-// a backup: compressed and encrypted as the Manager says, read back, listed beside
-// the backups, verified by Verify. Its trigger is "manual".
+// CopyDatabase stores a copy of the Database at all Locations, as Create does with a
+// backup. The copy is compressed and encrypted as the Manager says, and read back. List
+// shows it and Verify verifies it. Its trigger is "manual".
 func (m *Manager) CopyDatabase(ctx context.Context) (Backup, error) {
 	o, ctx, release, err := m.hold(ctx, "copy database")
 	if err != nil {
@@ -71,8 +70,8 @@ func (o *operation) copyDatabase(ctx context.Context, metadata map[string]string
 		return Backup{}, errors.New("the Manager has no Database to copy")
 	}
 	now := time.Now()
-	e := envelope.Kind{Compressed: string(o.Compress), Encrypted: o.Encrypt != nil, Database: true}
-	b, first, err := o.place(ctx, now, e, func(ctx context.Context, w io.Writer) (backup.Manifest, error) {
+	kind := envelope.Kind{Compressed: string(o.Compress), Encrypted: o.Encrypt != nil, Database: true}
+	b, first, err := o.place(ctx, now, kind, func(ctx context.Context, w io.Writer) (backup.Manifest, error) {
 		return o.writeDatabase(ctx, w, backup.Manifest{
 			CreatedAt:          now.UTC().Truncate(time.Second),
 			Application:        o.App.Name,
@@ -81,7 +80,7 @@ func (o *operation) copyDatabase(ctx context.Context, metadata map[string]string
 			Metadata:           maps.Clone(metadata),
 			Records:            map[string]int64{},
 			Compressed:         o.Compress,
-			Encrypted:          e.Encrypted,
+			Encrypted:          kind.Encrypted,
 			Database:           true,
 		})
 	})
@@ -92,6 +91,7 @@ func (o *operation) copyDatabase(ctx context.Context, metadata map[string]string
 	return b, o.enough(b)
 }
 
+// writeDatabase writes the file of a copy, and returns its manifest.
 func (o *operation) writeDatabase(ctx context.Context, w io.Writer, m backup.Manifest) (backup.Manifest, error) {
 	if o.Encrypt != nil {
 		m.Keys = envelope.KeyIDs(o.Encrypt)
@@ -103,7 +103,7 @@ func (o *operation) writeDatabase(ctx context.Context, w io.Writer, m backup.Man
 	most := o.mostBytes()
 	out := &stream.Writer{W: file, Most: most, TooMuch: fmt.Errorf("%w: the database has more than %d bytes; set Limits.TotalBytes of the Manager", backup.ErrLimit, most)}
 	if err := o.Database.Copy(ctx, out); err != nil {
-		file.Close() // for what it holds: the file is worthless
+		file.Close() // to free what it holds: the file is worthless
 		return m, err
 	}
 	if err := file.Close(); err != nil {
@@ -113,12 +113,22 @@ func (o *operation) writeDatabase(ctx context.Context, w io.Writer, m backup.Man
 	return m, ctx.Err()
 }
 
-// ExtractDatabase writes what is in a copy of the database to w, decrypted with the
-// Identities of the Manager and decompressed: the first copy that is whole by the
-// digest beside it, or where there is none that passes the Database's Check. After an
-// error what was written is worthless. To restore it, stop the application, put the
-// file in the place of its database, and take away what lies beside that one (of
-// SQLite the files that end with "-wal" and "-shm").
+// mostBytes is how large the database may be.
+func (m *Manager) mostBytes() int64 {
+	if m.Limits.TotalBytes > 0 {
+		return min(m.Limits.TotalBytes, 1<<60) // the size of its file is derived, and must not overflow
+	}
+	return codec.Defaults.TotalBytes
+}
+
+// ExtractDatabase writes the database that is in a copy to w, decrypted with the
+// Identities of the Manager and decompressed. It takes the first copy that its note shows
+// to be whole, or that passes the Check of the Database if it has no note. After an error
+// what w got is worthless. The error wraps fs.ErrNotExist if no Location has the copy.
+//
+// To restore the database, stop the application, put the file in the place of its
+// database, and delete the files that belong to the old database. Those of SQLite end with
+// "-wal" and "-shm".
 func (m *Manager) ExtractDatabase(ctx context.Context, name string, w io.Writer) error {
 	o, err := m.begin(ctx, "extract")
 	if err != nil {
@@ -134,11 +144,11 @@ func (o *operation) extractDatabase(ctx context.Context, name string, w io.Write
 		return fmt.Errorf("%q is not the name of a copy of the database of %s: %w", fault.Shorten(name), o.App.Name, fs.ErrNotExist)
 	}
 	var errs []error
-	for _, p := range o.sites {
+	for _, s := range o.sites {
 		var wrote int64
-		err := o.soundDatabase(ctx, p, named)
+		err := o.soundDatabase(ctx, s, named)
 		if err == nil {
-			_, err = o.readDatabase(ctx, p, named, func(r io.Reader) (err error) { wrote, err = io.Copy(w, r); return err })
+			_, err = o.readDatabase(ctx, s, named, func(r io.Reader) (err error) { wrote, err = io.Copy(w, r); return err })
 		}
 		switch {
 		case err == nil:
@@ -146,72 +156,64 @@ func (o *operation) extractDatabase(ctx context.Context, name string, w io.Write
 		case ctx.Err() != nil:
 			return ctx.Err()
 		}
-		o.learn(p, name, err)
-		errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
+		o.learn(s, name, err)
+		errs = append(errs, fmt.Errorf("%s: %w", s.name, err))
 		if wrote > 0 {
-			break // what is in w cannot be taken back
+			break // another copy must not follow what w has
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// mostBytes is how large the database may be.
-func (m *Manager) mostBytes() int64 {
-	if m.Limits.TotalBytes > 0 {
-		return min(m.Limits.TotalBytes, 1<<60) // with room for what is around it
-	}
-	return codec.Defaults.TotalBytes
-}
-
-// soundDatabase checks a copy of a database before anything of it is given out:
-// against the digest beside it, or without one by having the Database check it.
-func (o *operation) soundDatabase(ctx context.Context, p *site, name filename.Name) error {
-	n, err := o.databaseNote(ctx, p, name)
+// soundDatabase checks a copy before anything of it is given out: by its note, or by the
+// Check of the Database if it has none.
+func (o *operation) soundDatabase(ctx context.Context, s *site, name filename.Name) error {
+	n, err := o.databaseNote(ctx, s, name)
 	switch {
 	case err != nil:
 		return err
 	case n == nil && o.Database == nil:
-		return fmt.Errorf("%w: nothing beside it tells its digest, and without a Database of the Manager it cannot be checked", errors.ErrUnsupported)
+		r, err := s.open(ctx, name.String())
+		if err != nil {
+			return err
+		}
+		r.Close()
+		return fmt.Errorf("%w: nothing beside it tells its digest, and the Manager has no Database to check it", errors.ErrUnsupported)
 	case n == nil:
-		_, err = o.readDatabase(ctx, p, name, func(r io.Reader) error { return o.Database.Check(ctx, r) })
+		_, err = o.readDatabase(ctx, s, name, func(r io.Reader) error { return o.Database.Check(ctx, r) })
 		return err
 	}
-	size, sum, err := p.digest(ctx, name.String())
-	if err != nil {
-		return err
-	}
-	return n.check(size, sum)
+	return n.checkFile(ctx, s, name)
 }
 
-// databaseNote returns the note beside a copy of a database, nil if there is none
-// of its own. A copy is nothing that could be proven.
-func (o *operation) databaseNote(ctx context.Context, p *site, name filename.Name) (*note, error) {
+// databaseNote returns the note beside a copy, or nil if there is no note of this copy.
+func (o *operation) databaseNote(ctx context.Context, s *site, name filename.Name) (*note, error) {
 	if o.RequireProof {
 		return nil, fmt.Errorf("%w: a proof is required, and nothing can prove a copy of the database", backup.ErrUnauthentic)
 	}
-	n, err := within(ctx, func(ctx context.Context, alive func()) (note, error) { return o.readNote(ctx, p, name, alive) }, nil)
+	n, err := o.askNote(ctx, s, name)
 	if errors.Is(err, errBadNote) || errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	return &n, err
 }
 
-// readDatabase has f read what is in a copy of a database, reads the rest of it, and
-// holds the file that was read against the note beside it, if there is one. It
-// returns how large the database is. A location that stalls is given up.
-func (o *operation) readDatabase(ctx context.Context, p *site, name filename.Name, f func(io.Reader) error) (int64, error) {
-	n, err := o.databaseNote(ctx, p, name)
+// readDatabase has f read the database in a copy, and reads what f leaves. Then it checks
+// the file against its note, if it has one. It returns the size of the database. It gives
+// a location up that stalls.
+func (o *operation) readDatabase(ctx context.Context, s *site, name filename.Name, f func(io.Reader) error) (int64, error) {
+	n, err := o.databaseNote(ctx, s, name)
 	if err != nil {
 		return 0, err
 	}
 	return within(ctx, func(ctx context.Context, alive func()) (int64, error) {
-		r, err := p.Open(ctx, name.String())
+		r, err := s.Open(ctx, name.String())
 		if err != nil {
 			return 0, err
 		}
 		defer r.Close()
-		sum := &digester{h: sha256.New()}
-		file := io.TeeReader(stream.WithContext(ctx, lively(r, alive)), sum)
+		d := newDigester()
+		file := io.TeeReader(stream.WithContext(ctx, lively(r, alive)), d)
 		keys := envelope.Keys(o.Identities)
 		in, err := envelope.NewReader(ctx, file, envelope.Options{Most: o.mostBytes(), Keys: keys, Others: len(o.Identities) > len(keys)})
 		if err != nil {
@@ -223,7 +225,7 @@ func (o *operation) readDatabase(ctx context.Context, p *site, name filename.Nam
 		}
 		most := o.mostBytes()
 		counted := &stream.Reader{R: in, Most: most, TooMuch: fmt.Errorf("%w: it expands to more than %d bytes", backup.ErrLimit, most)}
-		// What f does with all that it has read takes its time.
+		// When f has read all, it may take its time: the location is no longer asked.
 		ended := &atEnd{r: counted, do: func() func() { return keep(alive) }}
 		defer ended.stop()
 		if err := f(ended); err != nil {
@@ -236,7 +238,7 @@ func (o *operation) readDatabase(ctx context.Context, p *site, name filename.Nam
 			return counted.N, err
 		}
 		if n != nil {
-			if err := n.check(sum.n, sum.String()); err != nil {
+			if err := n.check(d.contents()); err != nil {
 				return counted.N, err
 			}
 			if counted.N != n.Manifest.Bytes {
@@ -247,7 +249,7 @@ func (o *operation) readDatabase(ctx context.Context, p *site, name filename.Nam
 	}, nil)
 }
 
-// An atEnd reader begins something when its end was read, until stop.
+// An atEnd reader calls do when it comes to its end, and stop ends what do began.
 type atEnd struct {
 	r     io.Reader
 	do    func() (stop func())
@@ -268,12 +270,12 @@ func (a *atEnd) stop() {
 	}
 }
 
-// verifyDatabase checks a copy of a database: its digest, that it opens, and what
-// the Database says of it.
-func (o *operation) verifyDatabase(ctx context.Context, p *site, name filename.Name) (backup.Manifest, backup.Report, error) {
-	m, report, err := o.examineDatabase(ctx, p, name)
-	if err == nil || errors.Is(err, backup.ErrDamaged) {
-		o.learn(p, name.String(), err)
+// verifyDatabase checks a copy of the database: its digest, that it opens, and what the
+// Database says of it.
+func (o *operation) verifyDatabase(ctx context.Context, s *site, name filename.Name) (backup.Manifest, backup.Report, error) {
+	m, report, err := o.examineDatabase(ctx, s, name)
+	if err == nil || errors.Is(err, backup.ErrDamaged) { // that it cannot be proven says nothing about it
+		o.learn(s, name.String(), err)
 	}
 	if err != nil {
 		return backup.Manifest{}, backup.Report{}, err
@@ -281,8 +283,10 @@ func (o *operation) verifyDatabase(ctx context.Context, p *site, name filename.N
 	return m, report, nil
 }
 
-func (o *operation) examineDatabase(ctx context.Context, p *site, name filename.Name) (m backup.Manifest, report backup.Report, err error) {
-	n, err := o.databaseNote(ctx, p, name)
+// examineDatabase returns what the note says of a copy that is good. What could not be
+// checked is a warning.
+func (o *operation) examineDatabase(ctx context.Context, s *site, name filename.Name) (m backup.Manifest, report backup.Report, err error) {
+	n, err := o.databaseNote(ctx, s, name)
 	if err != nil {
 		return m, report, err
 	}
@@ -293,7 +297,7 @@ func (o *operation) examineDatabase(ctx context.Context, p *site, name filename.
 	case name.Encrypted && len(o.Identities) == 0:
 		why, kind = "no key was given", backup.ErrNoKey
 	default:
-		size, err := o.readDatabase(ctx, p, name, func(r io.Reader) error { return o.Database.Check(ctx, r) })
+		size, err := o.readDatabase(ctx, s, name, func(r io.Reader) error { return o.Database.Check(ctx, r) })
 		if err != nil && !errors.Is(err, errors.ErrUnsupported) {
 			return m, report, err
 		}
@@ -309,10 +313,6 @@ func (o *operation) examineDatabase(ctx context.Context, p *site, name filename.
 	if n == nil {
 		return m, report, fmt.Errorf("%w: nothing beside it tells its digest, and %s, so it cannot be checked", kind, why)
 	}
-	size, sum, err := p.digest(ctx, name.String())
-	if err == nil {
-		err = n.check(size, sum)
-	}
 	report.Warnings = []string{"what is in it was not checked, because " + why + ": it is whole, as far as the digest beside it tells"}
-	return n.Manifest, report, err
+	return n.Manifest, report, n.checkFile(ctx, s, name)
 }

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -8,24 +9,22 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// A Verdict is what Prune makes of one backup at a location.
+// A Decision says whether Prune keeps one backup at one Location.
 type Decision struct {
 	Backup
 	Keep bool `json:"keep"`
 
-	// Reasons tell a person why, never none: see [backup.Decision].
+	// Reasons tell a person why. There is always a reason (see [backup.Decision]).
 	Reasons []string `json:"reasons"`
 }
 
-// classDatabase is the class of copies of the database.
+// classDatabase is the class of copies of the database. The other classes are triggers.
 const classDatabase = "database"
 
-// classes are the kinds of backups that retention judges each for itself: by what
-// made them, and copies of the database.
+// classes are the kinds of backups that retention applies to. Each is judged by itself.
 var classes = []string{TriggerScheduled, TriggerBeforeRestore, classDatabase}
 
-// class tells which rules a backup is subject to: those of the trigger that is
-// returned, none if it is empty.
+// class returns the class of a backup, or "" if retention does not apply to it.
 func (o *operation) class(b Backup, opts PruneOptions) string {
 	switch {
 	case !o.genuine(b):
@@ -44,14 +43,11 @@ func (o *operation) class(b Backup, opts PruneOptions) string {
 	return ""
 }
 
-// decide says for each of the backups at one site what becomes of it.
+// decide decides about each of the backups at one site.
 func (o *operation) decide(backups []Backup, opts PruneOptions) []Decision {
 	policies := map[string]backup.Retention{TriggerScheduled: o.Retention, classDatabase: o.Retention}
 	if o.KeepBeforeRestore > 0 || !o.Retention.KeepsAll() {
-		policies[TriggerBeforeRestore] = backup.Retention{Last: o.KeepBeforeRestore}
-		if o.KeepBeforeRestore == 0 {
-			policies[TriggerBeforeRestore] = backup.Retention{Last: 5}
-		}
+		policies[TriggerBeforeRestore] = backup.Retention{Last: cmp.Or(o.KeepBeforeRestore, 5)}
 	}
 	judged := make(map[string][]Backup)
 	var decisions []Decision
@@ -86,29 +82,29 @@ func (o *operation) decide(backups []Backup, opts PruneOptions) []Decision {
 	return decisions
 }
 
-// judge applies a policy to backups of one class.
+// judge applies a policy to the backups of one class.
 func judge(policy backup.Retention, list []Backup) []Decision {
 	dated := make([]backup.Dated, len(list))
 	for i, b := range list {
 		dated[i] = b.Dated()
 	}
-	var verdicts []Decision
+	var decisions []Decision
 	for _, d := range policy.Decide(dated, time.Now()) {
-		verdicts = append(verdicts, Decision{*find(list, d.Name), d.Keep, d.Reasons})
+		decisions = append(decisions, Decision{*find(list, d.Name), d.Keep, d.Reasons})
 	}
-	return verdicts
+	return decisions
 }
 
 // anything stands for a collection that every backup has.
 const anything = ""
 
-// An anchor is the newest good backup that has a collection.
+// An anchor is the newest good backup of its class that has a collection.
 type anchor struct {
 	collection string
-	index      int
+	index      int // of the decision about the backup
 }
 
-// anchors returns those of decisions about one class, newest first.
+// anchors returns the anchors among the decisions about one class, newest first.
 func anchors(decisions []Decision) []anchor {
 	var found []anchor
 	seen := make(map[string]bool)

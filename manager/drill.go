@@ -12,22 +12,36 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// A DrillReport says that a backup restores, and how well.
+// A DrillReport says that a backup restores, and how fast.
 type DrillReport struct {
-	Backup  string        `json:"backup"`
-	Records int64         `json:"records"`     // that were restored and read back, all equal
-	Age     time.Duration `json:"age_ns"`      // of the data when the drill began: what would have been lost (guide, "Recovery Point Objectives")
-	Took    time.Duration `json:"took_ns"`     // from the first byte read to the commit (guide, "Recovery Time Objectives")
-	Total   time.Duration `json:"duration_ns"` // with the comparison and the host's assertions
-	Report  backup.Report `json:"report"`      // of the restore into the scratch store
+	Backup string `json:"backup"`
+
+	// Records is how many records were restored and read back, all equal.
+	Records int64 `json:"records"`
+
+	// Age is the age of the data when the drill began: what a disaster at that moment would
+	// have lost (guide, "Recovery Point Objectives").
+	Age time.Duration `json:"age_ns"`
+
+	// Took is the time from the first byte read to the commit (guide, "Recovery Time
+	// Objectives").
+	Took time.Duration `json:"took_ns"`
+
+	// Total is Took with the comparison and Drills.Check.
+	Total time.Duration `json:"duration_ns"`
+
+	// Report is that of the restore into the scratch store. Its Duration is Took.
+	Report backup.Report `json:"report"`
 }
 
-// Drill proves that a backup restores (guide, "Backup Verification"): it restores
-// it into a store made by Drills.Scratch, reads all of it back as a restore and as a
-// backup would, compares it record by record with the backup, and runs
-// Drills.Check. A scratch store that has a record of any collection of the App is
-// refused: the host's own, by mistake. An empty name means the newest backup that
-// is [Backup.Usable].
+// Drill proves that a backup restores (guide, "Backup Verification"). It restores the
+// backup into a store made by Drills.Scratch, compares the store with the backup record
+// by record as [backup.App.Drill] does, and calls Drills.Check. A scratch store that has a
+// record already is refused, since it may be the host's own by mistake. An empty name
+// means the newest backup that is [Backup.Usable].
+//
+// The error wraps errors.ErrUnsupported without Drills.Scratch, and fs.ErrNotExist if there
+// is no such backup.
 func (m *Manager) Drill(ctx context.Context, name string) (DrillReport, error) {
 	o, err := m.begin(ctx, "drill")
 	if err != nil {
@@ -40,7 +54,7 @@ func (m *Manager) Drill(ctx context.Context, name string) (DrillReport, error) {
 
 func (o *operation) drill(ctx context.Context, name string) (report DrillReport, err error) {
 	if o.Drills.Scratch == nil {
-		return report, fmt.Errorf("%w: the Manager has no Scratch store to restore into", errors.ErrUnsupported)
+		return report, fmt.Errorf("%w: the Manager has no Drills.Scratch to make a store to restore into", errors.ErrUnsupported)
 	}
 	if name == "" {
 		c, err := o.list(ctx)
@@ -54,13 +68,13 @@ func (o *operation) drill(ctx context.Context, name string) (report DrillReport,
 		name = c.backups[i].Name
 	}
 	start := time.Now()
-	s, _, err := o.open(ctx, name)
+	snapshot, err := o.open(ctx, name)
 	if err != nil {
 		return report, fmt.Errorf("%s: %w", name, err)
 	}
-	defer s.Close()
+	defer snapshot.Close()
 	opening := time.Since(start)
-	report = DrillReport{Backup: name, Age: start.Sub(s.Manifest().CreatedAt)}
+	report = DrillReport{Backup: name, Age: start.Sub(snapshot.Manifest().CreatedAt)}
 
 	scratch, remove, err := o.Drills.Scratch(ctx)
 	if err != nil {
@@ -73,7 +87,7 @@ func (o *operation) drill(ctx context.Context, name string) (report DrillReport,
 			}
 		}()
 	}
-	report.Report, err = o.App.Drill(ctx, s, scratch, backup.RestoreOptions{AllowDangling: true, Progress: o.progress(ctx, nil)})
+	report.Report, err = o.App.Drill(ctx, snapshot, scratch, backup.RestoreOptions{AllowDangling: true, Progress: o.progress(ctx, nil)})
 	if err != nil {
 		return report, fmt.Errorf("%s did not pass: %w", name, bare(err))
 	}

@@ -8,10 +8,10 @@ import (
 	"github.com/tomo-project/backup/schedule"
 )
 
-// Next returns when Run makes the next scheduled backup, without Jitter, as far as
-// the backups that exist tell: now or in the past if it is due or late, and the
-// zero Time if there is no Schedule or it never comes. With an error, which names
-// the Locations that could not be asked, it is what the others tell.
+// Next returns when Run makes the next scheduled backup, without Jitter, as far as the
+// existing backups tell. That is now or in the past if the backup is due or late. It is
+// the zero Time if there is no Schedule, or if no time of it is left. If some Locations
+// cannot be asked, Next returns what the others tell, and an error that names them.
 func (m *Manager) Next(ctx context.Context) (time.Time, error) {
 	if err := m.check(); err != nil || m.Schedule == nil {
 		return time.Time{}, err
@@ -20,23 +20,22 @@ func (m *Manager) Next(ctx context.Context) (time.Time, error) {
 	return m.due(backups, time.Now()).at, err
 }
 
-// A dueBackup is the next scheduled backup.
+// A dueBackup is the next scheduled backup. A slot is a time of the Schedule.
 type dueBackup struct {
-	at    time.Time // when to begin: in the past if it is late; zero: never
-	slot  time.Time // the time of the Schedule that it is for; zero: none that is known
-	short *Backup   // there is one already, with too few copies
+	at   time.Time // when to begin: in the past if it is late; zero: never
+	slot time.Time // the slot that it is for; zero: not known
 
-	uncopied *Backup // there is one already, without the copy of the database
+	made  *Backup // set if the backup exists already, and something else is to be done
+	short *Backup // made, or the copy of the database beside it, if that has too few copies
 }
 
 func (d dueBackup) after(now time.Time) bool { return d.at.IsZero() || d.at.After(now) }
 
-// due derives from the backups that exist when the next scheduled one is to be
-// made.
+// due derives from the existing backups when to make the next scheduled backup.
 func (m *Manager) due(backups []Backup, now time.Time) dueBackup {
 	i := slices.IndexFunc(backups, func(b Backup) bool {
-		// One from the future was made by a clock that was wrong, unless it is only
-		// that of another replica which goes before ours.
+		// A wrong clock has made a backup from the future, unless its slot has come: then
+		// the clock of another process is only a little ahead of ours.
 		slot := slotOf(b)
 		return b.Trigger == TriggerScheduled && !b.Database && !b.Damaged && m.genuine(b) &&
 			(!b.CreatedAt.After(now) || !slot.IsZero() && !slot.After(now))
@@ -49,19 +48,19 @@ func (m *Manager) due(backups []Backup, now time.Time) dueBackup {
 	switch {
 	case !next.IsZero() && !next.After(now):
 		return dueBackup{at: next, slot: latestSlot(m.Schedule, served(last), now)}
-	case !next.IsZero() && last.good() < max(1, m.MinCopies):
-		return dueBackup{at: now, slot: next, short: &last}
+	case !next.IsZero() && last.good() < m.minCopies():
+		return dueBackup{at: now, slot: next, made: &last, short: &last}
 	}
 	if copied := m.copiedWith(backups, last); m.Database != nil && copied == nil {
-		return dueBackup{at: now, slot: slotOf(last), uncopied: &last}
-	} else if m.Database != nil && copied.good() < max(1, m.MinCopies) {
-		return dueBackup{at: now, slot: next, short: copied}
+		return dueBackup{at: now, slot: slotOf(last), made: &last}
+	} else if m.Database != nil && copied.good() < m.minCopies() {
+		return dueBackup{at: now, slot: next, made: &last, short: copied}
 	}
 	return dueBackup{at: next, slot: next}
 }
 
-// copiedWith returns the copy of the database that was made with a scheduled backup
-// or after it, nil if there is none.
+// copiedWith returns the copy of the database that was made with a scheduled backup or
+// after it, or nil.
 func (m *Manager) copiedWith(backups []Backup, last Backup) *Backup {
 	slot := slotOf(last)
 	i := slices.IndexFunc(backups, func(b Backup) bool {
@@ -74,8 +73,7 @@ func (m *Manager) copiedWith(backups []Backup, last Backup) *Backup {
 	return &backups[i]
 }
 
-// slotOf returns the time of the schedule that a backup was made for, zero if it
-// does not say.
+// slotOf returns the slot that a backup was made for, or zero if it does not say.
 func slotOf(b Backup) time.Time {
 	if b.Manifest == nil {
 		return time.Time{}
@@ -87,8 +85,8 @@ func slotOf(b Backup) time.Time {
 	return slot
 }
 
-// served returns the time up to which a backup serves: it may have been made a
-// little before its slot, by a clock that was set back.
+// served returns the time up to which a backup serves. If its clock was set back, that is
+// its slot, which may be a little after the time that it shows.
 func served(b Backup) time.Time {
 	if slot := slotOf(b); slot.After(b.CreatedAt) && slot.Sub(b.CreatedAt) < time.Hour {
 		return slot
@@ -96,8 +94,8 @@ func served(b Backup) time.Time {
 	return b.CreatedAt
 }
 
-// nextSlot returns the time of the schedule that follows a backup, leaving one
-// out that a late backup serves as well.
+// nextSlot returns the slot that follows a backup. It leaves out a slot that a late backup
+// serves as well.
 func nextSlot(s schedule.Schedule, last Backup) time.Time {
 	from := served(last)
 	next := after(s, from)
@@ -111,19 +109,10 @@ func nextSlot(s schedule.Schedule, last Backup) time.Time {
 	return next
 }
 
-// after returns the next time of a schedule. One that does not go on has none.
-func after(s schedule.Schedule, t time.Time) time.Time {
-	if next := s.Next(t); next.After(t) {
-		return next
-	}
-	return time.Time{}
-}
-
-// latestSlot returns the last time of the schedule after one time and not after
-// another, zero if there is none.
+// latestSlot returns the last slot after one time and not after another, or zero.
 func latestSlot(s schedule.Schedule, from, now time.Time) time.Time {
 	if recent := now.AddDate(0, -2, 0); from.Before(recent) {
-		// Long ago there may be many of them.
+		// There may be very many slots since then.
 		if slot := after(s, recent); !slot.IsZero() && !slot.After(now) {
 			from = recent
 		}
@@ -133,4 +122,23 @@ func latestSlot(s schedule.Schedule, from, now time.Time) time.Time {
 		slot = next
 	}
 	return slot
+}
+
+// after returns the next slot after t, or zero. A Schedule that returns a time that is not
+// after t has no more slots.
+func after(s schedule.Schedule, t time.Time) time.Time {
+	if next := s.Next(t); next.After(t) {
+		return next
+	}
+	return time.Time{}
+}
+
+// comes tells whether a slot lies between the last time and now. Nothing is due without a
+// Schedule, and something is if there was no last time.
+func comes(s schedule.Schedule, last, now time.Time) bool {
+	if s == nil {
+		return false
+	}
+	next := after(s, last)
+	return last.IsZero() || !next.IsZero() && !next.After(now)
 }

@@ -10,46 +10,82 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// An Event tells what a [Manager] is doing: for the host's notifications and metrics.
-// The log gets the same in more detail. An Event holds no secret.
+// An Event tells what a [Manager] is doing, for the host's notifications and metrics. No
+// Event has a secret in it.
 type Event struct {
-	Kind      EventKind
-	Operation string // the method that is running: "create", "restore", "run" …
-	Time      time.Time
+	Kind EventKind
 
-	Backup   string           // the name of the backup concerned; empty: none
-	Location string           // the location concerned; empty: none, or all
-	Text     string           // of Missed and Shrunk: what a person should know, in a line
-	Err      error            // of Failed
-	Progress *backup.Progress // of Progress
-	Manifest *backup.Manifest // of Stored, and of Done where a backup was made
+	// Operation is the operation that is running: "create", "copy database", "run",
+	// "restore" (of Restore and Apply), "undo", "prune", "delete", "accept", "rewrap",
+	// "verify", "drill", "rehearse", "extract", "plan" or "open". Whatever Run does is
+	// "run".
+	Operation string
+
+	Time time.Time
+
+	Backup   string           // the name of a backup; empty: no backup in particular
+	Location string           // the name of a Location; empty: no Location in particular
+	Text     string           // of EventMissed and EventShrunk: what a person should know, in a line
+	Err      error            // of EventFailed
+	Progress *backup.Progress // of EventProgress
+	Manifest *backup.Manifest // of EventStored, if it is known, and of EventDone if a backup was made
 }
 
-// errorText is what JSON says of an error.
-func errorText(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
-}
-
-// An EventKind is what an [Event] is about.
+// An EventKind says what an [Event] is about.
 type EventKind string
 
 const (
-	EventStarted   EventKind = "started"   // an operation began
-	EventProgress  EventKind = "progress"  // now and then; sets Progress
-	EventStored    EventKind = "stored"    // a copy of a backup is at a Location and was read back; sets Backup, Location, Manifest
-	EventDone      EventKind = "done"      // an operation came to a good end; sets Backup and Manifest of what it made
-	EventFailed    EventKind = "failed"    // an operation failed, or only its part at Location; sets Err
-	EventMissed    EventKind = "missed"    // the machine was off, or busy, and the backup is made up for now; Text is the time that it was due
-	EventShrunk    EventKind = "shrunk"    // Backup has lost most of the collections in Text. Nothing is pruned until it is accepted
-	EventPruned    EventKind = "pruned"    // retention was applied at Location
-	EventDrill     EventKind = "drill"     // Backup was restored into a scratch store and compared
-	EventRehearsal EventKind = "rehearsal" // it is time for a person to prove that their key opens the backups: Manager.Rehearse
+	// EventStarted: an operation began. List, Open, Plan, Probe and a dry run of Prune
+	// have no such event.
+	EventStarted EventKind = "started"
+
+	// EventProgress: an operation has come further.
+	EventProgress EventKind = "progress"
+
+	// EventStored: a copy of Backup is at Location and was read back.
+	EventStored EventKind = "stored"
+
+	// EventDone: an operation came to a good end. Backup is what it made or was about.
+	EventDone EventKind = "done"
+
+	// EventFailed: an operation failed with Err. If Location is set, the operation failed
+	// only there and may go on. In Run it may be the pruning that failed, after the backup
+	// was made; EventDone follows.
+	EventFailed EventKind = "failed"
+
+	// EventMissed: the machine was off or busy at the time in Text, when a backup was due.
+	// It is made now.
+	EventMissed EventKind = "missed"
+
+	// EventShrunk: Backup has lost most of the collections in Text. Nothing is pruned
+	// until a person accepts that.
+	EventShrunk EventKind = "shrunk"
+
+	// EventPruned: Retention was applied at Location. If EventFailed follows, maybe only in part.
+	EventPruned EventKind = "pruned"
+
+	// EventDrill: Backup was restored into a scratch store and compared.
+	EventDrill EventKind = "drill"
+
+	// EventRehearsal: it is time for a person to prove with [Manager.Rehearse] that their
+	// key opens the backups.
+	EventRehearsal EventKind = "rehearsal"
 )
 
-// emit tells the host and the log of an event. Further attributes are for the log.
+// messages are the texts of events in the log.
+var messages = map[EventKind]string{
+	EventStarted:   "backup operation started",
+	EventStored:    "backup stored",
+	EventDone:      "backup operation done",
+	EventFailed:    "backup operation failed",
+	EventMissed:    "scheduled backup missed, made up for now",
+	EventShrunk:    "backup has shrunk, nothing is pruned until it is accepted",
+	EventPruned:    "retention applied",
+	EventDrill:     "backup proven to restore",
+	EventRehearsal: "somebody should prove that their key opens the backups",
+}
+
+// emit tells the host and the log of an event. The attributes are for the log only.
 func (m *Manager) emit(ctx context.Context, e Event, more ...slog.Attr) {
 	e.Time = time.Now()
 	if m.OnEvent != nil {
@@ -89,16 +125,4 @@ func (e Event) level() slog.Level {
 		return slog.LevelWarn
 	}
 	return slog.LevelInfo
-}
-
-var messages = map[EventKind]string{
-	EventStarted:   "backup operation started",
-	EventStored:    "backup stored",
-	EventDone:      "backup operation done",
-	EventFailed:    "backup operation failed",
-	EventMissed:    "scheduled backup missed, made up for now",
-	EventShrunk:    "backup has shrunk, nothing is pruned until it is accepted",
-	EventPruned:    "retention applied",
-	EventDrill:     "backup proven to restore",
-	EventRehearsal: "somebody should prove that their key opens the backups",
 }

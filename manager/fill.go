@@ -1,9 +1,7 @@
 package manager
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -14,49 +12,50 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// spread copies a backup to all locations that it has no Copy of, side by side.
-// The result has all Copies, in the order of Locations.
+// spread copies a new backup side by side to all locations that have not been tried. The
+// result has a Copy for each of the Locations.
 func (o *operation) spread(ctx context.Context, b Backup, from *site) Backup {
 	var wait sync.WaitGroup
 	copies := make([]Copy, len(o.Locations))
-	for i, p := range o.Manager.sites() {
-		known := b.at(p)
-		if known == nil {
-			known = (&Backup{Copies: o.down}).at(p)
-		}
-		if known != nil {
+	for i, s := range o.Manager.sites() {
+		if known := o.known(b, s); known != nil {
 			copies[i] = *known
 			continue
 		}
 		wait.Go(func() {
-			if err := o.copy(ctx, b, from, p); err != nil {
-				copies[i] = o.failed(ctx, p, b.Name, err)
+			if err := o.copy(ctx, b, from, s); err != nil {
+				copies[i] = o.failed(ctx, s, b.Name, err)
 				return
 			}
-			copies[i] = Copy{Location: p.name}
+			copies[i] = Copy{Location: s.name}
 		})
 	}
 	wait.Wait()
 	if kindOf(b.Manifest).Plain() {
-		b.sha256 = "" // it is not kept
+		b.sha256 = "" // no note keeps it
 	}
 	b.Copies = copies
 	return b
 }
 
-// copy takes a backup from one location to another and reads it back.
+// known returns what is known of a backup at a site, or nil.
+func (o *operation) known(b Backup, s *site) *Copy {
+	return copyAt(slices.Concat(b.Copies, o.down), s)
+}
+
+// copy copies a backup with its note from one location to another and reads it back.
 func (o *operation) copy(ctx context.Context, b Backup, from, to *site) error {
-	r, err := from.openFile(ctx, b.Name)
+	r, err := from.open(ctx, b.Name)
 	if err != nil {
 		return fmt.Errorf("copy from %s: %w", from.name, err)
 	}
 	defer r.Close()
-	sum := &digester{h: sha256.New()}
-	if err := to.Put(ctx, b.Name, io.TeeReader(blaming{r, from}, sum)); err != nil {
+	d := newDigester()
+	if err := to.Put(ctx, b.Name, io.TeeReader(blaming{r, from}, d)); err != nil {
 		return err
 	}
-	if b.Manifest == nil && b.sha256 == "" { // encrypted, and nothing is known but what is there
-		b.Bytes, b.sha256 = sum.n, sum.String()
+	if b.Manifest == nil && b.sha256 == "" { // encrypted and without a note, so all that is known is what was read
+		b.Bytes, b.sha256 = d.bytes, d.contents().sha256
 	}
 	if err := o.readBack(ctx, to, b); err != nil {
 		err = errors.Join(err, to.drop(ctx, b.named))
@@ -73,7 +72,7 @@ func (o *operation) copy(ctx context.Context, b Backup, from, to *site) error {
 	return nil
 }
 
-// A blaming reader says which location its errors come from.
+// A blaming reader says in its errors which location they come from.
 type blaming struct {
 	r    io.Reader
 	from *site
@@ -87,45 +86,19 @@ func (b blaming) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// fill copies to each location those backups that others have and it lacks, as
-// far as retention would keep them there. A copy that is damaged is replaced: it
-// is the other one that is worth keeping. It returns what came of one of them.
+// fill copies to each location the backups that it lacks and that retention would keep
+// there. A damaged copy is replaced, since the good copy at another location is worth
+// more. It returns the copies of one backup afterwards.
 func (o *operation) fill(ctx context.Context, c *catalog, concerned Backup) []Copy {
 	copies := o.copiesOf(concerned)
 	for _, to := range o.sites {
-		there := slices.Clone(c.at[to.name])
-		lacks := false
-		for _, b := range c.backups {
-			if lost := find(there, b.Name); lost != nil && !lost.Damaged && lost.sha256 == "" && b.sha256 != "" {
-				if err := o.restoreNote(ctx, to, b); err != nil {
-					o.failed(ctx, to, b.Name, err)
-				}
-			}
-			if b.source(o.sites) == nil || b.at(to) != nil && !b.damagedAt(to) {
-				continue
-			}
-			there = slices.DeleteFunc(there, func(old Backup) bool { return old.Name == b.Name })
-			there = append(there, b)
-			lacks = true
-		}
-		if !lacks {
-			continue
-		}
-		for _, d := range o.decide(there, PruneOptions{}) {
-			b := d.Backup
-			if !d.Keep || b.at(to) != nil && !b.damagedAt(to) || b.source(o.sites) == nil {
-				continue
-			}
+		for _, b := range o.lacking(ctx, c, to) {
 			err := o.fillIn(ctx, c, b, to)
 			if b.Name == concerned.Name {
-				for i := range copies {
-					if copies[i].Location == to.name {
-						copies[i].Err = err
-					}
-				}
+				copyAt(copies, to).Err = err
 			}
 			if err != nil {
-				o.failed(ctx, to, d.Name, fmt.Errorf("fill in what is missing: %w", err))
+				o.failed(ctx, to, b.Name, fmt.Errorf("fill in what is missing: %w", err))
 				break // the location, or the way to it, is not well
 			}
 		}
@@ -133,35 +106,66 @@ func (o *operation) fill(ctx context.Context, c *catalog, concerned Backup) []Co
 	return copies
 }
 
-// restoreNote puts the note of a backup beside it where somebody was killed between
-// the two, if it is its own.
-func (o *operation) restoreNote(ctx context.Context, to *site, b Backup) error {
-	if err := o.stored(ctx, to, b); err != nil {
-		return fmt.Errorf("it is another backup than elsewhere under the name %s: %w", b.Name, err)
-	}
-	return o.putNote(ctx, to, b)
-}
-
-// copiesOf returns a Copy for each location, in their order.
+// copiesOf returns a Copy for each of the Locations.
 func (o *operation) copiesOf(b Backup) []Copy {
 	var copies []Copy
-	for _, p := range o.Manager.sites() {
-		c := b.at(p)
+	for _, s := range o.Manager.sites() {
+		c := o.known(b, s)
 		if c == nil {
-			c = (&Backup{Copies: o.down}).at(p)
-		}
-		if c == nil {
-			c = &Copy{p.name, fmt.Errorf("it has no copy: %w", fs.ErrNotExist)}
+			c = &Copy{s.name, fmt.Errorf("it has no copy: %w", fs.ErrNotExist)}
 		}
 		copies = append(copies, *c)
 	}
 	return copies
 }
 
-// fillIn copies a backup with its marks to a location that lacks it, or has it
+// lacking returns the backups to copy to a location. It also puts back notes that are
+// missing there.
+func (o *operation) lacking(ctx context.Context, c *catalog, to *site) []Backup {
+	there := slices.Clone(c.at[to.name])
+	lacks := make(map[string]bool)
+	for _, b := range c.backups {
+		if old := find(there, b.Name); old != nil && !old.Damaged && old.sha256 == "" && b.sha256 != "" {
+			if err := o.restoreNote(ctx, to, b); err != nil {
+				o.failed(ctx, to, b.Name, err)
+			}
+		}
+		if b.firstGood(o.sites) == nil || b.at(to) != nil && !b.damagedAt(to) {
+			continue
+		}
+		there = slices.DeleteFunc(there, func(old Backup) bool { return old.Name == b.Name })
+		there = append(there, b)
+		lacks[b.Name] = true
+	}
+	if len(lacks) == 0 {
+		return nil
+	}
+	var missing []Backup
+	for _, d := range o.decide(there, PruneOptions{}) {
+		if d.Keep && lacks[d.Name] {
+			missing = append(missing, d.Backup)
+		}
+	}
+	return missing
+}
+
+// restoreNote puts the note of a backup beside it. A process that was killed may have
+// stored the backup and not the note.
+func (o *operation) restoreNote(ctx context.Context, to *site, b Backup) error {
+	c, err := to.digest(ctx, b.Name)
+	if err != nil {
+		return err
+	}
+	if c != b.contents() {
+		return fmt.Errorf("it is another backup than elsewhere under the name %s", b.Name)
+	}
+	return o.putNote(ctx, to, b)
+}
+
+// fillIn copies a backup with its note and marks to a location that lacks it or has it
 // damaged.
 func (o *operation) fillIn(ctx context.Context, c *catalog, b Backup, to *site) error {
-	from := b.source(o.sites)
+	from := b.firstGood(o.sites)
 	if b.damagedAt(to) {
 		err := o.readBack(ctx, from, b)
 		if err == nil && o.RequireProof {
@@ -180,7 +184,7 @@ func (o *operation) fillIn(ctx context.Context, c *catalog, b Backup, to *site) 
 	}
 	for _, kind := range marks {
 		if c.has(kind, b.Name) {
-			if err := to.Put(ctx, b.Name+string(kind), bytes.NewReader(nil)); err != nil && !errors.Is(err, fs.ErrExist) {
+			if err := to.putMark(ctx, b.Name, kind); err != nil {
 				return err
 			}
 		}

@@ -17,29 +17,27 @@ import (
 	"github.com/tomo-project/backup/location"
 )
 
-// lock holds a site, by its own means if it has any.
-func (m *Manager) lock(ctx context.Context, cancel context.CancelCauseFunc, p *site, holder string) (func(), error) {
-	if locker, ok := p.Location.(location.Locker); ok {
+// lock holds a site for an app: with the lock of its Location, or with leases if that
+// has none. cancel is called when the hold is lost.
+func (s *site) lock(ctx context.Context, cancel context.CancelCauseFunc, app, holder string) (unlock func() error, err error) {
+	if locker, ok := s.Location.(location.Locker); ok {
 		unlock, err := within(ctx, func(ctx context.Context, _ func()) (func() error, error) {
-			return locker.Lock(ctx, m.App.Name, holder)
+			return locker.Lock(ctx, app, holder)
 		}, func(unlock func() error) { unlock() })
-		if err == nil {
-			return func() { unlock() }, nil
-		}
 		if !errors.Is(err, errors.ErrUnsupported) {
-			return nil, err
+			return unlock, err
 		}
 	}
-	return takeLease(ctx, cancel, p, m.App.Name, holder)
+	return leaseTaker{s, app, holder}.take(ctx, cancel)
 }
 
-// A lease holds a location that is no Locker. Each process that wants it puts a
-// file of its own there and looks whether there is another; so of two at the
-// same moment at most one gets it. The file says until when it counts. It is
-// replaced by a new one while the operation lasts, since a Location overwrites
-// nothing, and what a killed process has left is taken away when it has expired.
-// Who finds that his own was taken away, because he was asleep or his clock is
-// wrong, stops.
+// A lease is a file that holds a location which is no Locker. Each process that wants
+// the location puts a lease of its own there, and then looks for leases of others. So
+// of two processes at the same moment at most one gets the location. A lease says until
+// when it counts. A Location overwrites nothing, so a lease is prolonged by a new lease
+// in its place. A lease that a killed process has left is deleted when it has expired.
+// A process that finds its own lease deleted stops: it was asleep, or its clock is
+// wrong.
 type lease struct {
 	Holder string    `json:"holder"`
 	Until  time.Time `json:"until"`
@@ -47,20 +45,25 @@ type lease struct {
 
 const leaseTime = 10 * time.Minute
 
-var leaseName = regexp.MustCompile(`^([a-z0-9-]+)-[a-z2-7]{26}\.lease$`) // as rand.Text has it
+var leaseName = regexp.MustCompile(`^([a-z0-9-]+)-[a-z2-7]{26}\.lease$`) // the letters of rand.Text
 
-// takeLease holds a site until the function that it returns is called, and
-// cancels the operation if it cannot hold it any longer.
-func takeLease(ctx context.Context, cancel context.CancelCauseFunc, p *site, app, holder string) (func(), error) {
-	mine, until, err := putLease(ctx, p, app, holder)
+// A leaseTaker holds a site by leases.
+type leaseTaker struct {
+	*site
+	app, holder string
+}
+
+// take holds the site until release is called. It calls cancel if the hold is lost.
+func (t leaseTaker) take(ctx context.Context, cancel context.CancelCauseFunc) (release func() error, err error) {
+	mine, until, err := t.put(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := otherLease(ctx, p, app, mine); err != nil {
-		p.remove(ctx, mine)
+	if err := t.other(ctx, mine); err != nil {
+		t.remove(ctx, mine)
 		return nil, err
 	}
-	left := []string{mine} // to be taken away in the end
+	left := []string{mine} // to be deleted in the end
 	renewing, stop := context.WithCancel(ctx)
 	stopped := make(chan struct{})
 	go func() {
@@ -73,17 +76,17 @@ func takeLease(ctx context.Context, cancel context.CancelCauseFunc, p *site, app
 				return
 			case <-renew.C:
 			}
-			next, nextUntil, err := putLease(renewing, p, app, holder)
+			next, nextUntil, err := t.put(renewing)
 			if err != nil {
 				if time.Until(until) < leaseTime*2/5 {
-					cancel(fmt.Errorf("%s: the hold on it could not be renewed: %w", p.name, err))
+					cancel(fmt.Errorf("%s: the hold on it could not be renewed: %w", t.name, err))
 					return
 				}
 				continue
 			}
-			_, err = within(renewing, func(ctx context.Context, _ func()) (struct{}, error) { return struct{}{}, p.Delete(ctx, mine) }, nil)
+			_, err = within(renewing, func(ctx context.Context, _ func()) (struct{}, error) { return struct{}{}, t.Delete(ctx, mine) }, nil)
 			if errors.Is(err, fs.ErrNotExist) {
-				cancel(fmt.Errorf("%s: somebody else has taken the hold on it; make sure that the clocks agree", p.name))
+				cancel(fmt.Errorf("%s: somebody else has taken the hold on it; make sure that the clocks agree", t.name))
 			}
 			if err == nil {
 				left = left[:len(left)-1]
@@ -92,65 +95,69 @@ func takeLease(ctx context.Context, cancel context.CancelCauseFunc, p *site, app
 			left = append(left, mine)
 		}
 	}()
-	return func() {
+	return func() error {
 		stop()
 		<-stopped
+		var errs []error
 		for _, name := range left {
-			p.remove(ctx, name)
+			errs = append(errs, t.remove(ctx, name))
 		}
+		return errors.Join(errs...)
 	}, nil
 }
 
-func putLease(ctx context.Context, p *site, app, holder string) (name string, until time.Time, err error) {
-	name = app + "-" + strings.ToLower(rand.Text()) + ".lease"
+// put stores a new lease.
+func (t leaseTaker) put(ctx context.Context) (name string, until time.Time, err error) {
+	name = t.app + "-" + strings.ToLower(rand.Text()) + ".lease"
 	until = time.Now().Add(leaseTime)
-	text, err := json.Marshal(lease{holder, until.UTC()})
+	text, err := json.Marshal(lease{t.holder, until.UTC()})
 	if err != nil {
 		return "", until, err
 	}
 	_, err = within(ctx, func(ctx context.Context, _ func()) (struct{}, error) {
-		return struct{}{}, p.Put(ctx, name, bytes.NewReader(text))
+		return struct{}{}, t.Put(ctx, name, bytes.NewReader(text))
 	}, nil)
 	if err != nil {
-		p.remove(ctx, name) // it may be there all the same
+		t.remove(ctx, name) // it may be there all the same
 	}
 	return name, until, err
 }
 
-// otherLease returns ErrBusy if somebody else holds the site.
-func otherLease(ctx context.Context, p *site, app, mine string) error {
-	files, err := p.files(ctx)
+// other returns ErrBusy if somebody else has a lease, and deletes leases that have
+// expired.
+func (t leaseTaker) other(ctx context.Context, mine string) error {
+	files, err := t.files(ctx)
 	if err != nil {
 		return err
 	}
 	for _, f := range files {
-		if m := leaseName.FindStringSubmatch(f.Name); m == nil || m[1] != app || f.Name == mine {
+		if m := leaseName.FindStringSubmatch(f.Name); m == nil || m[1] != t.app || f.Name == mine {
 			continue
 		}
-		other, err := within(ctx, func(ctx context.Context, _ func()) (lease, error) { return readLease(ctx, p, f.Name) }, nil)
+		other, err := within(ctx, func(ctx context.Context, _ func()) (lease, error) { return t.read(ctx, f.Name) }, nil)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, fs.ErrNotExist):
-			continue // given up meanwhile
+			continue // given back meanwhile
 		case err == nil && other.Until.After(time.Now().Add(2*leaseTime)):
 			err = errors.New("the clock of its holder is ahead")
 			fallthrough
 		case err != nil:
-			return fmt.Errorf("%w: %s is held by somebody who cannot be made out: %w; delete %s if nobody is at it", location.ErrBusy, p.name, err, f.Name)
+			return fmt.Errorf("%w: %s is held, and it cannot be told until when: %w; delete %s there if no backup or restore is running", location.ErrBusy, t.name, err, f.Name)
 		case time.Now().After(other.Until):
-			if err := p.Delete(ctx, f.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := t.remove(ctx, f.Name); err != nil {
 				return err
 			}
 		default:
-			return fmt.Errorf("%w: %s is held by %s", location.ErrBusy, p.name, fault.Shorten(other.Holder))
+			return fmt.Errorf("%w: %s is held by %s", location.ErrBusy, t.name, fault.Shorten(other.Holder))
 		}
 	}
 	return nil
 }
 
-func readLease(ctx context.Context, p *site, name string) (lease, error) {
-	r, err := p.Open(ctx, name)
+func (t leaseTaker) read(ctx context.Context, name string) (lease, error) {
+	r, err := t.Open(ctx, name)
 	if err != nil {
 		return lease{}, err
 	}
@@ -158,7 +165,7 @@ func readLease(ctx context.Context, p *site, name string) (lease, error) {
 	var l lease
 	err = json.NewDecoder(io.LimitReader(r, 64<<10)).Decode(&l)
 	if err == nil && l.Until.IsZero() {
-		err = errors.New("it does not say until when")
+		err = errors.New("it does not say until when it counts")
 	}
 	return l, err
 }

@@ -13,160 +13,172 @@ import (
 	"github.com/tomo-project/backup/location"
 )
 
-// What is found out about one file at a location, and remembered as long as the file
-// stays the same: from both its ends, or from the note beside it.
-
-// A file is that of a backup at a location.
+// A file is the file of a backup at a location, with its note.
 type file struct {
 	location.File
 	named filename.Name
+	note  *location.File // nil: none
 }
 
-// A seenFile is a file as it was when it was looked into. One that is not known
-// to change its time when it changes is never taken for seen.
-type seenFile struct {
-	location, name string
-	bytes          int64
-	modTime        time.Time
-	note           time.Time // of the file beside it; zero if there is none
-}
-
-// A seenManifest is what was found in it.
-type seenManifest struct {
-	manifest *backup.Manifest // nil: unreadable, or encrypted and without a note
-	err      error            // why it is not whole; nil: nothing is known against it
-	sha256   string           // of the file, if a note tells
-}
-
-// notesOf returns the notes among files, by the names that they belong to.
-func notesOf(files []location.File) map[string]*location.File {
+// backupFiles returns the files that are named as backups of the App.
+func (m *Manager) backupFiles(files []location.File) []file {
 	notes := make(map[string]*location.File)
 	for i := range files {
 		if name, ok := strings.CutSuffix(files[i].Name, noteEnding); ok {
 			notes[name] = &files[i]
 		}
 	}
-	return notes
+	var ours []file
+	for _, f := range files {
+		if named, ok := filename.Parse(m.App.Name, f.Name); ok {
+			ours = append(ours, file{f, named, notes[f.Name]})
+		}
+	}
+	return ours
 }
 
-// seenAs is how a file with its note is remembered.
-func (p *site) seenAs(f location.File, note *location.File) seenFile {
-	seen := seenFile{location: p.name, name: f.Name, bytes: f.Bytes, modTime: f.ModTime}
-	if note != nil {
-		seen.note = note.ModTime
+// A seenFile is a file and its note as they were when a Manager looked into them.
+type seenFile struct {
+	location, name string
+	bytes          int64
+	modTime        time.Time
+	note           time.Time // the ModTime of the note; zero: no note
+}
+
+func (f file) seenAt(s *site) seenFile {
+	seen := seenFile{location: s.name, name: f.Name, bytes: f.Bytes, modTime: f.ModTime}
+	if f.note != nil {
+		seen.note = f.note.ModTime
 	}
 	return seen
 }
 
-// remember returns what was found in a file before, nil if it is not ours.
-func (m *Manager) remember(p *site, f file, note *location.File) (*Backup, bool) {
+// remembers tells whether a change of the file or of its note would show, so that what
+// was found in it may be remembered.
+func (f file) remembers() bool {
+	return !f.ModTime.IsZero() && (f.note == nil || !f.note.ModTime.IsZero())
+}
+
+// A finding is what a Manager has found in a file.
+type finding struct {
+	manifest *backup.Manifest // nil: it cannot be read, or the file is encrypted and has no note
+	err      error            // why the file is not whole; nil: nothing is known to be wrong with it
+	sha256   string           // of the file, if its note says so
+}
+
+// recall returns what was found in a file before. known is false if the file was never
+// looked into, or has changed since.
+func (m *Manager) recall(s *site, f file) (b *Backup, known bool) {
 	m.mu.Lock()
-	seen, ok := m.seen[p.seenAs(f.File, note)]
+	found, known := m.seen[f.seenAt(s)]
 	m.mu.Unlock()
-	if !ok {
+	if !known {
 		return nil, false
 	}
-	return m.entry(p, f, seen), true
+	return m.entry(s, f, found), true
 }
 
-// forget drops what is known of files that are no longer there.
-func (m *Manager) forget(p *site, files []location.File, notes map[string]*location.File) {
-	there := make(map[seenFile]bool, len(files))
-	for _, f := range files {
-		there[p.seenAs(f, notes[f.Name])] = true
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for k := range m.seen {
-		if k.location == p.name && !there[k] {
-			delete(m.seen, k)
-		}
-	}
-}
-
-// learn takes note that a copy was read and found damaged or not authentic, or with a nil error
-// that nothing is known against it any more.
-func (m *Manager) learn(p *site, name string, err error) {
-	if err != nil && !errors.Is(err, backup.ErrDamaged) && !errors.Is(err, backup.ErrUnauthentic) {
-		return
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for k, s := range m.seen {
-		if k.location == p.name && k.name == name {
-			s.err = err
-			m.seen[k] = s
-		}
-	}
-}
-
-// look opens a file and looks at both its ends. It returns nil for a file that
-// is not ours, and for one that has gone meanwhile.
-func (o *operation) look(ctx context.Context, p *site, f file, beside *location.File) (*Backup, error) {
-	seen, err := within(ctx, func(ctx context.Context, alive func()) (seenManifest, error) {
+// look finds out about a file from its note, or from its beginning and its end. It
+// returns nil for a file that is not a backup of the App after all, and for a file that
+// was deleted meanwhile.
+func (o *operation) look(ctx context.Context, s *site, f file) (*Backup, error) {
+	found, err := within(ctx, func(ctx context.Context, alive func()) (finding, error) {
 		if !f.named.Plain() {
-			seen, err := o.lookBeside(ctx, p, f, beside, alive)
-			if seen.manifest != nil || err != nil || f.named.Encrypted || f.named.Database {
-				return seen, err
+			found, err := o.lookBeside(ctx, s, f, alive)
+			if found.manifest != nil || err != nil || f.named.Encrypted || f.named.Database {
+				return found, err
 			}
 		}
-		manifest, err := o.peek(ctx, p, f.Name, alive)
-		return seenManifest{manifest: manifest}, err
+		manifest, err := o.peek(ctx, s, f.Name, alive)
+		return finding{manifest: manifest}, err
 	}, nil)
 	if ctx.Err() != nil || errors.Is(err, fs.ErrNotExist) {
 		return nil, ctx.Err()
 	}
-	seen.err = err
-	// An error that is not about the content may pass.
-	about := err == nil || errors.Is(err, backup.ErrDamaged) || errors.Is(err, backup.ErrFormat) || errors.Is(err, backup.ErrTooNew) || errors.Is(err, backup.ErrLimit)
-	if about && !f.ModTime.IsZero() && (beside == nil || !beside.ModTime.IsZero()) {
+	found.err = err
+	// An error that is not about the content may be gone the next time.
+	lasts := err == nil || errors.Is(err, backup.ErrDamaged) || errors.Is(err, backup.ErrFormat) || errors.Is(err, backup.ErrTooNew) || errors.Is(err, backup.ErrLimit)
+	if lasts && f.remembers() {
 		o.mu.Lock()
 		if o.seen == nil {
-			o.seen = make(map[seenFile]seenManifest)
+			o.seen = make(map[seenFile]finding)
 		}
-		o.seen[p.seenAs(f.File, beside)] = seen
+		o.seen[f.seenAt(s)] = found
 		o.mu.Unlock()
 	}
-	return o.entry(p, f, seen), err
+	return o.entry(s, f, found), err
 }
 
-// lookBeside finds out about a backup from its note. There is no manifest if it
-// has none, or one that is not its own.
-func (o *operation) lookBeside(ctx context.Context, p *site, f file, beside *location.File, alive func()) (seenManifest, error) {
-	if beside == nil {
-		return seenManifest{}, nil
+// lookBeside takes what is in a backup from its note. Without a note of this backup it
+// finds no manifest.
+func (o *operation) lookBeside(ctx context.Context, s *site, f file, alive func()) (finding, error) {
+	if f.note == nil {
+		return finding{}, nil
 	}
-	n, err := o.readNote(ctx, p, f.named, alive)
+	n, err := o.readNote(ctx, s, f.named, alive)
 	switch {
 	case errors.Is(err, errBadNote), errors.Is(err, fs.ErrNotExist):
-		return seenManifest{}, nil
+		return finding{}, nil
 	case err != nil:
-		return seenManifest{}, err
-	case n.Bytes != f.Bytes:
-		return seenManifest{manifest: &n.Manifest, sha256: n.SHA256}, fmt.Errorf("%w: the file has %d bytes, and had %d when it was written; try another copy or an older backup", backup.ErrDamaged, f.Bytes, n.Bytes)
+		return finding{}, err
 	}
-	return seenManifest{manifest: &n.Manifest, sha256: n.SHA256}, nil
-}
-
-// entry makes an entry of the list of what was found in a file.
-func (m *Manager) entry(p *site, f file, seen seenManifest) *Backup {
-	if seen.manifest != nil && seen.manifest.Application != "" && seen.manifest.Application != m.App.Name {
-		return nil
+	found := finding{manifest: &n.Manifest, sha256: n.SHA256}
+	if n.Bytes != f.Bytes {
+		return found, fmt.Errorf("%w: the file has %d bytes, but %d bytes were written; try another copy or an older backup", backup.ErrDamaged, f.Bytes, n.Bytes)
 	}
-	b := backupOf(f.named, seen.manifest)
-	b.Bytes, b.sha256 = f.Bytes, seen.sha256
-	b.Damaged = seen.err != nil
-	b.Copies = []Copy{{p.name, seen.err}}
-	return &b
+	return found, nil
 }
 
 // peek reads the manifest of a backup, as [backup.Peek] does.
-func (o *operation) peek(ctx context.Context, p *site, name string, alive func()) (*backup.Manifest, error) {
-	r, err := p.Open(ctx, name)
+func (o *operation) peek(ctx context.Context, s *site, name string, alive func()) (*backup.Manifest, error) {
+	r, err := s.Open(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	r = lively(r, alive)
 	defer r.Close()
 	return backup.Peek(ctx, r, backup.OpenOptions{Limits: o.Limits, TempDir: o.TempDir})
+}
+
+// entry makes an entry of the list. It returns nil for a file of another application.
+func (m *Manager) entry(s *site, f file, found finding) *Backup {
+	if found.manifest != nil && found.manifest.Application != "" && found.manifest.Application != m.App.Name {
+		return nil
+	}
+	b := newBackup(f.named, found.manifest)
+	b.Bytes, b.sha256 = f.Bytes, found.sha256
+	b.Damaged = found.err != nil
+	b.Copies = []Copy{{s.name, found.err}}
+	return &b
+}
+
+// learn remembers that a copy was read to its end. err says that it is damaged or not
+// authentic; a nil error says that it is good. Any other error says nothing about it.
+func (m *Manager) learn(s *site, name string, err error) {
+	if err != nil && !errors.Is(err, backup.ErrDamaged) && !errors.Is(err, backup.ErrUnauthentic) {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for k, found := range m.seen {
+		if k.location == s.name && k.name == name {
+			found.err = err
+			m.seen[k] = found
+		}
+	}
+}
+
+// forget drops what is known of files that are no longer at a site.
+func (m *Manager) forget(s *site, there []file) {
+	left := make(map[seenFile]bool, len(there))
+	for _, f := range there {
+		left[f.seenAt(s)] = true
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for k := range m.seen {
+		if k.location == s.name && !left[k] {
+			delete(m.seen, k)
+		}
+	}
 }

@@ -17,158 +17,124 @@ import (
 	"github.com/tomo-project/backup/schedule"
 )
 
-// A Manager is what a server runs: it keeps the backups of an App at its
-// Locations, makes them on a Schedule, applies Retention, restores with a way
-// back, and proves that backups restore (guide, "Automated Backups" to
-// "Disaster Recovery"). A struct literal with App, Source, Sink and Locations
-// will do. It must not be copied or changed once it is used, and may be used by
-// several goroutines.
+// A Manager keeps the backups of an App (guide, "Automated Backups" to "Disaster
+// Recovery"). A struct literal with App, Source, Sink and Locations will do. A Manager must
+// not be copied or changed once it is used. Several goroutines may use it.
 //
-// # One at a time
-//
-// Create, CopyDatabase, Restore, Apply, Undo, Prune, Delete, Rewrap and Accept change something, and one
-// of them runs at a time: in this Manager, and among all processes that share one
-// of its Locations. Another one returns at once an error that wraps ErrBusy and
-// says who is at it since when. A process that was killed holds nobody up: a
-// folder is freed by the system, and at a Location that is no [location.Locker] a hold
-// ends by itself after ten minutes (clocks must agree to within some minutes).
-// List, Next, Open, OpenWith, OpenFile, ExtractDatabase, Verify, Plan, PlanUndo, Drill, Rehearse and Probe
-// never wait and hold nobody up.
-//
-// # Several locations
-//
-// A backup is made at the first Location that takes it and copied from there to
-// the others side by side. What was stored is read back before it counts. A
-// Location that is down stops nothing, nor one that does not answer when it is
-// asked for its lock, its list or a file: it counts as down after a minute. What
-// it lacks, or has only damaged, is filled in by a later Create or Run, as far as
-// Retention would keep it there. A Put that never ends does hold its operation
-// up.
-//
-// The Locations are those of one installation. Another one that keeps backups of
-// the same App there would take them for its own.
-//
-// # Files
-//
-// Beside the backups the Manager keeps small files there, with the name of a
-// backup and one of these endings: ".manifest", of a compressed or encrypted one and of a copy of the database,
-// what List shows and the digest of the file, in clear; and empty ones:
-// ".accepted", a person has accepted what it has lost; ".restored", the restore
-// before which it was made took place; ".drilled", it has passed a drill;
-// ".rehearsed", a person has opened it with their key. And while it holds a Location that is no Locker, files
-// that end with ".lease". All other files are left alone.
+// The documentation of this package says which methods run one at a time ("One at a time"),
+// what happens at several Locations ("Several locations"), and which files are there beside
+// the backups ("Files").
 type Manager struct {
 	App    *backup.App
 	Source backup.DataSource // what is backed up
 	Sink   backup.Sink       // what is restored to; usually the same store
 
-	// Locations are where backups are kept, the fastest first: "Multiple
-	// locations" of the guide. Their names (see [location.Location]) must differ. What a
-	// restore replaces is stored at the first while the host's transaction is
-	// open.
+	// Locations are where backups are kept, the fastest first (guide, "Multiple
+	// locations"). Their names must differ (see [location.Location]). What a restore
+	// replaces is stored at the first of them while the host's transaction is open.
 	Locations []location.Location
 
-	// MinCopies is how many Locations must have a backup for it to count as
-	// made. With fewer, Create returns an error, although the copies that it
-	// could make are kept. 0 means 1.
+	// MinCopies is how many Locations must have a backup for it to count as made. With
+	// fewer, Create returns an error, but keeps the copies that it could make. 0 means 1.
 	MinCopies int
 
-	// Recipients are those who can open the secrets of the backups made here,
-	// and Identities open them. Both are the same for a passphrase.
+	// Recipients are those who can open the secrets of the backups made here, and
+	// Identities open them. A passphrase is both.
 	Recipients []backup.Recipient
 	Identities []backup.Identity
 
-	// Compress and Encrypt are how files are stored, and Signer signs what is in
-	// them: as in [backup.BackupOptions]. Without a key to open what is encrypted, backups
-	// are made, listed, copied, checked against their digest and pruned all the
-	// same; for the rest it takes one of the Identities.
+	// Compress and Encrypt are how files are stored, and Signer signs their contents, as in
+	// [backup.BackupOptions]. Encrypted backups are made, listed, copied, checked against
+	// their digests and pruned without a key. Everything else needs one of the Identities
+	// that opens them.
 	Compress backup.Compression
 	Encrypt  backup.Encrypter
 	Signer   crypto.Signer
 
-	// RequireProof refuses backups that are not proven authentic, by a passphrase
-	// or by a key in Trusted, and refuses to make such: for Locations that others
-	// can write to. See [backup.OpenOptions]. Restore too then needs a passphrase among the
-	// Recipients or a Signer whose key is Trusted, since the way back must be
-	// provable; Undo opens all backups that are newer; and Prune reads all that it
-	// keeps, and deletes only where it can prove them: of encrypted backups that takes
-	// one of the Identities.
+	// RequireProof is for Locations that others can write to. Backups that are not proven
+	// authentic, by a passphrase or by a key in Trusted, are refused and not made (see
+	// [backup.OpenOptions]). Then Restore needs a passphrase among the Recipients or a Signer
+	// whose key is in Trusted, since the way back must be provable. Undo opens every newer
+	// backup. Prune reads all that it keeps at a Location, and deletes nothing there unless
+	// all of it is proven or known to be bad; for encrypted backups that needs one of the
+	// Identities.
 	RequireProof bool
 	Trusted      []ed25519.PublicKey
 
-	// Database, if not nil, is the host's database, of which CopyDatabase stores a
-	// copy as a whole beside the backups (guide, "Database Backup"). Run does so with
-	// each scheduled backup, and Retention applies to the copies among themselves.
-	// If the App has Secrets it takes Encrypt, or DatabaseInClear: that the host keeps
-	// them in its database in such a way that a copy may lie about. A copy cannot be
-	// proven authentic: with RequireProof there must be none.
+	// Database is the host's database. If it is not nil, CopyDatabase stores a copy of it as
+	// a whole beside the backups (guide, "Database Backup"). Run does so with each scheduled
+	// backup, and Retention applies to the copies by themselves.
+	//
+	// If the App has Secrets, the copies need Encrypt, or DatabaseInClear. DatabaseInClear
+	// says that the host keeps its secrets safe inside the database, so that the copy may be
+	// stored in clear. Nothing can prove a copy authentic, so Database must be nil with
+	// RequireProof.
 	Database        Database
 	DatabaseInClear bool
 
-	// Schedule says when Run makes a backup, and Scheduled what it takes.
+	// Schedule says when Run makes a backup, and Scheduled what is in it.
 	Schedule  schedule.Schedule
 	Scheduled Selection
 
-	// Jitter delays each scheduled backup by a random time of up to this, so
-	// that many installs do not load a shared Location all at once.
+	// Jitter is the longest random delay of a scheduled backup. It keeps many installations
+	// from using a shared server at the same moment.
 	Jitter time.Duration
 
-	// Retention says which scheduled backups Prune keeps; manual ones are kept
-	// unless it is told otherwise.
+	// Retention says which scheduled backups Prune keeps. Manual backups are kept, unless
+	// PruneOptions say otherwise.
 	Retention backup.Retention
 
-	// KeepBeforeRestore is how many of the snapshots that a restore makes before
-	// it changes anything are kept. 0 means 5, and all of them if Retention has
-	// no rules.
+	// KeepBeforeRestore is how many of the backups from before a restore are kept. 0 means
+	// 5, or all of them if Retention has no rules.
 	KeepBeforeRestore int
 
-	// AfterRestore, if not nil, is called when a restore has changed something, so
-	// that the host restarts or drops what it had in memory: for it, time went back.
-	// What it returns is in Report.AfterRestore; the restore stands either way.
+	// AfterRestore, if not nil, is called when a restore has changed something. The host
+	// restarts then, or drops what it has in memory. The text of its error is in
+	// Report.AfterRestore, and the restore stands.
 	AfterRestore func(ctx context.Context, r backup.Report) error
 
-	// Drills prove that backups restore. The zero value makes none.
+	// Drills prove that backups restore. The zero value makes no drills.
 	Drills Drills
 
-	// Rehearsals says how often Run asks, with an Event, for somebody to prove with
-	// Rehearse that their key opens the backups: after the first scheduled backup at
-	// each of its times, and after each one until it was done. Nil means never.
+	// Rehearsals says how often a person should prove with Rehearse that their key opens the
+	// backups. Run asks for it with an Event after the first scheduled backup at each of
+	// these times, and after each further backup until it was done. Nil means never.
 	Rehearsals schedule.Schedule
 
 	// Limits bound what is written and accepted. The zero value has the defaults.
 	Limits backup.Limits
 
-	// TempDir is for copies of backups that cannot be read in place. Empty means
+	// TempDir is the folder for copies of backups that cannot be read in place. Empty means
 	// os.TempDir.
 	TempDir string
 
-	// OnEvent, if not nil, is told what happens, in the goroutine in which it
-	// happens, sometimes of several at a time. It must not block.
+	// OnEvent, if not nil, is told what happens. It is called where it happens, sometimes by
+	// several goroutines at a time, and must not block.
 	OnEvent func(Event)
 
-	// Logger, if not nil, gets the same, but for progress.
+	// Logger, if not nil, gets the same as OnEvent, except for progress.
 	Logger *slog.Logger
 
 	checked sync.Once
-	wrong   error // what check found
+	wrong   error // what check has found
 
 	mu     sync.Mutex
-	holder string // of this Manager; empty: nobody
-	seen   map[seenFile]seenManifest
+	holder string // who holds this Manager; empty: nobody
+	seen   map[seenFile]finding
 }
 
-// What makes a backup, in its metadata: "trigger".
+// The triggers say what has made a backup. They are in its metadata under "trigger".
 const (
 	TriggerManual        = "manual"
 	TriggerScheduled     = "scheduled"
 	TriggerBeforeRestore = "before restore"
 )
 
-// metaSlot is the name in Metadata of the time of the Schedule that a scheduled backup
-// was made for.
+// metaSlot is the name in the metadata of a scheduled backup of the time of the Schedule
+// that it was made for.
 const metaSlot = "scheduled_for"
 
-// A Selection says what a scheduled backup takes. The fields are those of
+// A Selection says what is in a scheduled backup. The fields are those of
 // [backup.BackupOptions].
 type Selection struct {
 	Only            []string
@@ -178,27 +144,25 @@ type Selection struct {
 
 // Drills say how a Manager proves that backups restore.
 type Drills struct {
-	// Scratch makes an empty store to restore into, and what removes it again. It must
-	// not be the host's own. Without it there are no drills.
+	// Scratch makes an empty store to restore into. It must not be the host's own store.
+	// remove, if not nil, is called when the drill has ended. Without Scratch there are no
+	// drills.
 	Scratch func(ctx context.Context) (store backup.Store, remove func() error, err error)
 
-	// Check, if not nil, holds the host's own assertions against the data that a drill
-	// has restored.
+	// Check, if not nil, checks what a drill has restored with the host's own assertions.
 	Check func(ctx context.Context, restored backup.DataSource) error
 
-	// Schedule says how often Run puts a new backup to a drill: the first scheduled
-	// one after each of its times, and the following ones until one passes. Until then
-	// Run prunes nothing. Nil means never.
+	// Schedule says how often Run makes a drill. The first scheduled backup after each of
+	// its times is put to a drill, and the following ones until one passes. Until then Run
+	// prunes nothing. Nil means never.
 	Schedule schedule.Schedule
 }
 
-// Validate returns an error that says all that is wrong with the Manager, without
-// asking a Location: no App, two Locations of one name, a rule that is out of its
-// range. All methods check the same first.
+// Validate returns an error that says all that is wrong with the Manager, such as two
+// Locations of one name. It does not ask the Locations. All methods check the same first.
 func (m *Manager) Validate() error { return m.check() }
 
-// check refuses a Manager that cannot work, before anything is done. Since a
-// Manager is not changed once it is used, it is checked once.
+// check is Validate. A Manager is not changed once it is used, so it is checked once.
 func (m *Manager) check() error {
 	m.checked.Do(func() { m.wrong = m.examine() })
 	return m.wrong
@@ -215,16 +179,16 @@ func (m *Manager) examine() error {
 		errs = append(errs, fmt.Errorf("MinCopies is %d, and there are %d Locations", m.MinCopies, len(m.Locations)))
 	}
 	names := make(map[string]bool)
-	for _, p := range m.sites() {
-		if p.Location == nil {
-			errs = append(errs, fmt.Errorf("%s is nil", p.name))
-		} else if names[p.name] {
-			errs = append(errs, fmt.Errorf("two Locations are called %s", p.name))
+	for _, s := range m.sites() {
+		if s.Location == nil {
+			errs = append(errs, fmt.Errorf("%s is nil", s.name))
+		} else if names[s.name] {
+			errs = append(errs, fmt.Errorf("two Locations are called %s: give each Location another name", s.name))
 		}
-		names[p.name] = true
+		names[s.name] = true
 	}
 	if m.KeepBeforeRestore < 0 {
-		errs = append(errs, fmt.Errorf("KeepBeforeRestore is %d", m.KeepBeforeRestore))
+		errs = append(errs, fmt.Errorf("KeepBeforeRestore is %d: use a positive number, or 0 for the default", m.KeepBeforeRestore))
 	}
 	errs = append(errs, m.App.Validate(), m.Retention.Validate(), envelope.CheckCompression(string(m.Compress)))
 	if m.Signer != nil {
@@ -244,3 +208,6 @@ func (m *Manager) examine() error {
 	}
 	return nil
 }
+
+// minCopies is MinCopies with its default.
+func (m *Manager) minCopies() int { return max(1, m.MinCopies) }

@@ -14,43 +14,45 @@ import (
 	"github.com/tomo-project/backup/internal/seal"
 )
 
-// Open opens a backup for reading, restoring or looking at it: the first copy
-// that is whole, with the Identities of the Manager. The caller closes it; until then
-// ctx must not be done, since a Location may go on reading with it. The
-// name must be that of a backup of the App; the error wraps fs.ErrNotExist if no
-// Location has it.
+// Open opens the first whole copy of a backup with the Identities of the Manager, for
+// reading it or restoring it. The caller closes the Snapshot. Until then ctx must not be
+// done, since the Location may read with it. The error wraps fs.ErrNotExist if name is not
+// the name of a backup of the App, or if no Location has it.
 func (m *Manager) Open(ctx context.Context, name string) (*backup.Snapshot, error) {
-	o, err := m.begin(ctx, "open")
-	if err != nil {
-		return nil, err
-	}
-	s, _, err := o.open(ctx, name)
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", name, err)
-	}
-	return s, nil
+	return m.openFor(ctx, name, m.keys())
 }
 
-// OpenWith is Open with these Identities instead of those of the Manager: with what
-// a person has typed in.
+// OpenWith is Open with these Identities instead of those of the Manager, such as a key
+// that a person has typed in.
 func (m *Manager) OpenWith(ctx context.Context, name string, identities ...backup.Identity) (*backup.Snapshot, error) {
-	o, err := m.begin(ctx, "open")
-	if err != nil {
-		return nil, err
-	}
 	opts := m.keys()
 	opts.Identities = identities
-	s, _, err := o.openWith(ctx, name, opts)
+	return m.openFor(ctx, name, opts)
+}
+
+// keys are the OpenOptions with the Manager's own keys.
+func (m *Manager) keys() backup.OpenOptions {
+	return backup.OpenOptions{Identities: m.Identities, RequireProof: m.RequireProof, Trusted: m.Trusted}
+}
+
+func (m *Manager) openFor(ctx context.Context, name string, opts backup.OpenOptions) (*backup.Snapshot, error) {
+	o, err := m.begin(ctx, "open")
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", name, err)
+		return nil, err
 	}
-	return s, nil
+	snapshot, _, err := o.openWith(ctx, name, opts)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", fault.Shorten(name), err)
+	}
+	return snapshot, nil
 }
 
-func (o *operation) open(ctx context.Context, name string) (*backup.Snapshot, *site, error) {
-	return o.openWith(ctx, name, o.keys())
+func (o *operation) open(ctx context.Context, name string) (*backup.Snapshot, error) {
+	snapshot, _, err := o.openWith(ctx, name, o.keys())
+	return snapshot, err
 }
 
+// openWith opens the first whole copy of a backup, and says at which site it is.
 func (o *operation) openWith(ctx context.Context, name string, opts backup.OpenOptions) (*backup.Snapshot, *site, error) {
 	named, ok := filename.Parse(o.App.Name, name)
 	switch {
@@ -60,24 +62,25 @@ func (o *operation) openWith(ctx context.Context, name string, opts backup.OpenO
 		return nil, nil, errIsDatabase
 	}
 	var errs, missing []error
-	for _, p := range o.sites {
-		s, err := o.openAt(ctx, p, named, opts)
+	for _, s := range o.sites {
+		snapshot, err := o.openAt(ctx, s, named, opts)
 		if err == nil {
-			return s, p, nil
+			return snapshot, s, nil
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			_, unasked := s.files(ctx)
+			if unasked == nil {
+				missing = append(missing, fmt.Errorf("%s: %w", s.name, fs.ErrNotExist))
+				continue
+			}
+			// The folder may be missing too, which must not pass for a missing file.
+			err = fmt.Errorf("cannot be asked: %v", unasked)
 		}
 		if ctx.Err() != nil {
 			return nil, nil, ctx.Err()
 		}
-		if errors.Is(err, fs.ErrNotExist) {
-			// It may be the folder that is missing, which says nothing of the file.
-			if _, err := p.files(ctx); err == nil {
-				missing = append(missing, fmt.Errorf("%s: %w", p.name, fs.ErrNotExist))
-				continue
-			}
-			err = fmt.Errorf("cannot be asked: %v", err)
-		}
-		o.learn(p, name, err)
-		errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
+		o.learn(s, name, err)
+		errs = append(errs, fmt.Errorf("%s: %w", s.name, err))
 	}
 	if len(errs) == 0 {
 		errs = missing
@@ -85,50 +88,40 @@ func (o *operation) openWith(ctx context.Context, name string, opts backup.OpenO
 	return nil, nil, errors.Join(errs...)
 }
 
-// openAt opens a backup at a location. Of opts only the keys count, and what
-// proof they ask for.
-func (o *operation) openAt(ctx context.Context, p *site, name filename.Name, opts backup.OpenOptions) (*backup.Snapshot, error) {
+// openAt opens a backup at a site. Of opts only the keys and the required proof count.
+func (o *operation) openAt(ctx context.Context, s *site, name filename.Name, opts backup.OpenOptions) (*backup.Snapshot, error) {
 	opts.Name, opts.Limits, opts.TempDir, opts.Progress = name.String(), o.Limits, o.TempDir, o.progress(ctx, nil)
-	s, err := within(ctx, func(_ context.Context, alive func()) (*backup.Snapshot, error) {
-		// Not with the context of the question, which ends with the answer.
-		r, err := p.Open(ctx, name.String())
+	snapshot, err := within(ctx, func(_ context.Context, alive func()) (*backup.Snapshot, error) {
+		// With ctx and not with the context of this question, which ends with the answer.
+		r, err := s.Open(ctx, name.String())
 		if err != nil {
 			return nil, err
 		}
 		r = lively(r, alive)
 		opts.Identities, opts.CloseReader = patient(opts.Identities, alive), true
-		s, err := backup.OpenSnapshot(ctx, r, opts)
+		snapshot, err := backup.OpenSnapshot(ctx, r, opts)
 		if err != nil {
 			r.Close()
 			return nil, err
 		}
-		return s, nil
-	}, func(s *backup.Snapshot) { s.Close() })
-	if err == nil && name.Encrypted && !s.Manifest().Encrypted {
-		s.Close()
-		return nil, fmt.Errorf("%w: its name says that it is encrypted, and it is not: it was put there in the place of another", backup.ErrUnauthentic)
+		return snapshot, nil
+	}, func(snapshot *backup.Snapshot) { snapshot.Close() })
+	if err == nil && name.Encrypted && !snapshot.Manifest().Encrypted {
+		snapshot.Close()
+		return nil, fmt.Errorf("%w: its name says that it is encrypted, but it is not: somebody has put it in the place of another backup", backup.ErrUnauthentic)
 	}
 	if _, ok := errors.AsType[*envelope.LockedError](err); ok {
-		n, unknown := within(ctx, func(ctx context.Context, alive func()) (note, error) { return o.readNote(ctx, p, name, alive) }, nil)
-		if unknown == nil && len(n.Manifest.Keys) > 0 {
+		if n, unknown := o.askNote(ctx, s, name); unknown == nil && len(n.Manifest.Keys) > 0 {
 			err = fmt.Errorf("%w; it takes %s", err, seal.NameKeys(n.Manifest.Keys))
 		}
 	}
-	return s, err
+	return snapshot, err
 }
 
-// keys are the OpenOptions of a Manager's own keys.
-func (m *Manager) keys() backup.OpenOptions {
-	return backup.OpenOptions{Identities: m.Identities, RequireProof: m.RequireProof, Trusted: m.Trusted}
-}
-
-// What a person does with the files of backups, beside restoring them: take one
-// away, delete one, try whether a location takes any.
-
-// OpenFile opens the file of a backup as it is stored, to be downloaded or copied
-// to somewhere else: the first copy that nothing is known against. What is in it is
-// not looked at. The caller closes it. The error wraps fs.ErrNotExist if no Location
-// has the backup.
+// OpenFile opens the file of a backup as it is stored, to download it or to copy it
+// elsewhere. It takes the first copy that is not known to be damaged, and does not look
+// into it. The caller closes the file. The error wraps fs.ErrNotExist if no Location has
+// the backup.
 func (m *Manager) OpenFile(ctx context.Context, name string) (io.ReadCloser, error) {
 	o, err := m.begin(ctx, "open")
 	if err != nil {
@@ -151,19 +144,19 @@ func (o *operation) openFile(ctx context.Context, name string) (io.ReadCloser, e
 		return nil, errors.Join(fmt.Errorf("no location has it: %w", fs.ErrNotExist), unasked)
 	}
 	var errs []error
-	for _, p := range o.sites {
-		copied := b.at(p)
-		if copied == nil {
+	for _, s := range o.sites {
+		found := b.at(s)
+		if found == nil {
 			continue
 		}
-		err := copied.Err
+		err := found.Err
 		if err == nil {
 			var r io.ReadCloser
-			if r, err = p.openFile(ctx, name); err == nil {
+			if r, err = s.open(ctx, name); err == nil {
 				return r, nil
 			}
 		}
-		errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
+		errs = append(errs, fmt.Errorf("%s: %w", s.name, err))
 	}
 	return nil, errors.Join(errs...)
 }

@@ -17,11 +17,11 @@ type operation struct {
 	*Manager
 	name  string
 	start time.Time
-	sites []*site // that take part: for one that changes something, those that are held
-	down  []Copy  // the others
+	sites []*site // the sites that take part; those that are held if it changes something
+	down  []Copy  // the other locations, and why they take no part
 }
 
-// begin starts an operation that only looks.
+// begin starts an operation that needs no hold.
 func (m *Manager) begin(ctx context.Context, name string) (*operation, error) {
 	if err := m.check(); err != nil {
 		return nil, err
@@ -29,54 +29,9 @@ func (m *Manager) begin(ctx context.Context, name string) (*operation, error) {
 	return &operation{Manager: m, name: name, start: time.Now(), sites: m.sites()}, nil
 }
 
-func (o *operation) emit(ctx context.Context, e Event, more ...slog.Attr) {
-	e.Operation = o.name
-	o.Manager.emit(ctx, e, more...)
-}
-
-// progress passes on what a part of the operation reports.
-func (o *operation) progress(ctx context.Context, also func(backup.Progress)) func(backup.Progress) {
-	return func(p backup.Progress) {
-		if also != nil {
-			also(p)
-		}
-		if o.OnEvent != nil {
-			o.emit(ctx, Event{Kind: EventProgress, Progress: &p})
-		}
-	}
-}
-
-// done tells how the operation ended, and gives its error a beginning.
-func (o *operation) done(ctx context.Context, e Event, err error) error {
-	e.Kind = EventDone
-	if err = lost(ctx, err); err != nil {
-		err = fmt.Errorf("%s: %w", o.name, err)
-		e.Kind, e.Err = EventFailed, err
-	}
-	o.emit(ctx, e, slog.Duration("took", time.Since(o.start)))
-	return err
-}
-
-// lost adds to an error why an operation was stopped: because it could not hold
-// a location any longer.
-func lost(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
-		return fmt.Errorf("%w: %w", cause, err)
-	}
-	return err
-}
-
-// failed tells of a failure at one location that does not end the operation.
-func (o *operation) failed(ctx context.Context, p *site, name string, err error) Copy {
-	if ctx.Err() == nil {
-		o.emit(ctx, Event{Kind: EventFailed, Backup: name, Location: p.name, Err: err})
-	}
-	return Copy{p.name, err}
-}
-
-// hold begins an operation that changes something: it takes this Manager and
-// all locations that can be had, or fails with ErrBusy. The context that it
-// returns ends when a location is lost.
+// hold starts an operation that changes something. It holds this Manager and all
+// locations that answer, or fails with ErrBusy. The context that it returns ends when
+// the hold on a location is lost.
 func (m *Manager) hold(ctx context.Context, name string) (_ *operation, _ context.Context, release func(), err error) {
 	o, err := m.begin(ctx, name)
 	if err != nil {
@@ -99,11 +54,11 @@ func (m *Manager) hold(ctx context.Context, name string) (_ *operation, _ contex
 	}
 	undo = append(undo, m.leave)
 	held := o.sites[:0:0]
-	for _, p := range o.sites {
-		unlock, err := m.lock(ctx, cancel, p, holder)
+	for _, s := range o.sites {
+		unlock, err := s.lock(ctx, cancel, m.App.Name, holder)
 		if err == nil {
-			undo = append(undo, unlock)
-			held = append(held, p)
+			undo = append(undo, func() { o.giveBack(ctx, s, unlock) })
+			held = append(held, s)
 			err = ctx.Err()
 		}
 		switch {
@@ -112,20 +67,17 @@ func (m *Manager) hold(ctx context.Context, name string) (_ *operation, _ contex
 		case errors.Is(err, location.ErrBusy):
 			return fail(err)
 		case err != nil:
-			o.down = append(o.down, o.failed(ctx, p, "", err))
+			o.down = append(o.down, o.failed(ctx, s, "", err))
 		}
 	}
 	if o.sites = held; len(held) == 0 {
-		errs := []error{}
-		for _, c := range o.down {
-			errs = append(errs, fmt.Errorf("%s: %w", c.Location, c.Err))
-		}
-		return fail(fmt.Errorf("no location can be used: %w", errors.Join(errs...)))
+		return fail(fmt.Errorf("no location can be used: %w", errors.Join(o.downErrors()...)))
 	}
 	return o, ctx, release, nil
 }
 
-// describeHolder tells a person who holds what since when.
+// describeHolder tells a person which operation of which process holds something, and
+// since when.
 func describeHolder(operation string, since time.Time) string {
 	host, err := os.Hostname()
 	if err != nil {
@@ -148,4 +100,69 @@ func (m *Manager) leave() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.holder = ""
+}
+
+// giveBack ends the hold on a site. If that fails, the next operation may find the site
+// busy, so the host is told.
+func (o *operation) giveBack(ctx context.Context, s *site, unlock func() error) {
+	if err := unlock(); err != nil {
+		o.emit(ctx, Event{Kind: EventFailed, Location: s.name, Err: fmt.Errorf("give back the hold: %w", err)})
+	}
+}
+
+// downErrors returns why locations take no part.
+func (o *operation) downErrors() []error {
+	var errs []error
+	for _, c := range o.down {
+		errs = append(errs, fmt.Errorf("%s: %w", c.Location, c.Err))
+	}
+	return errs
+}
+
+// emit tells the host and the log of an event in this operation.
+func (o *operation) emit(ctx context.Context, e Event, more ...slog.Attr) {
+	e.Operation = o.name
+	o.Manager.emit(ctx, e, more...)
+}
+
+// progress returns a function that passes progress on to the caller's function, which
+// may be nil, and to OnEvent.
+func (o *operation) progress(ctx context.Context, also func(backup.Progress)) func(backup.Progress) {
+	return func(p backup.Progress) {
+		if also != nil {
+			also(p)
+		}
+		if o.OnEvent != nil {
+			o.emit(ctx, Event{Kind: EventProgress, Progress: &p})
+		}
+	}
+}
+
+// failed tells of a failure at one location that does not end the operation. After ctx
+// is done it tells nothing, since then everything fails.
+func (o *operation) failed(ctx context.Context, s *site, name string, err error) Copy {
+	if ctx.Err() == nil {
+		o.emit(ctx, Event{Kind: EventFailed, Backup: name, Location: s.name, Err: err})
+	}
+	return Copy{s.name, err}
+}
+
+// done tells how the operation ended, and puts the name of the operation before its
+// error.
+func (o *operation) done(ctx context.Context, e Event, err error) error {
+	e.Kind = EventDone
+	if err = withCause(ctx, err); err != nil {
+		err = fmt.Errorf("%s: %w", o.name, err)
+		e.Kind, e.Err = EventFailed, err
+	}
+	o.emit(ctx, e, slog.Duration("took", time.Since(o.start)))
+	return err
+}
+
+// withCause adds to an error why ctx ended: the hold on a location may have been lost.
+func withCause(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
 }

@@ -11,15 +11,14 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// patience is how long a location may take to answer a question, or to go on
-// with a longer answer.
+// patience is how long a location may take to answer, or to go on with a long answer.
 const patience = time.Minute
 
 var errNoAnswer = errors.New("it does not answer")
 
-// within asks a location something, and waits only so long for the answer since
-// alive was last called. It does not wait for a call that ignores its context;
-// what that returns after all is dropped, with drop if that is not nil.
+// within asks a location something. If alive is not called for as long as patience lasts,
+// it returns errNoAnswer. It does not wait for a call that ignores its context: what that
+// call returns later is given to drop, if that is not nil.
 func within[T any](ctx context.Context, ask func(ctx context.Context, alive func()) (T, error), drop func(T)) (T, error) {
 	type answer struct {
 		value T
@@ -57,7 +56,7 @@ func within[T any](ctx context.Context, ask func(ctx context.Context, alive func
 	}
 }
 
-// keep calls alive now and then, until what it returns is called.
+// keep calls alive now and then until stop is called.
 func keep(alive func()) (stop func()) {
 	done := make(chan struct{})
 	go func() {
@@ -79,7 +78,18 @@ func keep(alive func()) (stop func()) {
 	}
 }
 
-// A livelyFile tells that a file is being read.
+// lively returns r with alive called whenever it is read. If r can be read anywhere, so can
+// the result.
+func lively(r io.ReadCloser, alive func()) io.ReadCloser {
+	if at, ok := r.(interface {
+		io.ReaderAt
+		io.Seeker
+	}); ok {
+		return livelySeeker{livelyFile{r, alive}, at, at}
+	}
+	return livelyFile{r, alive}
+}
+
 type livelyFile struct {
 	io.ReadCloser
 	alive func()
@@ -90,7 +100,6 @@ func (f livelyFile) Read(p []byte) (int, error) {
 	return f.ReadCloser.Read(p)
 }
 
-// A livelySeeker is one that can be read in places.
 type livelySeeker struct {
 	livelyFile
 	io.Seeker
@@ -102,19 +111,8 @@ func (f livelySeeker) ReadAt(p []byte, off int64) (int, error) {
 	return f.at.ReadAt(p, off)
 }
 
-// lively returns r with alive called whenever it is read.
-func lively(r io.ReadCloser, alive func()) io.ReadCloser {
-	if at, ok := r.(interface {
-		io.ReaderAt
-		io.Seeker
-	}); ok {
-		return livelySeeker{livelyFile{r, alive}, at, at}
-	}
-	return livelyFile{r, alive}
-}
-
-// patient returns identities that keep a question alive while they are asked for a
-// key: somebody may have to type it in.
+// patient returns identities that keep a question alive while they are asked for a key,
+// since a person may have to type it in.
 func patient(identities []backup.Identity, alive func()) []backup.Identity {
 	var all []backup.Identity
 	for _, id := range identities {
@@ -143,7 +141,8 @@ type patientDecrypter struct {
 	decrypter backup.Decrypter
 }
 
-// Decrypt implements [backup.Decrypter]. What the file takes to be read is not waited for.
+// Decrypt keeps the question alive while the key is asked for, and not while the file is
+// read.
 func (p patientDecrypter) Decrypt(r io.Reader) (io.Reader, error) {
 	w := &waiting{r: r, alive: p.alive}
 	w.stop = keep(p.alive)
@@ -151,7 +150,7 @@ func (p patientDecrypter) Decrypt(r io.Reader) (io.Reader, error) {
 	return p.decrypter.Decrypt(w)
 }
 
-// A waiting reader keeps a question alive but while it reads, until end.
+// A waiting reader keeps a question alive until end, except while it reads.
 type waiting struct {
 	r     io.Reader
 	alive func()

@@ -17,9 +17,14 @@ import (
 	"github.com/tomo-project/backup/location"
 )
 
-// Probe tries each Location: it stores a small file there, reads it back and deletes
-// it. The result has a Copy for each, with what went wrong (guide, "Verify write
-// permissions"). The files are called "tomo-probe-….tmp".
+// Probe tries each Location: it stores a small file there, reads it back, looks for it in
+// the list of files, and deletes it (guide, "Verify write permissions"). The result has a
+// Copy for each Location that says what went wrong. The error is that of ctx, or says why
+// the Manager cannot work.
+//
+// The files have the name of the App, "-probe-", 26 random letters and digits, and
+// ".tmp". Probe also deletes such files that are more than an hour old: a process that was
+// killed has left them.
 func (m *Manager) Probe(ctx context.Context) ([]Copy, error) {
 	o, err := m.begin(ctx, "probe")
 	if err != nil {
@@ -27,38 +32,35 @@ func (m *Manager) Probe(ctx context.Context) ([]Copy, error) {
 	}
 	found := make([]Copy, len(o.sites))
 	var wait sync.WaitGroup
-	for i, p := range o.sites {
-		wait.Go(func() { found[i] = Copy{p.name, o.probe(ctx, p)} })
+	for i, s := range o.sites {
+		wait.Go(func() { found[i] = Copy{s.name, o.probe(ctx, s)} })
 	}
 	wait.Wait()
 	return found, ctx.Err()
 }
 
-// probeName is that of the file of a Probe, as rand.Text has it.
-var probeName = regexp.MustCompile(`^[a-z0-9-]+-probe-[a-z2-7]{26}\.tmp$`)
-
-// removeProbes takes away what probes have left that were killed.
-func (o *operation) removeProbes(ctx context.Context, p *site) {
-	files, _ := p.files(ctx)
-	for _, f := range files {
-		if probeName.MatchString(f.Name) && strings.HasPrefix(f.Name, o.App.Name+"-probe-") && !f.ModTime.IsZero() && time.Since(f.ModTime) > time.Hour {
-			p.remove(ctx, f.Name)
-		}
-	}
-}
-
-func (o *operation) probe(ctx context.Context, p *site) error {
+func (o *operation) probe(ctx context.Context, s *site) error {
 	text := []byte(rand.Text())
 	name := o.App.Name + "-probe-" + strings.ToLower(rand.Text()) + ".tmp"
-	_, err := within(ctx, func(ctx context.Context, alive func()) (struct{}, error) {
-		return struct{}{}, p.Put(ctx, name, bytes.NewReader(text))
+	_, err := within(ctx, func(ctx context.Context, _ func()) (struct{}, error) {
+		return struct{}{}, s.Put(ctx, name, bytes.NewReader(text))
 	}, nil)
 	if err != nil {
-		p.remove(ctx, name) // it may be there all the same
+		s.remove(ctx, name) // it may be there all the same
 		return fmt.Errorf("store a file: %w", err)
 	}
+	err = s.tryFile(ctx, name, text)
+	o.removeProbes(ctx, s)
+	if gone := s.remove(ctx, name); gone != nil {
+		err = errors.Join(err, fmt.Errorf("delete the file: %w", gone))
+	}
+	return err
+}
+
+// tryFile reads a file back and looks for it in the list.
+func (s *site) tryFile(ctx context.Context, name string, text []byte) error {
 	back, err := within(ctx, func(ctx context.Context, alive func()) ([]byte, error) {
-		r, err := p.Open(ctx, name)
+		r, err := s.Open(ctx, name)
 		if err != nil {
 			return nil, err
 		}
@@ -69,17 +71,23 @@ func (o *operation) probe(ctx context.Context, p *site) error {
 		err = fmt.Errorf("%w: it is not what was stored", backup.ErrDamaged)
 	}
 	if err != nil {
-		err = fmt.Errorf("read the file back: %w", err)
+		return fmt.Errorf("read the file back: %w", err)
 	}
-	if err == nil {
-		var files []location.File
-		if files, err = p.files(ctx); err == nil && !slices.ContainsFunc(files, func(f location.File) bool { return f.Name == name }) {
-			err = errors.New("the list of files lacks the one that was stored")
-		}
-	}
-	o.removeProbes(ctx, p)
-	if gone := p.remove(ctx, name); gone != nil {
-		err = errors.Join(err, fmt.Errorf("delete the file: %w", gone))
+	files, err := s.files(ctx)
+	if err == nil && !slices.ContainsFunc(files, func(f location.File) bool { return f.Name == name }) {
+		err = errors.New("the list of files lacks the file that was stored")
 	}
 	return err
+}
+
+var probeName = regexp.MustCompile(`^[a-z0-9-]+-probe-[a-z2-7]{26}\.tmp$`) // the letters of rand.Text
+
+// removeProbes deletes what probes have left that were killed.
+func (o *operation) removeProbes(ctx context.Context, s *site) {
+	files, _ := s.files(ctx)
+	for _, f := range files {
+		if probeName.MatchString(f.Name) && strings.HasPrefix(f.Name, o.App.Name+"-probe-") && !f.ModTime.IsZero() && time.Since(f.ModTime) > time.Hour {
+			s.remove(ctx, f.Name)
+		}
+	}
 }

@@ -12,23 +12,22 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// PruneOptions say what Prune does. The zero value applies Retention to
-// scheduled backups.
+// PruneOptions say what Prune does. The zero value applies Retention to scheduled backups.
 type PruneOptions struct {
-	// DryRun decides, and deletes nothing.
+	// DryRun decides and deletes nothing.
 	DryRun bool
 
-	// Manual applies Retention to manual backups too, as if they were scheduled.
+	// Manual applies Retention to manual backups as if they were scheduled.
 	Manual bool
 }
 
-// Pruned is what Prune did, or would do, at one Location.
+// A Pruned says what Prune did, or would do, at one Location.
 type Pruned struct {
 	Location  string     `json:"location"`
 	Decisions []Decision `json:"decisions"`         // newest first
-	Proven    []string   `json:"proven,omitempty"`  // the newest that are kept: they were read and verified first
+	Proven    []string   `json:"proven,omitempty"`  // the backups to keep that were verified before anything was deleted
 	Deleted   []string   `json:"deleted,omitempty"` // oldest first
-	Err       error      `json:"-"`                 // what kept it from going on
+	Err       error      `json:"-"`                 // what stopped it
 }
 
 // MarshalJSON adds the member error, the text of Err, if there is one.
@@ -40,24 +39,23 @@ func (p Pruned) MarshalJSON() ([]byte, error) {
 	}{plain(p), errorText(p.Err)})
 }
 
-// Prune applies Retention at each Location to the backups there, by what that
-// Location has (guide, "Backup Retention"). Scheduled backups are subject to it,
-// and manual ones only if opts say so; of the snapshots from before a restore the
-// newest KeepBeforeRestore stay. Copies of the database are subject to Retention as
-// backups are, each kind for itself. Whatever else is there is kept: backups without a
-// known trigger, and such as do not say of themselves what their name says or
-// have no digest. The newest good backup that has a collection is always kept, so
-// that selective ones do not push out all that others have.
+// Prune applies Retention at each Location to the backups that are there (guide, "Backup
+// Retention"). Retention applies to scheduled backups, to copies of the database by
+// themselves, and to manual backups if opts say so. Of the backups from before a restore
+// the newest KeepBeforeRestore are kept. Everything else is kept: a backup whose trigger
+// is not known, that has no digest, or that does not say of itself what its name says. The
+// newest good backup that has a collection is always kept, so that backups of a part do
+// not push out the only backup of the rest.
 //
-// Before anything is deleted at a Location, the newest good backups that would be
-// kept there are read and verified with all that Verify checks. If one turns out
-// to be damaged the decision is made anew without it; if one cannot be verified
-// for another reason, nothing is deleted there. What is deleted goes oldest first.
+// Before Prune deletes anything at a Location, it verifies the newest good backups that
+// are to stay there, as Verify does. If a backup turns out to be damaged, Prune decides
+// anew without it. If it cannot be verified for another reason, nothing is deleted there.
+// The oldest backup is deleted first.
 //
-// While a backup has shrunk and is not accepted nothing is deleted anywhere, and
-// the error wraps ErrShrunk: its predecessors may be all that is left (see
-// Accept). The decisions are returned also with an error. A Location that is down
-// is no error: it has an entry with Err at the end of the result.
+// While a backup has shrunk and no person has accepted that (see Accept), nothing is
+// deleted anywhere, since its predecessors may be all that is left. Then the error wraps
+// ErrShrunk. The decisions are returned with an error too. A Location that is down is no
+// error, but has an entry with Err. Prune may return [location.ErrBusy], but not with DryRun.
 func (m *Manager) Prune(ctx context.Context, opts PruneOptions) ([]Pruned, error) {
 	if opts.DryRun {
 		o, err := m.begin(ctx, "prune")
@@ -91,25 +89,25 @@ func (o *operation) prune(ctx context.Context, opts PruneOptions) ([]Pruned, err
 	}
 	var result []Pruned
 	var errs []error
-	// The newest that has shrunk: to accept it is to accept those before it.
+	// To accept the newest backup that has shrunk is to accept those before it.
 	if i := slices.IndexFunc(c.backups, func(b Backup) bool { return len(b.Shrunk) > 0 }); i >= 0 {
 		b := c.backups[i]
 		errs = append(errs, fmt.Errorf("%w: %s (%s): nothing is deleted until somebody has looked; restore what is missing, or accept the loss", ErrShrunk, b.Name, shrinks(b.Shrunk)))
 	}
-	waits := len(errs) > 0
-	for _, p := range o.sites {
-		r := Pruned{Location: p.name, Err: c.errs[p.name]}
+	deletes := !opts.DryRun && len(errs) == 0
+	for _, s := range o.sites {
+		r := Pruned{Location: s.name, Err: c.errs[s.name]}
 		if r.Err == nil {
-			if there := c.at[p.name]; opts.DryRun || waits {
+			if there := c.at[s.name]; !deletes {
 				r.Decisions = o.decide(there, opts)
-			} else if r.Decisions, r.Proven, r.Err = o.proven(ctx, p, there, opts); r.Err == nil {
-				r.Deleted, r.Err = o.delete(ctx, p, r.Decisions)
+			} else if r.Decisions, r.Proven, r.Err = o.proven(ctx, s, there, opts); r.Err == nil {
+				r.Deleted, r.Err = o.delete(ctx, s, r.Decisions)
 			}
 			if r.Err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", p.name, r.Err))
+				errs = append(errs, fmt.Errorf("%s: %w", s.name, r.Err))
 			}
-			if !opts.DryRun && !waits {
-				o.emit(ctx, Event{Kind: EventPruned, Location: p.name}, slog.Any("deleted", r.Deleted))
+			if deletes && (r.Err == nil || len(r.Deleted) > 0) {
+				o.emit(ctx, Event{Kind: EventPruned, Location: s.name}, slog.Any("deleted", r.Deleted))
 			}
 		}
 		result = append(result, r)
@@ -117,19 +115,19 @@ func (o *operation) prune(ctx context.Context, opts PruneOptions) ([]Pruned, err
 	for _, c := range o.down {
 		result = append(result, Pruned{Location: c.Location, Err: c.Err})
 	}
-	if !opts.DryRun && !waits {
+	if deletes {
 		o.tidy(ctx, c, result)
 	}
 	return result, errors.Join(errs...)
 }
 
-// tidy takes away what stands beside backups that are gone, but for the newest
-// mark of a kind that outlives its backup.
+// tidy deletes the notes and marks of backups that no longer exist anywhere. It leaves the
+// newest mark of a kind that outlives its backup.
 func (o *operation) tidy(ctx context.Context, c *catalog, pruned []Pruned) {
-	gone := make(map[string]bool)
+	listed := make(map[string]bool)
 	left := make(map[string]bool)
 	for _, b := range c.backups {
-		gone[b.Name] = true
+		listed[b.Name] = true
 		for _, copied := range b.Copies {
 			i := slices.IndexFunc(pruned, func(r Pruned) bool { return r.Location == copied.Location })
 			if i < 0 || !slices.Contains(pruned[i].Deleted, b.Name) {
@@ -138,12 +136,12 @@ func (o *operation) tidy(ctx context.Context, c *catalog, pruned []Pruned) {
 		}
 	}
 	remove := func(name, ending string) {
-		if left[name] || len(o.down) > 0 && !gone[name] {
+		if left[name] || len(o.down) > 0 && !listed[name] { // a location that is down may have it
 			return
 		}
-		for _, p := range o.sites {
-			if err := p.remove(ctx, name+ending); err != nil {
-				o.failed(ctx, p, name, fmt.Errorf("delete what stood beside it: %w", err))
+		for _, s := range o.sites {
+			if err := s.remove(ctx, name+ending); err != nil {
+				o.failed(ctx, s, name, fmt.Errorf("delete its note or mark: %w", err))
 			}
 		}
 	}
@@ -160,11 +158,9 @@ func (o *operation) tidy(ctx context.Context, c *catalog, pruned []Pruned) {
 	}
 }
 
-// proven decides, and verifies the newest good backup of each class that has one
-// to delete; where a proof is required all that are kept, or somebody's forgeries
-// would take the places of good ones. What is found damaged or not authentic takes
-// no part in the next decision.
-func (o *operation) proven(ctx context.Context, p *site, backups []Backup, opts PruneOptions) ([]Decision, []string, error) {
+// proven decides, and verifies first what the deletion relies on: see unproven. A backup
+// that turns out to be damaged or not authentic counts as damaged in the next decision.
+func (o *operation) proven(ctx context.Context, s *site, backups []Backup, opts PruneOptions) ([]Decision, []string, error) {
 	var proven []string
 	for {
 		decisions := o.decide(backups, opts)
@@ -172,9 +168,9 @@ func (o *operation) proven(ctx context.Context, p *site, backups []Backup, opts 
 		if d == nil {
 			return decisions, proven, nil
 		}
-		m, _, err := o.verify(ctx, p, d.named, backup.RestoreOptions{AllowDangling: true})
+		m, _, err := o.verify(ctx, s, d.named, backup.RestoreOptions{AllowDangling: true})
 		if err == nil && o.RequireProof && m.Authentic == "" {
-			err = fmt.Errorf("%w: it takes a key to tell whether it is authentic", backup.ErrNoKey)
+			err = fmt.Errorf("%w: only a key can tell whether it is authentic", backup.ErrNoKey)
 		}
 		switch {
 		case ctx.Err() != nil:
@@ -185,7 +181,7 @@ func (o *operation) proven(ctx context.Context, p *site, backups []Backup, opts 
 		case !damage(err):
 			return decisions, proven, fmt.Errorf("nothing is deleted, because %s, the newest that would be kept, cannot be proven good: %w", d.Name, err)
 		}
-		o.failed(ctx, p, d.Name, err)
+		o.failed(ctx, s, d.Name, err)
 		for i := range backups {
 			if backups[i].Name == d.Name {
 				backups[i].Damaged = true
@@ -194,13 +190,16 @@ func (o *operation) proven(ctx context.Context, p *site, backups []Backup, opts 
 	}
 }
 
-// damage tells whether an error is about a backup itself, whoever reads it.
+// damage tells whether an error is about the backup itself, and would be the same for
+// whoever reads it.
 func damage(err error) bool {
 	return errors.Is(err, backup.ErrDamaged) || errors.Is(err, backup.ErrFormat) || errors.Is(err, backup.ErrInvalid) || errors.Is(err, backup.ErrUnauthentic)
 }
 
-// unproven returns a backup that has to be proven before the decisions are
-// carried out: the newest good one of a collection that a backup to delete has.
+// unproven returns the next backup that must be verified before the decisions are carried
+// out, or nil: the newest good backup with a collection that a backup to delete has. If a
+// proof is required, that is every backup to keep, since forged backups would otherwise
+// take the places of good ones.
 func (o *operation) unproven(decisions []Decision, opts PruneOptions, proven []string) *Decision {
 	deletes := slices.ContainsFunc(decisions, func(d Decision) bool { return !d.Keep })
 	for _, class := range classes {
@@ -230,9 +229,9 @@ func (o *operation) unproven(decisions []Decision, opts PruneOptions, proven []s
 	return nil
 }
 
-// delete deletes what is not kept, oldest first, so that whatever ends it the
-// newest are there.
-func (o *operation) delete(ctx context.Context, p *site, decisions []Decision) (deleted []string, err error) {
+// delete carries out the decisions, oldest first, so that the newest backups are there
+// whatever stops it.
+func (o *operation) delete(ctx context.Context, s *site, decisions []Decision) (deleted []string, err error) {
 	for _, d := range slices.Backward(decisions) {
 		if d.Keep {
 			continue
@@ -240,13 +239,13 @@ func (o *operation) delete(ctx context.Context, p *site, decisions []Decision) (
 		if err := ctx.Err(); err != nil {
 			return deleted, err
 		}
-		if err := p.drop(ctx, d.named); err != nil {
+		if err := s.drop(ctx, d.named); err != nil {
 			return deleted, fmt.Errorf("delete %s: %w", d.Name, err)
 		}
 		deleted = append(deleted, d.Name)
 		if o.Logger != nil {
 			o.Logger.LogAttrs(ctx, slog.LevelInfo, "backup deleted", slog.String("operation", o.name), slog.String("backup", d.Name),
-				slog.String("location", p.name), slog.String("reasons", strings.Join(d.Reasons, "; ")))
+				slog.String("location", s.name), slog.String("reasons", strings.Join(d.Reasons, "; ")))
 		}
 	}
 	return deleted, nil

@@ -6,21 +6,19 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"time"
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/internal/filename"
 )
 
-// Rehearse proves that the key a person holds opens the backups, before the day on
-// which it has to: at each Location it opens the newest backup that is not known
-// to be damaged, with these Identities only and not those of the Manager, and
-// checks all that Verify checks, so that every secret was opened. A wrong key is
-// told before the data is read. The result has an entry for each Location; the
-// error joins theirs. A backup that takes no key proves nothing and is an error.
+// Rehearse proves that the key that a person holds opens the backups, before the day when
+// it must. At each Location it opens the newest backup that is [Backup.Usable], with these
+// Identities and not those of the Manager. It checks all that Verify checks, so it opens
+// every secret. A wrong key fails before the data is read.
 //
-// That it went well everywhere is noted beside the newest backup, for
-// [Manager.Rehearsals].
+// The result has an entry for each Location, and the error joins theirs. A backup that
+// needs no key is an error, since it proves nothing. If all went well, Rehearse puts a
+// mark beside the newest backup, for [Manager.Rehearsals].
 func (m *Manager) Rehearse(ctx context.Context, identities ...backup.Identity) ([]Verified, error) {
 	o, err := m.begin(ctx, "rehearse")
 	if err != nil {
@@ -35,16 +33,16 @@ func (o *operation) rehearse(ctx context.Context, identities []backup.Identity) 
 	if len(identities) == 0 {
 		return nil, fmt.Errorf("%w: give the key that is to be tried", backup.ErrNoKey)
 	}
-	c, _ := o.list(ctx) // whose errors are those of the locations
+	c, _ := o.list(ctx) // the errors of the locations are in c.errs
 	if c == nil {
 		return nil, ctx.Err()
 	}
 	var found []Verified
 	var errs []error
 	var newest Backup
-	for _, p := range o.sites {
-		v := Verified{Location: p.name, Err: c.errs[p.name]}
-		there := slices.DeleteFunc(slices.Clone(c.at[p.name]), func(b Backup) bool { return !b.Usable(o.start) })
+	for _, s := range o.sites {
+		v := Verified{Location: s.name, Err: c.errs[s.name]}
+		there := slices.DeleteFunc(slices.Clone(c.at[s.name]), func(b Backup) bool { return !b.Usable(o.start) })
 		slices.SortFunc(there, newestFirst)
 		switch {
 		case v.Err != nil:
@@ -52,7 +50,7 @@ func (o *operation) rehearse(ctx context.Context, identities []backup.Identity) 
 			v.Err = fmt.Errorf("there is no backup to try the key on: %w", fs.ErrNotExist)
 		default:
 			v.Backup = there[0].Name
-			v.Manifest, v.Report, v.Err = o.rehearseAt(ctx, p, there[0].named, identities)
+			v.Manifest, v.Report, v.Err = o.rehearseAt(ctx, s, there[0].named, identities)
 			if newestFirst(there[0], newest) < 0 {
 				newest = there[0]
 			}
@@ -61,7 +59,7 @@ func (o *operation) rehearse(ctx context.Context, identities []backup.Identity) 
 			return found, ctx.Err()
 		}
 		if v.Err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", p.name, v.Err))
+			errs = append(errs, fmt.Errorf("%s: %w", s.name, v.Err))
 		}
 		found = append(found, v)
 	}
@@ -75,31 +73,24 @@ func (o *operation) rehearse(ctx context.Context, identities []backup.Identity) 
 	return found, nil
 }
 
-func (o *operation) rehearseAt(ctx context.Context, p *site, name filename.Name, identities []backup.Identity) (backup.Manifest, backup.Report, error) {
+func (o *operation) rehearseAt(ctx context.Context, s *site, name filename.Name, identities []backup.Identity) (backup.Manifest, backup.Report, error) {
+	fail := func(err error) (backup.Manifest, backup.Report, error) {
+		return backup.Manifest{}, backup.Report{}, fmt.Errorf("%s: %w", name, err)
+	}
 	opts := o.keys()
 	opts.Identities = identities
-	s, err := o.openAt(ctx, p, name, opts)
+	snapshot, err := o.openAt(ctx, s, name, opts)
 	if err != nil {
-		return backup.Manifest{}, backup.Report{}, fmt.Errorf("%s: %w", name, err)
+		return fail(err)
 	}
-	defer s.Close()
-	if m := s.Manifest(); len(m.Keys) == 0 && !m.Encrypted {
-		return backup.Manifest{}, backup.Report{}, fmt.Errorf("%w: nothing in %s takes a key, so it proves nothing about one", backup.ErrNoKey, name)
+	defer snapshot.Close()
+	m := snapshot.Manifest()
+	if len(m.Keys) == 0 && !m.Encrypted {
+		return fail(fmt.Errorf("%w: nothing in it needs a key, so it proves nothing about a key", backup.ErrNoKey))
 	}
-	report, err := o.App.Verify(ctx, s, backup.RestoreOptions{AllowDangling: true, Progress: o.progress(ctx, nil)})
+	report, err := o.App.Verify(ctx, snapshot, backup.RestoreOptions{AllowDangling: true, Progress: o.progress(ctx, nil)})
 	if err != nil {
-		return backup.Manifest{}, backup.Report{}, fmt.Errorf("%s: %w", name, err)
+		return fail(err)
 	}
-	return s.Manifest(), report, nil
-}
-
-// rehearsalDue tells whether a time of Rehearsals has come since a
-// person last proved that their key opens the backups.
-func (m *Manager) rehearsalDue(c *catalog, now time.Time) bool {
-	if m.Rehearsals == nil {
-		return false
-	}
-	last := c.latest(markRehearsed)
-	next := after(m.Rehearsals, last)
-	return last.IsZero() || !next.IsZero() && !next.After(now)
+	return m, report, nil
 }

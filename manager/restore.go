@@ -11,34 +11,34 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// A Plan is what Restore or Undo would do to the host as it is now. Apply does it.
-// The caller closes it.
+// A Plan is what Restore or Undo would do to the host as it is now. [Manager.Apply] does
+// it. The caller closes the Plan.
 type Plan struct {
 	plan     *backup.Plan
 	app      *backup.App
 	snapshot *backup.Snapshot
 	progress func(backup.Progress) // of the caller
-	warnings []string              // of Undo
+	warnings []string              // of PlanUndo
 }
 
-// Report says what Apply would do. The Backup in it is the one that would be restored.
+// Report says what Apply would do.
 func (p *Plan) Report() backup.Report {
 	r := p.plan.Report()
 	r.Warnings = slices.Concat(p.warnings, r.Warnings)
 	return r
 }
 
-// Changes yields the changes, as [backup.Plan.Changes] does.
+// Changes yields the changes as [backup.Plan.Changes] does.
 func (p *Plan) Changes(ctx context.Context) iter.Seq2[backup.Change, error] {
 	return p.plan.Changes(ctx)
 }
 
-// Close closes the Snapshot of the plan, whoever opened it.
+// Close closes the Snapshot of the plan, whether the caller has opened it or PlanUndo.
 func (p *Plan) Close() error { return p.plan.Close() }
 
-// Plan says what Restore would do with a snapshot, which Open opened or
-// [backup.OpenSnapshot] did, to the host as it is now. See [backup.App.Plan].
-func (m *Manager) Plan(ctx context.Context, s *backup.Snapshot, opts backup.RestoreOptions) (*Plan, error) {
+// Plan says what Restore would do to the host as it is now, as [backup.App.Plan] does. The
+// snapshot comes from Open or from [backup.OpenSnapshot].
+func (m *Manager) Plan(ctx context.Context, snapshot *backup.Snapshot, opts backup.RestoreOptions) (*Plan, error) {
 	o, err := m.begin(ctx, "plan")
 	if err == nil {
 		err = m.checkSink()
@@ -46,82 +46,80 @@ func (m *Manager) Plan(ctx context.Context, s *backup.Snapshot, opts backup.Rest
 	if err != nil {
 		return nil, err
 	}
-	if err := m.checkProof(s); err != nil {
+	if err := m.checkProof(snapshot); err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	return o.plan(ctx, s, opts)
+	return o.plan(ctx, snapshot, opts)
 }
 
-// plan makes a plan that reports to the operation.
-func (o *operation) plan(ctx context.Context, s *backup.Snapshot, opts backup.RestoreOptions) (*Plan, error) {
-	p := &Plan{app: o.App, snapshot: s, progress: opts.Progress}
+// plan makes a plan. While it is made, its progress is that of the operation.
+func (o *operation) plan(ctx context.Context, snapshot *backup.Snapshot, opts backup.RestoreOptions) (*Plan, error) {
+	p := &Plan{app: o.App, snapshot: snapshot, progress: opts.Progress}
 	opts.Progress = o.progress(ctx, opts.Progress)
 	var err error
-	if p.plan, err = o.App.Plan(ctx, s, o.Sink, opts); err != nil {
+	if p.plan, err = o.App.Plan(ctx, snapshot, o.Sink, opts); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-// checkProof refuses a snapshot, whoever opened it, that is not proven authentic
-// where that is required.
-func (m *Manager) checkProof(s *backup.Snapshot) error {
-	if !m.RequireProof || s.Proven(m.Trusted) {
+// checkProof returns ErrUnauthentic for a snapshot that is not proven authentic, if that is
+// required. The caller may have opened the snapshot without requiring it.
+func (m *Manager) checkProof(snapshot *backup.Snapshot) error {
+	if !m.RequireProof || snapshot.Proven(m.Trusted) {
 		return nil
 	}
-	return fmt.Errorf("%w: a proof is required, and nothing has proven it: open it with the passphrase, or with the Trusted keys of the Manager", backup.ErrUnauthentic)
+	return fmt.Errorf("%w: a proof is required, and this snapshot is not proven: open it with the passphrase, or with the Trusted keys of the Manager", backup.ErrUnauthentic)
 }
 
+// checkSink returns an error if the Manager cannot restore.
 func (m *Manager) checkSink() error {
-	if err := m.check(); err != nil {
-		return err
-	}
 	if m.Sink == nil {
-		return errors.New("manager: it has no Sink to restore to")
+		return errors.New("manager: there is no Sink to restore to")
 	}
 	return nil
 }
 
-// Restore is [backup.App.Restore] into the Sink with a way back: what the collections
-// concerned hold is stored as a backup with the trigger "before restore" before
-// anything changes. It is taken inside the transaction that changes them, so
-// that it is just what the restore replaces, whatever else writes to the host;
-// until it is stored at one Location, others may have to wait to write.
-// Report.UndoneBy names it, and Undo restores it. Without one there is no
-// restore; one that changes nothing has none.
+// Restore is [backup.App.Restore] into the Sink with a way back. Before anything changes,
+// it stores what the collections concerned hold as a backup with the trigger "before
+// restore". Report.UndoneBy names that backup, and Undo restores it. If no Location takes
+// the backup, there is no restore. If the restore changes nothing, the backup is deleted.
 //
-// Records of the host that are not valid cannot be in that backup. They do not
-// stop the restore, which may be the remedy; a warning in the Report names them.
+// The backup is made inside the transaction of the restore, so it has exactly what the
+// restore replaces, whatever else writes to the host. Until a Location has it, others may
+// have to wait before they can write to the host.
 //
-// After an error the host is as it was, but for ErrUncertain: its commit failed,
-// and may have taken effect all the same. Beside the errors of [backup.App.Restore] it
-// returns ErrBusy, and that of a Location if none takes the backup.
-func (m *Manager) Restore(ctx context.Context, s *backup.Snapshot, opts backup.RestoreOptions) (backup.Report, error) {
+// Records of the host that are not valid cannot be in that backup. They do not stop the
+// restore, since it may be the cure. A warning in the Report names them.
+//
+// After an error the host is as it was, unless the error wraps [backup.ErrUncertain]: the
+// commit failed, and may have taken effect all the same. The error is [location.ErrBusy], one of
+// [backup.App.Restore], or says that no Location took the backup.
+func (m *Manager) Restore(ctx context.Context, snapshot *backup.Snapshot, opts backup.RestoreOptions) (backup.Report, error) {
 	return m.change(ctx, "restore", func(ctx context.Context, o *operation) (backup.Report, error) {
-		if err := m.checkProof(s); err != nil {
+		if err := m.checkProof(snapshot); err != nil {
 			return backup.Report{}, err
 		}
 		opts.Progress = o.progress(ctx, opts.Progress)
 		return o.keepBack(ctx, opts.Before, func(before beforeFunc) (backup.Report, error) {
 			opts.Before = before
-			return o.App.Restore(ctx, s, o.Sink, opts)
+			return o.App.Restore(ctx, snapshot, o.Sink, opts)
 		})
 	})
 }
 
-// Apply carries a plan out with a way back, as Restore does, or returns [backup.ErrStale] and
-// does nothing if the host has changed since the plan was made where that matters.
-// The Manager may be another one than that which made the plan, with other keys for
-// what it stores, but must be of the same App.
+// Apply carries out a plan, with a way back as Restore does. If the host has changed since
+// where that matters to the plan, Apply returns [backup.ErrStale] and does nothing. Another
+// Manager may have made the plan, with other keys for example, but only of the same *App.
 func (m *Manager) Apply(ctx context.Context, p *Plan) (backup.Report, error) {
 	if p.app != m.App {
-		return backup.Report{}, fmt.Errorf("%w: the plan is of another App than that of the Manager", backup.ErrForeign)
+		return backup.Report{}, fmt.Errorf("%w: the plan is of another App than the App of the Manager", backup.ErrForeign)
 	}
 	return m.change(ctx, "restore", func(ctx context.Context, o *operation) (backup.Report, error) {
 		if err := m.checkProof(p.snapshot); err != nil {
 			return backup.Report{}, err
 		}
-		plan := *p.plan // what it reports now belongs to this operation
+		plan := *p.plan // a copy, since its progress is now that of this operation
 		plan.Progress = o.progress(ctx, p.progress)
 		report, err := o.keepBack(ctx, plan.Before, func(before beforeFunc) (backup.Report, error) {
 			plan.Before = before
@@ -132,7 +130,7 @@ func (m *Manager) Apply(ctx context.Context, p *Plan) (backup.Report, error) {
 	})
 }
 
-// change runs an operation on the host and tells it of the result.
+// change runs an operation that changes the host, and then AfterRestore.
 func (m *Manager) change(ctx context.Context, name string, do func(context.Context, *operation) (backup.Report, error)) (backup.Report, error) {
 	if err := m.checkSink(); err != nil {
 		return backup.Report{}, err
@@ -145,7 +143,7 @@ func (m *Manager) change(ctx context.Context, name string, do func(context.Conte
 		return backup.Report{}, o.done(ctx, Event{}, err)
 	}
 	if m.AfterRestore != nil && changes(report) {
-		// It may want to make a backup, so nothing is held any more.
+		// Nothing is held any more, so the host may make a backup now.
 		if err := m.AfterRestore(ctx, report); err != nil {
 			report.AfterRestore = err.Error()
 		}
@@ -154,8 +152,8 @@ func (m *Manager) change(ctx context.Context, name string, do func(context.Conte
 	return report, o.done(ctx, Event{Backup: report.UndoneBy}, nil)
 }
 
-// holding runs the part of change during which all is held. The operation is nil
-// if it was not to be had.
+// holding runs do while the Manager and its locations are held. The operation is nil if they
+// cannot be had.
 func (m *Manager) holding(ctx context.Context, name string, do func(context.Context, *operation) (backup.Report, error)) (*operation, backup.Report, error) {
 	o, held, release, err := m.hold(ctx, name)
 	if err != nil {
@@ -164,7 +162,7 @@ func (m *Manager) holding(ctx context.Context, name string, do func(context.Cont
 	defer release()
 	o.emit(ctx, Event{Kind: EventStarted})
 	report, err := do(held, o)
-	return o, report, lost(held, err)
+	return o, report, withCause(held, err)
 }
 
 // changes tells whether a restore changed anything, or would.
@@ -172,7 +170,8 @@ func changes(r backup.Report) bool {
 	return slices.ContainsFunc(r.Collections, func(c backup.CollectionReport) bool { return c.Added+c.Updated+c.Deleted > 0 })
 }
 
-// bare takes the verb off an error of App: the operation puts its own in that place.
+// bare takes off the verb that a method of App puts before its errors. The operation puts
+// its own verb there.
 func bare(err error) error {
 	if inner := errors.Unwrap(err); inner != nil {
 		return inner
@@ -180,17 +179,16 @@ func bare(err error) error {
 	return err
 }
 
-// A beforeFunc is RestoreOptions.Before.
+// A beforeFunc is a function as RestoreOptions.Before.
 type beforeFunc = func(ctx context.Context, held backup.DataSource, collections []string) error
 
-// keepBack runs a restore that stores what is there as a backup before it changes
-// anything, and makes that the way back. What the caller wants to do before comes
-// after that.
+// keepBack runs a restore with a way back: the backup that the restore has made before it
+// changes anything. The caller's own function is called after that.
 func (o *operation) keepBack(ctx context.Context, also beforeFunc, restore func(beforeFunc) (backup.Report, error)) (backup.Report, error) {
 	back := &wayBack{operation: o, also: also}
 	ended := false
 	defer func() {
-		if !ended { // the host panics, and rolls back
+		if !ended { // the host has panicked, and rolls back
 			back.drop(ctx)
 		}
 	}()
@@ -218,11 +216,11 @@ type wayBack struct {
 	also beforeFunc
 
 	saved Backup
-	at    *site
-	err   error // there is no way back
+	at    *site // nil: there is nothing to drop
+	err   error // why the backup could not be stored
 }
 
-// store is RestoreOptions.Before.
+// store is the beforeFunc of the restore.
 func (b *wayBack) store(ctx context.Context, held backup.DataSource, collections []string) error {
 	b.drop(ctx) // of a transaction that starts over
 	b.saved, b.at, b.err = b.operation.store(ctx, held, backup.BackupOptions{
@@ -236,14 +234,13 @@ func (b *wayBack) store(ctx context.Context, held backup.DataSource, collections
 	return b.also(ctx, held, collections)
 }
 
-// finish notes that the restore took place, and copies the way back to the other
-// locations.
+// finish marks that the restore took place, and copies the backup to the other locations.
 func (b *wayBack) finish(ctx context.Context, report *backup.Report) {
 	warn := func(format string, args ...any) {
 		report.Warnings = append(report.Warnings, fmt.Sprintf(format, args...))
 	}
 	if err := b.mark(ctx, b.saved, markRestored); err != nil {
-		warn("%s: that the restore took place could not be noted there: %v", b.saved.Name, err)
+		warn("%s: the mark that the restore took place could not be put beside it: %v", b.saved.Name, err)
 	}
 	report.UndoneBy = b.saved.Name
 	for _, left := range b.saved.Manifest.LeftOut {
@@ -258,13 +255,13 @@ func (b *wayBack) finish(ctx context.Context, report *backup.Report) {
 	b.mark(ctx, b.saved, markRestored) // beside the other copies too
 }
 
-// drop takes the snapshot away that nothing came of.
+// drop deletes the backup, since the restore has changed nothing.
 func (b *wayBack) drop(ctx context.Context) {
 	if b.at == nil {
 		return
 	}
 	if err := b.at.drop(ctx, b.saved.named); err != nil {
-		b.failed(ctx, b.at, b.saved.Name, fmt.Errorf("take away what was stored before a restore that changed nothing: %w", err))
+		b.failed(ctx, b.at, b.saved.Name, fmt.Errorf("delete the backup from before a restore that changed nothing: %w", err))
 	}
 	b.saved, b.at = Backup{}, nil
 }

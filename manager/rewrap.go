@@ -12,41 +12,37 @@ import (
 	"github.com/tomo-project/backup/internal/filename"
 )
 
-// RewrapBackupOptions say who can open a backup from now on. The zero value takes the
-// keys of the Manager.
+// RewrapOptions say who can open the new backup. The zero value takes the keys of the
+// Manager.
 type RewrapOptions struct {
-	// Recipients are those who can open the secrets. Nil means those of the
-	// Manager.
+	// Recipients are those who can open the secrets. Nil means those of the Manager.
 	Recipients []backup.Recipient
 
-	// Encrypt encrypts the new file as a whole. Nil means that of the Manager. A
-	// backup that was encrypted as a whole needs it.
+	// Encrypt encrypts the new file as a whole. Nil means that of the Manager. A backup
+	// whose file is encrypted needs it.
 	Encrypt backup.Encrypter
 
-	// Delete deletes the old backup at each Location that has the new one; where it
-	// stays is an error. It needs one of the Identities to open the new one, to be
-	// sure that somebody can, and as many copies as MinCopies. Without it both stay,
-	// whoever could open the old one still can, and retention counts both.
+	// Delete deletes the old backup at each Location that has the new backup. If the old
+	// backup stays somewhere, that is an error. One of the Identities must open the new
+	// backup, so that it is certain that somebody can, and the new backup must have
+	// MinCopies copies. Without Delete both backups stay: everybody who could open the old
+	// backup still can, and retention counts both.
 	Delete bool
 }
 
-// Rewrap gives a stored backup new recipients: after a change of keys, or for one
-// more person who is to be able to open it. The result is another backup, of the
-// same time and with a name of its own, in which everything stands as it stood
-// but who opens it, and the proof. That is made anew if the old one was proven
-// authentic, for which what was signed needs the Signer of the Manager; otherwise
-// there is none. Sealed values are copied as they are. So their key stays the same,
-// and a passphrase cannot be given to what nothing has proven: who made that knows
-// the key, and could make more that passes for proven by the passphrase.
+// Rewrap makes a new backup of a stored backup for other recipients: after a change of
+// keys, or for one more person. The new backup has the same data, the same time and a
+// name of its own. [backup.App.Rewrap] says what happens to the sealed values and to the
+// proof; a signed backup needs the Signer of the Manager.
 //
-// Copies of the database cannot be given other keys: make a new one, and keep the old
-// key as long as the old ones.
+// One of the Identities must open the old backup. The new backup is checked to its last
+// secret before it is stored, and is read back afterwards. If one of the Identities opens
+// the new backup too, all of it is read with that. Copies of the database cannot get other
+// keys: make a new copy, and keep the old key as long as the old copies.
 //
-// It takes one of the Identities. What is written is checked to the last secret
-// before it is stored, and read back afterwards; that the new recipients can open it
-// is tried if one of the Identities can. It returns ErrNoKey without a key,
-// ErrUnauthentic if a proof would be lost or made up, and the errors of Open and
-// Create.
+// The error wraps [backup.ErrNoKey] without a key to open the old backup or to seal the new
+// one, and [backup.ErrUnauthentic] if a proof would be lost or made up. The other errors
+// are those of Open and Create.
 func (m *Manager) Rewrap(ctx context.Context, name string, opts RewrapOptions) (Backup, error) {
 	o, ctx, release, err := m.hold(ctx, "rewrap")
 	if err != nil {
@@ -94,7 +90,7 @@ func (o *operation) rewrap(ctx context.Context, name string, opts RewrapOptions)
 	if err != nil {
 		return b, err
 	}
-	for _, kind := range []mark{markAccepted, markRestored} { // the others are about its keys
+	for _, kind := range []mark{markAccepted, markRestored} { // the other marks are about the old keys
 		if c.has(kind, name) {
 			if err := o.mark(ctx, b, kind); err != nil {
 				return b, err
@@ -103,35 +99,37 @@ func (o *operation) rewrap(ctx context.Context, name string, opts RewrapOptions)
 	}
 	err = o.enough(b)
 	if opts.Delete && err == nil {
-		err = o.replaced(ctx, c, name, from, b)
+		err = o.deleteReplaced(ctx, c, name, from, b)
 	}
 	return b, err
 }
 
-// tryNewKeys opens what was stored with the Identities, if one of them fits.
-func (o *operation) tryNewKeys(ctx context.Context, p *site, name filename.Name, must bool) error {
+// tryNewKeys reads the new backup with the Identities. That none of them opens it is an
+// error only if one must.
+func (o *operation) tryNewKeys(ctx context.Context, s *site, name filename.Name, must bool) error {
 	keys := o.keys()
 	keys.RequireProof = false
-	s, err := o.openAt(ctx, p, name, keys)
+	snapshot, err := o.openAt(ctx, s, name, keys)
 	if err == nil {
-		err = cmp.Or(readAll(ctx, s), s.Close())
+		err = cmp.Or(readAll(ctx, snapshot), snapshot.Close())
 	}
 	if (errors.Is(err, backup.ErrWrongKey) || errors.Is(err, backup.ErrNoKey)) && !must {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("what was made of it was not opened with the new keys, so nothing was changed: %w", err)
+		return fmt.Errorf("the new backup does not open with the Identities, so nothing was changed: %w", err)
 	}
 	return nil
 }
 
-// replaced deletes a backup wherever the one that was made of it is.
-func (o *operation) replaced(ctx context.Context, c *catalog, name string, from *site, by Backup) error {
+// deleteReplaced deletes a backup wherever the new backup is, if it is the same as the
+// backup that was opened at from.
+func (o *operation) deleteReplaced(ctx context.Context, c *catalog, name string, from *site, by Backup) error {
 	old := find(c.backups, name)
 	if old == nil {
 		return nil
 	}
-	_, opened, err := from.digest(ctx, name)
+	opened, err := from.digest(ctx, name)
 	if err != nil {
 		return fmt.Errorf("%s stays: %w", name, err)
 	}
@@ -139,37 +137,37 @@ func (o *operation) replaced(ctx context.Context, c *catalog, name string, from 
 	for _, down := range o.down {
 		errs = append(errs, fmt.Errorf("%s: %s may still be there: %w", down.Location, name, down.Err))
 	}
-	for _, p := range o.sites {
-		if old.at(p) == nil {
+	for _, s := range o.sites {
+		if old.at(s) == nil {
 			continue
 		}
-		if at := by.at(p); at == nil || at.Err != nil {
-			errs = append(errs, fmt.Errorf("%s: %s stays there, because the new one is not there", p.name, name))
+		if !by.goodAt(s) {
+			errs = append(errs, fmt.Errorf("%s: %s stays there, because the new backup is not there", s.name, name))
 			continue
 		}
-		_, sum, err := p.digest(ctx, name)
-		if err == nil && sum != opened {
-			err = errors.New("it is not the one that was opened, so it stays")
+		found, err := s.digest(ctx, name)
+		if err == nil && found != opened {
+			err = errors.New("this is not the one that was opened, so it stays")
 		}
 		if err == nil {
-			err = p.drop(ctx, old.named)
+			err = s.drop(ctx, old.named)
 		}
 		for _, kind := range marks {
 			if c.has(kind, name) && err == nil {
-				err = p.remove(ctx, name+string(kind))
+				err = s.remove(ctx, name+string(kind))
 			}
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: delete %s: %w", p.name, name, err))
+			errs = append(errs, fmt.Errorf("%s: delete %s: %w", s.name, name, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// readAll reads every record, and opens its secrets.
-func readAll(ctx context.Context, s *backup.Snapshot) error {
-	return s.View(ctx, func(r backup.Reader) error {
-		for _, name := range s.Collections() {
+// readAll reads every record and opens its secrets.
+func readAll(ctx context.Context, snapshot *backup.Snapshot) error {
+	return snapshot.View(ctx, func(r backup.Reader) error {
+		for _, name := range snapshot.Collections() {
 			for _, err := range r.Records(ctx, name) {
 				if err != nil {
 					return err

@@ -11,22 +11,22 @@ import (
 	"github.com/tomo-project/backup/location"
 )
 
-// Run makes backups when Schedule says, drills when Drills.Schedule says, and
-// prunes after each success, until ctx is done; it returns the error of ctx, or at
-// once an error if the Manager cannot work.
+// Run makes a backup at each time of Schedule, with a copy of the Database if there is one,
+// until ctx is done. After each backup it makes a drill if Drills.Schedule says so, and
+// prunes. It returns the error of ctx, or at once an error if the Manager cannot work.
 //
-// What is due it derives from the scheduled backups that exist, and remembers
-// nothing. So a machine that was off makes up for what it missed, once, soon
-// after Run begins, and with no scheduled backup at all makes the first one at
-// once. A backup made late counts for the next time of the Schedule too if that
-// is close: nearer than a quarter of the way from one to the next. Several
-// processes that share a Location make one scheduled backup for a time, not
-// several.
+// Run remembers nothing. It derives what is due from the scheduled backups that exist. So a
+// machine that was off makes one backup for all that it missed, soon after Run begins. If
+// there is no scheduled backup at all, Run makes the first at once. A backup that is made
+// late counts for the next time of the Schedule too, if less than a quarter of the time
+// between the two is left. Several processes that share a Location make one scheduled
+// backup for each time together.
 //
-// A failed backup is tried again after a pause of one minute, which doubles up
-// to an hour, and neither it nor anything else ends Run. Nothing is pruned after
-// a failure. Whether made, missed or failed, OnEvent and Logger are told, but
-// for a first ErrBusy: another process may be at the same backup.
+// A failed backup is tried again after one minute. The pause doubles with each failure up
+// to an hour, and is up to a quarter longer at random. No failure ends Run, and nothing is
+// pruned after a failed backup or drill. OnEvent and Logger are told of each backup that
+// was made, missed or has failed. They are not told of a first [location.ErrBusy], since another
+// process may be making the same backup.
 func (m *Manager) Run(ctx context.Context) error {
 	if err := m.check(); err != nil {
 		return err
@@ -38,11 +38,11 @@ func (m *Manager) Run(ctx context.Context) error {
 		return errors.New("manager: Drills.Schedule needs Drills.Scratch")
 	}
 	var pause time.Duration // after a failure
-	busy := false           // and that was the first ErrBusy
-	var last time.Time      // what the last backup that was made here was for
+	busy := false           // and that failure was ErrBusy
+	var last time.Time      // the slot of the last backup that was made here
 	for {
 		due := m.wake(ctx)
-		if due.at.After(time.Now()) { // another time than the one that failed
+		if due.at.After(time.Now()) { // what has failed is no longer due
 			pause, busy = 0, false
 		}
 		if err := sleepUntil(ctx, due.at); err == errAgain {
@@ -56,10 +56,10 @@ func (m *Manager) Run(ctx context.Context) error {
 			last, pause, busy = slot, 0, false
 		case errors.Is(err, errNotDue):
 			pause, busy, wait = 0, false, time.Minute
-		default: // a failure, or the backup that was made does not show
+		default: // a failure, or a backup that was made and is not listed
 			busy = errors.Is(err, location.ErrBusy)
 			pause = min(max(2*pause, time.Minute), time.Hour)
-			// Two that got in each other's way must not do so again.
+			// Two processes that got in each other's way must not do so again.
 			wait = pause + rand.N(pause/4)
 		}
 		if err := sleepUntil(ctx, time.Now().Add(wait)); err != nil && err != errAgain {
@@ -68,17 +68,34 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 }
 
-// How long to sleep without a look at the clock, which may be set and which goes
-// on while the machine sleeps, and without a look at the backups.
+// wake returns what is due next, as far as the locations that can be asked tell.
+func (m *Manager) wake(ctx context.Context) dueBackup {
+	now := time.Now()
+	backups, _ := m.List(ctx)
+	due := m.due(backups, now)
+	switch {
+	case due.at.IsZero(): // never, unless somebody changes the backups
+		due.at = now.Add(2 * longestWait)
+	case due.after(now) && m.Jitter > 0:
+		due.at = due.at.Add(rand.N(m.Jitter))
+	}
+	return due
+}
+
 const (
+	// longestSleep is the longest sleep without a look at the clock. The clock may be set,
+	// and goes on while the machine sleeps.
 	longestSleep = 10 * time.Minute
-	longestWait  = 24 * time.Hour
+
+	// longestWait is the longest time without a look at the backups.
+	longestWait = 24 * time.Hour
 )
 
-// errAgain ends a sleep that was for a time which may not be right any more.
+// errAgain: what is due may have changed during a sleep.
 var errAgain = errors.New("look again")
 
-// sleepUntil sleeps until t, unless the clock is set meanwhile or it is long.
+// sleepUntil sleeps until t. It returns errAgain if the clock is set meanwhile, or after
+// longestWait.
 func sleepUntil(ctx context.Context, t time.Time) error {
 	for start := time.Now(); ; {
 		now := time.Now()
@@ -86,7 +103,7 @@ func sleepUntil(ctx context.Context, t time.Time) error {
 		if d <= 0 {
 			return ctx.Err()
 		}
-		// Durations between times of one process are those of a clock that is not set.
+		// passed is by the monotonic clock, which nobody sets, and shown by the wall clock.
 		passed, shown := now.Sub(start), now.Round(0).Sub(start.Round(0))
 		if passed > longestWait || (passed-shown).Abs() > time.Minute {
 			return errAgain
@@ -101,26 +118,11 @@ func sleepUntil(ctx context.Context, t time.Time) error {
 	}
 }
 
-// wake returns what is due next, as far as the locations that can be asked tell.
-func (m *Manager) wake(ctx context.Context) dueBackup {
-	now := time.Now()
-	backups, _ := m.List(ctx)
-	due := m.due(backups, now)
-	switch {
-	case due.at.IsZero(): // never, unless somebody changes what there is
-		due.at = now.Add(2 * longestWait)
-	case due.after(now) && m.Jitter > 0:
-		due.at = due.at.Add(rand.N(m.Jitter))
-	}
-	return due
-}
+// errNotDue: another process was faster, or the clock was set back.
+var errNotDue = errors.New("no scheduled backup is due")
 
-// lateness is how long after its time a backup begins without having been
-// missed.
-const lateness = time.Minute
-
-// runOnce makes the scheduled backup that is due, if there still is one when
-// nobody else can make it. It returns the time of the Schedule that it was for.
+// runOnce makes the scheduled backup that is due. It looks once more whether one is due when
+// nobody else can make it any more. It returns the slot that the backup was for.
 func (m *Manager) runOnce(ctx context.Context, again, busy bool) (time.Time, error) {
 	o, held, release, err := m.hold(ctx, "run")
 	if err != nil {
@@ -137,8 +139,8 @@ func (m *Manager) runOnce(ctx context.Context, again, busy bool) (time.Time, err
 	return slot, o.done(held, Event{Backup: b.Name, Manifest: b.Manifest}, err)
 }
 
-// errNotDue: somebody else was faster, or the clock was set back.
-var errNotDue = errors.New("no scheduled backup is due")
+// lateness is how late a backup may begin without having been missed.
+const lateness = time.Minute
 
 func (o *operation) scheduled(ctx context.Context, again bool) (b Backup, slot time.Time, err error) {
 	c, err := o.listHeld(ctx)
@@ -153,11 +155,14 @@ func (o *operation) scheduled(ctx context.Context, again bool) (b Backup, slot t
 	o.emit(ctx, Event{Kind: EventStarted})
 	switch {
 	case due.short != nil:
-		b = *due.short
-		b.Copies = o.fill(ctx, c, b)
-		err = o.enough(b)
-	case due.uncopied != nil:
-		b = *due.uncopied
+		b = *due.made
+		short := *due.short
+		if short.Copies = o.fill(ctx, c, short); short.Name == b.Name {
+			b = short
+		}
+		err = o.enough(short)
+	case due.made != nil:
+		b = *due.made
 		err = o.copyBeside(ctx, b)
 	default:
 		if !again && !due.slot.IsZero() && now.Sub(due.at) > o.Jitter+lateness {
@@ -179,11 +184,11 @@ func (o *operation) scheduled(ctx context.Context, again bool) (b Backup, slot t
 	if err != nil {
 		return b, due.slot, err
 	}
-	if o.rehearsalDue(c, now) {
+	if comes(o.Rehearsals, c.latest(markRehearsed), now) {
 		o.emit(ctx, Event{Kind: EventRehearsal, Backup: b.Name})
 	}
-	if o.drillDue(c, b) {
-		if err := o.drilled(ctx, c, b); err != nil {
+	if comes(o.Drills.Schedule, c.latest(markDrilled), b.CreatedAt) {
+		if err := o.drillMarked(ctx, c, b); err != nil {
 			return b, due.slot, fmt.Errorf("drill: %w", err)
 		}
 	}
@@ -193,8 +198,7 @@ func (o *operation) scheduled(ctx context.Context, again bool) (b Backup, slot t
 	return b, due.slot, nil
 }
 
-// copyBeside copies the database, if there is one, for what a scheduled backup was
-// made for.
+// copyBeside copies the database, if there is one, for the slot of a scheduled backup.
 func (o *operation) copyBeside(ctx context.Context, b Backup) error {
 	if o.Database == nil {
 		return nil
@@ -205,20 +209,9 @@ func (o *operation) copyBeside(ctx context.Context, b Backup) error {
 	return nil
 }
 
-// drillDue tells whether a time of Drills.Schedule lies between the last
-// scheduled backup that passed a drill and this one.
-func (m *Manager) drillDue(c *catalog, b Backup) bool {
-	if m.Drills.Schedule == nil {
-		return false
-	}
-	last := c.latest(markDrilled)
-	next := after(m.Drills.Schedule, last)
-	return last.IsZero() || !next.IsZero() && !next.After(b.CreatedAt)
-}
-
-// drilled puts a backup to a drill, and if it passes leaves a mark in the place
-// of those before it.
-func (o *operation) drilled(ctx context.Context, c *catalog, b Backup) error {
+// drillMarked puts a backup to a drill. If the backup passes, it gets a mark, and the marks of
+// earlier drills are deleted.
+func (o *operation) drillMarked(ctx context.Context, c *catalog, b Backup) error {
 	if _, err := o.drill(ctx, b.Name); err != nil {
 		return err
 	}
@@ -226,9 +219,9 @@ func (o *operation) drilled(ctx context.Context, c *catalog, b Backup) error {
 		return err
 	}
 	for name := range c.marked[markDrilled] {
-		for _, p := range o.sites {
-			if err := p.remove(ctx, name+string(markDrilled)); err != nil {
-				o.failed(ctx, p, name, fmt.Errorf("delete the mark of an earlier drill: %w", err))
+		for _, s := range o.sites {
+			if err := s.remove(ctx, name+string(markDrilled)); err != nil {
+				o.failed(ctx, s, name, fmt.Errorf("delete the mark of an earlier drill: %w", err))
 			}
 		}
 	}

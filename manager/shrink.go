@@ -14,18 +14,17 @@ import (
 	"github.com/tomo-project/backup/internal/fault"
 )
 
-// A Shrink says that a backup has lost most of a collection against the backup
-// before it.
+// A Shrink says that a backup has lost most of the records of a collection.
 type Shrink struct {
 	Collection string `json:"collection"`
-	Was        int64  `json:"was"` // records in the backup before
-	Is         int64  `json:"is"`
+	Was        int64  `json:"was"` // the most records that an earlier backup had
+	Is         int64  `json:"is"`  // records in this backup
 }
 
 // String returns "servers: 0, was 214".
 func (s Shrink) String() string { return fmt.Sprintf("%s: %d, was %d", s.Collection, s.Is, s.Was) }
 
-// shrinks puts losses in a line for a person.
+// shrinks puts several losses in a line.
 func shrinks(list []Shrink) string {
 	var texts []string
 	for _, s := range list {
@@ -34,15 +33,22 @@ func shrinks(list []Shrink) string {
 	return strings.Join(texts, ", ")
 }
 
-// flag says of each backup which collections it has lost most of against those
-// before it: all of at least two records, or more than half and ten at the least
-// of the most that one had. The comparison begins at the time of the newest that
-// a person has accepted. Damaged backups count as those before, as long as they tell their
-// counts. Snapshots made before a restore, which show what was to go, and
-// salvaged ones count on neither side.
+// ErrShrunk says that a backup has lost most of the records of a collection. Nothing is
+// deleted until a person has looked and accepts the loss.
+var ErrShrunk = errors.New("backup has shrunk")
+
+// flag sets Shrunk of each backup. Each collection is compared with the most records that
+// an earlier backup had in it, so that it cannot shrink bit by bit. It has shrunk if it had
+// at least two records and has none now, or if it has lost at least ten records and more
+// than half. The comparison begins with the newest backup that a person has accepted.
+//
+// A damaged backup is not flagged, but later backups are compared with it if its counts
+// are known. A backup from before a restore shows what was to go, and a salvaged backup
+// lacks what could not be saved; both are left out.
 func (c *catalog) flag(accepted time.Time) {
 	most := make(map[string]int64)
-	for i := len(c.backups) - 1; i >= 0; i-- {
+	shrunk := make(map[string][]Shrink)
+	for i := range slices.Backward(c.backups) {
 		b := &c.backups[i]
 		if b.Manifest == nil || b.Trigger == TriggerBeforeRestore || b.Manifest.Salvaged != nil || b.CreatedAt.Before(accepted) {
 			continue
@@ -54,16 +60,20 @@ func (c *catalog) flag(accepted time.Time) {
 			}
 			most[name] = max(is, was)
 		}
+		shrunk[b.Name] = b.Shrunk
+	}
+	for _, there := range c.at {
+		for i := range there {
+			there[i].Shrunk = shrunk[there[i].Name]
+		}
 	}
 }
 
-// ErrShrunk: a backup has lost most of a collection against the one before, and nothing
-// is deleted until a person has looked.
-var ErrShrunk = errors.New("backup has shrunk")
-
-// Accept says that a person has looked at a backup that has shrunk, and that this
-// loss and those before it are all right: Prune goes on. A mark beside the copies
-// of the backup remembers it, also when the backup is gone. A backup that has not shrunk is an error.
+// Accept says that a person has looked at a backup that has shrunk, and that this loss
+// and all losses before it are right, so that Prune goes on. A mark beside the copies of
+// the backup remembers it, even when the backup is deleted. To accept a backup again is no
+// error. The error wraps [backup.ErrInvalid] if the backup has not shrunk, and
+// fs.ErrNotExist if no Location has it. It may be [location.ErrBusy].
 func (m *Manager) Accept(ctx context.Context, name string) error {
 	o, ctx, release, err := m.hold(ctx, "accept")
 	if err != nil {

@@ -11,8 +11,9 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// PlanUndo says what Undo would do: for a person to agree to, and for Apply. Until
-// the plan is closed ctx must not be done, as with Open.
+// PlanUndo says what Undo would do, for a person to agree to and for Apply. The caller
+// closes the Plan. Until then ctx must not be done, as with Open. The error wraps
+// fs.ErrNotExist if there is nothing to undo.
 func (m *Manager) PlanUndo(ctx context.Context) (*Plan, error) {
 	o, err := m.begin(ctx, "plan")
 	if err == nil {
@@ -34,14 +35,15 @@ func (m *Manager) PlanUndo(ctx context.Context) (*Plan, error) {
 	return p, nil
 }
 
-// Undo restores the newest backup with the trigger "before restore", replacing
-// the collections in it, and so takes the last restore back. As a restore of its
-// own it can itself be undone: a second Undo brings back what the first one took
-// away. What it would do PlanUndo tells. Records of the host that are not valid,
-// and so are not in that backup, stay. References that pointed to nothing then do
-// so again; one of a record that came later, to a record that goes, is
-// ErrDangling. It returns an error that wraps fs.ErrNotExist if there is nothing
-// to undo.
+// Undo takes the last restore back: it restores the newest backup with the trigger "before
+// restore" and replaces the collections in it. Undo is a restore too, so a second Undo
+// brings back what the first took away. PlanUndo says what Undo would do.
+//
+// Records of the host that were not valid are not in that backup, and stay. References
+// that pointed to nothing before the restore may do so again. If a record that was added
+// since refers to a record that would be deleted, the error wraps [backup.ErrDangling].
+// The error wraps fs.ErrNotExist if there is nothing to undo. The other errors are those
+// of Restore.
 func (m *Manager) Undo(ctx context.Context) (backup.Report, error) {
 	return m.change(ctx, "undo", func(ctx context.Context, o *operation) (backup.Report, error) {
 		back, err := o.findUndo(ctx)
@@ -60,33 +62,37 @@ func (m *Manager) Undo(ctx context.Context) (backup.Report, error) {
 	})
 }
 
-// An undo is an open backup from before a restore, which takes that restore back.
+// An undo is an open backup from before a restore.
 type undo struct {
 	snapshot *backup.Snapshot
 	warnings []string
 }
 
-func (undo) options() backup.RestoreOptions {
+func (u *undo) warn(format string, args ...any) {
+	u.warnings = append(u.warnings, fmt.Sprintf(format, args...))
+}
+
+func (u *undo) options() backup.RestoreOptions {
 	return backup.RestoreOptions{Strategy: backup.Replace, AsItWas: true}
 }
 
 // findUndo opens the newest backup from before a restore.
-func (o *operation) findUndo(ctx context.Context) (undo, error) {
+func (o *operation) findUndo(ctx context.Context) (*undo, error) {
 	c, unasked := o.list(ctx)
 	if c == nil {
-		return undo{}, unasked
+		return nil, unasked
 	}
 	for _, b := range c.backups {
 		candidate, err := o.mayUndo(ctx, &b)
 		if err != nil {
-			return undo{}, err
+			return nil, err
 		}
 		if !candidate {
 			continue
 		}
 		back, err := o.openUndo(ctx, b, c.has(markRestored, b.Name))
 		if err != nil {
-			return undo{}, fmt.Errorf("%s: %w", b.Name, err)
+			return nil, fmt.Errorf("%s: %w", b.Name, err)
 		}
 		if back == nil {
 			continue
@@ -95,35 +101,29 @@ func (o *operation) findUndo(ctx context.Context) (undo, error) {
 			back.warn("%s could not be asked for a newer backup from before a restore: %v", c.Location, c.Err)
 		}
 		if unasked != nil {
-			back.warn("not all could be asked for a newer backup from before a restore: %v", unasked)
+			back.warn("some locations could not be asked for a newer backup from before a restore: %v", unasked)
 		}
-		return *back, nil
+		return back, nil
 	}
-	return undo{}, errors.Join(fmt.Errorf("there is no backup from before a restore, so nothing to undo: %w", fs.ErrNotExist), unasked)
+	return nil, errors.Join(fmt.Errorf("there is no backup from before a restore, so nothing to undo: %w", fs.ErrNotExist), unasked)
 }
 
-func (u *undo) warn(format string, args ...any) {
-	u.warnings = append(u.warnings, fmt.Sprintf(format, args...))
-}
-
-// mayUndo tells whether a backup is from before a restore, by all that is known of
-// it. One that hides what it is, by accident or not, ends the search: it may be newer
-// than the one that would be taken instead.
+// mayUndo tells whether a backup is from before a restore. It returns an error if nobody
+// can tell: the backup may be the newest from before a restore, and an older one must not
+// be taken instead.
 func (o *operation) mayUndo(ctx context.Context, b *Backup) (bool, error) {
 	if b.Database {
 		return false, nil
 	}
-	// Its note is lost, or what it says of itself has to be proven first.
+	// Its note is lost, or its note may lie.
 	if b.Manifest == nil && !b.Damaged || o.RequireProof && o.genuine(*b) && b.Trigger != TriggerBeforeRestore {
-		s, _, err := o.open(ctx, b.Name)
+		snapshot, err := o.open(ctx, b.Name)
 		if err != nil {
 			return false, fmt.Errorf("%s may be from before a later restore, and cannot be opened; restore the backup that you want by its name: %w", b.Name, err)
 		}
-		manifest := s.Manifest()
-		s.Close()
-		opened := backupOf(b.named, &manifest)
-		opened.Copies, opened.sha256 = b.Copies, b.sha256
-		*b = opened
+		manifest := snapshot.Manifest()
+		snapshot.Close()
+		b.Manifest, b.Trigger, b.CreatedAt = &manifest, manifest.Metadata[backup.MetaTrigger], manifest.CreatedAt
 	}
 	switch {
 	case b.Manifest == nil:
@@ -131,40 +131,40 @@ func (o *operation) mayUndo(ctx context.Context, b *Backup) (bool, error) {
 	case b.Trigger != TriggerBeforeRestore || !o.genuine(*b):
 		return false, nil
 	case b.CreatedAt.After(time.Now().Add(time.Minute)):
-		return false, fmt.Errorf("%w: %s is from before a restore by a clock that was ahead, so which one is the last cannot be told; restore the backup that you want by its name", backup.ErrInvalid, b.Name)
+		return false, fmt.Errorf("%w: %s is from before a restore by a clock that was ahead, so it cannot be told which restore was the last; restore the backup that you want by its name", backup.ErrInvalid, b.Name)
 	}
 	return true, nil
 }
 
-// openUndo opens a backup from before a restore. It returns nil if the backup is not
-// what its note says, or if nothing came of the restore.
+// openUndo opens a backup from before a restore. It returns nil if the backup is not what
+// its note says, or if that restore changed nothing.
 func (o *operation) openUndo(ctx context.Context, b Backup, restored bool) (_ *undo, err error) {
-	s, _, err := o.open(ctx, b.Name)
+	snapshot, err := o.open(ctx, b.Name)
 	if err != nil {
 		return nil, err
 	}
-	back := &undo{snapshot: s}
+	back := &undo{snapshot: snapshot}
 	taken := false
 	defer func() {
 		if !taken {
-			s.Close()
+			snapshot.Close()
 		}
 	}()
-	m := s.Manifest()
+	m := snapshot.Manifest()
 	if m.Metadata[backup.MetaTrigger] != TriggerBeforeRestore || !m.CreatedAt.Equal(b.CreatedAt) {
 		return nil, nil
 	}
 	if !restored {
-		// The process was killed in that restore. If the host is as it was before,
-		// nothing came of it.
-		plan, err := o.App.Plan(ctx, s, o.Sink, back.options())
+		// The process was killed during that restore. If the host is as it was before, the
+		// restore changed nothing.
+		plan, err := o.App.Plan(ctx, snapshot, o.Sink, back.options())
 		if err != nil {
 			return nil, bare(err)
 		}
 		if !changes(plan.Report()) {
 			return nil, nil
 		}
-		back.warn("the restore before which %s was made did not come to its end, so it may not have taken place", b.Name)
+		back.warn("the restore before which %s was made did not finish, so it may not have taken place", b.Name)
 	}
 	taken = true
 	return back, nil

@@ -14,17 +14,17 @@ import (
 	"github.com/tomo-project/backup/location"
 )
 
-// A Verified is what Verify or Rehearse found out about one copy of a backup.
+// A Verified is what Verify or Rehearse has found out about one copy of a backup.
 type Verified struct {
 	Location string
-	Backup   string // its name
-	Manifest backup.Manifest
-	Report   backup.Report // the counts, and warnings about what could not be checked
-	Err      error         // what is wrong with the copy; nil: nothing
+	Backup   string          // its name; empty: Rehearse had no backup to try there
+	Manifest backup.Manifest // zero if Err is set and the copy could not be opened
+	Report   backup.Report   // the counts, and warnings about what could not be checked
+	Err      error           // what is wrong with the copy; nil: nothing
 }
 
-// MarshalJSON returns the members location, backup, manifest, report and error; the
-// last stands in the place of the two before it.
+// MarshalJSON returns the members location and backup, and then manifest and report, or
+// the member error in their place if Err is set.
 func (v Verified) MarshalJSON() ([]byte, error) {
 	out := struct {
 		Location string           `json:"location"`
@@ -39,14 +39,17 @@ func (v Verified) MarshalJSON() ([]byte, error) {
 	return json.Marshal(out)
 }
 
-// Verify reads every copy of a backup to its end and checks all that a restore
-// would: the digest, strict JSON, schemas, keys, references, and that the
-// Identities open it (guide, "Backup Verification"). Without Identities sealed
-// secrets are not opened, and of what is encrypted as a whole the file is held
-// against the digest beside it, with a warning. Of a copy of the database Verify
-// checks the digest beside it, and has Database check it. The result has an entry for each
-// Location that has a copy, and for each that cannot be asked; the error joins
-// theirs, and wraps fs.ErrNotExist if there is no copy.
+// Verify reads every copy of a backup to its end and checks all that a restore checks:
+// the digest, strict JSON, schemas, keys, references, and that the Identities open it
+// (guide, "Backup Verification").
+//
+// Without Identities it opens no sealed secrets and checks no records of such a backup.
+// Of an encrypted backup it then checks the file against the digest in its note. Of a copy
+// of the database it checks the digest in the note, and Database checks the rest. What
+// could not be checked is a warning in the Report.
+//
+// The result has an entry for each Location that has a copy or that cannot be asked. The
+// error joins what is wrong with the copies, and wraps fs.ErrNotExist if there is no copy.
 func (m *Manager) Verify(ctx context.Context, name string) ([]Verified, error) {
 	o, err := m.begin(ctx, "verify")
 	if err != nil {
@@ -65,21 +68,21 @@ func (o *operation) verifyAll(ctx context.Context, name string) ([]Verified, err
 	var found []Verified
 	var errs []error
 	copies := 0
-	for _, p := range o.sites {
-		v := Verified{Location: p.name, Backup: name}
-		files, err := p.files(ctx)
+	for _, s := range o.sites {
+		v := Verified{Location: s.name, Backup: name}
+		files, err := s.files(ctx)
 		if v.Err = err; err == nil {
 			if !slices.ContainsFunc(files, func(f location.File) bool { return f.Name == name }) {
 				continue
 			}
 			copies++
-			v.Manifest, v.Report, v.Err = o.verify(ctx, p, named, backup.RestoreOptions{})
+			v.Manifest, v.Report, v.Err = o.verify(ctx, s, named, backup.RestoreOptions{})
 		}
 		if ctx.Err() != nil {
 			return found, ctx.Err()
 		}
 		if v.Err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", p.name, v.Err))
+			errs = append(errs, fmt.Errorf("%s: %w", s.name, v.Err))
 		}
 		found = append(found, v)
 	}
@@ -89,55 +92,47 @@ func (o *operation) verifyAll(ctx context.Context, name string) ([]Verified, err
 	return found, errors.Join(errs...)
 }
 
-// verify reads a copy of a backup to its end and remembers what it found.
-func (o *operation) verify(ctx context.Context, p *site, name filename.Name, opts backup.RestoreOptions) (backup.Manifest, backup.Report, error) {
+// verify reads a copy of a backup to its end and remembers what it has found.
+func (o *operation) verify(ctx context.Context, s *site, name filename.Name, opts backup.RestoreOptions) (m backup.Manifest, report backup.Report, err error) {
 	if name.Database {
-		return o.verifyDatabase(ctx, p, name)
+		return o.verifyDatabase(ctx, s, name)
 	}
-	s, err := o.openAt(ctx, p, name, o.keys())
+	snapshot, err := o.openAt(ctx, s, name, o.keys())
 	if errors.Is(err, backup.ErrNoKey) && len(o.Identities) == 0 {
-		return o.verifyLocked(ctx, p, name)
+		return o.verifyLocked(ctx, s, name)
 	}
 	if err != nil {
-		o.learn(p, name.String(), err)
-		return backup.Manifest{}, backup.Report{}, err
+		o.learn(s, name.String(), err)
+		return m, report, err
 	}
-	defer s.Close()
+	defer snapshot.Close()
 	opts.Progress = o.progress(ctx, nil)
-	report, err := o.App.Verify(ctx, s, opts)
+	report, err = o.App.Verify(ctx, snapshot, opts)
 	if errors.Is(err, backup.ErrNoKey) && len(o.Identities) == 0 {
 		report, err = backup.Report{Warnings: []string{"its secrets were not opened and its records not checked, because no key was given: it is whole, as far as its digest tells"}}, nil
 	}
-	if err == nil || errors.Is(err, backup.ErrDamaged) {
-		o.learn(p, name.String(), err)
-	}
-	return s.Manifest(), report, err
+	o.learn(s, name.String(), err)
+	return snapshot.Manifest(), report, err
 }
 
-// verifyLocked checks a backup for which there is no key: an encrypted one
-// against the digest in the note beside it, and one that only a passphrase proves
-// against its own.
-func (o *operation) verifyLocked(ctx context.Context, p *site, name filename.Name) (backup.Manifest, backup.Report, error) {
+// verifyLocked checks a backup without its key: an encrypted backup against the digest in
+// its note, and a backup that only a passphrase proves against its own digest.
+func (o *operation) verifyLocked(ctx context.Context, s *site, name filename.Name) (backup.Manifest, backup.Report, error) {
 	if !name.Encrypted {
-		s, err := o.openAt(ctx, p, name, backup.OpenOptions{})
+		snapshot, err := o.openAt(ctx, s, name, backup.OpenOptions{})
 		if err != nil {
-			o.learn(p, name.String(), err)
+			o.learn(s, name.String(), err)
 			return backup.Manifest{}, backup.Report{}, err
 		}
-		defer s.Close()
-		return s.Manifest(), backup.Report{Warnings: []string{"whether it is authentic was not checked, nor were its records, because no key was given: it is whole, as far as its digest tells"}}, nil
+		defer snapshot.Close()
+		return snapshot.Manifest(), backup.Report{Warnings: []string{"whether it is authentic was not checked, nor were its records, because no key was given: it is whole, as far as its digest tells"}}, nil
 	}
-	n, err := within(ctx, func(ctx context.Context, alive func()) (note, error) { return o.readNote(ctx, p, name, alive) }, nil)
+	n, err := o.askNote(ctx, s, name)
 	if err != nil {
 		return backup.Manifest{}, backup.Report{}, fmt.Errorf("%w: it is encrypted, and nothing beside it tells its digest (%w); give its key to verify it", backup.ErrNoKey, err)
 	}
-	size, sum, err := p.digest(ctx, name.String())
-	if err == nil {
-		err = n.check(size, sum)
-	}
-	if err == nil || errors.Is(err, backup.ErrDamaged) {
-		o.learn(p, name.String(), err)
-	}
+	err = n.checkFile(ctx, s, name)
+	o.learn(s, name.String(), err)
 	if err != nil {
 		return backup.Manifest{}, backup.Report{}, err
 	}

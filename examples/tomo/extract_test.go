@@ -61,6 +61,6 @@ func TestTheDatabaseIsCopiedAndExtracted(t *testing.T) {
 	// Also where the database itself is lost, and as a file that somebody takes for a backup.
 	require.NoError(t, os.Rename(m.db(), m.path("lost.db")))
 	m.ok("backup", "extract", name, "--output", m.path("back.db"))
-	o = m.fails(statusFailed, "copy of the database and no snapshot", "backup", "verify", m.path("back.db"))
+	o = m.fails(statusFailed, "it is a SQLite database and no snapshot", "backup", "verify", m.path("back.db"))
 	require.NotContains(t, o.stderr, "salvage")
 }

@@ -291,7 +291,7 @@ func TestProofOfAnotherDocumentFails(t *testing.T) {
 // FORMAT.md gives the values that follow from the worked example, for people who
 // implement it.
 func TestTheValuesOfTheWorkedExampleAreThoseOfTheFormat(t *testing.T) {
-	_, section, found := strings.Cut(schema.Format(), "\nWhat follows from it, in hexadecimal:\n\n```\n")
+	_, section, found := strings.Cut(schema.Format(), "\nThese values follow, in hexadecimal:\n\n```\n")
 	require.True(t, found)
 	section, _, _ = strings.Cut(section, "\n```\n")
 	stated := make(map[string]string)
