@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/bits"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -60,8 +61,9 @@ func (r rule[T]) run(new func(context.Context) T) error {
 	return nil
 }
 
-// patience is how long the suite waits for a call that is allowed to block.
-const patience = time.Second
+// patience is how long the suite waits for a call that is allowed to block. Machines
+// with 32 bits are slow.
+const patience = time.Second * (1 + 9*(64-bits.UintSize)/32)
 
 // errProbe is what functions of the suite return to see whether it comes back.
 var errProbe = errors.New("the error that the function returned")

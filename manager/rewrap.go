@@ -117,7 +117,7 @@ func (o *operation) tryNewKeys(ctx context.Context, s *site, name filename.Name,
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("the new backup does not open with the Identities, so nothing was changed: %w", err)
+		return fmt.Errorf("the new backup does not open with the keys that were given, so nothing was changed: %w", err)
 	}
 	return nil
 }

@@ -265,7 +265,7 @@ func TestRewrappingChangesWhoCanOpenABackup(t *testing.T) {
 	whole := none.create("--recipient", oldPublic, "--encrypt", "--compress", "gzip", "--location", drive)
 	write(t, m.path("new"), "another passphrase\n")
 	none.fails(statusFailed, "a passphrase must not seem to prove it", "backup", "rewrap", whole.Name, "--identity", oldKey, "--new-passphrase-file", m.path("new"), "--location", drive)
-	none.fails(statusFailed, "not opened with the new keys", "backup", "rewrap", whole.Name, "--identity", oldKey, "--recipient", newPublic, "--delete-old", "--location", drive)
+	none.fails(statusFailed, "does not open with the keys that were given", "backup", "rewrap", whole.Name, "--identity", oldKey, "--recipient", newPublic, "--delete-old", "--location", drive)
 	o = none.ok("backup", "rewrap", whole.Name, "--identity", oldKey, "--identity", newKey, "--recipient", newPublic, "--delete-old", "--location", drive)
 	require.Contains(t, o.stdout, "The old one is deleted")
 	for _, dir := range []string{m.backups(), drive} {

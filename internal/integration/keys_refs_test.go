@@ -157,7 +157,7 @@ func TestDanglingReferencesOfSeveralColumnsAreRefusedAndNamed(t *testing.T) {
 		case d.name != "PostgreSQL":
 			require.ErrorContains(t, err, `table "members": "[\"1\",\"b\"]" refers by user, buddy to nothing in "members"`)
 		case deferrable != "":
-			require.ErrorContains(t, err, `table "members": "[\"1\",\"b\"]" refers by "user", buddy to nothing in "members"`)
+			require.ErrorContains(t, err, `table "members": "[\"1\",\"b\"]" refers by user, buddy to nothing in "members"`)
 		default:
 			require.ErrorContains(t, err, `rows that stay refer to rows that are deleted, table "members": "[\"1\",\"a\"]" (from "members")`)
 		}
