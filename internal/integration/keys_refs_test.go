@@ -153,6 +153,7 @@ func TestDanglingReferencesOfSeveralColumnsAreRefusedAndNamed(t *testing.T) {
 		require.ErrorContains(t, err, `"[\"2\",\"x\"]"`)
 		err = s.Update(ctx, func(w backup.Writer) error { return w.Delete(ctx, "members", []string{joined("1", "a")}) })
 		require.ErrorIs(t, err, backup.ErrDangling)
+		require.ErrorIs(t, err, backup.ErrRolledBack, "the database has answered")
 		switch {
 		case d.name != "PostgreSQL":
 			require.ErrorContains(t, err, `table "members": "[\"1\",\"b\"]" refers by user, buddy to nothing in "members"`)
