@@ -93,10 +93,16 @@ func (k *killer) note(t *testing.T, done bool) {
 	}
 }
 
-func (k *killer) report(t *testing.T) {
+// more tells whether to kill again: so often, and then until a quarter of the kills
+// that are asked for has hit in the middle.
+func (k *killer) more(rounds int) bool {
+	return k.kills < rounds || k.midway < rounds/4 && k.kills < 4*rounds
+}
+
+func (k *killer) report(t *testing.T, rounds int) {
 	t.Logf("%d kills of a %s of %v: %d in the middle, of which %d left a temporary file and %d not the same in both folders",
 		k.kills, k.what, k.median().Round(time.Millisecond/10), k.midway, k.left, k.incomplete)
-	require.GreaterOrEqual(t, k.midway, k.kills/4, "too few kills hit in the middle")
+	require.GreaterOrEqual(t, k.midway, rounds/4, "too few kills hit in the middle")
 }
 
 // forget removes old backups, so that there are not too many of them, but none
@@ -156,7 +162,7 @@ func killCreates(t *testing.T, packed bool, rounds int) {
 	first := create(t, h.manager(h.open(t)), backup.BackupOptions{})
 	data := state(t, h.open(t))
 	k := newKiller(t, "create", h, "")
-	for k.kills < rounds {
+	for k.more(rounds) {
 		before := h.shelves(t)
 		done := k.strike(t)
 		t.Run(fmt.Sprint("kill ", k.kills), func(t *testing.T) {
@@ -180,7 +186,7 @@ func killCreates(t *testing.T, packed bool, rounds int) {
 			return
 		}
 	}
-	k.report(t)
+	k.report(t, rounds)
 }
 
 // pruneHost returns a host with backups of each kind, and those that a Prune
@@ -225,7 +231,8 @@ func TestAPruneThatIsKilledHasDeletedNothingThatIsKept(t *testing.T) {
 	full, names, kept := pruneHost(t, killedRecords)
 	h := newHost(t, 1)
 	k := newKiller(t, "prune", h, "")
-	for rounds := testtime.Pick(t, 16, 200); k.kills < rounds; {
+	rounds := testtime.Pick(t, 16, 200)
+	for k.more(rounds) {
 		h.furnish(t, full)
 		before := h.shelves(t)
 		done := k.strike(t)
@@ -253,7 +260,7 @@ func TestAPruneThatIsKilledHasDeletedNothingThatIsKept(t *testing.T) {
 			return
 		}
 	}
-	k.report(t)
+	k.report(t, rounds)
 }
 
 func TestARestoreThatIsKilledLeavesTheOldOrTheNewStateAndCanBeUndone(t *testing.T) {
@@ -293,7 +300,7 @@ func killRestores(t *testing.T, what string, packed bool, rounds int) {
 
 	k := newKiller(t, what, h, first.Name)
 	news := 0
-	for k.kills < rounds {
+	for k.more(rounds) {
 		before := h.shelves(t)
 		done := k.strike(t)
 		t.Run(fmt.Sprint("kill ", k.kills), func(t *testing.T) {
@@ -331,6 +338,6 @@ func killRestores(t *testing.T, what string, packed bool, rounds int) {
 			return
 		}
 	}
-	k.report(t)
+	k.report(t, rounds)
 	t.Logf("%d of them had changed the database", news)
 }
