@@ -20,6 +20,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuptest"
+	"github.com/tomo-project/backup/internal/testtime"
 )
 
 func TestABackupHoldsEveryRecordOnALineOfItsOwn(t *testing.T) {
@@ -462,6 +463,7 @@ func (e *fsError) Error() string { return e.op + ": " + e.err.Error() }
 func (e *fsError) Unwrap() error { return e.err }
 
 func TestAFullDiskIsNoticedAtEveryByte(t *testing.T) {
+	testtime.NotForRace(t)
 	var file bytes.Buffer
 	_, err := homelab().Backup(t.Context(), &file, homelabStore(), backup.BackupOptions{Recipients: sealed, CreatedAt: at})
 	require.NoError(t, err)
@@ -476,6 +478,7 @@ func TestAFullDiskIsNoticedAtEveryByte(t *testing.T) {
 }
 
 func TestAFullDiskIsNoticedInTheMiddleOfALargeBackup(t *testing.T) {
+	testtime.NotForRace(t)
 	const records = 2000
 	var size countingWriter
 	_, err := benchApp("").Backup(t.Context(), &size, generated(records), backup.BackupOptions{})
@@ -640,6 +643,7 @@ func TestWhatIsWrittenWithinLimitsCanBeReadWithinThem(t *testing.T) {
 
 // unkind yields records whose memory it takes back at once.
 func TestABackupKeepsNoMemoryOfTheSource(t *testing.T) {
+	testtime.NotForRace(t)
 	app := &backup.App{Name: "a", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{list("users")}}
 	source := sourceFunc(func(ctx context.Context, read func(backup.Reader) error) error { return read(reused{}) })
 	s := backedUp(t, app, source, backup.BackupOptions{})

@@ -161,6 +161,7 @@ func TestAWrongKeyIsToldBeforeTheDataIsRead(t *testing.T) {
 }
 
 func TestADamagedFileIsDamagedWhateverIsAroundTheSnapshot(t *testing.T) {
+	testtime.NotForRace(t)
 	key := newPair(t)
 	for name, opts := range map[string]backup.BackupOptions{
 		"gzip": {Compress: backup.Gzip}, "zstd": {Compress: backup.Zstd}, "age": {Encrypt: key.to},
@@ -204,6 +205,7 @@ func TestADiskThatFailsUnderAnEnvelopeIsNoDamage(t *testing.T) {
 }
 
 func TestWhatExpandsTooFarIsRefused(t *testing.T) {
+	testtime.NotForRace(t)
 	bomb := func(w io.WriteCloser, err error) {
 		require.NoError(t, err)
 		io.WriteString(w, plainHead+`"data":{"logs":[`)
@@ -241,6 +243,7 @@ func TestWhatExpandsTooFarIsRefused(t *testing.T) {
 }
 
 func TestALimitIsThatOfTheDocumentWhateverIsAroundIt(t *testing.T) {
+	testtime.NotForRace(t)
 	key := newPair(t)
 	store := homelabStore()
 	for i := range 2000 {

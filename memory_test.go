@@ -31,6 +31,7 @@ func (abyss) Put(context.Context, string, []backup.Record) error                
 func (abyss) Delete(context.Context, string, []string) error                    { return nil }
 
 func TestMemoryDependsOnTheNumberOfKeysAndNotOnTheData(t *testing.T) {
+	testtime.NotForRace(t)
 	records := testtime.Pick(t, 60_000, 200_000) // of about 250 bytes: 15 or 50 MB
 	app := benchApp("")
 	ctx := t.Context()

@@ -19,6 +19,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuptest"
+	"github.com/tomo-project/backup/internal/testtime"
 )
 
 var everyStrategy = []backup.Strategy{backup.SkipDuplicates, backup.Merge, backup.Replace}
@@ -1058,6 +1059,7 @@ func (s shaper) store() backuptest.MapStore {
 }
 
 func TestAnyDataComesBackExactly(t *testing.T) {
+	testtime.NotForRace(t)
 	for seed := range uint64(200) {
 		s := shaper{rand.New(rand.NewPCG(seed, 7))}
 		source, store := s.store(), s.store()

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/testtime"
 )
 
 var update = flag.Bool("update", false, "write the golden files in testdata anew")
@@ -305,6 +306,7 @@ func randomCase(t testing.TB, random *rand.Rand) (policy backup.Retention, backu
 var epoch = time.Date(2024, 10, 27, 0, 0, 0, 0, time.UTC)
 
 func TestRetentionPromisesHoldForRandomHistories(t *testing.T) {
+	testtime.NotForRace(t)
 	random := rand.New(rand.NewPCG(2024, 1))
 	for i := range 500 {
 		policy, backups := randomCase(t, random)

@@ -450,12 +450,13 @@ func harm(rng *rand.Rand, f string) (string, string) {
 }
 
 func TestAThousandDamagedFiles(t *testing.T) {
+	testtime.NotForRace(t)
 	seed := uint64(20240115)
 	if text := os.Getenv("SALVAGE_SEED"); text != "" { // for more than a thousand
 		_, err := fmt.Sscan(text, &seed)
 		require.NoError(t, err)
 	}
-	share := testtime.Pick(t, 5, 1) // of a thousand
+	share := testtime.Every(t, 5) // of a thousand
 	t.Logf("seed %d", seed)
 	var total atomic.Int64
 	t.Run("all", func(t *testing.T) {
@@ -956,6 +957,7 @@ func TestSalvageRefusesAFileThatChanges(t *testing.T) {
 }
 
 func TestSalvageKeepsToTheLimits(t *testing.T) {
+	testtime.NotForRace(t)
 	whole := fileOf(t, bareApp(), bareStore())
 	for name, l := range map[string]backup.Limits{
 		"the whole": {TotalBytes: int64(len(whole)) - 1},
@@ -1048,6 +1050,7 @@ func (l *long) Read(p []byte) (int, error) {
 }
 
 func TestALineWithoutEndIsNotHeldInMemory(t *testing.T) {
+	testtime.NotForRace(t)
 	const size = 64 << 20
 	begin := strings.TrimSuffix(homelabFile(t)[:strings.Index(homelabFile(t), `{"id":"s2"`)], "\n") + "\n"
 	var before, after runtime.MemStats
@@ -1063,6 +1066,7 @@ func TestALineWithoutEndIsNotHeldInMemory(t *testing.T) {
 }
 
 func TestTheMemoryOfSalvageDependsOnTheNumberOfKeys(t *testing.T) {
+	testtime.NotForRace(t)
 	records := 50_000 // of about 250 bytes: 12 MB
 	if testtime.Race {
 		records = 10_000

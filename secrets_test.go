@@ -11,6 +11,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuptest"
+	"github.com/tomo-project/backup/internal/testtime"
 )
 
 func secretApp() *backup.App {
@@ -71,6 +72,7 @@ func TestAnEmptySelectionIsNotEverything(t *testing.T) {
 }
 
 func TestOneFlippedBitIsNoticedAlsoInWhatWasLeftOut(t *testing.T) {
+	testtime.NotForRace(t)
 	app := &backup.App{Name: "demo", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{
 		{Name: "notes", Key: "/id", Schema: []byte(`{"required":["text"]}`)},
 	}}

@@ -130,6 +130,7 @@ func TestATruncatedFileIsRefusedAtEveryLength(t *testing.T) {
 }
 
 func TestAFlippedBitIsNoticedAtEveryByte(t *testing.T) {
+	testtime.NotForRace(t)
 	file := []byte(homelabFile(t))
 	step := testtime.Every(t, 7)
 	for i := 0; i < len(file); i += step {
@@ -329,6 +330,7 @@ func (h huge) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func TestTwoGigabytesInOnePlaceAreRefusedInLittleMemory(t *testing.T) {
+	testtime.NotForRace(t)
 	for name, c := range map[string]struct {
 		before string
 		fill   byte

@@ -227,6 +227,7 @@ func (s *survivors) String() string {
 func around(file string, at int) string { return file[max(0, at-20):min(len(file), at+20)] }
 
 func TestEveryAlteredByteIsRefused(t *testing.T) {
+	testtime.NotForRace(t)
 	passphrase := newCheapPassphrase("correct horse")
 	to, from := newAgeKey(t)
 	for name, file := range map[string]string{
@@ -252,6 +253,7 @@ func TestEveryAlteredByteIsRefused(t *testing.T) {
 // What holds by itself is a proof that the reader can check, whether or not it is
 // asked for.
 func TestEveryAlteredByteIsRefusedAlsoWithADigestThatFits(t *testing.T) {
+	testtime.NotForRace(t)
 	passphrase := newCheapPassphrase("correct horse")
 	to, from := newAgeKey(t)
 	public, signer, err := ed25519.GenerateKey(rand.Reader)
@@ -478,6 +480,7 @@ func signedByStranger(t *testing.T, file string) string {
 }
 
 func TestAFileThatIsCompressedOrEncryptedIsReadWholeOrNotAtAll(t *testing.T) {
+	testtime.NotForRace(t)
 	to, from := newAgeKey(t)
 	passphrase := newCheapPassphrase("correct horse")
 	opts := backup.OpenOptions{Identities: []backup.Identity{passphrase, from}}

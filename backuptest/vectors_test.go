@@ -12,9 +12,11 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/agekey"
+	"github.com/tomo-project/backup/internal/testtime"
 )
 
 func TestEveryVectorIsReadAsItSays(t *testing.T) {
+	testtime.NotForRace(t)
 	require.NoError(t, VectorApp().Validate())
 	require.NotEmpty(t, Vectors())
 	for _, v := range Vectors() {

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup/backuptest"
+	"github.com/tomo-project/backup/internal/testtime"
 	"github.com/tomo-project/backup/location"
 )
 
@@ -37,6 +38,7 @@ func memoryDir(t *testing.T) string {
 
 // Package backuptest does the same on a usual one.
 func TestADirKeepsEveryRuleOnPoorFileSystems(t *testing.T) {
+	testtime.NotForRace(t)
 	for name, new := range map[string]func(dir string) location.Location{
 		"without links": func(dir string) location.Location { return location.DirWithout(dir, syscall.EPERM, "Link") },
 		"without links and locks": func(dir string) location.Location {
@@ -464,6 +466,7 @@ func TestALockIsFreeAtOnceWhileProcessesAreStarted(t *testing.T) {
 var killedContent = bytes.Repeat([]byte("not half but whole\n"), 20_000)
 
 func TestAPutThatIsKilledLeavesNothingHalf(t *testing.T) {
+	testtime.NotForRace(t)
 	if args, yes := childArguments(); yes {
 		var d location.Location = location.Dir(args[0])
 		if args[1] == "without links" {
