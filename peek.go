@@ -31,6 +31,10 @@ import (
 func Peek(ctx context.Context, r io.Reader, opts OpenOptions) (*Manifest, error) {
 	s := &Snapshot{limits: opts.Limits.codec()}
 	at, inPlaces := r.(readSeekerAt)
+	if inPlaces { // a pipe is a file too, and cannot
+		_, err := at.Seek(0, io.SeekCurrent)
+		inPlaces = err == nil
+	}
 	buffered := bufio.NewReader(r)
 	head, err := buffered.Peek(envelope.SniffBytes)
 	if err != nil && err != io.EOF {

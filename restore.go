@@ -122,6 +122,11 @@ type Report struct {
 	AfterRestore string `json:"after_restore,omitempty"`
 }
 
+// Changed tells whether a restore changed anything, or would change it.
+func (r Report) Changed() bool {
+	return slices.ContainsFunc(r.Collections, func(c CollectionReport) bool { return c.Added+c.Updated+c.Deleted > 0 })
+}
+
 // A CollectionReport counts the records of one collection.
 type CollectionReport struct {
 	Name     string   `json:"name"`
@@ -219,9 +224,9 @@ func (in *incoming) transact(ctx context.Context, dst Sink, start func(Writer) *
 		return report, nil
 	case inside != nil:
 		return Report{}, inside
-	case err != nil && done && !errors.Is(err, ErrRolledBack):
+	case err != nil && done && report.Changed() && !errors.Is(err, ErrRolledBack):
 		return Report{}, fmt.Errorf("%w: the host failed to commit: %w; look at its data, and restore again if it lacks the changes", ErrUncertain, fault.Advise(err))
-	case err != nil && done:
+	case err != nil && done && report.Changed():
 		return Report{}, fault.Advise(fmt.Errorf("the host did not take the changes: %w", err))
 	case err != nil:
 		return Report{}, fault.Advise(fmt.Errorf("the host did not take the changes, and is as it was: %w", err))

@@ -909,3 +909,17 @@ func FuzzOpenSnapshot(f *testing.F) {
 		}
 	})
 }
+
+func TestAPipeIsPeekedInto(t *testing.T) {
+	file := homelabFile(t)
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	go func() {
+		_, _ = io.WriteString(w, file)
+		w.Close()
+	}()
+	m, err := backup.Peek(t.Context(), r, backup.OpenOptions{})
+	require.NoError(t, err)
+	require.Equal(t, int64(2), m.Records["servers"])
+}

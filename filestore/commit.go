@@ -81,7 +81,11 @@ func (f *folder) swap(stage string) error {
 	if err == nil {
 		return nil
 	}
-	if again := swap(); again != nil {
+	again := swap()
+	if again == nil {
+		again = syncFolder(parent)
+	}
+	if again != nil {
 		err = fmt.Errorf("%w; %w: %w", err, errStuck, again)
 	}
 	return f.failed("swap", "", err)

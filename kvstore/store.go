@@ -41,6 +41,8 @@ import (
 //   - Update commits if and only if write returns nil. It returns nil only if
 //     the commit succeeded. If write returns an error or panics, it rolls back.
 //     It may call write again with a new transaction, if the store needs that.
+//     If the commit fails and Update knows that nothing was changed, its error
+//     wraps [backup.ErrRolledBack]. Without that, a restore is uncertain.
 type DB interface {
 	View(ctx context.Context, read func(Tx) error) error
 	Update(ctx context.Context, write func(WriteTx) error) error

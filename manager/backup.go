@@ -67,6 +67,11 @@ func (b Backup) Dated() backup.Dated {
 	return backup.Dated{Name: b.Name, CreatedAt: b.CreatedAt, Damaged: b.Damaged}
 }
 
+// noDigest tells whether nothing but the whole file tells its digest.
+func (b *Backup) noDigest() bool {
+	return b.sha256 == "" && (b.Manifest == nil || b.Manifest.SHA256 == "")
+}
+
 // newestFirst orders backups as [backup.Dated.Compare] does.
 func newestFirst(a, b Backup) int { return a.Dated().Compare(b.Dated()) }
 

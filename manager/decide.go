@@ -85,12 +85,13 @@ func (o *operation) decide(backups []Backup, opts PruneOptions) []Decision {
 // judge applies a policy to the backups of one class.
 func judge(policy backup.Retention, list []Backup) []Decision {
 	dated := make([]backup.Dated, len(list))
+	byName := make(map[string]Backup, len(list))
 	for i, b := range list {
-		dated[i] = b.Dated()
+		dated[i], byName[b.Name] = b.Dated(), b
 	}
-	var decisions []Decision
+	decisions := make([]Decision, 0, len(list))
 	for _, d := range policy.Decide(dated, time.Now()) {
-		decisions = append(decisions, Decision{*find(list, d.Name), d.Keep, d.Reasons})
+		decisions = append(decisions, Decision{byName[d.Name], d.Keep, d.Reasons})
 	}
 	return decisions
 }

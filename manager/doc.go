@@ -76,12 +76,12 @@
 // # What is never done
 //
 // A backup is never overwritten. A damaged copy is replaced only by a good copy, which was
-// read before. Prune never deletes the newest good backup, nor
-// a file that is not a backup of the App. Restore changes nothing before what is there is
-// stored at a Location. No secret is in an [Event], in the log or in an error.
+// read before. Prune never deletes the newest good backup, nor a file that is not a backup
+// of the App. Restore changes nothing before what is there is stored at a Location. No secret is in an [Event], in the log or in an error.
 //
-// A method starts no goroutine that outlives it, with one exception: a call of a Location
-// that does not answer, and ignores its context, is left behind.
+// A method starts no goroutine that outlives it, with one exception: a call that ignores
+// its context is left behind, of a Location that does not answer, or of an Identity that is
+// being asked for its key.
 //
 // # Where to read on
 //

@@ -54,7 +54,7 @@ func (o *operation) copy(ctx context.Context, b Backup, from, to *site) error {
 	if err := to.Put(ctx, b.Name, io.TeeReader(blaming{r, from}, d)); err != nil {
 		return err
 	}
-	if b.Manifest == nil && b.sha256 == "" { // encrypted and without a note, so all that is known is what was read
+	if b.noDigest() { // it has no note, so all that is known is what was read
 		b.Bytes, b.sha256 = d.bytes, d.contents().sha256
 	}
 	if err := o.readBack(ctx, to, b); err != nil {

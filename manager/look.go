@@ -89,7 +89,7 @@ func (o *operation) look(ctx context.Context, s *site, f file) (*Backup, error) 
 				return found, err
 			}
 		}
-		manifest, err := o.peek(ctx, s, f.Name, alive)
+		manifest, err := o.peek(ctx, s, f.named, alive)
 		return finding{manifest: manifest}, err
 	}, nil)
 	if ctx.Err() != nil || errors.Is(err, fs.ErrNotExist) {
@@ -129,15 +129,20 @@ func (o *operation) lookBeside(ctx context.Context, s *site, f file, alive func(
 	return found, nil
 }
 
-// peek reads the manifest of a backup, as [backup.Peek] does.
-func (o *operation) peek(ctx context.Context, s *site, name string, alive func()) (*backup.Manifest, error) {
-	r, err := s.Open(ctx, name)
+// peek reads the manifest of a backup, as [backup.Peek] does. A file that is not what its
+// name says is damaged: somebody has put it there in the place of another.
+func (o *operation) peek(ctx context.Context, s *site, name filename.Name, alive func()) (*backup.Manifest, error) {
+	r, err := s.Open(ctx, name.String())
 	if err != nil {
 		return nil, err
 	}
 	r = lively(r, alive)
 	defer r.Close()
-	return backup.Peek(ctx, r, backup.OpenOptions{Limits: o.Limits, TempDir: o.TempDir})
+	m, err := backup.Peek(ctx, r, backup.OpenOptions{Limits: o.Limits, TempDir: o.TempDir})
+	if m != nil && kindOf(m) != name.Kind {
+		return nil, fmt.Errorf("%w: it is compressed or encrypted in another way than its name says", backup.ErrDamaged)
+	}
+	return m, err
 }
 
 // entry makes an entry of the list. It returns nil for a file of another application.

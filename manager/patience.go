@@ -161,13 +161,15 @@ func (w *waiting) Read(b []byte) (int, error) {
 	if w.stop == nil {
 		return w.r.Read(b)
 	}
-	w.stop()
+	w.end()
 	n, err := w.r.Read(b)
 	w.stop = keep(w.alive)
 	return n, err
 }
 
 func (w *waiting) end() {
-	w.stop()
-	w.stop = nil
+	if stop := w.stop; stop != nil {
+		w.stop = nil
+		stop()
+	}
 }

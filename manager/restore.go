@@ -142,7 +142,7 @@ func (m *Manager) change(ctx context.Context, name string, do func(context.Conte
 	if err != nil {
 		return backup.Report{}, o.done(ctx, Event{}, err)
 	}
-	if m.AfterRestore != nil && changes(report) {
+	if m.AfterRestore != nil && report.Changed() {
 		// Nothing is held any more, so the host may make a backup now.
 		if err := m.AfterRestore(ctx, report); err != nil {
 			report.AfterRestore = err.Error()
@@ -163,11 +163,6 @@ func (m *Manager) holding(ctx context.Context, name string, do func(context.Cont
 	o.emit(ctx, Event{Kind: EventStarted})
 	report, err := do(held, o)
 	return o, report, withCause(held, err)
-}
-
-// changes tells whether a restore changed anything, or would.
-func changes(r backup.Report) bool {
-	return slices.ContainsFunc(r.Collections, func(c backup.CollectionReport) bool { return c.Added+c.Updated+c.Deleted > 0 })
 }
 
 // bare takes off the verb that a method of App puts before its errors. The operation puts
@@ -202,7 +197,7 @@ func (o *operation) keepBack(ctx context.Context, also beforeFunc, restore func(
 	case err != nil:
 		back.drop(ctx)
 		return backup.Report{}, bare(err)
-	case !changes(report):
+	case !report.Changed():
 		back.drop(ctx)
 		return report, nil
 	}

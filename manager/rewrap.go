@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/internal/envelope"
+	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/filename"
+	"github.com/tomo-project/backup/internal/stream"
 )
 
 // RewrapOptions say who can open the new backup. The zero value takes the keys of the
@@ -70,17 +73,29 @@ func (o *operation) rewrap(ctx context.Context, name string, opts RewrapOptions)
 	defer old.Close()
 	was := old.Manifest()
 	compress := cmp.Or(o.Compress, was.Compressed)
-	b, first, err := o.place(ctx, was.CreatedAt, envelope.Kind{Compressed: string(compress), Encrypted: opts.Encrypt != nil}, func(ctx context.Context, w io.Writer) (backup.Manifest, error) {
-		return o.App.Rewrap(ctx, w, old, backup.RewrapOptions{
-			Recipients: opts.Recipients,
-			Compress:   compress,
-			Encrypt:    opts.Encrypt,
-			Signer:     o.Signer,
-			TempDir:    o.TempDir,
-		})
+	// It is made and checked before a location is touched.
+	temp, err := envelope.NewSpool(o.TempDir)
+	if err != nil {
+		return Backup{}, fault.Advise(fmt.Errorf("make a temporary copy: %w", err))
+	}
+	defer temp.Close()
+	out := &stream.Writer{W: temp, Most: math.MaxInt64}
+	m, err := o.App.Rewrap(ctx, out, old, backup.RewrapOptions{
+		Recipients: opts.Recipients,
+		Compress:   compress,
+		Encrypt:    opts.Encrypt,
+		Signer:     o.Signer,
+		TempDir:    o.TempDir,
 	})
 	if err != nil {
-		return Backup{}, fmt.Errorf("%s: %w", name, err)
+		return Backup{}, fmt.Errorf("%s: %w", name, bare(err))
+	}
+	b, first, err := o.place(ctx, was.CreatedAt, kindOf(&m), func(ctx context.Context, w io.Writer) (backup.Manifest, error) {
+		_, err := io.Copy(w, stream.WithContext(ctx, io.NewSectionReader(temp, 0, out.N)))
+		return m, err
+	})
+	if err != nil {
+		return Backup{}, err
 	}
 	if err := o.tryNewKeys(ctx, first, b.named, opts.Delete); err != nil {
 		return Backup{}, errors.Join(fmt.Errorf("%s: %w", name, err), first.drop(ctx, b.named))

@@ -29,7 +29,7 @@ func (m *Manager) PlanUndo(ctx context.Context) (*Plan, error) {
 	p, err := o.plan(ctx, back.snapshot, back.options())
 	if err != nil {
 		back.snapshot.Close()
-		return nil, err
+		return nil, fmt.Errorf("plan: %s: %w", back.name, bare(err))
 	}
 	p.warnings = back.warnings
 	return p, nil
@@ -57,13 +57,17 @@ func (m *Manager) Undo(ctx context.Context) (backup.Report, error) {
 			opts.Before = before
 			return o.App.Restore(ctx, back.snapshot, o.Sink, opts)
 		})
+		if err != nil {
+			return report, fmt.Errorf("%s: %w", back.name, err)
+		}
 		report.Warnings = slices.Concat(back.warnings, report.Warnings)
-		return report, err
+		return report, nil
 	})
 }
 
 // An undo is an open backup from before a restore.
 type undo struct {
+	name     string
 	snapshot *backup.Snapshot
 	warnings []string
 }
@@ -116,7 +120,7 @@ func (o *operation) mayUndo(ctx context.Context, b *Backup) (bool, error) {
 		return false, nil
 	}
 	// Its note is lost, or its note may lie.
-	if b.Manifest == nil && !b.Damaged || o.RequireProof && o.genuine(*b) && b.Trigger != TriggerBeforeRestore {
+	if !b.Damaged && b.Manifest == nil || !b.Damaged && b.Trigger == TriggerBeforeRestore && b.noDigest() || o.RequireProof && o.genuine(*b) && b.Trigger != TriggerBeforeRestore {
 		snapshot, err := o.open(ctx, b.Name)
 		if err != nil {
 			return false, fmt.Errorf("%s may be from before a later restore, and cannot be opened; restore the backup that you want by its name: %w", b.Name, err)
@@ -143,7 +147,7 @@ func (o *operation) openUndo(ctx context.Context, b Backup, restored bool) (_ *u
 	if err != nil {
 		return nil, err
 	}
-	back := &undo{snapshot: snapshot}
+	back := &undo{name: b.Name, snapshot: snapshot}
 	taken := false
 	defer func() {
 		if !taken {
@@ -157,11 +161,13 @@ func (o *operation) openUndo(ctx context.Context, b Backup, restored bool) (_ *u
 	if !restored {
 		// The process was killed during that restore. If the host is as it was before, the
 		// restore changed nothing.
-		plan, err := o.App.Plan(ctx, snapshot, o.Sink, back.options())
+		opts := back.options()
+		opts.Progress = o.progress(ctx, nil)
+		plan, err := o.App.Plan(ctx, snapshot, o.Sink, opts)
 		if err != nil {
 			return nil, bare(err)
 		}
-		if !changes(plan.Report()) {
+		if !plan.Report().Changed() {
 			return nil, nil
 		}
 		back.warn("the restore before which %s was made did not finish, so it may not have taken place", b.Name)

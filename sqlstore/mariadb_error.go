@@ -36,7 +36,15 @@ func mariadbNumber(err error) int {
 	return n
 }
 
-func (d mariadb) refused(err error) bool { return mariadbNumber(err) > 0 && !d.lost(err) }
+// refused: the errors of a COMMIT that say that the transaction was rolled back, for a
+// conflict, a constraint, or a server that only reads.
+func (d mariadb) refused(err error) bool {
+	switch mariadbNumber(err) {
+	case 1022, 1048, 1062, 1169, 1216, 1217, 1290, 1451, 1452, 1586, 1792, 1836, 4025:
+		return true
+	}
+	return d.conflict(err)
+}
 
 func (mariadb) lost(err error) bool {
 	switch mariadbNumber(err) {

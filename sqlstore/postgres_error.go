@@ -20,7 +20,12 @@ func state(err error) string {
 	return ""
 }
 
-func (d postgres) refused(err error) bool { return state(err) != "" && !d.lost(err) }
+// refused: of a system error or an internal one the server itself may not know what was
+// done, and 40003 says so.
+func (d postgres) refused(err error) bool {
+	code := state(err)
+	return code != "" && code != "40003" && !strings.HasPrefix(code, "58") && !strings.HasPrefix(code, "XX") && !d.lost(err)
+}
 
 func (postgres) lost(err error) bool {
 	code := state(err)
@@ -33,7 +38,10 @@ func networkFailed(err error) bool {
 	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network)
 }
 
-func (postgres) conflict(err error) bool { return strings.HasPrefix(state(err), "40") }
+func (postgres) conflict(err error) bool {
+	code := state(err)
+	return strings.HasPrefix(code, "40") && code != "40003"
+}
 
 func (postgres) dangles(err error) bool { return state(err) == "23503" }
 
