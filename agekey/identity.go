@@ -178,9 +178,6 @@ func (i Identity) String() string {
 	return "(private key of " + strings.Join(ids, ", ") + ")"
 }
 
-// GoString returns the same as String.
-func (i Identity) GoString() string { return i.String() }
-
 // Format prints the same as String, for every verb.
 func (i Identity) Format(f fmt.State, _ rune) { io.WriteString(f, i.String()) }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/tomo-project/backup/internal/stream"
 	"github.com/tomo-project/backup/location"
 )
 
@@ -52,7 +53,7 @@ func (l MapLocation) Put(ctx context.Context, name string, r io.Reader) error {
 		return errors.New("put into a nil MapLocation: make the map first")
 	}
 	var content strings.Builder
-	if _, err := io.Copy(&content, untilDone{ctx, r}); err != nil {
+	if _, err := io.Copy(&content, stream.WithContext(ctx, r)); err != nil {
 		return fmt.Errorf("put %s: %w", name, err)
 	}
 	mapLocations.Lock()
@@ -65,19 +66,6 @@ func (l MapLocation) Put(ctx context.Context, name string, r io.Reader) error {
 	}
 	l[name] = content.String()
 	return nil
-}
-
-// An untilDone is a reader that fails when its context is done.
-type untilDone struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (u untilDone) Read(p []byte) (int, error) {
-	if err := u.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return u.r.Read(p)
 }
 
 // Open implements [location.Location].

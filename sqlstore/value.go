@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/codec"
 	"github.com/tomo-project/backup/internal/sqljson"
 )
 
@@ -183,8 +184,8 @@ func appendBlob(dst, b []byte) []byte {
 }
 
 func decodeBlob(s string) ([]byte, error) {
-	b, err := base64.StdEncoding.Strict().DecodeString(s)
-	if err != nil || strings.ContainsAny(s, "\r\n") {
+	b, err := codec.DecodeBase64([]byte{}, []byte(s)) // not nil, which would be NULL
+	if err != nil {
 		return nil, fmt.Errorf("%w: the text is not base64", backup.ErrInvalid)
 	}
 	return b, nil
