@@ -67,7 +67,7 @@ var (
 	// ErrRolledBack: a [Sink] wraps it in an error of Update to say that nothing was
 	// changed, although write had returned nil. Without it such a failure is
 	// ErrUncertain, since the connection may have been lost after the commit.
-	ErrRolledBack = errors.New("rolled back")
+	ErrRolledBack = fault.ErrRolledBack
 )
 
 // A RecordError is an error about one record.

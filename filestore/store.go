@@ -77,6 +77,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // A Store is a [backup.DataSource] and a [backup.Sink] over the files in a
@@ -254,7 +255,7 @@ func (s Store) Update(ctx context.Context, write func(backup.Writer) error) erro
 		err = f.commit(ctx, w.sets)
 	}
 	if err != nil && !errors.Is(err, errStuck) {
-		err = fmt.Errorf("%w: %w", backup.ErrRolledBack, err)
+		err = fault.RolledBack(err)
 	}
 	return err
 }

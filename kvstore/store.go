@@ -31,6 +31,7 @@ import (
 	"fmt"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // A DB is a key-value store, as a [Store] needs it. Both methods call their
@@ -148,16 +149,8 @@ func (s Store) Update(ctx context.Context, write func(backup.Writer) error) erro
 			return err
 		}
 		// A call that failed may have changed a part.
-		return rolledBack(cmp.Or(w.failed, ctx.Err()))
+		return fault.RolledBack(cmp.Or(w.failed, ctx.Err()))
 	})
-}
-
-// rolledBack says of an error that nothing was changed.
-func rolledBack(err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%w: %w", backup.ErrRolledBack, err)
 }
 
 // buckets checks the declaration. It returns the Buckets by collection.

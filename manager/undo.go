@@ -119,8 +119,10 @@ func (o *operation) mayUndo(ctx context.Context, b *Backup) (bool, error) {
 	if b.Database {
 		return false, nil
 	}
-	// Its note is lost, or its note may lie.
-	if !b.Damaged && b.Manifest == nil || !b.Damaged && b.Trigger == TriggerBeforeRestore && b.noDigest() || o.RequireProof && o.genuine(*b) && b.Trigger != TriggerBeforeRestore {
+	beforeRestore := b.Trigger == TriggerBeforeRestore
+	noteLost := !b.Damaged && (b.Manifest == nil || beforeRestore && b.noDigest())
+	noteMayLie := o.RequireProof && o.genuine(*b) && !beforeRestore
+	if noteLost || noteMayLie {
 		snapshot, err := o.open(ctx, b.Name)
 		if err != nil {
 			return false, fmt.Errorf("%s may be from before a later restore, and cannot be opened; restore the backup that you want by its name: %w", b.Name, err)

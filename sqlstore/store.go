@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // A Store is a [backup.DataSource] and a [backup.Sink] over the tables of a
@@ -159,18 +160,10 @@ func (s Store) update(ctx context.Context, write func(backup.Writer) error) erro
 		}
 		// A call that failed may have done a part of its work.
 		if w.failed != nil {
-			return rolledBack(w.failed)
+			return fault.RolledBack(w.failed)
 		}
-		return rolledBack(w.settle(ctx))
+		return fault.RolledBack(w.settle(ctx))
 	})
-}
-
-// rolledBack says of an error that nothing was changed.
-func rolledBack(err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%w: %w", backup.ErrRolledBack, err)
 }
 
 func (s Store) run(ctx context.Context, write bool, f func(*view) error) error {
@@ -216,7 +209,7 @@ func (s Store) run(ctx context.Context, write bool, f func(*view) error) error {
 		return cmp.Or(err, ctx.Err())
 	}
 	if err := ctx.Err(); err != nil {
-		return rolledBack(err)
+		return fault.RolledBack(err)
 	}
 	err = s.commit(ctx, tx)
 	over = err == nil
@@ -230,7 +223,7 @@ func (s Store) commit(ctx context.Context, tx transaction) error {
 		return fmt.Errorf("sqlstore: commit: %w", explain(s.Dialect, err))
 	}
 	if err := contextError(ctx, tx.settle(ctx)); err != nil {
-		return rolledBack(failed(err))
+		return fault.RolledBack(failed(err))
 	}
 	// From here on, a context that is done must not matter: a driver could report it
 	// although the commit has happened.
@@ -239,7 +232,7 @@ func (s Store) commit(ctx context.Context, tx transaction) error {
 	case err == nil:
 		return nil
 	case s.Dialect.refused(err):
-		return rolledBack(failed(err))
+		return fault.RolledBack(failed(err))
 	case s.Dialect.lost(err):
 		err = explained{fmt.Errorf("%w; the connection to the database was lost, and it is not known whether everything was changed or nothing", err)}
 	}

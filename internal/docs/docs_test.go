@@ -141,18 +141,13 @@ func TestEverySectionThatACommentNamesIsThere(t *testing.T) {
 	require.Greater(t, found, 10)
 }
 
-// outOfDate are the files whose comments name files that are gone.
-var outOfDate = map[string]bool{
-	"doc.go": true, // the tour through the package
-}
-
 func TestEveryFileThatACommentNamesIsThere(t *testing.T) {
 	named := regexp.MustCompile(`(?:^|[\s("])((?:[a-z0-9_]+/)*[A-Za-z0-9_]+\.(?:go|md|py|sql))\b`)
 	found := 0
 	comments(t, func(file, text string) {
 		for _, m := range named.FindAllStringSubmatch(text, -1) {
 			found++
-			if outOfDate[file] || exists(path.Join(path.Dir(file), m[1])) || exists(m[1]) || exists(path.Join("schema", m[1])) {
+			if exists(path.Join(path.Dir(file), m[1])) || exists(m[1]) || exists(path.Join("schema", m[1])) {
 				continue
 			}
 			t.Errorf("%s: a comment names the file %s", file, m[1])

@@ -18,7 +18,17 @@ var (
 	ErrWrongKey = errors.New("wrong key")
 	ErrInvalid  = errors.New("invalid data")
 	ErrLimit    = errors.New("limit exceeded")
+
+	ErrRolledBack = errors.New("rolled back")
 )
+
+// RolledBack says of an error of a transaction that nothing was changed. Nil stays nil.
+func RolledBack(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrRolledBack, err)
+}
 
 // Advise adds what to do next to an error of the file system. It returns any other
 // error as it is.
