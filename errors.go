@@ -50,6 +50,10 @@ var (
 	// ErrDangling: a reference would point to a record that does not exist.
 	ErrDangling = errors.New("dangling reference")
 
+	// ErrClash: the host does not take a record beside another record that stays,
+	// because a value must be unique. [RecordError].With names the other record.
+	ErrClash = errors.New("clash over a unique value")
+
 	// ErrLimit: a limit on depth, size or count was exceeded.
 	ErrLimit = fault.ErrLimit
 
@@ -81,6 +85,10 @@ type RecordError struct {
 
 	Offset int64 // byte offset of the record in the snapshot, -1 if it does not come from one
 	Err    error // what is wrong
+
+	// With is the key of the record that this one clashes with, in the same
+	// collection, if Err is ErrClash. Empty if the host cannot tell it.
+	With string
 }
 
 // Error returns "servers "a1" /port (byte 1234): …".
@@ -96,21 +104,25 @@ func (e *RecordError) Error() string {
 	if e.Offset >= 0 {
 		fmt.Fprintf(&b, " (byte %d)", e.Offset)
 	}
+	if e.With != "" {
+		fmt.Fprintf(&b, " clashes with %q", fault.Shorten(e.With))
+	}
 	b.WriteString(": " + fault.Shorten(e.Err.Error()))
 	return b.String()
 }
 
-// MarshalJSON returns an object with the members collection, key, pointer, offset
-// and error, which is the text of Err. Key, pointer and offset are absent where they
-// are empty or not known.
+// MarshalJSON returns an object with the members collection, key, pointer, offset,
+// with and error, which is the text of Err. Key, pointer, offset and with are absent
+// where they are empty or not known.
 func (e *RecordError) MarshalJSON() ([]byte, error) {
 	out := struct {
 		Collection string `json:"collection"`
 		Key        string `json:"key,omitempty"`
 		Pointer    string `json:"pointer,omitempty"`
 		Offset     *int64 `json:"offset,omitempty"`
+		With       string `json:"with,omitempty"`
 		Error      string `json:"error"`
-	}{Collection: e.Collection, Key: e.Key, Pointer: e.Pointer, Error: e.Err.Error()}
+	}{Collection: e.Collection, Key: e.Key, Pointer: e.Pointer, With: e.With, Error: e.Err.Error()}
 	if e.Offset >= 0 {
 		out.Offset = &e.Offset
 	}

@@ -79,11 +79,11 @@ type Reader interface {
 //
 // A restore deletes first and puts afterwards, so that a new record can take the
 // place of a deleted one. A store that enforces references or uniqueness must do so
-// for the state at the commit, and not for each step.
+// for the state at the commit, and not for each step: two records may exchange the
+// values of a unique field, or move along a chain of them.
 //
-// The library also uses Update only to look, as [App.Plan] does. It then makes no
-// change and returns an error of its own from write, so that the transaction is
-// rolled back.
+// The library also uses Update to try, as [App.Plan] does, and only to look. It then
+// returns an error of its own from write, so that the transaction is rolled back.
 type Sink interface {
 	Update(ctx context.Context, write func(Writer) error) error
 }
@@ -96,9 +96,22 @@ type Sink interface {
 // Put and Delete may be empty. A collection that the store does not know is an
 // error.
 //
-// A Writer may also be a [Reader] that shows what its transaction sees.
-// [RestoreOptions].Before then reads through that, instead of looking up records
-// by their keys, which is slower.
+// A Writer may also be a [Reader] that shows what its transaction sees. The library
+// then reads through that, instead of looking up records by their keys, which is
+// slower. It may also have some of these methods:
+//
+//   - Settle(ctx context.Context) error carries out and checks in the transaction all
+//     that its commit would. So a plan finds out what the commit would refuse. The
+//     library calls it after changes, and may make more changes and call it again.
+//     The error joins a [RecordError] for each record that must not stay as it is.
+//     They wrap [ErrClash] or [ErrDangling].
+//   - Effects(ctx context.Context, collection string) ([]string, error) names what
+//     changes records by itself when the collection changes: triggers, and actions of
+//     foreign keys. Without the method there is nothing of that kind.
+//   - Parents(ctx context.Context, collection string) ([]string, error) returns
+//     collections that should be put before this one, beside those in its Refs.
+//   - AllowDangling(allow bool) says whether the commit may leave references dangling.
+//     A store that cannot do that refuses the records, as without the method.
 type Writer interface {
 	// Keys yields the key of every record of the collection once, in any order.
 	// After an error the sequence ends.

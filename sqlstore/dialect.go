@@ -111,8 +111,10 @@ type transaction interface {
 	// attempt calls do. If do fails, nothing of its changes is left. alive tells whether
 	// the transaction goes on: the database itself ends it after some errors.
 	attempt(ctx context.Context, do func() error) (alive bool, err error)
-	// settle carries out what must come before the commit of a transaction that writes.
+	// settle carries out and checks what the commit would. More changes may follow.
 	settle(ctx context.Context) error
+	// finish carries out what a rollback would not take back, right before the commit.
+	finish(ctx context.Context) error
 	commit(ctx context.Context) error
 	rollback()
 }

@@ -152,6 +152,8 @@ func (tx *mariadbTx) attempt(_ context.Context, do func() error) (alive bool, er
 	return err == nil || !MariaDB.conflict(err) && !MariaDB.lost(err), err
 }
 
+func (tx *mariadbTx) finish(context.Context) error { return nil }
+
 func (tx *mariadbTx) commit(ctx context.Context) error {
 	err := tx.exec(ctx, "COMMIT")
 	if err == nil {

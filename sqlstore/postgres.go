@@ -60,19 +60,29 @@ func (tx *postgresTx) attempt(ctx context.Context, do func() error) (alive bool,
 	return tx.exec(ctx, "ROLLBACK TO SAVEPOINT sqlstore") == nil, err
 }
 
-// settle checks deferred constraints, and sets sequences. A transaction that has failed
-// fails here too, since PostgreSQL treats its COMMIT as a ROLLBACK.
+// settle checks deferred constraints. A transaction that has failed fails here too, since
+// PostgreSQL treats its COMMIT as a ROLLBACK.
 func (tx *postgresTx) settle(ctx context.Context) error {
 	alive, err := tx.attempt(ctx, func() error { return tx.exec(ctx, "SET CONSTRAINTS ALL IMMEDIATE") })
-	if err != nil && alive && (postgres{}).dangles(err) {
+	switch {
+	case err == nil:
+		return tx.exec(ctx, "SET CONSTRAINTS ALL DEFERRED") // for the changes that may follow
+	case alive && (postgres{}).dangles(err):
 		return tx.dangling(ctx, err)
 	}
+	return err
+}
+
+// finish sets sequences.
+func (tx *postgresTx) finish(ctx context.Context) error {
 	for _, t := range tx.tables {
-		if err == nil && t.written {
-			err = tx.sequences(ctx, t)
+		if t.written {
+			if err := tx.sequences(ctx, t); err != nil {
+				return err
+			}
 		}
 	}
-	return err
+	return nil
 }
 
 // sequences sets the sequences of the columns of a table to continue after the values in

@@ -162,7 +162,7 @@ func (s Store) update(ctx context.Context, write func(backup.Writer) error) erro
 		if w.failed != nil {
 			return fault.RolledBack(w.failed)
 		}
-		return fault.RolledBack(w.settle(ctx))
+		return fault.RolledBack(w.Settle(ctx))
 	})
 }
 
@@ -222,7 +222,7 @@ func (s Store) commit(ctx context.Context, tx transaction) error {
 	failed := func(err error) error {
 		return fmt.Errorf("sqlstore: commit: %w", explain(s.Dialect, err))
 	}
-	if err := contextError(ctx, tx.settle(ctx)); err != nil {
+	if err := contextError(ctx, tx.finish(ctx)); err != nil {
 		return fault.RolledBack(failed(err))
 	}
 	// From here on, a context that is done must not matter: a driver could report it

@@ -117,14 +117,27 @@ func (w *writer) remove(ctx context.Context, t *table, keys []string) error {
 	return nil
 }
 
-// settle carries out what waits.
+// Settle carries out what waits, and checks what the commit would: see [backup.Writer].
+func (w *writer) Settle(ctx context.Context) error {
+	if w.failed != nil {
+		return w.failed
+	}
+	if !w.touched {
+		return nil
+	}
+	return w.fail(w.settle(ctx))
+}
+
 func (w *writer) settle(ctx context.Context) error {
 	for _, t := range w.all {
 		if err := w.settleReferences(ctx, t, nil); err != nil {
 			return err
 		}
 	}
-	return w.settleDeletes(ctx)
+	if err := w.settleDeletes(ctx); err != nil {
+		return err
+	}
+	return contextError(ctx, w.tx.settle(ctx))
 }
 
 func (w *writer) settleDeletes(ctx context.Context) error {
