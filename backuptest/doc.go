@@ -3,7 +3,8 @@
 //   - Conformance suites check stores ([TestStore], [CheckStore]) and locations
 //     ([TestLocation], [CheckLocation]) and print each rule that is broken.
 //   - [MapStore] and [MapLocation] are reference implementations in memory, for the
-//     tests of a host.
+//     tests of a host. [RuledStore] keeps rules as a database does: unique values,
+//     references, triggers.
 //   - [Faulty] and [FaultyLocation] pass calls on and fail at a chosen call.
 //   - [Vectors] are the frozen test vectors of the snapshot format.
 //

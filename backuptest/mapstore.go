@@ -156,7 +156,8 @@ type mapWriter struct {
 	data    MapStore
 	changed map[string]bool // the collections of data that are copies of the writer
 	lent    []backup.Record
-	keys    int // the number of sequences of Keys that run
+	loops   int   // the number of sequences that run
+	failed  error // what has ended the transaction before its time
 	over    bool
 }
 
@@ -172,16 +173,23 @@ func (w *mapWriter) takeBack() {
 	w.lent = nil
 }
 
-// begin is the first step of every method: it ends earlier loans of memory, and
-// refuses a call that breaks the rules.
-func (w *mapWriter) begin(ctx context.Context, collection string) (map[string]string, error) {
+// ready ends earlier loans of memory, and refuses a call that breaks the rules.
+func (w *mapWriter) ready() error {
 	if w.over {
-		return nil, fmt.Errorf("writer: %w", errOver)
+		return fmt.Errorf("writer: %w", errOver)
 	}
-	if w.keys > 0 {
-		return nil, errors.New("writer: called inside a loop over Keys; end the loop first")
+	if w.loops > 0 {
+		return errors.New("writer: called inside a loop over Keys or Records; end the loop first")
 	}
 	w.takeBack()
+	return w.failed
+}
+
+// begin is the first step of every method that names a collection.
+func (w *mapWriter) begin(ctx context.Context, collection string) (map[string]string, error) {
+	if err := w.ready(); err != nil {
+		return nil, err
+	}
 	return w.data.collection(ctx, collection)
 }
 
@@ -202,8 +210,8 @@ func (w *mapWriter) Keys(ctx context.Context, collection string) iter.Seq2[strin
 			yield("", err)
 			return
 		}
-		w.keys++
-		defer func() { w.keys-- }()
+		w.loops++
+		defer func() { w.loops-- }()
 		for key := range records {
 			if err := ctx.Err(); err != nil {
 				yield("", err)
@@ -238,6 +246,16 @@ func (w *mapWriter) Put(ctx context.Context, collection string, records []backup
 	if _, err := w.begin(ctx, collection); err != nil {
 		return err
 	}
+	if err := checkPut(records); err != nil {
+		return err
+	}
+	for _, r := range records {
+		w.own(collection)[r.Key] = string(r.Value)
+	}
+	return nil
+}
+
+func checkPut(records []backup.Record) error {
 	seen := make(map[string]bool, len(records))
 	for _, r := range records {
 		switch {
@@ -249,9 +267,6 @@ func (w *mapWriter) Put(ctx context.Context, collection string, records []backup
 			return fmt.Errorf("put: the value of %q is not JSON", r.Key)
 		}
 		seen[r.Key] = true
-	}
-	for _, r := range records {
-		w.own(collection)[r.Key] = string(r.Value)
 	}
 	return nil
 }
