@@ -16,22 +16,30 @@ import (
 )
 
 // A comparison goes once through all records of the snapshot and of the host. It
-// says what becomes of each record, and makes the changes if write is set. First it
+// says what becomes of each record. If write is set, it makes the changes: first it
 // deletes, children before parents, so that a new record can take the place of a
-// deleted one. Then come the snapshot's records, parents before children.
+// deleted one. Then come the snapshot's records, parents before children. At the end
+// it reads back what came of them: see settle.
 type comparison struct {
 	*incoming
 	ctx    context.Context
 	host   Writer
 	write  bool                    // make the changes
+	trial  bool                    // they are rolled back
 	digest hash.Hash               // of all changes, if not nil
 	each   func(Change) error      // called for all changes, if not nil
-	finish func(*comparison) error // called at the end, if not nil; its error ends the transaction
+	finish func(*comparison) error // called when all is compared, if not nil; its error ends the transaction
 	report Report
 
+	cols     []*collection              // to restore, in the order of restore
+	effects  []string                   // what changes records by itself, for people
+	early    bool                       // write while comparing
 	deleted  map[string]map[string]bool // collection → keys
+	stays    map[string]map[string]bool // collection → keys that only the host has, and that Replace lets stay
 	empty    map[string]bool            // collection → the host has no records
-	unfit    problems                   // records that are invalid after merging
+	reports  map[string]*CollectionReport
+	expected map[string]*expected
+	unfit    problems // records that are invalid after merging
 	dangling problems
 	done     int64 // records compared, for Progress
 	bytes    int64 // of their values
@@ -39,8 +47,14 @@ type comparison struct {
 
 func (c *comparison) carryOut() error {
 	c.deleted = make(map[string]map[string]bool)
+	c.stays = make(map[string]map[string]bool)
 	c.empty = make(map[string]bool)
+	c.reports = make(map[string]*CollectionReport)
+	c.expected = make(map[string]*expected)
 	c.dangling.tolerate = c.opts.AllowDangling
+	if err := c.meetHost(); err != nil {
+		return err
+	}
 	if err := c.compare(); err != nil && !errors.Is(err, errTooMany) {
 		return err
 	}
@@ -52,11 +66,88 @@ func (c *comparison) carryOut() error {
 			return err
 		}
 	}
+	if c.write {
+		if err := c.change(); err != nil {
+			return err
+		}
+	}
+	for _, col := range c.cols {
+		c.report.Collections = append(c.report.Collections, *c.reports[col.Name])
+	}
 	return c.ctx.Err()
 }
 
-func (c *comparison) compare() error {
+// meetHost asks the host what it does by itself, and in which order it wants records.
+// The comparison is with what the host has before the first change. So if a change can
+// lead to others, all is compared first.
+func (c *comparison) meetHost() error {
+	if t, ok := c.host.(tolerant); ok {
+		t.AllowDangling(c.opts.AllowDangling || c.opts.AsItWas)
+	}
+	if err := c.orderCollections(); err != nil {
+		return err
+	}
+	if e, ok := c.host.(effector); ok && c.write {
+		for _, col := range c.cols {
+			effects, err := e.Effects(c.ctx, col.Name)
+			if err != nil {
+				return fmt.Errorf("ask the host what changes %s: %w", col.Name, err)
+			}
+			for _, effect := range effects {
+				c.effects = append(c.effects, effect+" of "+col.Name)
+			}
+		}
+	}
+	c.early = c.write && len(c.effects) == 0
+	return nil
+}
+
+// orderCollections puts those collections first that others refer to: in the App, or in
+// the host.
+func (c *comparison) orderCollections() error {
+	host, ok := c.host.(parented)
+	if !ok {
+		c.cols = c.collections
+		return nil
+	}
+	done := make(map[string]bool)
+	var visit func(name string) error
+	visit = func(name string) error {
+		i := slices.IndexFunc(c.collections, func(col *collection) bool { return col.Name == name })
+		if i < 0 || done[name] {
+			return nil
+		}
+		done[name] = true
+		col := c.collections[i]
+		for _, r := range col.refs {
+			if err := visit(r.Collection); err != nil {
+				return err
+			}
+		}
+		parents, err := host.Parents(c.ctx, name)
+		if err != nil {
+			return fmt.Errorf("ask the host what %s refers to: %w", name, err)
+		}
+		for _, parent := range parents {
+			if err := visit(parent); err != nil {
+				return err
+			}
+		}
+		c.cols = append(c.cols, col)
+		return nil
+	}
 	for _, col := range c.collections {
+		if err := visit(col.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *comparison) compare() error {
+	for _, col := range c.cols {
+		c.reports[col.Name] = &CollectionReport{Name: col.Name, Strategy: c.strategy(col)}
+		c.expected[col.Name] = c.newExpected(col)
 		if err := c.findSurplus(col); err != nil {
 			return err
 		}
@@ -64,21 +155,15 @@ func (c *comparison) compare() error {
 	if err := c.checkLeftBehind(); err != nil {
 		return err
 	}
-	reports := make(map[string]*CollectionReport)
-	for i := len(c.collections) - 1; i >= 0; i-- {
-		col := c.collections[i]
-		r := &CollectionReport{Name: col.Name, Strategy: c.strategy(col)}
-		reports[col.Name] = r
-		if err := c.deleteSurplus(col, r); err != nil {
+	for _, col := range slices.Backward(c.cols) {
+		if err := c.compareSurplus(col); err != nil {
 			return err
 		}
 	}
-	for _, col := range c.collections {
-		r := reports[col.Name]
-		if err := c.eachBatch(c.ctx, col, func(b *batch) error { return c.compareBatch(col, b, r) }); err != nil {
+	for _, col := range c.cols {
+		if err := c.eachBatch(c.ctx, col, func(b *batch) error { return c.compareBatch(col, b) }); err != nil {
 			return err
 		}
-		c.report.Collections = append(c.report.Collections, *r)
 	}
 	return nil
 }
@@ -111,6 +196,7 @@ func (c *comparison) findSurplus(col *collection) error {
 // spareInvalid keeps the host's invalid records from deletion. They may have been
 // there when the snapshot was made, which left them out.
 func (c *comparison) spareInvalid(col *collection) error {
+	c.stays[col.Name] = make(map[string]bool)
 	for keys := range slices.Chunk(slices.Sorted(maps.Keys(c.deleted[col.Name])), batchSize) {
 		found, err := c.lookup(col, keys)
 		if err != nil {
@@ -119,6 +205,7 @@ func (c *comparison) spareInvalid(col *collection) error {
 		for _, key := range keys {
 			if value := found[key]; value != nil && len(col.examine(&item{key, value, -1})) > 0 {
 				delete(c.deleted[col.Name], key)
+				c.stays[col.Name][key] = true
 			}
 		}
 	}
@@ -157,30 +244,45 @@ func (c *comparison) lookup(col *collection, keys []string) (map[string][]byte, 
 // hostLimits are for the host's own records: what the host could store, it may keep.
 var hostLimits = codec.Limits{Depth: codec.MaxDepth, Values: math.MaxInt, RecordBytes: 1 << 30}
 
-// deleteSurplus deletes the surplus of a collection.
-func (c *comparison) deleteSurplus(col *collection, report *CollectionReport) error {
+// compareSurplus says what is deleted from a collection.
+func (c *comparison) compareSurplus(col *collection) error {
 	keys := slices.Sorted(maps.Keys(c.deleted[col.Name]))
-	for len(keys) > 0 {
-		n := min(batchSize, len(keys))
+	for keys := range slices.Chunk(keys, batchSize) {
 		found := map[string][]byte(nil)
 		if c.digest != nil {
 			var err error
-			if found, err = c.lookup(col, keys[:n]); err != nil {
+			if found, err = c.lookup(col, keys); err != nil {
 				return err
 			}
 		}
-		for _, key := range keys[:n] {
-			if err := c.noteChange(col, key, Delete, found[key], nil); err != nil {
+		for _, key := range keys {
+			if err := c.noteChange(col, Change{Key: key, Action: Delete}, found[key], nil); err != nil {
 				return err
 			}
 		}
-		if c.write && !c.refused() {
-			if err := c.host.Delete(c.ctx, col.Name, keys[:n]); err != nil {
-				return fault.Advise(fmt.Errorf("delete %d records of %s from the host: %w", n, col.Name, err))
+		if c.early && !c.refused() {
+			if err := c.delete(col, keys); err != nil {
+				return err
 			}
 		}
-		report.Deleted += int64(n)
-		keys = keys[n:]
+		c.reports[col.Name].Deleted += int64(len(keys))
+	}
+	return nil
+}
+
+func (c *comparison) delete(col *collection, keys []string) error {
+	if err := c.host.Delete(c.ctx, col.Name, keys); err != nil {
+		return fault.Advise(fmt.Errorf("delete %d records of %s from the host: %w", len(keys), col.Name, err))
+	}
+	return nil
+}
+
+func (c *comparison) put(col *collection, records []Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	if err := c.host.Put(c.ctx, col.Name, records); err != nil {
+		return fault.Advise(fmt.Errorf("put %d records of %s into the host: %w", len(records), col.Name, err))
 	}
 	return nil
 }
@@ -190,15 +292,11 @@ func (c *comparison) deleteSurplus(col *collection, report *CollectionReport) er
 func (c *comparison) refused() bool { return c.unfit.fatal() || c.dangling.fatal() }
 
 // compareBatch compares some records of the snapshot with the host's.
-func (c *comparison) compareBatch(col *collection, b *batch, report *CollectionReport) error {
+func (c *comparison) compareBatch(col *collection, b *batch) error {
 	if err := c.ctx.Err(); err != nil {
 		return err
 	}
-	keys := make([]string, len(b.items))
-	for i, r := range b.items {
-		keys[i] = r.key
-	}
-	existing, err := c.lookup(col, keys)
+	existing, err := c.lookup(col, b.keys())
 	if err != nil {
 		return err
 	}
@@ -206,13 +304,15 @@ func (c *comparison) compareBatch(col *collection, b *batch, report *CollectionR
 	var puts []Record
 	for i := range b.items {
 		r := &b.items[i]
-		report.Records++
 		c.bytes += int64(len(r.value))
-		if after[i], err = c.compareRecord(col, r, existing[r.key], report); err != nil {
+		if after[i], err = c.compareRecord(col, r, existing[r.key]); err != nil {
 			return err
 		}
-		if after[i].put {
+		if after[i].put() {
 			puts = append(puts, Record{r.key, after[i].value})
+		}
+		if c.write {
+			c.expected[col.Name].add(after[i])
 		}
 	}
 	if !c.opts.AsItWas {
@@ -220,59 +320,102 @@ func (c *comparison) compareBatch(col *collection, b *batch, report *CollectionR
 			return err
 		}
 	}
-	if c.write && !c.refused() && len(puts) > 0 {
-		if err := c.host.Put(c.ctx, col.Name, puts); err != nil {
-			return fault.Advise(fmt.Errorf("put %d records of %s into the host: %w", len(puts), col.Name, err))
+	if c.early && !c.refused() {
+		if err := c.put(col, puts); err != nil {
+			return err
 		}
 	}
-	if c.done += int64(len(b.items)); c.opts.Progress != nil {
-		p := Progress{Phase: "compare", Collection: col.Name, Records: c.done, Bytes: min(c.bytes, c.snapshot.manifest.Bytes), Total: c.snapshot.manifest.Bytes}
-		if c.write {
-			p.Phase = "restore"
-		}
-		c.opts.Progress(p)
+	c.done += int64(len(b.items))
+	if c.early {
+		c.progress(c.phase(), col)
+	} else {
+		c.progress("compare", col)
 	}
 	return nil
+}
+
+// phase names what is done while the host is changed.
+func (c *comparison) phase() string {
+	if c.trial {
+		return "try"
+	}
+	return "restore"
+}
+
+func (c *comparison) progress(phase string, col *collection) {
+	if c.opts.Progress != nil {
+		total := c.snapshot.manifest.Bytes
+		c.opts.Progress(Progress{Phase: phase, Collection: col.Name, Records: c.done, Bytes: min(c.bytes, total), Total: total})
+	}
 }
 
 // An outcome is what a record of the host will be.
 type outcome struct {
 	key    string
-	value  []byte
-	offset int64 // of the record in the snapshot, or -1
-	put    bool  // the record has to be put
+	value  []byte // nil: no record
+	offset int64  // of the record in the snapshot, or -1
+	fate   fate
 }
 
-// compareRecord decides what becomes of one record of the snapshot.
-func (c *comparison) compareRecord(col *collection, r *item, existing []byte, report *CollectionReport) (outcome, error) {
-	stays := outcome{key: r.key, value: existing, offset: -1}
-	put := outcome{key: r.key, value: r.value, offset: r.offset, put: true}
+func (o outcome) put() bool { return o.fate == added || o.fate == updated }
+
+// compareRecord decides what becomes of one record of the snapshot, and counts it.
+func (c *comparison) compareRecord(col *collection, r *item, existing []byte) (outcome, error) {
+	after, with, err := c.decide(col, r, existing)
+	if err != nil {
+		return after, err
+	}
+	report := c.reports[col.Name]
+	report.Records++
+	*report.count(after.fate)++
+	change := Change{Key: r.key}
+	switch after.fate {
+	case added:
+		change.Action = Add
+	case updated:
+		change.Action = Update
+	case skipped:
+		if len(report.Conflicts) < 100 {
+			report.Conflicts = append(report.Conflicts, r.key)
+		}
+		change.Action, change.With = Skip, with
+		return after, c.noteChange(col, change, existing, r.value)
+	default:
+		return after, nil
+	}
+	return after, c.noteChange(col, change, existing, after.value)
+}
+
+// decide returns what becomes of one record of the snapshot. If it clashes, with is the
+// key of the host's record that it clashes with.
+func (c *comparison) decide(col *collection, r *item, existing []byte) (after outcome, with string, err error) {
+	stays := outcome{r.key, existing, -1, unchanged}
+	put := outcome{r.key, r.value, r.offset, updated}
+	if clash := c.rejected[col.Name][r.key]; clash != nil {
+		stays.fate = skipped
+		return stays, clash.With, nil
+	}
 	if existing == nil {
-		report.Added++
-		return put, c.noteChange(col, r.key, Add, nil, r.value)
+		put.fate = added
+		return put, "", nil
 	}
 	if codec.Equal(existing, r.value) {
-		report.Unchanged++
-		return stays, nil
+		return stays, "", nil
 	}
 	switch c.strategy(col) {
 	case SkipDuplicates:
-		if report.Skipped++; len(report.Conflicts) < 100 {
-			report.Conflicts = append(report.Conflicts, r.key)
-		}
-		return stays, c.noteChange(col, r.key, Skip, existing, r.value)
+		stays.fate = skipped
+		return stays, "", nil
 	case Merge:
 		var found []*RecordError
 		if put.value, found = col.merge(r, existing, c.snapshot.limits); len(found) > 0 {
-			return stays, c.unfit.add(found...)
+			return stays, "", c.unfit.add(found...)
 		}
 		if codec.Equal(existing, put.value) {
-			report.Unchanged++
-			return stays, nil
+			return stays, "", nil
 		}
 	}
-	report.Updated++
-	return put, c.noteChange(col, r.key, Update, existing, put.value)
+	return put, "", nil
 }
 
 // merge makes one record of two, and checks it against the declaration.
@@ -304,10 +447,11 @@ func (col *collection) merge(r *item, existing []byte, l codec.Limits) ([]byte, 
 }
 
 // noteChange adds a change to the digest, and calls each.
-func (c *comparison) noteChange(col *collection, key string, action Action, before, after []byte) error {
+func (c *comparison) noteChange(col *collection, change Change, before, after []byte) error {
+	key := change.Key
 	if c.digest != nil {
 		var frame []byte
-		for _, part := range [][]byte{[]byte(col.Name), []byte(key), []byte(action), before, after} {
+		for _, part := range [][]byte{[]byte(col.Name), []byte(key), []byte(change.Action), before, after} {
 			frame = binary.AppendUvarint(frame, uint64(len(part)))
 			frame = append(frame, part...)
 		}
@@ -316,7 +460,7 @@ func (c *comparison) noteChange(col *collection, key string, action Action, befo
 	if c.each == nil {
 		return nil
 	}
-	change := Change{Collection: col.Name, Key: key, Action: action}
+	change.Collection = col.Name
 	view := func(value []byte) []byte {
 		if value == nil { // so that the other side is shown member by member
 			return []byte("{}")

@@ -37,7 +37,7 @@ func (c *comparison) checkLeftBehind() error {
 			var after []outcome
 			for _, key := range keys {
 				if found[key] != nil {
-					after = append(after, outcome{key: key, value: found[key], offset: -1})
+					after = append(after, outcome{key: key, value: found[key], offset: -1, fate: unchanged})
 				}
 			}
 			if err := c.checkRefs(col, after); err != nil {
@@ -61,13 +61,13 @@ func (c *comparison) checkRefs(col *collection, after []outcome) error {
 	var open []place
 	wanted := make(map[string]map[string]bool) // target → keys to look up in the host
 	for _, r := range after {
-		if !r.put && len(c.deleted) == 0 {
+		if r.value == nil || !r.put() && len(c.deleted) == 0 {
 			continue
 		}
 		col.eachRef(col.view(r.key, r.value), func(target, ref, pointer string, err error) {
 			gone := c.deleted[target][ref]
-			known := c.seen.keys[target] != nil && c.seen.keys[target].Has(ref)
-			if err != nil || !gone && (known || !r.put) {
+			known := c.brings(target, ref)
+			if err != nil || !gone && (known || !r.put()) {
 				return
 			}
 			open = append(open, place{r, col.inside(r.key, pointer), target, ref})
@@ -92,7 +92,11 @@ func (c *comparison) checkRefs(col *collection, after []outcome) error {
 			continue
 		}
 		err := fmt.Errorf("refers to %q of %s, which would not exist", p.ref, p.target)
-		if c.deleted[p.target][p.ref] {
+		switch {
+		case c.rejected[p.target][p.ref] != nil:
+			// It cannot come without that record: transact leaves it out as well.
+			err = fmt.Errorf("%w: it refers to %q of %s, which is left out", ErrClash, p.ref, p.target)
+		case c.deleted[p.target][p.ref]:
 			err = fmt.Errorf("refers to %q of %s, which is not in the snapshot and would be deleted", p.ref, p.target)
 		}
 		if err := c.dangling.add(&RecordError{Collection: col.Name, Key: p.key, Pointer: p.pointer, Offset: p.offset, Err: err}); err != nil {

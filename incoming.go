@@ -24,9 +24,10 @@ type incoming struct {
 	opts        RestoreOptions
 	collections []*collection // to restore, in the order of restore
 	seen        *seen
-	from        map[string][]string        // collection → sections of the snapshot that its records come from
-	invalid     map[string]map[int64]bool  // collection → ordinals of the records that are left out
-	spared      map[string]map[string]bool // collection → keys of these: the host's records stay
+	from        map[string][]string                // collection → sections of the snapshot that its records come from
+	invalid     map[string]map[int64]bool          // collection → ordinals of the records that are left out
+	spared      map[string]map[string]bool         // collection → keys of these: the host's records stay
+	rejected    map[string]map[string]*RecordError // collection → keys of records that the host does not take
 	leftOut     problems
 	warnings    []string
 }
@@ -44,6 +45,7 @@ func (a *App) prepare(ctx context.Context, s *Snapshot, opts RestoreOptions) (*i
 		from:     make(map[string][]string),
 		invalid:  make(map[string]map[int64]bool),
 		spared:   make(map[string]map[string]bool),
+		rejected: make(map[string]map[string]*RecordError),
 		leftOut:  problems{tolerate: opts.LeaveOutInvalid},
 	}
 	if err := in.checkOrigin(); err != nil {
@@ -374,12 +376,20 @@ func (in *incoming) eachBatch(ctx context.Context, col *collection, f func(*batc
 // report returns a Report without the collections.
 func (in *incoming) report() Report {
 	m := in.snapshot.manifest
+	leftOut := slices.Clone(in.leftOut.list)
+	for _, name := range slices.Sorted(maps.Keys(in.rejected)) {
+		for _, key := range slices.Sorted(maps.Keys(in.rejected[name])) {
+			if len(leftOut) < maxProblems {
+				leftOut = append(leftOut, in.rejected[name][key])
+			}
+		}
+	}
 	return Report{
 		Backup:             in.snapshot.name,
 		CreatedAt:          m.CreatedAt,
 		ApplicationVersion: m.ApplicationVersion,
 		SchemaVersion:      m.SchemaVersion,
-		LeftOut:            in.leftOut.list,
+		LeftOut:            leftOut,
 		Warnings:           slices.Clone(in.warnings),
 	}
 }

@@ -136,7 +136,8 @@ type Salvaged struct {
 type Progress struct {
 	// Phase is what is being done: "backup" is writing a snapshot, "read" is
 	// reading one to its end, "check" is checking its records, "compare" is
-	// comparing them with the host's, and "restore" is changing the host.
+	// comparing them with the host's, "restore" is changing the host, "try" is doing
+	// so for a plan, and "confirm" is reading back what was changed.
 	Phase string `json:"phase"`
 
 	// Collection is being worked on. Empty between collections.

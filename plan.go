@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -23,9 +24,11 @@ type Plan struct {
 	digest [sha256.Size]byte // of all changes, with the values before and after
 }
 
-// Plan compares a snapshot with the host and says what Restore would do, without
-// doing it. Its errors are those of Restore but ErrUncertain: a snapshot that cannot
-// be restored has no plan.
+// Plan says what Restore would do to the host as it is now. It carries the restore
+// out in a transaction, reads back what came of it, and rolls back. So what the host
+// does not take speaks up here: a unique field, a foreign key, a trigger. Its errors
+// are those of Restore but ErrUncertain: a snapshot that cannot be restored has no
+// plan. With Untried, Plan only compares.
 func (a *App) Plan(ctx context.Context, s *Snapshot, dst Sink, opts RestoreOptions) (*Plan, error) {
 	start := time.Now()
 	in, err := a.prepare(ctx, s, opts)
@@ -34,7 +37,7 @@ func (a *App) Plan(ctx context.Context, s *Snapshot, dst Sink, opts RestoreOptio
 	}
 	p := &Plan{Before: opts.Before, Progress: opts.Progress, in: in, dst: dst}
 	p.report, err = in.transact(ctx, dst, func(w Writer) *comparison {
-		return &comparison{incoming: in, host: w, digest: sha256.New(), finish: p.keepDigest}
+		return &comparison{incoming: in, host: w, write: !opts.Untried, trial: true, digest: sha256.New(), finish: p.keepDigest}
 	})
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
@@ -58,6 +61,9 @@ type Change struct {
 	Key        string `json:"key"`
 	Action     Action `json:"action"`
 
+	// With is the key of the host's record that a skipped record clashes with.
+	With string `json:"with,omitempty"`
+
 	// Fields are the places in which the two sides differ. If only one side has the
 	// record, they are its members.
 	Fields []FieldChange `json:"fields,omitempty"`
@@ -79,7 +85,7 @@ type Action string
 const (
 	Add    Action = "add"    // only the snapshot has the record
 	Update Action = "update" // both have it, and the host's changes
-	Skip   Action = "skip"   // both have it and differ, and the host's stays
+	Skip   Action = "skip"   // both have it and differ, or it clashes, and the host's stays
 	Delete Action = "delete" // only the host has it
 )
 
@@ -90,7 +96,7 @@ func (p *Plan) Changes(ctx context.Context) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		yielded, stopped := 0, false
 		in := p.incoming()
-		_, err := in.transact(ctx, p.dst, func(w Writer) *comparison {
+		_, err := in.attempt(ctx, p.dst, func(w Writer) *comparison {
 			n := 0
 			return &comparison{incoming: in, host: w, digest: sha256.New(), finish: p.sameDigest, each: func(c Change) error {
 				// A Sink that repeats its transaction comes to the same changes again.
@@ -115,9 +121,12 @@ func (p *Plan) Changes(ctx context.Context) iter.Seq2[Change, error] {
 func (p *Plan) Apply(ctx context.Context) (Report, error) {
 	start := time.Now()
 	in := p.incoming()
-	report, err := in.transact(ctx, p.dst, func(w Writer) *comparison {
+	report, err := in.attempt(ctx, p.dst, func(w Writer) *comparison {
 		return &comparison{incoming: in, host: w, write: true, digest: sha256.New(), finish: p.sameDigest}
 	})
+	if !in.opts.Untried && (errors.Is(err, ErrClash) || errors.Is(err, ErrDangling)) && !errors.Is(err, ErrUncertain) {
+		err = fmt.Errorf("%w: the host has changed since; nothing was changed, make a new plan: %w", ErrStale, err) // the trial did not meet it
+	}
 	if err != nil {
 		return Report{}, fmt.Errorf("restore: %w", err)
 	}

@@ -18,20 +18,30 @@ import (
 	"github.com/tomo-project/backup/backuptest"
 )
 
-// readOnly is a Sink that nobody may change anything in.
+// rolledBack is a Sink that nobody may commit to.
+type rolledBack struct {
+	t *testing.T
+	backup.Sink
+}
+
+func (s rolledBack) Update(ctx context.Context, write func(backup.Writer) error) error {
+	return s.Sink.Update(ctx, func(w backup.Writer) error {
+		err := write(w)
+		if err == nil {
+			s.t.Error("a transaction that was only for looking would be committed")
+		}
+		return err
+	})
+}
+
+// readOnly is a rolledBack that nobody may change anything in.
 type readOnly struct {
 	t *testing.T
 	backup.Sink
 }
 
 func (s readOnly) Update(ctx context.Context, write func(backup.Writer) error) error {
-	return s.Sink.Update(ctx, func(w backup.Writer) error {
-		err := write(readOnlyWriter{s.t, w})
-		if err == nil {
-			s.t.Error("a transaction that was only for looking would be committed")
-		}
-		return err
-	})
+	return rolledBack{s.t, s.Sink}.Update(ctx, func(w backup.Writer) error { return write(readOnlyWriter{s.t, w}) })
 }
 
 type readOnlyWriter struct {
@@ -49,12 +59,20 @@ func (w readOnlyWriter) Delete(context.Context, string, []string) error {
 	return nil
 }
 
+func withoutDuration(r backup.Report) backup.Report {
+	r.Duration = 0
+	return r
+}
+
 // changesOf returns the changes of a plan as lines.
 func changesOf(t *testing.T, p *backup.Plan) []string {
 	var lines []string
 	for c, err := range p.Changes(t.Context()) {
 		require.NoError(t, err)
 		line := fmt.Sprintf("%s %s %q", c.Action, c.Collection, c.Key)
+		if c.With != "" {
+			line += fmt.Sprintf(" with %q", c.With)
+		}
 		for _, f := range c.Fields {
 			line += fmt.Sprintf(" %s:%s>%s", f.Pointer, string(f.Before), string(f.After))
 		}
@@ -109,10 +127,17 @@ func TestAPlanSaysWhatWouldHappen(t *testing.T) {
 		},
 	} {
 		t.Run(string(strategy), func(t *testing.T) {
-			p, err := homelab().Plan(t.Context(), s, readOnly{t, planHost()}, backup.RestoreOptions{Strategy: strategy})
+			host := planHost()
+			tried, err := homelab().Plan(t.Context(), s, rolledBack{t, host}, backup.RestoreOptions{Strategy: strategy})
 			require.NoError(t, err)
-			require.Equal(t, want, changesOf(t, p))
-			require.Equal(t, want, changesOf(t, p), "as often as one likes")
+			require.Equal(t, planHost(), host, "what was tried is rolled back")
+			untried, err := homelab().Plan(t.Context(), s, readOnly{t, host}, backup.RestoreOptions{Strategy: strategy, Untried: true})
+			require.NoError(t, err)
+			for _, p := range []*backup.Plan{tried, untried} {
+				require.Equal(t, want, changesOf(t, p))
+				require.Equal(t, want, changesOf(t, p), "as often as one likes")
+			}
+			require.Equal(t, withoutDuration(tried.Report()), withoutDuration(untried.Report()))
 		})
 	}
 }
@@ -458,7 +483,7 @@ func FuzzRestoreStrategies(f *testing.F) {
 		want, dangling := expected(host, source, opts.Strategies)
 		s := written(t, app, 1, "{"+strings.Join(data, ",")+"}")
 		before := host.Clone()
-		_, planErr := app.Plan(t.Context(), s, readOnly{t, host}, opts)
+		_, planErr := app.Plan(t.Context(), s, rolledBack{t, host}, opts)
 		_, err := app.Restore(t.Context(), s, host, opts)
 		if dangling > 0 {
 			require.ErrorIs(t, planErr, backup.ErrDangling)

@@ -52,6 +52,14 @@ func (b *batch) addItem(r item) {
 	b.items = append(b.items, item{r.key, b.buf[start:len(b.buf):len(b.buf)], r.offset})
 }
 
+func (b *batch) keys() []string {
+	keys := make([]string, len(b.items))
+	for i, r := range b.items {
+		keys[i] = r.key
+	}
+	return keys
+}
+
 func (b *batch) full() bool { return len(b.items) >= batchSize || len(b.buf) >= batchBytes }
 
 // keep drops the items for which f returns false.

@@ -2,11 +2,8 @@ package backup
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"iter"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/tomo-project/backup/internal/fault"
@@ -35,8 +32,19 @@ type RestoreOptions struct {
 	AllowUnknown bool
 
 	// AllowDangling allows references to records that will not exist, with a
-	// warning.
+	// warning. A record whose reference the host does not take is left out, and
+	// named in Report.LeftOut.
 	AllowDangling bool
+
+	// SkipClashes leaves out records that clash with records of the host over a
+	// unique value, and records that refer to those. Report.LeftOut names them. The
+	// host's records stay. Otherwise a clash refuses the restore.
+	SkipClashes bool
+
+	// Untried makes [App.Plan] compare only, and try nothing. That is faster, but
+	// what the host does not take or makes otherwise shows at the restore. Restore
+	// ignores it.
+	Untried bool
 
 	// AllowSalvaged allows Replace from a snapshot that was saved from a damaged
 	// file. Replace then deletes what only the host has, although the snapshot lacks
@@ -108,7 +116,8 @@ type Report struct {
 	// Collections are those that were restored, in the order of restore.
 	Collections []CollectionReport `json:"collections"`
 
-	// LeftOut names the invalid records that were left out: the first thousand.
+	// LeftOut names the records that were left out, because they are invalid or the
+	// host does not take them: the first thousand.
 	LeftOut  []*RecordError `json:"left_out,omitempty"`
 	Warnings []string       `json:"warnings,omitempty"`
 
@@ -124,7 +133,7 @@ type Report struct {
 
 // Changed tells whether a restore changed anything, or would change it.
 func (r Report) Changed() bool {
-	return slices.ContainsFunc(r.Collections, func(c CollectionReport) bool { return c.Added+c.Updated+c.Deleted > 0 })
+	return slices.ContainsFunc(r.Collections, func(c CollectionReport) bool { return c.Added+c.Updated+c.Deleted+c.Altered+c.Extra > 0 })
 }
 
 // A CollectionReport counts the records of one collection.
@@ -133,18 +142,28 @@ type CollectionReport struct {
 	Strategy Strategy `json:"strategy"`
 
 	// Records are those of the snapshot, after migration. A restore, or a plan of
-	// one, has them as the sum of Added, Updated, Unchanged and Skipped.
+	// one, has them as the sum of Added, Updated, Unchanged, Skipped and Altered.
 	Records   int64 `json:"records"`
 	Added     int64 `json:"added"`
 	Updated   int64 `json:"updated"`
 	Unchanged int64 `json:"unchanged"`
-	Skipped   int64 `json:"skipped"` // they differ, and the host's were kept
+	Skipped   int64 `json:"skipped"` // they differ or clash, and the host's were kept
 
 	// Deleted are records that only the host had.
 	Deleted int64 `json:"deleted"`
 
 	// Conflicts are the keys of the skipped records: the first hundred.
 	Conflicts []string `json:"conflicts,omitempty"`
+
+	// Altered are records of the snapshot that the host did not leave as the restore
+	// wrote or found them: a trigger changed or removed them, or ignored the change.
+	// Extra are other records that the host made, changed or removed by itself, or did
+	// not let go. Both could not be put right. Warnings name the triggers. The keys are
+	// the first hundred.
+	Altered     int64    `json:"altered,omitempty"`
+	AlteredKeys []string `json:"altered_keys,omitempty"`
+	Extra       int64    `json:"extra,omitempty"`
+	ExtraKeys   []string `json:"extra_keys,omitempty"`
 }
 
 // Verify checks all of a snapshot that a restore checks before it looks at the
@@ -178,8 +197,12 @@ func (a *App) Verify(ctx context.Context, s *Snapshot, opts RestoreOptions) (Rep
 // opens, migrates and validates all of it. Only then does it change the host, in one
 // transaction: it makes all changes or none. [App.Plan] shows them before.
 //
+// Before the commit, Restore reads back what it restored. What the host has made
+// otherwise, by a trigger for example, it puts right. What cannot be put right is
+// Altered or Extra in the Report.
+//
 // Restore returns ErrForeign, ErrTooNew, ErrNoKey, ErrInvalid, ErrDangling,
-// ErrSalvaged, ErrDamaged, ErrFormat or ErrLimit, or the error of a migrator, of
+// ErrClash, ErrSalvaged, ErrDamaged, ErrFormat or ErrLimit, or the error of a migrator, of
 // Before, of dst or of ctx. With each of these the host is as it was. Only after
 // ErrUncertain it may not be: dst failed when all changes were made, and did not say
 // that it rolled them back.
@@ -195,100 +218,4 @@ func (a *App) Restore(ctx context.Context, s *Snapshot, dst Sink, opts RestoreOp
 	}
 	report.Duration = time.Since(start)
 	return report, nil
-}
-
-// errLook rolls back a transaction that was only for looking.
-var errLook = errors.New("only looking")
-
-// transact makes a comparison inside a transaction of dst. It commits the transaction
-// if the comparison writes and succeeds.
-func (in *incoming) transact(ctx context.Context, dst Sink, start func(Writer) *comparison) (Report, error) {
-	var report Report
-	var inside error
-	ran, done := false, false
-	err := dst.Update(ctx, func(w Writer) error {
-		ran, done = true, false
-		c := start(w)
-		c.ctx, c.report = ctx, in.report()
-		if inside = in.callBefore(c); inside == nil {
-			inside = c.carryOut()
-		}
-		if inside == nil && !c.write {
-			inside = errLook
-		}
-		report, done = c.report, inside == nil
-		return inside
-	})
-	switch {
-	case inside == errLook:
-		return report, nil
-	case inside != nil:
-		return Report{}, inside
-	case err != nil && done && report.Changed() && !errors.Is(err, ErrRolledBack):
-		return Report{}, fmt.Errorf("%w: the host failed to commit: %w; look at its data, and restore again if it lacks the changes", ErrUncertain, fault.Advise(err))
-	case err != nil && done && report.Changed():
-		return Report{}, fault.Advise(fmt.Errorf("the host did not take the changes: %w", err))
-	case err != nil:
-		return Report{}, fault.Advise(fmt.Errorf("the host did not take the changes, and is as it was: %w", err))
-	case !ran:
-		return Report{}, errors.New("the Sink did nothing: its Update returned without calling write")
-	}
-	return report, nil
-}
-
-// restoring returns the comparison that restores.
-func (in *incoming) restoring(w Writer) *comparison {
-	return &comparison{incoming: in, host: w, write: true}
-}
-
-// callBefore calls RestoreOptions.Before for a comparison that writes.
-func (in *incoming) callBefore(c *comparison) error {
-	if !c.write || in.opts.Before == nil || len(in.collections) == 0 {
-		return nil
-	}
-	var names []string
-	for _, col := range in.collections {
-		names = append(names, col.Name)
-	}
-	return in.opts.Before(c.ctx, heldSource{c.host}, names)
-}
-
-// A heldSource reads what the host holds, as its transaction sees it.
-type heldSource struct{ Writer }
-
-func (s heldSource) View(_ context.Context, read func(Reader) error) error {
-	if r, ok := s.Writer.(Reader); ok {
-		return read(r)
-	}
-	return read(s)
-}
-
-func (s heldSource) Records(ctx context.Context, collection string) iter.Seq2[Record, error] {
-	return func(yield func(Record, error) bool) {
-		var keys []string
-		for key, err := range s.Keys(ctx, collection) {
-			if err != nil {
-				yield(Record{}, err)
-				return
-			}
-			keys = append(keys, key)
-		}
-		slices.Sort(keys)
-		for keys := range slices.Chunk(keys, batchSize) {
-			found, err := s.Lookup(ctx, collection, keys)
-			if err == nil && len(found) != len(keys) {
-				err = fmt.Errorf("of %d records that have a key, %d were found", len(keys), len(found))
-			}
-			if err != nil {
-				yield(Record{}, err)
-				return
-			}
-			slices.SortFunc(found, func(a, b Record) int { return strings.Compare(a.Key, b.Key) })
-			for _, r := range found {
-				if !yield(r, nil) {
-					return
-				}
-			}
-		}
-	}
 }

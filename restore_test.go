@@ -950,7 +950,7 @@ func TestProgressOfARestoreGoesForward(t *testing.T) {
 		last = p
 	}})
 	require.NoError(t, err)
-	require.Equal(t, []string{"check", "restore"}, phases)
+	require.Equal(t, []string{"check", "restore", "confirm"}, phases)
 	require.Equal(t, int64(3000), last.Records)
 	require.Less(t, calls, 60, "never a record at a time")
 }

@@ -138,3 +138,17 @@ type Store interface {
 	DataSource
 	Sink
 }
+
+// These are what a Writer may have beside its methods: see [Writer].
+type (
+	settler interface {
+		Settle(ctx context.Context) error
+	}
+	effector interface {
+		Effects(ctx context.Context, collection string) ([]string, error)
+	}
+	parented interface {
+		Parents(ctx context.Context, collection string) ([]string, error)
+	}
+	tolerant interface{ AllowDangling(allow bool) }
+)

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"hash/maphash"
 	"maps"
+	"math/bits"
 	"slices"
 	"strconv"
 	"strings"
@@ -101,6 +103,39 @@ func canonical(dst []byte, v any) []byte {
 	default:
 		return fmt.Append(dst, v)
 	}
+}
+
+// Hash returns 64 bits of a compact value. Two values that are Equal have the same
+// bits under one seed.
+func Hash(seed maphash.Seed, v []byte) uint64 {
+	switch v[0] {
+	case '{':
+		var sum uint64 // the order does not matter
+		eachMember(v, func(name []byte, start, end int) bool {
+			sum += mix(maphash.Bytes(seed, name), Hash(seed, v[start:end]))
+			return true
+		})
+		return mix(sum, '{')
+	case '[':
+		list := uint64('[')
+		eachElement(v, func(_, start, end int) bool {
+			list = mix(list, Hash(seed, v[start:end]))
+			return true
+		})
+		return list
+	case '"':
+		return maphash.Bytes(seed, unquote(v)) + 1
+	case 't', 'f', 'n':
+		return mix(maphash.Bytes(seed, v), uint64(v[0]))
+	default:
+		return maphash.Comparable(seed, decimalOf(string(v)))
+	}
+}
+
+// mix returns bits that depend on both arguments and on their order.
+func mix(a, b uint64) uint64 {
+	high, low := bits.Mul64(a^0x9e3779b97f4a7c15, b+0xd1b54a32d192ed03)
+	return high ^ low
 }
 
 type member struct {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"hash/maphash"
 	"math/big"
 	"path/filepath"
 	"reflect"
@@ -300,6 +301,8 @@ func sameValue(a, b any) bool {
 	return reflect.DeepEqual(a, b)
 }
 
+var hashSeed = maphash.MakeSeed()
+
 func FuzzValue(f *testing.F) {
 	seeds, err := filepath.Glob(filepath.Join("testdata", "fuzz", "FuzzValue", "*"))
 	require.NoError(f, err)
@@ -336,6 +339,7 @@ func FuzzValue(f *testing.F) {
 		require.NoError(t, err)
 		other := reference(t, rewritten)
 		require.Equal(t, sameValue(decoded, other), Equal(v, rewritten))
+		require.Equal(t, sameValue(decoded, other), Hash(hashSeed, v) == Hash(hashSeed, rewritten))
 		require.Equal(t, sameValue(other, decoded), Equal(rewritten, v))
 
 		merged := Merge(rewritten, v)
@@ -362,17 +366,19 @@ func TestEqualAgreesWithASlowReference(t *testing.T) {
 	}
 }
 
-func TestCanonicalIsTheSameForEqualValuesOnly(t *testing.T) {
+func TestCanonicalAndHashAreTheSameForEqualValuesOnly(t *testing.T) {
 	values := []string{`{}`, `[]`, `""`, `null`, `true`, `false`, `0`, `1`, `-1`, `"1"`, `"null"`, `{"a":1}`, `{"b":1}`, `{"a":"1"}`, `[1]`, `[1,2]`, `[[1],2]`, `[[1,2]]`,
 		`{"a":{"b":1}}`, `{"a":1,"b":2}`, `12345678901234567890`, `12345678901234567891`, `1e400`, `"a,\"b"`, `["a","b"]`, `["a,b"]`}
 	same := map[string]string{`1`: `1.0`, `0`: `-0e7`, `{"a":1,"b":2}`: `{"b":20e-1,"a":1}`, `"1"`: `"\u0031"`, `1e400`: `10e399`}
 	for i, a := range values {
 		for j, b := range values {
 			require.Equal(t, i == j, string(Canonical(nil, []byte(a))) == string(Canonical(nil, []byte(b))), "%s %s", a, b)
+			require.Equal(t, i == j, Hash(hashSeed, []byte(a)) == Hash(hashSeed, []byte(b)), "%s %s", a, b)
 			require.Equal(t, i == j, Equal([]byte(a), []byte(b)), "%s %s", a, b)
 		}
 		if b, ok := same[a]; ok {
 			require.Equal(t, string(Canonical(nil, []byte(a))), string(Canonical(nil, []byte(b))), "%s %s", a, b)
+			require.Equal(t, Hash(hashSeed, []byte(a)), Hash(hashSeed, []byte(b)), "%s %s", a, b)
 		}
 	}
 }

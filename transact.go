@@ -1,0 +1,167 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/tomo-project/backup/internal/fault"
+)
+
+// errLook rolls back a transaction that was only for looking, or for trying.
+var errLook = errors.New("only looking")
+
+// transact makes a comparison inside a transaction of dst. It commits the transaction
+// if the comparison writes and succeeds. If the host does not take some records that
+// the options let it leave out, transact begins again without them.
+func (in *incoming) transact(ctx context.Context, dst Sink, start func(Writer) *comparison) (Report, error) {
+	for {
+		report, err := in.attempt(ctx, dst, start)
+		if err == nil || !in.reject(err) {
+			return report, err
+		}
+	}
+}
+
+func (in *incoming) attempt(ctx context.Context, dst Sink, start func(Writer) *comparison) (Report, error) {
+	var report Report
+	var inside error
+	ran, done := false, false
+	err := dst.Update(ctx, func(w Writer) error {
+		ran, done = true, false
+		c := start(w)
+		c.ctx, c.report = ctx, in.report()
+		if inside = in.callBefore(c); inside == nil {
+			inside = c.carryOut()
+		}
+		if inside == nil && (!c.write || c.trial) {
+			inside = errLook
+		}
+		report, done = c.report, inside == nil
+		return inside
+	})
+	switch {
+	case inside == errLook:
+		return report, nil
+	case inside != nil:
+		return Report{}, inside
+	case err != nil && done && report.Changed() && !errors.Is(err, ErrRolledBack):
+		return Report{}, fmt.Errorf("%w: the host failed to commit: %w; look at its data, and restore again if it lacks the changes", ErrUncertain, fault.Advise(err))
+	case err != nil && done && report.Changed():
+		return Report{}, fault.Advise(fmt.Errorf("the host did not take the changes: %w", err))
+	case err != nil:
+		return Report{}, fault.Advise(fmt.Errorf("the host did not take the changes, and is as it was: %w", err))
+	case !ran:
+		return Report{}, errors.New("the Sink did nothing: its Update returned without calling write")
+	}
+	return report, nil
+}
+
+// restoring returns the comparison that restores.
+func (in *incoming) restoring(w Writer) *comparison {
+	return &comparison{incoming: in, host: w, write: true}
+}
+
+// callBefore calls RestoreOptions.Before for a comparison that writes.
+func (in *incoming) callBefore(c *comparison) error {
+	if !c.write || c.trial || in.opts.Before == nil || len(in.collections) == 0 {
+		return nil
+	}
+	var names []string
+	for _, col := range in.collections {
+		names = append(names, col.Name)
+	}
+	return in.opts.Before(c.ctx, heldSource{c.host}, names)
+}
+
+// reject takes the records that the host refused out of the snapshot, if the options
+// allow that. It tells whether it found a record to take out.
+func (in *incoming) reject(err error) bool {
+	if errors.Is(err, ErrUncertain) {
+		return false
+	}
+	found := false
+	for _, r := range recordsIn(err) {
+		clash := errors.Is(r, ErrClash)
+		if !(clash && in.opts.SkipClashes || !clash && errors.Is(r, ErrDangling) && in.opts.AllowDangling) {
+			continue
+		}
+		key, with := r.Key, r.With
+		if !in.brings(r.Collection, key) {
+			key, with = with, key
+		}
+		if !in.brings(r.Collection, key) {
+			continue
+		}
+		if in.rejected[r.Collection] == nil {
+			in.rejected[r.Collection] = make(map[string]*RecordError)
+		}
+		in.rejected[r.Collection][key] = &RecordError{Collection: r.Collection, Key: key, Pointer: r.Pointer, Offset: r.Offset, With: with, Err: r.Err}
+		found = true
+	}
+	return found
+}
+
+// brings tells whether the restore brings a record under a key.
+func (in *incoming) brings(collection, key string) bool {
+	keys := in.seen.keys[collection]
+	return keys != nil && keys.Has(key) && in.rejected[collection][key] == nil
+}
+
+// recordsIn returns the errors about records that an error is made of.
+func recordsIn(err error) (found []*RecordError) {
+	switch e := err.(type) {
+	case *RecordError:
+		return []*RecordError{e}
+	case interface{ Unwrap() error }:
+		return recordsIn(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, err := range e.Unwrap() {
+			found = append(found, recordsIn(err)...)
+		}
+	}
+	return found
+}
+
+// A heldSource reads what the host holds, as its transaction sees it.
+type heldSource struct{ Writer }
+
+func (s heldSource) View(_ context.Context, read func(Reader) error) error {
+	if r, ok := s.Writer.(Reader); ok {
+		return read(r)
+	}
+	return read(s)
+}
+
+func (s heldSource) Records(ctx context.Context, collection string) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		var keys []string
+		for key, err := range s.Keys(ctx, collection) {
+			if err != nil {
+				yield(Record{}, err)
+				return
+			}
+			keys = append(keys, key)
+		}
+		slices.Sort(keys)
+		for keys := range slices.Chunk(keys, batchSize) {
+			found, err := s.Lookup(ctx, collection, keys)
+			if err == nil && len(found) != len(keys) {
+				err = fmt.Errorf("of %d records that have a key, %d were found", len(keys), len(found))
+			}
+			if err != nil {
+				yield(Record{}, err)
+				return
+			}
+			slices.SortFunc(found, func(a, b Record) int { return strings.Compare(a.Key, b.Key) })
+			for _, r := range found {
+				if !yield(r, nil) {
+					return
+				}
+			}
+		}
+	}
+}
