@@ -49,6 +49,9 @@ func (h *harness) wholeBackup() error {
 			return fmt.Errorf("the other store after Restore: %w", err)
 		}
 		for _, c := range report.Collections {
+			if c.Altered+c.Extra > 0 {
+				return fmt.Errorf("%s: read back in the transaction, %d records differ from what was put", c.Name, c.Altered+c.Extra)
+			}
 			if changed := c.Added + c.Updated + c.Deleted; again > 0 && changed > 0 {
 				return fmt.Errorf("%s: the second Restore of the same backup changes %d records", c.Name, changed)
 			}
