@@ -42,8 +42,8 @@ type RestoreOptions struct {
 	SkipClashes bool
 
 	// Untried makes [App.Plan] compare only, and try nothing. That is faster, but
-	// what the host does not take or makes otherwise shows at the restore. Restore
-	// ignores it.
+	// what the host does not take or makes otherwise shows only when the plan is
+	// applied, and clashes are not skipped. Restore ignores Untried.
 	Untried bool
 
 	// AllowSalvaged allows Replace from a snapshot that was saved from a damaged
