@@ -9,6 +9,7 @@ import (
 	"golang.org/x/mod/semver"
 
 	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/validate"
 )
 
@@ -151,6 +152,9 @@ var (
 )
 
 func (a *App) compile() (*compiled, error) {
+	if err := fault.Missing("the App", a); err != nil {
+		return nil, err
+	}
 	c := &compiled{App: a, byName: make(map[string]*collection)}
 	var errs []error
 	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }

@@ -37,6 +37,9 @@ func (a *App) prepare(ctx context.Context, s *Snapshot, opts RestoreOptions) (*i
 	if err != nil {
 		return nil, err
 	}
+	if err := s.given(); err != nil {
+		return nil, err
+	}
 	in := &incoming{
 		compiled: c,
 		snapshot: s,

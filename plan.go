@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"iter"
 	"time"
+
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // A Plan is what a restore would do to the host as it is now. It uses its Snapshot
@@ -27,6 +29,9 @@ type Plan struct {
 // doing it. Its errors are those of Restore but ErrUncertain: a snapshot that cannot
 // be restored has no plan.
 func (a *App) Plan(ctx context.Context, s *Snapshot, dst Sink, opts RestoreOptions) (*Plan, error) {
+	if err := fault.Missing("the Sink", dst); err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
 	start := time.Now()
 	in, err := a.prepare(ctx, s, opts)
 	if err != nil {
@@ -88,6 +93,10 @@ const (
 // ErrStale at the end if the host has changed since the plan was made.
 func (p *Plan) Changes(ctx context.Context) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
+		if err := p.given(); err != nil {
+			yield(Change{}, fmt.Errorf("plan: %w", err))
+			return
+		}
 		yielded, stopped := 0, false
 		in := p.incoming()
 		_, err := in.transact(ctx, p.dst, func(w Writer) *comparison {
@@ -113,6 +122,9 @@ func (p *Plan) Changes(ctx context.Context) iter.Seq2[Change, error] {
 // do, because the host has changed, Apply changes nothing and returns ErrStale. Its
 // other errors are those of Restore.
 func (p *Plan) Apply(ctx context.Context) (Report, error) {
+	if err := p.given(); err != nil {
+		return Report{}, fmt.Errorf("restore: %w", err)
+	}
 	start := time.Now()
 	in := p.incoming()
 	report, err := in.transact(ctx, p.dst, func(w Writer) *comparison {
@@ -141,4 +153,9 @@ func (p *Plan) sameDigest(c *comparison) error {
 }
 
 // Close closes the Snapshot of the plan, whoever opened it.
-func (p *Plan) Close() error { return p.in.snapshot.Close() }
+func (p *Plan) Close() error {
+	if p == nil || p.in == nil {
+		return p.given()
+	}
+	return p.in.snapshot.Close()
+}

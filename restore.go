@@ -184,6 +184,9 @@ func (a *App) Verify(ctx context.Context, s *Snapshot, opts RestoreOptions) (Rep
 // ErrUncertain it may not be: dst failed when all changes were made, and did not say
 // that it rolled them back.
 func (a *App) Restore(ctx context.Context, s *Snapshot, dst Sink, opts RestoreOptions) (Report, error) {
+	if err := fault.Missing("the Sink", dst); err != nil {
+		return Report{}, fmt.Errorf("restore: %w", err)
+	}
 	start := time.Now()
 	in, err := a.prepare(ctx, s, opts)
 	if err != nil {
@@ -208,6 +211,9 @@ func (in *incoming) transact(ctx context.Context, dst Sink, start func(Writer) *
 	ran, done := false, false
 	err := dst.Update(ctx, func(w Writer) error {
 		ran, done = true, false
+		if inside = fault.Missing("the Writer of the Sink", w); inside != nil {
+			return inside
+		}
 		c := start(w)
 		c.ctx, c.report = ctx, in.report()
 		if inside = in.callBefore(c); inside == nil {
