@@ -2,8 +2,9 @@ package backup
 
 import (
 	"context"
-	"errors"
 	"fmt"
+
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // A Migrator is one step of the migration of older data: it takes a record of schema
@@ -53,8 +54,8 @@ func (c *compiled) orderMigrators() error {
 	}
 	c.steps = make([]Migrator, c.SchemaVersion-1)
 	for _, m := range c.Migrators {
-		if m == nil {
-			return errors.New("a migrator is nil")
+		if f, ok := m.(migration); fault.IsNil(m) || ok && f.f == nil {
+			return fmt.Errorf("%w: a migrator is nil", ErrInvalid)
 		}
 		from := m.From()
 		if from < 1 || from >= c.SchemaVersion {
