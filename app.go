@@ -87,7 +87,8 @@ type Collection struct {
 	// Merge says what the Merge strategy makes of a record that exists on both
 	// sides and differs. Nil means that objects are merged member by member, and
 	// that elsewhere the snapshot wins. Merge must be a pure function, keep the
-	// key, and return a record that satisfies Schema.
+	// key, and return a record that satisfies Schema. The library prints the text of
+	// its error as it prints that of a [Migrator]: let it quote no values.
 	Merge func(existing, incoming Record) (Record, error)
 }
 

@@ -57,7 +57,8 @@ type RestoreOptions struct {
 
 	// Before, if not nil, is called in the transaction before anything changes. held
 	// shows what the host has at that moment, and collections names what is
-	// restored. An error ends the restore. If the Sink repeats its transaction,
+	// restored. An error ends the restore, and its text is printed unchanged: it must
+	// not hold values of records. If the Sink repeats its transaction,
 	// Before is called again. It is not called if there is no collection to restore.
 	Before func(ctx context.Context, held DataSource, collections []string) error
 

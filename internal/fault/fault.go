@@ -83,3 +83,24 @@ func IsNil(v any) bool {
 	}
 	return false
 }
+
+// Retell returns an error that wraps err and has another text, which it cuts as Shorten
+// does.
+func Retell(err error, text string) error {
+	if text = Shorten(text); text == err.Error() {
+		return err
+	}
+	return &retold{text, err}
+}
+
+// Brief returns an error that wraps err, with its text cut as Shorten does.
+func Brief(err error) error { return Retell(err, err.Error()) }
+
+type retold struct {
+	text string
+	err  error
+}
+
+func (e *retold) Error() string { return e.text }
+
+func (e *retold) Unwrap() error { return e.err }
