@@ -73,6 +73,12 @@
 //
 // Memory grows with the number of keys, not with the size of the data.
 //
+// The texts of errors are for people, and end up in logs and reports. The library puts
+// no secret and no value of a record into them. Errors of the host's own code are a part
+// of these texts: of its DataSource and Sink, of keys, migrators and hooks. They must
+// name the place and not the value. Only of a [Migrator] and of [Collection].Merge does
+// the library know the record, and hides its secrets.
+//
 // The package has no global state, starts no goroutine and logs nothing. It reads
 // the clock for the date of a snapshot where the caller gives none, and for the
 // durations in reports. Randomness comes from crypto/rand. Temporary files are
@@ -93,7 +99,8 @@
 //     them with the host's, with dangling.go for references. settle.go puts right
 //     what the host makes otherwise, as confirm.go reads it back. transact.go runs
 //     all that in a transaction. plan.go does the same and rolls back, and drill.go
-//     does it in an empty store.
+//     does it in an empty store. hide.go takes secrets out of errors of the host,
+//     and given.go refuses what is nil.
 //   - keys.go has the interfaces of keys, and the passphrase. secrets.go seals and
 //     opens secret fields, proof.go proves where a snapshot comes from, and
 //     rewrap.go gives a snapshot other keys.
