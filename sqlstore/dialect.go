@@ -119,9 +119,9 @@ type transaction interface {
 	// uniqueColumns returns the columns of records on which the unique indexes of a table
 	// depend, without the key.
 	uniqueColumns(ctx context.Context, t *table) ([]*column, error)
-	// replaceable tells whether rows of a table can be deleted and inserted anew, and
-	// nothing in the database tells.
-	replaceable(ctx context.Context, t *table) (bool, error)
+	// replaceable tells how rows of a table can be deleted and inserted anew, if nothing in
+	// the database is lost or changed by that.
+	replaceable(ctx context.Context, t *table) (replacement, error)
 	// clash finds out which row keeps a row of the given values out. Nothing of what it
 	// does is left.
 	clash(ctx context.Context, c *clash) error

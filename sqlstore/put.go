@@ -204,6 +204,15 @@ func (w *writer) newPut(t *table, mask string) *put {
 	return p
 }
 
+// columns returns the columns that are set.
+func (p *put) columns() []*column {
+	set := make([]*column, len(p.set))
+	for i, c := range p.set {
+		set[i] = p.t.columns[c]
+	}
+	return set
+}
+
 // flush stores the rows of p.
 func (w *writer) flush(ctx context.Context, p *put) error {
 	for from := 0; from < len(p.rows); {
@@ -280,12 +289,8 @@ func (w *writer) attempt(ctx context.Context, p *put, args []any, rows []backup.
 func (w *writer) exec(ctx context.Context, p *put, args []any, rows int) error {
 	s := p.sqls[rows]
 	if s == nil {
-		set := make([]*column, len(p.set))
-		for i, c := range p.set {
-			set[i] = p.t.columns[c]
-		}
 		var err error
-		if s, err = w.stmt(ctx, w.dialect.upsert(p.t, set, rows)); err != nil {
+		if s, err = w.stmt(ctx, w.dialect.upsert(p.t, p.columns(), rows)); err != nil {
 			return err
 		}
 		p.sqls[rows] = s

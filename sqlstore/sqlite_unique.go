@@ -18,10 +18,14 @@ func (sqlite) standIns(t *table, c *column) []string {
 	numbers := []string{"abs(random() / 2)", "-abs(random() / 2)"}
 	texts := []string{"hex(randomblob(16))"}
 	few := []string{"(SELECT max(" + c.quoted + ") + 1 FROM " + t.name + ")", "(SELECT min(" + c.quoted + ") - 1 FROM " + t.name + ")", "0", "1", "randomblob(16)"}
-	if c.lite.affinity == numeric || c.lite.affinity == real {
-		return slices.Concat(numbers, texts, few)
+	var null []string
+	if c.nullable {
+		null = []string{"NULL"}
 	}
-	return slices.Concat(texts, numbers, few)
+	if c.lite.affinity == numeric || c.lite.affinity == real {
+		return slices.Concat(null, numbers, texts, few)
+	}
+	return slices.Concat(null, texts, numbers, few)
 }
 
 // uniqueColumns takes a column for part of an index on expressions, or of a partial one, if
@@ -72,11 +76,15 @@ func (t *table) named(names []string) (columns []*column) {
 }
 
 // replaceable: foreign keys are off. A row keeps its rowid only if a column has it.
-func (tx *sqliteTx) replaceable(ctx context.Context, t *table) (ok bool, err error) {
+func (tx *sqliteTx) replaceable(ctx context.Context, t *table) (way replacement, err error) {
+	var ok bool
 	err = tx.conn.QueryRowContext(ctx, `SELECT (l.wr OR (SELECT count(*) = 1 AND max(upper(type)) = 'INTEGER' FROM pragma_table_info(l.name) WHERE pk > 0))
 			AND NOT EXISTS (SELECT * FROM main.sqlite_schema s WHERE s.type = 'trigger' AND s.tbl_name = l.name)
 		FROM pragma_table_list l WHERE schema = 'main' AND name = ?`, t.plain).Scan(&ok)
-	return ok, err
+	if !ok {
+		return notReplaceable, err
+	}
+	return inTwoSteps, err
 }
 
 // clash inserts the row without its old row. Another row is then in the way for certain.

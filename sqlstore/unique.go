@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -99,10 +98,7 @@ func (w *writer) setAside(ctx context.Context, t *table) error {
 	}
 	standIns, most := map[*column][]string{}, 0
 	for _, c := range columns {
-		if c.nullable {
-			standIns[c] = []string{"NULL"}
-		}
-		standIns[c] = append(standIns[c], w.dialect.standIns(t, c)...)
+		standIns[c] = w.dialect.standIns(t, c)
 		most = max(most, len(standIns[c]))
 	}
 	for i := range most {
@@ -171,21 +167,32 @@ func (w *writer) setColumn(ctx context.Context, t *table, c *column, value strin
 	return changed, nil
 }
 
+// A replacement is how rows can be deleted and inserted anew.
+type replacement int
+
+const (
+	notReplaceable replacement = iota
+	inTwoSteps
+	atOnce // in one statement
+)
+
 // putAnew deletes the old rows of those that wait, and inserts these. It does so only if
 // nothing can be lost with the old rows.
 func (w *writer) putAnew(ctx context.Context, t *table) error {
-	if !t.whole || t.unless != "" {
+	if !t.whole {
 		return nil
 	}
-	ok, err := w.tx.replaceable(ctx, t)
+	way, err := w.tx.replaceable(ctx, t)
 	if err != nil {
 		return fmt.Errorf("look for what depends on table %q: %w", t.plain, contextError(ctx, err))
 	}
-	if !ok {
+	switch way {
+	case notReplaceable:
 		return nil
+	case atOnce:
+		return w.replaceAtOnce(ctx, t)
 	}
-	keys := slices.Sorted(maps.Keys(w.waiting[t].rows))
-	err = w.in(ctx, t, keys, "DELETE FROM "+t.name, "", func(s *sql.Stmt, args []any) error {
+	err = w.in(ctx, t, slices.Sorted(maps.Keys(w.waiting[t].rows)), "DELETE FROM "+t.name, "", func(s *sql.Stmt, args []any) error {
 		_, err := s.ExecContext(ctx, args...)
 		return err
 	})
@@ -193,6 +200,51 @@ func (w *writer) putAnew(ctx context.Context, t *table) error {
 		return fmt.Errorf("write records of %s: %w", t.collection, contextError(ctx, err))
 	}
 	return w.tryRows(ctx, t, false)
+}
+
+// replaceAtOnce replaces all rows that wait in one statement, if they fit into one.
+func (w *writer) replaceAtOnce(ctx context.Context, t *table) error {
+	rows := w.waiting[t].rows
+	var args []any
+	var set []*column
+	for key, value := range rows {
+		p, values, err := w.bound(t, backup.Record{Key: key, Value: value})
+		if err != nil {
+			return err
+		}
+		if set == nil {
+			set = p.columns()
+		}
+		if args = append(args, values...); !slices.Equal(set, p.columns()) || len(args) > w.dialect.maxArgs() {
+			return nil
+		}
+	}
+	alive, err := w.tx.attempt(ctx, func() error {
+		_, err := w.conn.ExecContext(ctx, w.dialect.(interface {
+			replace(t *table, set []*column, rows int) string
+		}).replace(t, set, len(rows)), args...)
+		return err
+	})
+	switch {
+	case err == nil:
+		clear(rows)
+	case !alive || ctx.Err() != nil:
+		return fmt.Errorf("write records of %s: %w", t.collection, contextError(ctx, err))
+	}
+	return nil
+}
+
+// bound returns the put for a record, and the arguments of its row.
+func (w *writer) bound(t *table, r backup.Record) (p *put, args []any, err error) {
+	values, seen := make([]any, len(t.columns)), make([]bool, len(t.columns))
+	if c, err := w.bind(t, r, values, seen); err != nil {
+		return nil, nil, t.fail(r.Key, c, err)
+	}
+	p = w.putFor(t, seen)
+	for _, i := range p.set {
+		args = append(args, values[i])
+	}
+	return p, args, nil
 }
 
 // A clash is a row that another row keeps out of a table.
@@ -227,17 +279,11 @@ func (w *writer) refusedRows(ctx context.Context, t *table) (errs []error, err e
 
 func (w *writer) refusedRow(ctx context.Context, t *table, key string) (refused, err error) {
 	r := backup.Record{Key: key, Value: w.waiting[t].rows[key]}
-	n := len(t.columns)
-	values, seen := make([]any, n), make([]bool, n)
-	if c, err := w.bind(t, r, values, seen); err != nil {
-		return nil, t.fail(key, c, err)
+	p, args, err := w.bound(t, r)
+	if err != nil {
+		return nil, err
 	}
-	p := w.putFor(t, seen)
-	found := &clash{t: t, key: key}
-	for _, i := range p.set {
-		found.set, found.args = append(found.set, t.columns[i]), append(found.args, values[i])
-	}
-	alive, err := w.attempt(ctx, p, found.args, []backup.Record{r})
+	alive, err := w.attempt(ctx, p, args, []backup.Record{r})
 	switch {
 	case err == nil:
 		delete(w.waiting[t].rows, key) // it can be put after all
@@ -247,6 +293,7 @@ func (w *writer) refusedRow(ctx context.Context, t *table, key string) (refused,
 	case !w.dialect.clashes(err):
 		return t.fail(key, nil, explain(w.dialect, err)), nil
 	}
+	found := &clash{t: t, key: key, set: p.columns(), args: args}
 	if lookup := w.tx.clash(ctx, found); lookup != nil && ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
@@ -273,5 +320,3 @@ func (c *clash) error(both bool, err error) error {
 func uniqueWords(index, columns string) string {
 	return fmt.Sprintf("unique index %s (%s)", index, columns)
 }
-
-var errTried = errors.New("only tried")
