@@ -188,7 +188,7 @@ func (c *column) isPointer() bool { return c.Field != "*" && !strings.Contains(c
 func (t *table) refs(all []*reference) (refs []backup.Ref, in []*column) {
 	at := map[backup.Ref]int{}
 	for _, foreign := range all {
-		if foreign.table != t || foreign.parent == nil {
+		if foreign.table != t || foreign.parent == nil || foreign.inexact {
 			continue
 		}
 		columns := foreign.toKey()

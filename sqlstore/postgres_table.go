@@ -72,7 +72,8 @@ func (tx *postgresTx) columns(ctx context.Context, t *table) (columns []*column,
 			SELECT attnum, atttypid AS type, atttypmod AS modifier FROM pg_attribute WHERE attrelid = $1::text::oid AND attnum > 0 AND NOT attisdropped
 			UNION ALL
 			SELECT attnum, typbasetype, CASE WHEN typtypmod < 0 THEN modifier ELSE typtypmod END FROM types JOIN pg_type ON oid = type WHERE typtype = 'd')
-		SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), coalesce(pg_get_expr(d.adbin, d.adrelid), ''), a.attnum::int8, NOT a.attnotnull, a.attidentity::text,
+		SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), coalesce(pg_get_expr(d.adbin, d.adrelid), ''), a.attnum::int8,
+			NOT a.attnotnull OR EXISTS (SELECT FROM pg_constraint n WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND n.conkey = ARRAY[a.attnum] AND NOT n.convalidated), a.attidentity::text,
 			b.typname::text, y.modifier >= 0, CASE WHEN b.typname IN ('varchar', 'bpchar') AND getdatabaseencoding() = 'UTF8' THEN greatest(y.modifier - 4, 0) ELSE 0 END::int8,
 			(SELECT json_agg(enumlabel ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = b.oid)::text, coalesce(e.typname::text, ''),
 			coalesce(b.typcategory = 'A' AND b.typlen = -1 AND e.typtype IN ('b', 'e', 'r') AND e.typcategory <> 'A' AND (e.oid < 16384 OR e.typtype = 'e') AND e.typname NOT IN ('json', 'jsonb', 'bytea', 'xml'), false),

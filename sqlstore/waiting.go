@@ -64,7 +64,7 @@ func (w *writer) Records(ctx context.Context, collection string) iter.Seq2[backu
 	return func(yield func(backup.Record, error) bool) {
 		t, err := w.table(collection)
 		if err == nil {
-			err = w.settleReferences(ctx, t, nil)
+			err = w.settleReferences(ctx, []*table{t}, nil)
 		}
 		if err != nil {
 			yield(backup.Record{}, w.fail(err))
@@ -83,7 +83,11 @@ func (w *writer) Records(ctx context.Context, collection string) iter.Seq2[backu
 
 // remove deletes the rows with the given keys, now or later.
 func (w *writer) remove(ctx context.Context, t *table, keys []string) error {
-	err := w.in(ctx, t, keys, "DELETE FROM "+t.name, t.unless, func(s *sql.Stmt, args []any) error {
+	return w.removeUnless(ctx, t, keys, t.unless)
+}
+
+func (w *writer) removeUnless(ctx context.Context, t *table, keys []string, unless string) error {
+	err := w.in(ctx, t, keys, "DELETE FROM "+t.name, unless, func(s *sql.Stmt, args []any) error {
 		_, err := s.ExecContext(ctx, args...)
 		return err
 	})
@@ -122,22 +126,22 @@ func (w *writer) Settle(ctx context.Context) error {
 	if w.failed != nil {
 		return w.failed
 	}
-	if !w.touched {
+	if !w.touched || w.settled {
 		return nil
 	}
-	return w.fail(w.settle(ctx))
+	err := w.fail(w.settle(ctx))
+	w.settled = err == nil
+	return err
 }
 
 func (w *writer) settle(ctx context.Context) error {
-	for _, t := range w.all {
-		if err := w.settleReferences(ctx, t, nil); err != nil {
-			return err
-		}
+	if err := w.settleReferences(ctx, w.all, nil); err != nil {
+		return err
 	}
 	if err := w.settleDeletes(ctx); err != nil {
 		return err
 	}
-	return contextError(ctx, w.tx.settle(ctx))
+	return contextError(ctx, w.tx.settle(ctx, w.dangle))
 }
 
 func (w *writer) settleDeletes(ctx context.Context) error {
@@ -149,7 +153,11 @@ func (w *writer) settleDeletes(ctx context.Context) error {
 				continue
 			}
 			keys := slices.Sorted(maps.Keys(w.waiting[t].deletes))
-			if err := w.remove(ctx, t, keys); err != nil {
+			err := w.remove(ctx, t, keys)
+			if err == nil && cut && t.unlessAtLast != t.unless {
+				err = w.removeAtLast(ctx, t)
+			}
+			if err != nil {
 				return err
 			}
 			n := len(w.waiting[t].deletes)
@@ -163,7 +171,7 @@ func (w *writer) settleDeletes(ctx context.Context) error {
 			return nil
 		case changed:
 		case cut:
-			return fmt.Errorf("%w: rows that stay refer to rows that are deleted, %s", backup.ErrDangling, strings.Join(left, "; "))
+			return w.staying(ctx, left)
 		default:
 			// The rows may refer to each other.
 			cut = true
@@ -225,28 +233,47 @@ func (w *writer) refersLater(t *table, later map[string][]any) {
 	maps.Copy(w.wait(t).references, later)
 }
 
-// settleReferences writes the references that wait in a table. If keys are given, it
-// does so only if one of them has such a reference.
-func (w *writer) settleReferences(ctx context.Context, t *table, keys []string) error {
-	if w.waiting[t] == nil || len(w.waiting[t].references) == 0 {
-		return nil
-	}
-	wait := w.waiting[t].references
-	if keys != nil && !slices.ContainsFunc(keys, func(key string) bool { return wait[key] != nil }) {
-		return nil
-	}
-	for keys := range slices.Chunk(slices.Sorted(maps.Keys(wait)), putRows) {
-		alive, err := w.refer(ctx, t, keys)
-		for i := 0; err != nil && alive && i < len(keys); i++ {
-			if _, one := w.refer(ctx, t, keys[i:i+1]); one != nil {
-				return t.fail(keys[i], t.loose[0], explain(w.dialect, one))
+// settleReferences writes the references that wait in tables. If keys are given, it does
+// so only if one of them has such a reference.
+func (w *writer) settleReferences(ctx context.Context, tables []*table, keys []string) error {
+	refused := dangling{advice: whereRefused}
+	for _, t := range tables {
+		if w.waiting[t] == nil || len(w.waiting[t].references) == 0 {
+			continue
+		}
+		wait := w.waiting[t].references
+		if keys != nil && !slices.ContainsFunc(keys, func(key string) bool { return wait[key] != nil }) {
+			continue
+		}
+		for keys := range slices.Chunk(slices.Sorted(maps.Keys(wait)), putRows) {
+			if err := w.referAll(ctx, t, keys, &refused); err != nil {
+				return err
 			}
 		}
-		if err != nil {
-			return fmt.Errorf("write records of %s: %w", t.collection, explain(w.dialect, contextError(ctx, err)))
-		}
+		clear(wait)
 	}
-	clear(wait)
+	return refused.err()
+}
+
+// referAll writes references that wait. It collects those that lead to nothing.
+func (w *writer) referAll(ctx context.Context, t *table, keys []string, refused *dangling) error {
+	alive, err := w.refer(ctx, t, keys)
+	some := false
+	for i := 0; err != nil && alive && i < len(keys); i++ {
+		going, one := w.refer(ctx, t, keys[i:i+1])
+		if one == nil {
+			continue
+		}
+		r := w.refusedBy(t, one)
+		if !going || r == nil {
+			return t.fail(keys[i], t.loose[0], explain(w.dialect, one))
+		}
+		refused.addRecord(r, keys[i])
+		some = true
+	}
+	if err != nil && !some {
+		return fmt.Errorf("write records of %s: %w", t.collection, explain(w.dialect, contextError(ctx, err)))
+	}
 	return nil
 }
 

@@ -15,6 +15,9 @@ import (
 type writer struct {
 	*view
 	touched bool
+	settled bool // nothing has changed since Settle
+	dangle  bool // the commit may leave references dangling
+	effects map[*table][]string
 	failed  error // the first failure: nothing is changed or committed after it
 	waiting map[*table]*waiting
 	stmts   map[string]*sql.Stmt
@@ -46,6 +49,7 @@ func (w *writer) change(ctx context.Context, collection string) (*table, error) 
 	if err != nil {
 		return nil, err
 	}
+	w.settled = false
 	if !w.touched {
 		w.touched = true
 		if err := w.tx.touch(ctx, w.all); err != nil {
@@ -127,7 +131,7 @@ func (w *writer) Lookup(ctx context.Context, collection string, keys []string) (
 	w.buf, w.records, w.ends = w.buf[:0], w.records[:0], w.ends[:0]
 	row := newRow(t)
 	if len(keys) > 0 {
-		if err := w.settleReferences(ctx, t, keys); err != nil {
+		if err := w.settleReferences(ctx, []*table{t}, keys); err != nil {
 			return nil, w.fail(err)
 		}
 	}
@@ -178,7 +182,7 @@ func (w *writer) fail(err error) error {
 	if errors.Is(err, w.failed) {
 		return err // explained already
 	}
-	err = explain(w.dialect, err)
+	err = explain(w.dialect, w.named(err))
 	if w.failed == nil {
 		w.failed = err
 	}
