@@ -78,12 +78,13 @@ func (g *danglingRows) text() string {
 }
 
 // dangles returns the error about a record whose row refers to nothing.
-func (r *reference) dangles(key, advice string) error {
-	var at *column
-	if i := findColumn(r.table.columns, r.columns[0]); len(r.columns) == 1 && i >= 0 {
-		at = r.table.columns[i]
+func (r *reference) dangles(key, advice string) *backup.RecordError {
+	e := &backup.RecordError{Collection: r.table.collection, Key: key, Offset: -1}
+	if i := findColumn(r.table.columns, r.columns[0]); len(r.columns) == 1 && i >= 0 && r.table.value < 0 {
+		e.Pointer = r.table.columns[i].pointer()
 	}
-	return r.table.fail(key, at, fmt.Errorf("%w: the foreign key %s leads to no row of table %q: %s", backup.ErrDangling, r.title(), r.parentPlain, advice))
+	e.Err = fmt.Errorf("%w: the foreign key %s leads to no row of table %q: %s", backup.ErrDangling, r.title(), r.parentPlain, advice)
+	return e
 }
 
 // title names the foreign key for an error.

@@ -35,7 +35,7 @@ func (t pgTable) oidText() string { return strconv.FormatInt(t.oid, 10) }
 func (tx *postgresTx) find(ctx context.Context, name string) (*table, error) {
 	t := &table{}
 	var kind string
-	var inherited bool
+	var inherited, temporary bool
 	err := sql.ErrNoRows
 	for _, names := range readings(name) {
 		quoted := quote(names[1])
@@ -43,8 +43,8 @@ func (tx *postgresTx) find(ctx context.Context, name string) (*table, error) {
 			quoted = quote(names[0]) + "." + quoted
 		}
 		err = tx.conn.QueryRowContext(ctx, `SELECT c.oid::int8, c.relname::text, quote_ident(n.nspname)||'.'||quote_ident(c.relname), c.relkind::text,
-			c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid)
-			FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1::text)`, quoted).Scan(&t.pg.oid, &t.plain, &t.name, &kind, &inherited)
+			c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid), c.relpersistence = 't'
+			FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1::text)`, quoted).Scan(&t.pg.oid, &t.plain, &t.name, &kind, &inherited, &temporary)
 		if !errors.Is(err, sql.ErrNoRows) {
 			break
 		}
@@ -56,6 +56,8 @@ func (tx *postgresTx) find(ctx context.Context, name string) (*table, error) {
 		return nil, err
 	case kind != "r" && kind != "p":
 		return nil, errors.New("it is not a table")
+	case temporary:
+		return nil, errors.New("the connection has a temporary table of that name: name the schema of the other in Table.Name, or drop the temporary table")
 	case inherited:
 		return nil, errors.New("other tables inherit from it")
 	}

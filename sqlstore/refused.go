@@ -38,26 +38,35 @@ func (w *writer) violated(err error, is func(*reference) bool) (found *reference
 	return found
 }
 
-// named says what an error about a record does not say that the database has refused
-// because of a foreign key.
+// named says by which foreign key the database has refused each record that err is about.
 func (w *writer) named(err error) error {
-	var about *backup.RecordError
-	var done *danglingError
-	if !errors.As(err, &about) || errors.As(err, &done) {
-		return err
-	}
-	t := w.tables[about.Collection]
-	if t == nil {
-		return err
-	}
-	if r := w.refusedBy(t, about.Err); r != nil {
-		named := r.dangles(about.Key, whereRefused).(*backup.RecordError)
-		about.Pointer, about.Err = named.Pointer, &danglingError{named.Err.Error(), []error{named.Err, about.Err}}
-	} else if r := w.violated(about.Err, func(r *reference) bool { return r.parent == t }); r != nil {
-		text := fmt.Sprintf("%v: rows of table %q refer by the foreign key %s to what the record has now: change them first, or leave the record as it is", backup.ErrDangling, r.plain, r.title())
-		about.Err = &danglingError{text, []error{backup.ErrDangling, about.Err}}
+	switch e := err.(type) {
+	case *backup.RecordError:
+		if t := w.tables[e.Collection]; t != nil {
+			w.name(t, e)
+		}
+	case interface{ Unwrap() []error }:
+		for _, err := range e.Unwrap() {
+			w.named(err)
+		}
+	case interface{ Unwrap() error }:
+		w.named(e.Unwrap())
 	}
 	return err
+}
+
+func (w *writer) name(t *table, e *backup.RecordError) {
+	var done *danglingError
+	if errors.As(e.Err, &done) {
+		return
+	}
+	if r := w.refusedBy(t, e.Err); r != nil {
+		named := r.dangles(e.Key, whereRefused)
+		e.Pointer, e.Err = named.Pointer, &danglingError{named.Err.Error(), []error{named.Err, e.Err}}
+	} else if r := w.violated(e.Err, func(r *reference) bool { return r.parent == t }); r != nil {
+		text := fmt.Sprintf("%v: rows of table %q refer by the foreign key %s to what the record has now: change them first, or leave the record as it is", backup.ErrDangling, r.plain, r.title())
+		e.Err = &danglingError{text, []error{backup.ErrDangling, e.Err}}
+	}
 }
 
 // removeAtLast leaves it to the database whether the rows that wait in a table can be
