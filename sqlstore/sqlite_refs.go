@@ -133,14 +133,11 @@ func (tx *sqliteTx) touch(ctx context.Context, tables []*table) (err error) {
 // WITHOUT ROWID that is not declared all look the same.
 func (tx *sqliteTx) violations(ctx context.Context) (map[violation]int, error) {
 	found := map[violation]int{}
-	err := tx.each(ctx, `SELECT "table", rowid, fkid FROM pragma_foreign_key_check`, nil, func(rows *sql.Rows) error {
-		var v violation
-		if err := rows.Scan(&v.table, &v.row, &v.id); err != nil {
-			return err
-		}
-		found[v]++
-		return nil
-	})
+	err := tx.check(ctx, "pragma_foreign_key_check", nil, found)
+	if mismatches(err) {
+		clear(found)
+		err = tx.checkTables(ctx, found)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -152,6 +149,18 @@ func (tx *sqliteTx) violations(ctx context.Context) (map[violation]int, error) {
 		}
 	}
 	return found, nil
+}
+
+// check counts the rows that a query on a check of foreign keys returns.
+func (tx *sqliteTx) check(ctx context.Context, from string, args []any, found map[violation]int) error {
+	return tx.each(ctx, `SELECT "table", rowid, fkid FROM `+from, args, func(rows *sql.Rows) error {
+		var v violation
+		if err := rows.Scan(&v.table, &v.row, &v.id); err != nil {
+			return err
+		}
+		found[v]++
+		return nil
+	})
 }
 
 // byKey replaces the violations of a declared table WITHOUT ROWID by those of its keys.

@@ -186,7 +186,9 @@ func TestPostgresForeignKeysOfPeriods(t *testing.T) {
 				require.NoError(t, put1(t, w, "a_tasks", task("1", "05,2024-01-15")))
 			}), "two jobs cover it")
 			dangles(t, put(s, "a_tasks", task("1", "05,2024-01-15"), task("2", "15,2024-01-25")), "a_tasks 2 ")
-			remove := func(w backup.Writer, collection, key string) { require.NoError(t, w.Delete(t.Context(), collection, []string{key})) }
+			remove := func(w backup.Writer, collection, key string) {
+				require.NoError(t, w.Delete(t.Context(), collection, []string{key}))
+			}
 			err = update(func(w backup.Writer) { remove(w, "z_jobs", "1") })
 			dangles(t, err, "a_tasks 1 ")
 			// Another job covers it in the end.
