@@ -74,10 +74,13 @@ func (w *writer) name(t *table, e *backup.RecordError) {
 func (w *writer) removeAtLast(ctx context.Context, t *table) error {
 	keys := slices.Sorted(maps.Keys(w.waiting[t].deletes))
 	alive, err := w.tx.attempt(ctx, func() error { return w.removeUnless(ctx, t, keys, t.unlessAtLast) })
-	if err != nil && alive && w.dialect.(stepwise).dangles(err) {
-		return nil
+	if err == nil || !alive || !w.dialect.(stepwise).dangles(err) {
+		return err
 	}
-	return err
+	for _, key := range keys { // they still wait
+		w.wait(t).deletes[key] = true
+	}
+	return nil
 }
 
 // staying returns the error for rows that cannot be deleted, which left lists. It names
