@@ -140,8 +140,9 @@ func (s Store) View(ctx context.Context, read func(backup.Reader) error) error {
 
 // Update calls write with a Writer on one transaction, which keeps other writers out
 // from the beginning. It calls write again only if there are Retries. If the changes
-// leave a reference dangling, the error is [backup.ErrDangling] and names the table and
-// the rows. References that were dangling before do not matter.
+// leave a reference dangling, the error is [backup.ErrDangling]. It joins a
+// [backup.RecordError] for each record, up to a thousand. References that were dangling
+// before do not matter.
 func (s Store) Update(ctx context.Context, write func(backup.Writer) error) error {
 	for try := 0; ; try++ {
 		err := s.update(ctx, write)
