@@ -219,12 +219,7 @@ func (m *Manager) examine() error {
 // given returns an error if one of the keys is nil. A field that may be nil must not hold
 // a pointer, slice or function that is nil: it says that there is something.
 func (m *Manager) given() error {
-	errs := []error{fault.MissingIn("Recipients", m.Recipients), fault.MissingIn("Identities", m.Identities)}
-	for i, key := range m.Trusted {
-		if len(key) != ed25519.PublicKeySize {
-			errs = append(errs, fmt.Errorf("Trusted[%d] has %d bytes, and a public key of Ed25519 has %d", i, len(key), ed25519.PublicKeySize))
-		}
-	}
+	errs := []error{fault.MissingIn("Recipients", m.Recipients), fault.MissingIn("Identities", m.Identities), seal.CheckTrusted(m.Trusted)}
 	for _, field := range []struct {
 		name  string
 		value any
