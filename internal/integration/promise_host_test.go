@@ -71,6 +71,7 @@ func (h randomHost) clear(ctx context.Context, db *sql.DB) (string, error) {
 // withoutChecks has statements run without foreign keys, and on PostgreSQL without
 // triggers.
 func (h randomHost) withoutChecks(statements string) string {
+	statements = strings.TrimRight(statements, ";\n")
 	switch h.name {
 	case "SQLite":
 		return "PRAGMA foreign_keys = OFF; BEGIN;\n" + statements + ";\nCOMMIT"
