@@ -37,10 +37,9 @@ func (row randomRow) keyOf(t *randomTable) string { return fmt.Sprintf("%#v", ro
 func (s *randomSchema) wrong(state randomState) string {
 	for i := range s.tables {
 		t := &s.tables[i]
-		key := randomUnique{name: t.name + " key", columns: t.key, where: -1}
-		for _, u := range append([]randomUnique{key}, t.uniques...) {
-			if twice := t.twice(u, state[i]); twice != "" {
-				return twice
+		for _, u := range t.allUniques() {
+			if n := t.twice(u, state[i]); n >= 0 {
+				return fmt.Sprint(u.name, " has a value twice, in ", state[i][n])
 			}
 		}
 		for _, row := range state[i] {
@@ -49,20 +48,21 @@ func (s *randomSchema) wrong(state randomState) string {
 					return fmt.Sprint(t.name, ".", column.name, " is NULL")
 				}
 			}
-			for _, f := range t.references {
-				if !f.holds(row, state[f.parent]) {
-					return fmt.Sprint(f.name, " dangles")
-				}
+		}
+		for _, f := range t.references {
+			there := f.targets(state)
+			if slices.ContainsFunc(state[i], func(row randomRow) bool { return !f.holds(row, there) }) {
+				return fmt.Sprint(f.name, " dangles")
 			}
 		}
 	}
 	return ""
 }
 
-// twice says which value of a unique constraint is there twice.
-func (t *randomTable) twice(u randomUnique, rows []randomRow) string {
+// twice returns the first row that has the values of another before it, or -1.
+func (t *randomTable) twice(u randomUnique, rows []randomRow) int {
 	seen := map[string]bool{}
-	for _, row := range rows {
+	for n, row := range rows {
 		if u.where >= 0 && row[u.where] != 1 {
 			continue
 		}
@@ -77,23 +77,59 @@ func (t *randomTable) twice(u randomUnique, rows []randomRow) string {
 		}
 		text := fmt.Sprintf("%#v", values)
 		if seen[text] {
-			return fmt.Sprint(u.name, " has ", text, " twice")
+			return n
 		}
 		seen[text] = true
 	}
-	return ""
+	return -1
+}
+
+// allUniques are the unique constraints of a table, with that of its key.
+func (t *randomTable) allUniques() []randomUnique {
+	return append([]randomUnique{{name: "the key of " + t.name, columns: t.key, where: -1}}, t.uniques...)
+}
+
+// thin deletes rows until a state is valid.
+func (s *randomSchema) thin(state randomState) {
+	for s.wrong(state) != "" {
+		for i := range s.tables {
+			t := &s.tables[i]
+			for _, u := range t.allUniques() {
+				for n := t.twice(u, state[i]); n >= 0; n = t.twice(u, state[i]) {
+					state[i] = slices.Delete(state[i], n, n+1)
+				}
+			}
+		}
+		s.mend(state)
+	}
+}
+
+// targets returns what the reference can point to, for holds.
+func (f randomReference) targets(state randomState) map[string]bool {
+	there := map[string]bool{}
+	for _, p := range state[f.parent] {
+		there[fmt.Sprintf("%#v", p.pick(f.to))] = true
+	}
+	return there
 }
 
 // holds tells whether a reference of a row points to a row, or to nothing.
-func (f randomReference) holds(row randomRow, parents []randomRow) bool {
+func (f randomReference) holds(row randomRow, there map[string]bool) bool {
 	values := row.pick(f.columns)
-	return slices.Contains(values, nil) || slices.ContainsFunc(parents, func(p randomRow) bool { return slices.Equal(p.pick(f.to), values) })
+	return slices.Contains(values, nil) || there[fmt.Sprintf("%#v", values)]
 }
 
 // state makes a valid state.
 func (r dice) state(s *randomSchema) randomState {
 	state := make(randomState, len(s.tables))
 	for i := range s.tables {
+		if s.many {
+			for range r.IntN(400) {
+				state[i] = append(state[i], r.row(s, state, i))
+			}
+			s.thin(state)
+			continue
+		}
 		for range r.IntN(7) {
 			r.add(s, state, i)
 		}
@@ -185,19 +221,19 @@ func (s *randomSchema) mend(state randomState) {
 		again = false
 		for i := range s.tables {
 			t := &s.tables[i]
-			for n := len(state[i]) - 1; n >= 0; n-- {
-				for _, f := range t.references {
-					if f.holds(state[i][n], state[f.parent]) {
-						continue
+			for _, f := range t.references {
+				there, last := f.targets(state), f.columns[len(f.columns)-1]
+				state[i] = slices.DeleteFunc(state[i], func(row randomRow) bool {
+					if f.holds(row, there) {
+						return false
 					}
 					again = true
-					last := f.columns[len(f.columns)-1]
-					if !t.columns[last].null {
-						state[i] = slices.Delete(state[i], n, n+1)
-						break
+					if t.columns[last].null {
+						row[last] = nil
+						return false
 					}
-					state[i][n][last] = nil
-				}
+					return true
+				})
 			}
 		}
 	}

@@ -30,7 +30,7 @@ func newRandomHost(t *testing.T, d database) randomHost {
 	case "SQLite":
 		path := filepath.Join(testtime.MemoryDir(t), "test.db")
 		h.connect = func() (*sql.DB, error) {
-			return sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(off)")
+			return sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(off)&_pragma=foreign_keys(1)")
 		}
 	case "PostgreSQL":
 		// Another DB for each round, since its connections remember statements.
@@ -74,7 +74,7 @@ func (h randomHost) withoutChecks(statements string) string {
 	statements = strings.TrimRight(statements, ";\n")
 	switch h.name {
 	case "SQLite":
-		return "PRAGMA foreign_keys = OFF; BEGIN;\n" + statements + ";\nCOMMIT"
+		return "PRAGMA foreign_keys = OFF; BEGIN;\n" + statements + ";\nCOMMIT; PRAGMA foreign_keys = ON"
 	case "PostgreSQL":
 		return "SET session_replication_role = replica;\n" + statements + ";\nRESET session_replication_role"
 	}
@@ -143,6 +143,9 @@ func (h randomHost) load(ctx context.Context, db *sql.DB, s *randomSchema, state
 		if drop = nil; there {
 			create = nil // they do not run while checks are off
 		}
+	}
+	if h.name == "SQLite" && !s.enforced {
+		create = append(create, "PRAGMA foreign_keys = OFF")
 	}
 	for _, statement := range append(append(drop, h.withoutChecks(s.fill(state))), create...) {
 		if _, err := db.ExecContext(ctx, statement); err != nil {

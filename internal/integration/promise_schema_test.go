@@ -14,6 +14,9 @@ type randomSchema struct {
 	database
 	tables   []randomTable
 	triggers []randomTrigger
+	choices  choices
+	many     bool // rows
+	enforced bool // SQLite: the host's connection has foreign keys on
 }
 
 type randomTable struct {
@@ -24,6 +27,7 @@ type randomTable struct {
 	references []randomReference
 	undeclared bool // in no collection
 	gone       bool // not in the database: the shrunk case can do without it
+	rowless    bool // SQLite: WITHOUT ROWID
 }
 
 type randomColumn struct {
@@ -77,13 +81,30 @@ func (t randomTrigger) spoils() bool {
 	return t.what == "overwrite" || t.what == "ignore" || t.what == "forbid"
 }
 
-var (
-	fewNumbers = []any{1, 2, 3, 4, 5, 6, 7, 8}
-	fewKeys    = []any{"a", "b", "c", "d", "e", "f", "A", "B"}
-	fewNames   = []any{"ann", "Ann", "bob", "BOB", "carol", "dave", "eve", "fay"}
-	fewCodes   = []any{"c1", "c2", "c3", "c4", "c5", "c6", "c7"}
-	fewNotes   = []any{"", "x", "y", "z"}
-)
+// choices are the values that columns get.
+type choices struct{ numbers, keys, names, codes, notes, few, ones []any }
+
+// fewChoices make rows clash with each other.
+var fewChoices = choices{
+	numbers: []any{1, 2, 3, 4, 5, 6, 7, 8},
+	keys:    []any{"a", "b", "c", "d", "e", "f", "A", "B"},
+	names:   []any{"ann", "Ann", "bob", "BOB", "carol", "dave", "eve", "fay"},
+	codes:   []any{"c1", "c2", "c3", "c4", "c5", "c6", "c7"},
+	notes:   []any{"", "x", "y", "z"},
+	few:     []any{1, 2, 3},
+	ones:    []any{0, 0, 1},
+}
+
+// manyChoices are for more rows than a batch takes.
+var manyChoices = func() choices {
+	c := choices{notes: fewChoices.notes, ones: []any{0, 0, 0, 1}}
+	for i := range 600 {
+		c.numbers, c.keys = append(c.numbers, i+1), append(c.keys, fmt.Sprint("k", i))
+		c.names, c.codes = append(c.names, fmt.Sprint("name ", i)), append(c.codes, fmt.Sprint("c", i))
+	}
+	c.few = c.numbers[:25]
+	return c
+}()
 
 // A dice makes random choices.
 type dice struct{ *rand.Rand }
@@ -94,12 +115,15 @@ func oneOf[T any](r dice, choices ...T) T { return choices[r.IntN(len(choices))]
 
 // schema makes a random schema.
 func (r dice) schema(d database) *randomSchema {
-	s := &randomSchema{database: d}
+	s := &randomSchema{database: d, choices: fewChoices, enforced: r.in(1, 2)}
+	if s.many = r.in(1, 25); s.many {
+		s.choices = manyChoices
+	}
 	names := []string{"alpha", "beta", "gamma", "delta"}
 	r.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
 	n := 2 + r.IntN(3)
 	for i := range n {
-		s.tables = append(s.tables, r.table(d, names[i]))
+		s.tables = append(s.tables, r.table(s, names[i]))
 	}
 	for i := range n {
 		for range r.IntN(3) {
@@ -126,49 +150,52 @@ func (r dice) schema(d database) *randomSchema {
 }
 
 // table makes a table without references.
-func (r dice) table(d database, name string) randomTable {
+func (r dice) table(s *randomSchema, name string) randomTable {
 	t := randomTable{name: name}
-	number := func(name string) randomColumn { return randomColumn{name: name, number: true, choices: fewNumbers} }
+	number := func(name string) randomColumn {
+		return randomColumn{name: name, number: true, choices: s.choices.numbers}
+	}
 	text := func(name string, choices []any) randomColumn { return randomColumn{name: name, choices: choices} }
 	switch r.IntN(5) {
 	case 0, 1:
 		t.columns = append(t.columns, number("id"))
 		t.columns[0].auto = r.in(1, 2)
 	case 2:
-		t.columns = append(t.columns, text("id", fewKeys))
+		t.columns = append(t.columns, text("id", s.choices.keys))
 	case 3:
 		tenant := number("tenant")
 		tenant.choices = []any{1, 2}
-		t.columns = append(t.columns, tenant, text("id", fewKeys))
+		t.columns = append(t.columns, tenant, text("id", s.choices.keys))
 	case 4:
 		a, b := number("a"), number("b")
-		a.choices, b.choices = []any{1, 2, 3}, []any{1, 2, 3}
+		a.choices, b.choices = s.choices.few, s.choices.few
 		t.columns = append(t.columns, a, b)
 	}
 	for i := range t.columns {
 		t.key = append(t.key, i)
 	}
+	t.rowless = s.name == "SQLite" && !t.columns[0].auto && r.in(1, 6)
 	optional := func(c randomColumn, in, of int) {
 		c.null = r.in(in, of)
 		t.columns = append(t.columns, c)
 	}
-	optional(text("name", fewNames), 1, 3)
+	optional(text("name", s.choices.names), 1, 3)
 	if r.in(2, 3) {
-		t.columns[len(t.columns)-1].fold = d.name != "PostgreSQL" && r.in(1, 3)
+		t.columns[len(t.columns)-1].fold = s.name != "PostgreSQL" && r.in(1, 3)
 	}
 	if r.in(1, 2) {
-		optional(text("code", fewCodes), 1, 2)
+		optional(text("code", s.choices.codes), 1, 2)
 	}
 	if r.in(1, 2) {
 		optional(number("pos"), 1, 4)
 	}
 	if r.in(1, 3) {
 		flag := number("flag")
-		flag.choices, flag.preset = []any{0, 0, 1}, "0"
+		flag.choices, flag.preset = s.choices.ones, "0"
 		t.columns = append(t.columns, flag)
 	}
 	if r.in(1, 2) {
-		optional(text("note", fewNotes), 1, 2)
+		optional(text("note", s.choices.notes), 1, 2)
 	}
 	return t
 }
@@ -305,8 +332,8 @@ func (r dice) triggersOf(s *randomSchema, n int) {
 		s.triggers = append(s.triggers, trigger)
 	}
 	if audited {
-		id := randomColumn{name: "id", number: true, auto: true, choices: fewNumbers}
-		what := randomColumn{name: "what", null: true, choices: fewNotes}
+		id := randomColumn{name: "id", number: true, auto: true, choices: s.choices.numbers}
+		what := randomColumn{name: "what", null: true, choices: s.choices.notes}
 		s.tables = append(s.tables, randomTable{name: "audit", columns: []randomColumn{id, what}, key: []int{0}, undeclared: true})
 	}
 }
@@ -338,7 +365,7 @@ func (r dice) defaults(s *randomSchema, trigger *randomTrigger) {
 	t := randomTable{
 		name: oneOf(r, "prefs", "all_prefs"),
 		columns: []randomColumn{
-			{name: "id", number: true, auto: true, choices: fewNumbers}, owner,
+			{name: "id", number: true, auto: true, choices: s.choices.numbers}, owner,
 			{name: "theme", preset: "'light'", choices: []any{"light", "dark", "blue"}},
 		},
 		key:        []int{0},
@@ -359,7 +386,7 @@ func (r dice) undeclared(s *randomSchema, name string, n int) {
 	if code := parent.column("code"); code >= 0 && parent.plainUnique(code) >= 0 && r.in(1, 4) {
 		f.to, f.toKey = []int{code}, false
 	}
-	t := randomTable{name: name, columns: []randomColumn{{name: "id", number: true, choices: fewNumbers}}, key: []int{0}, undeclared: true}
+	t := randomTable{name: name, columns: []randomColumn{{name: "id", number: true, choices: s.choices.numbers}}, key: []int{0}, undeclared: true}
 	null := r.in(2, 3)
 	for _, c := range f.to {
 		column := parent.columns[c]
@@ -367,7 +394,7 @@ func (r dice) undeclared(s *randomSchema, name string, n int) {
 		f.columns = append(f.columns, len(t.columns))
 		t.columns = append(t.columns, column)
 	}
-	t.columns = append(t.columns, randomColumn{name: "note", null: true, choices: fewNotes})
+	t.columns = append(t.columns, randomColumn{name: "note", null: true, choices: s.choices.notes})
 	actions := []string{"CASCADE", "CASCADE", "CASCADE", "", "RESTRICT"}
 	if null {
 		actions = append(actions, "SET NULL", "SET NULL", "SET NULL")

@@ -27,8 +27,9 @@ func (r *randomRound) String() string {
 		}
 		collections = strings.Join(names, ", ")
 	}
-	return fmt.Sprintf("strategy %s, skip clashes %v, at once %v, collections %s\n-- schema\n%s%s-- the backup\n%s\n-- the host\n%s\n",
-		r.strategy, r.skipClashes, r.atOnce, collections, r.schema.create(), strings.Join(create, ""), r.schema.fill(r.saved), r.schema.fill(r.found))
+	opts := r.options()
+	return fmt.Sprintf("strategy %s %v, only %v, skip clashes %v, at once %v, collections %s\n-- schema\n%s%s-- the backup\n%s\n-- the host\n%s\n",
+		opts.Strategy, opts.Strategies, opts.Only, r.skipClashes, r.atOnce, collections, r.schema.create(), strings.Join(create, ""), r.schema.fill(r.saved), r.schema.fill(r.found))
 }
 
 var varying = regexp.MustCompile(`"(\\.|[^"\\])*"|'[^']*'|\d+|alpha|beta|gamma|delta|\S+\.json`)
@@ -75,25 +76,16 @@ func (r *randomRound) smaller(yield func(*randomRound) bool) {
 	}
 	for i := range r.schema.tables {
 		t := &r.schema.tables[i]
-		keys := map[string]bool{}
+		all := map[string]bool{}
 		for _, row := range slices.Concat(r.saved[i], r.found[i]) {
-			keys[row.keyOf(t)] = true
+			all[row.keyOf(t)] = true
 		}
-		for _, key := range slices.Sorted(maps.Keys(keys)) {
-			for _, from := range []struct{ saved, found bool }{{true, true}, {true, false}, {false, true}} {
-				smaller := r.with(func(*randomSchema) {})
-				drop := func(state randomState) {
-					state[i] = slices.DeleteFunc(state[i], func(row randomRow) bool { return row.keyOf(t) == key })
-					r.schema.mend(state)
-				}
-				if from.saved {
-					drop(smaller.saved)
-				}
-				if from.found {
-					drop(smaller.found)
-				}
-				if !yield(smaller) {
-					return
+		for size := len(all); size > 0; size /= 2 {
+			for keys := range slices.Chunk(slices.Sorted(maps.Keys(all)), size) {
+				for _, from := range []struct{ saved, found bool }{{true, true}, {true, false}, {false, true}} {
+					if !yield(r.without(i, keys, from.saved, from.found)) {
+						return
+					}
 				}
 			}
 		}
@@ -110,6 +102,21 @@ func (r *randomRound) smaller(yield func(*randomRound) bool) {
 			}
 		}
 	}
+}
+
+// without returns a round without some rows of table i.
+func (r *randomRound) without(i int, keys []string, saved, found bool) *randomRound {
+	smaller := r.with(func(*randomSchema) {})
+	for _, from := range []struct {
+		state randomState
+		do    bool
+	}{{smaller.saved, saved}, {smaller.found, found}} {
+		if from.do {
+			from.state[i] = slices.DeleteFunc(from.state[i], func(row randomRow) bool { return slices.Contains(keys, row.keyOf(&r.schema.tables[i])) })
+			r.schema.mend(from.state)
+		}
+	}
+	return smaller
 }
 
 // with returns a copy of the round with another schema.

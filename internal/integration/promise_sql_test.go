@@ -41,7 +41,11 @@ func (s *randomSchema) create() string {
 				fmt.Fprintf(&keys, "ALTER TABLE %s ADD %s;\n", t.name, constraint)
 			}
 		}
-		fmt.Fprintf(&tables, "CREATE TABLE %s (%s);\n", t.name, strings.Join(parts, ", "))
+		end := ""
+		if t.rowless {
+			end = " WITHOUT ROWID"
+		}
+		fmt.Fprintf(&tables, "CREATE TABLE %s (%s)%s;\n", t.name, strings.Join(parts, ", "), end)
 		for _, statement := range after {
 			tables.WriteString(statement + ";\n")
 		}
