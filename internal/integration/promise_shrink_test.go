@@ -46,16 +46,21 @@ func (r *randomRound) shrink(b *brokenPromise, most time.Duration, play func(*ra
 	end := time.Now().Add(most)
 	for again := true; again; {
 		again = false
-		for smaller := range r.smaller {
-			if time.Now().After(end) {
-				return r, b
-			}
-			if smaller.schema.wrong(smaller.saved) != "" || smaller.schema.wrong(smaller.found) != "" {
-				continue
-			}
-			if less := play(smaller); less != nil && less.kind() == b.kind() {
-				r, b, again = smaller, less, true
-				break
+		for at, found := 0, true; found; {
+			n := -1
+			found = false
+			for smaller := range r.smaller {
+				// What did not help is tried again only when the rest was.
+				if n++; n < at || smaller.schema.wrong(smaller.saved) != "" || smaller.schema.wrong(smaller.found) != "" {
+					continue
+				}
+				if time.Now().After(end) {
+					return r, b
+				}
+				if less := play(smaller); less != nil && less.kind() == b.kind() {
+					r, b, at, found, again = smaller, less, n, true, true
+					break
+				}
 			}
 		}
 	}

@@ -24,10 +24,11 @@ func TestAPlanThatSaysYesIsARestoreThatWorks(t *testing.T) {
 		short := map[string]uint64{"SQLite": 60, "PostgreSQL": 12, "MariaDB": 8}[d.name]
 		long := map[string]uint64{"SQLite": 4000, "PostgreSQL": 600, "MariaDB": 400}[d.name]
 		first, last := uint64(1), testtime.Pick(t, short, long)
+		patience := 10 * time.Second
 		if seeds := os.Getenv("BACKUP_SEED"); seeds != "" {
 			from, to, several := strings.Cut(seeds, "-")
 			if !several {
-				to = from
+				to, patience = from, time.Minute
 			}
 			var err error
 			if first, err = strconv.ParseUint(from, 10, 64); err != nil {
@@ -51,7 +52,7 @@ func TestAPlanThatSaysYesIsARestoreThatWorks(t *testing.T) {
 				}
 				t.Errorf("%s, round %d: %s: %s\n%s", d.name, seed, b.step, b.what, round)
 				if failed++; failed <= shrunk {
-					round, b := round.shrink(b, 10*time.Second, func(r *randomRound) *brokenPromise { _, b := r.play(t.Context(), h); return b })
+					round, b := round.shrink(b, patience, func(r *randomRound) *brokenPromise { _, b := r.play(t.Context(), h); return b })
 					t.Logf("a smaller round: %s: %s\n%s", b.step, b.what, round)
 				}
 			})
