@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tomo-project/backup"
@@ -120,13 +121,17 @@ func (p *playedRound) refused(ctx context.Context, err error) *brokenPromise {
 	return nil
 }
 
-// names tells whether an error names a record or a constraint.
+// names tells whether an error names a record, a constraint, or a table of the host that
+// refers to records.
 func (p *playedRound) names(err error) bool {
 	if about := (*backup.RecordError)(nil); errors.As(err, &about) && about.Key != "" {
 		return true
 	}
 	text := err.Error()
-	for _, t := range p.schema.tables {
+	for i, t := range p.schema.tables {
+		if t.undeclared && strings.Contains(text, strconv.Quote(t.name)) {
+			return true
+		}
 		for _, u := range t.uniques {
 			if strings.Contains(text, u.name) {
 				return true
@@ -137,8 +142,8 @@ func (p *playedRound) names(err error) bool {
 				return true
 			}
 		}
-		for key := range p.before[slices.IndexFunc(p.schema.tables, func(o randomTable) bool { return o.name == t.name })] {
-			if strings.Contains(text, t.name) && strings.Contains(text, fmt.Sprintf("%q", key)) {
+		for key := range p.before[i] {
+			if strings.Contains(text, t.name) && strings.Contains(text, strconv.Quote(key)) {
 				return true
 			}
 		}
