@@ -88,7 +88,7 @@ func (r *randomRound) smaller(yield func(*randomRound) bool) {
 		for size := len(all); size > 0; size /= 2 {
 			for keys := range slices.Chunk(slices.Sorted(maps.Keys(all)), size) {
 				for _, from := range []struct{ saved, found bool }{{true, true}, {true, false}, {false, true}} {
-					if !yield(r.without(i, keys, from.saved, from.found)) {
+					if smaller := r.without(i, keys, from.saved, from.found); smaller != nil && !yield(smaller) {
 						return
 					}
 				}
@@ -109,17 +109,17 @@ func (r *randomRound) smaller(yield func(*randomRound) bool) {
 	}
 }
 
-// without returns a round without some rows of table i.
+// without returns a round without some rows of table i, or nil if it has none of them.
 func (r *randomRound) without(i int, keys []string, saved, found bool) *randomRound {
 	smaller := r.with(func(*randomSchema) {})
-	for _, from := range []struct {
-		state randomState
-		do    bool
-	}{{smaller.saved, saved}, {smaller.found, found}} {
-		if from.do {
-			from.state[i] = slices.DeleteFunc(from.state[i], func(row randomRow) bool { return slices.Contains(keys, row.keyOf(&r.schema.tables[i])) })
-			r.schema.mend(from.state)
-		}
+	drop := func(state randomState) bool {
+		n := len(state[i])
+		state[i] = slices.DeleteFunc(state[i], func(row randomRow) bool { return slices.Contains(keys, row.keyOf(&r.schema.tables[i])) })
+		r.schema.mend(state)
+		return len(state[i]) < n
+	}
+	if saved && !drop(smaller.saved) || found && !drop(smaller.found) {
+		return nil
 	}
 	return smaller
 }
