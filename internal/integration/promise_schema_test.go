@@ -183,7 +183,7 @@ func (r dice) table(s *randomSchema, name string) randomTable {
 	if r.in(2, 3) {
 		t.columns[len(t.columns)-1].fold = s.name != "PostgreSQL" && r.in(1, 3)
 	}
-	if r.in(1, 2) {
+	if r.in(2, 3) {
 		optional(text("code", s.choices.codes), 1, 2)
 	}
 	if r.in(1, 2) {
@@ -223,7 +223,7 @@ func (r dice) reference(s *randomSchema, i, n int) {
 	}
 	parent := &s.tables[f.parent]
 	f.to, f.toKey = parent.key, true
-	if code := parent.column("code"); code >= 0 && r.in(1, 3) {
+	if code := parent.column("code"); code >= 0 && r.in(1, 2) {
 		f.to, f.toKey = []int{code}, false
 		if parent.plainUnique(code) < 0 {
 			parent.uniques = append(parent.uniques, randomUnique{columns: f.to, where: -1})
@@ -246,6 +246,9 @@ func (r dice) reference(s *randomSchema, i, n int) {
 		actions = append(actions, "SET NULL", "SET NULL")
 	}
 	f.onDelete, f.onUpdate = oneOf(r, actions...), oneOf(r, actions...)
+	if !f.toKey && r.in(1, 3) {
+		f.onUpdate = "CASCADE"
+	}
 	if s.name == "PostgreSQL" && r.in(1, 3) {
 		f.deferrable = oneOf(r, " DEFERRABLE", " DEFERRABLE INITIALLY DEFERRED")
 	}
