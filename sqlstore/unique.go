@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -255,6 +256,7 @@ type clash struct {
 	args []any
 
 	constraint string // what is unique, in words; empty if it is not known
+	advice     string // what to do, if that is not to rename one of the records
 	with       string // the key of the other row; empty if it is not known
 }
 
@@ -307,7 +309,7 @@ func (w *writer) refusedRow(ctx context.Context, t *table, key string) (refused,
 // err is the error of the database.
 func (c *clash) error(both bool, err error) error {
 	if c.constraint != "" {
-		advice := "rename one of the two, or leave one out"
+		advice := cmp.Or(c.advice, "rename one of the two, or leave one out")
 		if both {
 			advice = "the records exchange the value, and the database takes no other meanwhile: let a column of it be NULL, or make the constraint DEFERRABLE where there is that"
 		}
