@@ -72,6 +72,13 @@ func (tx *mariadbTx) uniqueColumns(ctx context.Context, t *table) (columns []*co
 	return t.named(names), err
 }
 
+func (tx *mariadbTx) checks(ctx context.Context, on bool) error {
+	if on {
+		return tx.exec(ctx, "SET SESSION check_constraint_checks=@sqlstore_checks")
+	}
+	return tx.exec(ctx, "SET @sqlstore_checks=@@check_constraint_checks, SESSION check_constraint_checks=0")
+}
+
 // replaceable: foreign keys are off. A user sees triggers only with the privilege for them.
 func (tx *mariadbTx) replaceable(ctx context.Context, t *table) (way replacement, err error) {
 	var ok bool
