@@ -33,7 +33,7 @@ func (w *writer) rowWaits(t *table, r backup.Record) {
 
 // settleRows puts the rows that wait in a table.
 func (w *writer) settleRows(ctx context.Context, t *table, e effort) error {
-	if len(w.waiting[t].rows) == 0 && (e != aside || len(w.waiting[t].deletes) == 0) {
+	if len(w.waiting[t].rows) == 0 {
 		return nil
 	}
 	switch e {
@@ -317,7 +317,7 @@ func (c *clash) error(both bool, err error) error {
 	if c.constraint != "" {
 		advice := cmp.Or(c.advice, "rename one of the two, or leave one out")
 		if both {
-			advice = "the records exchange the value, and the database takes no other meanwhile: let a column of it be NULL, or make the constraint DEFERRABLE where there is that"
+			advice = "the records exchange the value, and no other can stand in for it meanwhile: let one of the columns be NULL, or make the constraint DEFERRABLE if the database has that"
 		}
 		err = fmt.Errorf("%w: %s; %s", backup.ErrClash, c.constraint, advice)
 	}
