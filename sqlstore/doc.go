@@ -48,10 +48,20 @@
 // [backup.RestoreOptions]. SQLite and MariaDB do. A row that dangled before the restore
 // matters to none of them.
 //
-// Other constraints hold at each step. If two records exchange the values of a UNIQUE
-// column other than the key, the restore fails and is rolled back.
+// Uniqueness holds at the end too, for UNIQUE columns, unique indexes and exclusion
+// constraints: records can exchange such values, or move along a list of them. A record
+// that the database does not take yet waits in memory, so memory grows with the records
+// that wait. If records exchange values, their rows get others for the moment: NULL, or
+// values that no row has. If the database takes none, the rows are deleted and inserted
+// anew, but only if nothing is lost by that: no excluded column, no row that hangs on
+// them, and no trigger would see it. Rows of other records are left alone.
 //
-// Triggers run as for any other writer. A restore reads back what it wrote. It puts right
+// If two records cannot both be there, the error joins a [backup.RecordError] for each
+// record that is refused. It wraps [backup.ErrClash], and names the other record and what
+// is unique. Nothing is changed.
+//
+// Other constraints hold at each step. Triggers run as for any other writer, and see the
+// values that a row gets for the moment. A restore reads back what it wrote. It puts right
 // what a trigger has changed, or names the trigger in its report.
 //
 // # SQLite
@@ -129,9 +139,10 @@
 // DEFERRABLE constraints are deferred, unique constraints too. Where a foreign key is
 // not DEFERRABLE, two things wait until the end. A record is deleted at the end if a row
 // of a declared table still refers to it. A reference is NULL until the row that it
-// refers to is there. Its columns may be NOT NULL, as those of a key are. Then declare the
-// reference in Refs of the [backup.App], or make the foreign key DEFERRABLE. In tables
-// that are not declared, the database carries out foreign keys at each step.
+// refers to is there. If a column of it is NOT NULL, as those of a key are, the whole
+// record waits. It does not wait if you declare the reference in Refs of the [backup.App],
+// or make the foreign key DEFERRABLE. In tables that are not declared, the database
+// carries out foreign keys at each step.
 //
 // # MariaDB
 //
@@ -170,9 +181,10 @@
 // A value in another form than the one that is read is refused. So is a record that does
 // not fit into three quarters of max_allowed_packet.
 //
-// If another record has the same value in a UNIQUE column, a record is refused and never
-// overwrites the other. AUTO_INCREMENT continues after the largest value. Excluded
-// columns with ON UPDATE CURRENT_TIMESTAMP keep their values.
+// A record never overwrites another that has the same value in a UNIQUE column. A table
+// with a key WITHOUT OVERLAPS is refused, since MariaDB cannot overwrite its rows.
+// AUTO_INCREMENT continues after the largest value. Excluded columns with ON UPDATE
+// CURRENT_TIMESTAMP keep their values.
 //
 // Foreign keys are checked at the commit. Rows of tables that are not declared may refer
 // to a deleted record. The commit deletes such rows if their foreign key says ON DELETE

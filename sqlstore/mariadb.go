@@ -47,7 +47,8 @@ var mariadbSession = []struct{ name, value string }{
 
 // mariadbWrites are those for a transaction that writes. The server itself may end it.
 // Without autocommit, later statements are not kept either.
-var mariadbWrites = []struct{ name, value string }{{"foreign_key_checks", "0"}, {"unique_checks", "1"}, {"autocommit", "0"}}
+var mariadbWrites = []struct{ name, value string }{{"foreign_key_checks", "0"}, {"unique_checks", "1"}, {"autocommit", "0"},
+	{"check_constraint_checks", "@@check_constraint_checks"}} // the same, but it is put back
 
 func (mariadb) begin(ctx context.Context, conn *sql.Conn, write bool) (transaction, error) {
 	tx := &mariadbTx{session: session{conn}, write: write}

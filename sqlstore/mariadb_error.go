@@ -76,6 +76,8 @@ func (mariadb) clashes(err error) bool {
 	return false
 }
 
+const mariadbKeyAdvice = "keys compare byte by byte in VARBINARY, or with COLLATE utf8mb4_nopad_bin"
+
 func (mariadb) explain(err error) error {
 	number := mariadbNumber(err)
 	if number == 1153 || strings.Contains(err.Error(), "packet for query is too large") {
@@ -88,8 +90,7 @@ func (mariadb) explain(err error) error {
 		return veiled{fmt.Sprintf("%v: another row has the same value in the unique key %s (Error %d)", backup.ErrClash, key, number), []error{backup.ErrClash, err}}
 	case 1690:
 		if (mariadb{}).clashes(err) {
-			return veiled{fmt.Sprintf("%v: another record has the value of a unique column, or a key that its collation takes for the same "+
-				"(keys compare byte by byte in VARBINARY, or with COLLATE utf8mb4_nopad_bin)", backup.ErrClash), []error{backup.ErrClash, err}}
+			return veiled{fmt.Sprintf("%v: another record has the value of a unique column, or a key that its collation takes for the same (%s)", backup.ErrClash, mariadbKeyAdvice), []error{backup.ErrClash, err}}
 		}
 		return mariadbInvalid(number, err)
 	case 1048, 1264, 1265, 1292, 1366, 1367, 1406, 1411, 1416, 3140, 3141:

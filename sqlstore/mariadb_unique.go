@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -71,6 +72,13 @@ func (tx *mariadbTx) uniqueColumns(ctx context.Context, t *table) (columns []*co
 	return t.named(names), err
 }
 
+func (tx *mariadbTx) checks(ctx context.Context, on bool) error {
+	if on {
+		return tx.exec(ctx, "SET SESSION check_constraint_checks=@sqlstore_checks")
+	}
+	return tx.exec(ctx, "SET @sqlstore_checks=@@check_constraint_checks, SESSION check_constraint_checks=0")
+}
+
 // replaceable: foreign keys are off. A user sees triggers only with the privilege for them.
 func (tx *mariadbTx) replaceable(ctx context.Context, t *table) (way replacement, err error) {
 	var ok bool
@@ -114,7 +122,7 @@ func (tx *mariadbTx) findClash(ctx context.Context, c *clash) error {
 		return nil
 	}
 	if index := mariadbIndex(err); index != "" {
-		if c.constraint, err = tx.uniqueWords(ctx, c.t, index); err != nil {
+		if err := tx.explainClash(ctx, c, index); err != nil {
 			return err
 		}
 	}
@@ -146,16 +154,23 @@ func mariadbIndex(err error) string {
 	return parts[len(parts)-2]
 }
 
-func (tx *mariadbTx) uniqueWords(ctx context.Context, t *table, index string) (string, error) {
+// explainClash says what is unique in an index.
+func (tx *mariadbTx) explainClash(ctx context.Context, c *clash, index string) error {
 	var columns []string
-	err := tx.each(ctx, `SELECT CONCAT(COLUMN_NAME, COALESCE(CONCAT('(', SUB_PART, ')'), '')) FROM information_schema.STATISTICS
-		WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND INDEX_NAME = ? ORDER BY SEQ_IN_INDEX`, []any{t.my.schema, t.plain, index}, func(rows *sql.Rows) error {
-		var column string
-		err := rows.Scan(&column)
-		columns = append(columns, column)
+	onKey := true
+	err := tx.each(ctx, `SELECT COLUMN_NAME, COALESCE(CONCAT('(', SUB_PART, ')'), '') FROM information_schema.STATISTICS
+		WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND INDEX_NAME = ? ORDER BY SEQ_IN_INDEX`, []any{c.t.my.schema, c.t.plain, index}, func(rows *sql.Rows) error {
+		var name, part string
+		err := rows.Scan(&name, &part)
+		columns = append(columns, name+part)
+		onKey = onKey && slices.ContainsFunc(c.t.keyColumns(), func(k *column) bool { return k.Name == name })
 		return err
 	})
-	return uniqueWords(index, strings.Join(columns, ", ")), err
+	c.constraint = uniqueWords(index, strings.Join(columns, ", "))
+	if onKey {
+		c.advice = mariadbKeyAdvice
+	}
+	return err
 }
 
 var withoutOverlaps = regexp.MustCompile("(?m)^ +(UNIQUE KEY|PRIMARY KEY) .*` WITHOUT OVERLAPS\\)")

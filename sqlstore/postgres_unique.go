@@ -80,6 +80,8 @@ func (tx *postgresTx) uniqueColumns(ctx context.Context, t *table) (columns []*c
 	return columns, err
 }
 
+func (tx *postgresTx) checks(context.Context, bool) error { return nil }
+
 // replaceable: a foreign key whose action is NO ACTION is checked at the end of a statement
 // or, if it is deferred, of the transaction.
 func (tx *postgresTx) replaceable(ctx context.Context, t *table) (way replacement, err error) {
@@ -281,47 +283,49 @@ func (tx *postgresTx) clashing(ctx context.Context, err error) error {
 		if !t.written {
 			continue
 		}
-		found, e := tx.clashesIn(ctx, t, mostRefused-len(errs), err)
+		uniques, e := tx.uniques(ctx, t, true)
 		if e != nil {
 			return err
 		}
-		errs = append(errs, found...)
+		for _, u := range uniques {
+			found, e := tx.deferredClashes(ctx, t, u)
+			if e != nil {
+				return err
+			}
+			errs = append(errs, found...)
+		}
 	}
 	if len(errs) == 0 {
 		return err
 	}
+	if len(errs) > mostRefused {
+		errs = append(errs[:mostRefused], errors.New("and more records"))
+	}
 	return errors.Join(errs...)
 }
 
-func (tx *postgresTx) clashesIn(ctx context.Context, t *table, most int, err error) (errs []error, _ error) {
-	uniques, e := tx.uniques(ctx, t, true)
-	if e != nil {
-		return nil, e
-	}
+// deferredClashes finds pairs of rows in a table. The record that is refused is one that
+// this transaction has written.
+func (tx *postgresTx) deferredClashes(ctx context.Context, t *table, u *postgresUnique) (errs []error, err error) {
 	// The rows of this transaction are as young as it is, since others cannot write.
 	const ours = "age(xmin) <= age((txid_current() % 4294967296)::text::xid)"
 	more := keyAliases(t) + ", " + ours + " AS ours"
-	for _, u := range uniques {
-		query := "SELECT " + keyOf("a", t) + ", " + keyOf("b", t) + ", b.ours FROM " + u.side("a", t.name, more) + " JOIN " + u.side("b", t.name, more) +
-			" ON " + u.clash() + " AND (" + keyOf("a", t) + ") > (" + keyOf("b", t) + ") AND (a.ours OR b.ours) ORDER BY 1 LIMIT " + strconv.Itoa(most)
-		e := tx.each(ctx, query, nil, func(rows *sql.Rows) error {
-			a, b := newKey(t), newKey(t)
-			var second bool
-			if err := rows.Scan(slices.Concat(a.dest, b.dest, []any{&second})...); err != nil {
-				return err
-			}
-			key, e := a.key(PostgreSQL)
-			with, e2 := b.key(PostgreSQL)
-			if second {
-				key, with = with, key
-			}
-			c := &clash{t: t, key: key, with: with, constraint: u.words()}
-			errs = append(errs, c.error(false, err))
-			return errors.Join(e, e2)
-		})
-		if e != nil {
-			return nil, e
+	query := "SELECT " + keyOf("a", t) + ", " + keyOf("b", t) + ", a.ours FROM " + u.side("a", t.name, more) + " JOIN " + u.side("b", t.name, more) +
+		" ON " + u.clash() + " AND (" + keyOf("a", t) + ") > (" + keyOf("b", t) + ") AND (a.ours OR b.ours) ORDER BY 1 LIMIT " + strconv.Itoa(mostRefused+1)
+	err = tx.each(ctx, query, nil, func(rows *sql.Rows) error {
+		a, b := newKey(t), newKey(t)
+		var first bool
+		if err := rows.Scan(slices.Concat(a.dest, b.dest, []any{&first})...); err != nil {
+			return err
 		}
-	}
-	return errs, nil
+		if !first {
+			a, b = b, a
+		}
+		key, errA := a.key(PostgreSQL)
+		with, errB := b.key(PostgreSQL)
+		c := &clash{t: t, key: key, with: with, constraint: u.words()}
+		errs = append(errs, c.error(false, nil))
+		return errors.Join(errA, errB)
+	})
+	return errs, err
 }

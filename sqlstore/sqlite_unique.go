@@ -75,16 +75,24 @@ func (t *table) named(names []string) (columns []*column) {
 	return columns
 }
 
-// replaceable: foreign keys are off. A row keeps its rowid only if a column has it.
-func (tx *sqliteTx) replaceable(ctx context.Context, t *table) (way replacement, err error) {
-	var ok bool
-	err = tx.conn.QueryRowContext(ctx, `SELECT (l.wr OR (SELECT count(*) = 1 AND max(upper(type)) = 'INTEGER' FROM pragma_table_info(l.name) WHERE pk > 0))
-			AND NOT EXISTS (SELECT * FROM main.sqlite_schema s WHERE s.type = 'trigger' AND s.tbl_name = l.name)
-		FROM pragma_table_list l WHERE schema = 'main' AND name = ?`, t.plain).Scan(&ok)
-	if !ok {
-		return notReplaceable, err
+func (tx *sqliteTx) checks(ctx context.Context, on bool) (err error) {
+	switch {
+	case on && tx.unchecked:
+		err = tx.exec(context.WithoutCancel(ctx), "PRAGMA ignore_check_constraints=OFF")
+		tx.unchecked = err != nil
+	case !on:
+		var ignored bool
+		if err = tx.conn.QueryRowContext(ctx, "PRAGMA ignore_check_constraints").Scan(&ignored); err == nil && !ignored {
+			tx.unchecked = true
+			err = tx.exec(ctx, "PRAGMA ignore_check_constraints=ON")
+		}
 	}
-	return inTwoSteps, err
+	return err
+}
+
+// replaceable: it is never needed, as a column takes many values without its CHECK.
+func (tx *sqliteTx) replaceable(context.Context, *table) (replacement, error) {
+	return notReplaceable, nil
 }
 
 // clash inserts the row without its old row. Another row is then in the way for certain.

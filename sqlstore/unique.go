@@ -2,8 +2,10 @@ package sqlstore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,7 +33,7 @@ func (w *writer) rowWaits(t *table, r backup.Record) {
 
 // settleRows puts the rows that wait in a table.
 func (w *writer) settleRows(ctx context.Context, t *table, e effort) error {
-	if len(w.waiting[t].rows) == 0 && (e != aside || len(w.waiting[t].deletes) == 0) {
+	if len(w.waiting[t].rows) == 0 {
 		return nil
 	}
 	switch e {
@@ -124,47 +126,52 @@ func (w *writer) setAside(ctx context.Context, t *table) error {
 // setColumn sets a column of the rows that are about to be overwritten or deleted, as far
 // as the database lets it. It gives up if many of the rows are refused.
 func (w *writer) setColumn(ctx context.Context, t *table, c *column, value string) (changed bool, err error) {
-	const most = 8 // refused rows
-	wait, refused := w.waiting[t], 0
-	set := func(keys []string) error {
-		alive, err := w.tx.attempt(ctx, func() error {
-			return w.in(ctx, t, keys, w.dialect.setAside(t, c, value), "", func(s *sql.Stmt, args []any) error {
-				result, err := s.ExecContext(ctx, args...)
-				if err == nil {
-					n, _ := result.RowsAffected()
-					changed = changed || n > 0
-				}
-				return err
-			})
-		})
-		if ctx.Err() != nil || !alive {
-			return fmt.Errorf("set rows of %s aside: %w", t.collection, contextError(ctx, err))
-		}
-		if err != nil {
-			refused++
-		}
-		return nil
+	if err := w.tx.checks(ctx, false); err != nil {
+		return false, err
 	}
+	defer func() { err = errors.Join(err, w.tx.checks(ctx, true)) }()
+	const most = 8 // refused rows
+	wait := w.waiting[t]
 	keys := slices.Concat(slices.Sorted(maps.Keys(wait.rows)), slices.Sorted(maps.Keys(wait.deletes)))
 	for chunk := range slices.Chunk(keys, putRows) {
-		before := refused
-		if err := set(chunk); err != nil {
-			return changed, err
-		}
-		if refused == before {
-			continue
-		}
-		refused = before
-		for _, key := range chunk {
-			if err := set([]string{key}); err != nil {
+		n, err := w.setRows(ctx, t, c, value, chunk)
+		refused := 0
+		for i := 0; err == nil && n < 0 && i < len(chunk); i++ {
+			var one int64
+			if one, err = w.setRows(ctx, t, c, value, chunk[i:i+1]); one < 0 {
+				refused++
+			}
+			changed = changed || one > 0
+			if refused > most {
 				return changed, err
 			}
-			if refused > most {
-				return changed, nil
-			}
+		}
+		if changed = changed || n > 0; err != nil {
+			return changed, err
 		}
 	}
 	return changed, nil
+}
+
+// setRows sets a column of rows, and returns how many there are. If the database refuses
+// that, it returns -1.
+func (w *writer) setRows(ctx context.Context, t *table, c *column, value string, keys []string) (n int64, err error) {
+	alive, err := w.tx.attempt(ctx, func() error {
+		return w.in(ctx, t, keys, w.dialect.setAside(t, c, value), "", func(s *sql.Stmt, args []any) error {
+			result, err := s.ExecContext(ctx, args...)
+			if err == nil {
+				n, err = result.RowsAffected()
+			}
+			return err
+		})
+	})
+	if !alive || ctx.Err() != nil {
+		return -1, fmt.Errorf("set rows of %s aside: %w", t.collection, contextError(ctx, err))
+	}
+	if err != nil {
+		return -1, nil
+	}
+	return n, nil
 }
 
 // A replacement is how rows can be deleted and inserted anew.
@@ -255,6 +262,7 @@ type clash struct {
 	args []any
 
 	constraint string // what is unique, in words; empty if it is not known
+	advice     string // what to do, if that is not to rename one of the records
 	with       string // the key of the other row; empty if it is not known
 }
 
@@ -307,9 +315,9 @@ func (w *writer) refusedRow(ctx context.Context, t *table, key string) (refused,
 // err is the error of the database.
 func (c *clash) error(both bool, err error) error {
 	if c.constraint != "" {
-		advice := "rename one of the two, or leave one out"
+		advice := cmp.Or(c.advice, "rename one of the two, or leave one out")
 		if both {
-			advice = "the records exchange the value, and the database takes no other meanwhile: let a column of it be NULL, or make the constraint DEFERRABLE where there is that"
+			advice = "the records exchange the value, and no other can stand in for it meanwhile: let one of the columns be NULL, or make the constraint DEFERRABLE if the database has that"
 		}
 		err = fmt.Errorf("%w: %s; %s", backup.ErrClash, c.constraint, advice)
 	}
