@@ -20,6 +20,7 @@ type writer struct {
 	effects map[*table][]string
 	failed  error // the first failure: nothing is changed or committed after it
 	waiting map[*table]*waiting
+	kept    []*kept
 	stmts   map[string]*sql.Stmt
 	puts    map[*table]map[string]*put
 
