@@ -43,7 +43,8 @@ func (postgres) conflict(err error) bool {
 	return strings.HasPrefix(code, "40") && code != "40003"
 }
 
-func (postgres) dangles(err error) bool { return state(err) == "23503" }
+// dangles: from PostgreSQL 18 on, RESTRICT has a code of its own.
+func (postgres) dangles(err error) bool { return state(err) == "23503" || state(err) == "23001" }
 
 // misfit begins the text of the error for a value that its column would change. The name
 // of the column and a line end follow it.
@@ -56,7 +57,7 @@ func (postgres) explain(err error) error {
 		return fmt.Errorf("%w; another transaction was in the way: try again, or set Store.Retries", err)
 	case code == "23505":
 		return fmt.Errorf("%w; records that exchange a unique value can be restored at once only if the constraint is DEFERRABLE", err)
-	case code == "23503" && !errors.Is(err, backup.ErrDangling):
+	case postgres{}.dangles(err) && !errors.Is(err, backup.ErrDangling):
 		return fmt.Errorf("%w: %w", backup.ErrDangling, err)
 	case strings.HasPrefix(code, "22") && strings.Contains(err.Error(), misfit):
 		_, name, _ := strings.Cut(err.Error(), misfit)

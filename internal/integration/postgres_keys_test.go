@@ -124,6 +124,17 @@ func TestPostgresForeignKeysThatAreNotValid(t *testing.T) {
 	}
 }
 
+func TestPostgresRestrictIsADanglingReferenceToo(t *testing.T) {
+	db, _ := newPostgres(t, `CREATE TABLE p (id int PRIMARY KEY, code text UNIQUE); CREATE TABLE c (id int PRIMARY KEY, code text REFERENCES p (code) ON UPDATE RESTRICT); CREATE TABLE hidden (p int REFERENCES p ON DELETE RESTRICT, code text REFERENCES p (code) ON UPDATE RESTRICT);
+		INSERT INTO p VALUES (1, 'x'), (2, 'y'); INSERT INTO hidden VALUES (1, 'y')`)
+	s := pg(db, sqlstore.Table{Collection: "p"}, sqlstore.Table{Collection: "c"})
+	err := s.Update(t.Context(), func(w backup.Writer) error { return w.Delete(t.Context(), "p", []string{"1"}) })
+	require.ErrorIs(t, err, backup.ErrDangling)
+	require.Empty(t, recordErrors(err), "it is no record that refers to it")
+	text := dangles(t, put(s, "p", record("2", `{"id":2,"code":"z"}`)), "p 2 ")
+	require.Contains(t, text, `rows of table "hidden" refer by the foreign key "hidden_code_fkey" (code) to what the record has now`)
+}
+
 func TestPostgresMatchFullNamesRowsThatAreHalfNull(t *testing.T) {
 	db, _ := newPostgres(t, `CREATE TABLE p (a int, b int, PRIMARY KEY (a, b)); CREATE TABLE c (id int PRIMARY KEY, a int, b int, FOREIGN KEY (a, b) REFERENCES p MATCH FULL DEFERRABLE)`)
 	s := pg(db, sqlstore.Table{Collection: "p"}, sqlstore.Table{Collection: "c"})
