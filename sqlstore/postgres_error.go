@@ -46,7 +46,8 @@ func (postgres) conflict(err error) bool {
 // clashes: of a unique index, or of an exclusion constraint.
 func (postgres) clashes(err error) bool { return state(err) == "23505" || state(err) == "23P01" }
 
-func (postgres) dangles(err error) bool { return state(err) == "23503" }
+// dangles: from PostgreSQL 18 on, RESTRICT has a code of its own.
+func (postgres) dangles(err error) bool { return state(err) == "23503" || state(err) == "23001" }
 
 // misfit begins the text of the error for a value that its column would change. The name
 // of the column and a line end follow it.
@@ -59,7 +60,7 @@ func (postgres) explain(err error) error {
 		return fmt.Errorf("%w; another transaction was in the way: try again, or set Store.Retries", err)
 	case postgres{}.clashes(err):
 		return fmt.Errorf("%w: another row has the same value: %w", backup.ErrClash, err)
-	case code == "23503" && !errors.Is(err, backup.ErrDangling):
+	case postgres{}.dangles(err) && !errors.Is(err, backup.ErrDangling):
 		return fmt.Errorf("%w: %w", backup.ErrDangling, err)
 	case strings.HasPrefix(code, "22") && strings.Contains(err.Error(), misfit):
 		_, name, _ := strings.Cut(err.Error(), misfit)

@@ -48,7 +48,7 @@ func (tx *postgresTx) findReferences(ctx context.Context, tables []*table) error
 			quote_ident(cn.nspname)||'.'||quote_ident(c.relname), quote_ident(pn.nspname)||'.'||quote_ident(p.relname),
 			(SELECT json_agg(attname ORDER BY n) FROM unnest(f.conkey) WITH ORDINALITY k(a, n) JOIN pg_attribute ON attrelid = f.conrelid AND attnum = a)::text,
 			(SELECT json_agg(attname ORDER BY n) FROM unnest(f.confkey) WITH ORDINALITY k(a, n) JOIN pg_attribute ON attrelid = f.confrelid AND attnum = a)::text,
-			f.condeferrable AND f.confdeltype = 'a', f.confmatchtype = 's', f.convalidated, coalesce((j->>'conperiod')::bool, false)
+			f.condeferrable AND f.confdeltype = 'a', f.confmatchtype = 's', f.convalidated, coalesce((j->>'conperiod')::bool, false), f.confupdtype IN ('c', 'n', 'd')
 		FROM pg_constraint f CROSS JOIN to_jsonb(f) j JOIN pg_class c ON c.oid = f.conrelid JOIN pg_namespace cn ON cn.oid = c.relnamespace
 			JOIN pg_class p ON p.oid = f.confrelid JOIN pg_namespace pn ON pn.oid = p.relnamespace
 		WHERE f.contype = 'f' AND f.conparentid = 0 AND coalesce((j->>'conenforced')::bool, true) AND (f.conrelid = ANY ($1::text::oid[]) OR f.confrelid = ANY ($1::text::oid[]))
@@ -56,7 +56,7 @@ func (tx *postgresTx) findReferences(ctx context.Context, tables []*table) error
 		r := &postgresReference{}
 		var child, parent int64
 		var columns, parentColumns []byte
-		if err := rows.Scan(&r.constraint, &child, &parent, &r.plain, &r.parentPlain, &r.name, &r.parentName, &columns, &parentColumns, &r.deferred, &r.simple, &r.valid, &r.period); err != nil {
+		if err := rows.Scan(&r.constraint, &child, &parent, &r.plain, &r.parentPlain, &r.name, &r.parentName, &columns, &parentColumns, &r.deferred, &r.simple, &r.valid, &r.period, &r.follows); err != nil {
 			return err
 		}
 		r.table, r.parent = byOID[child], byOID[parent]

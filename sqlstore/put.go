@@ -41,7 +41,7 @@ func (w *writer) Put(ctx context.Context, collection string, records []backup.Re
 	t, err := w.change(ctx, collection)
 	if err == nil {
 		t.written = true
-		err = w.put(ctx, t, records)
+		err = w.putKeeping(ctx, t, records)
 		for _, p := range w.puts[t] {
 			p.reset() // a failure may have left rows
 		}

@@ -96,31 +96,42 @@ func (w *writer) staying(ctx context.Context, left []string) error {
 		if r.table == nil || r.parent == nil || wait == nil || len(wait.deletes) == 0 {
 			continue
 		}
-		seen := map[string]bool{}
-		start := "SELECT " + r.table.selectedKey + " FROM " + r.name + " AS c WHERE EXISTS (SELECT FROM (SELECT * FROM " + r.parentName
-		end := ") AS p WHERE " + r.join("c", "p", quote) + ")"
-		err := w.in(ctx, r.parent, slices.Sorted(maps.Keys(wait.deletes)), start, end, func(s *sql.Stmt, args []any) error {
-			rows, err := s.QueryContext(ctx, args...)
-			if err != nil {
-				return err
-			}
-			defer rows.Close()
-			row := newKey(r.table)
-			for rows.Next() {
-				if err := rows.Scan(row.dest...); err != nil {
-					return err
-				}
-				if key, err := row.key(w.dialect); err == nil && !w.goes(r.table, key) && !seen[key] {
-					seen[key] = true
-					d.addRecord(r, key)
-				}
-			}
-			return rows.Err()
-		})
+		keys, err := w.referring(ctx, r, slices.Sorted(maps.Keys(wait.deletes)))
 		if err != nil {
 			return fmt.Errorf("look for rows that stay: %w", contextError(ctx, err))
+		}
+		for _, key := range keys {
+			if !w.goes(r.table, key) {
+				d.addRecord(r, key)
+			}
 		}
 	}
 	text := fmt.Sprintf("%v: rows that stay refer to rows that are deleted, %s", backup.ErrDangling, strings.Join(left, "; "))
 	return &danglingError{text, append([]error{backup.ErrDangling}, d.records...)}
+}
+
+// referring returns the keys of the records whose rows refer to rows with the given keys.
+func (w *writer) referring(ctx context.Context, r *reference, parents []string) (keys []string, err error) {
+	seen := map[string]bool{}
+	start := "SELECT " + r.table.selectedKey + " FROM " + r.name + " AS c WHERE EXISTS (SELECT FROM (SELECT * FROM " + r.parentName
+	end := ") AS p WHERE " + r.join("c", "p", quote) + ")"
+	err = w.in(ctx, r.parent, parents, start, end, func(s *sql.Stmt, args []any) error {
+		rows, err := s.QueryContext(ctx, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		row := newKey(r.table)
+		for rows.Next() {
+			if err := rows.Scan(row.dest...); err != nil {
+				return err
+			}
+			if key, err := row.key(w.dialect); err == nil && !seen[key] {
+				seen[key] = true
+				keys = append(keys, key)
+			}
+		}
+		return rows.Err()
+	})
+	return keys, err
 }

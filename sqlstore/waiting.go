@@ -68,6 +68,7 @@ func (w *writer) goes(t *table, key string) bool {
 
 // overwritten forgets what waits for a row.
 func (w *writer) overwritten(t *table, key string) {
+	w.forget(t, key)
 	if wait := w.waiting[t]; wait != nil {
 		delete(wait.rows, key)
 		delete(wait.deletes, key)
@@ -174,6 +175,9 @@ func (w *writer) Settle(ctx context.Context) error {
 }
 
 func (w *writer) settle(ctx context.Context) error {
+	if err := w.putBack(ctx); err != nil {
+		return err
+	}
 	if err := w.resolve(ctx); err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ type writer struct {
 	settled bool // nothing has changed since Settle
 	dangle  bool // the commit may leave references dangling
 	effects map[*table][]string
+	kept    []*kept
 	failed  error // the first failure: nothing is changed or committed after it
 	waiting map[*table]*waiting
 	trying  bool // rows that wait are tried again

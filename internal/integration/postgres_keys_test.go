@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"fmt"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -57,28 +58,40 @@ func TestPostgresEffectsAreForeignKeysThatChangeRecords(t *testing.T) {
 	require.Equal(t, []string{"parts: trigger on_part", "parts: trigger on_parts"}, effects(sqlstore.Table{Collection: "parts"}))
 }
 
-// TestPostgresRecordsThatAnActionRewroteArePutAgain: a restore reads back what it wrote,
-// and puts what differs.
-func TestPostgresRecordsThatAnActionRewroteArePutAgain(t *testing.T) {
+// TestPostgresRecordsThatAnActionRewroteArePutBack: what is at the end is what was put. A
+// restore reads back what it wrote, and may put it again.
+func TestPostgresRecordsThatAnActionRewroteArePutBack(t *testing.T) {
 	for _, action := range []string{"CASCADE", "SET NULL", "SET DEFAULT"} {
 		t.Run(action, func(t *testing.T) {
-			db, _ := newPostgres(t, `CREATE TABLE z_parent (id int PRIMARY KEY, code text NOT NULL UNIQUE); CREATE TABLE a_child (id int PRIMARY KEY, code text DEFAULT 'd' UNIQUE REFERENCES z_parent (code) ON UPDATE `+action+`);
-				CREATE TABLE below (id int PRIMARY KEY, code text REFERENCES a_child (code) ON UPDATE `+action+`); INSERT INTO z_parent VALUES (2, 'a'), (9, 'd'); INSERT INTO a_child VALUES (1, 'a'); INSERT INTO below VALUES (1, 'a')`)
-			s := pg(db, sqlstore.Table{Collection: "a_child"}, sqlstore.Table{Collection: "below"}, sqlstore.Table{Collection: "z_parent"})
+			db, _ := newPostgres(t, `CREATE TABLE z_parent (id int PRIMARY KEY, code text NOT NULL UNIQUE, name text); CREATE TABLE a_child (id int PRIMARY KEY, code text DEFAULT 'd' UNIQUE REFERENCES z_parent (code) ON UPDATE `+action+`, n int, seen text);
+				CREATE TABLE below (id int PRIMARY KEY, code text DEFAULT 'd' REFERENCES a_child (code) ON UPDATE `+strings.ReplaceAll(action, "DEFAULT", "NULL")+`); CREATE TABLE hidden (id int PRIMARY KEY, code text DEFAULT 'd' REFERENCES z_parent (code) ON UPDATE `+action+`);
+				INSERT INTO z_parent VALUES (2, 'a'), (3, 'e'), (4, 'f'), (9, 'd'); INSERT INTO a_child VALUES (1, 'a', 7, 'mine'), (3, 'f', NULL, NULL); INSERT INTO below VALUES (1, 'a'); INSERT INTO hidden VALUES (1, 'a'), (2, 'e')`)
+			s := pg(db, sqlstore.Table{Collection: "below"}, sqlstore.Table{Collection: "a_child", Exclude: []string{"seen"}}, sqlstore.Table{Collection: "z_parent"})
 			require.NoError(t, s.Update(t.Context(), func(writer backup.Writer) error {
 				w := writer.(related)
-				require.NoError(t, w.Put(t.Context(), "z_parent", []backup.Record{record("2", `{"id":2,"code":"b"}`), record("5", `{"id":5,"code":"a"}`)}))
+				require.NoError(t, w.Delete(t.Context(), "a_child", []string{"3"}))
+				require.NoError(t, w.Put(t.Context(), "z_parent", []backup.Record{record("2", `{"id":2,"code":"b","name":"new"}`), record("4", `{"id":4,"code":"h"}`), record("5", `{"id":5,"code":"a"}`)}))
+				require.NoError(t, put1(t, w, "a_child", record("2", `{"id":2,"code":"h","n":8}`)))
 				require.NoError(t, w.Settle(t.Context()))
+				require.NoError(t, put1(t, w, "a_child", record("7", `{"id":7,"code":"b","n":null}`)))
 				for range 2 {
-					require.NoError(t, put1(t, w, "a_child", record("1", `{"id":1,"code":"a"}`)))
-					require.NoError(t, put1(t, w, "a_child", record("7", `{"id":7,"code":"b"}`)))
+					require.NoError(t, put1(t, w, "a_child", record("1", `{"id":1,"code":"a","n":7}`)))
 					require.NoError(t, put1(t, w, "below", record("1", `{"id":1,"code":"a"}`)))
 					require.NoError(t, w.Settle(t.Context()))
 				}
 				return nil
 			}))
-			require.Equal(t, []string{`1 {"id":1,"code":"a"}`, `7 {"id":7,"code":"b"}`}, dump(t, s, "a_child"))
+			want := []string{`1 {"id":1,"code":"a","n":7}`, `2 {"id":2,"code":"h","n":8}`, `7 {"id":7,"code":"b","n":null}`}
+			require.Equal(t, want, dump(t, s, "a_child"))
 			require.Equal(t, []string{`1 {"id":1,"code":"a"}`}, dump(t, s, "below"))
+			require.Equal(t, []string{"mine"}, column(t, db, "SELECT seen FROM a_child WHERE id = 1"))
+			// And back, without a record of a child.
+			require.NoError(t, put(s, "z_parent", record("5", `{"id":5,"code":"x"}`), record("6", `{"id":6,"code":"a"}`)))
+			require.Equal(t, want, dump(t, s, "a_child"))
+			require.Equal(t, []string{`1 {"id":1,"code":"a"}`}, dump(t, s, "below"))
+			// Where nothing else is possible, it is as the action makes it.
+			require.NoError(t, put(s, "z_parent", record("6", `{"id":6,"code":"y"}`)))
+			require.Equal(t, column(t, db, `SELECT CASE '`+action+`' WHEN 'CASCADE' THEN 'y' WHEN 'SET DEFAULT' THEN 'd' ELSE 'none' END`), column(t, db, "SELECT coalesce(code, 'none') FROM a_child WHERE id = 1"))
 		})
 	}
 }
@@ -109,6 +122,17 @@ func TestPostgresForeignKeysThatAreNotValid(t *testing.T) {
 			require.Len(t, dump(t, s, "c"), 2)
 		})
 	}
+}
+
+func TestPostgresRestrictIsADanglingReferenceToo(t *testing.T) {
+	db, _ := newPostgres(t, `CREATE TABLE p (id int PRIMARY KEY, code text UNIQUE); CREATE TABLE c (id int PRIMARY KEY, code text REFERENCES p (code) ON UPDATE RESTRICT); CREATE TABLE hidden (p int REFERENCES p ON DELETE RESTRICT, code text REFERENCES p (code) ON UPDATE RESTRICT);
+		INSERT INTO p VALUES (1, 'x'), (2, 'y'); INSERT INTO hidden VALUES (1, 'y')`)
+	s := pg(db, sqlstore.Table{Collection: "p"}, sqlstore.Table{Collection: "c"})
+	err := s.Update(t.Context(), func(w backup.Writer) error { return w.Delete(t.Context(), "p", []string{"1"}) })
+	require.ErrorIs(t, err, backup.ErrDangling)
+	require.Empty(t, recordErrors(err), "it is no record that refers to it")
+	text := dangles(t, put(s, "p", record("2", `{"id":2,"code":"z"}`)), "p 2 ")
+	require.Contains(t, text, `rows of table "hidden" refer by the foreign key "hidden_code_fkey" (code) to what the record has now`)
 }
 
 func TestPostgresMatchFullNamesRowsThatAreHalfNull(t *testing.T) {
