@@ -161,6 +161,7 @@ func (p *playedRound) said(ctx context.Context, plan *manager.Plan) (heldState, 
 		}
 	}
 	counts := map[string]map[backup.Action]int64{}
+	skipped := make([]map[string]bool, len(said))
 	for change, err := range plan.Changes(ctx) {
 		if err != nil {
 			return nil, broken("changes of the plan", "%v", err)
@@ -168,11 +169,12 @@ func (p *playedRound) said(ctx context.Context, plan *manager.Plan) (heldState, 
 		i := slices.IndexFunc(p.schema.tables, func(t randomTable) bool { return t.name == change.Collection })
 		t := &p.schema.tables[i]
 		if counts[t.name] == nil {
-			counts[t.name] = map[backup.Action]int64{}
+			counts[t.name], skipped[i] = map[backup.Action]int64{}, map[string]bool{}
 		}
 		counts[t.name][change.Action]++
 		switch change.Action {
 		case backup.Skip:
+			skipped[i][change.Key] = true
 			continue
 		case backup.Delete:
 			delete(said[i], change.Key)
@@ -198,10 +200,20 @@ func (p *playedRound) said(ctx context.Context, plan *manager.Plan) (heldState, 
 			return nil, broken("changes of the plan", "%v, and in the report %+v", n, c)
 		}
 	}
-	if wanted := p.schema.held(p.wanted()); !p.skipClashes {
-		if differs := p.differences(wanted, said, false); len(differs) > 0 {
-			return nil, broken("changes of the plan", "are not what the strategy asks for:\n%s", strings.Join(differs, "\n"))
+	wanted := p.wanted()
+	want, got := p.schema.held(wanted), slices.Clone(said)
+	if p.skipClashes && p.schema.wrong(wanted) != "" {
+		// What clashes stays as it is.
+		for i, keys := range skipped {
+			got[i] = maps.Clone(got[i])
+			for key := range keys {
+				delete(want[i], key)
+				delete(got[i], key)
+			}
 		}
+	}
+	if b := p.compare("changes of the plan", want, got, plan.Report()); b != nil {
+		return nil, b
 	}
 	return said, nil
 }
