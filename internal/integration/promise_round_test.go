@@ -87,7 +87,6 @@ type playedRound struct {
 	manager  *manager.Manager
 	snapshot *backup.Snapshot
 	before   heldState // the restore
-	applied  bool
 }
 
 // play carries out a round. applied tells whether there was a plan.
