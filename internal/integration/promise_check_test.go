@@ -258,8 +258,13 @@ func (p *playedRound) compare(step string, want, got heldState, report backup.Re
 		if at < 0 {
 			continue
 		}
+		keys, all := changedByHost(report.Collections[at])
+		if !all {
+			want[i], got[i] = nil, nil
+			continue
+		}
 		want[i], got[i] = maps.Clone(want[i]), maps.Clone(got[i])
-		for _, key := range slices.Concat(alteredKeys(report.Collections[at]), extraKeys(report.Collections[at])) {
+		for _, key := range keys {
 			delete(want[i], key)
 			delete(got[i], key)
 		}
@@ -338,13 +343,14 @@ func reportText(r backup.Report) string {
 // setSkipClashes sets the option that leaves out records that clash.
 func setSkipClashes(_ *backup.RestoreOptions, _ bool) {}
 
-// alteredKeys returns the records that the report names as altered by the host.
-func alteredKeys(backup.CollectionReport) []string { return nil }
+// changedByHost returns the records that the report names as altered, added or removed by
+// the host itself, and whether it names all of them.
+func changedByHost(backup.CollectionReport) (keys []string, all bool) { return nil, true }
 
-// extraKeys returns the records that the report names as added or removed by the host.
-func extraKeys(backup.CollectionReport) []string { return nil }
-
-// named tells whether a report names records that the host has altered.
+// named tells whether a report names records that the host has changed by itself.
 func named(r backup.Report) bool {
-	return slices.ContainsFunc(r.Collections, func(c backup.CollectionReport) bool { return len(alteredKeys(c))+len(extraKeys(c)) > 0 })
+	return slices.ContainsFunc(r.Collections, func(c backup.CollectionReport) bool {
+		keys, all := changedByHost(c)
+		return len(keys) > 0 || !all
+	})
 }
