@@ -340,8 +340,9 @@ func reportText(r backup.Report) string {
 	return string(text)
 }
 
-// setSkipClashes sets the option that leaves out records that clash.
-func setSkipClashes(_ *backup.RestoreOptions, _ bool) {}
+// setSkipClashes sets the option that leaves out records that clash, and tells whether
+// there is such an option.
+func setSkipClashes(_ *backup.RestoreOptions, _ bool) bool { return false }
 
 // changedByHost returns the records that the report names as altered, added or removed by
 // the host itself, and whether it names all of them.

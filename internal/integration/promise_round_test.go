@@ -37,7 +37,7 @@ func newRandomRound(d database, seed uint64) *randomRound {
 	s := r.schema(d)
 	round := &randomRound{
 		schema: s, saved: r.state(s), strategy: oneOf(r, backup.Replace, backup.Replace, backup.Merge, backup.SkipDuplicates),
-		skipClashes: r.in(1, 3), described: r.in(3, 5), atOnce: r.in(1, 3), redo: r.in(1, 3), order: r.Perm(len(s.tables)),
+		skipClashes: r.in(1, 3) && setSkipClashes(&backup.RestoreOptions{}, true), described: r.in(3, 5), atOnce: r.in(1, 3), redo: r.in(1, 3), order: r.Perm(len(s.tables)),
 	}
 	if r.in(1, 8) {
 		for range s.tables {
