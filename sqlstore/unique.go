@@ -20,7 +20,7 @@ import (
 // about to be overwritten or deleted.
 
 // mostRefused is how many records an error names.
-const mostRefused = 30
+const mostRefused = 1000
 
 // rowWaits keeps a row until later.
 func (w *writer) rowWaits(t *table, r backup.Record) {

@@ -161,6 +161,7 @@ func (p *playedRound) said(ctx context.Context, plan *manager.Plan) (heldState, 
 		}
 	}
 	counts := map[string]map[backup.Action]int64{}
+	skipped := make([]map[string]bool, len(said))
 	for change, err := range plan.Changes(ctx) {
 		if err != nil {
 			return nil, broken("changes of the plan", "%v", err)
@@ -168,11 +169,12 @@ func (p *playedRound) said(ctx context.Context, plan *manager.Plan) (heldState, 
 		i := slices.IndexFunc(p.schema.tables, func(t randomTable) bool { return t.name == change.Collection })
 		t := &p.schema.tables[i]
 		if counts[t.name] == nil {
-			counts[t.name] = map[backup.Action]int64{}
+			counts[t.name], skipped[i] = map[backup.Action]int64{}, map[string]bool{}
 		}
 		counts[t.name][change.Action]++
 		switch change.Action {
 		case backup.Skip:
+			skipped[i][change.Key] = true
 			continue
 		case backup.Delete:
 			delete(said[i], change.Key)
@@ -199,10 +201,20 @@ func (p *playedRound) said(ctx context.Context, plan *manager.Plan) (heldState, 
 			return nil, broken("changes of the plan", "%v, and in the report %+v", n, c)
 		}
 	}
-	if wanted := p.schema.held(p.wanted()); !p.skipClashes {
-		if differs := p.differences(wanted, said, false); len(differs) > 0 {
-			return nil, broken("changes of the plan", "are not what the strategy asks for:\n%s", strings.Join(differs, "\n"))
+	wanted := p.wanted()
+	want, got := p.schema.held(wanted), slices.Clone(said)
+	if p.skipClashes && p.schema.wrong(wanted) != "" {
+		// What clashes stays as it is.
+		for i, keys := range skipped {
+			got[i] = maps.Clone(got[i])
+			for key := range keys {
+				delete(want[i], key)
+				delete(got[i], key)
+			}
 		}
+	}
+	if b := p.compare("changes of the plan", want, got, plan.Report()); b != nil {
+		return nil, b
 	}
 	return said, nil
 }
@@ -247,12 +259,13 @@ func (p *playedRound) compare(step string, want, got heldState, report backup.Re
 		if at < 0 {
 			continue
 		}
-		want[i], got[i] = maps.Clone(want[i]), maps.Clone(got[i])
-		if r := report.Collections[at]; r.Altered > int64(len(alteredKeys(r))) || r.Extra > int64(len(extraKeys(r))) {
-			clear(want[i]) // the report does not name all
-			clear(got[i])
+		keys, all := changedByHost(report.Collections[at])
+		if !all {
+			want[i], got[i] = nil, nil
+			continue
 		}
-		for _, key := range slices.Concat(alteredKeys(report.Collections[at]), extraKeys(report.Collections[at])) {
+		want[i], got[i] = maps.Clone(want[i]), maps.Clone(got[i])
+		for _, key := range keys {
 			delete(want[i], key)
 			delete(got[i], key)
 		}
@@ -328,16 +341,18 @@ func reportText(r backup.Report) string {
 	return string(text)
 }
 
-// setSkipClashes sets the option that leaves out records that clash.
-func setSkipClashes(opts *backup.RestoreOptions, skip bool) { opts.SkipClashes = skip }
 
-// alteredKeys returns the records that the report names as altered by the host.
-func alteredKeys(c backup.CollectionReport) []string { return c.AlteredKeys }
+// changedByHost returns the records that the report names as altered, added or removed by
+// the host itself, and whether it names all of them.
+func changedByHost(c backup.CollectionReport) (keys []string, all bool) {
+	keys = slices.Concat(c.AlteredKeys, c.ExtraKeys)
+	return keys, int64(len(keys)) == c.Altered+c.Extra
+}
 
-// extraKeys returns the records that the report names as added or removed by the host.
-func extraKeys(c backup.CollectionReport) []string { return c.ExtraKeys }
-
-// named tells whether a report names records that the host has altered.
+// named tells whether a report names records that the host has changed by itself.
 func named(r backup.Report) bool {
-	return slices.ContainsFunc(r.Collections, func(c backup.CollectionReport) bool { return len(alteredKeys(c))+len(extraKeys(c)) > 0 })
+	return slices.ContainsFunc(r.Collections, func(c backup.CollectionReport) bool {
+		keys, all := changedByHost(c)
+		return len(keys) > 0 || !all
+	})
 }

@@ -66,7 +66,7 @@ func (r *randomRound) options() backup.RestoreOptions {
 			opts.Only = append(opts.Only, t.name)
 		}
 	}
-	setSkipClashes(&opts, r.skipClashes)
+	opts.SkipClashes = r.skipClashes
 	return opts
 }
 
@@ -87,7 +87,6 @@ type playedRound struct {
 	manager  *manager.Manager
 	snapshot *backup.Snapshot
 	before   heldState // the restore
-	applied  bool
 }
 
 // play carries out a round. applied tells whether there was a plan.
@@ -192,7 +191,7 @@ func (p *playedRound) takeBack(ctx context.Context, restored heldState) *brokenP
 	for _, step := range steps {
 		report, err := p.manager.Undo(ctx)
 		if err != nil && p.spoilt("forbid", "ignore") {
-			return nil
+			return p.hostIs(step.name, others)
 		}
 		if err != nil {
 			return broken(step.name, "%v", err)

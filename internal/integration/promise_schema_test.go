@@ -76,11 +76,6 @@ type randomTrigger struct {
 	reference int // of the child
 }
 
-// spoils tells whether a trigger can keep a valid state from being reached.
-func (t randomTrigger) spoils() bool {
-	return t.what == "overwrite" || t.what == "ignore" || t.what == "forbid"
-}
-
 // choices are the values that columns get.
 type choices struct{ numbers, keys, names, codes, notes, few, ones []any }
 
@@ -249,8 +244,16 @@ func (r dice) reference(s *randomSchema, i, n int) {
 	if !f.toKey && r.in(1, 3) {
 		f.onUpdate = "CASCADE"
 	}
-	if s.name == "PostgreSQL" && r.in(1, 3) {
+	// Rows that must refer to each other go in by one statement, or when all are there.
+	circular := f.parent == i && !null && s.many
+	if s.name == "PostgreSQL" && (circular || r.in(1, 3)) {
 		f.deferrable = oneOf(r, " DEFERRABLE", " DEFERRABLE INITIALLY DEFERRED")
+	}
+	if circular && f.onDelete == "RESTRICT" {
+		f.onDelete = ""
+	}
+	if circular && f.onUpdate == "RESTRICT" {
+		f.onUpdate = ""
 	}
 	t.references = append(t.references, f)
 	if !f.shared && r.in(1, 6) {
