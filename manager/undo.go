@@ -164,7 +164,7 @@ func (o *operation) openUndo(ctx context.Context, b Backup, restored bool) (_ *u
 		// The process was killed during that restore. If the host is as it was before, the
 		// restore changed nothing.
 		opts := back.options()
-		opts.Progress = o.progress(ctx, nil)
+		opts.Progress, opts.Untried = o.progress(ctx, nil), true
 		plan, err := o.App.Plan(ctx, snapshot, o.Sink, opts)
 		if err != nil {
 			return nil, bare(err)
