@@ -11,9 +11,9 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// PlanUndo says what Undo would do, for a person to agree to and for Apply. The caller
-// closes the Plan. Until then ctx must not be done, as with Open. The error wraps
-// fs.ErrNotExist if there is nothing to undo.
+// PlanUndo says what Undo would do, for a person to agree to and for Apply. As Plan
+// does, it tries that and rolls back. The caller closes the Plan. Until then ctx must not
+// be done, as with Open. The error wraps fs.ErrNotExist if there is nothing to undo.
 func (m *Manager) PlanUndo(ctx context.Context) (*Plan, error) {
 	o, err := m.begin(ctx, "plan")
 	if err == nil {
