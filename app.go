@@ -9,6 +9,7 @@ import (
 	"golang.org/x/mod/semver"
 
 	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/validate"
 )
 
@@ -86,7 +87,8 @@ type Collection struct {
 	// Merge says what the Merge strategy makes of a record that exists on both
 	// sides and differs. Nil means that objects are merged member by member, and
 	// that elsewhere the snapshot wins. Merge must be a pure function, keep the
-	// key, and return a record that satisfies Schema.
+	// key, and return a record that satisfies Schema. The library prints the text of
+	// its error as it prints that of a [Migrator]: let it quote no values.
 	Merge func(existing, incoming Record) (Record, error)
 }
 
@@ -151,6 +153,9 @@ var (
 )
 
 func (a *App) compile() (*compiled, error) {
+	if err := fault.Missing("the App", a); err != nil {
+		return nil, err
+	}
 	c := &compiled{App: a, byName: make(map[string]*collection)}
 	var errs []error
 	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }

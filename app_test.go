@@ -2,6 +2,7 @@ package backup_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -31,6 +32,13 @@ func backedUp(t testing.TB, app *backup.App, src backup.DataSource, opts backup.
 	return opened(t, file.String())
 }
 
+// keep is a Migrator that keeps every record as it is.
+func keep(from int) backup.Migrator {
+	return backup.Migration(from, func(_ context.Context, collection string, r backup.Record, emit func(string, backup.Record) error) error {
+		return emit(collection, r)
+	})
+}
+
 func opened(t testing.TB, file string) *backup.Snapshot {
 	t.Helper()
 	s, err := backup.OpenSnapshot(t.Context(), bytes.NewReader([]byte(file)), backup.OpenOptions{Identities: []backup.Identity{testKey("k")}})
@@ -57,7 +65,7 @@ func TestAGoodDeclarationIsValid(t *testing.T) {
 }
 
 func TestValidateNamesWhatIsWrong(t *testing.T) {
-	keep := backup.Migration(1, nil)
+	keepOne := keep(1)
 	with := func(c backup.Collection) func(*backup.App) {
 		return func(a *backup.App) { a.Collections = []backup.Collection{c} }
 	}
@@ -104,13 +112,13 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 		"a schema of a file":          {schema(`{"$ref":"file:///etc/passwd"}`), "which must stand alone"},
 		"a schema of the network":     {schema(`{"$ref":"https://example.com/schema.json"}`), "which must stand alone"},
 		"a schema of a relative file": {schema(`{"$ref":"users.json"}`), "which must stand alone"},
-		"a gap in the migrations":     {func(a *backup.App) { a.SchemaVersion, a.Migrators = 3, []backup.Migrator{keep} }, "no migrator from schema version 2 to 3: backups of version 2 and older could not be restored"},
-		"a migration twice":           {func(a *backup.App) { a.SchemaVersion, a.Migrators = 2, []backup.Migrator{keep, keep} }, "two migrators from schema version 1"},
-		"a migration of the future":   {func(a *backup.App) { a.Migrators = []backup.Migrator{keep} }, "migrator from schema version 1"},
+		"a gap in the migrations":     {func(a *backup.App) { a.SchemaVersion, a.Migrators = 3, []backup.Migrator{keepOne} }, "no migrator from schema version 2 to 3: backups of version 2 and older could not be restored"},
+		"a migration twice":           {func(a *backup.App) { a.SchemaVersion, a.Migrators = 2, []backup.Migrator{keepOne, keepOne} }, "two migrators from schema version 1"},
+		"a migration of the future":   {func(a *backup.App) { a.Migrators = []backup.Migrator{keepOne} }, "migrator from schema version 1"},
 		"a migration of version 0": {func(a *backup.App) {
-			a.SchemaVersion, a.Migrators = 2, []backup.Migrator{backup.Migration(0, nil), keep}
+			a.SchemaVersion, a.Migrators = 2, []backup.Migrator{keep(0), keepOne}
 		}, "migrator from schema version 0"},
-		"a migration that is nil": {func(a *backup.App) { a.SchemaVersion, a.Migrators = 2, []backup.Migrator{nil, keep} }, "a migrator is nil"},
+		"a migration that is nil": {func(a *backup.App) { a.SchemaVersion, a.Migrators = 2, []backup.Migrator{nil, keepOne} }, "a migrator is nil"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			app := homelab()

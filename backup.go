@@ -90,6 +90,9 @@ const MetaTrigger = "trigger"
 // application or schema version, or the error of src, w, a key or ctx. Errors about
 // records are collected, the first thousand of them. Each is a *[RecordError].
 func (a *App) Backup(ctx context.Context, w io.Writer, src DataSource, opts BackupOptions) (Manifest, error) {
+	if a == nil {
+		return Manifest{}, fmt.Errorf("backup: %w", fault.Missing("the App", a))
+	}
 	m, err := a.backup(ctx, w, src, opts)
 	if err != nil {
 		return Manifest{}, fmt.Errorf("backup of %s: %w", a.Name, err)
@@ -100,6 +103,9 @@ func (a *App) Backup(ctx context.Context, w io.Writer, src DataSource, opts Back
 func (a *App) backup(ctx context.Context, w io.Writer, src DataSource, opts BackupOptions) (Manifest, error) {
 	c, err := a.compile()
 	if err != nil {
+		return Manifest{}, err
+	}
+	if err := opts.given(w, src); err != nil {
 		return Manifest{}, err
 	}
 	collections, err := c.choose(opts)
@@ -269,6 +275,9 @@ func (sw *snapshotWriter) writeSource(src DataSource, collections []*collection)
 	err := src.View(sw.ctx, func(r Reader) error {
 		if reads++; reads > 1 {
 			inside = errors.New("the DataSource showed its data twice: its View called read again")
+			return inside
+		}
+		if inside = fault.Missing("the Reader of the DataSource", r); inside != nil {
 			return inside
 		}
 		for _, col := range collections {

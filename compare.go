@@ -429,7 +429,7 @@ func (col *collection) merge(r *item, existing []byte, l codec.Limits) ([]byte, 
 	} else {
 		out, err := col.Merge(Record{r.key, existing}, Record{r.key, r.value})
 		if err != nil {
-			return nil, fail(err)
+			return nil, fail(col.hide(err, r.key, existing, r.value))
 		}
 		if merged.value, err = codec.Compact(nil, out.Value, l); err != nil {
 			return nil, fail(err)

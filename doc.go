@@ -55,8 +55,10 @@
 //
 // [App.Restore] first reads the whole snapshot: it compares the digest, opens the
 // secrets, migrates the data and validates it. Only then does it change the host,
-// and it makes all changes in one transaction, or none. [App.Plan] shows these
-// changes before, and [Plan.Apply] makes exactly these or returns [ErrStale].
+// and it makes all changes in one transaction, or none. Before the commit it reads
+// them back, and the Report names what the host has made otherwise. [App.Plan]
+// tries the same and rolls it back. So what the host would refuse has no plan.
+// [Plan.Apply] does exactly what the plan says or returns [ErrStale].
 //
 // A snapshot may come from an attacker. [Limits] bound its depth, sizes and
 // counts. A snapshot that is damaged, of another application, too new or sealed
@@ -70,6 +72,12 @@
 // file still holds.
 //
 // Memory grows with the number of keys, not with the size of the data.
+//
+// The texts of errors are for people, and end up in logs and reports. The library puts
+// no secret and no value of a record into them. Errors of the host's own code are a part
+// of these texts: of its DataSource and Sink, of keys, migrators and hooks. They must
+// name the place and not the value. Only of a [Migrator] and of [Collection].Merge does
+// the library know the record, and hides its secrets.
 //
 // The package has no global state, starts no goroutine and logs nothing. It reads
 // the clock for the date of a snapshot where the caller gives none, and for the
@@ -88,8 +96,11 @@
 //   - snapshot.go opens a snapshot, and peek.go reads its manifest alone.
 //   - restore.go has the options and the report of a restore, incoming.go reads
 //     the snapshot for it, migrate.go migrates its records, and compare.go compares
-//     them with the host's and makes the changes, with dangling.go for references.
-//     plan.go does the same without changes, and drill.go in an empty store.
+//     them with the host's, with dangling.go for references. settle.go puts right
+//     what the host makes otherwise, as confirm.go reads it back. transact.go runs
+//     all that in a transaction. plan.go does the same and rolls back, and drill.go
+//     does it in an empty store. hide.go takes secrets out of errors of the host,
+//     and given.go refuses what is nil.
 //   - keys.go has the interfaces of keys, and the passphrase. secrets.go seals and
 //     opens secret fields, proof.go proves where a snapshot comes from, and
 //     rewrap.go gives a snapshot other keys.

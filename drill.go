@@ -28,6 +28,9 @@ func (a *App) Drill(ctx context.Context, s *Snapshot, scratch Store, opts Restor
 }
 
 func (a *App) drill(ctx context.Context, s *Snapshot, scratch Store, opts RestoreOptions) (Report, error) {
+	if err := fault.Missing("the Store", scratch); err != nil {
+		return Report{}, err
+	}
 	start := time.Now()
 	in, err := a.prepare(ctx, s, opts)
 	if err != nil {
@@ -51,6 +54,9 @@ func (a *App) drill(ctx context.Context, s *Snapshot, scratch Store, opts Restor
 		return Report{}, err
 	}
 	err = scratch.View(ctx, func(r Reader) error {
+		if err := fault.Missing("the Reader of the Store", r); err != nil {
+			return err
+		}
 		for _, col := range in.collections {
 			if err := in.compareView(ctx, r, col); err != nil {
 				return err

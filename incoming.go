@@ -38,6 +38,9 @@ func (a *App) prepare(ctx context.Context, s *Snapshot, opts RestoreOptions) (*i
 	if err != nil {
 		return nil, err
 	}
+	if err := s.given(); err != nil {
+		return nil, err
+	}
 	in := &incoming{
 		compiled: c,
 		snapshot: s,
@@ -311,7 +314,8 @@ func (in *incoming) produce(ctx context.Context, sec *codec.Section, f func(col 
 		if !sec.IsMap && declared != nil && declared.Shape != Map {
 			r.key, _ = declared.key.Of(r.value)
 		}
-		return in.migrate(ctx, version, sec.Name, Record{r.key, r.value}, r.offset, func(name string, out Record) error {
+		secrets := func() secretTexts { return in.secretsIn(sec, r) }
+		return in.migrate(ctx, version, sec.Name, Record{r.key, r.value}, r.offset, secrets, func(name string, out Record) error {
 			if !in.wants(name) {
 				return nil
 			}

@@ -14,7 +14,8 @@ import (
 // A Recipient can seal secrets. It wraps the data key of a snapshot, with which the
 // secrets are sealed, so that only the holder of a matching [Identity] gets it
 // back. A [PassphraseKey] is both. Package agekey has public keys, which can seal
-// and not open.
+// and not open. The texts of errors of a Recipient, an Identity, an [Encrypter] and a
+// [Decrypter] are printed: they must not hold a key.
 type Recipient interface {
 	// Wrap returns the data key of a snapshot, wrapped for the recipient. The
 	// result is a JSON object that is stored in the snapshot in clear. Its member

@@ -2,8 +2,9 @@ package backup
 
 import (
 	"context"
-	"errors"
 	"fmt"
+
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // A Migrator is one step of the migration of older data: it takes a record of schema
@@ -26,6 +27,10 @@ type Migrator interface {
 	// Key finds in r, if anything, and the library derives the key again after the
 	// last step. In a Map collection the Key of an emitted record is the name of its
 	// member.
+	//
+	// The library prints the text of an error of Migrate, shortened, with the record
+	// that it is about. It puts "(secret)" in the place of the texts of that record's
+	// secrets. It cannot know them in another form, so let an error quote no values.
 	Migrate(ctx context.Context, collection string, r Record, emit func(collection string, r Record) error) error
 }
 
@@ -53,8 +58,8 @@ func (c *compiled) orderMigrators() error {
 	}
 	c.steps = make([]Migrator, c.SchemaVersion-1)
 	for _, m := range c.Migrators {
-		if m == nil {
-			return errors.New("a migrator is nil")
+		if f, ok := m.(migration); fault.IsNil(m) || ok && f.f == nil {
+			return fmt.Errorf("%w: a migrator is nil", ErrInvalid)
 		}
 		from := m.From()
 		if from < 1 || from >= c.SchemaVersion {
@@ -75,20 +80,25 @@ func (c *compiled) orderMigrators() error {
 
 // migrate takes a record of schema version from through all later steps. It returns
 // an error of emit as it is. To an error of a migrator it adds the record and the
-// step.
-func (c *compiled) migrate(ctx context.Context, from int, name string, r Record, offset int64, emit func(collection string, r Record) error) error {
+// step, and takes the secrets out of its text.
+func (c *compiled) migrate(ctx context.Context, from int, name string, r Record, offset int64, secrets func() secretTexts, emit func(collection string, r Record) error) error {
 	if from == c.SchemaVersion {
 		return emit(name, r)
 	}
 	var later error // of emit, which counts even if the migrator ignores it
 	err := c.steps[from-1].Migrate(ctx, name, r, func(name string, r Record) error {
 		if later == nil {
-			later = c.migrate(ctx, from+1, name, r, offset, emit)
+			later = c.migrate(ctx, from+1, name, r, offset, secrets, emit)
 		}
 		return later
 	})
 	if later != nil || err == nil {
 		return later
 	}
+	texts := secrets()
+	if col := c.byName[name]; col != nil { // an earlier step may have made secrets
+		texts.add(col.view(r.Key, r.Value), col.secrets)
+	}
+	err = texts.hide(err)
 	return &RecordError{Collection: name, Key: r.Key, Offset: offset, Err: fmt.Errorf("migrate from schema version %d to %d: %w", from, from+1, err)}
 }

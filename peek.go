@@ -29,6 +29,9 @@ import (
 // Its errors are those of OpenSnapshot. Beside an error, the Manifest is what the
 // beginning of a plain file says, or nil if that cannot be read.
 func Peek(ctx context.Context, r io.Reader, opts OpenOptions) (*Manifest, error) {
+	if err := opts.given(r); err != nil {
+		return nil, err
+	}
 	s := &Snapshot{limits: opts.Limits.codec()}
 	at, inPlaces := r.(readSeekerAt)
 	if inPlaces { // a pipe is a file too, and cannot

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"iter"
 	"time"
+
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // A Plan is what a restore would do to the host as it is now. It uses its Snapshot
@@ -30,6 +32,9 @@ type Plan struct {
 // are those of Restore but ErrUncertain: a snapshot that cannot be restored has no
 // plan. With Untried, Plan only compares.
 func (a *App) Plan(ctx context.Context, s *Snapshot, dst Sink, opts RestoreOptions) (*Plan, error) {
+	if err := fault.Missing("the Sink", dst); err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
 	start := time.Now()
 	in, err := a.prepare(ctx, s, opts)
 	if err != nil {
@@ -94,6 +99,10 @@ const (
 // ErrStale at the end if the host has changed since the plan was made.
 func (p *Plan) Changes(ctx context.Context) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
+		if err := p.given(); err != nil {
+			yield(Change{}, fmt.Errorf("plan: %w", err))
+			return
+		}
 		yielded, stopped := 0, false
 		in := p.incoming()
 		_, err := in.attempt(ctx, p.dst, func(w Writer) *comparison {
@@ -119,6 +128,9 @@ func (p *Plan) Changes(ctx context.Context) iter.Seq2[Change, error] {
 // do, because the host has changed, Apply changes nothing and returns ErrStale. Its
 // other errors are those of Restore.
 func (p *Plan) Apply(ctx context.Context) (Report, error) {
+	if err := p.given(); err != nil {
+		return Report{}, fmt.Errorf("restore: %w", err)
+	}
 	start := time.Now()
 	in := p.incoming()
 	report, err := in.attempt(ctx, p.dst, func(w Writer) *comparison {
@@ -150,4 +162,9 @@ func (p *Plan) sameDigest(c *comparison) error {
 }
 
 // Close closes the Snapshot of the plan, whoever opened it.
-func (p *Plan) Close() error { return p.in.snapshot.Close() }
+func (p *Plan) Close() error {
+	if p == nil || p.in == nil {
+		return p.given()
+	}
+	return p.in.snapshot.Close()
+}

@@ -42,8 +42,8 @@ type RestoreOptions struct {
 	SkipClashes bool
 
 	// Untried makes [App.Plan] compare only, and try nothing. That is faster, but
-	// what the host does not take or makes otherwise shows at the restore. Restore
-	// ignores it.
+	// what the host does not take or makes otherwise shows only when the plan is
+	// applied, and clashes are not skipped. Restore ignores Untried.
 	Untried bool
 
 	// AllowSalvaged allows Replace from a snapshot that was saved from a damaged
@@ -65,7 +65,8 @@ type RestoreOptions struct {
 
 	// Before, if not nil, is called in the transaction before anything changes. held
 	// shows what the host has at that moment, and collections names what is
-	// restored. An error ends the restore. If the Sink repeats its transaction,
+	// restored. An error ends the restore, and its text is printed unchanged: it must
+	// not hold values of records. If the Sink repeats its transaction,
 	// Before is called again. It is not called if there is no collection to restore.
 	Before func(ctx context.Context, held DataSource, collections []string) error
 
@@ -207,6 +208,9 @@ func (a *App) Verify(ctx context.Context, s *Snapshot, opts RestoreOptions) (Rep
 // ErrUncertain it may not be: dst failed when all changes were made, and did not say
 // that it rolled them back.
 func (a *App) Restore(ctx context.Context, s *Snapshot, dst Sink, opts RestoreOptions) (Report, error) {
+	if err := fault.Missing("the Sink", dst); err != nil {
+		return Report{}, fmt.Errorf("restore: %w", err)
+	}
 	start := time.Now()
 	in, err := a.prepare(ctx, s, opts)
 	if err != nil {

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"encoding/json"
@@ -60,6 +61,9 @@ func (a *App) Rewrap(ctx context.Context, w io.Writer, s *Snapshot, opts RewrapO
 func (a *App) rewrap(ctx context.Context, w io.Writer, s *Snapshot, opts RewrapOptions) (Manifest, error) {
 	c, err := a.compile()
 	if err != nil {
+		return Manifest{}, err
+	}
+	if err := cmp.Or(s.given(), opts.given(w)); err != nil {
 		return Manifest{}, err
 	}
 	temp, err := envelope.NewSpool(opts.TempDir)

@@ -130,6 +130,9 @@ func (a *App) Salvage(ctx context.Context, w io.Writer, r io.Reader, opts Salvag
 	if err != nil {
 		return SalvageReport{}, fmt.Errorf("salvage: %w", err)
 	}
+	if err := opts.given(w, r); err != nil {
+		return SalvageReport{}, fmt.Errorf("salvage: %w", err)
+	}
 	s := &salvage{compiled: c, ctx: ctx, opts: opts, limits: opts.Limits.codec(), seed: maphash.MakeSeed()}
 	s.file = &Snapshot{limits: s.limits}
 	defer s.file.Close()

@@ -101,7 +101,7 @@ func TestASnapshotIsNotBackedUpWithLessSecretsThanItHas(t *testing.T) {
 	defer s.Close()
 	for name, change := range map[string]func(*backup.App){
 		"another application":    func(a *backup.App) { a.Name = "other" },
-		"another schema version": func(a *backup.App) { a.SchemaVersion, a.Migrators = 2, []backup.Migrator{backup.Migration(1, nil)} },
+		"another schema version": func(a *backup.App) { a.SchemaVersion, a.Migrators = 2, []backup.Migrator{keep(1)} },
 		"another secret":         func(a *backup.App) { a.Collections[0].Secrets = []string{"/credential"} },
 		"no secret":              func(a *backup.App) { a.Collections[0].Secrets = nil },
 	} {

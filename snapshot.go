@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"sync/atomic"
 
 	"github.com/tomo-project/backup/internal/codec"
 	"github.com/tomo-project/backup/internal/envelope"
@@ -82,6 +83,7 @@ type Snapshot struct {
 	release func()          // releases the reader of the envelope, if not nil
 	closer  io.Closer       // the reader, if Close closes it
 	name    string          // see OpenOptions.Name
+	closed  int32           // 1 after Close
 }
 
 // OpenSnapshot reads a snapshot to its end and checks all that can be checked
@@ -99,6 +101,9 @@ type Snapshot struct {
 // ErrWrongKey, ErrUnauthentic, ErrInvalid for a database of SQLite, or the error of
 // an Identity, r or ctx.
 func OpenSnapshot(ctx context.Context, r io.Reader, opts OpenOptions) (*Snapshot, error) {
+	if err := opts.given(r); err != nil {
+		return nil, fmt.Errorf("open snapshot: %w", err)
+	}
 	s := &Snapshot{limits: opts.Limits.codec(), proofFirst: opts.RequireProof || opts.PreferProof, name: opts.Name}
 	if err := s.open(ctx, r, opts); err != nil {
 		s.Close()
@@ -249,6 +254,12 @@ func (s *Snapshot) Collections() []string {
 
 // View implements [DataSource] on the records of the snapshot.
 func (s *Snapshot) View(ctx context.Context, read func(Reader) error) error {
+	if err := s.given(); err != nil {
+		return err
+	}
+	if err := fault.Missing("the function read", read); err != nil {
+		return err
+	}
 	return read(snapshotReader{s})
 }
 
@@ -318,8 +329,13 @@ func (s *Snapshot) eachRecord(ctx context.Context, sec *codec.Section, f func(it
 }
 
 // Close removes the temporary file, if there is one. It closes the reader that was
-// given to OpenSnapshot only if [OpenOptions].CloseReader was set.
+// given to OpenSnapshot only if [OpenOptions].CloseReader was set. A closed
+// Snapshot keeps its Manifest. Reading it is an error that wraps fs.ErrClosed.
 func (s *Snapshot) Close() error {
+	if s == nil {
+		return fault.Missing("the Snapshot", s)
+	}
+	atomic.StoreInt32(&s.closed, 1)
 	var errs []error
 	if s.closer != nil {
 		errs = append(errs, s.closer.Close())

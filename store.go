@@ -90,7 +90,9 @@ type Sink interface {
 
 // A Writer reads and changes the records of a Sink inside a transaction, and sees
 // its own changes. It is used by one goroutine at a time, and not after write has
-// returned. The library calls none of its methods while it iterates over Keys.
+// returned. The library calls none of its methods while it iterates over Keys or
+// Records. After an error of any method it calls no other, so the transaction may be
+// dead.
 //
 // Keys are exact text: "a", "A" and "a " are three records. The batches of Lookup,
 // Put and Delete may be empty. A collection that the store does not know is an

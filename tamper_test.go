@@ -37,7 +37,7 @@ import (
 
 func tamperApp() *backup.App {
 	return &backup.App{Name: "demo", Version: "2.1.0", SchemaVersion: 3, Migrators: []backup.Migrator{
-		backup.Migration(1, nil), backup.Migration(2, nil),
+		keep(1), keep(2),
 	}, Collections: []backup.Collection{
 		{Name: "servers", Key: "/id", Secrets: []string{"/password", "/env/*"}},
 		{Name: "accounts", Key: "/id", Secrets: []string{"/password"}},

@@ -32,6 +32,9 @@ func (in *incoming) attempt(ctx context.Context, dst Sink, start func(Writer) *c
 	ran, done := false, false
 	err := dst.Update(ctx, func(w Writer) error {
 		ran, done = true, false
+		if inside = fault.Missing("the Writer of the Sink", w); inside != nil {
+			return inside
+		}
 		c := start(w)
 		c.ctx, c.report = ctx, in.report()
 		if inside = in.callBefore(c); inside == nil {

@@ -19,10 +19,12 @@ const (
 	CallLookup  Call = "lookup"
 	CallPut     Call = "put"
 	CallDelete  Call = "delete"
+	CallSettle  Call = "settle" // of a Writer that has it
 	CallCommit  Call = "commit" // after write has returned nil; an error rolls the transaction back
 )
 
-// Calls are all calls of a store, for table tests.
+// Calls are the calls that every store has, for table tests. CallSettle is not among
+// them.
 var Calls = []Call{CallView, CallRecords, CallUpdate, CallKeys, CallLookup, CallPut, CallDelete, CallCommit}
 
 // A Faulty is a store that passes its calls on to another store, and fails at one of
@@ -103,11 +105,21 @@ func (f *Faulty) Update(ctx context.Context, write func(backup.Writer) error) er
 		return err
 	}
 	return f.Sink.Update(ctx, func(w backup.Writer) error {
-		if err := write(faultyWriter{f, w}); err != nil {
+		var faulty backup.Writer = faultyWriter{f, w}
+		if r, ok := w.(backup.Reader); ok {
+			faulty = faultyReadingWriter{faultyWriter{f, w}, faultyReader{f, r}}
+		}
+		if err := write(faulty); err != nil {
 			return err
 		}
 		return f.at(CallCommit)
 	})
+}
+
+// A faultyReadingWriter passes on a Writer that is a Reader.
+type faultyReadingWriter struct {
+	faultyWriter
+	faultyReader
 }
 
 type faultyWriter struct {
@@ -138,4 +150,40 @@ func (w faultyWriter) Delete(ctx context.Context, collection string, keys []stri
 		return err
 	}
 	return w.w.Delete(ctx, collection, keys)
+}
+
+// Where the Writer does not have an optional method, nothing is what it would do. An
+// unknown collection is an error all the same.
+
+func (w faultyWriter) Settle(ctx context.Context) error {
+	s, ok := w.w.(settler)
+	if !ok {
+		return nil
+	}
+	if err := w.f.at(CallSettle); err != nil {
+		return err
+	}
+	return s.Settle(ctx)
+}
+
+func (w faultyWriter) Effects(ctx context.Context, collection string) ([]string, error) {
+	if e, ok := w.w.(effector); ok {
+		return e.Effects(ctx, collection)
+	}
+	_, err := w.w.Lookup(ctx, collection, nil)
+	return nil, err
+}
+
+func (w faultyWriter) Parents(ctx context.Context, collection string) ([]string, error) {
+	if p, ok := w.w.(parenter); ok {
+		return p.Parents(ctx, collection)
+	}
+	_, err := w.w.Lookup(ctx, collection, nil)
+	return nil, err
+}
+
+func (w faultyWriter) AllowDangling(allow bool) {
+	if d, ok := w.w.(dangler); ok {
+		d.AllowDangling(allow)
+	}
 }

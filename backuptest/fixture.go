@@ -46,6 +46,19 @@ type Fixture struct {
 	// such keys. The records must refer to nothing.
 	WithParts func(collection, first, second string) backup.Record
 
+	// WithUnique returns the sample record number, from 0 to 9, with value, from 0 to 9,
+	// in a field that must be unique: two records with one value clash. It has the key
+	// of Record, and refers to what Record may refer to. WithUnique returns the zero
+	// Record for a collection without such a field. If WithUnique is nil, the suite does
+	// not test uniqueness.
+	WithUnique func(collection string, number, value int) backup.Record
+
+	// Dangling returns a sample record that refers to a record that does not exist. Its
+	// key is none of Record's. Dangling returns the zero Record for a collection in
+	// which the store enforces no reference. If Dangling is nil, the suite does not test
+	// references.
+	Dangling func(collection string) backup.Record
+
 	// App declares Collections as the host does, and may declare others. The suite
 	// makes a whole backup with it and restores the backup into another store. If
 	// App is nil, the suite does not try this; set App if the store treats secrets
@@ -82,6 +95,9 @@ func (f Fixture) check() error {
 		if _, err := f.withParts(c); err != nil {
 			return err
 		}
+		if err := f.checkRules(c); err != nil {
+			return err
+		}
 	}
 	if f.App == nil {
 		return nil
@@ -96,6 +112,29 @@ func (f Fixture) check() error {
 			return fmt.Errorf("backuptest: Fixture.App does not declare the collection %s", c)
 		case len(f.App.Collections[i].Secrets) > 0 && len(f.secrets(f.App.Collections[i])) == 0:
 			return fmt.Errorf("backuptest: Fixture.Record of %s: none of the first %d records has a secret text of 8 characters or more; add a secret to one of them", c, backedUp)
+		}
+	}
+	return nil
+}
+
+// checkRules checks the samples for the rules of the store.
+func (f Fixture) checkRules(collection string) error {
+	if f.WithUnique != nil {
+		a, b := f.WithUnique(collection, 0, 0), f.WithUnique(collection, 0, 1)
+		switch key := f.Record(collection, 0, 0).Key; {
+		case a.Key == "" && b.Key == "":
+		case a.Key != key || b.Key != key:
+			return fmt.Errorf("backuptest: Fixture.WithUnique of %s: record 0 must have the key of Fixture.Record, %q, but has %q and %q", collection, key, a.Key, b.Key)
+		case equalJSON(a.Value, b.Value):
+			return fmt.Errorf("backuptest: Fixture.WithUnique of %s: the record is the same with two unique values", collection)
+		}
+	}
+	if f.Dangling != nil {
+		key := f.Dangling(collection).Key
+		for number := range many {
+			if key != "" && key == f.Record(collection, number, 0).Key {
+				return fmt.Errorf("backuptest: Fixture.Dangling of %s: the key %q is that of record %d of Fixture.Record", collection, key, number)
+			}
 		}
 	}
 	return nil

@@ -37,4 +37,14 @@ func TestAFixtureThatCannotTestAnythingIsRefused(t *testing.T) {
 		return backup.Record{Key: string(key), Value: []byte(`{}`)}
 	}
 	require.ErrorContains(t, CheckStore(func() Store { return emptyStore() }, f), "servers: the key is")
+
+	f = ruledFixture()
+	f.WithUnique = func(_ string, number, value int) backup.Record { return rec("a", fmt.Sprintf(`{"n":%d}`, value)) }
+	require.ErrorContains(t, CheckStore(func() Store { return emptyStore() }, f), "servers: record 0 must have the key of Fixture.Record")
+	f.WithUnique = func(collection string, number, _ int) backup.Record { return f.Record(collection, number, 0) }
+	require.ErrorContains(t, CheckStore(func() Store { return emptyStore() }, f), "servers: the record is the same with two unique values")
+
+	f = ruledFixture()
+	f.Dangling = func(collection string) backup.Record { return f.Record(collection, 7, 0) }
+	require.ErrorContains(t, CheckStore(func() Store { return emptyStore() }, f), `the key "servers-7" is that of record 7`)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -144,6 +145,20 @@ func TestTheWriterOfARuledStoreReadsItsTransaction(t *testing.T) {
 	for _, err := range kept.Records(ctx, "users") {
 		require.ErrorIs(t, err, errOver)
 	}
+}
+
+func TestAFaultyStoreFailsAtSettle(t *testing.T) {
+	ctx := t.Context()
+	store := users(MapStore{"users": {}, "notes": {}})
+	write := func(w backup.Writer) error {
+		return errors.Join(put(ctx, "users", rec("1", `{}`))(w), w.(settler).Settle(ctx))
+	}
+	f := &Faulty{Source: store, Sink: store, On: CallSettle, Nth: 1, Err: io.ErrUnexpectedEOF}
+	require.ErrorIs(t, f.Update(ctx, write), io.ErrUnexpectedEOF)
+	require.Empty(t, store.MapStore["users"])
+	require.NoError(t, f.Update(ctx, write))
+	require.Equal(t, 2, f.Count())
+	require.Len(t, store.MapStore["users"], 1)
 }
 
 // What triggers do in the databases of hosts.

@@ -59,5 +59,12 @@ var storeRules = []rule[*harness]{
 	{"Put, Lookup and Delete accept batches of any size, and empty batches", (*harness).batches},
 	{"any text may be a key, and two different texts are two different keys", (*harness).oddKeys},
 	{"two keys of several parts are different if they differ in one part", (*harness).oddParts},
+	{"a Writer that is a Reader shows what its transaction sees", (*harness).readsItsTransaction},
+	{"uniqueness holds at the commit and not at each step", (*harness).uniqueAtCommit},
+	{"a clash over a unique value fails with the names of both records, and changes nothing", (*harness).clash},
+	{"a reference that dangles fails with the name of its record and changes nothing, unless it is allowed", (*harness).danglingReference},
+	{"Settle refuses what the commit would, and may be called again after more changes", (*harness).settles},
+	{"an Update that only tries leaves the store as it was", (*harness).triesOnly},
+	{"Effects and Parents answer for every collection", (*harness).effectsAndParents},
 	{"a backup with sealed secrets restores the same records into another store", (*harness).wholeBackup},
 }

@@ -196,6 +196,29 @@ func (h *harness) unknownCollection() error {
 			_, err := collect(w, h.ctx, h.Unknown)
 			return err
 		},
+		"Records of the Writer": func(w backup.Writer) error {
+			if r, ok := w.(backup.Reader); ok {
+				for _, err := range r.Records(h.ctx, h.Unknown) {
+					return err
+				}
+				return nil
+			}
+			return errProbe
+		},
+		"Effects": func(w backup.Writer) error {
+			if e, ok := w.(effector); ok {
+				_, err := e.Effects(h.ctx, h.Unknown)
+				return err
+			}
+			return errProbe
+		},
+		"Parents": func(w backup.Writer) error {
+			if p, ok := w.(parenter); ok {
+				_, err := p.Parents(h.ctx, h.Unknown)
+				return err
+			}
+			return errProbe
+		},
 	}
 	for name, call := range calls {
 		var got error

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"math/rand/v2"
 	"regexp"
 	"slices"
@@ -72,15 +73,60 @@ func emptyStore() MapStore {
 	return MapStore{"servers": {}, "applications": nil, "members": {}, "settings": {}}
 }
 
+// ruledFixture has what a store with rules of its own needs besides.
+func ruledFixture() Fixture {
+	f := fixture()
+	f.WithUnique = func(collection string, number, value int) backup.Record {
+		key := fmt.Sprintf("%s-%d", collection, number)
+		switch collection {
+		case "servers":
+			return rec(key, fmt.Sprintf(`{"id":%q,"position":%d}`, key, value))
+		case "applications":
+			return rec(key, fmt.Sprintf(`{"id":%q,"server":"servers-%d","host":"h","port":%d}`, key, number, value))
+		}
+		return backup.Record{}
+	}
+	f.Dangling = func(collection string) backup.Record {
+		if collection != "applications" {
+			return backup.Record{}
+		}
+		return rec("dangles", `{"id":"dangles","server":"gone"}`)
+	}
+	return f
+}
+
+func ruledStore() RuledStore {
+	return RuledStore{
+		MapStore: emptyStore(),
+		Unique:   map[string][]string{"servers": {"/position"}, "applications": {"/host,/port"}},
+		Refs:     map[string][]backup.Ref{"applications": {{Pointer: "/server", Collection: "servers"}}},
+		Triggers: map[string][]Trigger{"servers": {{"watch", func(context.Context, backup.Writer, Change) error { return nil }}}},
+	}
+}
+
+func TestRuledStoreKeepsEveryRule(t *testing.T) {
+	TestStore(t, func(*testing.T) Store { return ruledStore() }, ruledFixture())
+}
+
 func TestMapStoreKeepsEveryRule(t *testing.T) {
 	TestStore(t, func(*testing.T) Store { return emptyStore() }, fixture())
 }
 
 func TestFaultyThatNeverFailsKeepsEveryRule(t *testing.T) {
 	TestStore(t, func(*testing.T) Store {
+		s := ruledStore()
+		return &Faulty{Source: s, Sink: s}
+	}, ruledFixture())
+	require.NoError(t, CheckStore(func() Store {
 		s := emptyStore()
 		return &Faulty{Source: s, Sink: s}
-	}, fixture())
+	}, fixture()))
+}
+
+// A brokenStore is a store that breaks a rule.
+type brokenStore struct {
+	rule string
+	new  func() Store
 }
 
 func TestEveryBrokenRuleIsFoundAndNamed(t *testing.T) {
@@ -112,10 +158,7 @@ func TestEveryBrokenRuleIsFoundAndNamed(t *testing.T) {
 	}
 	const whole = "a backup with sealed secrets restores the same records into another store"
 
-	cases := map[string]struct {
-		rule string
-		new  func() Store
-	}{
+	cases := map[string]brokenStore{
 		"View reads twice": {"View calls read exactly once and returns the error of read", spoil(func(s *spoilt) {
 			s.view = func(ctx context.Context, read func(backup.Reader) error) error {
 				return errors.Join(s.MapStore.View(ctx, read), s.MapStore.View(ctx, read))
@@ -525,12 +568,13 @@ func TestEveryBrokenRuleIsFoundAndNamed(t *testing.T) {
 		})},
 	}
 	found := map[string]bool{}
+	maps.Copy(cases, brokenRules())
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			// Only this rule is checked, because the store may break other rules too.
 			i := slices.IndexFunc(storeRules, func(r rule[*harness]) bool { return r.name == c.rule })
 			require.GreaterOrEqual(t, i, 0, "no such rule: %s", c.rule)
-			err := storeRules[i].run(func(ctx context.Context) *harness { return newHarness(ctx, fixture(), c.new) })
+			err := storeRules[i].run(func(ctx context.Context) *harness { return newHarness(ctx, ruledFixture(), c.new) })
 			var broken *RuleError
 			require.ErrorAs(t, err, &broken)
 			require.Equal(t, c.rule, broken.Rule)

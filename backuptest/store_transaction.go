@@ -27,6 +27,15 @@ func (h *harness) change(w backup.Writer) error {
 	return errors.Join(h.putAll(w, 0, 3, 1), h.deleteAll(w, 3, 6), h.putAll(w, 10, 20, 0))
 }
 
+// changed returns the state after change.
+func (h *harness) changed() state {
+	s := state{}
+	for _, c := range h.Collections {
+		s[c] = append(h.records(c, 0, 3, 1), h.records(c, 6, 20, 0)...)
+	}
+	return s
+}
+
 // unchanged checks that the store is as fill(0, 10, 0) left it, and still works.
 func (h *harness) unchanged() error {
 	if err := h.expect(h.want(0, 10, 0)); err != nil {

@@ -16,8 +16,7 @@ func (h *harness) ownChanges() error {
 		if err := h.change(w); err != nil {
 			return err
 		}
-		for _, c := range h.Collections {
-			want := append(h.records(c, 0, 3, 1), h.records(c, 6, 20, 0)...)
+		for c, want := range h.changed() {
 			if err := h.keysAre(w, c, want); err != nil {
 				return err
 			}

@@ -8,43 +8,88 @@ import (
 	"path/filepath"
 )
 
-// commit carries out the changes in sets.
-func (f *folder) commit(ctx context.Context, sets map[string]*set) (err error) {
+// prepare makes the stage for the changes in sets: all of the commit but the exchange
+// of the folders. It returns nil if there are no changes.
+func (f *folder) prepare(ctx context.Context, sets map[string]*set) (_ *stage, err error) {
 	s := &stage{folder: f, ctx: ctx, name: f.name("new"), changed: map[string]bool{}}
 	writes, err := s.writes(sets)
 	if err != nil || len(s.changed) == 0 {
-		return err
+		return nil, err
 	}
 	at, err := mountedAt(f.path)
 	if err != nil {
-		return f.failed("look for mounts in", "", err)
+		return nil, f.failed("look for mounts in", "", err)
 	}
 	if at != "" {
-		return fmt.Errorf("filestore: %w: %s is a mount point, so that the folder %s cannot be renamed; keep the files in a folder without one", errors.ErrUnsupported, at, f.path)
+		return nil, fmt.Errorf("filestore: %w: %s is a mount point, so that the folder %s cannot be renamed; keep the files in a folder without one", errors.ErrUnsupported, at, f.path)
 	}
 	defer func() {
-		if !errors.Is(err, errStuck) {
+		if err != nil {
 			_ = f.remove(s.name) // if this fails, the next process with the lock removes it
 		}
 	}()
+	if err := f.tryExchange(s.name); err != nil {
+		return nil, err
+	}
 	if err := s.take("", f.info); err != nil {
-		return err
+		return nil, err
 	}
 	for _, write := range writes {
 		if err := ctx.Err(); err != nil {
-			return err
+			return nil, err
 		}
 		if err := write(); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if err := s.finish(); err != nil {
-		return err
+		return nil, err
 	}
+	return s, ctx.Err()
+}
+
+// tryExchange exchanges two empty folders where the stage will be, to find out whether
+// that is possible here.
+func (f *folder) tryExchange(stage string) error {
+	if f.allowGap {
+		return nil
+	}
+	parent, err := f.parent.Open(".")
+	if err != nil {
+		return f.failed("swap", "", err)
+	}
+	defer parent.Close()
+	a, b := filepath.Join(stage, "a"), filepath.Join(stage, "b")
+	if err := errors.Join(f.parent.MkdirAll(a, 0o700), f.parent.Mkdir(b, 0o700)); err != nil {
+		return f.failed("prepare", "", err)
+	}
+	if err = f.at("try exchange"); err == nil {
+		err = exchange(parent, a, b)
+	}
+	if err != nil {
+		return f.failed("swap", "", cannotExchange(err))
+	}
+	if err := f.parent.RemoveAll(stage); err != nil {
+		return f.failed("prepare", "", err)
+	}
+	return nil
+}
+
+// cannotExchange adds what to do to an error of exchange.
+func cannotExchange(err error) error {
+	if errors.Is(err, errors.ErrUnsupported) {
+		return fmt.Errorf("%w; this system or file system cannot exchange two folders in one step: move the folder, or set AllowGap", err)
+	}
+	return err
+}
+
+// commit puts the stage in the place of the folder. What is then left at the place of
+// the stage is removed.
+func (s *stage) commit(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return f.swap(s.name)
+	return s.swap(s.name)
 }
 
 // errStuck: the new folder is in place, or the old one is under another name.
@@ -67,7 +112,7 @@ func (f *folder) swap(stage string) error {
 	}
 	if errors.Is(err, errors.ErrUnsupported) {
 		if !f.allowGap {
-			return f.failed("swap", "", fmt.Errorf("%w; this system or file system cannot exchange two folders in one step: move the folder, or set AllowGap", err))
+			return f.failed("swap", "", cannotExchange(err))
 		}
 		swap = func() error { return f.swapWithGap(stage) }
 		err = swap()

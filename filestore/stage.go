@@ -12,6 +12,8 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+
+	"github.com/tomo-project/backup"
 )
 
 // A stage is the new folder that will replace the present one.
@@ -64,7 +66,10 @@ func (s *stage) writes(sets map[string]*set) (all []func() error, err error) {
 				if err != nil {
 					return err
 				}
-				return s.write(name, content)
+				if err = s.write(name, content); errors.Is(err, fs.ErrExist) {
+					err = set.about(key, fmt.Errorf("%w: %w", backup.ErrClash, err))
+				}
+				return err
 			})
 		}
 	}

@@ -19,7 +19,8 @@
 //
 // It must be possible to rename the folder: it is no mount point, and nothing
 // is mounted in it. If a volume is mounted at /data, keep the files in
-// /data/store. The folder above must be writable and have room for the changes.
+// /data/store. A plan of a restore finds out whether that is so, and fails. The
+// folder above must be writable and have room for the changes.
 // The lock, ".NAME.filestore.lock", is in it and stays there.
 // ".NAME.filestore.spool", ".NAME.filestore.new" and ".NAME.filestore.old" are
 // there only while they are needed. If a killed process leaves some of them,
@@ -246,13 +247,14 @@ func (s Store) Update(ctx context.Context, write func(backup.Writer) error) erro
 	defer f.close()
 	w := &writer{view: view{folder: f, sets: map[string]*set{}}}
 	defer w.end()
+	defer w.discard() // if this fails, the next process with the lock removes the stage
 	if err := write(w); err != nil {
 		return err
 	}
 	// A call that failed may have changed a part.
 	err = cmp.Or(w.failed, ctx.Err())
 	if err == nil {
-		err = f.commit(ctx, w.sets)
+		err = w.commit(ctx)
 	}
 	if err != nil && !errors.Is(err, errStuck) {
 		err = fault.RolledBack(err)

@@ -76,10 +76,12 @@ func (v *view) Records(ctx context.Context, collection string) iter.Seq2[backup.
 	}
 }
 
-// A writer changes collections. Values wait in the spool until the commit.
+// A writer changes collections. Values wait in the spool until Settle or the commit.
 type writer struct {
 	view
-	failed error // the first failure; nothing is committed after it
+	failed  error  // the first failure; nothing is committed after it
+	stage   *stage // has all changes; nil if there are none
+	settled bool   // nothing has changed since stage was made
 }
 
 func (w *writer) fail(err error) error {
@@ -138,6 +140,7 @@ func (w *writer) Put(ctx context.Context, collection string, records []backup.Re
 	if err != nil {
 		return w.fail(err)
 	}
+	w.settled = false
 	for _, r := range records {
 		if err := ctx.Err(); err != nil {
 			return w.fail(err)
@@ -155,11 +158,59 @@ func (w *writer) Delete(ctx context.Context, collection string, keys []string) e
 	if err != nil {
 		return w.fail(err)
 	}
+	w.settled = false
 	for _, key := range keys {
 		if _, ok := s.entries[key]; ok {
 			delete(s.entries, key)
 			s.changed[key] = true
 		}
+	}
+	return nil
+}
+
+// Settle prepares all of the commit but the exchange of the folders. So a plan finds out
+// that a folder is a mount point, that the disk is full, or that a file has no valid
+// name. Nothing fails after it but the disk itself.
+func (w *writer) Settle(ctx context.Context) error {
+	if w.over {
+		return errOver
+	}
+	if w.failed != nil || w.settled {
+		return w.failed
+	}
+	if err := w.discard(); err != nil {
+		return w.fail(err)
+	}
+	var err error
+	if w.stage, err = w.folder.prepare(ctx, w.sets); err != nil {
+		w.stage = nil
+		return w.fail(err)
+	}
+	w.settled = true
+	return nil
+}
+
+// commit exchanges the folders if anything has changed.
+func (w *writer) commit(ctx context.Context) error {
+	if err := w.Settle(ctx); err != nil || w.stage == nil {
+		return err
+	}
+	err := w.stage.commit(ctx)
+	if errors.Is(err, errStuck) {
+		w.stage = nil // it may be the folder now
+	}
+	return err
+}
+
+// discard removes the stage, or after an exchange the old folder.
+func (w *writer) discard() error {
+	if w.stage == nil {
+		return nil
+	}
+	name := w.stage.name
+	w.stage = nil
+	if err := w.folder.remove(name); err != nil {
+		return w.folder.failed("remove what was prepared for", "", err)
 	}
 	return nil
 }

@@ -19,7 +19,8 @@ import (
 
 // A Database is what the host keeps its data in, to be copied as a whole (guide,
 // "Database Backup"). The copy has what no collection covers too, but only this version of
-// the host may be able to read it. sqlstore.SQLiteFile is a Database.
+// the host may be able to read it. sqlstore.SQLiteFile is a Database. The texts of its
+// errors are printed and logged: they must not hold values of the database.
 type Database interface {
 	// Copy writes the database to w as it is at one point in time. The host goes on
 	// reading and writing meanwhile.

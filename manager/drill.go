@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // A DrillReport says that a backup restores, and how fast.
@@ -78,12 +79,12 @@ func (o *operation) drill(ctx context.Context, name string) (report DrillReport,
 
 	scratch, remove, err := o.Drills.Scratch(ctx)
 	if err != nil {
-		return report, fmt.Errorf("make a scratch store: %w", err)
+		return report, fmt.Errorf("make a scratch store: %w", fault.Brief(err))
 	}
 	if remove != nil {
 		defer func() {
 			if failed := remove(); failed != nil {
-				err = errors.Join(err, fmt.Errorf("remove the scratch store: %w", failed))
+				err = errors.Join(err, fmt.Errorf("remove the scratch store: %w", fault.Brief(failed)))
 			}
 		}()
 	}
@@ -98,7 +99,7 @@ func (o *operation) drill(ctx context.Context, name string) (report DrillReport,
 	}
 	if o.Drills.Check != nil {
 		if err := o.Drills.Check(ctx, scratch); err != nil {
-			return report, fmt.Errorf("%s did not pass: the host's own check: %w", name, err)
+			return report, fmt.Errorf("%s did not pass: the host's own check: %w", name, fault.Brief(err))
 		}
 	}
 	report.Total = time.Since(start)

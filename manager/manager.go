@@ -90,7 +90,8 @@ type Manager struct {
 
 	// AfterRestore, if not nil, is called when a restore has changed something. The host
 	// restarts then, or drops what it has in memory. The text of its error is in
-	// Report.AfterRestore, and the restore stands.
+	// Report.AfterRestore, shortened, and the restore stands. People see that text and
+	// logs keep it: it must not hold values of records.
 	AfterRestore func(ctx context.Context, r backup.Report) error
 
 	// Drills prove that backups restore. The zero value makes no drills.
@@ -150,6 +151,8 @@ type Drills struct {
 	Scratch func(ctx context.Context) (store backup.Store, remove func() error, err error)
 
 	// Check, if not nil, checks what a drill has restored with the host's own assertions.
+	// The texts of its errors and of those of Scratch and remove are shortened and
+	// printed: they must not hold values of records.
 	Check func(ctx context.Context, restored backup.DataSource) error
 
 	// Schedule says how often Run makes a drill. The first scheduled backup after each of

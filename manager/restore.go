@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // A Plan is what Restore or Undo would do to the host as it is now. [Manager.Apply] does
@@ -150,7 +151,7 @@ func (m *Manager) change(ctx context.Context, name string, do func(context.Conte
 	if m.AfterRestore != nil && report.Changed() {
 		// Nothing is held any more, so the host may make a backup now.
 		if err := m.AfterRestore(ctx, report); err != nil {
-			report.AfterRestore = err.Error()
+			report.AfterRestore = fault.Shorten(err.Error())
 		}
 	}
 	report.Duration = time.Since(o.start)

@@ -69,6 +69,8 @@ func (tx *postgresTx) settle(ctx context.Context) error {
 		return tx.exec(ctx, "SET CONSTRAINTS ALL DEFERRED") // for the changes that may follow
 	case alive && (postgres{}).dangles(err):
 		return tx.dangling(ctx, err)
+	case alive && (postgres{}).clashes(err):
+		return tx.clashing(ctx, err)
 	}
 	return err
 }

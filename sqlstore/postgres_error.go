@@ -43,6 +43,9 @@ func (postgres) conflict(err error) bool {
 	return strings.HasPrefix(code, "40") && code != "40003"
 }
 
+// clashes: of a unique index, or of an exclusion constraint.
+func (postgres) clashes(err error) bool { return state(err) == "23505" || state(err) == "23P01" }
+
 func (postgres) dangles(err error) bool { return state(err) == "23503" }
 
 // misfit begins the text of the error for a value that its column would change. The name
@@ -54,8 +57,8 @@ func (postgres) explain(err error) error {
 	switch {
 	case code == "55P03":
 		return fmt.Errorf("%w; another transaction was in the way: try again, or set Store.Retries", err)
-	case code == "23505":
-		return fmt.Errorf("%w; records that exchange a unique value can be restored at once only if the constraint is DEFERRABLE", err)
+	case postgres{}.clashes(err):
+		return fmt.Errorf("%w: another row has the same value: %w", backup.ErrClash, err)
 	case code == "23503" && !errors.Is(err, backup.ErrDangling):
 		return fmt.Errorf("%w: %w", backup.ErrDangling, err)
 	case strings.HasPrefix(code, "22") && strings.Contains(err.Error(), misfit):

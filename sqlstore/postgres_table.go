@@ -25,6 +25,7 @@ type (
 		collation string   // quoted, empty if the type has none
 		bytewise  bool     // its collation sorts texts by their bytes
 		generated string   // "a" for GENERATED ALWAYS AS IDENTITY
+		followed  bool     // foreign keys of other tables change with it
 		write     string   // the expression that makes a value of the argument v.cN
 	}
 )

@@ -33,6 +33,8 @@ type table struct {
 	loose     []*column // references to declared tables that can wait
 
 	written bool // a record was put
+	whole   bool // a record has all columns of its row
+	crowded bool // of the last rows that were tried together, most had to wait
 
 	lite sqliteTable
 	pg   pgTable
@@ -88,6 +90,7 @@ func (s Store) lookUp(ctx context.Context, tx transaction, declared Table) (*tab
 	if err := t.declare(declared, columns, primary); err != nil {
 		return nil, err
 	}
+	t.whole = len(t.columns) == len(columns)
 	for i, c := range t.columns {
 		if err := s.Dialect.settle(c, i); err != nil {
 			return nil, fmt.Errorf("column %q: %w", c.Name, err)

@@ -17,6 +17,7 @@ type writer struct {
 	touched bool
 	failed  error // the first failure: nothing is changed or committed after it
 	waiting map[*table]*waiting
+	trying  bool // rows that wait are tried again
 	stmts   map[string]*sql.Stmt
 	puts    map[*table]map[string]*put
 
@@ -94,6 +95,7 @@ func (w *writer) keys(ctx context.Context, t *table, yield func(string) bool) er
 	}
 	defer rows.Close()
 	row := newKey(t)
+	newKeys := w.rowsThatWait(t)
 	for rows.Next() {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -108,12 +110,18 @@ func (w *writer) keys(ctx context.Context, t *table, yield func(string) bool) er
 		if w.goes(t, key) {
 			continue
 		}
+		delete(newKeys, key)
 		if !yield(key) {
 			return nil
 		}
 	}
 	if err := rows.Err(); err != nil {
 		return fmt.Errorf("read the keys of %s: %w", t.collection, contextError(ctx, err))
+	}
+	for key := range newKeys {
+		if !yield(key) {
+			return nil
+		}
 	}
 	return ctx.Err()
 }
@@ -127,9 +135,13 @@ func (w *writer) Lookup(ctx context.Context, collection string, keys []string) (
 	w.buf, w.records, w.ends = w.buf[:0], w.records[:0], w.ends[:0]
 	row := newRow(t)
 	if len(keys) > 0 {
-		if err := w.settleReferences(ctx, t, keys); err != nil {
+		if err := w.needReferences(ctx, t, keys); err != nil {
 			return nil, w.fail(err)
 		}
+	}
+	var waiting map[string][]byte
+	if w.waiting[t] != nil {
+		waiting = w.waiting[t].rows
 	}
 	err = w.in(ctx, t, keys, "SELECT "+t.selected+" FROM "+t.name, "", func(s *sql.Stmt, args []any) error {
 		rows, err := s.QueryContext(ctx, args...)
@@ -143,7 +155,7 @@ func (w *writer) Lookup(ctx context.Context, collection string, keys []string) (
 			if key, w.buf, err = row.scan(w.dialect, rows, w.buf); err != nil {
 				return err
 			}
-			if w.goes(t, key) {
+			if w.goes(t, key) || waiting[key] != nil {
 				w.buf = w.buf[:start]
 				continue
 			}
@@ -159,6 +171,11 @@ func (w *writer) Lookup(ctx context.Context, collection string, keys []string) (
 	for i, end := range w.ends {
 		w.records[i].Value = w.buf[start:end:end]
 		start = end
+	}
+	for _, key := range keys {
+		if value := waiting[key]; value != nil {
+			w.records = append(w.records, backup.Record{Key: key, Value: value})
+		}
 	}
 	return w.records, nil
 }

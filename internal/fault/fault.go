@@ -1,12 +1,13 @@
 // Package fault has what the errors of all packages share: the kinds that several
-// packages return, the advice on an error of the file system, and the length at which
-// a text from outside is cut.
+// packages return, the advice on an error of the file system, the error about an
+// argument that is nil, and the length at which a text from outside is cut.
 package fault
 
 import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"reflect"
 	"strings"
 	"syscall"
 )
@@ -50,3 +51,56 @@ func Shorten(s string) string {
 	}
 	return strings.ToValidUTF8(s[:most], "") + "…"
 }
+
+// Missing returns an error that wraps ErrInvalid if an argument or a field is nil. It
+// returns nil if it has a value. what names it: "the Sink".
+func Missing(what string, v any) error {
+	if IsNil(v) {
+		return fmt.Errorf("%w: %s is nil", ErrInvalid, what)
+	}
+	return nil
+}
+
+// MissingIn returns an error that wraps ErrInvalid if one of some values is nil.
+func MissingIn[T any](what string, values []T) error {
+	for i, v := range values {
+		if err := Missing(fmt.Sprintf("%s[%d]", what, i), v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// IsNil tells whether v is nil, or holds a pointer, slice or function that is nil. A
+// caller easily makes one of these from a variable that was never set. A map that is
+// nil is an empty map.
+func IsNil(v any) bool {
+	switch r := reflect.ValueOf(v); r.Kind() {
+	case reflect.Invalid:
+		return true
+	case reflect.Pointer, reflect.Slice, reflect.Func, reflect.Chan:
+		return r.IsNil()
+	}
+	return false
+}
+
+// Retell returns an error that wraps err and has another text, which it cuts as Shorten
+// does.
+func Retell(err error, text string) error {
+	if text = Shorten(text); text == err.Error() {
+		return err
+	}
+	return &retold{text, err}
+}
+
+// Brief returns an error that wraps err, with its text cut as Shorten does.
+func Brief(err error) error { return Retell(err, err.Error()) }
+
+type retold struct {
+	text string
+	err  error
+}
+
+func (e *retold) Error() string { return e.text }
+
+func (e *retold) Unwrap() error { return e.err }

@@ -474,7 +474,7 @@ func TestMariaDBNeverOverwritesAnotherRecordWithTheSameUniqueValue(t *testing.T)
 	for i := range 200 {
 		records = append(records, record(fmt.Sprint(i), fmt.Sprintf(`{"id":"%d","name":"n%d"}`, i, i)))
 	}
-	for _, c := range []struct{ member, want string }{{`"name":null`, "null"}, {`"name":"n3"`, "exchange a unique value"}, {`"name":"N3"`, "exchange a unique value"}, {`"name":"no"`, "CONSTRAINT"}, {`"id":"77"`, "cannot hold the value"}} {
+	for _, c := range []struct{ member, want string }{{`"name":null`, "null"}, {`"name":"n3"`, "clash over a unique value"}, {`"name":"N3"`, "clash over a unique value"}, {`"name":"no"`, "CONSTRAINT"}, {`"id":"77"`, "cannot hold the value"}} {
 		records[77] = record("77", `{"id":"77",`+c.member+`}`)
 		if c.member == `"id":"77"` {
 			records[77] = record("77", `{"id":"77"}`)
@@ -493,7 +493,7 @@ func TestMariaDBNeverOverwritesAnotherRecordWithTheSameUniqueValue(t *testing.T)
 	} {
 		for _, r := range r {
 			err := put(s, c, r)
-			require.ErrorContains(t, err, "exchange a unique value", string(r.Value))
+			require.ErrorContains(t, err, "clash over a unique value", string(r.Value))
 			require.NotContains(t, err.Error(), "secret")
 			require.ErrorContains(t, err, c+" "+quoted(r.Key))
 			t.Log(err)

@@ -13,18 +13,18 @@ import (
 )
 
 func TestPostgresKeepsTheRulesOfAStore(t *testing.T) {
-	for name, deferrable := range map[string]string{"references at the commit": " DEFERRABLE", "references at each step": ""} {
+	for name, deferrable := range map[string]string{"rules at the commit": " DEFERRABLE", "rules at each step": ""} {
 		t.Run(name, func(t *testing.T) {
-			schema := fmt.Sprintf(`CREATE TABLE servers (id text PRIMARY KEY, name text NOT NULL, port bigint, labels json, note text, parent text REFERENCES servers%[1]s);
-				CREATE TABLE apps (id serial PRIMARY KEY, server text NOT NULL REFERENCES servers(id)%[1]s, enabled boolean, weight numeric(10,2), icon bytea);
+			schema := fmt.Sprintf(`CREATE TABLE servers (id text PRIMARY KEY, name text NOT NULL, port bigint, labels json, note text, parent text REFERENCES servers%[1]s, place int UNIQUE%[1]s);
+				CREATE TABLE apps (id serial PRIMARY KEY, server text NOT NULL REFERENCES servers(id)%[1]s, enabled boolean, weight numeric(10,2), icon bytea, slot int, UNIQUE (enabled, slot)%[1]s);
 				CREATE TABLE members (grp text, usr text COLLATE "en-x-icu", server text REFERENCES servers%[1]s, pin text, PRIMARY KEY (usr, grp));
 				CREATE TABLE settings (name varchar(50) PRIMARY KEY, value jsonb NOT NULL)`, deferrable)
 			id := func(number int) string { return fmt.Sprintf("srv-%d", number) }
 			backuptest.TestStore(t, func(t *testing.T) backuptest.Store {
 				db, _ := newPostgres(t, schema)
 				return pg(db,
-					sqlstore.Table{Collection: "servers", Columns: []sqlstore.Column{{Name: "note", OmitNull: true}}},
-					sqlstore.Table{Collection: "apps", Name: "public.apps"},
+					sqlstore.Table{Collection: "servers", Columns: []sqlstore.Column{{Name: "note", OmitNull: true}, {Name: "place", OmitNull: true}}},
+					sqlstore.Table{Collection: "apps", Name: "public.apps", Columns: []sqlstore.Column{{Name: "slot", OmitNull: true}}},
 					sqlstore.Table{Collection: "members"},
 					sqlstore.Table{Collection: "settings", Value: "value"})
 			}, backuptest.Fixture{
@@ -52,6 +52,8 @@ func TestPostgresKeepsTheRulesOfAStore(t *testing.T) {
 						return record(id(number), fmt.Sprintf(`{"id":%q,"name":"pi","port":null,"parent":null}`, id(number)))
 					}
 				},
+				WithUnique: unique,
+				Dangling:   dangling,
 				WithKey: func(collection, key string) backup.Record {
 					switch collection {
 					case "settings":

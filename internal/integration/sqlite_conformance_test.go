@@ -20,8 +20,8 @@ func member(usr, grp, server, pin string) backup.Record {
 }
 
 func TestSQLiteKeepsTheRulesOfAStore(t *testing.T) {
-	const schema = `CREATE TABLE servers (id TEXT PRIMARY KEY, name TEXT NOT NULL, port INTEGER, labels JSON, note TEXT, parent TEXT REFERENCES servers);
-		CREATE TABLE apps (id INTEGER PRIMARY KEY, server TEXT NOT NULL REFERENCES servers(id), enabled BOOLEAN, weight REAL, icon BLOB);
+	const schema = `CREATE TABLE servers (id TEXT PRIMARY KEY, name TEXT NOT NULL, port INTEGER, labels JSON, note TEXT, parent TEXT REFERENCES servers, place INTEGER UNIQUE);
+		CREATE TABLE apps (id INTEGER PRIMARY KEY, server TEXT NOT NULL REFERENCES servers(id), enabled BOOLEAN, weight REAL, icon BLOB, slot INTEGER, UNIQUE (enabled, slot));
 		CREATE TABLE members (grp TEXT NOT NULL, usr TEXT NOT NULL, server TEXT REFERENCES servers, pin TEXT, PRIMARY KEY (usr, grp));
 		CREATE INDEX by_parent ON servers(parent);
 		CREATE INDEX by_server ON apps(server);
@@ -38,8 +38,8 @@ func TestSQLiteKeepsTheRulesOfAStore(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			backuptest.TestStore(t, func(t *testing.T) backuptest.Store {
 				return store(openFile(t, t.TempDir()+"/test.db", fixture.pragmas, schema),
-					sqlstore.Table{Collection: "servers", Columns: []sqlstore.Column{{Name: "note", OmitNull: true}}},
-					sqlstore.Table{Collection: "apps"},
+					sqlstore.Table{Collection: "servers", Columns: []sqlstore.Column{{Name: "note", OmitNull: true}, {Name: "place", OmitNull: true}}},
+					sqlstore.Table{Collection: "apps", Columns: []sqlstore.Column{{Name: "slot", OmitNull: true}}},
 					sqlstore.Table{Collection: "members"},
 					sqlstore.Table{Collection: "settings", Value: "value"})
 			}, backuptest.Fixture{
@@ -68,6 +68,8 @@ func TestSQLiteKeepsTheRulesOfAStore(t *testing.T) {
 						return record(id(number), fmt.Sprintf(`{"id":%q,"name":"pi","port":null,"parent":null}`, id(number)))
 					}
 				},
+				WithUnique: unique,
+				Dangling:   dangling,
 				WithKey: func(collection, key string) backup.Record {
 					switch collection {
 					case "settings":

@@ -1,0 +1,249 @@
+package backup
+
+import (
+	"fmt"
+	"hash/maphash"
+	"slices"
+
+	"github.com/tomo-project/backup/internal/codec"
+)
+
+// A fate is what becomes of a record of the snapshot.
+type fate uint64
+
+const (
+	unchanged fate = iota
+	skipped
+	added
+	updated
+
+	fates fate = 3 // the bits of a fate
+)
+
+// count returns the number in the report that a fate belongs to.
+func (r *CollectionReport) count(f fate) *int64 {
+	return []*int64{&r.Unchanged, &r.Skipped, &r.Added, &r.Updated}[f]
+}
+
+// expected is what a collection holds after the restore.
+type expected struct {
+	seed maphash.Seed
+	each []uint64 // of each record of the snapshot, in its order: the hash of the value, with the fate in the lowest bits
+	sum  uint64   // of the hashes of all of these records, with their keys
+	keys []string // of these records, unless there are many
+	many bool
+
+	// others has the hashes of the records that only the host has and that stay, if
+	// something could change them.
+	others map[string]uint64
+}
+
+// fewKeys is how many records are read back by their keys. More are read in a row.
+const fewKeys = 4096
+
+func (c *comparison) newExpected(col *collection) *expected {
+	n := c.seen.keys[col.Name].Len()
+	e := &expected{seed: maphash.MakeSeed(), many: n > fewKeys || c.strategy(col) == Replace}
+	if c.write {
+		e.each = make([]uint64, 0, n)
+	}
+	return e
+}
+
+// add takes the outcome of the next record of the snapshot.
+func (e *expected) add(o outcome) {
+	h := e.hash(o.value)
+	e.each = append(e.each, h|uint64(o.fate))
+	if o.value != nil {
+		e.sum += e.keyed(o.key, h)
+	}
+	if !e.many {
+		e.keys = append(e.keys, o.key)
+	}
+}
+
+// hash returns the hash of a value, without the bits of a fate. It is 0 for no value.
+func (e *expected) hash(value []byte) uint64 {
+	if value == nil {
+		return 0
+	}
+	return codec.Hash(e.seed, value) &^ uint64(fates)
+}
+
+// keyed returns the hash of a record.
+func (e *expected) keyed(key string, hash uint64) uint64 {
+	return maphash.Comparable(e.seed, struct {
+		key  string
+		hash uint64
+	}{key, hash})
+}
+
+// rememberOthers remembers what must stay as it is.
+func (c *comparison) rememberOthers(col *collection) error {
+	e := c.expected[col.Name]
+	if c.strategy(col) == Replace {
+		return nil
+	}
+	e.others = make(map[string]uint64)
+	return c.eachRecord(col, func(r item) {
+		if !c.seen.keys[col.Name].Has(r.key) {
+			e.others[r.key] = e.hash(r.value)
+		}
+	})
+}
+
+// readBack returns the collections that do not hold what they should.
+func (c *comparison) readBack() (differ []*collection, err error) {
+	c.done, c.bytes = 0, 0
+	for _, col := range c.cols {
+		same, err := c.holdsExpected(col)
+		if err != nil {
+			return nil, err
+		}
+		if !same {
+			differ = append(differ, col)
+		}
+		c.progress("confirm", col)
+	}
+	return differ, nil
+}
+
+func (c *comparison) holdsExpected(col *collection) (bool, error) {
+	e := c.expected[col.Name]
+	var sum uint64
+	same, others := true, 0
+	err := c.eachHeld(col, func(key string, value []byte) {
+		c.bytes += int64(len(value))
+		if c.done++; c.done%fewKeys == 0 {
+			c.progress("confirm", col)
+		}
+		h := e.hash(value)
+		switch other, known := e.others[key]; {
+		case c.seen.keys[col.Name].Has(key):
+			sum += e.keyed(key, h)
+		case known:
+			others++
+			same = same && h == other
+		default:
+			same = same && !c.isExtra(col, key)
+		}
+	})
+	return same && sum == e.sum && others == len(e.others), err
+}
+
+// eachHeld calls f for each record that the host holds now, as far as something is
+// expected of it. Other records of the host may be such that they cannot even be read.
+func (c *comparison) eachHeld(col *collection, f func(key string, value []byte)) error {
+	e := c.expected[col.Name]
+	if e.others != nil || c.strategy(col) == Replace && len(c.spared[col.Name])+len(c.stays[col.Name]) == 0 {
+		return c.eachRecord(col, func(r item) { f(r.key, r.value) })
+	}
+	keys := e.keys
+	if e.many {
+		keys = nil
+		for key, err := range c.host.Keys(c.ctx, col.Name) {
+			switch {
+			case err != nil:
+				return fmt.Errorf("read the keys of %s from the host: %w", col.Name, err)
+			case c.seen.keys[col.Name].Has(key):
+				keys = append(keys, key)
+			case c.isExtra(col, key):
+				f(key, nil)
+			}
+		}
+	}
+	for keys := range slices.Chunk(keys, batchSize) {
+		found, err := c.lookupHeld(col, keys)
+		if err != nil {
+			return err
+		}
+		for key, value := range found {
+			if value != nil {
+				f(key, value)
+			}
+		}
+	}
+	return nil
+}
+
+// eachRecord calls f for each record that the host holds now. The value is valid until
+// f returns.
+func (c *comparison) eachRecord(col *collection, f func(item)) error {
+	return heldSource{c.host}.View(c.ctx, func(reader Reader) error {
+		var buf []byte
+		for r, err := range reader.Records(c.ctx, col.Name) {
+			held := item{key: r.Key, offset: -1}
+			if err == nil {
+				buf, err = codec.Compact(buf[:0], r.Value, hostLimits)
+			}
+			if err != nil {
+				return fmt.Errorf("read %s from the host: %w", col.Name, &RecordError{Collection: col.Name, Key: r.Key, Offset: -1, Err: err})
+			}
+			held.value = buf
+			if key, err := col.identity(&held); err == nil {
+				held.key = key
+			}
+			f(held)
+		}
+		return nil
+	})
+}
+
+// lookupHeld is lookup for records that the restore itself may have put.
+func (c *comparison) lookupHeld(col *collection, keys []string) (map[string][]byte, error) {
+	c.empty[col.Name] = false
+	return c.lookup(col, keys)
+}
+
+// isExtra tells whether a restore should not have left a record under a key.
+func (c *comparison) isExtra(col *collection, key string) bool {
+	if c.seen.keys[col.Name].Has(key) || c.spared[col.Name][key] || c.stays[col.Name][key] {
+		return false
+	}
+	e := c.expected[col.Name]
+	_, other := e.others[key]
+	return !other && (c.strategy(col) == Replace || e.others != nil)
+}
+
+// eachFate calls f for the records of the snapshot, with the fates of each batch.
+func (c *comparison) eachFate(col *collection, f func(b *batch, fates []fate) error) error {
+	each := c.expected[col.Name].each
+	return c.eachBatch(c.ctx, col, func(b *batch) error {
+		of := make([]fate, len(b.items))
+		for i := range of {
+			of[i] = fate(each[i]) & fates
+		}
+		each = each[len(b.items):]
+		return f(b, of)
+	})
+}
+
+// eachOff calls f for each record of the snapshot that the host does not hold as it
+// should. now is what it holds, and right is what has to be put, or nil if that cannot
+// be told any more.
+func (c *comparison) eachOff(col *collection, f func(r *item, of fate, now, right []byte)) error {
+	e := c.expected[col.Name]
+	n := 0
+	return c.eachFate(col, func(b *batch, fates []fate) error {
+		held, err := c.lookupHeld(col, b.keys())
+		if err != nil {
+			return err
+		}
+		for i := range b.items {
+			r := &b.items[i]
+			want, now := e.each[n+i]&^uint64(3), held[r.key]
+			if e.hash(now) == want {
+				continue
+			}
+			var right []byte
+			for _, value := range [][]byte{r.value, c.wanted(col, r, now)} {
+				if e.hash(value) == want {
+					right = value
+				}
+			}
+			f(r, fates[i], now, right)
+		}
+		n += len(b.items)
+		return nil
+	})
+}
