@@ -21,6 +21,10 @@ import (
 
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h.given() != nil {
+		http.Error(w, "the page was not set up", http.StatusInternalServerError)
+		return
+	}
 	out := &patientWriter{ResponseWriter: w, control: http.NewResponseController(w), patience: h.patience}
 	for name, value := range headers {
 		w.Header().Set(name, value)

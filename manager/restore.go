@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,9 @@ type Plan struct {
 
 // Report says what Apply would do.
 func (p *Plan) Report() backup.Report {
+	if p.given() != nil {
+		return backup.Report{}
+	}
 	r := p.plan.Report()
 	r.Warnings = slices.Concat(p.warnings, r.Warnings)
 	return r
@@ -31,11 +35,27 @@ func (p *Plan) Report() backup.Report {
 
 // Changes yields the changes as [backup.Plan.Changes] does.
 func (p *Plan) Changes(ctx context.Context) iter.Seq2[backup.Change, error] {
+	if err := p.given(); err != nil {
+		return func(yield func(backup.Change, error) bool) { yield(backup.Change{}, err) }
+	}
 	return p.plan.Changes(ctx)
 }
 
 // Close closes the Snapshot of the plan, whether the caller has opened it or PlanUndo.
-func (p *Plan) Close() error { return p.plan.Close() }
+func (p *Plan) Close() error {
+	if err := p.given(); err != nil {
+		return err
+	}
+	return p.plan.Close()
+}
+
+// given returns an error unless the plan was made by a Manager.
+func (p *Plan) given() error {
+	if p == nil || p.plan == nil {
+		return fmt.Errorf("%w: the Plan is empty: get it from a Manager", backup.ErrInvalid)
+	}
+	return nil
+}
 
 // Plan says what Restore would do to the host as it is now, as [backup.App.Plan] does: it
 // tries the restore in a transaction of the Sink and rolls back, unless opts.Untried is
@@ -69,6 +89,9 @@ func (o *operation) plan(ctx context.Context, snapshot *backup.Snapshot, opts ba
 // checkProof returns ErrUnauthentic for a snapshot that is not proven authentic, if that is
 // required. The caller may have opened the snapshot without requiring it.
 func (m *Manager) checkProof(snapshot *backup.Snapshot) error {
+	if err := fault.Missing("the Snapshot", snapshot); err != nil {
+		return err
+	}
 	if !m.RequireProof || snapshot.Proven(m.Trusted) {
 		return nil
 	}
@@ -77,6 +100,9 @@ func (m *Manager) checkProof(snapshot *backup.Snapshot) error {
 
 // checkSink returns an error if the Manager cannot restore.
 func (m *Manager) checkSink() error {
+	if err := m.check(); err != nil {
+		return err
+	}
 	if m.Sink == nil {
 		return errors.New("manager: there is no Sink to restore to")
 	}
@@ -118,6 +144,9 @@ func (m *Manager) Restore(ctx context.Context, snapshot *backup.Snapshot, opts b
 // where that matters to the plan, Apply returns [backup.ErrStale] and does nothing. Another
 // Manager may have made the plan, with other keys for example, but only of the same *App.
 func (m *Manager) Apply(ctx context.Context, p *Plan) (backup.Report, error) {
+	if err := cmp.Or(m.check(), p.given()); err != nil {
+		return backup.Report{}, err
+	}
 	if p.app != m.App {
 		return backup.Report{}, fmt.Errorf("%w: the plan is of another App than the App of the Manager", backup.ErrForeign)
 	}

@@ -113,8 +113,10 @@ type transaction interface {
 	// sorted, in the form of Table.Name.
 	others(ctx context.Context, tables []*table, exclude []string) ([]string, error)
 	// references returns the foreign keys of tables. It may return those of other tables
-	// too.
+	// too. tables are the same each time.
 	references(ctx context.Context, tables []*table) ([]*reference, error)
+	// effects names what changes rows of declared tables by itself when a table changes.
+	effects(ctx context.Context, tables []*table) (map[*table][]string, error)
 
 	// uniqueColumns returns the columns of records on which the unique indexes of a table
 	// depend, without the key.
@@ -131,8 +133,10 @@ type transaction interface {
 	// attempt calls do. If do fails, nothing of its changes is left. alive tells whether
 	// the transaction goes on: the database itself ends it after some errors.
 	attempt(ctx context.Context, do func() error) (alive bool, err error)
-	// settle carries out and checks what the commit would. More changes may follow.
-	settle(ctx context.Context) error
+	// settle carries out and checks what the commit would. More changes may follow. If
+	// dangle is set, references of declared tables may dangle where the database allows
+	// it.
+	settle(ctx context.Context, dangle bool) error
 	// finish carries out what a rollback would not take back, right before the commit.
 	finish(ctx context.Context) error
 	commit(ctx context.Context) error

@@ -37,14 +37,22 @@
 //
 // # Other effects in the database
 //
-// Records can change in any order: a reference may be broken for the moment. Only
-// records change the rows of declared tables. The actions of foreign keys do not. If a
-// reference is still dangling at the end, the error is [backup.ErrDangling], and nothing
-// is changed.
+// Records can change in any order: a reference may be broken for the moment. The actions
+// of foreign keys change no records, with an exception in PostgreSQL. If a reference is
+// still dangling at the end, the error is [backup.ErrDangling], and nothing is changed. It
+// names each record, the foreign key and the table that it leads to. A row of a table that
+// is not declared is only described: no restore can leave it out.
+//
+// A restore puts the rows that foreign keys lead to first. It can leave references of
+// records dangling, if that is allowed and the database takes it: see
+// [backup.RestoreOptions]. SQLite and MariaDB do. A row that dangled before the restore
+// matters to none of them.
 //
 // Other constraints hold at each step. If two records exchange the values of a UNIQUE
-// column other than the key, the restore fails and is rolled back. Triggers run as for
-// any other writer.
+// column other than the key, the restore fails and is rolled back.
+//
+// Triggers run as for any other writer. A restore reads back what it wrote. It puts right
+// what a trigger has changed, or names the trigger in its report.
 //
 // # SQLite
 //
@@ -110,6 +118,14 @@
 // continue after the last value, and never go back. A sequence stays there even if the
 // commit fails. An identity column that is GENERATED ALWAYS must be in the key.
 //
+// Foreign keys that are NOT ENFORCED are no references. Those that are NOT VALID hold for
+// what is written. So a record that dangles by such a key is in a backup, and cannot be
+// restored.
+//
+// A foreign key to a UNIQUE column that is not the key may have an action: ON UPDATE CASCADE,
+// SET NULL or SET DEFAULT. The database then changes records that refer to a record whose
+// column changes. A restore puts these records right, as after a trigger.
+//
 // DEFERRABLE constraints are deferred, unique constraints too. Where a foreign key is
 // not DEFERRABLE, two things wait until the end. A record is deleted at the end if a row
 // of a declared table still refers to it. A reference is NULL until the row that it
@@ -130,7 +146,8 @@
 // character set, timeouts), and puts them back. The engine of the tables must be InnoDB.
 // The user of the connection needs SELECT, INSERT, UPDATE and DELETE on the tables. On
 // tables with a foreign key to or from them, the user needs SELECT: a foreign key that
-// the user cannot see is not checked.
+// the user cannot see is not checked. A trigger is named only to a user with the privilege
+// TRIGGER.
 //
 // "database.table" names a table in another database. Key columns are text, VARBINARY,
 // integers or UUID. Keys are exact, whatever the collation is. But two keys may be the

@@ -25,7 +25,8 @@ type mariadbTx struct {
 	lock    string // the name of the lock that keeps other stores out
 	restore string // the statement that puts the variables back
 
-	refs []*mariadbReference
+	refs  []*mariadbReference
+	found bool // refs were looked up
 }
 
 // mariadbSession are the variables that a transaction sets. Not every server has all of

@@ -28,9 +28,10 @@ type table struct {
 	defaults    int            // how many columns have a default
 
 	// For a database that checks foreign keys at each step.
-	unless    string    // " AND …": the condition under which a row can be deleted now
-	referrers []string  // the tables that keep rows from being deleted
-	loose     []*column // references to declared tables that can wait
+	unless       string    // " AND …": the condition under which a row can be deleted now
+	unlessAtLast string    // the same without what only the database can judge
+	referrers    []string  // the tables that keep rows from being deleted
+	loose        []*column // references to declared tables that can wait
 
 	written bool // a record was put
 	whole   bool // a record has all columns of its row

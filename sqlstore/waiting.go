@@ -122,7 +122,11 @@ func (w *writer) rowsThatWait(t *table) map[string][]byte {
 
 // remove deletes the rows with the given keys, now or later.
 func (w *writer) remove(ctx context.Context, t *table, keys []string) error {
-	err := w.in(ctx, t, keys, "DELETE FROM "+t.name, t.unless, func(s *sql.Stmt, args []any) error {
+	return w.removeUnless(ctx, t, keys, t.unless)
+}
+
+func (w *writer) removeUnless(ctx context.Context, t *table, keys []string, unless string) error {
+	err := w.in(ctx, t, keys, "DELETE FROM "+t.name, unless, func(s *sql.Stmt, args []any) error {
 		_, err := s.ExecContext(ctx, args...)
 		return err
 	})
@@ -161,17 +165,19 @@ func (w *writer) Settle(ctx context.Context) error {
 	if w.failed != nil {
 		return w.failed
 	}
-	if !w.touched {
+	if !w.touched || w.settled {
 		return nil
 	}
-	return w.fail(w.settle(ctx))
+	err := w.fail(w.settle(ctx))
+	w.settled = err == nil
+	return err
 }
 
 func (w *writer) settle(ctx context.Context) error {
 	if err := w.resolve(ctx); err != nil {
 		return err
 	}
-	return contextError(ctx, w.tx.settle(ctx))
+	return contextError(ctx, w.tx.settle(ctx, w.dangle))
 }
 
 // An effort says what is done for changes that wait. More is done only if less does not
@@ -208,7 +214,7 @@ func (w *writer) resolve(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := w.settleDeletes(ctx); err != nil {
+		if err := w.settleDeletes(ctx, e >= aside); err != nil {
 			return err
 		}
 		gained := before - w.countWaiting()
@@ -257,13 +263,14 @@ func (w *writer) unresolved(ctx context.Context) error {
 		}
 	}
 	if len(errs) == 0 {
-		return w.refusedDeletes()
+		return w.refusedDeletes(ctx)
 	}
 	return errors.Join(errs...)
 }
 
-// settleDeletes deletes the rows that wait for it and that no row refers to now.
-func (w *writer) settleDeletes(ctx context.Context) error {
+// settleDeletes deletes the rows that wait for it and that no row refers to now. At last
+// it leaves to the database which rows those are.
+func (w *writer) settleDeletes(ctx context.Context, atLast bool) error {
 	for changed := true; changed; {
 		changed = false
 		for _, t := range w.all {
@@ -271,7 +278,11 @@ func (w *writer) settleDeletes(ctx context.Context) error {
 				continue
 			}
 			keys := slices.Sorted(maps.Keys(w.waiting[t].deletes))
-			if err := w.remove(ctx, t, keys); err != nil {
+			err := w.remove(ctx, t, keys)
+			if err == nil && atLast && t.unlessAtLast != t.unless {
+				err = w.removeAtLast(ctx, t)
+			}
+			if err != nil {
 				return err
 			}
 			changed = changed || len(w.waiting[t].deletes) < len(keys)
@@ -281,7 +292,7 @@ func (w *writer) settleDeletes(ctx context.Context) error {
 }
 
 // refusedDeletes returns the error for rows that cannot be deleted.
-func (w *writer) refusedDeletes() error {
+func (w *writer) refusedDeletes(ctx context.Context) error {
 	var left []string
 	for _, t := range w.all {
 		if w.waiting[t] != nil && len(w.waiting[t].deletes) > 0 {
@@ -292,7 +303,7 @@ func (w *writer) refusedDeletes() error {
 	if len(left) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%w: rows that stay refer to rows that are deleted, %s", backup.ErrDangling, strings.Join(left, "; "))
+	return w.staying(ctx, left)
 }
 
 // cut removes the references from the rows that wait to be deleted.

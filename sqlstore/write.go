@@ -15,6 +15,9 @@ import (
 type writer struct {
 	*view
 	touched bool
+	settled bool // nothing has changed since Settle
+	dangle  bool // the commit may leave references dangling
+	effects map[*table][]string
 	failed  error // the first failure: nothing is changed or committed after it
 	waiting map[*table]*waiting
 	trying  bool // rows that wait are tried again
@@ -47,6 +50,7 @@ func (w *writer) change(ctx context.Context, collection string) (*table, error) 
 	if err != nil {
 		return nil, err
 	}
+	w.settled = false
 	if !w.touched {
 		w.touched = true
 		if err := w.tx.touch(ctx, w.all); err != nil {
@@ -195,7 +199,7 @@ func (w *writer) fail(err error) error {
 	if errors.Is(err, w.failed) {
 		return err // explained already
 	}
-	err = explain(w.dialect, err)
+	err = explain(w.dialect, w.named(err))
 	if w.failed == nil {
 		w.failed = err
 	}
