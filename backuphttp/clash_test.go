@@ -89,7 +89,7 @@ func TestPeopleLeaveOutRecordsThatClash(t *testing.T) {
 
 	b.open("/settings/backup/")
 	b.press("Restore this backup", nil)
-	b.sees("Leave out records that clash with records here over a unique value", "It is tried, and rolled back: nothing changes yet.")
+	b.sees("Leave out records that clash with records here over a unique value", "The restore is tried, and rolled back: nothing changes yet.")
 	b.press("Show what it would do", url.Values{"mode": {"selective"}, "only": {"users", "servers"}, "strategy": {"merge"}})
 	require.Equal(t, 422, b.code)
 	b.sees("1 record of the backup would clash over a unique value, so nothing was changed: see below", "Records that clash", "Users"+key+"u-new/username")
@@ -97,7 +97,7 @@ func TestPeopleLeaveOutRecordsThatClash(t *testing.T) {
 
 	b.press("Leave them out, and show what it would do", nil)
 	require.Equal(t, "What the restore will do", b.title(), b.text)
-	b.sees("It was tried, and rolled back: nothing has changed yet.", "No changes", "Left out Users "+key+" clashes with u-new", "Users: 1 in conflict, what is here stays", "Records left out: 1")
+	b.sees("The restore was tried, and rolled back: nothing has changed yet.", "No changes", "Left out Users "+key+" clashes with u-new", "Users: 1 in conflict, what is here stays", "Records left out: 1")
 	require.Equal(t, []string{"1"}, filledIn(b.all)["skip_clashes"], "a new plan leaves them out too")
 	require.Equal(t, before, h.now())
 }

@@ -161,7 +161,8 @@ func (w vaultWriter) Effects(ctx context.Context, collection string) ([]string, 
 	}); ok {
 		return e.Effects(ctx, collection)
 	}
-	return nil, nil
+	_, err := w.Writer.Lookup(ctx, collection, nil) // an unknown collection is an error
+	return nil, err
 }
 
 // Parents returns the collections that should be put before this one.
@@ -171,7 +172,8 @@ func (w vaultWriter) Parents(ctx context.Context, collection string) ([]string, 
 	}); ok {
 		return p.Parents(ctx, collection)
 	}
-	return nil, nil
+	_, err := w.Writer.Lookup(ctx, collection, nil)
+	return nil, err
 }
 
 // AllowDangling says whether references may dangle at the commit.
