@@ -81,18 +81,9 @@ compared, which is faster. The question before a restore is asked after a trial.
 			if flags.untried && !flags.dryRun {
 				return usagef("--untried goes with --dry-run only: a restore finds out what the database takes")
 			}
-			strategy := backup.Strategy(flags.strategy)
-			if strategy == "" || strategy.Validate() != nil {
-				return usagef("--strategy %q: want merge, replace or skip-duplicates", flags.strategy)
-			}
-			if flags.full {
-				if len(flags.only) > 0 {
-					return usagef("--full and --only exclude each other")
-				}
-				if cmd.Flags().Changed("strategy") && strategy != backup.Replace {
-					return usagef("--full replaces all data: remove --strategy %s, or --full", flags.strategy)
-				}
-				strategy = backup.Replace
+			strategy, err := flags.chosen(cmd.Flags().Changed("strategy"))
+			if err != nil {
+				return err
 			}
 			if strategy == backup.Replace && !flags.yes && !flags.dryRun && !c.interactive() {
 				return usagef("this replaces current data, and there is no terminal to ask for consent: add --yes, or --dry-run to see what would happen")
@@ -117,6 +108,24 @@ compared, which is faster. The question before a restore is asked after a trial.
 	c.openFlags(cmd)
 	c.recipientFlags(cmd, "what is replaced")
 	return cmd
+}
+
+// chosen returns the strategy of the flags. changed tells whether --strategy was given.
+func (f restoreFlags) chosen(changed bool) (backup.Strategy, error) {
+	strategy := backup.Strategy(f.strategy)
+	if strategy == "" || strategy.Validate() != nil {
+		return "", usagef("--strategy %q: want merge, replace or skip-duplicates", f.strategy)
+	}
+	if f.full {
+		if len(f.only) > 0 {
+			return "", usagef("--full and --only exclude each other")
+		}
+		if changed && strategy != backup.Replace {
+			return "", usagef("--full replaces all data: remove --strategy %s, or --full", f.strategy)
+		}
+		strategy = backup.Replace
+	}
+	return strategy, nil
 }
 
 func (c *cli) restore(ctx context.Context, flags restoreFlags, strategy backup.Strategy) error {
