@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/tomo-project/backup"
 )
 
 // What is done with every request and every response.
@@ -100,9 +102,10 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	retryAfter(w, err)
 	if isAPI(r) {
 		answer(w, status, struct {
-			Error string `json:"error"`
-			Code  string `json:"code"`
-		}{err.Error(), code})
+			Error   string                `json:"error"`
+			Code    string                `json:"code"`
+			Records []*backup.RecordError `json:"records,omitempty"`
+		}{err.Error(), code, recordsOf(err)})
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

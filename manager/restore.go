@@ -57,8 +57,10 @@ func (p *Plan) given() error {
 	return nil
 }
 
-// Plan says what Restore would do to the host as it is now, as [backup.App.Plan] does. The
-// snapshot comes from Open or from [backup.OpenSnapshot].
+// Plan says what Restore would do to the host as it is now, as [backup.App.Plan] does: it
+// tries the restore in a transaction of the Sink and rolls back, unless opts.Untried is
+// set. Nothing is stored for that, and opts.Before is not called. The snapshot comes from
+// Open or from [backup.OpenSnapshot].
 func (m *Manager) Plan(ctx context.Context, snapshot *backup.Snapshot, opts backup.RestoreOptions) (*Plan, error) {
 	o, err := m.begin(ctx, "plan")
 	if err == nil {
@@ -118,6 +120,9 @@ func (m *Manager) checkSink() error {
 //
 // Records of the host that are not valid cannot be in that backup. They do not stop the
 // restore, since it may be the cure. A warning in the Report names them.
+//
+// What the host makes otherwise by itself, with a trigger for example, is Altered or Extra
+// in the Report. Such a restore is done, and Undo can take it back.
 //
 // After an error the host is as it was, unless the error wraps [backup.ErrUncertain]: the
 // commit failed, and may have taken effect all the same. The error is [location.ErrBusy], one of
@@ -179,7 +184,20 @@ func (m *Manager) change(ctx context.Context, name string, do func(context.Conte
 		}
 	}
 	report.Duration = time.Since(o.start)
-	return report, o.done(ctx, Event{Backup: report.UndoneBy}, nil)
+	return report, o.done(ctx, Event{Backup: report.UndoneBy, Text: lacking(report)}, nil)
+}
+
+// lacking says how many records are not as in the snapshot after a restore. It returns ""
+// if all are.
+func lacking(report backup.Report) string {
+	var n int64
+	for _, c := range report.Collections {
+		n += c.Altered + c.Extra
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("not as in the backup, because the host changes them by itself: %d of the records", n)
 }
 
 // holding runs do while the Manager and its locations are held. The operation is nil if they
