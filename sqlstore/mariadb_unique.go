@@ -178,7 +178,7 @@ var withoutOverlaps = regexp.MustCompile("(?m)^ +(UNIQUE KEY|PRIMARY KEY) .*` WI
 // refuseOverlaps refuses a table whose rows cannot be overwritten.
 func refuseOverlaps(create string) error {
 	if withoutOverlaps.MatchString(create) {
-		return errors.New("it has a key WITHOUT OVERLAPS, and MariaDB cannot overwrite rows of such a table (ON DUPLICATE KEY UPDATE): exclude it, or replace the key with a UNIQUE key and a trigger")
+		return errors.New("it has a key WITHOUT OVERLAPS, and MariaDB cannot overwrite rows of such a table (ON DUPLICATE KEY UPDATE): leave it out with Store.Exclude, or drop that key")
 	}
 	return nil
 }

@@ -26,6 +26,7 @@ type (
 		bytewise  bool     // its collation sorts texts by their bytes
 		generated string   // "a" for GENERATED ALWAYS AS IDENTITY
 		followed  bool     // foreign keys of other tables change with it
+		checks    string   // the CHECK constraints on it
 		write     string   // the expression that makes a value of the argument v.cN
 	}
 )

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,38 +19,46 @@ func (postgres) setAside(t *table, c *column, value string) string {
 // randomLetters may be what a CHECK expects of a name.
 const randomLetters = "translate(md5(random()::text), '0123456789', 'ghijklmnop')"
 
+// checkValues finds texts and integers in a CHECK constraint.
+var checkValues = regexp.MustCompile(`'((?:[^']|'')*)'|\b[0-9]+\b`)
+
+// standIns ends with the values that CHECK constraints name: they may allow no others. A
+// reference that can be NULL must not lead to a row that waits to be deleted.
 func (postgres) standIns(t *table, c *column) (values []string) {
-	as := func(values ...string) []string {
-		for i := range values {
-			values[i] = "(" + values[i] + ")::" + c.declared
+	as := func(expressions ...string) {
+		for _, e := range expressions {
+			values = append(values, "("+e+")::"+c.declared)
 		}
-		return values
 	}
 	if c.nullable && !c.pg.followed {
 		values = []string{"NULL"}
 	}
 	pg := &c.pg
 	switch {
+	case slices.Contains(t.loose, c):
+		return values
 	case pg.base == "bool":
-		return append(values, "false", "true")
+		as("false", "true")
 	case pg.family == integers, pg.family == decimals, pg.family == floats:
-		values = append(values, as("(random() * 2000000000)::int8", "(random() * -2000000000)::int8", "(random() * 30000)::int8")...)
-		return append(values, "(SELECT max("+c.quoted+") + 1 FROM "+t.name+")", "(SELECT min("+c.quoted+") - 1 FROM "+t.name+")")
+		as("(random() * 2000000000)::int8", "(random() * -2000000000)::int8", "(random() * 30000)::int8",
+			"SELECT max("+c.quoted+") + 1 FROM "+t.name, "SELECT min("+c.quoted+") - 1 FROM "+t.name, "0", "1")
 	case len(pg.labels) > 0:
 		for _, label := range pg.labels {
-			values = append(values, as(literal(label))...)
+			as(literal(label))
 		}
-		return values
 	case pg.base == "bytea":
-		return append(values, as("decode(md5(random()::text), 'hex')")...)
+		as("decode(md5(random()::text), 'hex')")
 	case pg.family == texts:
-		return append(values, as(randomLetters, randomLetters+" || "+c.quoted)...)
+		as(randomLetters, randomLetters+" || "+c.quoted)
 	case pg.family == moments, pg.base == "date":
-		return append(values, as("timestamp '2000-01-01' + random() * interval '5000 years'")...)
+		as("timestamp '2000-01-01' + random() * interval '5000 years'")
+	default:
+		// An empty range overlaps no other. What the type does not take is refused.
+		as(randomLetters, "md5(random()::text)", "'empty'", "to_jsonb(random()::text)", "random() * interval '5000 years'",
+			"inet '10.0.0.0' + (random() * 3000000000)::int8", "'{' || (random() * 2000000000)::int8 || '}'")
 	}
-	// An empty range overlaps no other. What the type does not take is refused.
-	return append(values, as(randomLetters, "md5(random()::text)", "'empty'", "to_jsonb(random()::text)", "random() * interval '5000 years'",
-		"inet '10.0.0.0' + (random() * 3000000000)::int8", "'{' || (random() * 2000000000)::int8 || '}'")...)
+	as(checkValues.FindAllString(pg.checks, 32)...)
+	return values
 }
 
 // uniqueColumns leaves out a column that the foreign key of another table follows, if that
@@ -63,16 +72,20 @@ func (tx *postgresTx) uniqueColumns(ctx context.Context, t *table) (columns []*c
 					LEFT JOIN pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum
 					JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid AND d.refobjsubid > 0
 						AND (d.classid = 'pg_class'::regclass AND d.objid = a.attrelid AND d.objsubid = a.attnum OR d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid))
-		SELECT attnum::int8, (SELECT max(confupdtype::text) FROM pg_constraint WHERE contype = 'f' AND confrelid = $1::text::oid AND attnum = ANY (confkey) AND confupdtype IN ('c', 'n', 'd')) FROM found ORDER BY attnum`,
+		SELECT attnum::int8, (SELECT max(confupdtype::text) FROM pg_constraint WHERE contype = 'f' AND confrelid = $1::text::oid AND attnum = ANY (confkey) AND confupdtype IN ('c', 'n', 'd')),
+			coalesce((SELECT string_agg(pg_get_constraintdef(c.oid), ' ') FROM pg_constraint c, pg_attribute a WHERE a.attrelid = $1::text::oid AND a.attnum = found.attnum
+				AND c.contype = 'c' AND (c.conrelid = a.attrelid AND a.attnum = ANY (c.conkey) OR c.contypid = a.atttypid)), '')
+		FROM found ORDER BY attnum`,
 		[]any{t.pg.oidText()}, func(rows *sql.Rows) error {
 			var number int
 			var action sql.NullString
-			if err := rows.Scan(&number, &action); err != nil {
+			var checks string
+			if err := rows.Scan(&number, &action, &checks); err != nil {
 				return err
 			}
 			i := slices.IndexFunc(t.columns, func(c *column) bool { return c.pg.attnum == number && !c.key })
 			if i >= 0 && (!action.Valid || action.String == "c") {
-				t.columns[i].pg.followed = action.Valid
+				t.columns[i].pg.followed, t.columns[i].pg.checks = action.Valid, checks
 				columns = append(columns, t.columns[i])
 			}
 			return nil

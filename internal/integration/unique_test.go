@@ -46,6 +46,9 @@ var uniqueCases = []uniqueCase{
 		"('a',true),('b',false),('c',false)", "('a',false),('b',true),('c',false)", "('a',false),('b',false),('c',true)", "('b',true),('c',false)"}},
 	{"one default for each owner", `CREATE TABLE items (id VARCHAR(9) PRIMARY KEY NOT NULL, owner VARCHAR(9) NOT NULL, is_default INT); CREATE UNIQUE INDEX one ON items (owner) WHERE is_default = 1`, "SQLite PostgreSQL", []string{
 		"('a','x',1),('b','x',0),('c','y',1),('d','y',NULL)", "('a','y',1),('b','x',1),('c','y',0),('d','x',0)", "('a','y',0),('b','x',0),('c','x',1),('d','y',1)"}},
+	{"one that is active, and rows hang on it", `CREATE TABLE items (id VARCHAR(9) PRIMARY KEY NOT NULL, owner VARCHAR(9) NOT NULL CHECK (owner IN ('x', 'y')), state VARCHAR(9) NOT NULL CHECK (state IN ('active', 'past'))); CREATE UNIQUE INDEX one ON items (owner) WHERE state = 'active';
+		CREATE TABLE hang (item VARCHAR(9) REFERENCES items (id) ON DELETE CASCADE)`, "SQLite PostgreSQL", []string{
+		"('a','x','active'),('b','y','active')", "('a','y','active'),('b','x','active')", "('a','x','past'),('b','x','active')"}},
 	{"names of what is not deleted", `CREATE TABLE items (id VARCHAR(9) PRIMARY KEY NOT NULL, name VARCHAR(20) NOT NULL, deleted_at VARCHAR(20)); CREATE UNIQUE INDEX live ON items (name) WHERE deleted_at IS NULL`, "SQLite PostgreSQL", []string{
 		"('a','x',NULL),('b','x','then'),('c','y',NULL)", "('a','x','then'),('b','x',NULL),('c','y','then')", "('a','y',NULL),('b','y','then'),('c','x',NULL)"}},
 	{"names in any case", `CREATE TABLE items (id VARCHAR(9) PRIMARY KEY NOT NULL, name VARCHAR(20) NOT NULL); CREATE UNIQUE INDEX ci ON items (lower(name))`, "SQLite PostgreSQL", []string{
