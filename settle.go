@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -138,10 +139,25 @@ func (c *comparison) settle(again bool) error {
 	}
 	if s, ok := c.host.(settler); ok {
 		if err := s.Settle(c.ctx); err != nil {
-			return fault.Advise(fmt.Errorf("the host does not take the changes: %w", err))
+			return fault.Advise(fmt.Errorf("the host does not take the changes: %w", gathered(err)))
 		}
 	}
 	return nil
+}
+
+// gathered returns an error about many records that names only the first.
+func gathered(err error) error {
+	list := recordsIn(err)
+	if len(list) < 2 {
+		return err
+	}
+	kind := ErrInvalid
+	for _, k := range []error{ErrDangling, ErrClash} {
+		if errors.Is(err, k) {
+			kind = k
+		}
+	}
+	return &recordErrors{kind, list, len(list)}
 }
 
 // extra returns the keys of records that should not be in a collection.

@@ -94,6 +94,24 @@ func sortedFields(lines []string) []string {
 	return lines
 }
 
+func TestAnErrorAboutManyClashesHasAnEnd(t *testing.T) {
+	app := peopleApp()
+	users, taken := records{}, records{}
+	for i := range 600 {
+		users[fmt.Sprintf("u%d", i)] = fmt.Sprintf(`{"id":"u%d","name":"%d"}`, i, i)
+		taken[fmt.Sprintf("v%d", i)] = fmt.Sprintf(`{"id":"v%d","name":"%d"}`, i, i)
+	}
+	s := backedUp(t, app, people(users, nil).MapStore, backup.BackupOptions{})
+	host := people(taken, nil)
+	_, err := app.Plan(t.Context(), s, host, backup.RestoreOptions{})
+	require.ErrorIs(t, err, backup.ErrClash)
+	require.ErrorContains(t, err, "and 580 more")
+	require.Less(t, len(err.Error()), 4000)
+	report := tried(t, app, s, host, backup.RestoreOptions{SkipClashes: true})
+	require.Equal(t, int64(600), report.Collections[0].Skipped)
+	require.Len(t, report.LeftOut, 600)
+}
+
 func TestARecordThatChangesIntoAClashStaysAsItWas(t *testing.T) {
 	app := peopleApp()
 	s := backedUp(t, app, people(records{"u1": `{"id":"u1","name":"ann"}`}, nil).MapStore, backup.BackupOptions{})
