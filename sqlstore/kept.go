@@ -126,15 +126,13 @@ func (w *writer) keepChanged(ctx context.Context) error {
 	return nil
 }
 
-// putBack puts the records that were kept, those that others refer to first. It leaves
-// those that would refer to nothing as the database has made them.
+// putBack puts the records that were kept, those that others refer to first. Those that
+// would refer to nothing stay as the database has made them, and are tried again later.
 func (w *writer) putBack(ctx context.Context) error {
 	if err := w.keepChanged(ctx); err != nil {
 		return err
 	}
-	all := w.kept
-	w.kept = nil
-	for _, k := range all {
+	for _, k := range w.kept {
 		var records []backup.Record
 		for _, key := range slices.Sorted(maps.Keys(k.records)) {
 			r := backup.Record{Key: key, Value: k.records[key]}

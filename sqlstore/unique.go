@@ -98,6 +98,12 @@ func (w *writer) setAside(ctx context.Context, t *table) error {
 	if err != nil {
 		return fmt.Errorf("look for the unique indexes of table %q: %w", t.plain, contextError(ctx, err))
 	}
+	if len(columns) > 0 { // the database may carry out ON UPDATE
+		keys := slices.Concat(slices.Sorted(maps.Keys(w.waiting[t].rows)), slices.Sorted(maps.Keys(w.waiting[t].deletes)))
+		if err := w.keepReferring(ctx, t, keys); err != nil {
+			return err
+		}
+	}
 	standIns, most := map[*column][]string{}, 0
 	for _, c := range columns {
 		standIns[c] = w.dialect.standIns(t, c)

@@ -175,9 +175,6 @@ func (w *writer) Settle(ctx context.Context) error {
 }
 
 func (w *writer) settle(ctx context.Context) error {
-	if err := w.putBack(ctx); err != nil {
-		return err
-	}
 	if err := w.resolve(ctx); err != nil {
 		return err
 	}
@@ -198,6 +195,9 @@ const (
 // resolve carries out what waits. Rows, references and deletes wait for each other.
 func (w *writer) resolve(ctx context.Context) error {
 	for e := again; ; {
+		if err := w.putBack(ctx); err != nil {
+			return err
+		}
 		before := w.countWaiting()
 		if before == 0 {
 			return nil
