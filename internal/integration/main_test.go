@@ -45,6 +45,9 @@ func runChild(job []string) error {
 	if database, ok := strings.CutPrefix(what, "update "); ok {
 		return kvUpdateForever(database, h.dir)
 	}
+	if part, ok := strings.CutPrefix(what, "restore shared "); ok {
+		return restoreSharedAndHang(ctx, part, h.dir, name)
+	}
 	db, err := openTomo(h.database())
 	if err != nil {
 		return err
