@@ -37,9 +37,9 @@
 //   - Pebble has no transactions, but batches that are one step: the host and Update
 //     take turns with a lock. A batch is in memory, and has at most 4 GiB.
 //
-// The files badger_store_test.go and pebble_store_test.go in the folder
-// internal/integration of this repository have a DB for Badger and one for Pebble, to be
-// copied.
+// This repository has a DB for Badger and one for Pebble, to be copied:
+// internal/integration/badger_store_test.go and
+// internal/integration/pebble_store_test.go.
 package kvstore
 
 import (
