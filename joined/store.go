@@ -14,9 +14,9 @@
 // another, in the order of Parts. If anything fails before the first commit, nothing is
 // changed. A failure between two commits is rare, as all is prepared: the disk fails, or
 // the process is killed. The earlier parts then have the changes, and the later ones do
-// not. The error says which, and a restore ends with [backup.ErrUncertain]. Nothing is
-// lost in any case: the same restore, carried out again, completes what is missing, and
-// the Undo of a Manager brings back what was there before in all parts.
+// not. The error says which, and a restore ends with [backup.ErrUncertain]. The same
+// restore, carried out again, completes what is missing. The Undo of a Manager brings back
+// what was there before, in all parts.
 //
 // State first the part whose commit is the most likely to fail, and last the one whose
 // commit is only a rename: the database first, the files last. A store that finds
@@ -197,7 +197,7 @@ func (r *run) update(ctx context.Context) error {
 	r.outer, r.ctx, r.keep = ctx, inner, context.AfterFunc(ctx, cancel)
 	defer r.keep()
 	r.writers = make([]backup.Writer, len(r.parts))
-	err := cmp.Or(r.begin(len(r.parts)-1), r.failed)
+	err := r.begin(len(r.parts) - 1)
 	if r.failed != nil {
 		return r.failed
 	}
@@ -254,7 +254,7 @@ func (r *run) inside() error {
 		return err
 	}
 	// A call that failed may have changed a part.
-	if err := cmp.Or(w.failed, w.Settle(r.outer)); err != nil {
+	if err := w.Settle(r.outer); err != nil {
 		return fault.RolledBack(err)
 	}
 	if !r.keep() {

@@ -142,7 +142,7 @@ func (w *writer) Delete(ctx context.Context, collection string, keys []string) e
 	return w.fail(part.Delete(ctx, collection, keys))
 }
 
-// Settle settles every part.
+// Settle settles every part. It fails if another call has failed.
 func (w *writer) Settle(ctx context.Context) error {
 	if w.failed != nil || w.settled {
 		return w.failed
