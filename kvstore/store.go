@@ -29,10 +29,10 @@
 //
 //   - bbolt: open it with an InitialMmapSize that it will never outgrow. Otherwise a
 //     writer that needs more waits until a backup has ended.
-//   - Badger limits a transaction to 15 % of Options.MemTableSize, and to 104,857
-//     changes with the default of 64 MiB. Set it to 700 bytes for each record of the
-//     largest backup plus 7 times the bytes of keys and values, or a restore, and
-//     already its plan, fails with "Txn is too big". Update begins again after
+//   - Badger limits a transaction to 15 % of Options.MemTableSize: with the default of
+//     64 MiB to 10 MB, and to 104,857 changes. What is more fails with "Txn is too big",
+//     in a plan already. Set 700 bytes for each record that a restore may write or
+//     delete, plus 7 times the bytes of keys and values. Update begins again after
 //     ErrConflict.
 //   - Pebble has no transactions, but batches that are one step: the host and Update
 //     take turns with a lock. A batch is in memory, and has at most 4 GiB.
