@@ -114,6 +114,9 @@ type Sink interface {
 //     collections that should be put before this one, beside those in its Refs.
 //   - AllowDangling(allow bool) says whether the commit may leave references dangling.
 //     A store that cannot do that refuses the records, as without the method.
+//
+// A Writer that wraps another must pass these methods on. Otherwise a plan may say yes
+// to what the restore then refuses.
 type Writer interface {
 	// Keys yields the key of every record of the collection once, in any order.
 	// After an error the sequence ends.

@@ -27,7 +27,7 @@ type sharedHost struct {
 }
 
 const sharedSchema = `CREATE TABLE users (id TEXT PRIMARY KEY, name TEXT);
-	CREATE TABLE notes (id TEXT PRIMARY KEY, user TEXT REFERENCES users)`
+	CREATE TABLE notes (id TEXT PRIMARY KEY, user TEXT REFERENCES users, place INTEGER UNIQUE)`
 
 var sharedApp = &backup.App{
 	Name: "shared", Version: "1.0.0", SchemaVersion: 1,
@@ -53,7 +53,7 @@ func newShared(t *testing.T, dir string) sharedHost {
 }
 
 func (h sharedHost) rows() sqlstore.Store {
-	return store(h.db, sqlstore.Table{Collection: "users"}, sqlstore.Table{Collection: "notes"})
+	return store(h.db, sqlstore.Table{Collection: "users"}, sqlstore.Table{Collection: "notes", Columns: []sqlstore.Column{{Name: "place", OmitNull: true}}})
 }
 
 func joinShared(rows, files backup.Store) *joinedstore.Store {
@@ -94,6 +94,19 @@ func TestSQLiteAndAFolderJoinedKeepTheRulesOfAStore(t *testing.T) {
 			default:
 				return record(key, quoted(key))
 			}
+		},
+		WithUnique: func(collection string, number, value int) backup.Record {
+			if collection != "notes" {
+				return backup.Record{}
+			}
+			key := fmt.Sprint("k", number)
+			return record(key, fmt.Sprintf(`{"id":%q,"user":%q,"place":%d}`, key, key, value))
+		},
+		Dangling: func(collection string) backup.Record {
+			if collection != "notes" {
+				return backup.Record{}
+			}
+			return record("dangles", `{"id":"dangles","user":"gone"}`)
 		},
 	})
 }
