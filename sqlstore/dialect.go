@@ -61,6 +61,11 @@ type dialectValues interface {
 	bindBytes(c *column, b []byte) (any, error)     // in a Blob column
 	bindJSON(c *column, json string) (any, error)   // any value in a JSON column
 
+	// realBits returns how many bits the floating-point number has as which a JSON number
+	// is stored in a column, or each number of an array. It returns 0 if all digits are
+	// stored.
+	realBits(c *column, json string) int
+
 	// keyText returns the text of a key that was read. keyArg returns what is stored
 	// for a text, and false if no row can have it.
 	keyText(c *column, v any) (string, error)

@@ -23,7 +23,7 @@ func (d sqlite) append(dst []byte, c *column, v any) ([]byte, error) {
 		case c.Kind == JSON && c.lite.affinity != numeric, c.Kind == Text, c.Kind == Integer, c.Kind == JSONBytes, c.Kind == Blob:
 			return dst, holds("a real", c)
 		}
-		return appendReal(dst, v, c.lite.affinity != real), nil
+		return appendReal(dst, v, 64, c.lite.affinity != real), nil
 	case string:
 		if c.tagged() {
 			v = v[1:]
@@ -62,11 +62,11 @@ func (sqlite) bindBytes(_ *column, b []byte) (any, error) { return b, nil }
 
 func (sqlite) bindBool(_ *column, v bool) any { return zeroOrOne(v) }
 
-func (sqlite) bindNumber(c *column, json string) (any, error) {
+func (d sqlite) bindNumber(c *column, json string) (any, error) {
 	switch {
 	case c.lite.affinity == text:
 		return nil, cannot("a number", c)
-	case c.lite.affinity == real || c.Kind != Integer && hasPoint(json):
+	case d.realBits(c, json) > 0:
 		v, err := parseReal(json, 64)
 		if err != nil {
 			return nil, err
@@ -78,6 +78,16 @@ func (sqlite) bindNumber(c *column, json string) (any, error) {
 		return nil, fmt.Errorf("%w: the column cannot hold this number: it is no integer of 64 bits", backup.ErrInvalid)
 	}
 	return v, nil
+}
+
+// realBits says that a number is a real in a REAL column. In others, a point or an exponent
+// tells a real from an integer.
+func (sqlite) realBits(c *column, json string) int {
+	document := c.Kind == JSON && c.lite.affinity != numeric || c.Kind == JSONBytes
+	if isNumber(json) && !document && c.lite.affinity != text && (c.lite.affinity == real || c.Kind != Integer && hasPoint(json)) {
+		return 64
+	}
+	return 0
 }
 
 func (sqlite) bindText(c *column, s string) (any, error) {
