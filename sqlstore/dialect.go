@@ -53,6 +53,9 @@ type dialectValues interface {
 	// of a Blob or JSONBytes column.
 	append(dst []byte, c *column, v any) ([]byte, error)
 
+	// fills tells whether a column takes NULL for a value of its own, such as the time.
+	fills(c *column) bool
+
 	// These return what is stored for a JSON value.
 	bindNull(c *column) (any, error)                // the null that stands for NULL
 	bindBool(c *column, v bool) any                 // in a Bool column

@@ -50,10 +50,12 @@ func (mariadb) append(dst []byte, c *column, v any) ([]byte, error) {
 
 func (mariadb) bindNull(c *column) (any, error) {
 	if !c.nullable {
-		return nil, cannot("null", c) // a TIMESTAMP might store the current time instead
+		return nil, cannot("null", c)
 	}
 	return nil, nil
 }
+
+func (mariadb) fills(c *column) bool { return c.my.fills }
 
 func (mariadb) bindBool(_ *column, v bool) any { return zeroOrOne(v) }
 

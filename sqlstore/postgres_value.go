@@ -63,6 +63,7 @@ func sqlMoment(s string) string {
 	return strings.Replace(s, "Z BC", "+00 BC", 1)
 }
 
+func (postgres) fills(*column) bool                         { return false }
 func (postgres) bindNull(*column) (any, error)              { return nil, nil }
 func (postgres) bindBytes(_ *column, b []byte) (any, error) { return b, nil }
 

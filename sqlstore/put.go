@@ -126,6 +126,11 @@ func (w *writer) bind(t *table, r backup.Record, values []any, seen []bool) (*co
 	if c, err := w.bindMembers(t, text, values, seen); err != nil {
 		return c, err
 	}
+	for _, i := range t.fills {
+		if c := t.columns[i]; !seen[i] {
+			return c, fmt.Errorf("%w: the member is missing, and without it the database would store the time or a number of its own", backup.ErrInvalid)
+		}
+	}
 	for part, i := range t.keys {
 		switch {
 		case !seen[i]:

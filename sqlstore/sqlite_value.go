@@ -57,7 +57,16 @@ func (sqlite) appendInteger(dst []byte, c *column, v int64) ([]byte, error) {
 	return strconv.AppendInt(dst, v, 10), nil
 }
 
-func (sqlite) bindNull(*column) (any, error)              { return nil, nil }
+// fills: a column that is the rowid takes NULL for the next number.
+func (sqlite) fills(c *column) bool { return c.lite.rowid }
+
+func (d sqlite) bindNull(c *column) (any, error) {
+	if d.fills(c) {
+		return nil, cannot("null", c)
+	}
+	return nil, nil
+}
+
 func (sqlite) bindBytes(_ *column, b []byte) (any, error) { return b, nil }
 
 func (sqlite) bindBool(_ *column, v bool) any { return zeroOrOne(v) }
