@@ -89,3 +89,39 @@ func ExamplePeek() {
 	// map[applications:1 servers:2 settings:1]
 	// opened by [passphrase]
 }
+
+// The host has a user of the same name under another key, and names are unique. The plan
+// says so, since it was tried. SkipClashes restores the rest.
+func ExampleRestoreOptions_skipClashes() {
+	ctx := context.Background()
+	app := &backup.App{Name: "people", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{{Name: "users", Key: "/id"}}}
+	snapshot := exampleSnapshot(app, backuptest.MapStore{"users": {
+		"u1": `{"id":"u1","name":"ann"}`,
+		"u2": `{"id":"u2","name":"bob"}`,
+	}})
+	defer snapshot.Close()
+	host := backuptest.RuledStore{
+		MapStore: backuptest.MapStore{"users": {"u9": `{"id":"u9","name":"ann"}`}},
+		Unique:   map[string][]string{"users": {"/name"}},
+	}
+
+	_, err := app.Plan(ctx, snapshot, host, backup.RestoreOptions{})
+	if clash, ok := errors.AsType[*backup.RecordError](err); ok && errors.Is(err, backup.ErrClash) {
+		fmt.Println("refused:", clash.Collection, clash.Key, "clashes with", clash.With)
+	}
+
+	plan, err := app.Plan(ctx, snapshot, host, backup.RestoreOptions{SkipClashes: true})
+	check(err)
+	for change, err := range plan.Changes(ctx) {
+		check(err)
+		fmt.Printf("would %s %q %q\n", change.Action, change.Key, change.With)
+	}
+	report, err := plan.Apply(ctx)
+	check(err)
+	fmt.Println("left out:", report.LeftOut[0].Key)
+	// Output:
+	// refused: users u1 clashes with u9
+	// would skip "u1" "u9"
+	// would add "u2" ""
+	// left out: u1
+}

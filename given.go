@@ -3,13 +3,13 @@ package backup
 import (
 	"cmp"
 	"crypto"
-	"crypto/ed25519"
 	"fmt"
 	"io"
 	"io/fs"
 	"sync/atomic"
 
 	"github.com/tomo-project/backup/internal/fault"
+	"github.com/tomo-project/backup/internal/seal"
 )
 
 // given returns an error if something that a backup needs is nil.
@@ -23,7 +23,7 @@ func (o BackupOptions) given(w io.Writer, src DataSource) error {
 		fault.Missing("the io.Writer", w),
 		fault.Missing("the DataSource", src),
 		givenKeys(o.Recipients, o.Encrypt, o.Signer),
-		givenTrusted(o.Trusted),
+		seal.CheckTrusted(o.Trusted),
 	)
 }
 
@@ -32,7 +32,7 @@ func (o OpenOptions) given(r io.Reader) error {
 	return cmp.Or(
 		fault.Missing("the io.Reader", r),
 		fault.MissingIn("Identities", o.Identities),
-		givenTrusted(o.Trusted),
+		seal.CheckTrusted(o.Trusted),
 	)
 }
 
@@ -62,16 +62,6 @@ func givenKeys(recipients []Recipient, encrypt Encrypter, signer crypto.Signer) 
 		err = fault.Missing("Signer", signer)
 	}
 	return err
-}
-
-// givenTrusted returns an error if one of the keys is no key of Ed25519.
-func givenTrusted(trusted []ed25519.PublicKey) error {
-	for i, key := range trusted {
-		if len(key) != ed25519.PublicKeySize {
-			return fmt.Errorf("%w: Trusted[%d] has %d bytes, and a public key of Ed25519 has %d", ErrInvalid, i, len(key), ed25519.PublicKeySize)
-		}
-	}
-	return nil
 }
 
 // given returns an error unless the snapshot is open.

@@ -121,14 +121,10 @@ func (c *comparison) wanted(col *collection, r *item, existing []byte) []byte {
 	return r.value
 }
 
-// settle deletes what the host has made by itself where Replace was asked for, and lets
-// the host settle.
+// settle deletes what the host has made by itself, and lets the host settle.
 func (c *comparison) settle(again bool) error {
 	if again || !c.early {
 		for _, col := range slices.Backward(c.cols) {
-			if c.strategy(col) != Replace {
-				continue
-			}
 			extra, err := c.extra(col)
 			if err != nil {
 				return err
@@ -148,8 +144,11 @@ func (c *comparison) settle(again bool) error {
 	return nil
 }
 
-// extra returns the keys that Replace should not have left in a collection.
+// extra returns the keys of records that should not be in a collection.
 func (c *comparison) extra(col *collection) (keys []string, err error) {
+	if c.strategy(col) != Replace && c.expected[col.Name].others == nil {
+		return nil, nil
+	}
 	for key, err := range c.host.Keys(c.ctx, col.Name) {
 		if err != nil {
 			return nil, fmt.Errorf("read the keys of %s from the host: %w", col.Name, err)
@@ -165,13 +164,11 @@ func (c *comparison) extra(col *collection) (keys []string, err error) {
 // putRight puts the records that have come out otherwise. It tells whether there was
 // something to do.
 func (c *comparison) putRight(col *collection) (changed bool, err error) {
-	if c.strategy(col) == Replace {
-		extra, err := c.extra(col)
-		if err != nil {
-			return false, err
-		}
-		changed = len(extra) > 0 // settle deletes them
+	extra, err := c.extra(col)
+	if err != nil {
+		return false, err
 	}
+	changed = len(extra) > 0 // settle deletes them
 	var puts []Record
 	flush := func() {
 		if err == nil {

@@ -276,6 +276,18 @@ func sameData(t *testing.T, want, got backuptest.MapStore) {
 	}
 }
 
+func TestWhatATriggerAddsDoesNotClashWithTheSnapshot(t *testing.T) {
+	app := peopleApp()
+	s := backedUp(t, app, people(records{"u1": `{"id":"u1","name":"ann"}`}, records{"n2": `{"id":"n2","user":"u1","title":"welcome","text":"dark"}`}).MapStore, backup.BackupOptions{})
+	for _, strategy := range everyStrategy {
+		host := people(nil, nil)
+		host.Triggers = map[string][]backuptest.Trigger{"users": {welcomes}}
+		report := tried(t, app, s, host, backup.RestoreOptions{Strategy: strategy})
+		require.Empty(t, report.Warnings)
+		require.Equal(t, records{"n2": `{"id":"n2","user":"u1","title":"welcome","text":"dark"}`}, host.MapStore["notes"])
+	}
+}
+
 func TestAPlanSaysWhatATriggerForbids(t *testing.T) {
 	app := peopleApp()
 	s := backedUp(t, app, people(nil, nil).MapStore, backup.BackupOptions{})
@@ -297,8 +309,9 @@ func TestRecordsThatOnlyTheHostHasStayOrAreNamed(t *testing.T) {
 	host := people(records{"u8": `{"id":"u8","name":"eve"}`, "u9": `{"id":"u9","name":"gone"}`}, nil)
 	host.Triggers = map[string][]backuptest.Trigger{"notes": {rings}}
 	report := tried(t, app, s, host, backup.RestoreOptions{})
-	require.Equal(t, int64(3), report.Collections[0].Extra)
-	require.ElementsMatch(t, []string{"u0", "u8", "u9"}, report.Collections[0].ExtraKeys)
+	require.Equal(t, int64(2), report.Collections[0].Extra)
+	require.Equal(t, []string{"u8", "u9"}, report.Collections[0].ExtraKeys)
+	require.NotContains(t, host.MapStore["users"], "u0", "what the host has made by itself goes")
 	require.Equal(t, int64(1), report.Collections[0].Added)
 }
 

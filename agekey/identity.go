@@ -17,6 +17,7 @@ import (
 	"filippo.io/age/armor"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // An Identity is one or several private keys of age. As a [backup.Identity] it
@@ -38,10 +39,15 @@ type privateKey struct {
 	id     string        // or empty
 }
 
+var errNoPrivateKey = fmt.Errorf("%w: there is no private key; give the private key that age-keygen made", backup.ErrNoKey)
+
 // NewIdentity returns the Identity of these keys. It returns ErrNoKey if there
-// are none. For an [age.ScryptIdentity] the work factor is limited to 20 (2^20
+// are none, or one of them is nil. For an [age.ScryptIdentity] the work factor is limited to 20 (2^20
 // rounds), even if its own limit is higher.
 func NewIdentity(identities ...age.Identity) (*Identity, error) {
+	if slices.ContainsFunc(identities, func(id age.Identity) bool { return fault.IsNil(id) }) {
+		return nil, errNoPrivateKey
+	}
 	keys := make([]privateKey, len(identities))
 	for i, id := range identities {
 		keys[i].Identity = id
@@ -67,8 +73,8 @@ func NewIdentity(identities ...age.Identity) (*Identity, error) {
 }
 
 func newIdentity(keys []privateKey) (*Identity, error) {
-	if len(keys) == 0 || slices.ContainsFunc(keys, func(k privateKey) bool { return k.Identity == nil }) {
-		return nil, fmt.Errorf("%w: there is no private key; give the private key that age-keygen made", backup.ErrNoKey)
+	if len(keys) == 0 {
+		return nil, errNoPrivateKey
 	}
 	return &Identity{func() []privateKey { return keys }}, nil
 }
@@ -116,6 +122,9 @@ func (i *Identity) Unwrap(wrapped json.RawMessage) ([]byte, error) {
 func (i *Identity) Decrypt(r io.Reader) (io.Reader, error) {
 	keys, err := i.keys()
 	if err != nil {
+		return nil, err
+	}
+	if err := fault.Missing("the io.Reader", r); err != nil {
 		return nil, err
 	}
 	src := &source{r: r}

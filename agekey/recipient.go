@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // A Recipient is one or several public keys of age. It seals secrets as a
@@ -28,6 +29,8 @@ type Recipient struct {
 	reveal func() []age.Recipient
 }
 
+var errNoPublicKey = fmt.Errorf("%w: there is no public key; give at least one age recipient, as age-keygen prints it", backup.ErrNoKey)
+
 // NewRecipient returns the Recipient of these keys, 64 at most. It tries each
 // key, so that a key that cannot encrypt is found now and not at the first
 // backup. It returns ErrNoKey if there are no keys. It returns an error if the
@@ -35,6 +38,9 @@ type Recipient struct {
 // nor a passphrase with anything. Secrets can still be sealed for both kinds,
 // with one Recipient for each; a whole file cannot be encrypted for both.
 func NewRecipient(recipients ...age.Recipient) (*Recipient, error) {
+	if slices.ContainsFunc(recipients, func(r age.Recipient) bool { return fault.IsNil(r) }) {
+		return nil, errNoPublicKey
+	}
 	ids := make([]string, len(recipients))
 	for i, r := range recipients {
 		ids[i] = recipientID(r)
@@ -43,8 +49,8 @@ func NewRecipient(recipients ...age.Recipient) (*Recipient, error) {
 }
 
 func newRecipient(recipients []age.Recipient, ids []string) (*Recipient, error) {
-	if len(recipients) == 0 || slices.Contains(recipients, nil) {
-		return nil, fmt.Errorf("%w: there is no public key; give at least one age recipient, as age-keygen prints it", backup.ErrNoKey)
+	if len(recipients) == 0 {
+		return nil, errNoPublicKey
 	}
 	if len(recipients) > maxIDs {
 		return nil, fmt.Errorf("%d public keys, the most is %d; use fewer", len(recipients), maxIDs)
@@ -172,6 +178,9 @@ func (r *Recipient) Wrap(key []byte) (json.RawMessage, error) {
 func (r *Recipient) Encrypt(w io.Writer) (io.WriteCloser, error) {
 	recipients, err := r.recipients()
 	if err != nil {
+		return nil, err
+	}
+	if err := fault.Missing("the io.Writer", w); err != nil {
 		return nil, err
 	}
 	out, err := age.Encrypt(w, recipients...)

@@ -50,6 +50,7 @@ import (
 	"time"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/manager"
 )
 
@@ -172,9 +173,19 @@ func New(opts Options) (*Handler, error) {
 	return h, nil
 }
 
+// given returns an error unless the Handler was made by New.
+func (h *Handler) given() error {
+	if h == nil || h.api == nil {
+		return fmt.Errorf("backuphttp: %w: the Handler is empty: make it with New", backup.ErrInvalid)
+	}
+	return nil
+}
+
 func (h *Handler) init() error {
 	o := &h.opts
 	switch {
+	case o.Automation != nil && fault.IsNil(o.Automation):
+		return fault.Missing("Automation", o.Automation)
 	case o.Authorize == nil:
 		return errors.New("Options have no Authorize: say who may do what")
 	case (o.Manager == nil) == (o.Automation == nil):

@@ -72,6 +72,7 @@ var kinds = []struct {
 	{backup.ErrDamaged, statusInvalid, "damaged"},
 	{backup.ErrFormat, statusInvalid, "format"},
 	{backup.ErrSalvaged, statusInvalid, "salvaged"},
+	{backup.ErrClash, statusInvalid, "clash"},
 	{backup.ErrDangling, statusInvalid, "dangling"},
 	{backup.ErrLimit, statusInvalid, "limit"},
 	{backup.ErrInvalid, statusInvalid, "invalid"},
@@ -92,4 +93,34 @@ func classify(err error) (status int, code string) {
 		}
 	}
 	return http.StatusInternalServerError, "failed"
+}
+
+// mostRecords is how many records an error names one by one.
+const mostRecords = 100
+
+// recordsOf returns the records that an error names: the first hundred. An error of a kind
+// that names no records returns none.
+func recordsOf(err error) []*backup.RecordError {
+	if _, code := classify(err); code != "clash" && code != "dangling" && code != "invalid" {
+		return nil
+	}
+	var found []*backup.RecordError
+	var walk func(error)
+	walk = func(err error) {
+		if len(found) == mostRecords {
+			return
+		}
+		switch e := err.(type) {
+		case *backup.RecordError:
+			found = append(found, e)
+		case interface{ Unwrap() error }:
+			walk(e.Unwrap())
+		case interface{ Unwrap() []error }:
+			for _, err := range e.Unwrap() {
+				walk(err)
+			}
+		}
+	}
+	walk(err)
+	return found
 }

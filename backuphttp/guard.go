@@ -13,12 +13,18 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/tomo-project/backup"
 )
 
 // What is done with every request and every response.
 
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h.given() != nil {
+		http.Error(w, "the page was not set up", http.StatusInternalServerError)
+		return
+	}
 	out := &patientWriter{ResponseWriter: w, control: http.NewResponseController(w), patience: h.patience}
 	for name, value := range headers {
 		w.Header().Set(name, value)
@@ -96,9 +102,10 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	retryAfter(w, err)
 	if isAPI(r) {
 		answer(w, status, struct {
-			Error string `json:"error"`
-			Code  string `json:"code"`
-		}{err.Error(), code})
+			Error   string                `json:"error"`
+			Code    string                `json:"code"`
+			Records []*backup.RecordError `json:"records,omitempty"`
+		}{err.Error(), code, recordsOf(err)})
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

@@ -186,7 +186,7 @@ func TestARestoreIsCompletedWhenTheBrowserIsGone(t *testing.T) {
 	var g *gate
 	h := newHost(t, func(h *host, m *manager.Manager, o *Options) {
 		g = newGate(h)
-		m.Sink = &backuptest.Faulty{Source: h.store, Sink: h.store, On: backuptest.CallPut, Nth: 1, Do: g.pass}
+		m.Sink = &backuptest.Faulty{Source: h.store, Sink: h.store, On: backuptest.CallPut, Nth: 2, Do: g.pass} // the first was tried
 	})
 	name := h.made()
 	want := h.store.Clone()

@@ -102,10 +102,12 @@ type planInput struct {
 	Only     []string `json:"only"`
 	Strategy string   `json:"strategy"` // "skip-duplicates", "merge", "replace"
 	Dangling bool     `json:"allow_dangling"`
+	Clashes  bool     `json:"skip_clashes"`
 	LeaveOut bool     `json:"leave_out_invalid"`
 	NewerApp bool     `json:"allow_newer_app"`
 	Unknown  bool     `json:"allow_unknown"`
 	Salvaged bool     `json:"allow_salvaged"`
+	Untried  bool     `json:"untried"` // compare only, and try nothing
 }
 
 // A planInfo is what a restore would do.
@@ -113,7 +115,7 @@ type planInfo struct {
 	ID      string        `json:"id"` // of this plan: only the plan that was shown can be applied
 	Input   planInput     `json:"input"`
 	Report  backup.Report `json:"report"`
-	Confirm string        `json:"confirm,omitempty"` // the word to type: the name of the app, if records are deleted or everything is replaced
-	Changes int64         `json:"changes"`           // how many records are added, updated or deleted
+	Confirm string        `json:"confirm,omitempty"` // the word to type: the name of the app, if data may be lost
+	Changes int64         `json:"changes"`           // how many records the restore changes, or the host by itself
 	Stale   bool          `json:"stale,omitempty"`   // the data or the settings have changed: make a new plan
 }

@@ -182,7 +182,7 @@ func newFake(text string) *fake {
 		Collections: []backup.CollectionReport{
 			{Name: "servers", Strategy: backup.Replace, Records: 214, Added: 2, Updated: 210, Unchanged: 2, Deleted: 3},
 			{Name: "settings", Strategy: backup.SkipDuplicates, Records: 12, Skipped: 12, Conflicts: []string{"theme", text}},
-			{Name: text, Strategy: backup.Merge},
+			{Name: text, Strategy: backup.Merge, Altered: 1, AlteredKeys: []string{text}, Extra: 2, ExtraKeys: []string{"made", text}},
 		},
 		LeftOut: []*backup.RecordError{record}, Warnings: []string{"no integrity information " + text},
 		UndoneBy: backups[3].Name, AfterRestore: "Tomo restarts " + text,
@@ -234,7 +234,7 @@ func newFake(text string) *fake {
 	refused.Problem = wrong.Error()
 	planned.Plan = &planInfo{ID: "first", Input: planInput{Full: true}, Report: report, Confirm: "tomo", Changes: 251}
 	selective := info("selective", "ok")
-	selective.Plan = &planInfo{ID: "second", Input: planInput{Only: []string{"servers", text}, Strategy: "merge", Dangling: true, LeaveOut: true, NewerApp: true, Unknown: true, Salvaged: true}, Report: report, Changes: 1}
+	selective.Plan = &planInfo{ID: "second", Input: planInput{Only: []string{"servers", text}, Strategy: "merge", Dangling: true, Clashes: true, LeaveOut: true, NewerApp: true, Unknown: true, Salvaged: true}, Report: report, Changes: 1}
 	undo.Undo, undo.Plan = true, &planInfo{ID: "third", Input: planInput{Full: true}, Report: report, Confirm: text, Changes: 3}
 	nothing := info("nothing", "ok")
 	nothing.Plan = &planInfo{ID: "fourth", Input: planInput{Full: true}}
@@ -250,7 +250,7 @@ func newFake(text string) *fake {
 		{Collection: "servers", Key: text, Action: backup.Delete},
 		{Collection: "servers", Key: "nas", Action: backup.Add},
 		{Collection: "servers", Key: "pi", Action: backup.Update, Fields: []backup.FieldChange{{Pointer: "/port", Before: json.RawMessage(`22`), After: json.RawMessage(`2222`)}, {Pointer: "/" + text, Before: quoted}, {Pointer: "/password", Before: json.RawMessage(`"(secret)"`), After: json.RawMessage(`"(secret)"`)}, {Pointer: "/notes", After: long}}},
-		{Collection: text, Key: "theme", Action: backup.Skip, Fields: []backup.FieldChange{{Before: json.RawMessage(`"dark"`), After: quoted}}},
+		{Collection: text, Key: "theme", Action: backup.Skip, With: text, Fields: []backup.FieldChange{{Before: json.RawMessage(`"dark"`), After: quoted}}},
 	}
 	for i := len(f.list); i < 251; i++ {
 		f.list = append(f.list, backup.Change{Collection: "servers", Key: fmt.Sprint("server-", i), Action: backup.Update, Fields: []backup.FieldChange{{Pointer: "/name", Before: json.RawMessage(`"old"`), After: json.RawMessage(`"new"`)}}})

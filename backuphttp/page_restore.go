@@ -2,6 +2,7 @@ package backuphttp
 
 import (
 	"cmp"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -84,8 +85,16 @@ func restorePath(id string) string { return "restore/" + url.PathEscape(id) }
 type restorePage struct {
 	*frame
 	Restore restoreInfo
-	Input   planInput // what the person has chosen
-	Mode    string    // "full" or "selective"; empty: nothing is chosen yet
+	Input   planInput             // what the person has chosen
+	Mode    string                // "full" or "selective"; empty: nothing is chosen yet
+	Clashes []*backup.RecordError // that refused the restore; the person can leave them out
+}
+
+// WithoutClashes returns the choice of the person without the records that clash.
+func (p restorePage) WithoutClashes() planInput {
+	in := p.Input
+	in.Clashes = true
+	return in
 }
 
 // Choice tells whether there is something to choose: everything in an open backup, and
@@ -97,7 +106,7 @@ func (p restorePage) Choice() bool {
 // More tells whether to show the options that help if a restore is refused.
 func (p restorePage) More() bool {
 	in := p.Input
-	return p.Problem != "" || p.Restore.Problem != "" || in.Dangling || in.LeaveOut || in.NewerApp || in.Unknown || in.Salvaged
+	return p.Problem != "" || p.Restore.Problem != "" || in.Dangling || in.Clashes || in.LeaveOut || in.NewerApp || in.Unknown || in.Salvaged
 }
 
 func (p *pages) showRestore(w http.ResponseWriter, r *http.Request) error {
@@ -120,8 +129,23 @@ func (p *pages) answerRestore(w http.ResponseWriter, r *http.Request, info resto
 		page.Input, page.Mode = planOf(r)
 	}
 	code := p.problem(page.frame, wrong)
+	page.showClashes(wrong)
 	retryAfter(w, wrong)
 	return p.show(w, code, "restore", page)
+}
+
+// showClashes puts the clashes that refused a restore on the page.
+func (p *restorePage) showClashes(wrong error) {
+	if !errors.Is(wrong, backup.ErrClash) || p.Restore.Undo || p.Input.Clashes {
+		return
+	}
+	records := recordsOf(wrong)
+	p.Clashes = slices.DeleteFunc(slices.Clone(records), func(r *backup.RecordError) bool { return !errors.Is(r, backup.ErrClash) })
+	if n := len(p.Clashes); n == mostRecords {
+		p.Problem = "many records of the backup clash with records here over a unique value, so nothing was changed; the first of them are below"
+	} else if n > 0 && n == len(records) {
+		p.Problem = many(n, "record") + " of the backup would clash over a unique value, so nothing was changed: see below"
+	}
 }
 
 // again answers with the page of a restore and an error.
@@ -179,6 +203,7 @@ func planOf(r *http.Request) (planInput, string) {
 		Only:     r.PostForm["only"],
 		Strategy: r.PostFormValue("strategy"),
 		Dangling: ticked("allow_dangling"),
+		Clashes:  ticked("skip_clashes"),
 		LeaveOut: ticked("leave_out_invalid"),
 		NewerApp: ticked("allow_newer_app"),
 		Unknown:  ticked("allow_unknown"),

@@ -312,8 +312,8 @@ func TestFormsDoWhatTheySay(t *testing.T) {
 		{"restore/damaged/salvage", nil, "salvage damaged", "jobs/running"},
 		{"restore/ok/discard", nil, "discard ok", "?done=discarded"},
 		{"restore/ok/plan", url.Values{"mode": {"full"}, "strategy": {"merge"}}, fmt.Sprintf("plan ok %+v", planInput{Full: true, Strategy: "merge"}), "restore/ok/plan"},
-		{"restore/ok/plan", url.Values{"mode": {"selective"}, "only": {"servers", "users"}, "strategy": {"replace"}, "allow_dangling": {"1"}, "leave_out_invalid": {"1"}, "allow_newer_app": {"1"}, "allow_unknown": {"1"}, "allow_salvaged": {"1"}},
-			fmt.Sprintf("plan ok %+v", planInput{Only: []string{"servers", "users"}, Strategy: "replace", Dangling: true, LeaveOut: true, NewerApp: true, Unknown: true, Salvaged: true}), "restore/ok/plan"},
+		{"restore/ok/plan", url.Values{"mode": {"selective"}, "only": {"servers", "users"}, "strategy": {"replace"}, "allow_dangling": {"1"}, "skip_clashes": {"1"}, "leave_out_invalid": {"1"}, "allow_newer_app": {"1"}, "allow_unknown": {"1"}, "allow_salvaged": {"1"}},
+			fmt.Sprintf("plan ok %+v", planInput{Only: []string{"servers", "users"}, Strategy: "replace", Dangling: true, Clashes: true, LeaveOut: true, NewerApp: true, Unknown: true, Salvaged: true}), "restore/ok/plan"},
 		{"restore/planned/apply", url.Values{"plan": {"first"}, "confirm": {"tomo"}}, "apply planned first tomo", "jobs/running"},
 		{"prune", nil, "prune", "jobs/running"},
 		{"settings", url.Values{"do": {"save"}, "enabled": {"1"}, "schedule": {"weekly"}, "weekday": {"sunday"}, "time": {"02:30"}, "zone": {"Europe/Berlin"}, "keep_last": {"7"}, "keep_days": {""}, "location": {" /a ", "", "/b"}},
@@ -342,7 +342,7 @@ func TestPlanFormShowsWhatWasChosen(t *testing.T) {
 		}
 		return values
 	}
-	want := url.Values{"mode": {"selective"}, "only": {"servers", "x"}, "strategy": {"merge"}, "allow_dangling": {"1"}, "leave_out_invalid": {"1"}, "allow_newer_app": {"1"}, "allow_unknown": {"1"}, "allow_salvaged": {"1"}}
+	want := url.Values{"mode": {"selective"}, "only": {"servers", "x"}, "strategy": {"merge"}, "allow_dangling": {"1"}, "skip_clashes": {"1"}, "leave_out_invalid": {"1"}, "allow_newer_app": {"1"}, "allow_unknown": {"1"}, "allow_salvaged": {"1"}}
 	require.Equal(t, want, chosen(get(h, "restore/selective").Body.String()))
 	require.Equal(t, want, chosen(get(h, "restore/selective/plan").Body.String()), "Make a new plan")
 	require.Equal(t, url.Values{"strategy": {"skip-duplicates"}}, chosen(get(h, "restore/ok").Body.String()), "no choice that deletes something is ticked at first")

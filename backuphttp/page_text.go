@@ -41,7 +41,9 @@ var functions = template.FuncMap{
 	"heading":   heading,
 	"has":       slices.Contains[[]string],
 	"strategy":  func(s backup.Strategy) string { return strategies[s] },
-	"change":    func(a backup.Action) string { return changeWords[a] },
+	"change":    changeWord,
+	"off":       off,
+	"lacking":   lacking,
 	"join":      func(list []string) string { return strings.Join(list, ", ") },
 }
 
@@ -140,6 +142,8 @@ var phases = map[string]string{
 	"check":   "Checking",
 	"compare": "Comparing",
 	"restore": "Restoring",
+	"try":     "Trying",
+	"confirm": "Reading back",
 }
 
 // progress says how far a job is. page.js uses the same words.
@@ -178,18 +182,41 @@ func heading(j job) string {
 		return j.Kind
 	case j.Ended == nil:
 		return words[0]
+	case j.Error == "" && lacking(j) == 1:
+		return words[3] + ", but 1 record is not as in the backup"
+	case j.Error == "" && lacking(j) > 0:
+		return fmt.Sprintf("%s, but %s are not as in the backup", words[3], many(lacking(j), "record"))
 	case j.Error == "":
 		return words[1]
 	}
 	return words[2]
 }
 
-var headings = map[string][3]string{
+// off returns how many records are not as in the backup after a restore, because the host
+// does something by itself.
+func off(r backup.Report) (n int64) {
+	for _, c := range r.Collections {
+		n += c.Altered + c.Extra
+	}
+	return n
+}
+
+// lacking returns what off returns for the restore that a job was.
+func lacking(j job) int64 {
+	if j.Report == nil {
+		return 0
+	}
+	return off(*j.Report)
+}
+
+// headings are the titles of a job while it runs, when it is done, when it has failed, and
+// when it is done but the host has made something otherwise.
+var headings = map[string][4]string{
 	"create":    {"Creating a backup", "Backup created", "Backup failed"},
 	"scheduled": {"Making the scheduled backup", "Scheduled backup made", "Scheduled backup failed"},
 	"verify":    {"Verifying a backup", "Backup verified", "Backup does not verify"},
-	"restore":   {"Restoring", "Restore complete", "Restore failed"},
-	"undo":      {"Undoing the last restore", "Restore undone", "Undo failed"},
+	"restore":   {"Restoring", "Restore complete", "Restore failed", "Restore done"},
+	"undo":      {"Undoing the last restore", "Restore undone", "Undo failed", "Restore undone"},
 	"prune":     {"Deleting old backups", "Old backups deleted", "Deleting old backups failed"},
 	"salvage":   {"Saving what is intact", "Saved what is intact", "Nothing could be saved"},
 }
@@ -205,6 +232,15 @@ var changeWords = map[backup.Action]string{
 	backup.Update: "Changed",
 	backup.Skip:   "Kept as it is",
 	backup.Delete: "Deleted",
+}
+
+// changeWord says what happens to a record.
+func changeWord(c backup.Change) string {
+	here := slices.ContainsFunc(c.Fields, func(f backup.FieldChange) bool { return f.Before != nil })
+	if c.Action == backup.Skip && (c.With != "" || !here) {
+		return "Left out"
+	}
+	return changeWords[c.Action]
 }
 
 // zoneOf returns the time zone of the settings.

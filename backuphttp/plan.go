@@ -71,8 +71,8 @@ func (h *Handler) replan(ctx context.Context, r *restore, in planInput) (restore
 		p.Confirm = m.App.Name
 	}
 	for _, c := range report.Collections {
-		p.Changes += c.Added + c.Updated + c.Deleted
-		if c.Deleted > 0 {
+		p.Changes += c.Added + c.Updated + c.Deleted + c.Altered + c.Extra
+		if c.Deleted+c.Extra > 0 {
 			p.Confirm = m.App.Name
 		}
 	}
@@ -99,10 +99,12 @@ func (h *Handler) describeUndo(ctx context.Context, m *manager.Manager, info *re
 func (in planInput) options() (backup.RestoreOptions, error) {
 	opts := backup.RestoreOptions{
 		AllowDangling:   in.Dangling,
+		SkipClashes:     in.Clashes,
 		LeaveOutInvalid: in.LeaveOut,
 		AllowNewerApp:   in.NewerApp,
 		AllowUnknown:    in.Unknown,
 		AllowSalvaged:   in.Salvaged,
+		Untried:         in.Untried,
 	}
 	if in.Full {
 		opts.Strategy = backup.Replace

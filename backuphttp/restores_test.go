@@ -96,7 +96,7 @@ func TestAStoredBackupIsRestoredAsPlannedAndTakenBack(t *testing.T) {
 	j := h.began(at+"/apply", h.agreed(at, obj{"confirm": "homelab"}))
 	require.Empty(t, j.Error)
 	require.Equal(t, "restore", j.Kind)
-	require.Equal(t, "restore", j.Progress.Phase)
+	require.Equal(t, "confirm", j.Progress.Phase)
 	require.NotEmpty(t, j.Report.UndoneBy)
 	require.Equal(t, before, h.store.Clone())
 

@@ -47,6 +47,9 @@ var (
 // already. It waits for the AfterRestore of the Manager, so AfterRestore must not wait
 // for Run.
 func (h *Handler) Run(ctx context.Context) error {
+	if err := h.given(); err != nil {
+		return err
+	}
 	r := &running{ctx: ctx}
 	h.mu.Lock()
 	if h.running != nil {

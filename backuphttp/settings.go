@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/manager"
 	"github.com/tomo-project/backup/schedule"
 )
@@ -47,7 +48,7 @@ type Automation interface {
 
 	// Manager returns a new Manager for s, with the Locations of s. The Handler sets
 	// Schedule and Retention ([Settings.Apply]). The error says what is wrong with s: the
-	// person who has typed s sees it. Manager is also called to try settings that are
+	// person who has typed s sees it, so it must not hold a password. Manager is also called to try settings that are
 	// not saved afterwards.
 	Manager(ctx context.Context, s Settings) (*manager.Manager, error)
 }
@@ -139,6 +140,9 @@ func (s Settings) zone() (*time.Location, error) {
 // Apply sets Schedule and Retention of a Manager that was not used yet. If s is not
 // Enabled, Schedule becomes nil. Apply returns the error of Validate.
 func (s Settings) Apply(m *manager.Manager) error {
+	if err := fault.Missing("the Manager", m); err != nil {
+		return err
+	}
 	if err := s.Validate(); err != nil {
 		return err
 	}

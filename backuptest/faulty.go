@@ -1,11 +1,13 @@
 package backuptest
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"sync/atomic"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // A Call is a kind of call at which a [Faulty] or a [FaultyLocation] can fail.
@@ -65,6 +67,12 @@ func (f *Faulty) at(call Call) error {
 
 // View implements [backup.DataSource].
 func (f *Faulty) View(ctx context.Context, read func(backup.Reader) error) error {
+	if f == nil {
+		return fault.Missing("the Faulty", f)
+	}
+	if err := cmp.Or(fault.Missing("the Source of the Faulty", f.Source), fault.Missing("the function read", read)); err != nil {
+		return err
+	}
 	if err := f.at(CallView); err != nil {
 		return err
 	}
@@ -101,6 +109,12 @@ func steps[T any](f *Faulty, call Call, seq iter.Seq2[T, error]) iter.Seq2[T, er
 
 // Update implements [backup.Sink].
 func (f *Faulty) Update(ctx context.Context, write func(backup.Writer) error) error {
+	if f == nil {
+		return fault.Missing("the Faulty", f)
+	}
+	if err := cmp.Or(fault.Missing("the Sink of the Faulty", f.Sink), fault.Missing("the function write", write)); err != nil {
+		return err
+	}
 	if err := f.at(CallUpdate); err != nil {
 		return err
 	}

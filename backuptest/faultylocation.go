@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync/atomic"
 
+	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/location"
 )
 
@@ -55,6 +56,12 @@ func (f *FaultyLocation) Reached() bool {
 func (f *FaultyLocation) Count() int { return int(f.count.Load()) }
 
 func (f *FaultyLocation) at(call Call) error {
+	if f == nil {
+		return fault.Missing("the FaultyLocation", f)
+	}
+	if err := fault.Missing("the Location of the FaultyLocation", f.Location); err != nil {
+		return err
+	}
 	if call != f.On || f.count.Add(1) != int64(f.Nth) && f.Nth >= 0 {
 		return nil
 	}

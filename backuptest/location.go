@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 
+	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/location"
 )
 
@@ -21,6 +22,9 @@ func TestLocation(t *testing.T, new func(t *testing.T) location.Location) {
 // CheckLocation is [TestLocation] outside of a test. It joins a [*RuleError] for
 // each broken rule, and returns nil if the location keeps them all.
 func CheckLocation(new func() location.Location) error {
+	if err := fault.Missing("the function new", new); err != nil {
+		return err
+	}
 	return checkRules(locationRules, func(ctx context.Context) *place { return &place{new(), ctx} })
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/stream"
 	"github.com/tomo-project/backup/location"
 )
@@ -51,6 +52,9 @@ func (l MapLocation) Put(ctx context.Context, name string, r io.Reader) error {
 	}
 	if l == nil {
 		return errors.New("put into a nil MapLocation: make the map first")
+	}
+	if err := fault.Missing("the io.Reader", r); err != nil {
+		return err
 	}
 	var content strings.Builder
 	if _, err := io.Copy(&content, stream.WithContext(ctx, r)); err != nil {

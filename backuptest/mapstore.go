@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // A MapStore is a store in memory: collection → key → JSON value. It is the reference
@@ -56,6 +57,9 @@ var errOver = errors.New("used after its function returned")
 // View implements [backup.DataSource].
 func (s MapStore) View(ctx context.Context, read func(backup.Reader) error) error {
 	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := fault.Missing("the function read", read); err != nil {
 		return err
 	}
 	r := &mapReader{data: s.snapshot()}
@@ -115,6 +119,9 @@ func scribble(b []byte) {
 
 // Update implements [backup.Sink].
 func (s MapStore) Update(ctx context.Context, write func(backup.Writer) error) error {
+	if err := fault.Missing("the function write", write); err != nil {
+		return err
+	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return err

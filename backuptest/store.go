@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // A Store is the DataSource and the Sink of a host in one value.
@@ -29,6 +30,9 @@ func TestStore(t *testing.T, new func(t *testing.T) Store, f Fixture) {
 // CheckStore is [TestStore] outside of a test. It joins a [*RuleError] for each
 // broken rule, and returns nil if the store keeps them all.
 func CheckStore(new func() Store, f Fixture) error {
+	if err := fault.Missing("the function new", new); err != nil {
+		return err
+	}
 	if err := f.check(); err != nil {
 		return err
 	}

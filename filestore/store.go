@@ -212,6 +212,9 @@ func (c Collection) defaults() Collection {
 // View calls read with a Reader of the content of the folder at the time of the
 // call. If a collection cannot be read, its Records return the error.
 func (s Store) View(ctx context.Context, read func(backup.Reader) error) error {
+	if err := fault.Missing("the function read", read); err != nil {
+		return err
+	}
 	f, err := s.open(ctx)
 	if err != nil {
 		return err
@@ -240,6 +243,9 @@ func (s Store) View(ctx context.Context, read func(backup.Reader) error) error {
 // Update calls write once, with a Writer, while the folder is locked. If write
 // changes nothing, the folder stays the same.
 func (s Store) Update(ctx context.Context, write func(backup.Writer) error) error {
+	if err := fault.Missing("the function write", write); err != nil {
+		return err
+	}
 	f, err := s.open(ctx)
 	if err != nil {
 		return err

@@ -170,7 +170,7 @@ func (w *writer) Delete(ctx context.Context, collection string, keys []string) e
 
 // Settle prepares all of the commit but the exchange of the folders. So a plan finds out
 // that a folder is a mount point, that the disk is full, or that a file has no valid
-// name. Nothing fails after it but the disk itself.
+// name. After it only the exchange is left.
 func (w *writer) Settle(ctx context.Context) error {
 	if w.over {
 		return errOver

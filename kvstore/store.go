@@ -125,10 +125,13 @@ var (
 // View calls read with a Reader, in one View of the DB.
 func (s Store) View(ctx context.Context, read func(backup.Reader) error) error {
 	buckets, err := s.buckets(ctx)
-	if err != nil {
+	if err = cmp.Or(err, fault.Missing("the function read", read)); err != nil {
 		return err
 	}
 	return s.DB.View(ctx, func(tx Tx) error {
+		if err := fault.Missing("the Tx of the DB", tx); err != nil {
+			return err
+		}
 		v := &view{tx: tx, buckets: buckets}
 		defer v.end()
 		return read(v)
@@ -139,10 +142,13 @@ func (s Store) View(ctx context.Context, read func(backup.Reader) error) error {
 // again if the DB calls its function again.
 func (s Store) Update(ctx context.Context, write func(backup.Writer) error) error {
 	buckets, err := s.buckets(ctx)
-	if err != nil {
+	if err = cmp.Or(err, fault.Missing("the function write", write)); err != nil {
 		return err
 	}
 	return s.DB.Update(ctx, func(tx WriteTx) error {
+		if err := fault.Missing("the WriteTx of the DB", tx); err != nil {
+			return err
+		}
 		w := &writer{view: view{tx: tx, buckets: buckets}, tx: tx}
 		defer w.end()
 		if err := write(w); err != nil {
@@ -155,7 +161,7 @@ func (s Store) Update(ctx context.Context, write func(backup.Writer) error) erro
 
 // buckets checks the declaration. It returns the Buckets by collection.
 func (s Store) buckets(ctx context.Context) (map[string]Bucket, error) {
-	if s.DB == nil {
+	if fault.IsNil(s.DB) {
 		return nil, errors.New("kvstore: a Store needs a DB")
 	}
 	buckets := make(map[string]Bucket, len(s.Buckets))

@@ -569,7 +569,7 @@ func (r removeReader) Read([]byte) (int, error) {
 
 func TestAPanicOfTheReaderLeavesNothing(t *testing.T) {
 	path := t.TempDir()
-	require.Panics(t, func() { _ = Dir(path).Put(t.Context(), "a", nil) })
+	require.Panics(t, func() { _ = Dir(path).Put(t.Context(), "a", struct{ io.Reader }{}) })
 	require.Empty(t, namesInside(t, path))
 }
 

@@ -11,10 +11,15 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // put writes a temporary file, syncs it, gives it its name, and syncs the folder.
 func (d dir) put(ctx context.Context, name string, r io.Reader) error {
+	if fault.IsNil(r) {
+		return fmt.Errorf("put %s: %w: the io.Reader is nil", filepath.Join(d.path, name), fs.ErrInvalid)
+	}
 	f, err := d.openFor(ctx, "put", name)
 	if err != nil {
 		return err

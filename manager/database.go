@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -132,7 +133,7 @@ func (m *Manager) mostBytes() int64 {
 // "-wal" and "-shm".
 func (m *Manager) ExtractDatabase(ctx context.Context, name string, w io.Writer) error {
 	o, err := m.begin(ctx, "extract")
-	if err != nil {
+	if err = cmp.Or(err, fault.Missing("the io.Writer", w)); err != nil {
 		return err
 	}
 	o.emit(ctx, Event{Kind: EventStarted, Backup: name})

@@ -25,7 +25,7 @@ type Event struct {
 
 	Backup   string           // the name of a backup; empty: no backup in particular
 	Location string           // the name of a Location; empty: no Location in particular
-	Text     string           // of EventMissed and EventShrunk: what a person should know, in a line
+	Text     string           // of EventMissed and EventShrunk, and of EventDone if a restore left records otherwise than in the backup: what a person should know, in a line
 	Err      error            // of EventFailed
 	Progress *backup.Progress // of EventProgress
 	Manifest *backup.Manifest // of EventStored, if it is known, and of EventDone if a backup was made
@@ -123,6 +123,10 @@ func (e Event) level() slog.Level {
 		return slog.LevelWarn
 	case EventMissed, EventShrunk, EventRehearsal:
 		return slog.LevelWarn
+	case EventDone:
+		if e.Text != "" {
+			return slog.LevelWarn
+		}
 	}
 	return slog.LevelInfo
 }

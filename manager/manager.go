@@ -12,6 +12,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/internal/envelope"
+	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/seal"
 	"github.com/tomo-project/backup/location"
 	"github.com/tomo-project/backup/schedule"
@@ -167,6 +168,9 @@ func (m *Manager) Validate() error { return m.check() }
 
 // check is Validate. A Manager is not changed once it is used, so it is checked once.
 func (m *Manager) check() error {
+	if m == nil {
+		return fault.Missing("the Manager", m)
+	}
 	m.checked.Do(func() { m.wrong = m.examine() })
 	return m.wrong
 }
@@ -175,7 +179,7 @@ func (m *Manager) examine() error {
 	var errs []error
 	switch {
 	case m.App == nil:
-		return errors.New("manager: App is nil")
+		return fmt.Errorf("manager: %w", fault.Missing("App", m.App))
 	case len(m.Locations) == 0:
 		errs = append(errs, errors.New("no Locations: there is nowhere to keep backups"))
 	case m.MinCopies < 0 || m.MinCopies > len(m.Locations):
@@ -183,8 +187,8 @@ func (m *Manager) examine() error {
 	}
 	names := make(map[string]bool)
 	for _, s := range m.sites() {
-		if s.Location == nil {
-			errs = append(errs, fmt.Errorf("%s is nil", s.name))
+		if fault.IsNil(s.Location) {
+			errs = append(errs, fault.Missing(s.name, s.Location))
 		} else if names[s.name] {
 			errs = append(errs, fmt.Errorf("two Locations are called %s: give each Location another name", s.name))
 		}
@@ -193,16 +197,16 @@ func (m *Manager) examine() error {
 	if m.KeepBeforeRestore < 0 {
 		errs = append(errs, fmt.Errorf("KeepBeforeRestore is %d: use a positive number, or 0 for the default", m.KeepBeforeRestore))
 	}
-	errs = append(errs, m.App.Validate(), m.Retention.Validate(), envelope.CheckCompression(string(m.Compress)))
-	if m.Signer != nil {
+	errs = append(errs, m.given(), m.App.Validate(), m.Retention.Validate(), envelope.CheckCompression(string(m.Compress)))
+	if !fault.IsNil(m.Signer) {
 		_, err := seal.PublicKey(m.Signer)
 		errs = append(errs, err)
 	}
-	if m.Database != nil {
+	if !fault.IsNil(m.Database) {
 		errs = append(errs, m.checkDatabase())
 	}
 	for _, s := range []schedule.Schedule{m.Schedule, m.Drills.Schedule, m.Rehearsals} {
-		if v, ok := s.(interface{ Validate() error }); ok {
+		if v, ok := s.(interface{ Validate() error }); ok && !fault.IsNil(s) {
 			errs = append(errs, v.Validate())
 		}
 	}
@@ -210,6 +214,24 @@ func (m *Manager) examine() error {
 		return fmt.Errorf("manager: %w", err)
 	}
 	return nil
+}
+
+// given returns an error if one of the keys is nil. A field that may be nil must not hold
+// a pointer, slice or function that is nil: it says that there is something.
+func (m *Manager) given() error {
+	errs := []error{fault.MissingIn("Recipients", m.Recipients), fault.MissingIn("Identities", m.Identities), seal.CheckTrusted(m.Trusted)}
+	for _, field := range []struct {
+		name  string
+		value any
+	}{
+		{"Source", m.Source}, {"Sink", m.Sink}, {"Encrypt", m.Encrypt}, {"Signer", m.Signer}, {"Database", m.Database},
+		{"Schedule", m.Schedule}, {"Drills.Schedule", m.Drills.Schedule}, {"Rehearsals", m.Rehearsals},
+	} {
+		if field.value != nil {
+			errs = append(errs, fault.Missing(field.name, field.value))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // minCopies is MinCopies with its default.

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,12 +20,18 @@ import (
 // done, since the Location may read with it. The error wraps fs.ErrNotExist if name is not
 // the name of a backup of the App, or if no Location has it.
 func (m *Manager) Open(ctx context.Context, name string) (*backup.Snapshot, error) {
+	if err := m.check(); err != nil {
+		return nil, err
+	}
 	return m.openFor(ctx, name, m.keys())
 }
 
 // OpenWith is Open with these Identities instead of those of the Manager, such as a key
 // that a person has typed in.
 func (m *Manager) OpenWith(ctx context.Context, name string, identities ...backup.Identity) (*backup.Snapshot, error) {
+	if err := cmp.Or(m.check(), fault.MissingIn("identities", identities)); err != nil {
+		return nil, err
+	}
 	opts := m.keys()
 	opts.Identities = identities
 	return m.openFor(ctx, name, opts)

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/filename"
 )
 
@@ -21,7 +23,7 @@ import (
 // mark beside the newest backup, for [Manager.Rehearsals].
 func (m *Manager) Rehearse(ctx context.Context, identities ...backup.Identity) ([]Verified, error) {
 	o, err := m.begin(ctx, "rehearse")
-	if err != nil {
+	if err = cmp.Or(err, fault.MissingIn("identities", identities)); err != nil {
 		return nil, err
 	}
 	o.emit(ctx, Event{Kind: EventStarted})

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,9 @@ type Plan struct {
 
 // Report says what Apply would do.
 func (p *Plan) Report() backup.Report {
+	if p.given() != nil {
+		return backup.Report{}
+	}
 	r := p.plan.Report()
 	r.Warnings = slices.Concat(p.warnings, r.Warnings)
 	return r
@@ -31,14 +35,32 @@ func (p *Plan) Report() backup.Report {
 
 // Changes yields the changes as [backup.Plan.Changes] does.
 func (p *Plan) Changes(ctx context.Context) iter.Seq2[backup.Change, error] {
+	if err := p.given(); err != nil {
+		return func(yield func(backup.Change, error) bool) { yield(backup.Change{}, err) }
+	}
 	return p.plan.Changes(ctx)
 }
 
 // Close closes the Snapshot of the plan, whether the caller has opened it or PlanUndo.
-func (p *Plan) Close() error { return p.plan.Close() }
+func (p *Plan) Close() error {
+	if err := p.given(); err != nil {
+		return err
+	}
+	return p.plan.Close()
+}
 
-// Plan says what Restore would do to the host as it is now, as [backup.App.Plan] does. The
-// snapshot comes from Open or from [backup.OpenSnapshot].
+// given returns an error unless the plan was made by a Manager.
+func (p *Plan) given() error {
+	if p == nil || p.plan == nil {
+		return fmt.Errorf("%w: the Plan is empty: get it from a Manager", backup.ErrInvalid)
+	}
+	return nil
+}
+
+// Plan says what Restore would do to the host as it is now, as [backup.App.Plan] does: it
+// tries the restore in a transaction of the Sink and rolls back, unless opts.Untried is
+// set. Nothing is stored for that, and opts.Before is not called. The snapshot comes from
+// Open or from [backup.OpenSnapshot].
 func (m *Manager) Plan(ctx context.Context, snapshot *backup.Snapshot, opts backup.RestoreOptions) (*Plan, error) {
 	o, err := m.begin(ctx, "plan")
 	if err == nil {
@@ -67,6 +89,9 @@ func (o *operation) plan(ctx context.Context, snapshot *backup.Snapshot, opts ba
 // checkProof returns ErrUnauthentic for a snapshot that is not proven authentic, if that is
 // required. The caller may have opened the snapshot without requiring it.
 func (m *Manager) checkProof(snapshot *backup.Snapshot) error {
+	if err := fault.Missing("the Snapshot", snapshot); err != nil {
+		return err
+	}
 	if !m.RequireProof || snapshot.Proven(m.Trusted) {
 		return nil
 	}
@@ -75,6 +100,9 @@ func (m *Manager) checkProof(snapshot *backup.Snapshot) error {
 
 // checkSink returns an error if the Manager cannot restore.
 func (m *Manager) checkSink() error {
+	if err := m.check(); err != nil {
+		return err
+	}
 	if m.Sink == nil {
 		return errors.New("manager: there is no Sink to restore to")
 	}
@@ -92,6 +120,9 @@ func (m *Manager) checkSink() error {
 //
 // Records of the host that are not valid cannot be in that backup. They do not stop the
 // restore, since it may be the cure. A warning in the Report names them.
+//
+// What the host makes otherwise by itself, with a trigger for example, is Altered or Extra
+// in the Report. Such a restore is done, and Undo can take it back.
 //
 // After an error the host is as it was, unless the error wraps [backup.ErrUncertain]: the
 // commit failed, and may have taken effect all the same. The error is [location.ErrBusy], one of
@@ -113,6 +144,9 @@ func (m *Manager) Restore(ctx context.Context, snapshot *backup.Snapshot, opts b
 // where that matters to the plan, Apply returns [backup.ErrStale] and does nothing. Another
 // Manager may have made the plan, with other keys for example, but only of the same *App.
 func (m *Manager) Apply(ctx context.Context, p *Plan) (backup.Report, error) {
+	if err := cmp.Or(m.check(), p.given()); err != nil {
+		return backup.Report{}, err
+	}
 	if p.app != m.App {
 		return backup.Report{}, fmt.Errorf("%w: the plan is of another App than the App of the Manager", backup.ErrForeign)
 	}
@@ -150,7 +184,20 @@ func (m *Manager) change(ctx context.Context, name string, do func(context.Conte
 		}
 	}
 	report.Duration = time.Since(o.start)
-	return report, o.done(ctx, Event{Backup: report.UndoneBy}, nil)
+	return report, o.done(ctx, Event{Backup: report.UndoneBy, Text: lacking(report)}, nil)
+}
+
+// lacking says how many records are not as in the snapshot after a restore. It returns ""
+// if all are.
+func lacking(report backup.Report) string {
+	var n int64
+	for _, c := range report.Collections {
+		n += c.Altered + c.Extra
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("not as in the backup, because the host changes them by itself: %d of the records", n)
 }
 
 // holding runs do while the Manager and its locations are held. The operation is nil if they

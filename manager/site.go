@@ -11,6 +11,7 @@ import (
 	"io/fs"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/filename"
 	"github.com/tomo-project/backup/internal/stream"
 	"github.com/tomo-project/backup/location"
@@ -26,7 +27,7 @@ func (m *Manager) sites() []*site {
 	sites := make([]*site, len(m.Locations))
 	for i, l := range m.Locations {
 		s := &site{l, fmt.Sprintf("location %d", i+1)}
-		if named, ok := l.(fmt.Stringer); ok {
+		if named, ok := l.(fmt.Stringer); ok && !fault.IsNil(l) {
 			s.name = named.String()
 		}
 		sites[i] = s

@@ -11,9 +11,9 @@ import (
 	"github.com/tomo-project/backup"
 )
 
-// PlanUndo says what Undo would do, for a person to agree to and for Apply. The caller
-// closes the Plan. Until then ctx must not be done, as with Open. The error wraps
-// fs.ErrNotExist if there is nothing to undo.
+// PlanUndo says what Undo would do, for a person to agree to and for Apply. As Plan
+// does, it tries that and rolls back. The caller closes the Plan. Until then ctx must not
+// be done, as with Open. The error wraps fs.ErrNotExist if there is nothing to undo.
 func (m *Manager) PlanUndo(ctx context.Context) (*Plan, error) {
 	o, err := m.begin(ctx, "plan")
 	if err == nil {
@@ -164,7 +164,7 @@ func (o *operation) openUndo(ctx context.Context, b Backup, restored bool) (_ *u
 		// The process was killed during that restore. If the host is as it was before, the
 		// restore changed nothing.
 		opts := back.options()
-		opts.Progress = o.progress(ctx, nil)
+		opts.Progress, opts.Untried = o.progress(ctx, nil), true
 		plan, err := o.App.Plan(ctx, snapshot, o.Sink, opts)
 		if err != nil {
 			return nil, bare(err)

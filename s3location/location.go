@@ -56,6 +56,9 @@ func (l *Location) prefix() string {
 
 // enter begins every method: it checks the fields and the context.
 func (l *Location) enter(ctx context.Context, op string) error {
+	if l == nil {
+		return fmt.Errorf("%s: %w: the Location is nil", op, fs.ErrInvalid)
+	}
 	switch prefix := strings.TrimSuffix(l.Prefix, "/"); {
 	case l.Client == nil:
 		return fmt.Errorf("%s %s: %w: the Location has no Client", op, l, fs.ErrInvalid)
@@ -72,6 +75,9 @@ func (l *Location) enter(ctx context.Context, op string) error {
 // key is enter for a method that takes a name. It returns the key of the
 // object.
 func (l *Location) key(ctx context.Context, op, name string) (string, error) {
+	if l == nil {
+		return "", l.enter(ctx, op)
+	}
 	if err := location.CheckName(name); err != nil {
 		return "", fmt.Errorf("%s in %s: %w", op, l, err)
 	}

@@ -19,6 +19,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 const (
@@ -38,6 +40,9 @@ func (l *Location) Put(ctx context.Context, name string, r io.Reader) error {
 	key, err := l.key(ctx, "put", name)
 	if err != nil {
 		return err
+	}
+	if fault.IsNil(r) {
+		return fmt.Errorf("put s3://%s/%s: %w: the io.Reader is nil", l.Bucket, key, fs.ErrInvalid)
 	}
 	found, err := l.head(ctx, key) // before r has to do its work
 	if err == nil && found != nil {

@@ -31,7 +31,8 @@ import (
 //
 //   - the Key: the Key of the Table, or the primary key.
 //   - Refs: the foreign keys to the key of a table that is described too. A reference
-//     that is equal to the key only by a collation ("A" to "a") dangles in a backup.
+//     that is equal to the key only by a collation ("A" to "a") dangles in a backup. In
+//     PostgreSQL, keys that are NOT VALID, NOT ENFORCED or of periods are no Refs.
 //   - Secrets: columns with the name of a secret (password, api_key, token…). In a Map,
 //     whose names are data, they are all values. This is a guess: take out what is not
 //     secret, and add secrets that are in JSON or have another name.
@@ -188,7 +189,7 @@ func (c *column) isPointer() bool { return c.Field != "*" && !strings.Contains(c
 func (t *table) refs(all []*reference) (refs []backup.Ref, in []*column) {
 	at := map[backup.Ref]int{}
 	for _, foreign := range all {
-		if foreign.table != t || foreign.parent == nil {
+		if foreign.table != t || foreign.parent == nil || foreign.inexact {
 			continue
 		}
 		columns := foreign.toKey()

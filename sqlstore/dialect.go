@@ -43,6 +43,12 @@ type dialectStatements interface {
 	// set. It overwrites the whole of rows that exist.
 	upsert(t *table, set []*column, rows int) string
 
+	// setAside returns the start of an UPDATE that sets a column to an expression.
+	setAside(t *table, c *column, value string) string
+	// standIns returns expressions of values that no other row of a column is likely to
+	// have. It may return some that the column does not take.
+	standIns(t *table, c *column) []string
+
 	// maxArgs is the largest number of arguments of a statement.
 	maxArgs() int
 }
@@ -81,6 +87,10 @@ type dialectErrors interface {
 	// unknown error unchanged.
 	explain(err error) error
 
+	// clashes tells whether a row was refused because another row has a value of it that
+	// must be unique.
+	clashes(err error) bool
+
 	// conflict tells whether an error comes from what others do at the same time. The
 	// same transaction may succeed next time.
 	conflict(err error) bool
@@ -111,16 +121,32 @@ type transaction interface {
 	// sorted, in the form of Table.Name.
 	others(ctx context.Context, tables []*table, exclude []string) ([]string, error)
 	// references returns the foreign keys of tables. It may return those of other tables
-	// too.
+	// too. tables are the same each time.
 	references(ctx context.Context, tables []*table) ([]*reference, error)
+	// effects names what changes rows of declared tables by itself when a table changes.
+	effects(ctx context.Context, tables []*table) (map[*table][]string, error)
+
+	// uniqueColumns returns the columns of records on which the unique indexes of a table
+	// depend, without the key.
+	uniqueColumns(ctx context.Context, t *table) ([]*column, error)
+	// checks switches CHECK constraints off and on again, if the database can do that.
+	checks(ctx context.Context, on bool) error
+	// replaceable tells how rows of a table can be deleted and inserted anew, if nothing in
+	// the database is lost or changed by that.
+	replaceable(ctx context.Context, t *table) (replacement, error)
+	// clash finds out which row keeps a row of the given values out. Nothing of what it
+	// does is left.
+	clash(ctx context.Context, c *clash) error
 
 	// touch is called before the first change of any of the tables.
 	touch(ctx context.Context, tables []*table) error
 	// attempt calls do. If do fails, nothing of its changes is left. alive tells whether
 	// the transaction goes on: the database itself ends it after some errors.
 	attempt(ctx context.Context, do func() error) (alive bool, err error)
-	// settle carries out and checks what the commit would. More changes may follow.
-	settle(ctx context.Context) error
+	// settle carries out and checks what the commit would. More changes may follow. If
+	// dangle is set, references of declared tables may dangle where the database allows
+	// it.
+	settle(ctx context.Context, dangle bool) error
 	// finish carries out what a rollback would not take back, right before the commit.
 	finish(ctx context.Context) error
 	commit(ctx context.Context) error

@@ -37,14 +37,32 @@
 //
 // # Other effects in the database
 //
-// Records can change in any order: a reference may be broken for the moment. Only
-// records change the rows of declared tables. The actions of foreign keys do not. If a
-// reference is still dangling at the end, the error is [backup.ErrDangling], and nothing
-// is changed.
+// Records can change in any order: a reference may be broken for the moment. The actions
+// of foreign keys change no records, with an exception in PostgreSQL. If a reference is
+// still dangling at the end, the error is [backup.ErrDangling], and nothing is changed. It
+// names each record, the foreign key and the table that it leads to. A row of a table that
+// is not declared is only described: no restore can leave it out.
 //
-// Other constraints hold at each step. If two records exchange the values of a UNIQUE
-// column other than the key, the restore fails and is rolled back. Triggers run as for
-// any other writer.
+// A restore puts the rows that foreign keys lead to first. It can leave references of
+// records dangling, if that is allowed and the database takes it: see
+// [backup.RestoreOptions]. SQLite and MariaDB do. A row that dangled before the restore
+// matters to none of them.
+//
+// Uniqueness holds at the end too, for UNIQUE columns, unique indexes and exclusion
+// constraints: records can exchange such values, or move along a list of them. A record
+// that the database does not take yet waits in memory, so memory grows with the records
+// that wait. If records exchange values, their rows get others for the moment: NULL, or
+// values that no row has. If the database takes none, the rows are deleted and inserted
+// anew, but only if nothing is lost by that: no excluded column, no row that hangs on
+// them, and no trigger would see it. Rows of other records are left alone.
+//
+// If two records cannot both be there, the error joins a [backup.RecordError] for each
+// record that is refused. It wraps [backup.ErrClash], and names the other record and what
+// is unique. Nothing is changed.
+//
+// Other constraints hold at each step. Triggers run as for any other writer, and see the
+// values that a row gets for the moment. A restore reads back what it wrote. It puts right
+// what a trigger has changed, or names the trigger in its report.
 //
 // # SQLite
 //
@@ -124,12 +142,21 @@
 // is table_column_seq, or table_seq for a key of one column, it is set too. Set any other
 // yourself after a restore on a new server: SELECT setval('name', …).
 //
+// Foreign keys that are NOT ENFORCED are no references. Those that are NOT VALID hold for
+// what is written. So a record that dangles by such a key is in a backup, and cannot be
+// restored.
+//
+// A foreign key to a UNIQUE column that is not the key may have an action: ON UPDATE CASCADE,
+// SET NULL or SET DEFAULT. The database then changes records that refer to a record whose
+// column changes. A restore puts these records right, as after a trigger.
+//
 // DEFERRABLE constraints are deferred, unique constraints too. Where a foreign key is
 // not DEFERRABLE, two things wait until the end. A record is deleted at the end if a row
 // of a declared table still refers to it. A reference is NULL until the row that it
-// refers to is there. Its columns may be NOT NULL, as those of a key are. Then declare the
-// reference in Refs of the [backup.App], or make the foreign key DEFERRABLE. In tables
-// that are not declared, the database carries out foreign keys at each step.
+// refers to is there. If a column of it is NOT NULL, as those of a key are, the whole
+// record waits. It does not wait if you declare the reference in Refs of the [backup.App],
+// or make the foreign key DEFERRABLE. In tables that are not declared, the database
+// carries out foreign keys at each step.
 //
 // # MariaDB
 //
@@ -144,7 +171,8 @@
 // character set, timeouts), and puts them back. The engine of the tables must be InnoDB.
 // The user of the connection needs SELECT, INSERT, UPDATE and DELETE on the tables. On
 // tables with a foreign key to or from them, the user needs SELECT: a foreign key that
-// the user cannot see is not checked.
+// the user cannot see is not checked. A trigger is named only to a user with the privilege
+// TRIGGER.
 //
 // "database.table" names a table in another database. Key columns are text, VARBINARY,
 // integers or UUID. Keys are exact, whatever the collation is. But two keys may be the
@@ -167,11 +195,11 @@
 // A value in another form than the one that is read is refused. So is a record that does
 // not fit into three quarters of max_allowed_packet.
 //
-// If another record has the same value in a UNIQUE column, a record is refused and never
-// overwrites the other. AUTO_INCREMENT continues after the largest value. So do the
-// sequences that a default calls, under the conditions of PostgreSQL above. The user
-// needs SELECT and INSERT on them. Excluded columns with ON UPDATE CURRENT_TIMESTAMP keep
-// their values.
+// A record never overwrites another that has the same value in a UNIQUE column. A table
+// with a key WITHOUT OVERLAPS is refused, since MariaDB cannot overwrite its rows.
+// AUTO_INCREMENT continues after the largest value. So do the sequences that a default
+// calls, as in PostgreSQL. The user needs SELECT and INSERT on them. Excluded columns with
+// ON UPDATE CURRENT_TIMESTAMP keep their values.
 //
 // A TIMESTAMP that is NOT NULL takes NULL for the current time. If it has no default, a
 // record without the member is refused.

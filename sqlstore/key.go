@@ -159,31 +159,3 @@ func (t *table) keyArgs(d Dialect, args []any, key string) ([]any, *column, erro
 	}
 	return args, nil, nil
 }
-
-// keyTexts returns the expressions for the texts of a key, for an error: each column
-// between before and after. A row of a table that is not declared has no key.
-func (t *table) keyTexts(before, after string) []string {
-	if t == nil {
-		return []string{"'a row'"}
-	}
-	var texts []string
-	for _, c := range t.keyColumns() {
-		texts = append(texts, before+c.quoted+after)
-	}
-	return texts
-}
-
-// scanKey scans the texts of a key, and the columns that follow them.
-func scanKey(row interface{ Scan(...any) error }, parts int, more ...any) (key string, err error) {
-	texts, dest := make([]string, parts), make([]any, parts)
-	for part := range texts {
-		dest[part] = &texts[part]
-	}
-	if err := row.Scan(append(dest, more...)...); err != nil {
-		return "", err
-	}
-	if parts == 1 {
-		return texts[0], nil
-	}
-	return codec.JoinKey(texts), nil
-}

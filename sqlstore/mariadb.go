@@ -27,6 +27,7 @@ type mariadbTx struct {
 
 	tables []*table // the declared tables
 	refs   []*mariadbReference
+	found  bool // refs were looked up
 }
 
 // mariadbSession are the variables that a transaction sets. Not every server has all of
@@ -36,7 +37,7 @@ var mariadbSession = []struct{ name, value string }{
 	// stored under weaker rules.
 	{"sql_mode", "'STRICT_ALL_TABLES,STRICT_TRANS_TABLES,NO_AUTO_VALUE_ON_ZERO,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'"},
 	{"time_zone", "'+00:00'"},
-	{"character_set_client", "'utf8mb4'"}, {"character_set_results", "'utf8mb4'"}, {"collation_connection", "'utf8mb4_bin'"},
+	{"character_set_client", "'utf8mb4'"}, {"character_set_results", "'utf8mb4'"}, {"collation_connection", "'utf8mb4_nopad_bin'"},
 	{"max_sort_length", "8192"},
 	{"sql_auto_is_null", "0"}, {"sql_quote_show_create", "1"}, {"sql_safe_updates", "0"},
 	// A backup may wait long for its location.
@@ -47,7 +48,8 @@ var mariadbSession = []struct{ name, value string }{
 
 // mariadbWrites are those for a transaction that writes. The server itself may end it.
 // Without autocommit, later statements are not kept either.
-var mariadbWrites = []struct{ name, value string }{{"foreign_key_checks", "0"}, {"unique_checks", "1"}, {"autocommit", "0"}}
+var mariadbWrites = []struct{ name, value string }{{"foreign_key_checks", "0"}, {"unique_checks", "1"}, {"autocommit", "0"},
+	{"check_constraint_checks", "@@check_constraint_checks"}} // the same, but it is put back
 
 func (mariadb) begin(ctx context.Context, conn *sql.Conn, write bool) (transaction, error) {
 	tx := &mariadbTx{session: session{conn}, write: write}
@@ -112,7 +114,8 @@ func (tx *mariadbTx) prepare(ctx context.Context) error {
 		return err
 	}
 	tx.restore = strings.Join(restore, ", ")
-	return tx.exec(ctx, "SET "+strings.Join(set, ", "))
+	// Arguments compare by the collation of NAMES. By another, two keys could be one.
+	return tx.exec(ctx, "SET "+strings.Join(set, ", ")+", NAMES utf8mb4 COLLATE utf8mb4_nopad_bin")
 }
 
 // variable returns the SQL of the value of a variable.

@@ -66,6 +66,18 @@ func (mariadb) conflict(err error) bool {
 	return false
 }
 
+func (mariadb) clashes(err error) bool {
+	switch mariadbNumber(err) {
+	case 1062, 1169, 1586:
+		return true
+	case 1690:
+		return strings.Contains(err.Error(), mariadbOther)
+	}
+	return false
+}
+
+const mariadbKeyAdvice = "keys compare byte by byte in VARBINARY, or with COLLATE utf8mb4_nopad_bin"
+
 func (mariadb) explain(err error) error {
 	number := mariadbNumber(err)
 	if number == 1153 || strings.Contains(err.Error(), "packet for query is too large") {
@@ -75,11 +87,10 @@ func (mariadb) explain(err error) error {
 	case 1062, 1169, 1586:
 		// The text quotes the value.
 		_, key, _ := strings.Cut(err.Error(), "' for key ")
-		return veiled{fmt.Sprintf("the value is in another record, in the unique key %s (Error %d); records that exchange a unique value cannot be restored at once", key, number), []error{err}}
+		return veiled{fmt.Sprintf("%v: another row has the same value in the unique key %s (Error %d)", backup.ErrClash, key, number), []error{backup.ErrClash, err}}
 	case 1690:
-		if strings.Contains(err.Error(), mariadbOther) {
-			return veiled{"another record has the value of a unique column, or a key that its collation takes for the same (records that exchange a unique value cannot be restored at once; " +
-				"keys compare byte by byte in VARBINARY, or with COLLATE utf8mb4_nopad_bin)", []error{err}}
+		if (mariadb{}).clashes(err) {
+			return veiled{fmt.Sprintf("%v: another record has the value of a unique column, or a key that its collation takes for the same (%s)", backup.ErrClash, mariadbKeyAdvice), []error{backup.ErrClash, err}}
 		}
 		return mariadbInvalid(number, err)
 	case 1048, 1264, 1265, 1292, 1366, 1367, 1406, 1411, 1416, 3140, 3141:

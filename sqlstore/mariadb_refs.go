@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -14,9 +15,15 @@ import (
 // A mariadbReference is a foreign key, with its action and its dangling rows.
 type mariadbReference struct {
 	reference
-	constraint string
-	onDelete   string
-	before     map[string]int // the rows that referred to nothing before the first change
+	onDelete string
+	before   map[mariadbRow]int // the rows that referred to nothing before the first change
+}
+
+// A mariadbRow is a row that refers to nothing. Rows differ in what they refer to, and in
+// the key if they are records.
+type mariadbRow struct {
+	to, key string
+	known   bool // there is a key
 }
 
 func (tx *mariadbTx) references(ctx context.Context, tables []*table) (refs []*reference, err error) {
@@ -32,7 +39,9 @@ func (tx *mariadbTx) references(ctx context.Context, tables []*table) (refs []*r
 // findReferences looks for the foreign keys of tables, and for those that lead to them,
 // even over other tables.
 func (tx *mariadbTx) findReferences(ctx context.Context, tables []*table) error {
-	tx.refs = nil
+	if tx.found {
+		return nil
+	}
 	declared, reached := map[string]*table{}, map[string]bool{}
 	for _, t := range tables {
 		declared[t.name], reached[t.name] = t, true
@@ -51,6 +60,7 @@ func (tx *mariadbTx) findReferences(ctx context.Context, tables []*table) error 
 			}
 		}
 	}
+	tx.found = true
 	return nil
 }
 
@@ -93,21 +103,20 @@ func (tx *mariadbTx) touch(ctx context.Context, tables []*table) error {
 	return nil
 }
 
-// missing counts the rows that refer to nothing. It tells rows apart by what they refer
-// to, and by the key if they are records.
-func (tx *mariadbTx) missing(ctx context.Context, r *mariadbReference) (map[string]int, error) {
-	texts := r.table.keyTexts("CAST(c.", " AS CHAR)")
+// missing counts the rows that refer to nothing.
+func (tx *mariadbTx) missing(ctx context.Context, r *mariadbReference) (map[mariadbRow]int, error) {
+	var selected string
+	if r.table != nil {
+		selected = r.table.selectedKey + ", "
+	}
 	var to []string
 	for _, c := range r.columns {
 		to = append(to, "HEX(c."+backtick(c)+")")
 	}
-	found := map[string]int{}
-	err := tx.each(ctx, "SELECT "+strings.Join(texts, ", ")+", CONCAT_WS(',', "+strings.Join(to, ", ")+") FROM "+r.orphans(), nil, func(rows *sql.Rows) error {
-		var to string
-		key, err := scanKey(rows, len(texts), &to)
-		found[to+" "+key]++
-		return err
-	})
+	query := "SELECT " + selected + "CONCAT_WS(',', " + strings.Join(to, ", ") + ") FROM " + r.name + " AS c WHERE " + r.toNothing(backtick)
+	found := map[mariadbRow]int{}
+	var value string
+	err := tx.eachKey(ctx, MariaDB, r.table, query, nil, []any{&value}, func(key string, known bool) { found[mariadbRow{value, key, known}]++ })
 	return found, err
 }
 
@@ -124,8 +133,9 @@ func (r *mariadbReference) isOrphan() string {
 }
 
 // settle carries out the actions of the foreign keys of tables that are not declared. A
-// reference that still dangles is an error.
-func (tx *mariadbTx) settle(ctx context.Context) error {
+// reference that still dangles is an error. If dangle is set, references of records may
+// dangle.
+func (tx *mariadbTx) settle(ctx context.Context, dangle bool) error {
 	for changed := true; changed; {
 		changed = false
 		for _, r := range tx.refs {
@@ -144,7 +154,7 @@ func (tx *mariadbTx) settle(ctx context.Context) error {
 			changed = changed || n > 0
 		}
 	}
-	return tx.checkReferences(ctx)
+	return tx.checkReferences(ctx, dangle)
 }
 
 // action returns the statement that carries out ON DELETE for all rows that refer to
@@ -163,28 +173,31 @@ func (r *mariadbReference) action() string {
 	return ""
 }
 
-// checkReferences fails if a row refers to nothing and did not do so before.
-func (tx *mariadbTx) checkReferences(ctx context.Context) error {
-	var named []string
+// checkReferences fails if a row refers to nothing, did not do so before, and may not.
+func (tx *mariadbTx) checkReferences(ctx context.Context, dangle bool) error {
+	d := dangling{advice: whereAllowed}
 	for _, r := range tx.refs {
+		if dangle && r.table != nil {
+			continue
+		}
 		after, err := tx.missing(ctx, r)
 		if err != nil {
 			return fmt.Errorf("check foreign keys: %w", err)
 		}
-		var keys []string
+		var news []mariadbRow
 		for row, n := range after {
 			if n > r.before[row] {
-				_, key, _ := strings.Cut(row, " ")
-				keys = append(keys, key)
+				news = append(news, row)
 			}
 		}
-		if len(keys) > 0 {
-			slices.Sort(keys)
-			named = append(named, r.dangles(some(keys)))
+		slices.SortFunc(news, func(a, b mariadbRow) int { return cmp.Or(strings.Compare(a.key, b.key), strings.Compare(a.to, b.to)) })
+		for _, row := range news {
+			if row.known {
+				d.addRecord(&r.reference, row.key)
+			} else {
+				d.addRow(&r.reference, `"a row"`)
+			}
 		}
 	}
-	if len(named) > 0 {
-		return danglingError(named)
-	}
-	return nil
+	return d.err()
 }

@@ -21,6 +21,7 @@ type postgresTx struct {
 
 	tables []*table // the declared tables
 	refs   []*postgresReference
+	found  bool // refs were looked up
 }
 
 func (postgres) begin(ctx context.Context, conn *sql.Conn, write bool) (transaction, error) {
@@ -40,7 +41,8 @@ func (postgres) begin(ctx context.Context, conn *sql.Conn, write bool) (transact
 	return tx, tx.exec(ctx, `SELECT set_config(s[1], s[2], true) FROM (VALUES (ARRAY['TimeZone', 'UTC']), (ARRAY['DateStyle', 'ISO, YMD']),
 		(ARRAY['IntervalStyle', 'iso_8601']), (ARRAY['extra_float_digits', '3']), (ARRAY['bytea_output', 'hex']), (ARRAY['xmloption', 'content']),
 		(ARRAY['lc_monetary', 'C']), (ARRAY['row_security', 'off']), (ARRAY['statement_timeout', '0']),
-		(ARRAY['idle_in_transaction_session_timeout', '0'])) AS settings(s)`)
+		(ARRAY['idle_in_transaction_session_timeout', '0']), (ARRAY['transaction_timeout', '0']), (ARRAY['array_nulls', 'on'])) AS settings(s)
+		WHERE current_setting(s[1], true) IS NOT NULL`)
 }
 
 // attempt sets a savepoint, since an error without a savepoint ends the transaction.
@@ -61,13 +63,15 @@ func (tx *postgresTx) attempt(ctx context.Context, do func() error) (alive bool,
 
 // settle checks deferred constraints. A transaction that has failed fails here too, since
 // PostgreSQL treats its COMMIT as a ROLLBACK.
-func (tx *postgresTx) settle(ctx context.Context) error {
+func (tx *postgresTx) settle(ctx context.Context, _ bool) error {
 	alive, err := tx.attempt(ctx, func() error { return tx.exec(ctx, "SET CONSTRAINTS ALL IMMEDIATE") })
 	switch {
 	case err == nil:
 		return tx.exec(ctx, "SET CONSTRAINTS ALL DEFERRED") // for the changes that may follow
 	case alive && (postgres{}).dangles(err):
 		return tx.dangling(ctx, err)
+	case alive && (postgres{}).clashes(err):
+		return tx.clashing(ctx, err)
 	}
 	return err
 }

@@ -43,7 +43,11 @@ func (postgres) conflict(err error) bool {
 	return strings.HasPrefix(code, "40") && code != "40003"
 }
 
-func (postgres) dangles(err error) bool { return state(err) == "23503" }
+// clashes: of a unique index, or of an exclusion constraint.
+func (postgres) clashes(err error) bool { return state(err) == "23505" || state(err) == "23P01" }
+
+// dangles: from PostgreSQL 18 on, RESTRICT has a code of its own.
+func (postgres) dangles(err error) bool { return state(err) == "23503" || state(err) == "23001" }
 
 // misfit begins the text of the error for a value that its column would change. The name
 // of the column and a line end follow it.
@@ -54,9 +58,9 @@ func (postgres) explain(err error) error {
 	switch {
 	case code == "55P03":
 		return fmt.Errorf("%w; another transaction was in the way: try again, or set Store.Retries", err)
-	case code == "23505":
-		return fmt.Errorf("%w; records that exchange a unique value can be restored at once only if the constraint is DEFERRABLE", err)
-	case code == "23503" && !errors.Is(err, backup.ErrDangling):
+	case postgres{}.clashes(err):
+		return fmt.Errorf("%w: another row has the same value: %w", backup.ErrClash, err)
+	case postgres{}.dangles(err) && !errors.Is(err, backup.ErrDangling):
 		return fmt.Errorf("%w: %w", backup.ErrDangling, err)
 	case strings.HasPrefix(code, "22") && strings.Contains(err.Error(), misfit):
 		_, name, _ := strings.Cut(err.Error(), misfit)

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/tomo-project/backup"
 )
 
 // A postgresReference is a foreign key, with how PostgreSQL checks it.
@@ -16,6 +18,9 @@ type postgresReference struct {
 	reference
 	deferred bool // checked at the commit only
 	simple   bool // not checked if one of its columns is NULL
+	valid    bool // no row that was there before refers to nothing
+
+	before map[string]bool // the keys of records that referred to nothing, unless it is valid
 }
 
 func (tx *postgresTx) references(ctx context.Context, tables []*table) (refs []*reference, err error) {
@@ -28,29 +33,34 @@ func (tx *postgresTx) references(ctx context.Context, tables []*table) (refs []*
 	return refs, nil
 }
 
-// findReferences looks for the foreign keys from and to tables.
+// findReferences looks for the foreign keys from and to tables that are enforced. From
+// PostgreSQL 18 on, some are not, and some hold for periods.
 func (tx *postgresTx) findReferences(ctx context.Context, tables []*table) error {
-	tx.tables, tx.refs = tables, nil
+	if tx.found {
+		return nil
+	}
+	tx.tables, tx.found = tables, true
 	byOID := map[int64]*table{}
 	for _, t := range tables {
 		byOID[t.pg.oid] = t
 	}
-	return tx.each(ctx, `SELECT f.conrelid::int8, f.confrelid::int8, c.relname::text, p.relname::text,
+	return tx.each(ctx, `SELECT f.conname::text, f.conrelid::int8, f.confrelid::int8, c.relname::text, p.relname::text,
 			quote_ident(cn.nspname)||'.'||quote_ident(c.relname), quote_ident(pn.nspname)||'.'||quote_ident(p.relname),
 			(SELECT json_agg(attname ORDER BY n) FROM unnest(f.conkey) WITH ORDINALITY k(a, n) JOIN pg_attribute ON attrelid = f.conrelid AND attnum = a)::text,
 			(SELECT json_agg(attname ORDER BY n) FROM unnest(f.confkey) WITH ORDINALITY k(a, n) JOIN pg_attribute ON attrelid = f.confrelid AND attnum = a)::text,
-			f.condeferrable AND f.confdeltype = 'a', f.confmatchtype = 's'
-		FROM pg_constraint f JOIN pg_class c ON c.oid = f.conrelid JOIN pg_namespace cn ON cn.oid = c.relnamespace
+			f.condeferrable AND f.confdeltype = 'a', f.confmatchtype = 's', f.convalidated, coalesce((j->>'conperiod')::bool, false), f.confupdtype IN ('c', 'n', 'd')
+		FROM pg_constraint f CROSS JOIN to_jsonb(f) j JOIN pg_class c ON c.oid = f.conrelid JOIN pg_namespace cn ON cn.oid = c.relnamespace
 			JOIN pg_class p ON p.oid = f.confrelid JOIN pg_namespace pn ON pn.oid = p.relnamespace
-		WHERE f.contype = 'f' AND f.conparentid = 0 AND (f.conrelid = ANY ($1::text::oid[]) OR f.confrelid = ANY ($1::text::oid[]))
+		WHERE f.contype = 'f' AND f.conparentid = 0 AND coalesce((j->>'conenforced')::bool, true) AND (f.conrelid = ANY ($1::text::oid[]) OR f.confrelid = ANY ($1::text::oid[]))
 		ORDER BY c.relname, f.conname`, []any{oids(tables)}, func(rows *sql.Rows) error {
 		r := &postgresReference{}
 		var child, parent int64
 		var columns, parentColumns []byte
-		if err := rows.Scan(&child, &parent, &r.plain, &r.parentPlain, &r.name, &r.parentName, &columns, &parentColumns, &r.deferred, &r.simple); err != nil {
+		if err := rows.Scan(&r.constraint, &child, &parent, &r.plain, &r.parentPlain, &r.name, &r.parentName, &columns, &parentColumns, &r.deferred, &r.simple, &r.valid, &r.period, &r.follows); err != nil {
 			return err
 		}
 		r.table, r.parent = byOID[child], byOID[parent]
+		r.inexact = r.period || !r.valid
 		tx.refs = append(tx.refs, r)
 		return errors.Join(json.Unmarshal(columns, &r.columns), json.Unmarshal(parentColumns, &r.parentColumns))
 	})
@@ -66,10 +76,16 @@ func (tx *postgresTx) touch(ctx context.Context, tables []*table) error {
 		return err
 	}
 	for _, r := range tx.refs {
+		if err := tx.remember(ctx, r); err != nil {
+			return err
+		}
 		if r.table == nil || r.parent == nil || r.deferred {
 			continue
 		}
 		r.parent.unless += r.unless()
+		if !r.period { // other rows may cover the period
+			r.parent.unlessAtLast += r.unless()
+		}
 		r.parent.referrers = append(r.parent.referrers, strconv.Quote(r.plain))
 		for _, c := range r.loose() {
 			if !slices.Contains(r.table.loose, c) {
@@ -80,6 +96,16 @@ func (tx *postgresTx) touch(ctx context.Context, tables []*table) error {
 	return nil
 }
 
+// remember notes the records that refer to nothing by a foreign key that is NOT VALID.
+func (tx *postgresTx) remember(ctx context.Context, r *postgresReference) error {
+	if r.valid || r.table == nil {
+		return nil
+	}
+	r.before = map[string]bool{}
+	query := "SELECT " + r.table.selectedKey + " FROM " + r.name + " AS c WHERE " + r.toNothing()
+	return tx.eachKey(ctx, PostgreSQL, r.table, query, nil, nil, func(key string, _ bool) { r.before[key] = true })
+}
+
 // unless returns the condition that no other row of the child refers to a row of the
 // parent.
 func (r *postgresReference) unless() string {
@@ -88,6 +114,19 @@ func (r *postgresReference) unless() string {
 		condition += " AND (" + r.table.keyNames("c.") + ") <> (" + r.table.keyNames(r.name+".") + ")"
 	}
 	return condition + ")"
+}
+
+// toNothing returns the condition that the row c of the child refers to nothing.
+func (r *postgresReference) toNothing() string {
+	set := r.isNotNull(quote)
+	if !r.simple { // MATCH FULL
+		set = "(" + strings.Join(r.notNulls(quote), " OR ") + ")"
+	}
+	if !r.period {
+		return set + " AND NOT EXISTS (SELECT FROM " + r.parentName + " AS p WHERE " + r.join("c", "p", quote) + ")"
+	}
+	last := len(r.columns) - 1
+	return set + " AND NOT coalesce(c." + quote(r.columns[last]) + " <@ (SELECT range_agg(p." + quote(r.parentColumns[last]) + ") FROM " + r.parentName + " AS p WHERE " + r.join("c", "p", quote) + "), false)"
 }
 
 // loose returns the columns of the reference that can be NULL while it waits. A column of
@@ -111,23 +150,44 @@ func (r *postgresReference) loose() (loose []*column) {
 
 // dangling returns the error that names the rows that are the reason of err.
 func (tx *postgresTx) dangling(ctx context.Context, err error) error {
-	var named []string
+	d := dangling{advice: whereRefused}
 	for _, r := range tx.refs {
-		texts := r.table.keyTexts("c.", "::text")
-		var keys []string
-		e := tx.each(ctx, "SELECT "+strings.Join(texts, ", ")+" FROM "+r.name+" AS c WHERE "+r.isNotNull(quote)+
-			" AND NOT EXISTS (SELECT FROM "+r.parentName+" AS p WHERE "+r.join("c", "p", quote)+") ORDER BY 1 LIMIT 11", nil, func(rows *sql.Rows) error {
-			if key, err := scanKey(rows, len(texts)); err == nil {
-				keys = append(keys, key)
+		selected, order := "", ""
+		if r.table != nil {
+			selected, order = r.table.selectedKey+", ", " ORDER BY "+ordinals(len(r.table.keys))
+		}
+		all, named := 0, 0
+		query := "SELECT " + selected + "count(*) OVER ()::int8 FROM " + r.name + " AS c WHERE " + r.toNothing() + order + " LIMIT " + strconv.Itoa(maxDangling+len(r.before))
+		e := tx.eachKey(ctx, PostgreSQL, r.table, query, nil, []any{&all}, func(key string, known bool) {
+			switch {
+			case known && r.before[key]:
+				named++
+			case known:
+				named++
+				d.addRecord(&r.reference, key)
+			case named < shown:
+				named++
+				d.addRow(&r.reference, `"a row"`)
 			}
-			return nil
 		})
 		if e != nil {
 			return err
 		}
-		if len(keys) > 0 {
-			named = append(named, r.dangles(some(keys)))
+		if all > named {
+			d.addRows(&r.reference, all-named)
 		}
 	}
-	return fmt.Errorf("%w: %w", danglingError(named), err)
+	if named := d.err(); named != nil {
+		return fmt.Errorf("%w: %w", named, err)
+	}
+	return fmt.Errorf("%w: %w", backup.ErrDangling, err)
+}
+
+// ordinals returns 1, 2 … n, for ORDER BY.
+func ordinals(n int) string {
+	list := "1"
+	for i := 2; i <= n; i++ {
+		list += ", " + strconv.Itoa(i)
+	}
+	return list
 }

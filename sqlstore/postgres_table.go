@@ -25,6 +25,7 @@ type (
 		collation string   // quoted, empty if the type has none
 		bytewise  bool     // its collation sorts texts by their bytes
 		generated string   // "a" for GENERATED ALWAYS AS IDENTITY
+		followed  bool     // foreign keys of other tables change with it
 		write     string   // the expression that makes a value of the argument v.cN
 	}
 )
@@ -35,7 +36,7 @@ func (t pgTable) oidText() string { return strconv.FormatInt(t.oid, 10) }
 func (tx *postgresTx) find(ctx context.Context, name string) (*table, error) {
 	t := &table{}
 	var kind string
-	var inherited bool
+	var inherited, temporary bool
 	err := sql.ErrNoRows
 	for _, names := range readings(name) {
 		quoted := quote(names[1])
@@ -43,8 +44,8 @@ func (tx *postgresTx) find(ctx context.Context, name string) (*table, error) {
 			quoted = quote(names[0]) + "." + quoted
 		}
 		err = tx.conn.QueryRowContext(ctx, `SELECT c.oid::int8, c.relname::text, quote_ident(n.nspname)||'.'||quote_ident(c.relname), c.relkind::text,
-			c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid)
-			FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1::text)`, quoted).Scan(&t.pg.oid, &t.plain, &t.name, &kind, &inherited)
+			c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid), c.relpersistence = 't'
+			FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1::text)`, quoted).Scan(&t.pg.oid, &t.plain, &t.name, &kind, &inherited, &temporary)
 		if !errors.Is(err, sql.ErrNoRows) {
 			break
 		}
@@ -56,6 +57,8 @@ func (tx *postgresTx) find(ctx context.Context, name string) (*table, error) {
 		return nil, err
 	case kind != "r" && kind != "p":
 		return nil, errors.New("it is not a table")
+	case temporary:
+		return nil, errors.New("the connection has a temporary table of that name: name the schema of the other in Table.Name, or drop the temporary table")
 	case inherited:
 		return nil, errors.New("other tables inherit from it")
 	}
@@ -72,7 +75,8 @@ func (tx *postgresTx) columns(ctx context.Context, t *table) (columns []*column,
 			SELECT attnum, atttypid AS type, atttypmod AS modifier FROM pg_attribute WHERE attrelid = $1::text::oid AND attnum > 0 AND NOT attisdropped
 			UNION ALL
 			SELECT attnum, typbasetype, CASE WHEN typtypmod < 0 THEN modifier ELSE typtypmod END FROM types JOIN pg_type ON oid = type WHERE typtype = 'd')
-		SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), coalesce(pg_get_expr(d.adbin, d.adrelid), ''), a.attnum::int8, NOT a.attnotnull, a.attidentity::text,
+		SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), coalesce(pg_get_expr(d.adbin, d.adrelid), ''), a.attnum::int8,
+			NOT a.attnotnull OR EXISTS (SELECT FROM pg_constraint n WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND n.conkey = ARRAY[a.attnum] AND NOT n.convalidated), a.attidentity::text,
 			b.typname::text, y.modifier >= 0, CASE WHEN b.typname IN ('varchar', 'bpchar') AND getdatabaseencoding() = 'UTF8' THEN greatest(y.modifier - 4, 0) ELSE 0 END::int8,
 			(SELECT json_agg(enumlabel ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = b.oid)::text, coalesce(e.typname::text, ''),
 			coalesce(b.typcategory = 'A' AND b.typlen = -1 AND b.typname NOT IN ('int2vector', 'oidvector') AND e.typtype IN ('b', 'e', 'r') AND e.typcategory <> 'A' AND (e.oid < 16384 OR e.typtype = 'e') AND e.typname NOT IN ('json', 'jsonb', 'bytea', 'xml'), false),

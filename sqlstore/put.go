@@ -31,7 +31,7 @@ type put struct {
 	set   []int // indexes of the columns
 	most  int   // rows of the largest statement
 	args  []any
-	keys  []string
+	rows  []backup.Record   // what the arguments are from
 	bytes int               // the size of the records, roughly
 	sqls  map[int]*sql.Stmt // by the number of rows
 }
@@ -41,7 +41,7 @@ func (w *writer) Put(ctx context.Context, collection string, records []backup.Re
 	t, err := w.change(ctx, collection)
 	if err == nil {
 		t.written = true
-		err = w.put(ctx, t, records)
+		err = w.putKeeping(ctx, t, records)
 		for _, p := range w.puts[t] {
 			p.reset() // a failure may have left rows
 		}
@@ -79,10 +79,10 @@ func (w *writer) put(ctx context.Context, t *table, records []backup.Record) err
 		for _, i := range p.set {
 			p.args = append(p.args, values[i])
 		}
-		p.keys = append(p.keys, r.Key)
+		p.rows = append(p.rows, r)
 		p.bytes += size
 		w.overwritten(t, r.Key)
-		if len(p.keys) == p.most {
+		if len(p.rows) == p.most {
 			if err := w.flush(ctx, p); err != nil {
 				return err
 			}
@@ -216,32 +216,27 @@ func (w *writer) newPut(t *table, mask string) *put {
 	return p
 }
 
+// columns returns the columns that are set.
+func (p *put) columns() []*column {
+	set := make([]*column, len(p.set))
+	for i, c := range p.set {
+		set[i] = p.t.columns[c]
+	}
+	return set
+}
+
 // flush stores the rows of p.
 func (w *writer) flush(ctx context.Context, p *put) error {
-	args, keys := p.args, p.keys
-	for len(keys) > 0 {
+	for from := 0; from < len(p.rows); {
 		// The largest statement, or a power of two.
-		rows := p.most
-		if len(keys) < rows {
-			rows = 1 << (bits.Len(uint(len(keys))) - 1)
+		rows, left := p.most, len(p.rows)-from
+		if left < rows {
+			rows = 1 << (bits.Len(uint(left)) - 1)
 		}
-		n := rows * len(p.set)
-		alive, err := w.attempt(ctx, p, args[:n], keys[:rows])
-		if err != nil && rows > 1 && alive {
-			// Find out which row is refused.
-			for i := range rows {
-				if _, one := w.attempt(ctx, p, args[i*len(p.set):(i+1)*len(p.set)], keys[i:i+1]); one != nil {
-					return p.t.fail(keys[i], nil, explain(w.dialect, one))
-				}
-			}
+		if err := w.store(ctx, p, from, from+rows); err != nil {
+			return err
 		}
-		if err != nil {
-			if err = contextError(ctx, err); ctx.Err() == nil && rows == 1 {
-				return p.t.fail(keys[0], nil, explain(w.dialect, err))
-			}
-			return fmt.Errorf("write records of %s: %w", p.t.collection, err)
-		}
-		args, keys = args[n:], keys[rows:]
+		from += rows
 	}
 	p.reset()
 	return nil
@@ -250,21 +245,53 @@ func (w *writer) flush(ctx context.Context, p *put) error {
 // reset forgets the rows of p.
 func (p *put) reset() {
 	clear(p.args)
-	p.args, p.keys, p.bytes = p.args[:0], p.keys[:0], 0
+	clear(p.rows)
+	p.args, p.rows, p.bytes = p.args[:0], p.rows[:0], 0
+}
+
+// store stores some rows of p. Those that cannot be in the table yet wait.
+func (w *writer) store(ctx context.Context, p *put, from, to int) error {
+	t, rows, n := p.t, p.rows[from:to], len(p.set)
+	alive, err := w.attempt(ctx, p, p.args[from*n:to*n], rows)
+	yet := err != nil && w.notYet(err)
+	switch {
+	case err == nil:
+		t.crowded = t.crowded && len(rows) == 1
+		return nil
+	case ctx.Err() != nil, !alive && len(rows) > 1:
+		return fmt.Errorf("write records of %s: %w", t.collection, contextError(ctx, err))
+	case alive && yet && (len(rows) == 1 || t.crowded):
+		for _, r := range rows {
+			w.rowWaits(t, r)
+		}
+		return nil
+	case len(rows) == 1:
+		return t.fail(rows[0].Key, nil, explain(w.dialect, err))
+	}
+	// Find out which rows are refused.
+	before, middle := len(w.wait(t).rows), (from+to)/2
+	if err := w.store(ctx, p, from, middle); err != nil {
+		return err
+	}
+	if err := w.store(ctx, p, middle, to); err != nil {
+		return err
+	}
+	t.crowded = len(rows) == p.most && len(w.wait(t).rows)-before > len(rows)*3/4
+	return nil
 }
 
 // attempt stores rows. If references need it, they are NULL for now and wait.
-func (w *writer) attempt(ctx context.Context, p *put, args []any, keys []string) (alive bool, err error) {
-	alive, err = w.tx.attempt(ctx, func() error { return w.exec(ctx, p, args, len(keys)) })
+func (w *writer) attempt(ctx context.Context, p *put, args []any, rows []backup.Record) (alive bool, err error) {
+	alive, err = w.tx.attempt(ctx, func() error { return w.exec(ctx, p, args, len(rows)) })
 	alive = alive && ctx.Err() == nil
-	if err == nil || !alive || len(p.t.loose) == 0 || !w.dialect.(stepwise).dangles(err) {
+	if err == nil || !alive || len(p.t.loose) == 0 || !w.dangles(err) {
 		return alive, err
 	}
-	without, later := p.withoutReferences(args, keys)
+	without, later := p.withoutReferences(args, rows)
 	if len(later) == 0 {
 		return true, err
 	}
-	if again, e := w.tx.attempt(ctx, func() error { return w.exec(ctx, p, without, len(keys)) }); e != nil {
+	if again, e := w.tx.attempt(ctx, func() error { return w.exec(ctx, p, without, len(rows)) }); e != nil {
 		return again, err
 	}
 	w.refersLater(p.t, later)
@@ -274,12 +301,8 @@ func (w *writer) attempt(ctx context.Context, p *put, args []any, keys []string)
 func (w *writer) exec(ctx context.Context, p *put, args []any, rows int) error {
 	s := p.sqls[rows]
 	if s == nil {
-		set := make([]*column, len(p.set))
-		for i, c := range p.set {
-			set[i] = p.t.columns[c]
-		}
 		var err error
-		if s, err = w.stmt(ctx, w.dialect.upsert(p.t, set, rows)); err != nil {
+		if s, err = w.stmt(ctx, w.dialect.upsert(p.t, p.columns(), rows)); err != nil {
 			return err
 		}
 		p.sqls[rows] = s

@@ -16,7 +16,8 @@ type sqlite struct{}
 // for BEGIN IMMEDIATE.
 type sqliteTx struct {
 	session
-	enforced bool // the connection had foreign keys on before, and gets them back
+	enforced  bool // the connection had foreign keys on before, and gets them back
+	unchecked bool // CHECK constraints are off for the moment
 
 	tables      []*table                      // the declared tables
 	before      map[violation]int             // what dangled before the first change; nil without a change
@@ -84,7 +85,7 @@ func (tx *sqliteTx) rollback() {
 
 // release leaves the connection as it was before the transaction.
 func (tx *sqliteTx) release() {
-	if tx.enforced && tx.exec(context.Background(), "PRAGMA foreign_keys=ON") != nil {
+	if tx.checks(context.Background(), true) != nil || tx.enforced && tx.exec(context.Background(), "PRAGMA foreign_keys=ON") != nil {
 		tx.discard()
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/tomo-project/backup"
 )
 
 func (sqlite) explain(err error) error {
@@ -15,10 +17,14 @@ func (sqlite) explain(err error) error {
 		return fmt.Errorf("%w; check disk space", err)
 	case says("readonly database"):
 		return fmt.Errorf("%w; check write permissions", err)
-	case says("UNIQUE constraint failed"):
-		return fmt.Errorf("%w; records that exchange a unique value cannot be restored at once", err)
+	case sqlite{}.clashes(err):
+		return fmt.Errorf("%w: another row has the same value: %w", backup.ErrClash, err)
 	}
 	return err
+}
+
+func (sqlite) clashes(err error) bool {
+	return strings.Contains(err.Error(), "UNIQUE constraint failed")
 }
 
 // conflict is always false: a connection waits for a lock as long as PRAGMA busy_timeout.

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/stream"
 )
 
@@ -35,6 +37,9 @@ type SQLiteFile struct {
 // Copy implements manager.Database. It checks the copy as Check does: a copy of a
 // damaged database must not push out good copies.
 func (s SQLiteFile) Copy(ctx context.Context, w io.Writer) error {
+	if err := cmp.Or(fault.Missing("the DB of the SQLiteFile", s.DB), fault.Missing("the io.Writer", w)); err != nil {
+		return err
+	}
 	return s.inFile(func(f *os.File) error {
 		if _, err := s.DB.ExecContext(ctx, "VACUUM INTO ?", f.Name()); err != nil {
 			return fmt.Errorf("copy the database to %s: %w", filepath.Dir(f.Name()), contextError(ctx, err))
@@ -61,6 +66,9 @@ func (s SQLiteFile) Copy(ctx context.Context, w io.Writer) error {
 // Expressions are in generated columns, CHECK, indexes on expressions, and virtual
 // tables.
 func (s SQLiteFile) Check(ctx context.Context, r io.Reader) error {
+	if err := cmp.Or(fault.Missing("the DB of the SQLiteFile", s.DB), fault.Missing("the io.Reader", r)); err != nil {
+		return err
+	}
 	return s.inFile(func(f *os.File) error {
 		n, err := io.Copy(f, stream.WithContext(ctx, r))
 		if err != nil {

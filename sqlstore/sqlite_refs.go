@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,15 +21,17 @@ type sqliteReference struct {
 	reference
 	id       int
 	onDelete string
+	rowid    string // the name for the number of a row, empty if there is none
 	action   string // the statement that carries out ON DELETE for a row; empty for none
 }
 
 // A violation is a row that refers to nothing. Its number is missing in a table WITHOUT
-// ROWID.
+// ROWID. If the row is a record, the key stands for it there.
 type violation struct {
 	table string
 	id    int // of the foreign key
 	row   sql.NullInt64
+	key   string
 }
 
 func (tx *sqliteTx) references(ctx context.Context, tables []*table) (refs []*reference, err error) {
@@ -75,7 +78,8 @@ func (tx *sqliteTx) foreignKeysOf(ctx context.Context, table string) ([]*sqliteR
 	if len(refs) > 0 {
 		rowid := tx.rowid(ctx, table)
 		for _, r := range refs {
-			r.action = r.actionOn(rowid)
+			r.rowid = rowid
+			r.action = r.actionOn()
 		}
 	}
 	if tx.foreignKeys == nil {
@@ -104,11 +108,11 @@ func (tx *sqliteTx) rowid(ctx context.Context, table string) (name string) {
 
 // actionOn returns the statement that carries out ON DELETE for one row of the child. It
 // is empty if there is nothing to do, or if the row is a record.
-func (r *sqliteReference) actionOn(rowid string) string {
-	if r.table != nil || rowid == "" || r.toMutable() {
+func (r *sqliteReference) actionOn() string {
+	if r.table != nil || r.rowid == "" || r.toMutable() {
 		return ""
 	}
-	where := " WHERE " + rowid + " = ?"
+	where := " WHERE " + r.rowid + " = ?"
 	switch r.onDelete {
 	case "CASCADE":
 		return "DELETE FROM " + r.name + where
@@ -126,10 +130,30 @@ func (tx *sqliteTx) touch(ctx context.Context, tables []*table) (err error) {
 }
 
 // violations counts the rows that refer to nothing. It counts because rows of a table
-// WITHOUT ROWID all look the same.
+// WITHOUT ROWID that is not declared all look the same.
 func (tx *sqliteTx) violations(ctx context.Context) (map[violation]int, error) {
 	found := map[violation]int{}
-	err := tx.each(ctx, `SELECT "table", rowid, fkid FROM pragma_foreign_key_check`, nil, func(rows *sql.Rows) error {
+	err := tx.check(ctx, "pragma_foreign_key_check", nil, found)
+	if mismatches(err) {
+		clear(found)
+		err = tx.checkTables(ctx, found)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range slices.Collect(maps.Keys(found)) {
+		if !v.row.Valid && tx.declared(v.table) != nil {
+			if err := tx.byKey(ctx, v, found); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return found, nil
+}
+
+// check counts the rows that a query on a check of foreign keys returns.
+func (tx *sqliteTx) check(ctx context.Context, from string, args []any, found map[violation]int) error {
+	return tx.each(ctx, `SELECT "table", rowid, fkid FROM `+from, args, func(rows *sql.Rows) error {
 		var v violation
 		if err := rows.Scan(&v.table, &v.row, &v.id); err != nil {
 			return err
@@ -137,18 +161,37 @@ func (tx *sqliteTx) violations(ctx context.Context) (map[violation]int, error) {
 		found[v]++
 		return nil
 	})
-	return found, err
+}
+
+// byKey replaces the violations of a declared table WITHOUT ROWID by those of its keys.
+func (tx *sqliteTx) byKey(ctx context.Context, v violation, found map[violation]int) error {
+	r, err := tx.foreignKey(ctx, v)
+	if err != nil {
+		return err
+	}
+	query := "SELECT " + r.table.selectedKey + " FROM " + r.name + " AS c WHERE "
+	collect := func(where string) error {
+		return tx.eachKey(ctx, SQLite, r.table, query+where, nil, nil, func(key string, _ bool) {
+			found[violation{table: v.table, id: v.id, key: key}]++
+		})
+	}
+	err = collect(r.toNothing(quote))
+	if err != nil && strings.Contains(err.Error(), "no such table") { // the parent
+		err = collect(r.isNotNull(quote))
+	}
+	delete(found, v)
+	return err
 }
 
 // settle carries out the actions of foreign keys. A reference that still dangles is an
-// error.
-func (tx *sqliteTx) settle(ctx context.Context) error {
+// error. If dangle is set, references of records may dangle.
+func (tx *sqliteTx) settle(ctx context.Context, dangle bool) error {
 	if tx.before == nil {
 		return nil
 	}
 	const most = 1000 // as deep as SQLite lets actions nest
 	for round := 0; ; round++ {
-		news, err := tx.news(ctx)
+		news, err := tx.news(ctx, dangle)
 		if err != nil {
 			return fmt.Errorf("check foreign keys: %w", err)
 		}
@@ -162,21 +205,22 @@ func (tx *sqliteTx) settle(ctx context.Context) error {
 			}
 		}
 		if !changed {
-			return danglingError(firstOf(len(news), func(i int) string { return tx.words(ctx, news[i]) }))
+			return tx.dangling(ctx, news)
 		}
 	}
 }
 
-// news returns the references that the transaction has made dangling.
-func (tx *sqliteTx) news(ctx context.Context) (news []violation, err error) {
+// news returns the references that the transaction has made dangling and that may not
+// stay so.
+func (tx *sqliteTx) news(ctx context.Context, dangle bool) (news []violation, err error) {
 	after, err := tx.violations(ctx)
 	for v, n := range after {
-		if n > tx.before[v] {
+		if n > tx.before[v] && !(dangle && tx.declared(v.table) != nil) {
 			news = append(news, v)
 		}
 	}
 	slices.SortFunc(news, func(a, b violation) int {
-		return cmp.Or(strings.Compare(a.table, b.table), cmp.Compare(a.row.Int64, b.row.Int64), cmp.Compare(a.id, b.id))
+		return cmp.Or(strings.Compare(a.table, b.table), cmp.Compare(a.id, b.id), cmp.Compare(a.row.Int64, b.row.Int64), strings.Compare(a.key, b.key))
 	})
 	return news, err
 }
@@ -219,22 +263,43 @@ func (tx *sqliteTx) foreignKey(ctx context.Context, v violation) (*sqliteReferen
 	return nil, errors.New("table " + strconv.Quote(v.table) + " has lost a foreign key meanwhile")
 }
 
-// words says which row refers to nothing, as precisely as it can be found out.
-func (tx *sqliteTx) words(ctx context.Context, v violation) string {
-	r, err := tx.foreignKey(ctx, v)
-	if err != nil {
-		return err.Error()
-	}
-	row := "a row"
-	if v.row.Valid {
-		row = fmt.Sprintf("row %d", v.row.Int64)
-	}
-	if rowid := tx.rowid(ctx, v.table); r.table != nil && v.row.Valid && rowid != "" {
-		texts := r.table.keyTexts("CAST(", " AS TEXT)")
-		key, err := scanKey(tx.conn.QueryRowContext(ctx, "SELECT "+strings.Join(texts, ", ")+" FROM "+r.name+" WHERE "+rowid+" = ?", v.row.Int64), len(texts))
-		if err == nil {
-			row = strconv.Quote(key)
+// dangling returns the error that names the rows.
+func (tx *sqliteTx) dangling(ctx context.Context, news []violation) error {
+	d := dangling{advice: whereAllowed}
+	for _, v := range news {
+		r, err := tx.foreignKey(ctx, v)
+		if err != nil {
+			return err
+		}
+		switch {
+		case r.table != nil && len(d.records) == maxDangling:
+			d.addRows(&r.reference, 1)
+		case r.table != nil:
+			if err := tx.addRecord(ctx, &d, r, v); err != nil {
+				return err
+			}
+		case v.row.Valid:
+			d.addRow(&r.reference, fmt.Sprintf("row %d", v.row.Int64))
+		default:
+			d.addRow(&r.reference, "a row")
 		}
 	}
-	return r.dangles(row)
+	return d.err()
+}
+
+func (tx *sqliteTx) addRecord(ctx context.Context, d *dangling, r *sqliteReference, v violation) error {
+	key, known := v.key, !v.row.Valid
+	if v.row.Valid && r.rowid != "" {
+		query := "SELECT " + r.table.selectedKey + " FROM " + r.name + " WHERE " + r.rowid + " = ?"
+		err := tx.eachKey(ctx, SQLite, r.table, query, []any{v.row.Int64}, nil, func(k string, ok bool) { key, known = k, ok })
+		if err != nil {
+			return err
+		}
+	}
+	if known {
+		d.addRecord(&r.reference, key)
+	} else {
+		d.addRow(&r.reference, fmt.Sprintf("row %d", v.row.Int64))
+	}
+	return nil
 }

@@ -135,14 +135,21 @@ var (
 // was when View was called. With CoverAll, View fails if there are tables that a backup
 // would miss.
 func (s Store) View(ctx context.Context, read func(backup.Reader) error) error {
+	if err := fault.Missing("the function read", read); err != nil {
+		return err
+	}
 	return s.run(ctx, false, func(v *view) error { return read(v) })
 }
 
 // Update calls write with a Writer on one transaction, which keeps other writers out
 // from the beginning. It calls write again only if there are Retries. If the changes
-// leave a reference dangling, the error is [backup.ErrDangling] and names the table and
-// the rows. References that were dangling before do not matter.
+// leave a reference dangling, the error is [backup.ErrDangling]. It joins a
+// [backup.RecordError] for each record, up to a thousand. References that were dangling
+// before do not matter.
 func (s Store) Update(ctx context.Context, write func(backup.Writer) error) error {
+	if err := cmp.Or(s.given(), fault.Missing("the function write", write)); err != nil {
+		return err
+	}
 	for try := 0; ; try++ {
 		err := s.update(ctx, write)
 		if err == nil || try >= s.Retries || !s.Dialect.conflict(err) {
@@ -166,9 +173,16 @@ func (s Store) update(ctx context.Context, write func(backup.Writer) error) erro
 	})
 }
 
-func (s Store) run(ctx context.Context, write bool, f func(*view) error) error {
+func (s Store) given() error {
 	if s.DB == nil || s.Dialect == nil {
 		return errors.New("sqlstore: a Store needs DB and Dialect")
+	}
+	return nil
+}
+
+func (s Store) run(ctx context.Context, write bool, f func(*view) error) error {
+	if err := s.given(); err != nil {
+		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return err

@@ -29,11 +29,14 @@ type table struct {
 	fills       []int          // the columns without one that take NULL for a value of their own
 
 	// For a database that checks foreign keys at each step.
-	unless    string    // " AND …": the condition under which a row can be deleted now
-	referrers []string  // the tables that keep rows from being deleted
-	loose     []*column // references to declared tables that can wait
+	unless       string    // " AND …": the condition under which a row can be deleted now
+	unlessAtLast string    // the same without what only the database can judge
+	referrers    []string  // the tables that keep rows from being deleted
+	loose        []*column // references to declared tables that can wait
 
 	written bool // a record was put
+	whole   bool // a record has all columns of its row
+	crowded bool // of the last rows that were tried together, most had to wait
 
 	lite sqliteTable
 	pg   pgTable
@@ -89,6 +92,7 @@ func (s Store) lookUp(ctx context.Context, tx transaction, declared Table) (*tab
 	if err := t.declare(declared, columns, primary); err != nil {
 		return nil, err
 	}
+	t.whole = len(t.columns) == len(columns)
 	for i, c := range t.columns {
 		if err := s.Dialect.settle(c, i); err != nil {
 			return nil, fmt.Errorf("column %q: %w", c.Name, err)

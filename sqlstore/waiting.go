@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -12,9 +13,13 @@ import (
 	"github.com/tomo-project/backup"
 )
 
+// A database may refuse for the moment what is right in the end. Such a change waits:
+//
+//   - A row waits if another row still has a unique value of it, or if a row that it
+//     refers to is not there yet.
+//
 // Some databases check foreign keys, and carry out their actions, at each statement. For
-// them, a change that would break a reference for the moment waits until the end of the
-// transaction:
+// them, a change that would break a reference for the moment waits too:
 //
 //   - A row is not deleted while a row of a declared table refers to it. The foreign key
 //     could refuse that, or delete rows that a later record is for.
@@ -30,10 +35,11 @@ type stepwise interface {
 	update(t *table, set []*column, rows int) string
 }
 
-// waiting holds what waits in a table.
+// waiting holds what waits in a table, by key.
 type waiting struct {
-	deletes    map[string]bool  // by key
-	references map[string][]any // by key: the values for the columns of table.loose
+	rows       map[string][]byte // the JSON of records
+	deletes    map[string]bool
+	references map[string][]any // the values for the columns of table.loose
 }
 
 func (w *writer) wait(t *table) *waiting {
@@ -41,10 +47,19 @@ func (w *writer) wait(t *table) *waiting {
 		w.waiting = map[*table]*waiting{}
 	}
 	if w.waiting[t] == nil {
-		w.waiting[t] = &waiting{map[string]bool{}, map[string][]any{}}
+		w.waiting[t] = &waiting{map[string][]byte{}, map[string]bool{}, map[string][]any{}}
 	}
 	return w.waiting[t]
 }
+
+// dangles tells whether a statement was refused because of a row that it refers to.
+func (w *writer) dangles(err error) bool {
+	d, ok := w.dialect.(stepwise)
+	return ok && d.dangles(err)
+}
+
+// notYet tells whether a row that was refused with this error may be taken later.
+func (w *writer) notYet(err error) bool { return w.dialect.clashes(err) || w.dangles(err) }
 
 // goes tells whether the row under a key waits to be deleted.
 func (w *writer) goes(t *table, key string) bool {
@@ -53,7 +68,9 @@ func (w *writer) goes(t *table, key string) bool {
 
 // overwritten forgets what waits for a row.
 func (w *writer) overwritten(t *table, key string) {
+	w.forget(t, key)
 	if wait := w.waiting[t]; wait != nil {
+		delete(wait.rows, key)
 		delete(wait.deletes, key)
 		delete(wait.references, key)
 	}
@@ -64,33 +81,60 @@ func (w *writer) Records(ctx context.Context, collection string) iter.Seq2[backu
 	return func(yield func(backup.Record, error) bool) {
 		t, err := w.table(collection)
 		if err == nil {
-			err = w.settleReferences(ctx, t, nil)
+			err = w.needReferences(ctx, t, nil)
 		}
 		if err != nil {
 			yield(backup.Record{}, w.fail(err))
 			return
 		}
+		newKeys := w.rowsThatWait(t)
 		for r, err := range w.view.Records(ctx, collection) {
 			if err == nil && w.goes(t, r.Key) {
 				continue
 			}
+			if err == nil && newKeys != nil {
+				if value, ok := newKeys[r.Key]; ok {
+					r.Value = value
+					delete(newKeys, r.Key)
+				}
+			}
 			if !yield(r, w.fail(err)) {
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+		for _, key := range slices.Sorted(maps.Keys(newKeys)) {
+			if !yield(backup.Record{Key: key, Value: newKeys[key]}, nil) {
 				return
 			}
 		}
 	}
 }
 
+// rowsThatWait returns a copy of the rows that wait in a table, by key.
+func (w *writer) rowsThatWait(t *table) map[string][]byte {
+	if w.waiting[t] == nil {
+		return nil
+	}
+	return maps.Clone(w.waiting[t].rows)
+}
+
 // remove deletes the rows with the given keys, now or later.
 func (w *writer) remove(ctx context.Context, t *table, keys []string) error {
-	err := w.in(ctx, t, keys, "DELETE FROM "+t.name, t.unless, func(s *sql.Stmt, args []any) error {
+	return w.removeUnless(ctx, t, keys, t.unless)
+}
+
+func (w *writer) removeUnless(ctx context.Context, t *table, keys []string, unless string) error {
+	err := w.in(ctx, t, keys, "DELETE FROM "+t.name, unless, func(s *sql.Stmt, args []any) error {
 		_, err := s.ExecContext(ctx, args...)
 		return err
 	})
+	for _, key := range keys {
+		w.overwritten(t, key)
+	}
 	if err == nil && t.unless != "" {
-		for _, key := range keys {
-			w.overwritten(t, key)
-		}
 		err = w.in(ctx, t, keys, "SELECT "+t.selectedKey+" FROM "+t.name, "", func(s *sql.Stmt, args []any) error {
 			rows, err := s.QueryContext(ctx, args...)
 			if err != nil {
@@ -122,56 +166,148 @@ func (w *writer) Settle(ctx context.Context) error {
 	if w.failed != nil {
 		return w.failed
 	}
-	if !w.touched {
+	if !w.touched || w.settled {
 		return nil
 	}
-	return w.fail(w.settle(ctx))
+	err := w.fail(w.settle(ctx))
+	w.settled = err == nil
+	return err
 }
 
 func (w *writer) settle(ctx context.Context) error {
-	for _, t := range w.all {
-		if err := w.settleReferences(ctx, t, nil); err != nil {
-			return err
-		}
-	}
-	if err := w.settleDeletes(ctx); err != nil {
+	if err := w.putBack(ctx); err != nil {
 		return err
 	}
-	return contextError(ctx, w.tx.settle(ctx))
+	if err := w.resolve(ctx); err != nil {
+		return err
+	}
+	return contextError(ctx, w.tx.settle(ctx, w.dangle))
 }
 
-func (w *writer) settleDeletes(ctx context.Context) error {
-	cut := false
-	for {
-		left, changed := []string(nil), false
+// An effort says what is done for changes that wait. More is done only if less does not
+// help: it costs more, and triggers of the host may see it.
+type effort int
+
+const (
+	again   effort = iota // try them again, as long as that helps many
+	aside                 // take rows that go or change out of the way of others
+	patient               // try them again, as long as that helps any
+	anew                  // delete rows, and insert them anew
+)
+
+// resolve carries out what waits. Rows, references and deletes wait for each other.
+func (w *writer) resolve(ctx context.Context) error {
+	for e := again; ; {
+		before := w.countWaiting()
+		if before == 0 {
+			return nil
+		}
+		if e == aside {
+			if err := w.cut(ctx); err != nil {
+				return err
+			}
+		}
+		for _, t := range w.all {
+			if w.waiting[t] == nil {
+				continue
+			}
+			if err := w.settleRows(ctx, t, e); err != nil {
+				return err
+			}
+			if err := w.settleReferences(ctx, t); err != nil {
+				return err
+			}
+		}
+		if err := w.settleDeletes(ctx, e >= aside); err != nil {
+			return err
+		}
+		gained := before - w.countWaiting()
+		switch {
+		case gained > before/8, gained > 0 && e >= patient:
+			e = again
+		case e < anew:
+			e++
+		default:
+			if err := w.unresolved(ctx); err != nil {
+				return err
+			}
+			if w.countWaiting() == before {
+				return errors.New("sqlstore: changes wait, and nothing refuses them")
+			}
+			e = again
+		}
+	}
+}
+
+func (w *writer) countWaiting() (n int) {
+	for _, wait := range w.waiting {
+		n += len(wait.rows) + len(wait.deletes) + len(wait.references)
+	}
+	return n
+}
+
+// unresolved returns the error for what still waits.
+func (w *writer) unresolved(ctx context.Context) error {
+	var errs []error
+	for _, t := range w.all {
+		if w.waiting[t] == nil {
+			continue
+		}
+		of, err := w.refusedRows(ctx, t)
+		if err != nil {
+			return err
+		}
+		errs = append(errs, of...)
+		for _, key := range slices.Sorted(maps.Keys(w.waiting[t].references)) {
+			if len(errs) < mostRefused {
+				if err := w.refusedReference(ctx, t, key); err != nil {
+					errs = append(errs, err)
+				}
+			}
+		}
+	}
+	if len(errs) == 0 {
+		return w.refusedDeletes(ctx)
+	}
+	return errors.Join(errs...)
+}
+
+// settleDeletes deletes the rows that wait for it and that no row refers to now. At last
+// it leaves to the database which rows those are.
+func (w *writer) settleDeletes(ctx context.Context, atLast bool) error {
+	for changed := true; changed; {
+		changed = false
 		for _, t := range w.all {
 			if w.waiting[t] == nil || len(w.waiting[t].deletes) == 0 {
 				continue
 			}
 			keys := slices.Sorted(maps.Keys(w.waiting[t].deletes))
-			if err := w.remove(ctx, t, keys); err != nil {
+			err := w.remove(ctx, t, keys)
+			if err == nil && atLast && t.unlessAtLast != t.unless {
+				err = w.removeAtLast(ctx, t)
+			}
+			if err != nil {
 				return err
 			}
-			n := len(w.waiting[t].deletes)
-			changed = changed || n < len(keys)
-			if n > 0 {
-				left = append(left, fmt.Sprintf("table %q: %s (from %s)", t.plain, some(slices.Sorted(maps.Keys(w.waiting[t].deletes))), strings.Join(t.referrers, ", ")))
-			}
-		}
-		switch {
-		case len(left) == 0:
-			return nil
-		case changed:
-		case cut:
-			return fmt.Errorf("%w: rows that stay refer to rows that are deleted, %s", backup.ErrDangling, strings.Join(left, "; "))
-		default:
-			// The rows may refer to each other.
-			cut = true
-			if err := w.cut(ctx); err != nil {
-				return err
-			}
+			changed = changed || len(w.waiting[t].deletes) < len(keys)
 		}
 	}
+	return nil
+}
+
+// refusedDeletes returns the error for rows that cannot be deleted.
+func (w *writer) refusedDeletes(ctx context.Context) error {
+	var left []string
+	for _, t := range w.all {
+		if w.waiting[t] != nil && len(w.waiting[t].deletes) > 0 {
+			keys := slices.Sorted(maps.Keys(w.waiting[t].deletes))
+			left = append(left, fmt.Sprintf("table %q: %s (from %s)", t.plain, some(keys), strings.Join(t.referrers, ", ")))
+		}
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	return w.staying(ctx, left)
 }
 
 // cut removes the references from the rows that wait to be deleted.
@@ -198,13 +334,13 @@ func (w *writer) cut(ctx context.Context) error {
 
 // withoutReferences returns the arguments of rows with NULL for the references that can
 // wait, and these references by key.
-func (p *put) withoutReferences(args []any, keys []string) (without []any, later map[string][]any) {
+func (p *put) withoutReferences(args []any, rows []backup.Record) (without []any, later map[string][]any) {
 	var at []int // the places of the loose columns among those that are set
 	for _, c := range p.t.loose {
 		at = append(at, slices.IndexFunc(p.set, func(i int) bool { return p.t.columns[i] == c }))
 	}
 	without, later = slices.Clone(args), map[string][]any{}
-	for row, key := range keys {
+	for row, r := range rows {
 		values, any := make([]any, len(at)), false
 		for i, column := range at {
 			if column < 0 {
@@ -215,7 +351,7 @@ func (p *put) withoutReferences(args []any, keys []string) (without []any, later
 			*cell = nil
 		}
 		if any {
-			later[key] = values
+			later[r.Key] = values
 		}
 	}
 	return without, later
@@ -225,31 +361,59 @@ func (w *writer) refersLater(t *table, later map[string][]any) {
 	maps.Copy(w.wait(t).references, later)
 }
 
-// settleReferences writes the references that wait in a table. If keys are given, it
-// does so only if one of them has such a reference.
-func (w *writer) settleReferences(ctx context.Context, t *table, keys []string) error {
-	if w.waiting[t] == nil || len(w.waiting[t].references) == 0 {
-		return nil
-	}
+// settleReferences writes the references that wait in a table and that can be written.
+func (w *writer) settleReferences(ctx context.Context, t *table) error {
 	wait := w.waiting[t].references
-	if keys != nil && !slices.ContainsFunc(keys, func(key string) bool { return wait[key] != nil }) {
-		return nil
-	}
 	for keys := range slices.Chunk(slices.Sorted(maps.Keys(wait)), putRows) {
 		alive, err := w.refer(ctx, t, keys)
 		for i := 0; err != nil && alive && i < len(keys); i++ {
-			if _, one := w.refer(ctx, t, keys[i:i+1]); one != nil {
+			one := error(nil)
+			if alive, one = w.refer(ctx, t, keys[i:i+1]); one != nil && !w.notYet(one) {
 				return t.fail(keys[i], t.loose[0], explain(w.dialect, one))
 			}
 		}
-		if err != nil {
+		if !alive || ctx.Err() != nil {
 			return fmt.Errorf("write records of %s: %w", t.collection, explain(w.dialect, contextError(ctx, err)))
 		}
 	}
-	clear(wait)
 	return nil
 }
 
+// needReferences fails if the row under one of the keys has a reference that cannot be
+// written yet. Without keys, it is about all rows.
+func (w *writer) needReferences(ctx context.Context, t *table, keys []string) error {
+	if w.waiting[t] == nil {
+		return nil
+	}
+	wait := w.waiting[t].references
+	waits := func(key string) bool { return wait[key] != nil }
+	if len(wait) == 0 || keys != nil && !slices.ContainsFunc(keys, waits) {
+		return nil
+	}
+	if err := w.settleReferences(ctx, t); err != nil {
+		return err
+	}
+	if keys == nil {
+		keys = slices.Sorted(maps.Keys(wait))
+	}
+	for _, key := range keys {
+		if waits(key) {
+			return w.refusedReference(ctx, t, key)
+		}
+	}
+	return nil
+}
+
+// refusedReference returns the error for a reference that cannot be written.
+func (w *writer) refusedReference(ctx context.Context, t *table, key string) error {
+	_, err := w.refer(ctx, t, []string{key})
+	if err == nil || ctx.Err() != nil {
+		return contextError(ctx, err)
+	}
+	return t.fail(key, t.loose[0], explain(w.dialect, err))
+}
+
+// refer writes the references of rows.
 func (w *writer) refer(ctx context.Context, t *table, keys []string) (alive bool, err error) {
 	var args []any
 	for _, key := range keys {
@@ -258,11 +422,17 @@ func (w *writer) refer(ctx context.Context, t *table, keys []string) (alive bool
 		}
 		args = append(args, w.waiting[t].references[key]...)
 	}
-	return w.tx.attempt(ctx, func() error {
+	alive, err = w.tx.attempt(ctx, func() error {
 		s, err := w.stmt(ctx, w.dialect.(stepwise).update(t, t.loose, len(keys)))
 		if err == nil {
 			_, err = s.ExecContext(ctx, args...)
 		}
 		return err
 	})
+	if err == nil {
+		for _, key := range keys {
+			delete(w.waiting[t].references, key)
+		}
+	}
+	return alive, err
 }

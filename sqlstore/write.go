@@ -15,8 +15,13 @@ import (
 type writer struct {
 	*view
 	touched bool
+	settled bool // nothing has changed since Settle
+	dangle  bool // the commit may leave references dangling
+	effects map[*table][]string
+	kept    []*kept
 	failed  error // the first failure: nothing is changed or committed after it
 	waiting map[*table]*waiting
+	trying  bool // rows that wait are tried again
 	stmts   map[string]*sql.Stmt
 	puts    map[*table]map[string]*put
 
@@ -46,6 +51,7 @@ func (w *writer) change(ctx context.Context, collection string) (*table, error) 
 	if err != nil {
 		return nil, err
 	}
+	w.settled = false
 	if !w.touched {
 		w.touched = true
 		if err := w.tx.touch(ctx, w.all); err != nil {
@@ -94,6 +100,7 @@ func (w *writer) keys(ctx context.Context, t *table, yield func(string) bool) er
 	}
 	defer rows.Close()
 	row := newKey(t)
+	newKeys := w.rowsThatWait(t)
 	for rows.Next() {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -108,12 +115,18 @@ func (w *writer) keys(ctx context.Context, t *table, yield func(string) bool) er
 		if w.goes(t, key) {
 			continue
 		}
+		delete(newKeys, key)
 		if !yield(key) {
 			return nil
 		}
 	}
 	if err := rows.Err(); err != nil {
 		return fmt.Errorf("read the keys of %s: %w", t.collection, contextError(ctx, err))
+	}
+	for key := range newKeys {
+		if !yield(key) {
+			return nil
+		}
 	}
 	return ctx.Err()
 }
@@ -127,9 +140,13 @@ func (w *writer) Lookup(ctx context.Context, collection string, keys []string) (
 	w.buf, w.records, w.ends = w.buf[:0], w.records[:0], w.ends[:0]
 	row := newRow(t)
 	if len(keys) > 0 {
-		if err := w.settleReferences(ctx, t, keys); err != nil {
+		if err := w.needReferences(ctx, t, keys); err != nil {
 			return nil, w.fail(err)
 		}
+	}
+	var waiting map[string][]byte
+	if w.waiting[t] != nil {
+		waiting = w.waiting[t].rows
 	}
 	err = w.in(ctx, t, keys, "SELECT "+t.selected+" FROM "+t.name, "", func(s *sql.Stmt, args []any) error {
 		rows, err := s.QueryContext(ctx, args...)
@@ -143,7 +160,7 @@ func (w *writer) Lookup(ctx context.Context, collection string, keys []string) (
 			if key, w.buf, err = row.scan(w.dialect, rows, w.buf); err != nil {
 				return err
 			}
-			if w.goes(t, key) {
+			if w.goes(t, key) || waiting[key] != nil {
 				w.buf = w.buf[:start]
 				continue
 			}
@@ -159,6 +176,11 @@ func (w *writer) Lookup(ctx context.Context, collection string, keys []string) (
 	for i, end := range w.ends {
 		w.records[i].Value = w.buf[start:end:end]
 		start = end
+	}
+	for _, key := range keys {
+		if value := waiting[key]; value != nil {
+			w.records = append(w.records, backup.Record{Key: key, Value: value})
+		}
 	}
 	return w.records, nil
 }
@@ -178,7 +200,7 @@ func (w *writer) fail(err error) error {
 	if errors.Is(err, w.failed) {
 		return err // explained already
 	}
-	err = explain(w.dialect, err)
+	err = explain(w.dialect, w.named(err))
 	if w.failed == nil {
 		w.failed = err
 	}

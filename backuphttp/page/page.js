@@ -102,7 +102,7 @@ function upload(form, done) {
 	request.send(new FormData(form));
 }
 
-const phases = { backup: "Writing", read: "Reading", check: "Checking", compare: "Comparing", restore: "Restoring" };
+const phases = { backup: "Writing", read: "Reading", check: "Checking", compare: "Comparing", restore: "Restoring", try: "Trying", confirm: "Reading back" };
 
 function size(bytes) {
 	const units = ["bytes", "kB", "MB", "GB", "TB", "PB"];

@@ -381,7 +381,7 @@ func TestADryRunChangesNothingAndSaysWhatWouldHappen(t *testing.T) {
 
 	o = m.ok("backup", "restore", "--input", file, "--dry-run")
 	require.Contains(t, o.stdout, "= servers server-0000002 (kept)")
-	require.Contains(t, o.stdout, "Kept as they are in the database")
+	require.Contains(t, o.stdout, "Kept as it is in the database")
 	require.Equal(t, before, m.dump())
 
 	m.sql("DELETE FROM applications")

@@ -47,6 +47,8 @@ func advice(err error) string {
 		return "Run the command again to see what it would do now."
 	case errors.Is(err, location.ErrBusy):
 		return "Wait until that has ended, then run the command again."
+	case errors.Is(err, backup.ErrClash):
+		return "Change one of the two records, or leave out those of the backup with --skip-clashes."
 	case errors.Is(err, backup.ErrSalvaged):
 		return "Add what is missing with --strategy merge, or insist with --allow-salvaged."
 	case errors.Is(err, backup.ErrUnauthentic):

@@ -24,12 +24,14 @@ type restoreFlags struct {
 	only     []string
 	strategy string
 	dryRun   bool
+	untried  bool
 	yes      bool
 
 	leaveOutInvalid bool
 	allowNewer      bool
 	allowUnknown    bool
 	allowDangling   bool
+	skipClashes     bool
 	allowSalvaged   bool
 }
 
@@ -59,7 +61,9 @@ The --strategy decides about records that are on both sides and differ:
   replace                 takes the record of the backup, and deletes records
                           that the backup does not have; asks first
 
---dry-run shows, record by record, what would happen, and changes nothing.`,
+--dry-run shows, record by record, what would happen. The restore is tried, and
+rolled back, so what the database refuses shows too. With --untried it is only
+compared, which is faster. The question before a restore is asked after a trial.`,
 		Args: arguments(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && flags.input != "" {
@@ -74,18 +78,12 @@ The --strategy decides about records that are on both sides and differ:
 			if err := c.checkCollections(cmd, "only", flags.only); err != nil {
 				return err
 			}
-			strategy := backup.Strategy(flags.strategy)
-			if strategy == "" || strategy.Validate() != nil {
-				return usagef("--strategy %q: want merge, replace or skip-duplicates", flags.strategy)
+			if flags.untried && !flags.dryRun {
+				return usagef("--untried goes with --dry-run only: a restore finds out what the database takes")
 			}
-			if flags.full {
-				if len(flags.only) > 0 {
-					return usagef("--full and --only exclude each other")
-				}
-				if cmd.Flags().Changed("strategy") && strategy != backup.Replace {
-					return usagef("--full replaces all data: remove --strategy %s, or --full", flags.strategy)
-				}
-				strategy = backup.Replace
+			strategy, err := flags.chosen(cmd.Flags().Changed("strategy"))
+			if err != nil {
+				return err
 			}
 			if strategy == backup.Replace && !flags.yes && !flags.dryRun && !c.interactive() {
 				return usagef("this replaces current data, and there is no terminal to ask for consent: add --yes, or --dry-run to see what would happen")
@@ -97,17 +95,37 @@ The --strategy decides about records that are on both sides and differ:
 	cmd.Flags().BoolVar(&flags.full, "full", false, "replace ALL current data")
 	cmd.Flags().StringSliceVar(&flags.only, "only", nil, "`COLLECTIONS` to restore, such as servers,users")
 	cmd.Flags().StringVar(&flags.strategy, "strategy", string(backup.SkipDuplicates), "merge, replace or skip-duplicates")
-	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "show what would happen, and change nothing")
+	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "try it, show what would happen, and change nothing")
+	cmd.Flags().BoolVar(&flags.untried, "untried", false, "with --dry-run: compare only, and try nothing")
 	cmd.Flags().BoolVar(&flags.yes, "yes", false, "do not ask before current data is replaced")
 	cmd.Flags().BoolVar(&flags.leaveOutInvalid, "leave-out-invalid", false, "leave out records that are not valid, and name them")
 	cmd.Flags().BoolVar(&flags.allowNewer, "allow-newer", false, "accept a backup from a newer Tomo, if its data has the same form")
 	cmd.Flags().BoolVar(&flags.allowUnknown, "allow-unknown", false, "leave out collections that this Tomo does not know")
 	cmd.Flags().BoolVar(&flags.allowDangling, "allow-dangling", false, "accept references to records that do not exist, and name them")
+	cmd.Flags().BoolVar(&flags.skipClashes, "skip-clashes", false, "leave out records that clash with current ones over a unique value, and name them")
 	cmd.Flags().BoolVar(&flags.allowSalvaged, "allow-salvaged", false, "replace current data even from a salvaged file, which lacks records")
 	c.locationFlags(cmd)
 	c.openFlags(cmd)
 	c.recipientFlags(cmd, "what is replaced")
 	return cmd
+}
+
+// chosen returns the strategy of the flags. changed tells whether --strategy was given.
+func (f restoreFlags) chosen(changed bool) (backup.Strategy, error) {
+	strategy := backup.Strategy(f.strategy)
+	if strategy == "" || strategy.Validate() != nil {
+		return "", usagef("--strategy %q: want merge, replace or skip-duplicates", f.strategy)
+	}
+	if f.full {
+		if len(f.only) > 0 {
+			return "", usagef("--full and --only exclude each other")
+		}
+		if changed && strategy != backup.Replace {
+			return "", usagef("--full replaces all data: remove --strategy %s, or --full", f.strategy)
+		}
+		strategy = backup.Replace
+	}
+	return strategy, nil
 }
 
 func (c *cli) restore(ctx context.Context, flags restoreFlags, strategy backup.Strategy) error {
@@ -141,6 +159,8 @@ func (c *cli) restore(ctx context.Context, flags restoreFlags, strategy backup.S
 		AllowNewerApp:   flags.allowNewer,
 		AllowUnknown:    flags.allowUnknown,
 		AllowDangling:   flags.allowDangling,
+		SkipClashes:     flags.skipClashes,
+		Untried:         flags.untried,
 		AllowSalvaged:   flags.allowSalvaged,
 		LeaveOutInvalid: flags.leaveOutInvalid,
 		Progress:        k.show,
@@ -162,7 +182,7 @@ func (c *cli) restore(ctx context.Context, flags restoreFlags, strategy backup.S
 		if c.json {
 			return c.printPlanJSON(ctx, plan)
 		}
-		return c.printPlan(ctx, plan, flags.input, k.database.path)
+		return c.printPlan(ctx, plan, flags, k.database.path)
 	}
 	what := "ALL current data"
 	if len(flags.only) > 0 {
@@ -198,17 +218,20 @@ func (c *cli) openBackup(ctx context.Context, k *keeper, input string) (snapshot
 
 // askReplace warns of what Replace does, and asks for consent.
 func (c *cli) askReplace(ctx context.Context, what, database string, report backup.Report) (bool, error) {
-	var t totals
-	for _, collection := range report.Collections {
-		t.add(collection)
-	}
-	fmt.Fprintf(c.stderr, "WARNING: this replaces %s in %s with the backup of %s:\n  %s added, %s changed, %s deleted.\n",
+	t := totalsOf(report)
+	fmt.Fprintf(c.stderr, "WARNING: this replaces %s in %s with the backup of %s:\n  %s added, %s changed, %s deleted. It was tried, and rolled back.\n",
 		what, printable(database), moment(report.CreatedAt), plural(t.added, "record", "records"), count(t.updated), count(t.deleted))
+	if t.off() > 0 {
+		fmt.Fprintf(c.stderr, "  %s would not be as in the backup:\n", plural(t.off(), "record", "records"))
+		for _, warning := range report.Warnings {
+			fmt.Fprintf(c.stderr, "  %s\n", printable(warning))
+		}
+	}
 	return c.askYes(ctx, "Type yes to go on: ")
 }
 
 // totals are sums over several collections.
-type totals struct{ added, updated, deleted, skipped, unchanged int64 }
+type totals struct{ added, updated, deleted, skipped, unchanged, altered, extra int64 }
 
 func (t *totals) add(r backup.CollectionReport) {
 	t.added += r.Added
@@ -216,13 +239,30 @@ func (t *totals) add(r backup.CollectionReport) {
 	t.deleted += r.Deleted
 	t.skipped += r.Skipped
 	t.unchanged += r.Unchanged
+	t.altered += r.Altered
+	t.extra += r.Extra
+}
+
+// off returns how many records are not as in the backup, because the database
+// does something by itself.
+func (t totals) off() int64 { return t.altered + t.extra }
+
+func totalsOf(report backup.Report) (t totals) {
+	for _, r := range report.Collections {
+		t.add(r)
+	}
+	return t
 }
 
 func (c *cli) printRestored(report backup.Report, database string, back sealing) error {
 	if c.json {
 		return c.printJSON(report)
 	}
-	fmt.Fprintf(c.stdout, "Restored the backup of %s (Tomo %s) into %s.\n\n", moment(report.CreatedAt), printable(report.ApplicationVersion), printable(database))
+	but := ""
+	if off := totalsOf(report).off(); off > 0 {
+		but = ",\nbut not all is as in the backup: " + plural(off, "record", "records")
+	}
+	fmt.Fprintf(c.stdout, "Restored the backup of %s (Tomo %s) into %s%s.\n\n", moment(report.CreatedAt), printable(report.ApplicationVersion), printable(database), but)
 	if err := c.printReport(report, "ADDED", "CHANGED", "DELETED", "KEPT"); err != nil {
 		return err
 	}
@@ -245,50 +285,65 @@ func (c *cli) printRestored(report backup.Report, database string, back sealing)
 
 // printReport prints the table of a report.
 func (c *cli) printReport(report backup.Report, headings ...string) error {
-	table := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "COLLECTION\tSTRATEGY\t%s\tUNCHANGED\n", strings.Join(headings, "\t"))
-	var t totals
-	for _, r := range report.Collections {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable(r.Name), r.Strategy, count(r.Added), count(r.Updated), count(r.Deleted), count(r.Skipped), count(r.Unchanged))
-		t.add(r)
+	t := totalsOf(report)
+	headings = append(headings, "UNCHANGED")
+	if t.off() > 0 {
+		headings = append(headings, "ALTERED", "EXTRA")
 	}
-	fmt.Fprintf(table, "total\t\t%s\t%s\t%s\t%s\t%s\n", count(t.added), count(t.updated), count(t.deleted), count(t.skipped), count(t.unchanged))
+	table := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
+	row := func(name, strategy string, t totals) {
+		fmt.Fprintf(table, "%s\t%s", name, strategy)
+		for _, n := range []int64{t.added, t.updated, t.deleted, t.skipped, t.unchanged, t.altered, t.extra}[:len(headings)] {
+			fmt.Fprint(table, "\t"+count(n))
+		}
+		fmt.Fprintln(table)
+	}
+	fmt.Fprintf(table, "COLLECTION\tSTRATEGY\t%s\n", strings.Join(headings, "\t"))
+	for _, r := range report.Collections {
+		var of totals
+		of.add(r)
+		row(printable(r.Name), string(r.Strategy), of)
+	}
+	row("total", "", t)
 	if err := table.Flush(); err != nil {
 		return err
 	}
 	for _, r := range report.Collections {
-		if r.Skipped == 0 {
-			continue
-		}
-		more := ""
-		if hidden := r.Skipped - int64(min(len(r.Conflicts), maxConflicts)); hidden > 0 {
-			more = fmt.Sprintf(" … and %s more", count(hidden))
-		}
-		fmt.Fprintf(c.stdout, "Kept as they are in the database, though the backup differs: %s %s%s\n",
-			printable(r.Name), printable(strings.Join(r.Conflicts[:min(len(r.Conflicts), maxConflicts)], ", ")), more)
+		c.printKeys("Kept as it is in the database, though the backup differs or clashes", r.Name, r.Skipped, r.Conflicts)
+		c.printKeys("The database does not leave them as the restore writes them", r.Name, r.Altered, r.AlteredKeys)
+		c.printKeys("Others that the database makes, changes, removes or keeps by itself", r.Name, r.Extra, r.ExtraKeys)
 	}
 	c.printRemarks(report)
 	return nil
 }
 
+// printKeys prints the first keys of n records, if there are any.
+func (c *cli) printKeys(what, collection string, n int64, keys []string) {
+	if n == 0 {
+		return
+	}
+	shown, more := keys[:min(len(keys), maxKeys)], ""
+	if hidden := n - int64(len(shown)); hidden > 0 {
+		more = fmt.Sprintf(" … and %s more", count(hidden))
+	}
+	fmt.Fprintf(c.stdout, "%s: %s %s%s\n", what, printable(collection), printable(strings.Join(shown, ", ")), more)
+}
+
 const (
-	maxConflicts = 10 // conflicts that are shown for a collection
-	maxChanges   = 40 // changes that are shown
-	maxValue     = 60 // characters of a value that are shown
+	maxKeys    = 10 // keys that are shown for a collection
+	maxChanges = 40 // changes that are shown
+	maxValue   = 60 // characters of a value that are shown
 )
 
 // printPlan shows what a restore would do.
-func (c *cli) printPlan(ctx context.Context, plan *manager.Plan, input, database string) error {
+func (c *cli) printPlan(ctx context.Context, plan *manager.Plan, flags restoreFlags, database string) error {
 	report := plan.Report()
 	fmt.Fprintf(c.stdout, "Restoring %s (made %s by Tomo %s)\ninto %s would do this:\n\n",
-		printable(input), moment(report.CreatedAt), printable(report.ApplicationVersion), printable(database))
+		printable(flags.input), moment(report.CreatedAt), printable(report.ApplicationVersion), printable(database))
 	if err := c.printReport(report, "ADD", "CHANGE", "DELETE", "KEEP"); err != nil {
 		return err
 	}
-	var t totals
-	for _, r := range report.Collections {
-		t.add(r)
-	}
+	t := totalsOf(report)
 	all := t.added + t.updated + t.deleted + t.skipped
 	// All changes are read before they are printed: the database is locked
 	// while they are read, and a person may be using a pager.
@@ -308,7 +363,11 @@ func (c *cli) printPlan(ctx context.Context, plan *manager.Plan, input, database
 	if more := all - int64(len(changes)); more > 0 {
 		fmt.Fprintf(c.stdout, "… and %s more; --json prints all\n", count(more))
 	}
-	fmt.Fprintln(c.stdout, "\nNothing was changed: this was a dry run.")
+	if flags.untried {
+		fmt.Fprintln(c.stdout, "\nNothing was changed, and nothing was tried: this was a dry run with --untried.")
+	} else {
+		fmt.Fprintln(c.stdout, "\nNothing was changed: this was a dry run. The restore was tried, and rolled back.")
+	}
 	return nil
 }
 
@@ -321,7 +380,11 @@ func printChange(w io.Writer, change backup.Change) {
 	case backup.Delete:
 		fmt.Fprintf(w, "- %s\n", record)
 	case backup.Skip:
-		fmt.Fprintf(w, "= %s (kept)\n", record)
+		what := "kept"
+		if change.With != "" {
+			what = "left out: clashes with " + printable(change.With)
+		}
+		fmt.Fprintf(w, "= %s (%s)\n", record, what)
 		printFields(w, change.Fields)
 	case backup.Update:
 		fmt.Fprintf(w, "~ %s\n", record)

@@ -143,6 +143,46 @@ func (w vaultWriter) Put(ctx context.Context, collection string, records []backu
 	return w.Writer.Put(ctx, collection, sealed)
 }
 
+// The optional methods of a Writer are passed on. Without them a plan would not
+// find out what the database refuses, nor what its triggers do.
+
+// Settle has the store check what its commit would.
+func (w vaultWriter) Settle(ctx context.Context) error {
+	if s, ok := w.Writer.(interface{ Settle(context.Context) error }); ok {
+		return s.Settle(ctx)
+	}
+	return nil
+}
+
+// Effects names what changes records by itself.
+func (w vaultWriter) Effects(ctx context.Context, collection string) ([]string, error) {
+	if e, ok := w.Writer.(interface {
+		Effects(ctx context.Context, collection string) ([]string, error)
+	}); ok {
+		return e.Effects(ctx, collection)
+	}
+	_, err := w.Writer.Lookup(ctx, collection, nil) // an unknown collection is an error
+	return nil, err
+}
+
+// Parents returns the collections that should be put before this one.
+func (w vaultWriter) Parents(ctx context.Context, collection string) ([]string, error) {
+	if p, ok := w.Writer.(interface {
+		Parents(ctx context.Context, collection string) ([]string, error)
+	}); ok {
+		return p.Parents(ctx, collection)
+	}
+	_, err := w.Writer.Lookup(ctx, collection, nil)
+	return nil, err
+}
+
+// AllowDangling says whether references may dangle at the commit.
+func (w vaultWriter) AllowDangling(allow bool) {
+	if t, ok := w.Writer.(interface{ AllowDangling(allow bool) }); ok {
+		t.AllowDangling(allow)
+	}
+}
+
 // seal returns the value of a record in its stored form.
 func (v *vault) seal(ctx context.Context, unfit error, collection string, r backup.Record) ([]byte, error) {
 	return v.rewrite(collection, r, func(pointer string, value []byte) ([]byte, error) {

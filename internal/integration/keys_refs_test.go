@@ -242,7 +242,7 @@ func TestReferencesToAPartOfAKey(t *testing.T) {
 	})
 }
 
-func TestPostgresAPartOfAKeyDoesNotWaitForWhatItRefersTo(t *testing.T) {
+func TestPostgresARowWaitsForWhatAPartOfItsKeyRefersTo(t *testing.T) {
 	db, _ := newPostgres(t, `CREATE TABLE users (id int PRIMARY KEY); CREATE TABLE members (u int REFERENCES users, g text, buddy int REFERENCES users, UNIQUE (u, g)); INSERT INTO users VALUES (1)`)
 	s := pg(db, sqlstore.Table{Collection: "users"}, sqlstore.Table{Collection: "members", Key: "u,g"})
 	ctx := t.Context()
@@ -257,6 +257,10 @@ func TestPostgresAPartOfAKeyDoesNotWaitForWhatItRefersTo(t *testing.T) {
 	require.NoError(t, both("1", "2"), "the buddy may come later")
 	require.Equal(t, []string{`["1","a"] {"u":1,"g":"a","buddy":2}`}, dump(t, s, "members"))
 	exec(t, db, "UPDATE members SET buddy = NULL; DELETE FROM users WHERE id = 2")
-	require.ErrorIs(t, both("2", "1"), backup.ErrDangling, "it would be another row without it")
-	require.Len(t, dump(t, s, "members"), 1)
+	require.NoError(t, both("2", "1"))
+	require.Equal(t, []string{`["1","a"] {"u":1,"g":"a","buddy":null}`, `["2","a"] {"u":2,"g":"a","buddy":1}`}, dump(t, s, "members"))
+	err := put(s, "members", record(joined("3", "a"), `{"u":3,"g":"a","buddy":null}`))
+	require.ErrorIs(t, err, backup.ErrDangling)
+	require.ErrorContains(t, err, `members "[\"3\",\"a\"]" /u: `)
+	require.Len(t, dump(t, s, "members"), 2)
 }

@@ -340,7 +340,7 @@ func TestARecordNeverOverwritesAnotherWithAnotherKeyOfSeveralColumns(t *testing.
 		before := dump(t, s, "m")
 		for _, r := range []backup.Record{rec(id1, "2", "3", "new"), rec(id1, "2", "4", "z"), rec(id2, "1", "3", "new"), rec(id2, "1", "2", "z")} {
 			err := put(s, "m", rec(id2, "9", "9", "nine"), r)
-			require.ErrorContains(t, err, "exchange a unique value", string(r.Value))
+			require.ErrorContains(t, err, "clash over a unique value", string(r.Value))
 			var about *backup.RecordError
 			require.ErrorAs(t, err, &about)
 			require.Equal(t, r.Key, about.Key)
@@ -382,7 +382,7 @@ func TestOtherIndexesOnAKeyDoNotMakeKeysTheSame(t *testing.T) {
 				require.Equal(t, other.Key+" "+string(other.Value), dump(t, s, name)[0], "byte by byte")
 				continue
 			}
-			require.ErrorContains(t, err, "exchange a unique value", name)
+			require.ErrorContains(t, err, "clash over a unique value", name)
 			require.Equal(t, want, dump(t, s, name))
 		}
 	}

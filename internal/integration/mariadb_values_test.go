@@ -336,7 +336,7 @@ func TestMariaDBOverwritesRecordsUnderUUIDs(t *testing.T) {
 	require.NoError(t, put(s, "u", record(a, `{"id":"`+a+`","v":"z"}`)))
 	want := []string{a + ` {"id":"` + a + `","v":"z"}`, b + ` {"id":"` + b + `","v":"y"}`}
 	require.Equal(t, want, dump(t, s, "u"))
-	require.ErrorContains(t, put(s, "u", record(c, `{"id":"`+c+`","v":"y"}`)), "another record has the value of a unique column")
+	require.ErrorContains(t, put(s, "u", record(c, `{"id":"`+c+`","v":"y"}`)), ` clashes with "`+b+`": clash over a unique value: unique index v (v)`)
 	require.Equal(t, want, dump(t, s, "u"))
 }
 
@@ -382,7 +382,7 @@ func TestMariaDBKeysAreExact(t *testing.T) {
 	require.ErrorContains(t, put(s, "c", record("a ", `{"id":"a "}`)), "cannot hold this key")
 	for _, key := range []string{"A", "a ", "É", "e"} {
 		err := put(s, "ci", record("new", `{"id":"new"}`), record(key, `{"id":`+quoted(key)+`}`))
-		require.ErrorContains(t, err, "ci "+quoted(key)+": ")
+		require.ErrorContains(t, err, "ci "+quoted(key)+" clashes with ")
 		require.ErrorContains(t, err, "VARBINARY")
 	}
 	// One takes the place of another.
@@ -474,7 +474,7 @@ func TestMariaDBNeverOverwritesAnotherRecordWithTheSameUniqueValue(t *testing.T)
 	for i := range 200 {
 		records = append(records, record(fmt.Sprint(i), fmt.Sprintf(`{"id":"%d","name":"n%d"}`, i, i)))
 	}
-	for _, c := range []struct{ member, want string }{{`"name":null`, "null"}, {`"name":"n3"`, "exchange a unique value"}, {`"name":"N3"`, "exchange a unique value"}, {`"name":"no"`, "CONSTRAINT"}, {`"id":"77"`, "cannot hold the value"}} {
+	for _, c := range []struct{ member, want string }{{`"name":null`, "null"}, {`"name":"n3"`, "clash over a unique value"}, {`"name":"N3"`, "clash over a unique value"}, {`"name":"no"`, "CONSTRAINT"}, {`"id":"77"`, "cannot hold the value"}} {
 		records[77] = record("77", `{"id":"77",`+c.member+`}`)
 		if c.member == `"id":"77"` {
 			records[77] = record("77", `{"id":"77"}`)
@@ -493,7 +493,7 @@ func TestMariaDBNeverOverwritesAnotherRecordWithTheSameUniqueValue(t *testing.T)
 	} {
 		for _, r := range r {
 			err := put(s, c, r)
-			require.ErrorContains(t, err, "exchange a unique value", string(r.Value))
+			require.ErrorContains(t, err, "clash over a unique value", string(r.Value))
 			require.NotContains(t, err.Error(), "secret")
 			require.ErrorContains(t, err, c+" "+quoted(r.Key))
 			t.Log(err)

@@ -476,10 +476,10 @@ func TestPostgresNamesTheRecordThatTheDatabaseRefuses(t *testing.T) {
 	for i := range 200 {
 		records = append(records, record(fmt.Sprint(i), fmt.Sprintf(`{"id":"%d","name":"n%d"}`, i, i)))
 	}
-	for _, c := range []struct{ member, want string }{{`"name":null`, "not-null"}, {`"name":"n3"`, "exchange a unique value"}, {`"name":"no"`, "check constraint"}} {
+	for _, c := range []struct{ member, want string }{{`"name":null`, `u "77": ERROR: null value`}, {`"name":"n3"`, `u "77" clashes with "3": clash over a unique value: unique index u_name_key (name)`}, {`"name":"no"`, "check constraint"}} {
 		records[77] = record("77", `{"id":"77",`+c.member+`}`)
 		err := put(s, "u", records...)
-		require.ErrorContains(t, err, `u "77": `)
+		require.ErrorContains(t, err, `u "77"`)
 		require.ErrorContains(t, err, c.want)
 		require.Empty(t, dump(t, s, "u"))
 	}

@@ -9,7 +9,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
+	"maps"
 	"os"
 	"reflect"
 	"runtime/debug"
@@ -51,7 +51,7 @@ type Package struct {
 func Run(t *testing.T, p Package) {
 	r := &run{Package: p, t: t}
 	r.complete()
-	for _, name := range slices.Sorted(keys(p.Funcs)) {
+	for _, name := range slices.Sorted(maps.Keys(p.Funcs)) {
 		f := reflect.ValueOf(p.Funcs[name])
 		r.function(name, f.Type(), func() reflect.Value { return f })
 	}
@@ -70,16 +70,6 @@ type run struct {
 	calls int
 }
 
-func keys(m map[string]any) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
-}
-
 // complete fails the test if Funcs or Receivers lack something that the source exports.
 func (r *run) complete() {
 	known := make(map[string]bool)
@@ -89,15 +79,13 @@ func (r *run) complete() {
 	for _, v := range r.Receivers(r.t) {
 		known[elem(reflect.TypeOf(v)).Name()] = true
 	}
-	notTest := func(info fs.FileInfo) bool { return !strings.HasSuffix(info.Name(), "_test.go") }
 	dir, err := os.ReadDir(".")
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	files := token.NewFileSet()
 	for _, entry := range dir {
-		info, err := entry.Info()
-		if err != nil || !strings.HasSuffix(entry.Name(), ".go") || !notTest(info) {
+		if !strings.HasSuffix(entry.Name(), ".go") || strings.HasSuffix(entry.Name(), "_test.go") {
 			continue
 		}
 		file, err := parser.ParseFile(files, entry.Name(), nil, parser.SkipObjectResolution)

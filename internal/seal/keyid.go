@@ -37,3 +37,13 @@ func PublicKey(signer crypto.Signer) (ed25519.PublicKey, error) {
 	}
 	return public, nil
 }
+
+// CheckTrusted returns an error if one of the trusted keys is no key of Ed25519.
+func CheckTrusted(keys []ed25519.PublicKey) error {
+	for i, key := range keys {
+		if len(key) != ed25519.PublicKeySize {
+			return fmt.Errorf("%w: Trusted[%d] has %d bytes, and a public key of Ed25519 has %d", fault.ErrInvalid, i, len(key), ed25519.PublicKeySize)
+		}
+	}
+	return nil
+}

@@ -34,7 +34,7 @@ func MariaDB(parents ...string) (dsn string, stop func(), err error) {
 	}
 	stop, err = inDir(parents, "my-", "mysql", func(dir string) (func(), error) {
 		data, socket := filepath.Join(dir, "data"), filepath.Join(dir, "s.sock")
-		args := []string{"--no-defaults", "--datadir=" + data}
+		args := []string{"--no-defaults", "--datadir=" + data, "--tmpdir=" + data} // a server that starts clears its tmpdir
 		if os.Getuid() == 0 {
 			args = append(args, "--user=mysql")
 		}

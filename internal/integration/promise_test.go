@@ -1,0 +1,70 @@
+//go:build !race
+
+package integration
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tomo-project/backup/internal/testtime"
+)
+
+const (
+	shrunk = 3  // failures are made smaller
+	most   = 30 // failures are enough
+)
+
+// TestAPlanThatSaysYesIsARestoreThatWorks restores random data into random schemas. A
+// failure has the number of its round in its name: BACKUP_SEED=12 runs only round 12, and
+// BACKUP_SEED=1-500 these.
+func TestAPlanThatSaysYesIsARestoreThatWorks(t *testing.T) {
+	inEach(t, func(t *testing.T, d database) {
+		short := map[string]uint64{"SQLite": 60, "PostgreSQL": 12, "MariaDB": 8}[d.name]
+		long := map[string]uint64{"SQLite": 2500, "PostgreSQL": 400, "MariaDB": 300}[d.name]
+		first, last := uint64(1), testtime.Pick(t, short, long)
+		patience := 10 * time.Second
+		if seeds := os.Getenv("BACKUP_SEED"); seeds != "" {
+			from, to, several := strings.Cut(seeds, "-")
+			if !several {
+				to, patience = from, time.Minute
+			}
+			var err error
+			if first, err = strconv.ParseUint(from, 10, 64); err != nil {
+				t.Fatal(err)
+			}
+			if last, err = strconv.ParseUint(to, 10, 64); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h := newRandomHost(t, d)
+		applied, failed := 0, 0
+		for seed := first; seed <= last; seed++ {
+			if failed == most && os.Getenv("BACKUP_SEED") == "" {
+				t.Fatalf("%d rounds of %d have failed: the others do not run", failed, seed-first)
+			}
+			t.Run(fmt.Sprint(seed), func(t *testing.T) {
+				round := newRandomRound(d, seed)
+				yes, b := round.play(t.Context(), h)
+				if yes {
+					applied++
+				}
+				if b == nil {
+					return
+				}
+				t.Errorf("%s, round %d: %s: %s\n%s", d.name, seed, b.step, b.what, round)
+				if failed++; failed <= shrunk {
+					round, b := round.shrink(b, patience, func(r *randomRound) *brokenPromise { _, b := r.play(t.Context(), h); return b })
+					t.Logf("a smaller round: %s: %s\n%s", b.step, b.what, round)
+				}
+			})
+		}
+		t.Logf("%d of %d rounds were restored and taken back, and %d failed", applied, last-first+1, failed)
+		if rounds := int(last - first + 1); rounds >= 50 && applied < rounds/2 {
+			t.Error("too few: the test shows little")
+		}
+	})
+}
