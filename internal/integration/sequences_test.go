@@ -152,3 +152,39 @@ func TestAColumnThatFillsItselfIsNeverLeftToDoSo(t *testing.T) {
 	require.ErrorContains(t, put(lite, "things", record("a", `{"slug":"a"}`)), `things "a" /id: `)
 	require.ErrorContains(t, put(lite, "things", record("a", `{"slug":"a","id":null}`)), `things "a" /id: `)
 }
+
+// A restore sets unique values aside for a while. What stands in for them must not become
+// the number from which the database continues.
+func TestRecordsThatExchangeTheirNumbersTakeNoneAway(t *testing.T) {
+	for name, open := range map[string]func() sqlstore.Store{
+		"SQLite": func() sqlstore.Store {
+			return store(open(t, `CREATE TABLE things (id INTEGER PRIMARY KEY AUTOINCREMENT, slug TEXT NOT NULL UNIQUE)`), sqlstore.Table{Collection: "things", Key: "slug"})
+		},
+		"MariaDB": func() sqlstore.Store {
+			db, _ := newMariaDB(t, "CREATE TABLE things (id INTEGER PRIMARY KEY AUTO_INCREMENT, slug varchar(20) COLLATE utf8mb4_nopad_bin NOT NULL UNIQUE)")
+			return my(db, sqlstore.Table{Collection: "things", Key: "slug"})
+		},
+		"MariaDB unsigned": func() sqlstore.Store {
+			db, _ := newMariaDB(t, "CREATE TABLE things (id INTEGER UNSIGNED PRIMARY KEY AUTO_INCREMENT, slug varchar(20) COLLATE utf8mb4_nopad_bin NOT NULL UNIQUE)")
+			return my(db, sqlstore.Table{Collection: "things", Key: "slug"})
+		},
+		"PostgreSQL": func() sqlstore.Store {
+			db, _ := newPostgres(t, "CREATE TABLE things (id serial PRIMARY KEY, slug text NOT NULL UNIQUE)")
+			return pg(db, sqlstore.Table{Collection: "things", Key: "slug"})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open()
+			exec(t, s.DB, "INSERT INTO things (slug) VALUES ('a'), ('b'), ('c')")
+			app := &backup.App{Name: "things", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{{Name: "things", Key: "/slug"}}}
+			_, err := app.Restore(t.Context(), oldSnapshot(t, `{"id":2,"slug":"a"}`, `{"id":3,"slug":"b"}`, `{"id":1,"slug":"c"}`), s, backup.RestoreOptions{Strategy: backup.Replace})
+			require.NoError(t, err)
+			exec(t, s.DB, "INSERT INTO things (slug) VALUES ('d')")
+			want := []string{"4"}
+			if name == "MariaDB unsigned" { // it has no negative numbers to stand in
+				want = append(want, "5", "6", "7")
+			}
+			require.Contains(t, want, column(t, s.DB, "SELECT id FROM things WHERE slug = 'd'")[0])
+		})
+	}
+}
