@@ -27,8 +27,27 @@ func (r reader) Records(ctx context.Context, collection string) iter.Seq2[backup
 	return r.parts[i].Records(ctx, collection)
 }
 
+// Normalize lets the part of the collection set records to the form that it shows.
+func (r reader) Normalize(ctx context.Context, collection string, records []backup.Record) error {
+	i, ok := r.of[collection]
+	if !ok {
+		return unknown(collection)
+	}
+	return normalize(ctx, r.parts[i], collection, records)
+}
+
+func normalize(ctx context.Context, part any, collection string, records []backup.Record) error {
+	if n, ok := part.(normalizer); ok {
+		return n.Normalize(ctx, collection, records)
+	}
+	return nil
+}
+
 // Optional methods of a Writer.
 type (
+	normalizer interface {
+		Normalize(ctx context.Context, collection string, records []backup.Record) error
+	}
 	settler interface {
 		Settle(ctx context.Context) error
 	}
@@ -182,6 +201,18 @@ func (w *writer) Parents(ctx context.Context, collection string) ([]string, erro
 		return parents, w.fail(err)
 	}
 	return nil, nil
+}
+
+// Normalize lets the part of the collection set records to the form that it shows.
+func (w *writer) Normalize(ctx context.Context, collection string, records []backup.Record) error {
+	part, err := w.part(collection)
+	if err != nil {
+		return err
+	}
+	if err := normalize(ctx, part, collection, records); err != nil {
+		return w.fail(err)
+	}
+	return nil
 }
 
 // AllowDangling tells every part that can allow it.
