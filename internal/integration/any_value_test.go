@@ -214,7 +214,7 @@ func randomMoment(r *rand.Rand, years int) string {
 func TestSQLiteReturnsAnyValueOrRefusesItByName(t *testing.T) {
 	declared := append(namesInCode(t, "sqlite_type.go", "affinityOf", "namedKind", "tagged"), "NUMERIC", "DECIMAL(10,2)", "VARCHAR(9)", "INTEGER", "BIGINT")
 	r := rand.New(rand.NewPCG(14, 2))
-	rounds, kept, refused := testtime.Pick(t, 1, 60), 0, 0
+	rounds, kept, refused := testtime.Pick(t, 1, 20), 0, 0
 	for range rounds {
 		var types []string
 		var schema strings.Builder
@@ -418,7 +418,7 @@ var pgModified = map[string][]string{"numeric": {"numeric(9,2)", "numeric(30,10)
 
 func TestPostgresReturnsAnyValueOrRefusesItByName(t *testing.T) {
 	r := rand.New(rand.NewPCG(14, 3))
-	rounds := testtime.Pick(t, 1, 30)
+	rounds := testtime.Pick(t, 1, 5)
 	db, _ := newPostgres(t, `CREATE EXTENSION hstore; CREATE EXTENSION citext; CREATE TYPE mood AS ENUM ('sad', 'it''s "ok"', ''); CREATE TYPE pair AS (a real, b bpchar, c double precision); CREATE DOMAIN grams AS real; CREATE DOMAIN code AS bpchar;
 		CREATE DOMAIN price AS numeric(8,2); CREATE DOMAIN floats AS double precision[]; CREATE TYPE floatrange AS RANGE (subtype = float8);
 		CREATE PROCEDURE fill(tab text, typ text, vals text[]) LANGUAGE plpgsql AS $$ BEGIN
@@ -549,7 +549,7 @@ func mariaMoment(r *rand.Rand) string {
 
 func TestMariaDBReturnsAnyValueOrRefusesItByName(t *testing.T) {
 	r := rand.New(rand.NewPCG(14, 4))
-	rounds := testtime.Pick(t, 1, 30)
+	rounds := testtime.Pick(t, 1, 10)
 	db, _ := newMariaDB(t, "SELECT 1")
 	var types []string
 	for _, base := range namesInCode(t, "mariadb_type.go", "mariadbTypes") {
