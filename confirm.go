@@ -135,7 +135,7 @@ func (c *comparison) holdsExpected(col *collection) (bool, error) {
 // expected of it. Other records of the host may be such that they cannot even be read.
 func (c *comparison) eachHeld(col *collection, f func(key string, value []byte)) error {
 	e := c.expected[col.Name]
-	if e.others != nil || c.strategy(col) == Replace && len(c.spared[col.Name])+len(c.stays[col.Name]) == 0 {
+	if e.others != nil || c.empty[col.Name] || c.strategy(col) == Replace && len(c.spared[col.Name])+len(c.stays[col.Name]) == 0 {
 		return c.eachRecord(col, func(r item) { f(r.key, r.value) })
 	}
 	keys := e.keys
