@@ -29,6 +29,7 @@ type comparison struct {
 	digest hash.Hash               // of all changes, if not nil
 	each   func(Change) error      // called for all changes, if not nil
 	finish func(*comparison) error // called when all is compared, if not nil; its error ends the transaction
+	done   func(*comparison) error // called at the end, if not nil; its error ends the transaction
 	report Report
 
 	cols     []*collection              // to restore, in the order of restore
@@ -41,7 +42,7 @@ type comparison struct {
 	expected map[string]*expected
 	unfit    problems // records that are invalid after merging
 	dangling problems
-	done     int64 // records compared, for Progress
+	count    int64 // records compared, for Progress
 	bytes    int64 // of their values
 }
 
@@ -74,74 +75,12 @@ func (c *comparison) carryOut() error {
 	for _, col := range c.cols {
 		c.report.Collections = append(c.report.Collections, *c.reports[col.Name])
 	}
-	return c.ctx.Err()
-}
-
-// meetHost asks the host what it does by itself, and in which order it wants records.
-// The comparison is with what the host has before the first change. So if a change can
-// lead to others, all is compared first.
-func (c *comparison) meetHost() error {
-	if t, ok := c.host.(tolerant); ok {
-		t.AllowDangling(c.opts.AllowDangling || c.opts.AsItWas)
-	}
-	if err := c.orderCollections(); err != nil {
-		return err
-	}
-	if e, ok := c.host.(effector); ok && c.write {
-		for _, col := range c.cols {
-			effects, err := e.Effects(c.ctx, col.Name)
-			if err != nil {
-				return fmt.Errorf("ask the host what changes %s: %w", col.Name, err)
-			}
-			for _, effect := range effects {
-				c.effects = append(c.effects, effect+" of "+col.Name)
-			}
-		}
-	}
-	c.early = c.write && len(c.effects) == 0
-	return nil
-}
-
-// orderCollections puts those collections first that others refer to: in the App, or in
-// the host.
-func (c *comparison) orderCollections() error {
-	host, ok := c.host.(parented)
-	if !ok {
-		c.cols = c.collections
-		return nil
-	}
-	done := make(map[string]bool)
-	var visit func(name string) error
-	visit = func(name string) error {
-		i := slices.IndexFunc(c.collections, func(col *collection) bool { return col.Name == name })
-		if i < 0 || done[name] {
-			return nil
-		}
-		done[name] = true
-		col := c.collections[i]
-		for _, r := range col.refs {
-			if err := visit(r.Collection); err != nil {
-				return err
-			}
-		}
-		parents, err := host.Parents(c.ctx, name)
-		if err != nil {
-			return fmt.Errorf("ask the host what %s refers to: %w", name, err)
-		}
-		for _, parent := range parents {
-			if err := visit(parent); err != nil {
-				return err
-			}
-		}
-		c.cols = append(c.cols, col)
-		return nil
-	}
-	for _, col := range c.collections {
-		if err := visit(col.Name); err != nil {
+	if c.done != nil {
+		if err := c.done(c); err != nil {
 			return err
 		}
 	}
-	return nil
+	return c.ctx.Err()
 }
 
 func (c *comparison) compare() error {
@@ -271,8 +210,15 @@ func (c *comparison) compareSurplus(col *collection) error {
 }
 
 func (c *comparison) delete(col *collection, keys []string) error {
+	var held map[string][]byte
+	if len(col.secrets) > 0 {
+		var err error
+		if held, err = c.lookupHeld(col, keys); err != nil {
+			return err
+		}
+	}
 	if err := c.host.Delete(c.ctx, col.Name, keys); err != nil {
-		return fault.Advise(fmt.Errorf("delete %d records of %s from the host: %w", len(keys), col.Name, err))
+		return fault.Advise(fmt.Errorf("delete %d records of %s from the host: %w", len(keys), col.Name, c.veil(err, col, held)))
 	}
 	return nil
 }
@@ -282,7 +228,7 @@ func (c *comparison) put(col *collection, records []Record) error {
 		return nil
 	}
 	if err := c.host.Put(c.ctx, col.Name, records); err != nil {
-		return fault.Advise(fmt.Errorf("put %d records of %s into the host: %w", len(records), col.Name, err))
+		return fault.Advise(fmt.Errorf("put %d records of %s into the host: %w", len(records), col.Name, c.veil(err, nil, nil)))
 	}
 	return nil
 }
@@ -325,7 +271,7 @@ func (c *comparison) compareBatch(col *collection, b *batch) error {
 			return err
 		}
 	}
-	c.done += int64(len(b.items))
+	c.count += int64(len(b.items))
 	if c.early {
 		c.progress(c.phase(), col)
 	} else {
@@ -345,7 +291,7 @@ func (c *comparison) phase() string {
 func (c *comparison) progress(phase string, col *collection) {
 	if c.opts.Progress != nil {
 		total := c.snapshot.manifest.Bytes
-		c.opts.Progress(Progress{Phase: phase, Collection: col.Name, Records: c.done, Bytes: min(c.bytes, total), Total: total})
+		c.opts.Progress(Progress{Phase: phase, Collection: col.Name, Records: c.count, Bytes: min(c.bytes, total), Total: total})
 	}
 }
 
@@ -379,6 +325,9 @@ func (c *comparison) compareRecord(col *collection, r *item, existing []byte) (o
 			report.Conflicts = append(report.Conflicts, r.key)
 		}
 		change.Action, change.With = Skip, with
+		if err := c.noteOther(col, with); err != nil {
+			return after, err
+		}
 		return after, c.noteChange(col, change, existing, r.value)
 	default:
 		return after, nil
@@ -446,16 +395,34 @@ func (col *collection) merge(r *item, existing []byte, l codec.Limits) ([]byte, 
 	return merged.value, found
 }
 
+// noteOther adds the host's record that another clashes with to the digest: once it is
+// gone, or another, the plan is stale.
+func (c *comparison) noteOther(col *collection, key string) error {
+	if c.digest == nil || key == "" {
+		return nil
+	}
+	found, err := c.lookup(col, []string{key})
+	if err == nil {
+		c.addToDigest([]byte(col.Name), []byte(key), found[key])
+	}
+	return err
+}
+
+// addToDigest adds texts, each with its length before it.
+func (c *comparison) addToDigest(parts ...[]byte) {
+	var frame []byte
+	for _, part := range parts {
+		frame = binary.AppendUvarint(frame, uint64(len(part)))
+		frame = append(frame, part...)
+	}
+	c.digest.Write(frame)
+}
+
 // noteChange adds a change to the digest, and calls each.
 func (c *comparison) noteChange(col *collection, change Change, before, after []byte) error {
 	key := change.Key
 	if c.digest != nil {
-		var frame []byte
-		for _, part := range [][]byte{[]byte(col.Name), []byte(key), []byte(change.Action), before, after} {
-			frame = binary.AppendUvarint(frame, uint64(len(part)))
-			frame = append(frame, part...)
-		}
-		c.digest.Write(frame)
+		c.addToDigest([]byte(col.Name), []byte(key), []byte(change.Action), before, after)
 	}
 	if c.each == nil {
 		return nil

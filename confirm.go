@@ -3,6 +3,7 @@ package backup
 import (
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"slices"
 
 	"github.com/tomo-project/backup/internal/codec"
@@ -78,23 +79,73 @@ func (e *expected) keyed(key string, hash uint64) uint64 {
 	}{key, hash})
 }
 
+// watched returns the collections to restore, and then the others, which must stay as
+// they are. Those that are Optional may be large, and need not be in every store.
+func (c *comparison) watched() []*collection {
+	all := slices.Clone(c.cols)
+	for _, col := range c.compiled.collections {
+		if !col.Optional && !slices.Contains(c.cols, col) {
+			all = append(all, col)
+		}
+	}
+	return all
+}
+
 // rememberOthers remembers what must stay as it is.
 func (c *comparison) rememberOthers(col *collection) error {
 	e := c.expected[col.Name]
-	if c.strategy(col) == Replace {
-		return nil
+	if e == nil {
+		e = &expected{seed: maphash.MakeSeed()}
+		c.expected[col.Name] = e
+	}
+	if c.replaces(col) {
+		return c.rememberSpared(col)
 	}
 	e.others = make(map[string]uint64)
 	return c.eachRecord(col, func(r item) {
-		if !c.seen.keys[col.Name].Has(r.key) {
+		if !c.comes(col, r.key) {
 			e.others[r.key] = e.hash(r.value)
 		}
 	})
 }
 
+// rememberSpared remembers the records of the host that Replace lets stay.
+func (c *comparison) rememberSpared(col *collection) error {
+	e := c.expected[col.Name]
+	keys := slices.Sorted(maps.Keys(c.stays[col.Name]))
+	for key := range c.spared[col.Name] {
+		if key != "" && !c.comes(col, key) {
+			keys = append(keys, key)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	e.others = make(map[string]uint64)
+	found, err := c.lookupHeld(col, keys)
+	for key, value := range found {
+		if value != nil {
+			e.others[key] = e.hash(value)
+		}
+	}
+	return err
+}
+
+// replaces tells whether a collection is restored with Replace.
+func (c *comparison) replaces(col *collection) bool {
+	return slices.Contains(c.cols, col) && c.strategy(col) == Replace
+}
+
+// comes tells whether the snapshot has a record that is restored under a key.
+func (c *comparison) comes(col *collection, key string) bool {
+	return slices.Contains(c.cols, col) && c.seen.keys[col.Name].Has(key)
+}
+
 // readBack returns the collections that do not hold what they should.
-func (c *comparison) readBack() (differ []*collection, err error) {
-	c.done, c.bytes = 0, 0
+func (c *comparison) readBack(first bool) (differ []*collection, err error) {
+	if first {
+		c.count, c.bytes = 0, 0
+	}
 	for _, col := range c.cols {
 		same, err := c.holdsExpected(col)
 		if err != nil {
@@ -103,7 +154,9 @@ func (c *comparison) readBack() (differ []*collection, err error) {
 		if !same {
 			differ = append(differ, col)
 		}
-		c.progress("confirm", col)
+		if first {
+			c.progress("confirm", col)
+		}
 	}
 	return differ, nil
 }
@@ -114,12 +167,10 @@ func (c *comparison) holdsExpected(col *collection) (bool, error) {
 	same, others := true, 0
 	err := c.eachHeld(col, func(key string, value []byte) {
 		c.bytes += int64(len(value))
-		if c.done++; c.done%fewKeys == 0 {
-			c.progress("confirm", col)
-		}
+		c.count++
 		h := e.hash(value)
 		switch other, known := e.others[key]; {
-		case c.seen.keys[col.Name].Has(key):
+		case c.comes(col, key):
 			sum += e.keyed(key, h)
 		case known:
 			others++
@@ -197,12 +248,12 @@ func (c *comparison) lookupHeld(col *collection, keys []string) (map[string][]by
 
 // isExtra tells whether a restore should not have left a record under a key.
 func (c *comparison) isExtra(col *collection, key string) bool {
-	if c.seen.keys[col.Name].Has(key) || c.spared[col.Name][key] || c.stays[col.Name][key] {
+	if c.comes(col, key) || c.spared[col.Name][key] || c.stays[col.Name][key] {
 		return false
 	}
 	e := c.expected[col.Name]
 	_, other := e.others[key]
-	return !other && (c.strategy(col) == Replace || e.others != nil)
+	return !other && (c.replaces(col) || e.others != nil)
 }
 
 // eachFate calls f for the records of the snapshot, with the fates of each batch.
@@ -236,6 +287,10 @@ func (c *comparison) eachOff(col *collection, f func(r *item, of fate, now, righ
 				continue
 			}
 			var right []byte
+			if c.strategy(col) != Replace && fates[i] != added && fates[i] != updated {
+				f(r, fates[i], now, nil) // it is the host's
+				continue
+			}
 			for _, value := range [][]byte{r.value, c.wanted(col, r, now)} {
 				if e.hash(value) == want {
 					right = value

@@ -94,8 +94,7 @@ func (c *comparison) checkRefs(col *collection, after []outcome) error {
 		err := fmt.Errorf("refers to %q of %s, which would not exist", p.ref, p.target)
 		switch {
 		case c.rejected[p.target][p.ref] != nil:
-			// It cannot come without that record: transact leaves it out as well.
-			err = fmt.Errorf("%w: it refers to %q of %s, which is left out", ErrClash, p.ref, p.target)
+			err = leftOutWith(p.ref, p.target) // transact leaves it out as well
 		case c.deleted[p.target][p.ref]:
 			err = fmt.Errorf("refers to %q of %s, which is not in the snapshot and would be deleted", p.ref, p.target)
 		}
@@ -104,4 +103,72 @@ func (c *comparison) checkRefs(col *collection, after []outcome) error {
 		}
 	}
 	return nil
+}
+
+// A referrer is a record of the snapshot that refers to another.
+type referrer struct {
+	col          *collection
+	key, pointer string
+	offset       int64
+}
+
+// leaveReferrers leaves out what refers to records that are left out and that the host
+// does not have, and so on along the references.
+func (c *comparison) leaveReferrers() error {
+	if !c.opts.SkipClashes || c.opts.AllowDangling || len(c.rejected) == 0 {
+		return nil
+	}
+	type record struct{ collection, key string }
+	referrers := make(map[record][]referrer)
+	for _, col := range c.cols {
+		if len(col.refs) == 0 {
+			continue
+		}
+		err := c.incoming.eachBatch(c.ctx, col, func(b *batch) error {
+			for _, r := range b.items {
+				col.eachRef(col.view(r.key, r.value), func(target, ref, pointer string, err error) {
+					if err == nil && c.seen.keys[target] != nil {
+						to := record{target, ref}
+						referrers[to] = append(referrers[to], referrer{col, r.key, col.inside(r.key, pointer), r.offset})
+					}
+				})
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	left := make(map[string][]string) // collection → keys
+	for name, keys := range c.rejected {
+		left[name] = slices.Sorted(maps.Keys(keys))
+	}
+	for len(left) > 0 {
+		next := make(map[string][]string)
+		for _, name := range slices.Sorted(maps.Keys(left)) {
+			found, err := c.lookup(c.byName[name], left[name])
+			if err != nil {
+				return err
+			}
+			for _, key := range left[name] {
+				if found[key] != nil {
+					continue // the host's stays, and what refers to it
+				}
+				for _, r := range referrers[record{name, key}] {
+					if c.rejected[r.col.Name][r.key] != nil {
+						continue
+					}
+					c.leaveBehind(r.col.Name, r.key, "", &RecordError{Pointer: r.pointer, Offset: r.offset, Err: leftOutWith(key, name)})
+					next[r.col.Name] = append(next[r.col.Name], r.key)
+				}
+			}
+		}
+		left = next
+	}
+	return nil
+}
+
+// leftOutWith is the reason why a record is left out that refers to another one.
+func leftOutWith(key, collection string) error {
+	return fmt.Errorf("%w: it refers to %q of %s, which is left out", ErrClash, key, collection)
 }

@@ -96,7 +96,8 @@
 //   - snapshot.go opens a snapshot, and peek.go reads its manifest alone.
 //   - restore.go has the options and the report of a restore, incoming.go reads
 //     the snapshot for it, migrate.go migrates its records, and compare.go compares
-//     them with the host's, with dangling.go for references. settle.go puts right
+//     them with the host's, with dangling.go for references and meet.go for what the
+//     host says of itself. settle.go puts right
 //     what the host makes otherwise, as confirm.go reads it back. transact.go runs
 //     all that in a transaction. plan.go does the same and rolls back, and drill.go
 //     does it in an empty store. hide.go takes secrets out of errors of the host,

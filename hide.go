@@ -3,7 +3,9 @@ package backup
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -125,6 +127,74 @@ func (col *collection) hide(err error, key string, values ...[]byte) error {
 		texts.add(col.view(key, value), col.secrets)
 	}
 	return texts.hide(err)
+}
+
+// veil takes the secrets of the snapshot, and those of some values of the host, out of an
+// error of the host. A trigger or a driver may quote them.
+func (c *comparison) veil(err error, col *collection, held map[string][]byte) error {
+	text := err.Error()
+	records := recordsIn(err)
+	for _, r := range records {
+		text += "\n" + r.Err.Error()
+	}
+	texts := secretTexts{}
+	gather := func(col *collection, key string, value []byte) {
+		of := secretTexts{}
+		of.add(col.view(key, value), col.secrets)
+		for secret := range of.each {
+			if strings.Contains(text, secret) {
+				texts[secret] = true
+			}
+		}
+	}
+	for key, value := range held {
+		if value != nil {
+			gather(col, key, value)
+		}
+	}
+	for _, col := range c.cols {
+		if len(col.secrets) == 0 {
+			continue
+		}
+		found := c.incoming.eachBatch(context.WithoutCancel(c.ctx), col, func(b *batch) error {
+			for _, r := range b.items {
+				gather(col, r.key, r.value)
+			}
+			return nil
+		})
+		if found != nil {
+			break // the error of the host is what matters
+		}
+	}
+	switch {
+	case len(texts) == 0:
+		return gathered(err, records)
+	case len(records) == 0:
+		return texts.hide(err)
+	}
+	for i, r := range records {
+		veiled := *r
+		veiled.Err = texts.hide(r.Err)
+		records[i] = &veiled
+	}
+	return gathered(err, records)
+}
+
+// gathered returns an error about records that names only the first of many.
+func gathered(err error, records []*RecordError) error {
+	kind := ErrInvalid
+	for _, k := range []error{ErrDangling, ErrClash} {
+		if errors.Is(err, k) {
+			kind = k
+		}
+	}
+	switch len(records) {
+	case 0:
+		return err
+	case 1:
+		return records[0]
+	}
+	return &recordErrors{kind, records, len(records)}
 }
 
 // secretsIn gathers the secrets of a record of the snapshot: by what the snapshot says,

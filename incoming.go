@@ -380,12 +380,15 @@ func (in *incoming) eachBatch(ctx context.Context, col *collection, f func(*batc
 // report returns a Report without the collections.
 func (in *incoming) report() Report {
 	m := in.snapshot.manifest
-	leftOut := slices.Clone(in.leftOut.list)
+	leftOut, warnings := slices.Clone(in.leftOut.list), slices.Clone(in.warnings)
 	for _, name := range slices.Sorted(maps.Keys(in.rejected)) {
 		for _, key := range slices.Sorted(maps.Keys(in.rejected[name])) {
 			if len(leftOut) < maxProblems {
 				leftOut = append(leftOut, in.rejected[name][key])
 			}
+		}
+		if len(leftOut) == maxProblems {
+			warnings = append(warnings, fmt.Sprintf("%d records of %s were left out, because the host does not take them; not all are named", len(in.rejected[name]), name))
 		}
 	}
 	return Report{
@@ -394,6 +397,6 @@ func (in *incoming) report() Report {
 		ApplicationVersion: m.ApplicationVersion,
 		SchemaVersion:      m.SchemaVersion,
 		LeftOut:            leftOut,
-		Warnings:           slices.Clone(in.warnings),
+		Warnings:           warnings,
 	}
 }

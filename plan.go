@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"reflect"
 	"time"
 
 	"github.com/tomo-project/backup/internal/fault"
@@ -20,10 +21,11 @@ type Plan struct {
 	Before   func(ctx context.Context, held DataSource, collections []string) error
 	Progress func(Progress)
 
-	in     *incoming
-	dst    Sink
-	report Report
-	digest [sha256.Size]byte // of all changes, with the values before and after
+	in      *incoming
+	dst     Sink
+	report  Report
+	settled bool              // the trial has met all that a commit would
+	digest  [sha256.Size]byte // of all changes, with the values before and after
 }
 
 // Plan says what Restore would do to the host as it is now. It carries the restore
@@ -42,6 +44,7 @@ func (a *App) Plan(ctx context.Context, s *Snapshot, dst Sink, opts RestoreOptio
 	}
 	p := &Plan{Before: opts.Before, Progress: opts.Progress, in: in, dst: dst}
 	p.report, err = in.transact(ctx, dst, func(w Writer) *comparison {
+		_, p.settled = w.(settler)
 		return &comparison{incoming: in, host: w, write: !opts.Untried, trial: true, digest: sha256.New(), finish: p.keepDigest}
 	})
 	if err != nil {
@@ -134,9 +137,9 @@ func (p *Plan) Apply(ctx context.Context) (Report, error) {
 	start := time.Now()
 	in := p.incoming()
 	report, err := in.attempt(ctx, p.dst, func(w Writer) *comparison {
-		return &comparison{incoming: in, host: w, write: true, digest: sha256.New(), finish: p.sameDigest}
+		return &comparison{incoming: in, host: w, write: true, digest: sha256.New(), finish: p.sameDigest, done: p.sameReport}
 	})
-	if !in.opts.Untried && (errors.Is(err, ErrClash) || errors.Is(err, ErrDangling)) && !errors.Is(err, ErrUncertain) {
+	if p.settled && !in.opts.Untried && (errors.Is(err, ErrClash) || errors.Is(err, ErrDangling)) && !errors.Is(err, ErrUncertain) {
 		err = fmt.Errorf("%w: the host has changed since; nothing was changed, make a new plan: %w", ErrStale, err) // the trial did not meet it
 	}
 	if err != nil {
@@ -157,6 +160,15 @@ func (p *Plan) incoming() *incoming {
 func (p *Plan) sameDigest(c *comparison) error {
 	if [sha256.Size]byte(c.digest.Sum(nil)) != p.digest {
 		return fmt.Errorf("%w: the host has changed since; nothing was changed, make a new plan", ErrStale)
+	}
+	return nil
+}
+
+// sameReport refuses what did not come out as in the trial: a trigger may be new, or go
+// by other data.
+func (p *Plan) sameReport(c *comparison) error {
+	if !p.in.opts.Untried && !reflect.DeepEqual(c.report.Collections, p.report.Collections) {
+		return fmt.Errorf("%w: the host does something else with the changes than when they were tried; nothing was changed, make a new plan", ErrStale)
 	}
 	return nil
 }

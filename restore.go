@@ -66,8 +66,9 @@ type RestoreOptions struct {
 	// Before, if not nil, is called in the transaction before anything changes. held
 	// shows what the host has at that moment, and collections names what is
 	// restored. An error ends the restore, and its text is printed unchanged: it must
-	// not hold values of records. If the Sink repeats its transaction,
-	// Before is called again. It is not called if there is no collection to restore.
+	// not hold values of records. If the Sink repeats its transaction, or does not take
+	// records that are then left out, Before is called again. It is not called if there
+	// is no collection to restore.
 	Before func(ctx context.Context, held DataSource, collections []string) error
 
 	// Progress, if not nil, is called now and then.

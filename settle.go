@@ -1,7 +1,6 @@
 package backup
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -33,8 +32,8 @@ func (c *comparison) change() error {
 		if err := c.settle(round > 0); err != nil {
 			return err
 		}
-		differ, err := c.readBack()
-		if err != nil || len(differ) == 0 {
+		differ, err := c.readBack(round == 0)
+		if err != nil {
 			return err
 		}
 		changed := false
@@ -66,7 +65,7 @@ func (c *comparison) changes() bool {
 // changeAll makes all changes. It is for a host whose own doing must not get into the
 // comparison.
 func (c *comparison) changeAll() error {
-	for _, col := range c.cols {
+	for _, col := range c.watched() {
 		if err := c.rememberOthers(col); err != nil {
 			return err
 		}
@@ -78,7 +77,7 @@ func (c *comparison) changeAll() error {
 			}
 		}
 	}
-	c.done, c.bytes = 0, 0
+	c.count, c.bytes = 0, 0
 	for _, col := range c.cols {
 		err := c.eachFate(col, func(b *batch, fates []fate) error {
 			var updates []string
@@ -101,7 +100,7 @@ func (c *comparison) changeAll() error {
 					puts = append(puts, Record{r.key, c.wanted(col, r, existing[r.key])})
 				}
 			}
-			c.done += int64(len(b.items))
+			c.count += int64(len(b.items))
 			c.progress(c.phase(), col)
 			return c.put(col, puts)
 		})
@@ -139,25 +138,10 @@ func (c *comparison) settle(again bool) error {
 	}
 	if s, ok := c.host.(settler); ok {
 		if err := s.Settle(c.ctx); err != nil {
-			return fault.Advise(fmt.Errorf("the host does not take the changes: %w", gathered(err)))
+			return fault.Advise(fmt.Errorf("the host does not take the changes: %w", c.veil(err, nil, nil)))
 		}
 	}
 	return nil
-}
-
-// gathered returns an error about many records that names only the first.
-func gathered(err error) error {
-	list := recordsIn(err)
-	if len(list) < 2 {
-		return err
-	}
-	kind := ErrInvalid
-	for _, k := range []error{ErrDangling, ErrClash} {
-		if errors.Is(err, k) {
-			kind = k
-		}
-	}
-	return &recordErrors{kind, list, len(list)}
 }
 
 // extra returns the keys of records that should not be in a collection.
@@ -226,6 +210,26 @@ func (c *comparison) nameAll(differ []*collection) error {
 		}
 		c.warnAltered(report)
 	}
+	if c.early {
+		return nil
+	}
+	return c.nameUntouched()
+}
+
+// nameUntouched warns about records of collections that are not restored, and that the
+// host has changed all the same.
+func (c *comparison) nameUntouched() error {
+	for _, col := range c.watched()[len(c.cols):] {
+		report := &CollectionReport{Name: col.Name}
+		c.reports[col.Name] = report
+		if err := c.nameOthers(col); err != nil {
+			return err
+		}
+		if report.Extra > 0 {
+			c.report.Warnings = append(c.report.Warnings, fmt.Sprintf("%s is not restored, and the host has made, changed or removed records of it (%d): %s%s; an undo does not bring them back",
+				col.Name, report.Extra, quoteSome(report.ExtraKeys), c.because()))
+		}
+	}
 	return nil
 }
 
@@ -260,10 +264,7 @@ func (r *CollectionReport) addExtra(key string) {
 
 // warnAltered says in words what a report counts as Altered and Extra.
 func (c *comparison) warnAltered(r *CollectionReport) {
-	because := "; the host does that by itself"
-	if len(c.effects) > 0 {
-		because += ", probably by " + strings.Join(c.effects[:min(len(c.effects), 10)], ", ")
-	}
+	because := c.because()
 	warn := func(n int64, what string, keys []string) {
 		if n > 0 {
 			c.report.Warnings = append(c.report.Warnings, fmt.Sprintf("%s: %s (%d): %s%s", r.Name, what, n, quoteSome(keys), because))
@@ -271,6 +272,15 @@ func (c *comparison) warnAltered(r *CollectionReport) {
 	}
 	warn(r.Altered, "records that did not stay as the restore wrote or found them", r.AlteredKeys)
 	warn(r.Extra, "other records that the host made, changed, removed or kept", r.ExtraKeys)
+}
+
+// because names what changes records by itself.
+func (c *comparison) because() string {
+	text := "; the host does that by itself"
+	if len(c.effects) > 0 {
+		text += ", probably by " + strings.Join(c.effects[:min(len(c.effects), 10)], ", ")
+	}
+	return text
 }
 
 // quoteSome lists the first of many keys.

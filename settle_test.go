@@ -94,6 +94,111 @@ func sortedFields(lines []string) []string {
 	return lines
 }
 
+func TestNoRecordIsLeftOutForOneThatIsLeftOutItself(t *testing.T) {
+	app := peopleApp()
+	s := backedUp(t, app, people(records{"a1": `{"id":"a1","name":"ann","mail":"m"}`, "b2": `{"id":"b2","name":"bob","mail":"m"}`}, nil).MapStore, backup.BackupOptions{})
+	host := people(records{"u9": `{"id":"u9","name":"bob"}`}, nil)
+	host.Unique["users"] = []string{"/name", "/mail"}
+	report := tried(t, app, s, host, backup.RestoreOptions{SkipClashes: true})
+	require.Len(t, report.LeftOut, 1)
+	require.Equal(t, "b2", report.LeftOut[0].Key)
+	require.Contains(t, host.MapStore["users"], "a1")
+}
+
+func TestWhatRefersToALeftOutRecordGoesWithItInOneGo(t *testing.T) {
+	app := &backup.App{Name: "people", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{
+		{Name: "users", Key: "/id"}, {Name: "notes", Key: "/id", Refs: []backup.Ref{{Pointer: "/user", Collection: "users"}, {Pointer: "/after", Collection: "notes"}}}}}
+	notes := records{}
+	for i := range 300 {
+		notes[fmt.Sprintf("n%03d", i)] = fmt.Sprintf(`{"id":"n%03d","after":"n%03d","title":"%d"}`, i, i+1, i)
+	}
+	notes["n300"] = `{"id":"n300","user":"u1","title":"last"}`
+	s := backedUp(t, app, people(records{"u1": `{"id":"u1","name":"ann"}`}, notes).MapStore, backup.BackupOptions{})
+	host := people(records{"u9": `{"id":"u9","name":"ann"}`}, nil)
+	before := 0
+	report, err := app.Restore(t.Context(), s, host, backup.RestoreOptions{SkipClashes: true, Before: func(context.Context, backup.DataSource, []string) error {
+		before++
+		return nil
+	}})
+	require.NoError(t, err)
+	require.Len(t, report.LeftOut, 302)
+	require.Equal(t, 2, before, "at first, and once it is known what comes")
+}
+
+func TestAPlanIsStaleOnceItsClashesAreOver(t *testing.T) {
+	app := peopleApp()
+	s := backedUp(t, app, people(records{"u1": `{"id":"u1","name":"ann"}`}, nil).MapStore, backup.BackupOptions{})
+	host := people(records{"u9": `{"id":"u9","name":"ann"}`}, nil)
+	p, err := app.Plan(t.Context(), s, host, backup.RestoreOptions{SkipClashes: true})
+	require.NoError(t, err)
+	host.MapStore["users"] = records{}
+	_, err = p.Apply(t.Context())
+	require.ErrorIs(t, err, backup.ErrStale)
+}
+
+func TestAPlanIsStaleOnceTheHostDoesSomethingElseWithIt(t *testing.T) {
+	app := peopleApp()
+	s := backedUp(t, app, people(records{"u1": `{"id":"u1","name":"ann"}`}, nil).MapStore, backup.BackupOptions{})
+	host := people(records{"u1": `{"id":"u1","name":"bob"}`}, nil)
+	host.Triggers = map[string][]backuptest.Trigger{}
+	p, err := app.Plan(t.Context(), s, host, backup.RestoreOptions{Strategy: backup.Replace})
+	require.NoError(t, err)
+	host.Triggers["users"] = []backuptest.Trigger{insists}
+	_, err = p.Apply(t.Context())
+	require.ErrorIs(t, err, backup.ErrStale)
+	require.Equal(t, records{"u1": `{"id":"u1","name":"bob"}`}, host.MapStore["users"])
+}
+
+func TestWhatTriggersDoToOtherCollectionsIsSaid(t *testing.T) {
+	app := peopleApp()
+	s := backedUp(t, app, people(records{"u1": `{"id":"u1","name":"ann"}`}, nil).MapStore, backup.BackupOptions{})
+	host := people(nil, nil)
+	host.Triggers = map[string][]backuptest.Trigger{"users": {welcomes}}
+	report := tried(t, app, s, host, backup.RestoreOptions{Only: []string{"users"}})
+	require.Len(t, report.Warnings, 1)
+	require.Contains(t, report.Warnings[0], `notes is not restored, and the host has made, changed or removed records of it (1): "wu1"; the host does that by itself, probably by trigger welcomes of users`)
+}
+
+func TestWhatAMergeDidNotWriteIsNotPutRight(t *testing.T) {
+	app := peopleApp()
+	user := records{"u1": `{"id":"u1","name":"ann","notes":1}`}
+	s := backedUp(t, app, people(user, records{"n1": `{"id":"n1","user":"u1","title":"a"}`}).MapStore, backup.BackupOptions{})
+	for _, strategy := range []backup.Strategy{backup.SkipDuplicates, backup.Merge} {
+		host := people(user, records{"n2": `{"id":"n2","user":"u1","title":"b"}`})
+		host.Triggers = map[string][]backuptest.Trigger{"notes": {counts}}
+		report := tried(t, app, s, host, backup.RestoreOptions{Strategy: strategy})
+		require.JSONEq(t, `{"id":"u1","name":"ann","notes":2}`, host.MapStore["users"]["u1"], "the counter is right")
+		require.Equal(t, []string{"u1"}, report.Collections[0].AlteredKeys)
+	}
+}
+
+func TestNoErrorOfATriggerHoldsASecret(t *testing.T) {
+	app := peopleApp()
+	app.Collections[0].Secrets = []string{"/token"}
+	s, err := backup.OpenSnapshot(t.Context(), strings.NewReader(`{"version":"1.0","created_at":"2024-01-15T10:30:00Z","application":"people","application_version":"1.0.0","schema_version":1,"data":{"users":[{"id":"u1","name":"ann","token":"very-secret"}]}}`), backup.OpenOptions{})
+	require.NoError(t, err)
+	for name, kind := range map[string]error{"another": errors.New("no"), "a clash": backup.ErrClash} {
+		tells := backuptest.Trigger{Name: "trigger tells", Do: func(_ context.Context, _ backup.Writer, c backuptest.Change) error {
+			return fmt.Errorf("%w: %s%s", kind, c.Before, c.After)
+		}}
+		host := people(nil, nil)
+		host.Triggers = map[string][]backuptest.Trigger{"users": {tells}}
+		_, err = app.Plan(t.Context(), s, host, backup.RestoreOptions{})
+		require.ErrorIs(t, err, kind, name)
+		require.NotContains(t, err.Error(), "very-secret")
+		require.ErrorContains(t, err, "(secret)")
+		report, err := app.Restore(t.Context(), s, host, backup.RestoreOptions{SkipClashes: true})
+		text, _ := json.Marshal(report)
+		require.NotContains(t, string(text)+fmt.Sprint(err), "very-secret")
+
+		host = people(records{"u2": `{"id":"u2","name":"bob","token":"older-secret"}`}, nil)
+		host.Triggers = map[string][]backuptest.Trigger{"users": {tells}}
+		_, err = app.Restore(t.Context(), s, host, backup.RestoreOptions{Strategy: backup.Replace})
+		require.Error(t, err)
+		require.NotContains(t, err.Error(), "older-secret")
+	}
+}
+
 func TestAnErrorAboutManyClashesHasAnEnd(t *testing.T) {
 	app := peopleApp()
 	users, taken := records{}, records{}

@@ -16,12 +16,24 @@ var errLook = errors.New("only looking")
 
 // transact makes a comparison inside a transaction of dst. It commits the transaction
 // if the comparison writes and succeeds. If the host does not take some records that
-// the options let it leave out, transact begins again without them.
+// the options let it leave out, transact begins again without them. It then tries until
+// the host takes the rest, and only then restores.
 func (in *incoming) transact(ctx context.Context, dst Sink, start func(Writer) *comparison) (Report, error) {
+	trying, wasTrial := false, false
 	for {
-		report, err := in.attempt(ctx, dst, start)
-		if err == nil || !in.reject(err) {
+		report, err := in.attempt(ctx, dst, func(w Writer) *comparison {
+			c := start(w)
+			wasTrial = c.trial || !c.write
+			c.trial = c.trial || trying
+			return c
+		})
+		switch {
+		case err == nil && trying && !wasTrial:
+			trying = false
+		case err == nil || !in.reject(err):
 			return report, err
+		default:
+			trying = true
 		}
 	}
 }
@@ -81,31 +93,45 @@ func (in *incoming) callBefore(c *comparison) error {
 }
 
 // reject takes the records that the host refused out of the snapshot, if the options
-// allow that. It tells whether it found a record to take out.
+// allow that. It tells whether it found a record to take out. Of two records of the
+// snapshot that clash, one goes only if no other clash is known: it may be over then.
 func (in *incoming) reject(err error) bool {
 	if errors.Is(err, ErrUncertain) {
 		return false
 	}
 	found := false
-	for _, r := range recordsIn(err) {
-		clash := errors.Is(r, ErrClash)
-		if !(clash && in.opts.SkipClashes || !clash && errors.Is(r, ErrDangling) && in.opts.AllowDangling) {
-			continue
+	all := recordsIn(err)
+	for _, both := range []bool{false, true} {
+		for _, r := range all {
+			clash := errors.Is(r, ErrClash)
+			if !(clash && in.opts.SkipClashes || !clash && errors.Is(r, ErrDangling) && in.opts.AllowDangling) {
+				continue
+			}
+			if in.rejected[r.Collection][r.Key] != nil || in.rejected[r.Collection][r.With] != nil {
+				continue
+			}
+			key, with := r.Key, r.With
+			if !in.brings(r.Collection, key) {
+				key, with = with, key
+			}
+			if in.brings(r.Collection, key) && in.brings(r.Collection, with) == both {
+				in.leaveBehind(r.Collection, key, with, r)
+				found = true
+			}
 		}
-		key, with := r.Key, r.With
-		if !in.brings(r.Collection, key) {
-			key, with = with, key
+		if found {
+			break
 		}
-		if !in.brings(r.Collection, key) {
-			continue
-		}
-		if in.rejected[r.Collection] == nil {
-			in.rejected[r.Collection] = make(map[string]*RecordError)
-		}
-		in.rejected[r.Collection][key] = &RecordError{Collection: r.Collection, Key: key, Pointer: r.Pointer, Offset: r.Offset, With: with, Err: r.Err}
-		found = true
 	}
 	return found
+}
+
+// leaveBehind takes a record out of the snapshot.
+func (in *incoming) leaveBehind(collection, key, with string, r *RecordError) {
+	if in.rejected[collection] == nil {
+		in.rejected[collection] = make(map[string]*RecordError)
+	}
+	in.rejected[collection][key] = &RecordError{Collection: collection, Key: key, Pointer: r.Pointer, Offset: r.Offset, With: with, Err: r.Err}
 }
 
 // brings tells whether the restore brings a record under a key.
