@@ -22,14 +22,19 @@ import (
 //
 // It describes all tables of the database except those in Exclude, and sets CoverAll in
 // the store that it returns. The documentation of CoverAll says which tables these are.
-// Exclude what must not go back in time: sessions, and the notes of a migration tool.
-// Declared tables come first and keep their declarations. If there are any and CoverAll
-// is not set, Describe describes only them.
+// Exclude what must not go back in time, such as sessions. Tables come first and keep
+// their declarations. To describe no others, exclude "*".
+//
+// Describe leaves out the tables in which known migration tools note the version of the
+// schema: goose_db_version, schema_migrations and others. A restore would take the
+// version back, and not the schema. Describe adds those that it finds to Exclude of the
+// store that it returns. To back up such a table, name it in Tables.
 //
 // The name of a collection is the name of its table in lower-case letters, digits and
 // underscores. Two tables that get the same name are an error. A collection has
 //
-//   - the Key: the Key of the Table, or the primary key.
+//   - the Key: the Key of the Table, or the primary key. A table without either gets
+//     columns that are UNIQUE and NOT NULL, which the returned Table then names.
 //   - Refs: the foreign keys to the key of a table that is described too. A reference
 //     that is equal to the key only by a collation ("A" to "a") dangles in a backup. In
 //     PostgreSQL, keys that are NOT VALID, NOT ENFORCED or of periods are no Refs.
@@ -48,7 +53,7 @@ import (
 // Tables that a store cannot back up, such as those without a key, are an error that
 // names them all. Describe reads no rows.
 func (s Store) Describe(ctx context.Context) (Store, []backup.Collection, error) {
-	s.CoverAll = s.CoverAll || len(s.Tables) == 0
+	s.CoverAll = true
 	d := description{Store: s}
 	// Without tables, run only begins the transaction.
 	err := Store{DB: s.DB, Dialect: s.Dialect}.run(ctx, false, func(v *view) error { return d.read(ctx, v.tx) })
@@ -80,19 +85,25 @@ func (d *description) read(ctx context.Context, tx transaction) error {
 			exclude = append(exclude, tableName(t))
 		}
 	}
-	if d.CoverAll {
-		others, err := tx.others(ctx, d.tables, exclude)
-		if err != nil {
-			d.errs = append(d.errs, fmt.Errorf("sqlstore: look for tables: %w", explain(d.Dialect, contextError(ctx, err))))
+	others, err := tx.others(ctx, d.tables, exclude)
+	if err != nil {
+		d.errs = append(d.errs, fmt.Errorf("sqlstore: look for tables: %w", explain(d.Dialect, contextError(ctx, err))))
+	}
+	d.Exclude = slices.Clone(d.Exclude)
+	for _, name := range others {
+		if isOfMigrations(name) {
+			d.Exclude = append(d.Exclude, name)
+			continue
 		}
-		for _, name := range others {
-			t := Table{Collection: collectionName(name), Name: name}
-			if t.Collection == name {
-				t.Name = ""
+		t := Table{Collection: collectionName(name), Name: name}
+		if t.Collection == name {
+			t.Name = ""
+		}
+		if err := d.add(ctx, tx, t); err != nil {
+			if !errors.Is(err, errVirtual) && !errors.Is(err, errNoKey) {
+				err = fmt.Errorf("%w; say more about it in Store.Tables, or leave it out with Store.Exclude", err)
 			}
-			if err := d.add(ctx, tx, t); err != nil {
-				d.errs = append(d.errs, fmt.Errorf("%w; say more about it in Store.Tables, or leave it out with Store.Exclude", err))
-			}
+			d.errs = append(d.errs, err)
 		}
 	}
 	if err := ctx.Err(); err != nil {
@@ -111,6 +122,9 @@ func (d *description) add(ctx context.Context, tx transaction, declared Table) e
 			tableName(d.declared[i]), tableName(declared), declared.Collection)
 	}
 	t, err := d.Store.describe(ctx, tx, declared)
+	if errors.Is(err, errNoPrimary) {
+		t, declared, err = d.keyed(ctx, tx, declared)
+	}
 	if err != nil {
 		return err
 	}
@@ -158,14 +172,14 @@ func (d *description) compose(ctx context.Context, tx transaction) error {
 			c.Shape = backup.Map
 		}
 		if err := t.keyIsSecret(t.keyColumns()); err != nil && !d.keyGiven(t) {
-			return err
+			d.errs = append(d.errs, err)
 		}
 		var refer []*column
 		c.Refs, refer = t.refs(all)
 		c.Secrets = t.secrets(append(refer, t.keyColumns()...))
 		d.collections = append(d.collections, c)
 	}
-	return nil
+	return errors.Join(d.errs...)
 }
 
 // pointer returns the JSON Pointers of columns, separated by commas.

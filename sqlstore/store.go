@@ -27,8 +27,9 @@ type Store struct {
 	// Tables nor in Exclude. The error names the tables. So a backup never misses the
 	// tables of a later feature unnoticed. CoverAll does not concern a restore.
 	//
-	// In SQLite, it covers the tables of the main database. A virtual table has no rows
-	// of its own: exclude it, and build it again from its source after a restore.
+	// In SQLite, it covers the tables of the main database, without those of Litestream. A
+	// virtual table has no rows of its own: exclude it, and build it again from its source
+	// after a restore.
 	//
 	// In PostgreSQL, it covers the schemas on the search_path and those of Tables, and
 	// tables that the user cannot read too. It does not cover partitions, foreign
@@ -37,7 +38,7 @@ type Store struct {
 	CoverAll bool
 
 	// Exclude names the tables that CoverAll and Describe leave out, in the form of
-	// Table.Name. The tables need not exist.
+	// Table.Name. The tables need not exist. "*" stands for all that are not in Tables.
 	Exclude []string
 
 	// Retries is how often Update begins again if the database ends its transaction
