@@ -50,8 +50,10 @@ import (
 // fail until the Schema has the column too. A host that calls Describe at each start
 // does not have that. Both must raise SchemaVersion if older backups need a migration.
 //
-// Tables that a store cannot back up, such as those without a key, are an error that
-// names them all. Describe reads no rows.
+// Tables and columns that a store cannot back up, such as tables without a key, are an
+// error that names them all. In SQLite, where declared types do not bind, Describe looks at
+// the types of all values. If a column declared JSON holds nothing but bytes that are JSON,
+// the returned Table takes it for [JSONBytes]. In the other databases it reads no rows.
 func (s Store) Describe(ctx context.Context) (Store, []backup.Collection, error) {
 	s.CoverAll = true
 	d := description{Store: s}
@@ -128,6 +130,10 @@ func (d *description) add(ctx context.Context, tx transaction, declared Table) e
 	if err != nil {
 		return err
 	}
+	if err := look(ctx, tx, t); err != nil {
+		d.errs = append(d.errs, explain(d.Dialect, contextError(ctx, err)))
+	}
+	declared.Columns = t.found(declared.Columns)
 	for _, c := range t.keyColumns() {
 		if t.value < 0 && !c.isPointer() {
 			return fmt.Errorf("sqlstore: collection %q in table %q: no Key can name the column %q: give it another Field in Table.Columns", t.collection, t.plain, c.Name)

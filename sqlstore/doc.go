@@ -27,9 +27,8 @@
 // If the key has several columns, it is the JSON array of their texts.
 //
 // A value comes back exactly as it was, or there is an error. A value that JSON cannot
-// hold is an error that names the record: text that is not UTF-8, an infinite number,
-// a blob in a column that is not declared [Blob]. So is a member without a column, and
-// a value that its column would change.
+// hold is an error that names the record: text that is not UTF-8, an infinite number.
+// So is a member without a column, and a value that its column would change.
 //
 // Putting a record overwrites its whole row, except for the excluded columns. These
 // keep their values, and get their defaults in a new row. If the record lacks a member,
@@ -75,6 +74,15 @@
 // reading it gives the same real. Outside of REAL columns it has a point or an exponent,
 // which tells it from an integer. Dates and times are what the host has stored, text or
 // numbers.
+//
+// Declared types do not bind: Go stores a []byte as a blob in a column declared TEXT or
+// JSON, too. Where the declaration does not say what a value is, the record does, in an
+// object with one member:
+//
+//   - {"$base64": "AP8="} is a blob in a column that is not declared BLOB.
+//   - {"$bytes": {"a": 1}} is a blob that holds JSON, in a column declared JSON.
+//   - {"$text": "a"} is text in a column declared BLOB, or text that is not JSON in a column
+//     declared JSON. JSON that looks like one of these three is in such a text, too.
 //
 // Foreign keys are enforced at the commit, whatever the connection has set. Rows of
 // tables that are not declared may refer to a deleted record. The commit deletes such a

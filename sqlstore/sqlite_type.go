@@ -15,7 +15,8 @@ type (
 	sqliteColumn struct {
 		affinity affinity
 		strict   bool
-		pk       int // its place in the primary key from 1, or 0
+		pk       int    // its place in the primary key from 1, or 0
+		held     stored // what look has found
 	}
 )
 
@@ -78,6 +79,8 @@ func (c *column) namedKind() Kind {
 }
 
 func (sqlite) settle(c *column, _ int) error {
+	// The host has said nothing, so the column may hold whatever SQLite lets it.
+	c.wraps = c.Kind == Auto && !c.key && (!c.lite.strict || c.lite.affinity == none && c.declared != "BLOB")
 	if c.Kind == Auto {
 		c.Kind = c.namedKind()
 	}
@@ -111,6 +114,12 @@ func (c *column) tagged() bool {
 // hold values of any type.
 func (sqlite) jsonType(c *column) jsonType {
 	if j, ok := jsonTypes[c.Kind]; ok && c.Kind != Bool {
+		if c.Kind == Blob && (c.lite.held.integer || c.lite.held.real) {
+			j.types = append(slices.Clone(j.types), "number")
+		}
+		if c.Kind == Blob && c.wraps && c.lite.held.text {
+			j.types = append(slices.Clone(j.types), "object")
+		}
 		return j
 	}
 	affinity, strict := c.lite.affinity, c.lite.strict
@@ -128,6 +137,9 @@ func (sqlite) jsonType(c *column) jsonType {
 	}
 	if affinity != text && !(strict && affinity != none) {
 		types = append(types, "string")
+	}
+	if c.wraps && c.lite.held.blob {
+		types = append(types, "object")
 	}
 	return typed(types...)
 }

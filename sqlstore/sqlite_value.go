@@ -20,13 +20,19 @@ func (d sqlite) append(dst []byte, c *column, v any) ([]byte, error) {
 		switch {
 		case math.IsNaN(v) || math.IsInf(v, 0):
 			return dst, errors.New("the column holds a number that JSON does not have (infinite, or not a number)")
-		case c.Kind == JSON && c.lite.affinity != numeric, c.Kind == Text, c.Kind == Integer, c.Kind == JSONBytes, c.Kind == Blob:
+		case c.Kind == JSON && c.lite.affinity != numeric, c.Kind == Text, c.Kind == Integer, c.Kind == JSONBytes, c.Kind == Blob && !c.wraps:
 			return dst, holds("a real", c)
 		}
 		return appendReal(dst, v, c.lite.affinity != real), nil
 	case string:
 		if c.tagged() {
 			v = v[1:]
+		}
+		switch {
+		case c.wraps && c.Kind == Blob:
+			return appendWrappedText(dst, v)
+		case c.wraps && c.Kind == JSON:
+			return appendDocument(dst, v)
 		}
 		switch c.Kind {
 		case Integer, Real, JSONBytes, Blob:
@@ -36,6 +42,12 @@ func (d sqlite) append(dst []byte, c *column, v any) ([]byte, error) {
 		}
 		return sqljson.AppendString(dst, v)
 	case []byte:
+		switch {
+		case c.wraps && c.Kind == JSON:
+			return appendDocumentBytes(dst, v), nil
+		case c.wraps:
+			return appendWrappedBase64(dst, v), nil
+		}
 		return dst, holds("a blob", c)
 	}
 	return dst, fmt.Errorf("the driver returns the stored value as a %T: open the database for the store without such conversions", v)
@@ -52,7 +64,9 @@ func (sqlite) appendInteger(dst []byte, c *column, v int64) ([]byte, error) {
 			return dst, holds("an integer", c)
 		}
 	case Text, JSONBytes, Blob:
-		return dst, holds("an integer", c)
+		if c.Kind != Blob || !c.wraps {
+			return dst, holds("an integer", c)
+		}
 	}
 	return strconv.AppendInt(dst, v, 10), nil
 }

@@ -107,6 +107,8 @@ type Kind int
 const (
 	// Auto is [Bool] for a column declared BOOL or BOOLEAN, [JSON] for JSON, and
 	// [Blob] for BLOB. In any other column, values are text or numbers, as stored.
+	// A column of Auto holds values of any type: those that its kind does not have are
+	// objects, such as {"$base64": "AP8="} for bytes. The other kinds refuse them.
 	Auto Kind = iota
 
 	Text      // text, and nothing else

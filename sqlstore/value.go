@@ -34,6 +34,11 @@ func appendValue(d Dialect, dst []byte, c *column, v any) ([]byte, error) {
 
 // bindValue returns what is stored for a JSON value.
 func bindValue(d Dialect, c *column, json string) (any, error) {
+	if c.wraps {
+		if name, value := wrapped(json); name != "" {
+			return bindWrapped(d, c, name, value)
+		}
+	}
 	switch {
 	case c.Kind == JSONBytes:
 		return []byte(json), nil
@@ -50,7 +55,7 @@ func bindValue(d Dialect, c *column, json string) (any, error) {
 		return d.bindBool(c, json == "true"), nil
 	case isNumber(json):
 		// A Bool column would return 0 and 1 as booleans.
-		if c.Kind == Text || c.Kind == Blob || c.Kind == Bool && (json == "0" || json == "1") {
+		if c.Kind == Text || c.Kind == Blob && !c.wraps || c.Kind == Bool && (json == "0" || json == "1") {
 			return nil, cannot("a number", c)
 		}
 		return d.bindNumber(c, json)
