@@ -170,6 +170,7 @@ func (d *description) compose(ctx context.Context, tx transaction) error {
 	if err != nil {
 		return fmt.Errorf("sqlstore: look for foreign keys: %w", explain(d.Dialect, contextError(ctx, err)))
 	}
+	d.referToBytes(all)
 	for _, t := range d.tables {
 		c := backup.Collection{Name: t.collection, Schema: t.schema(d.Dialect)}
 		if t.value < 0 {
@@ -245,7 +246,7 @@ func (r *reference) toKey() (columns []*column) {
 		// A key is text or an integer. A number with a point, a boolean and base64 are
 		// not keys.
 		c := r.table.columns[at]
-		if c.Kind != Auto && c.Kind != Text && c.Kind != Integer || r.table.value < 0 && !c.isPointer() {
+		if c.Kind != Auto && c.Kind != Text && c.Kind != Integer && c.Kind != Hex || (c.Kind == Hex) != (k.Kind == Hex) || !c.key && c.lite.held.blob && c.Kind != Hex || r.table.value < 0 && !c.isPointer() {
 			return nil
 		}
 		columns = append(columns, c)

@@ -34,3 +34,26 @@ func (t *table) found(given []Column) []Column {
 	}
 	return given
 }
+
+// referToBytes takes columns of bytes that refer to keys of bytes for [Hex], so that they
+// hold the text of the key.
+func (d *description) referToBytes(all []*reference) {
+	for _, r := range all {
+		i := slices.Index(d.tables, r.table)
+		if i < 0 || r.parent == nil {
+			continue
+		}
+		for part, name := range r.columns {
+			at, to := findColumn(r.table.columns, name), findColumn(r.parent.columns, r.parentColumns[part])
+			if at < 0 || to < 0 || r.parent.columns[to].Kind != Hex || !r.parent.columns[to].key {
+				continue
+			}
+			c := r.table.columns[at]
+			given := slices.ContainsFunc(d.declared[i].Columns, func(g Column) bool { return strings.EqualFold(g.Name, c.Name) && g.Kind != Auto })
+			if held := c.lite.held; c.Kind == Blob && !given && !held.text && !held.integer && !held.real {
+				c.Kind, c.wraps, c.looked = Hex, false, true
+			}
+		}
+		d.declared[i].Columns = r.table.found(d.declared[i].Columns)
+	}
+}

@@ -24,7 +24,9 @@
 // member for each column, in the order of the table. If the host later adds a column,
 // the next backup has it without a change here. A record has no generated columns, and
 // none of those in [Table.Exclude]. The key of a record is the text of its key column.
-// If the key has several columns, it is the JSON array of their texts.
+// If the key has several columns, it is the JSON array of their texts. Bytes in a key are
+// the text x'00ff', in the key and in the member of the record. So are bytes that are not
+// UTF-8 in a VARBINARY of MariaDB, and blobs in a key of SQLite that is declared otherwise.
 //
 // A value comes back exactly as it was, or there is an error. A value that JSON cannot
 // hold is an error that names the record: text that is not UTF-8, an infinite number.
@@ -111,7 +113,7 @@
 // result is an error.
 //
 // "schema.table" names a table in another schema. Names are case-sensitive. Key columns
-// are text, integers or uuid. Records come in the order of the bytes of their keys, or
+// are text, integers, bytea or uuid. Records come in the order of the bytes of their keys, or
 // of the numbers. For text, that needs no sort if the collation is "C".
 //
 // These are the JSON forms of the types:
@@ -168,8 +170,8 @@
 // the user cannot see is not checked. A trigger is named only to a user with the privilege
 // TRIGGER.
 //
-// "database.table" names a table in another database. Key columns are text, VARBINARY,
-// integers or UUID. Keys are exact, whatever the collation is. But two keys may be the
+// "database.table" names a table in another database. Key columns are text, BINARY,
+// VARBINARY, integers or UUID. Keys are exact, whatever the collation is. But two keys may be the
 // same to the collation of their columns: "a" and "A", or "a" and "a " if it pads. Then
 // the second record is refused. VARBINARY columns, and text with the collation
 // utf8mb4_nopad_bin, hold keys of all kinds, and are read in order without a sort.

@@ -126,8 +126,12 @@ func (c *mariadbColumn) storeText(of *column, s string) (any, error) {
 	return c.store(of, s)
 }
 
-func (mariadb) keyText(_ *column, v any) (string, error) {
+// keyText takes the bytes of a VARBINARY for text if they are UTF-8.
+func (mariadb) keyText(c *column, v any) (string, error) {
 	s, err := textOf(v)
+	if _, hex := parseHex(s); c.Kind == Hex || c.wraps && (hex || !utf8.ValidString(s)) {
+		return hexText([]byte(s)), err
+	}
 	if err == nil && !utf8.ValidString(s) {
 		err = sqljson.ErrUTF8
 	}
@@ -135,6 +139,11 @@ func (mariadb) keyText(_ *column, v any) (string, error) {
 }
 
 func (mariadb) keyArg(c *column, key string) (any, bool) {
+	if b, ok := parseHex(key); ok && c.holdsHex() || c.Kind == Hex {
+		_, hex := parseHex(string(b))
+		_, err := MariaDB.bindBytes(c, []byte(b))
+		return b, ok && err == nil && (c.Kind == Hex || hex || !utf8.ValidString(string(b)))
+	}
 	if !utf8.ValidString(key) {
 		return nil, false
 	}

@@ -102,10 +102,19 @@ func (postgres) bindJSON(c *column, json string) (any, error) {
 	return json, nil
 }
 
-func (postgres) keyText(_ *column, v any) (string, error) { return textOf(v) }
+func (postgres) keyText(c *column, v any) (string, error) {
+	s, err := textOf(v)
+	if c.Kind == Hex {
+		s = hexText([]byte(s))
+	}
+	return s, err
+}
 
 func (postgres) keyArg(c *column, key string) (any, bool) {
 	switch {
+	case c.Kind == Hex:
+		b, ok := parseHex(key)
+		return b, ok
 	case c.pg.family == integers:
 		_, ok := isInteger(key)
 		return key, ok

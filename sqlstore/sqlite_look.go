@@ -35,6 +35,9 @@ func (tx *sqliteTx) look(ctx context.Context, t *table) error {
 				return err
 			}
 		}
+		if c.key && c.wraps && strings.Contains(c.declared, "BLOB") && !held.text && !held.integer {
+			c.Kind, c.wraps, c.looked = Hex, false, true
+		}
 		if err := c.misfit(held); err != nil {
 			errs = append(errs, fmt.Errorf("sqlstore: collection %q in table %q: column %q: %w", t.collection, t.plain, c.Name, err))
 		}
@@ -88,7 +91,7 @@ func (c *column) misfit(held stored) error {
 		return fmt.Errorf("%w, and rows have none: delete them, or give them one", errNull)
 	case held.infinite:
 		return errors.New("the column holds a number that JSON does not have (infinite): leave it out with Table.Exclude")
-	case c.key && (held.real || held.blob):
+	case c.key && (held.real || held.blob && c.Kind == Integer):
 		return errors.New("the key of a row is neither text nor an integer")
 	}
 	only := func(integer, real, text, blob bool) error {
@@ -105,6 +108,10 @@ func (c *column) misfit(held stored) error {
 		return nil
 	}
 	switch {
+	case c.key && c.wraps && c.Kind == Text:
+		return only(false, false, true, true)
+	case c.key && c.Kind == Integer:
+		return only(true, false, false, false)
 	case c.wraps:
 		return nil
 	case c.Kind == Text:
@@ -115,7 +122,7 @@ func (c *column) misfit(held stored) error {
 		return only(true, true, false, false)
 	case c.Kind == JSON:
 		return only(c.lite.affinity == numeric, c.lite.affinity == numeric, true, false)
-	case c.Kind == JSONBytes, c.Kind == Blob:
+	case c.Kind == JSONBytes, c.Kind == Blob, c.Kind == Hex:
 		return only(false, false, false, true)
 	}
 	return only(true, true, true, false)

@@ -54,9 +54,9 @@ func affinityOf(declared string, strict bool) affinity {
 // sqliteTypes are the rules of the affinities. Auto stays Auto if a column can hold values
 // of several types.
 var sqliteTypes = map[affinity]typeRule{
-	none:    {kinds: kinds{Auto, Text, Integer, Real, Bool, JSON, JSONBytes, Blob}, key: kinds{Text, Integer}},
-	text:    {kinds: kinds{Auto, Text, JSON, JSONBytes, Blob}, key: kinds{Text}},
-	numeric: {kinds: kinds{Auto, Text, Integer, Real, Bool, JSON, JSONBytes, Blob}, key: kinds{Auto, Text, Integer}},
+	none:    {kinds: kinds{Auto, Text, Integer, Real, Bool, JSON, JSONBytes, Blob, Hex}, key: kinds{Text, Integer, Hex}},
+	text:    {kinds: kinds{Auto, Text, JSON, JSONBytes, Blob, Hex}, key: kinds{Text, Hex}},
+	numeric: {kinds: kinds{Auto, Text, Integer, Real, Bool, JSON, JSONBytes, Blob, Hex}, key: kinds{Auto, Text, Integer, Hex}},
 	real:    {kinds: kinds{Auto, Text, Integer, Real, JSONBytes, Blob}},
 }
 
@@ -64,6 +64,8 @@ var sqliteTypes = map[affinity]typeRule{
 func (c *column) namedKind() Kind {
 	has := func(part string) bool { return strings.Contains(c.declared, part) }
 	switch {
+	case c.key && c.lite.strict && c.declared == "BLOB":
+		return Hex
 	case c.key && has("INT"):
 		return Integer
 	case c.key:
@@ -80,11 +82,11 @@ func (c *column) namedKind() Kind {
 
 func (sqlite) settle(c *column, _ int) error {
 	// The host has said nothing, so the column may hold whatever SQLite lets it.
-	c.wraps = c.Kind == Auto && !c.key && (!c.lite.strict || c.lite.affinity == none && c.declared != "BLOB")
+	c.wraps = c.Kind == Auto && (!c.lite.strict || c.lite.affinity == none && c.declared != "BLOB")
 	if c.Kind == Auto {
 		c.Kind = c.namedKind()
 	}
-	if err := c.settleKind(sqliteTypes[c.lite.affinity], "text or an integer"); err != nil {
+	if err := c.settleKind(sqliteTypes[c.lite.affinity], "text, an integer or a blob"); err != nil {
 		return err
 	}
 	if !c.key {
@@ -138,7 +140,7 @@ func (sqlite) jsonType(c *column) jsonType {
 	if affinity != text && !(strict && affinity != none) {
 		types = append(types, "string")
 	}
-	if c.wraps && c.lite.held.blob {
+	if c.wraps && !c.key && c.lite.held.blob {
 		types = append(types, "object")
 	}
 	return typed(types...)

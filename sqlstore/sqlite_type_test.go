@@ -12,20 +12,20 @@ func sqliteColumnOf(declared string) *column {
 
 func TestTypesOfSQLite(t *testing.T) {
 	const (
-		all    = "Text Integer Real Bool JSON JSONBytes Blob"
+		all    = "Text Integer Real Bool JSON JSONBytes Blob Hex"
 		tagged = "CASE typeof(c) WHEN 'text' THEN 'T'||c ELSE c END"
 		any    = `{"type": ["number", "string"]}`
 	)
 	testTypes(t, SQLite, sqliteColumnOf, []typeTest{
-		{"INTEGER", Auto, all, "Text Integer", "c", any},
-		{"TEXT", Auto, "Text JSON JSONBytes Blob", "Text", "c", `{"type": "string"}`},
-		{"VARCHAR(9)", Auto, "Text JSON JSONBytes Blob", "Text", "c", `{"type": "string"}`},
-		{"BLOB", Blob, all, "Text Integer", "c", `{"type": "string", "contentEncoding": "base64"}`},
+		{"INTEGER", Auto, all, "Text Integer Hex", "c", any},
+		{"TEXT", Auto, "Text JSON JSONBytes Blob Hex", "Text Hex", "c", `{"type": "string"}`},
+		{"VARCHAR(9)", Auto, "Text JSON JSONBytes Blob Hex", "Text Hex", "c", `{"type": "string"}`},
+		{"BLOB", Blob, all, "Text Integer Hex", "c", `{"type": "string", "contentEncoding": "base64"}`},
 		{"REAL", Auto, "Text Integer Real JSONBytes Blob", "", "c", any},
-		{"NUMERIC", Auto, all, "Text Integer", "c", any},
-		{"BOOLEAN", Bool, all, "Text Integer", "+c", `{"type": ["boolean", "number", "string"]}`},
-		{"JSON", JSON, all, "Text Integer", "c", `{}`},
-		{"DATETIME", Auto, all, "Text Integer", tagged, any},
+		{"NUMERIC", Auto, all, "Text Integer Hex", "c", any},
+		{"BOOLEAN", Bool, all, "Text Integer Hex", "+c", `{"type": ["boolean", "number", "string"]}`},
+		{"JSON", JSON, all, "Text Integer Hex", "c", `{}`},
+		{"DATETIME", Auto, all, "Text Integer Hex", tagged, any},
 	})
 	c := settled(t, SQLite, sqliteColumnOf(""))
 	require.Equal(t, Auto, c.Kind)

@@ -20,7 +20,7 @@ func (d sqlite) append(dst []byte, c *column, v any) ([]byte, error) {
 		switch {
 		case math.IsNaN(v) || math.IsInf(v, 0):
 			return dst, errors.New("the column holds a number that JSON does not have (infinite, or not a number)")
-		case c.Kind == JSON && c.lite.affinity != numeric, c.Kind == Text, c.Kind == Integer, c.Kind == JSONBytes, c.Kind == Blob && !c.wraps:
+		case c.Kind == JSON && c.lite.affinity != numeric, c.Kind == Text, c.Kind == Integer, c.Kind == JSONBytes, c.Kind == Hex, c.Kind == Blob && !c.wraps:
 			return dst, holds("a real", c)
 		}
 		return appendReal(dst, v, c.lite.affinity != real), nil
@@ -35,7 +35,7 @@ func (d sqlite) append(dst []byte, c *column, v any) ([]byte, error) {
 			return appendDocument(dst, v)
 		}
 		switch c.Kind {
-		case Integer, Real, JSONBytes, Blob:
+		case Integer, Real, JSONBytes, Blob, Hex:
 			return dst, holds("text", c)
 		case JSON:
 			return sqljson.AppendCompact(dst, []byte(v))
@@ -63,7 +63,7 @@ func (sqlite) appendInteger(dst []byte, c *column, v int64) ([]byte, error) {
 		if c.lite.affinity != numeric {
 			return dst, holds("an integer", c)
 		}
-	case Text, JSONBytes, Blob:
+	case Text, JSONBytes, Blob, Hex:
 		if c.Kind != Blob || !c.wraps {
 			return dst, holds("an integer", c)
 		}
@@ -138,7 +138,7 @@ func looksNumeric(s string) bool {
 func (sqlite) keyText(c *column, v any) (string, error) {
 	switch v := v.(type) {
 	case int64:
-		if c.Kind != Text {
+		if c.Kind != Text && c.Kind != Hex {
 			return strconv.FormatInt(v, 10), nil
 		}
 		return "", holds("an integer", c)
@@ -149,16 +149,29 @@ func (sqlite) keyText(c *column, v any) (string, error) {
 		if !utf8.ValidString(v) {
 			return "", sqljson.ErrUTF8
 		}
-		if c.Kind != Integer {
-			return v, nil
+		switch _, hex := parseHex(v); {
+		case c.Kind == Integer, c.Kind == Hex:
+			return "", holds("text", c)
+		case hex && c.wraps:
+			return "", errLikeBytes
 		}
-		return "", holds("text", c)
+		return v, nil
+	case []byte:
+		if c.Kind == Integer || !c.holdsHex() {
+			return "", holds("a blob", c)
+		}
+		return hexText(v), nil
 	default:
 		return "", errors.New("a key is neither text nor an integer")
 	}
 }
 
 func (sqlite) keyArg(c *column, key string) (any, bool) {
+	if c.holdsHex() && c.Kind != Integer {
+		if b, ok := parseHex(key); ok || c.Kind == Hex {
+			return b, ok
+		}
+	}
 	if c.Kind != Text {
 		if v, ok := isInteger(key); ok {
 			return v, true

@@ -118,11 +118,12 @@ const (
 	JSON      // JSON in text, embedded in the record without its white space
 	JSONBytes // as JSON, but stored as bytes: database/sql stores a []byte so
 	Blob      // bytes: base64 in a string
+	Hex       // bytes: the text x'00ff', as in keys, which are bytes only so
 )
 
 // String returns the name of the constant.
 func (k Kind) String() string {
-	names := [...]string{"Auto", "Text", "Integer", "Real", "Bool", "JSON", "JSONBytes", "Blob"}
+	names := [...]string{"Auto", "Text", "Integer", "Real", "Bool", "JSON", "JSONBytes", "Blob", "Hex"}
 	if k < 0 || int(k) >= len(names) {
 		return fmt.Sprintf("Kind(%d)", int(k))
 	}
