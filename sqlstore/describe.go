@@ -53,7 +53,8 @@ import (
 // Tables and columns that a store cannot back up, such as tables without a key, are an
 // error that names them all. In SQLite, where declared types do not bind, Describe looks at
 // the types of all values. If a column declared JSON holds nothing but bytes that are JSON,
-// the returned Table takes it for [JSONBytes]. In the other databases it reads no rows.
+// the returned Table takes it for [JSONBytes]. In the other databases it reads no rows. In
+// MariaDB, it takes VARBINARY and BLOB for [Text], since applications keep text in them.
 func (s Store) Describe(ctx context.Context) (Store, []backup.Collection, error) {
 	s.CoverAll = true
 	d := description{Store: s}
@@ -246,7 +247,7 @@ func (r *reference) toKey() (columns []*column) {
 		// A key is text or an integer. A number with a point, a boolean and base64 are
 		// not keys.
 		c := r.table.columns[at]
-		if c.Kind != Auto && c.Kind != Text && c.Kind != Integer && c.Kind != Hex || (c.Kind == Hex) != (k.Kind == Hex) || !c.key && c.lite.held.blob && c.Kind != Hex || r.table.value < 0 && !c.isPointer() {
+		if c.Kind != Auto && c.Kind != Text && c.Kind != Integer && c.Kind != Hex || (c.Kind == Hex) != (k.Kind == Hex) || c.textBytes || !c.key && c.lite.held.blob && c.Kind != Hex || r.table.value < 0 && !c.isPointer() {
 			return nil
 		}
 		columns = append(columns, c)

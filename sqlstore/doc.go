@@ -182,7 +182,8 @@
 //     -0 (from 10.11.19 on) store 0 for it.
 //   - TINYINT(1), which is BOOLEAN, and BIT(1) are [Bool].
 //   - JSON is embedded.
-//   - BINARY, VARBINARY and BLOB are base64. With [Text] they are text in UTF-8.
+//   - BINARY, VARBINARY and BLOB are base64. With [Text] they are text if they are UTF-8,
+//     and {"$base64": "AP8="} otherwise. Describe says Text for VARBINARY and BLOB.
 //   - ENUM and SET are the text of their labels.
 //   - DATETIME is text like "2024-01-15T10:30:00.5", and TIMESTAMP has a Z at its end.
 //   - Any other type is text, and integers are with [Text].

@@ -29,6 +29,7 @@ type (
 		collation string
 		labels    []string // of an enum or a set
 		updates   bool     // it is ON UPDATE CURRENT_TIMESTAMP
+		auto      bool     // the host has not said what it holds
 	}
 )
 

@@ -84,7 +84,7 @@ func (mariadb) settle(c *column, _ int) error {
 	case c.key && c.nullable:
 		return errors.New("a key must be NOT NULL")
 	}
-	my.mariadbType = typ
+	my.mariadbType, my.auto = typ, c.Kind == Auto
 	if c.Kind == Auto && !c.key && my.isBoolean(c.declared) {
 		c.Kind = Bool
 	}
@@ -94,7 +94,8 @@ func (mariadb) settle(c *column, _ int) error {
 	if c.Kind == JSONBytes && typ.family != binaries {
 		c.Kind = JSON // the server stores text in either case
 	}
-	c.wraps = c.key && c.Kind == Text && typ.family == binaries
+	c.wraps = c.Kind == Text && typ.family == binaries
+	c.textBytes = c.wraps && !c.key
 	c.settleDocument()
 	c.read = c.quoted
 	if template := my.readTemplate(); template != "" {
@@ -131,6 +132,8 @@ func (mariadb) jsonType(c *column) jsonType {
 	switch {
 	case c.Kind == Bool && (my.base != "bit" || my.precision != 1):
 		return typed("boolean", "integer")
+	case c.textBytes:
+		return typed("string", "object")
 	case c.Kind != Text:
 	case my.base == "char", my.base == "varchar":
 		j.maxLength = my.chars

@@ -14,6 +14,8 @@ func (mariadb) append(dst []byte, c *column, v any) ([]byte, error) {
 	if b, ok := v.([]byte); ok {
 		// Most values take this way, which makes no copy of them.
 		switch {
+		case c.textBytes && !utf8.Valid(b):
+			return appendWrappedBase64(dst, b), nil
 		case c.Kind == JSON:
 			return sqljson.AppendCompact(dst, b)
 		case c.Kind == Text && c.my.show == nil:
