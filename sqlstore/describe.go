@@ -16,7 +16,7 @@ import (
 //	store, collections, err := sqlstore.Store{
 //		DB:      db,
 //		Dialect: sqlstore.SQLite,
-//		Exclude: []string{"sessions", "schema_migrations"},
+//		Exclude: []string{"sessions"},
 //	}.Describe(ctx)
 //	app := &backup.App{Name: "notes", Version: "1.0.0", SchemaVersion: 1, Collections: collections}
 //
@@ -38,9 +38,11 @@ import (
 //   - Refs: the foreign keys to the key of a table that is described too. A reference
 //     that is equal to the key only by a collation ("A" to "a") dangles in a backup. In
 //     PostgreSQL, keys that are NOT VALID, NOT ENFORCED or of periods are no Refs.
-//   - Secrets: columns with the name of a secret (password, api_key, token…). In a Map,
-//     whose names are data, they are all values. This is a guess: take out what is not
-//     secret, and add secrets that are in JSON or have another name.
+//   - Secrets: columns with the name of a secret (password, api_key, webhook_url…). In a
+//     Map, whose names are data, they are all values. This is a guess: take out what is not
+//     secret, and add secrets that are in JSON or have another name. A key with the name of
+//     a secret, such as the text that identifies a session, is an error, since keys are in
+//     clear.
 //   - a Schema. It allows what the database can hold and the store can read, and no
 //     member without a column. Add what the application knows: patterns, ranges, and
 //     what is in JSON. In SQLite, the Schema says little about tables that are not

@@ -95,10 +95,14 @@ func (s Store) lookUp(ctx context.Context, tx transaction, declared Table) (*tab
 		return nil, err
 	}
 	t.whole = len(t.columns) == len(columns)
+	var errs []error
 	for i, c := range t.columns {
 		if err := s.Dialect.settle(c, i); err != nil {
-			return nil, fmt.Errorf("column %q: %w", c.Name, err)
+			errs = append(errs, fmt.Errorf("column %q: %w", c.Name, err))
 		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
 	}
 	if err := tx.complete(ctx, t, columns); err != nil {
 		return nil, err

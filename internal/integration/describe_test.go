@@ -204,9 +204,9 @@ func TestLitestreamMayRunBesideTheHost(t *testing.T) {
 
 func TestDescribeKnowsSecretsByTheirNames(t *testing.T) {
 	secrets := strings.Fields("password passwd user_pwd smtpPassword PasswordHash password2 client_secret secret access_token refreshToken tokens api_key APIKey1 apikey API_KEYS private_key api_key_hash ssh_key " +
-		"accesstoken clientsecret userpassword smtppass authtoken pwhash ssh_private mnemonic stripe_key credential credentials passphrase totp recovery_codes cookie webhook_url pin dsn")
-	others := strings.Fields("id name passenger passes_at compass spin pinned secretary tokenizer keyboard key public_key sort_key primary_key monkey user_token_id code zip_code url must_change_password")
-	columns := "id integer PRIMARY KEY, user_token_id integer REFERENCES t, must_change_password boolean"
+		"accesstoken clientsecret userpassword smtppass authtoken pwhash ssh_private mnemonic stripe_key credential credentials passphrase totp recovery_codes cookie webhook_url pin dsn discord_webhook_link slack_webhook_link proxy_url session_id share_code")
+	others := strings.Fields("id name passenger passes_at compass spin pinned secretary tokenizer keyboard key public_key sort_key primary_key monkey user_token_id code zip_code url must_change_password owner_session_id meta_key storage_key passwd_min_length private user_password_expires")
+	columns := "id integer PRIMARY KEY, user_token_id integer REFERENCES t, must_change_password boolean, owner_session_id integer"
 	for _, name := range append(slices.Clone(secrets), others...) {
 		if !strings.Contains(" "+columns, " "+name+" ") {
 			columns += `, "` + name + `" text`
