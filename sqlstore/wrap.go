@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -42,8 +43,10 @@ func appendDocument(dst []byte, s string) ([]byte, error) {
 	if err != nil {
 		return appendWrappedText(dst[:n], s)
 	}
-	if name, _ := wrapped(string(dst[n:])); name != "" {
-		return appendWrappedText(dst[:n], string(dst[n:]))
+	if document := dst[n:]; bytes.HasPrefix(document, []byte(`{"$`)) || bytes.HasPrefix(document, []byte(`{"\`)) {
+		if name, _ := wrapped(string(document)); name != "" {
+			return appendWrappedText(dst[:n], string(document))
+		}
 	}
 	return dst, nil
 }

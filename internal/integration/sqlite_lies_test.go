@@ -29,7 +29,7 @@ func TestSQLiteBacksUpWhatDeclaredTypesDoNotSay(t *testing.T) {
 		CREATE TABLE clean (id INTEGER PRIMARY KEY, js JSON, bin BLOB, txt TEXT, r REAL)`
 	from, to := open(t, schema), open(t, schema)
 	// A []byte of Go is a blob, whatever the column is declared.
-	values := []any{`{"a":1}`, []byte(`{"a":[1.50]}`), "text", "", []byte{}, []byte{0, 255}, `{"$text":"x"}`, []byte(`{"$base64":"AA=="}`), `{"$bytes":1}`, `{"$text":1,"b":2}`,
+	values := []any{`{"a":1}`, []byte(`{"a":[1.50]}`), "text", "", []byte{}, []byte{0, 255}, `{"$text":"x"}`, []byte(`{"$base64":"AA=="}`), `{"$bytes":1}`, `{"\u0024text":"x"}`, `{"$text":1,"b":2}`,
 		`"a string"`, 7, 1.5, 2.0, -0.5, nil, "null", []byte("null"), "é日", []byte("é日"), "{", []byte("{"), "2024-01-15", []byte("2024-01-15T10:00:00Z")}
 	for i, v := range values {
 		id := 10 * i
