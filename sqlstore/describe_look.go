@@ -50,8 +50,8 @@ func (d *description) referToBytes(all []*reference) {
 			}
 			c := r.table.columns[at]
 			given := slices.ContainsFunc(d.declared[i].Columns, func(g Column) bool { return strings.EqualFold(g.Name, c.Name) && g.Kind != Auto })
-			if held := c.lite.held; c.Kind == Blob && !given && !held.text && !held.integer && !held.real {
-				c.Kind, c.wraps, c.looked = Hex, false, true
+			if held := c.lite.held; c.Kind == Blob && !given && !held.integer && !held.real {
+				c.Kind, c.looked = Hex, true
 			}
 		}
 		d.declared[i].Columns = r.table.found(d.declared[i].Columns)

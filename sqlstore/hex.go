@@ -31,7 +31,7 @@ func parseHex(s string) (keyBytes, bool) {
 	return keyBytes(b), true
 }
 
-var errLikeBytes = errors.New("the key is text that has the form of bytes, x'…', and cannot be told from them")
+var errLikeBytes = errors.New("the column holds text that has the form of bytes, x'…', and cannot be told from them")
 
 // holdsHex tells whether the text x'00ff' stands for bytes in the column.
 func (c *column) holdsHex() bool { return c.Kind == Hex || c.key && c.wraps }
@@ -57,7 +57,7 @@ func bindHex(d Dialect, c *column, json string) (v any, is bool, err error) {
 	}
 	b, ok := parseHex(s)
 	switch {
-	case !ok && c.Kind == Hex:
+	case !ok && c.Kind == Hex && !c.wraps:
 		return nil, true, cannot("text that is not bytes in the form x'00ff'", c)
 	case !ok:
 		return nil, false, nil

@@ -35,8 +35,8 @@ func (tx *sqliteTx) look(ctx context.Context, t *table) error {
 				return err
 			}
 		}
-		if c.key && c.wraps && strings.Contains(c.declared, "BLOB") && !held.text && !held.integer {
-			c.Kind, c.wraps, c.looked = Hex, false, true
+		if c.key && c.wraps && c.Kind == Text && strings.Contains(c.declared, "BLOB") {
+			c.Kind, c.looked = Hex, true
 		}
 		if err := c.misfit(held); err != nil {
 			errs = append(errs, fmt.Errorf("sqlstore: collection %q in table %q: column %q: %w", t.collection, t.plain, c.Name, err))
@@ -108,7 +108,7 @@ func (c *column) misfit(held stored) error {
 		return nil
 	}
 	switch {
-	case c.key && c.wraps && c.Kind == Text:
+	case c.wraps && (c.key && c.Kind == Text || c.Kind == Hex):
 		return only(false, false, true, true)
 	case c.key && c.Kind == Integer:
 		return only(true, false, false, false)

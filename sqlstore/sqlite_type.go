@@ -92,6 +92,7 @@ func (sqlite) settle(c *column, _ int) error {
 	if !c.key {
 		c.settleDocument()
 	}
+	c.wraps = c.wraps || c.Kind == Hex && !c.lite.strict // text is there too
 	c.read = c.quoted
 	switch {
 	case c.tagged():

@@ -33,6 +33,11 @@ func (d sqlite) append(dst []byte, c *column, v any) ([]byte, error) {
 			return appendWrappedText(dst, v)
 		case c.wraps && c.Kind == JSON:
 			return appendDocument(dst, v)
+		case c.wraps && c.Kind == Hex:
+			if _, hex := parseHex(v); hex {
+				return dst, errLikeBytes
+			}
+			return sqljson.AppendString(dst, v)
 		}
 		switch c.Kind {
 		case Integer, Real, JSONBytes, Blob, Hex:
@@ -150,7 +155,7 @@ func (sqlite) keyText(c *column, v any) (string, error) {
 			return "", sqljson.ErrUTF8
 		}
 		switch _, hex := parseHex(v); {
-		case c.Kind == Integer, c.Kind == Hex:
+		case c.Kind == Integer, c.Kind == Hex && !c.wraps:
 			return "", holds("text", c)
 		case hex && c.wraps:
 			return "", errLikeBytes
@@ -168,11 +173,11 @@ func (sqlite) keyText(c *column, v any) (string, error) {
 
 func (sqlite) keyArg(c *column, key string) (any, bool) {
 	if c.holdsHex() && c.Kind != Integer {
-		if b, ok := parseHex(key); ok || c.Kind == Hex {
+		if b, ok := parseHex(key); ok || c.Kind == Hex && !c.wraps {
 			return b, ok
 		}
 	}
-	if c.Kind != Text {
+	if c.Kind != Text && c.Kind != Hex {
 		if v, ok := isInteger(key); ok {
 			return v, true
 		}

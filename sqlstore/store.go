@@ -118,7 +118,7 @@ const (
 	JSON      // JSON in text, embedded in the record without its white space
 	JSONBytes // as JSON, but stored as bytes: database/sql stores a []byte so
 	Blob      // bytes: base64 in a string
-	Hex       // bytes: the text x'00ff', as in keys, which are bytes only so
+	Hex       // bytes: the text x'00ff', as in keys; text stands for itself
 )
 
 // String returns the name of the constant.

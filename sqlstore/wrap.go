@@ -110,7 +110,7 @@ func bindWrapped(d Dialect, c *column, name, value string) (any, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case c.Kind == Blob, c.Kind == JSON && !strings.HasPrefix(string(appendDocumentBytes(nil, b)), `{"`+wrappedBase64), c.textBytes && utf8.Valid(b):
+	case c.Kind == Blob, c.Kind == Hex, c.Kind == JSON && !strings.HasPrefix(string(appendDocumentBytes(nil, b)), `{"`+wrappedBase64), c.textBytes && utf8.Valid(b):
 		return nil, errWrapped
 	}
 	return d.bindBytes(c, b)
