@@ -75,4 +75,3 @@ func (c *comparison) orderCollections() error {
 	}
 	return nil
 }
-

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -17,12 +18,26 @@ func (s Store) covered(ctx context.Context, tx transaction, tables []*table) err
 	if len(others) == 0 {
 		return nil
 	}
-	var named []string
+	var named, virtual []string
 	for _, name := range others {
-		named = append(named, strconv.Quote(name))
+		if _, err := tx.find(ctx, name); errors.Is(err, errVirtual) {
+			virtual = append(virtual, strconv.Quote(name))
+		} else {
+			named = append(named, strconv.Quote(name))
+		}
 	}
-	return fmt.Errorf("sqlstore: tables that the backup would miss: %s: declare each in Store.Tables with a collection of the App, or name it in Store.Exclude", strings.Join(named, ", "))
+	var errs []error
+	if len(named) > 0 {
+		errs = append(errs, fmt.Errorf("sqlstore: tables that the backup would miss: %s: declare each in Store.Tables with a collection of the App, or name it in Store.Exclude", strings.Join(named, ", ")))
+	}
+	if len(virtual) > 0 {
+		errs = append(errs, fmt.Errorf("sqlstore: tables %s: %w", strings.Join(virtual, ", "), errVirtual))
+	}
+	return errors.Join(errs...)
 }
+
+// errVirtual is the error of find for a virtual table.
+var errVirtual = errors.New("virtual tables have no rows of their own: leave them out with Store.Exclude, and build them anew after a restore")
 
 // A found is a table that was found in the database.
 type found struct {
@@ -33,6 +48,9 @@ type found struct {
 // notExcluded returns the names of the tables that exclude does not name, sorted, in the
 // form of Table.Name. same tells whether two names are names of one table.
 func notExcluded(all []found, exclude []string, same func(a, b string) bool) (names []string) {
+	if slices.Contains(exclude, "*") {
+		return nil
+	}
 	for _, f := range all {
 		qualified := f.schema + "." + f.name
 		if slices.ContainsFunc(exclude, func(e string) bool { return f.near && same(e, f.name) || same(e, qualified) }) {

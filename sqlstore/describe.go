@@ -16,26 +16,33 @@ import (
 //	store, collections, err := sqlstore.Store{
 //		DB:      db,
 //		Dialect: sqlstore.SQLite,
-//		Exclude: []string{"sessions", "schema_migrations"},
+//		Exclude: []string{"sessions"},
 //	}.Describe(ctx)
 //	app := &backup.App{Name: "notes", Version: "1.0.0", SchemaVersion: 1, Collections: collections}
 //
 // It describes all tables of the database except those in Exclude, and sets CoverAll in
 // the store that it returns. The documentation of CoverAll says which tables these are.
-// Exclude what must not go back in time: sessions, and the notes of a migration tool.
-// Declared tables come first and keep their declarations. If there are any and CoverAll
-// is not set, Describe describes only them.
+// Exclude what must not go back in time, such as sessions. Tables come first and keep
+// their declarations. To describe no others, exclude "*".
+//
+// Describe leaves out the tables in which known migration tools note the version of the
+// schema: goose_db_version, schema_migrations and others. A restore would take the
+// version back, and not the schema. Describe adds those that it finds to Exclude of the
+// store that it returns. To back up such a table, name it in Tables.
 //
 // The name of a collection is the name of its table in lower-case letters, digits and
 // underscores. Two tables that get the same name are an error. A collection has
 //
-//   - the Key: the Key of the Table, or the primary key.
+//   - the Key: the Key of the Table, or the primary key. A table without either gets
+//     columns that are UNIQUE and NOT NULL, which the returned Table then names.
 //   - Refs: the foreign keys to the key of a table that is described too. A reference
 //     that is equal to the key only by a collation ("A" to "a") dangles in a backup. In
 //     PostgreSQL, keys that are NOT VALID, NOT ENFORCED or of periods are no Refs.
-//   - Secrets: columns with the name of a secret (password, api_key, token…). In a Map,
-//     whose names are data, they are all values. This is a guess: take out what is not
-//     secret, and add secrets that are in JSON or have another name.
+//   - Secrets: columns with the name of a secret (password, api_key, webhook_url…). In a
+//     Map, whose names are data, they are all values. This is a guess: take out what is not
+//     secret, and add secrets that are in JSON or have another name. A key with the name of
+//     a secret, such as the text that identifies a session, is an error, since keys are in
+//     clear.
 //   - a Schema. It allows what the database can hold and the store can read, and no
 //     member without a column. Add what the application knows: patterns, ranges, and
 //     what is in JSON. In SQLite, the Schema says little about tables that are not
@@ -45,10 +52,14 @@ import (
 // fail until the Schema has the column too. A host that calls Describe at each start
 // does not have that. Both must raise SchemaVersion if older backups need a migration.
 //
-// Tables that a store cannot back up, such as those without a key, are an error that
-// names them all. Describe reads no rows.
+// Tables and columns that a store cannot back up, such as tables without a key, are an
+// error that names them all. In SQLite, where declared types do not bind, Describe looks at
+// the types of all values. If a column declared JSON holds nothing but bytes that are JSON,
+// the returned Table takes it for [JSONBytes]. In PostgreSQL, it looks for numbers that are
+// infinite or not a number. In MariaDB it reads no rows, and takes VARBINARY and BLOB for
+// [Text], since applications keep text in them.
 func (s Store) Describe(ctx context.Context) (Store, []backup.Collection, error) {
-	s.CoverAll = s.CoverAll || len(s.Tables) == 0
+	s.CoverAll = true
 	d := description{Store: s}
 	// Without tables, run only begins the transaction.
 	err := Store{DB: s.DB, Dialect: s.Dialect}.run(ctx, false, func(v *view) error { return d.read(ctx, v.tx) })
@@ -80,19 +91,25 @@ func (d *description) read(ctx context.Context, tx transaction) error {
 			exclude = append(exclude, tableName(t))
 		}
 	}
-	if d.CoverAll {
-		others, err := tx.others(ctx, d.tables, exclude)
-		if err != nil {
-			d.errs = append(d.errs, fmt.Errorf("sqlstore: look for tables: %w", explain(d.Dialect, contextError(ctx, err))))
+	others, err := tx.others(ctx, d.tables, exclude)
+	if err != nil {
+		d.errs = append(d.errs, fmt.Errorf("sqlstore: look for tables: %w", explain(d.Dialect, contextError(ctx, err))))
+	}
+	d.Exclude = slices.Clone(d.Exclude)
+	for _, name := range others {
+		if isOfMigrations(name) {
+			d.Exclude = append(d.Exclude, name)
+			continue
 		}
-		for _, name := range others {
-			t := Table{Collection: collectionName(name), Name: name}
-			if t.Collection == name {
-				t.Name = ""
+		t := Table{Collection: collectionName(name), Name: name}
+		if t.Collection == name {
+			t.Name = ""
+		}
+		if err := d.add(ctx, tx, t); err != nil {
+			if !errors.Is(err, errVirtual) && !errors.Is(err, errNoKey) {
+				err = fmt.Errorf("%w; say more about it in Store.Tables, or leave it out with Store.Exclude", err)
 			}
-			if err := d.add(ctx, tx, t); err != nil {
-				d.errs = append(d.errs, fmt.Errorf("%w; say more about it in Store.Tables, or leave it out with Store.Exclude", err))
-			}
+			d.errs = append(d.errs, err)
 		}
 	}
 	if err := ctx.Err(); err != nil {
@@ -111,9 +128,16 @@ func (d *description) add(ctx context.Context, tx transaction, declared Table) e
 			tableName(d.declared[i]), tableName(declared), declared.Collection)
 	}
 	t, err := d.Store.describe(ctx, tx, declared)
+	if errors.Is(err, errNoPrimary) {
+		t, declared, err = d.keyed(ctx, tx, declared)
+	}
 	if err != nil {
 		return err
 	}
+	if err := look(ctx, tx, t); err != nil {
+		d.errs = append(d.errs, explain(d.Dialect, contextError(ctx, err)))
+	}
+	declared.Columns = t.found(declared.Columns)
 	for _, c := range t.keyColumns() {
 		if t.value < 0 && !c.isPointer() {
 			return fmt.Errorf("sqlstore: collection %q in table %q: no Key can name the column %q: give it another Field in Table.Columns", t.collection, t.plain, c.Name)
@@ -150,6 +174,7 @@ func (d *description) compose(ctx context.Context, tx transaction) error {
 	if err != nil {
 		return fmt.Errorf("sqlstore: look for foreign keys: %w", explain(d.Dialect, contextError(ctx, err)))
 	}
+	d.referToBytes(all)
 	for _, t := range d.tables {
 		c := backup.Collection{Name: t.collection, Schema: t.schema(d.Dialect)}
 		if t.value < 0 {
@@ -158,14 +183,14 @@ func (d *description) compose(ctx context.Context, tx transaction) error {
 			c.Shape = backup.Map
 		}
 		if err := t.keyIsSecret(t.keyColumns()); err != nil && !d.keyGiven(t) {
-			return err
+			d.errs = append(d.errs, err)
 		}
 		var refer []*column
 		c.Refs, refer = t.refs(all)
 		c.Secrets = t.secrets(append(refer, t.keyColumns()...))
 		d.collections = append(d.collections, c)
 	}
-	return nil
+	return errors.Join(d.errs...)
 }
 
 // pointer returns the JSON Pointers of columns, separated by commas.
@@ -225,7 +250,7 @@ func (r *reference) toKey() (columns []*column) {
 		// A key is text or an integer. A number with a point, a boolean and base64 are
 		// not keys.
 		c := r.table.columns[at]
-		if c.Kind != Auto && c.Kind != Text && c.Kind != Integer || r.table.value < 0 && !c.isPointer() {
+		if c.Kind != Auto && c.Kind != Text && c.Kind != Integer && c.Kind != Hex || (c.Kind == Hex) != (k.Kind == Hex) || c.textBytes || !c.key && c.lite.held.blob && c.Kind != Hex || r.table.value < 0 && !c.isPointer() {
 			return nil
 		}
 		columns = append(columns, c)

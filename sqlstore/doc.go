@@ -24,12 +24,13 @@
 // member for each column, in the order of the table. If the host later adds a column,
 // the next backup has it without a change here. A record has no generated columns, and
 // none of those in [Table.Exclude]. The key of a record is the text of its key column.
-// If the key has several columns, it is the JSON array of their texts.
+// If the key has several columns, it is the JSON array of their texts. Bytes in a key are
+// the text x'00ff', in the key and in the member of the record. So are bytes that are not
+// UTF-8 in a VARBINARY of MariaDB, and blobs in a key of SQLite that is declared otherwise.
 //
 // A value comes back exactly as it was, or there is an error. A value that JSON cannot
-// hold is an error that names the record: text that is not UTF-8, an infinite number,
-// a blob in a column that is not declared [Blob]. So is a member without a column, and
-// a value that its column would change.
+// hold is an error that names the record: text that is not UTF-8, an infinite number.
+// So is a member without a column, and a value that its column would change.
 //
 // Putting a record overwrites its whole row, except for the excluded columns. These
 // keep their values, and get their defaults in a new row. If the record lacks a member,
@@ -80,6 +81,15 @@
 // rows included. An INTEGER PRIMARY KEY takes NULL for the next number, so a record
 // without that member, or with null, is refused.
 //
+// Declared types do not bind: Go stores a []byte as a blob in a column declared TEXT or
+// JSON, too. Where the declaration does not say what a value is, the record does, in an
+// object with one member:
+//
+//   - {"$base64": "AP8="} is a blob in a column that is not declared BLOB.
+//   - {"$bytes": {"a": 1}} is a blob that holds JSON, in a column declared JSON.
+//   - {"$text": "a"} is text in a column declared BLOB, or text that is not JSON in a column
+//     declared JSON. JSON that looks like one of these three is in such a text, too.
+//
 // Foreign keys are enforced at the commit, whatever the connection has set. Rows of
 // tables that are not declared may refer to a deleted record. The commit deletes such a
 // row if its foreign key says ON DELETE CASCADE, and removes the reference if it says
@@ -107,7 +117,7 @@
 // result is an error.
 //
 // "schema.table" names a table in another schema. Names are case-sensitive. Key columns
-// are text, integers or uuid. Records come in the order of the bytes of their keys, or
+// are text, integers, bytea or uuid. Records come in the order of the bytes of their keys, or
 // of the numbers. For text, that needs no sort if the collation is "C".
 //
 // These are the JSON forms of the types:
@@ -174,8 +184,8 @@
 // the user cannot see is not checked. A trigger is named only to a user with the privilege
 // TRIGGER.
 //
-// "database.table" names a table in another database. Key columns are text, VARBINARY,
-// integers or UUID. Keys are exact, whatever the collation is. But two keys may be the
+// "database.table" names a table in another database. Key columns are text, BINARY,
+// VARBINARY, integers or UUID. Keys are exact, whatever the collation is. But two keys may be the
 // same to the collation of their columns: "a" and "A", or "a" and "a " if it pads. Then
 // the second record is refused. VARBINARY columns, and text with the collation
 // utf8mb4_nopad_bin, hold keys of all kinds, and are read in order without a sort.
@@ -186,7 +196,8 @@
 //     -0 (from 10.11.19 on) store 0 for it.
 //   - TINYINT(1), which is BOOLEAN, and BIT(1) are [Bool].
 //   - JSON is embedded.
-//   - BINARY, VARBINARY and BLOB are base64. With [Text] they are text in UTF-8.
+//   - BINARY, VARBINARY and BLOB are base64. With [Text] they are text if they are UTF-8,
+//     and {"$base64": "AP8="} otherwise. Describe says Text for VARBINARY and BLOB.
 //   - ENUM and SET are the text of their labels.
 //   - DATETIME is text like "2024-01-15T10:30:00.5", and TIMESTAMP has a Z at its end.
 //   - Any other type is text, and integers are with [Text].

@@ -32,6 +32,8 @@ func (t *table) keyNames(before string) string {
 	return strings.Join(names, ", ")
 }
 
+var errNoPrimary = errors.New("there is no primary key: name the columns that are unique together in Table.Key")
+
 // findKey returns the indexes of the columns of the key, and marks these columns.
 // primary names the columns of the primary key.
 func (d Table) findKey(columns []*column, primary []string, excluded map[int]bool) (keys []int, err error) {
@@ -42,7 +44,7 @@ func (d Table) findKey(columns []*column, primary []string, excluded map[int]boo
 	case d.Key != "":
 		names = strings.Split(d.Key, ",")
 	case len(primary) == 0:
-		return nil, errors.New("there is no primary key: name the columns that are unique together in Table.Key")
+		return nil, errNoPrimary
 	}
 	if d.Value != "" && len(names) > 1 {
 		return nil, fmt.Errorf("the key has %d columns, and that of a Map is a single one: name it in Table.Key", len(names))

@@ -31,6 +31,7 @@ type (
 		updates   bool     // it is ON UPDATE CURRENT_TIMESTAMP
 		sequences []string // quoted names of the sequences in its default
 		fills     bool     // it takes NULL for a value of its own: the time, or the next number
+		auto      bool     // the host has not said what it holds
 	}
 )
 

@@ -28,7 +28,7 @@ var (
 	mariadbInteger = mariadbType{typeRule: integerRule, family: integers, store: storeInteger}
 	mariadbBits    = mariadbType{typeRule: typeRule{kinds: integerRule.kinds}, family: integers, read: asNumber, store: storeInteger}
 	mariadbText    = mariadbType{typeRule: textRule, family: texts, store: storeText}
-	mariadbBlob    = mariadbType{typeRule: typeRule{kinds: kinds{Blob, JSONBytes, Text}}, family: binaries, store: storeBinary}
+	mariadbBlob    = mariadbType{typeRule: typeRule{kinds: kinds{Blob, JSONBytes, Text, Hex}}, family: binaries, store: storeBinary}
 	realRule       = typeRule{kinds: kinds{Real}}
 )
 
@@ -55,8 +55,8 @@ var mariadbTypes = map[string]mariadbType{
 	"set":        {typeRule: onlyTextRule, family: labels, store: storeSet},
 	"json":       {typeRule: documentRule, family: documents},
 
-	"binary":     {typeRule: typeRule{kinds: kinds{Blob, Text}}, family: binaries, store: storeBinary},
-	"varbinary":  {typeRule: typeRule{mariadbBlob.kinds, kinds{Text}}, family: binaries, store: storeBinary},
+	"binary":     {typeRule: typeRule{kinds{Blob, Text, Hex}, kinds{Hex}}, family: binaries, store: storeBinary},
+	"varbinary":  {typeRule: typeRule{mariadbBlob.kinds, kinds{Text, Hex}}, family: binaries, store: storeBinary},
 	"tinyblob":   mariadbBlob,
 	"blob":       mariadbBlob,
 	"mediumblob": mariadbBlob,
@@ -84,16 +84,18 @@ func (mariadb) settle(c *column, _ int) error {
 	case c.key && c.nullable:
 		return errors.New("a key must be NOT NULL")
 	}
-	my.mariadbType = typ
+	my.mariadbType, my.auto = typ, c.Kind == Auto
 	if c.Kind == Auto && !c.key && my.isBoolean(c.declared) {
 		c.Kind = Bool
 	}
-	if err := c.settleKind(typ.typeRule, "text, VARBINARY, an integer or UUID"); err != nil {
+	if err := c.settleKind(typ.typeRule, "text, bytes, an integer or UUID"); err != nil {
 		return err
 	}
 	if c.Kind == JSONBytes && typ.family != binaries {
 		c.Kind = JSON // the server stores text in either case
 	}
+	c.wraps = c.Kind == Text && typ.family == binaries
+	c.textBytes = c.wraps && !c.key
 	c.settleDocument()
 	c.read = c.quoted
 	if template := my.readTemplate(); template != "" {
@@ -130,6 +132,8 @@ func (mariadb) jsonType(c *column) jsonType {
 	switch {
 	case c.Kind == Bool && (my.base != "bit" || my.precision != 1):
 		return typed("boolean", "integer")
+	case c.textBytes:
+		return typed("string", "object")
 	case c.Kind != Text:
 	case my.base == "char", my.base == "varchar":
 		j.maxLength = my.chars

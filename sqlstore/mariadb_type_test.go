@@ -30,7 +30,7 @@ func TestTypesOfMariaDB(t *testing.T) {
 	const (
 		integers = "Text Integer Real Bool"
 		texts    = "Text JSON JSONBytes"
-		blobs    = "Text JSONBytes Blob"
+		blobs    = "Text JSONBytes Blob Hex"
 		asText   = "CAST(c AS CHAR)"
 		text     = `{"type": "string"}`
 		nine     = `{"type": "string", "maxLength": 9}`
@@ -60,8 +60,8 @@ func TestTypesOfMariaDB(t *testing.T) {
 		{"enum('a','it''s')", Text, "Text", "", "c", `{"type": "string", "enum": ["a", "it's"]}`},
 		{"set('a')", Text, "Text", "", "c", text},
 		{"json", JSON, texts, "", "c", `{}`},
-		{"binary(9)", Blob, "Text Blob", "", "c", base64},
-		{"varbinary(9)", Blob, blobs, "Text", "c", base64},
+		{"binary(9)", Blob, "Text Blob Hex", "Hex", "c", base64},
+		{"varbinary(9)", Blob, blobs, "Text Hex", "c", base64},
 		{"tinyblob", Blob, blobs, "", "c", base64},
 		{"blob", Blob, blobs, "", "c", base64},
 		{"mediumblob", Blob, blobs, "", "c", base64},

@@ -14,6 +14,8 @@ func (mariadb) append(dst []byte, c *column, v any) ([]byte, error) {
 	if b, ok := v.([]byte); ok {
 		// Most values take this way, which makes no copy of them.
 		switch {
+		case c.textBytes && !utf8.Valid(b):
+			return appendWrappedBase64(dst, b), nil
 		case c.Kind == JSON:
 			return sqljson.AppendCompact(dst, b)
 		case c.Kind == Text && c.my.show == nil:
@@ -126,8 +128,12 @@ func (c *mariadbColumn) storeText(of *column, s string) (any, error) {
 
 func (mariadb) realBits(c *column, _ string) int { return c.my.bits }
 
-func (mariadb) keyText(_ *column, v any) (string, error) {
+// keyText takes the bytes of a VARBINARY for text if they are UTF-8.
+func (mariadb) keyText(c *column, v any) (string, error) {
 	s, err := textOf(v)
+	if _, hex := parseHex(s); c.Kind == Hex || c.wraps && (hex || !utf8.ValidString(s)) {
+		return hexText([]byte(s)), err
+	}
 	if err == nil && !utf8.ValidString(s) {
 		err = sqljson.ErrUTF8
 	}
@@ -135,6 +141,11 @@ func (mariadb) keyText(_ *column, v any) (string, error) {
 }
 
 func (mariadb) keyArg(c *column, key string) (any, bool) {
+	if b, ok := parseHex(key); ok && c.holdsHex() || c.Kind == Hex {
+		_, hex := parseHex(string(b))
+		_, err := MariaDB.bindBytes(c, []byte(b))
+		return b, ok && err == nil && (c.Kind == Hex || hex || !utf8.ValidString(string(b)))
+	}
 	if !utf8.ValidString(key) {
 		return nil, false
 	}

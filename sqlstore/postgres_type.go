@@ -32,7 +32,7 @@ var postgresTypes = map[string]postgresType{
 	"numeric":     {typeRule: typeRule{kinds: kinds{Real, Integer, Text}}, family: decimals, element: postgresNumber},
 	"json":        {typeRule: documentRule, family: documents},
 	"jsonb":       {typeRule: documentRule, family: documents},
-	"bytea":       {typeRule: typeRule{kinds: kinds{Blob, JSONBytes}}, family: binaries},
+	"bytea":       {typeRule: typeRule{kinds{Blob, JSONBytes, Hex}, kinds{Hex}}, family: binaries, lookup: "bytea"},
 	"text":        {typeRule: textRule, family: texts, lookup: "text"},
 	"varchar":     {typeRule: textRule, family: texts, lookup: "text"},
 	"bpchar":      {typeRule: textRule, family: texts, lookup: "bpchar"},
@@ -67,7 +67,7 @@ func (postgres) settle(c *column, i int) error {
 	if pg.array {
 		rule = postgresArray
 	}
-	if err := c.settleKind(rule, "text, an integer or uuid"); err != nil {
+	if err := c.settleKind(rule, "text, an integer, bytea or uuid"); err != nil {
 		return err
 	}
 	if c.Kind == JSONBytes && pg.family != binaries {

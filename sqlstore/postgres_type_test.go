@@ -32,7 +32,7 @@ func TestTypesOfPostgreSQL(t *testing.T) {
 		{"numeric", Real, "Text Integer Real", "", asText, `{"type": "number"}`},
 		{"json", JSON, "Text JSON JSONBytes", "", asText, `{}`},
 		{"jsonb", JSON, "Text JSON JSONBytes", "", asText, `{}`},
-		{"bytea", Blob, "JSONBytes Blob", "", "c", `{"type": "string", "contentEncoding": "base64"}`},
+		{"bytea", Blob, "JSONBytes Blob Hex", "Hex", "c", `{"type": "string", "contentEncoding": "base64"}`},
 		{"text", Text, "Text JSON JSONBytes", "Text", asText, `{"type": "string"}`},
 		{"varchar", Text, "Text JSON JSONBytes", "Text", asText, `{"type": "string"}`},
 		{"bpchar", Text, "Text JSON JSONBytes", "Text", "textin(bpcharout(c))", `{"type": "string"}`},

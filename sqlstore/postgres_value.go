@@ -124,6 +124,9 @@ func (postgres) realBits(c *column, _ string) int {
 
 func (postgres) keyText(c *column, v any) (string, error) {
 	s, err := textOf(v)
+	if c.Kind == Hex {
+		s = hexText([]byte(s))
+	}
 	if err == nil && c.pg.base == "bpchar" && strings.HasSuffix(s, " ") {
 		err = errors.New("the key has spaces at its end, which keys of the type bpchar ignore: make the column text")
 	}
@@ -132,6 +135,9 @@ func (postgres) keyText(c *column, v any) (string, error) {
 
 func (postgres) keyArg(c *column, key string) (any, bool) {
 	switch {
+	case c.Kind == Hex:
+		b, ok := parseHex(key)
+		return b, ok
 	case c.pg.family == integers:
 		_, ok := isInteger(key)
 		return key, ok

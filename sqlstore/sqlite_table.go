@@ -10,10 +10,14 @@ import (
 
 func (tx *sqliteTx) find(ctx context.Context, name string) (*table, error) {
 	t := &table{}
-	err := tx.conn.QueryRowContext(ctx, `SELECT name, strict, (SELECT coalesce(max(s.sql LIKE '%conflict%'), 0) FROM main.sqlite_schema s WHERE s.type = 'table' AND s.name = l.name)
-		FROM pragma_table_list l WHERE schema = 'main' AND name = ? COLLATE NOCASE`, name).Scan(&t.plain, &t.lite.strict, &t.lite.resolves)
+	var virtual bool
+	err := tx.conn.QueryRowContext(ctx, `SELECT name, type = 'virtual', strict, (SELECT coalesce(max(s.sql LIKE '%conflict%'), 0) FROM main.sqlite_schema s WHERE s.type = 'table' AND s.name = l.name)
+		FROM pragma_table_list l WHERE schema = 'main' AND name = ? COLLATE NOCASE`, name).Scan(&t.plain, &virtual, &t.lite.strict, &t.lite.resolves)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, errors.New("there is no such table")
+	}
+	if virtual {
+		return nil, errVirtual
 	}
 	t.name = quote(t.plain)
 	return t, err

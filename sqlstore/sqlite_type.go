@@ -15,8 +15,9 @@ type (
 	sqliteColumn struct {
 		affinity affinity
 		strict   bool
-		pk       int  // its place in the primary key from 1, or 0
-		rowid    bool // it is the rowid of the table
+		pk       int    // its place in the primary key from 1, or 0
+		rowid    bool   // it is the rowid of the table
+		held     stored // what look has found
 	}
 )
 
@@ -54,9 +55,9 @@ func affinityOf(declared string, strict bool) affinity {
 // sqliteTypes are the rules of the affinities. Auto stays Auto if a column can hold values
 // of several types.
 var sqliteTypes = map[affinity]typeRule{
-	none:    {kinds: kinds{Auto, Text, Integer, Real, Bool, JSON, JSONBytes, Blob}, key: kinds{Text, Integer}},
-	text:    {kinds: kinds{Auto, Text, JSON, JSONBytes, Blob}, key: kinds{Text}},
-	numeric: {kinds: kinds{Auto, Text, Integer, Real, Bool, JSON, JSONBytes, Blob}, key: kinds{Auto, Text, Integer}},
+	none:    {kinds: kinds{Auto, Text, Integer, Real, Bool, JSON, JSONBytes, Blob, Hex}, key: kinds{Text, Integer, Hex}},
+	text:    {kinds: kinds{Auto, Text, JSON, JSONBytes, Blob, Hex}, key: kinds{Text, Hex}},
+	numeric: {kinds: kinds{Auto, Text, Integer, Real, Bool, JSON, JSONBytes, Blob, Hex}, key: kinds{Auto, Text, Integer, Hex}},
 	real:    {kinds: kinds{Auto, Text, Integer, Real, JSONBytes, Blob}},
 }
 
@@ -64,6 +65,8 @@ var sqliteTypes = map[affinity]typeRule{
 func (c *column) namedKind() Kind {
 	has := func(part string) bool { return strings.Contains(c.declared, part) }
 	switch {
+	case c.key && c.lite.strict && c.declared == "BLOB":
+		return Hex
 	case c.key && has("INT"):
 		return Integer
 	case c.key:
@@ -79,15 +82,18 @@ func (c *column) namedKind() Kind {
 }
 
 func (sqlite) settle(c *column, _ int) error {
+	// The host has said nothing, so the column may hold whatever SQLite lets it.
+	c.wraps = c.Kind == Auto && (!c.lite.strict || c.lite.affinity == none && c.declared != "BLOB")
 	if c.Kind == Auto {
 		c.Kind = c.namedKind()
 	}
-	if err := c.settleKind(sqliteTypes[c.lite.affinity], "text or an integer"); err != nil {
+	if err := c.settleKind(sqliteTypes[c.lite.affinity], "text, an integer or a blob"); err != nil {
 		return err
 	}
 	if !c.key {
 		c.settleDocument()
 	}
+	c.wraps = c.wraps || c.Kind == Hex && !c.lite.strict // text is there too
 	c.read = c.quoted
 	switch {
 	case c.tagged():
@@ -112,6 +118,12 @@ func (c *column) tagged() bool {
 // hold values of any type.
 func (sqlite) jsonType(c *column) jsonType {
 	if j, ok := jsonTypes[c.Kind]; ok && c.Kind != Bool {
+		if c.Kind == Blob && (c.lite.held.integer || c.lite.held.real) {
+			j.types = append(slices.Clone(j.types), "number")
+		}
+		if c.Kind == Blob && c.wraps && c.lite.held.text {
+			j.types = append(slices.Clone(j.types), "object")
+		}
 		return j
 	}
 	affinity, strict := c.lite.affinity, c.lite.strict
@@ -129,6 +141,9 @@ func (sqlite) jsonType(c *column) jsonType {
 	}
 	if affinity != text && !(strict && affinity != none) {
 		types = append(types, "string")
+	}
+	if c.wraps && !c.key && c.lite.held.blob {
+		types = append(types, "object")
 	}
 	return typed(types...)
 }

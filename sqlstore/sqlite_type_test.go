@@ -12,20 +12,20 @@ func sqliteColumnOf(declared string) *column {
 
 func TestTypesOfSQLite(t *testing.T) {
 	const (
-		all    = "Text Integer Real Bool JSON JSONBytes Blob"
+		all    = "Text Integer Real Bool JSON JSONBytes Blob Hex"
 		tagged = "CASE typeof(c) WHEN 'text' THEN 'T'||c ELSE c END"
 		any    = `{"type": ["number", "string"]}`
 	)
 	testTypes(t, SQLite, sqliteColumnOf, []typeTest{
-		{"INTEGER", Auto, all, "Text Integer", "c", any},
-		{"TEXT", Auto, "Text JSON JSONBytes Blob", "Text", "c", `{"type": "string"}`},
-		{"VARCHAR(9)", Auto, "Text JSON JSONBytes Blob", "Text", "c", `{"type": "string"}`},
-		{"BLOB", Blob, all, "Text Integer", "c", `{"type": "string", "contentEncoding": "base64"}`},
+		{"INTEGER", Auto, all, "Text Integer Hex", "c", any},
+		{"TEXT", Auto, "Text JSON JSONBytes Blob Hex", "Text Hex", "c", `{"type": "string"}`},
+		{"VARCHAR(9)", Auto, "Text JSON JSONBytes Blob Hex", "Text Hex", "c", `{"type": "string"}`},
+		{"BLOB", Blob, all, "Text Integer Hex", "c", `{"type": "string", "contentEncoding": "base64"}`},
 		{"REAL", Auto, "Text Integer Real JSONBytes Blob", "", "c", any},
-		{"NUMERIC", Auto, all, "Text Integer", "c", any},
-		{"BOOLEAN", Bool, all, "Text Integer", "+c", `{"type": ["boolean", "number", "string"]}`},
-		{"JSON", JSON, all, "Text Integer", "c", `{}`},
-		{"DATETIME", Auto, all, "Text Integer", tagged, any},
+		{"NUMERIC", Auto, all, "Text Integer Hex", "c", any},
+		{"BOOLEAN", Bool, all, "Text Integer Hex", "+c", `{"type": ["boolean", "number", "string"]}`},
+		{"JSON", JSON, all, "Text Integer Hex", "c", `{}`},
+		{"DATETIME", Auto, all, "Text Integer Hex", tagged, any},
 	})
 	c := settled(t, SQLite, sqliteColumnOf(""))
 	require.Equal(t, Auto, c.Kind)
@@ -66,10 +66,17 @@ func TestSQLiteStoresWhatItReadsAgain(t *testing.T) {
 		{"JSON", `{"a":1}`, `{"a":1}`},
 		{"JSON", `null`, `null`},
 		{"TEXT", `null`, nil},
+		{"TEXT", `{"$base64":"AP8="}`, []byte{0, 255}},
+		{"BLOB", `{"$text":"a"}`, "a"},
+		{"BLOB", `12`, int64(12)},
+		{"JSON", `{"$text":"{\"$text\":1}"}`, `{"$text":1}`},
+		{"JSON", `{"$text":""}`, ""},
+		{"JSON", `{"$bytes":{"a":1}}`, []byte(`{"a":1}`)},
+		{"JSON", `{"$base64":"AP8="}`, []byte{0, 255}},
 	} {
 		require.Equal(t, c.want, bound(SQLite, settled(t, SQLite, sqliteColumnOf(c.declared)), c.json), "%s %s", c.declared, c.json)
 	}
-	for _, refused := range [][2]string{{"TEXT", `12`}, {"TEXT", `true`}, {"BOOLEAN", `1`}, {"BLOB", `12`}, {"TEXT", `[1]`}, {"BLOB", `"*"`}} {
+	for _, refused := range [][2]string{{"TEXT", `12`}, {"TEXT", `true`}, {"BOOLEAN", `1`}, {"TEXT", `{"$text":"a"}`}, {"TEXT", `{"$bytes":1}`}, {"BLOB", `{"$base64":"AP8="}`}, {"BLOB", `{"a":1}`}, {"JSON", `{"$text":"{}"}`}, {"JSON", `{"$base64":"e30="}`}, {"INT", `{"$base64":"*"}`}, {"TEXT", `[1]`}, {"BLOB", `"*"`}} {
 		_, err := bindValue(SQLite, settled(t, SQLite, sqliteColumnOf(refused[0])), refused[1])
 		require.Error(t, err, refused)
 	}

@@ -20,7 +20,7 @@ func (d sqlite) append(dst []byte, c *column, v any) ([]byte, error) {
 		switch {
 		case math.IsNaN(v) || math.IsInf(v, 0):
 			return dst, errors.New("the column holds a number that JSON does not have (infinite, or not a number)")
-		case c.Kind == JSON && c.lite.affinity != numeric, c.Kind == Text, c.Kind == Integer, c.Kind == JSONBytes, c.Kind == Blob:
+		case c.Kind == JSON && c.lite.affinity != numeric, c.Kind == Text, c.Kind == Integer, c.Kind == JSONBytes, c.Kind == Hex, c.Kind == Blob && !c.wraps:
 			return dst, holds("a real", c)
 		}
 		return appendReal(dst, v, 64, c.lite.affinity != real), nil
@@ -28,14 +28,31 @@ func (d sqlite) append(dst []byte, c *column, v any) ([]byte, error) {
 		if c.tagged() {
 			v = v[1:]
 		}
+		switch {
+		case c.wraps && c.Kind == Blob:
+			return appendWrappedText(dst, v)
+		case c.wraps && c.Kind == JSON:
+			return appendDocument(dst, v)
+		case c.wraps && c.Kind == Hex:
+			if _, hex := parseHex(v); hex {
+				return dst, errLikeBytes
+			}
+			return sqljson.AppendString(dst, v)
+		}
 		switch c.Kind {
-		case Integer, Real, JSONBytes, Blob:
+		case Integer, Real, JSONBytes, Blob, Hex:
 			return dst, holds("text", c)
 		case JSON:
 			return sqljson.AppendCompact(dst, []byte(v))
 		}
 		return sqljson.AppendString(dst, v)
 	case []byte:
+		switch {
+		case c.wraps && c.Kind == JSON:
+			return appendDocumentBytes(dst, v), nil
+		case c.wraps:
+			return appendWrappedBase64(dst, v), nil
+		}
 		return dst, holds("a blob", c)
 	}
 	return dst, fmt.Errorf("the driver returns the stored value as a %T: open the database for the store without such conversions", v)
@@ -51,8 +68,10 @@ func (sqlite) appendInteger(dst []byte, c *column, v int64) ([]byte, error) {
 		if c.lite.affinity != numeric {
 			return dst, holds("an integer", c)
 		}
-	case Text, JSONBytes, Blob:
-		return dst, holds("an integer", c)
+	case Text, JSONBytes, Blob, Hex:
+		if c.Kind != Blob || !c.wraps {
+			return dst, holds("an integer", c)
+		}
 	}
 	return strconv.AppendInt(dst, v, 10), nil
 }
@@ -143,7 +162,7 @@ func looksNumeric(s string) bool {
 func (sqlite) keyText(c *column, v any) (string, error) {
 	switch v := v.(type) {
 	case int64:
-		if c.Kind != Text {
+		if c.Kind != Text && c.Kind != Hex {
 			return strconv.FormatInt(v, 10), nil
 		}
 		return "", holds("an integer", c)
@@ -154,17 +173,30 @@ func (sqlite) keyText(c *column, v any) (string, error) {
 		if !utf8.ValidString(v) {
 			return "", sqljson.ErrUTF8
 		}
-		if c.Kind != Integer {
-			return v, nil
+		switch _, hex := parseHex(v); {
+		case c.Kind == Integer, c.Kind == Hex && !c.wraps:
+			return "", holds("text", c)
+		case hex && c.wraps:
+			return "", errLikeBytes
 		}
-		return "", holds("text", c)
+		return v, nil
+	case []byte:
+		if c.Kind == Integer || !c.holdsHex() {
+			return "", holds("a blob", c)
+		}
+		return hexText(v), nil
 	default:
 		return "", errors.New("a key is neither text nor an integer")
 	}
 }
 
 func (sqlite) keyArg(c *column, key string) (any, bool) {
-	if c.Kind != Text {
+	if c.holdsHex() && c.Kind != Integer {
+		if b, ok := parseHex(key); ok || c.Kind == Hex && !c.wraps {
+			return b, ok
+		}
+	}
+	if c.Kind != Text && c.Kind != Hex {
 		if v, ok := isInteger(key); ok {
 			return v, true
 		}

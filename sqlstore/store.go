@@ -27,8 +27,9 @@ type Store struct {
 	// Tables nor in Exclude. The error names the tables. So a backup never misses the
 	// tables of a later feature unnoticed. CoverAll does not concern a restore.
 	//
-	// In SQLite, it covers the tables of the main database. A virtual table has no rows
-	// of its own: exclude it, and build it again from its source after a restore.
+	// In SQLite, it covers the tables of the main database, without those of Litestream. A
+	// virtual table has no rows of its own: exclude it, and build it again from its source
+	// after a restore.
 	//
 	// In PostgreSQL, it covers the schemas on the search_path and those of Tables, and
 	// tables that the user cannot read too. It does not cover partitions, foreign
@@ -37,7 +38,7 @@ type Store struct {
 	CoverAll bool
 
 	// Exclude names the tables that CoverAll and Describe leave out, in the form of
-	// Table.Name. The tables need not exist.
+	// Table.Name. The tables need not exist. "*" stands for all that are not in Tables.
 	Exclude []string
 
 	// Retries is how often Update begins again if the database ends its transaction
@@ -106,6 +107,8 @@ type Kind int
 const (
 	// Auto is [Bool] for a column declared BOOL or BOOLEAN, [JSON] for JSON, and
 	// [Blob] for BLOB. In any other column, values are text or numbers, as stored.
+	// A column of Auto holds values of any type: those that its kind does not have are
+	// objects, such as {"$base64": "AP8="} for bytes. The other kinds refuse them.
 	Auto Kind = iota
 
 	Text      // text, and nothing else
@@ -115,11 +118,12 @@ const (
 	JSON      // JSON in text, embedded in the record without its white space
 	JSONBytes // as JSON, but stored as bytes: database/sql stores a []byte so
 	Blob      // bytes: base64 in a string
+	Hex       // bytes: the text x'00ff', as in keys; text stands for itself
 )
 
 // String returns the name of the constant.
 func (k Kind) String() string {
-	names := [...]string{"Auto", "Text", "Integer", "Real", "Bool", "JSON", "JSONBytes", "Blob"}
+	names := [...]string{"Auto", "Text", "Integer", "Real", "Bool", "JSON", "JSONBytes", "Blob", "Hex"}
 	if k < 0 || int(k) >= len(names) {
 		return fmt.Sprintf("Kind(%d)", int(k))
 	}

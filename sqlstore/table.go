@@ -45,14 +45,17 @@ type table struct {
 
 type column struct {
 	Column
-	quoted   string
-	declared string // type; in SQLite in capitals
-	def      string // the SQL of its default, empty for NULL
-	nullable bool
-	key      bool   // part of the key
-	lone     bool   // the value of a Map
-	document bool   // it holds JSON documents, in which null is not NULL
-	read     string // the expression that reads it exactly as it is stored
+	quoted    string
+	declared  string // type; in SQLite in capitals
+	def       string // the SQL of its default, empty for NULL
+	nullable  bool
+	key       bool   // part of the key
+	lone      bool   // the value of a Map
+	document  bool   // it holds JSON documents, in which null is not NULL
+	looked    bool   // the kind is what look has found
+	wraps     bool   // values that the kind has no form for are wrapped
+	textBytes bool   // it wraps bytes that are not UTF-8, and the others are text
+	read      string // the expression that reads it exactly as it is stored
 
 	lite sqliteColumn
 	pg   pgColumn
@@ -93,10 +96,14 @@ func (s Store) lookUp(ctx context.Context, tx transaction, declared Table) (*tab
 		return nil, err
 	}
 	t.whole = len(t.columns) == len(columns)
+	var errs []error
 	for i, c := range t.columns {
 		if err := s.Dialect.settle(c, i); err != nil {
-			return nil, fmt.Errorf("column %q: %w", c.Name, err)
+			errs = append(errs, fmt.Errorf("column %q: %w", c.Name, err))
 		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
 	}
 	if err := tx.complete(ctx, t, columns); err != nil {
 		return nil, err

@@ -89,4 +89,5 @@ var jsonTypes = map[Kind]jsonType{
 	JSON:      {},
 	JSONBytes: {},
 	Blob:      {types: []string{"string"}, base64: true},
+	Hex:       typed("string"),
 }

@@ -23,7 +23,7 @@ func testTypes(t *testing.T, d Dialect, column func(declared string) *column, te
 		t.Run(want.declared, func(t *testing.T) {
 			kinds := func(key bool) string {
 				var can []string
-				for k := Text; k <= Blob; k++ {
+				for k := Text; k <= Hex; k++ {
 					c := column(want.declared)
 					c.Kind, c.key = k, key
 					if d.settle(c, 0) == nil {
@@ -56,13 +56,13 @@ func TestAnErrorNamesTheTypeAndWhatItCannotBe(t *testing.T) {
 	require.EqualError(t, MariaDB.settle(c, 0), "declared decimal(9,2) it cannot be Bool")
 	c = sqliteColumnOf("REAL")
 	c.key = true
-	require.EqualError(t, SQLite.settle(c, 0), "a key cannot be REAL: it is text or an integer")
+	require.EqualError(t, SQLite.settle(c, 0), "a key cannot be REAL: it is text, an integer or a blob")
 	c = postgresColumnOf("uuid")
 	c.key, c.Kind = true, Integer
 	require.EqualError(t, PostgreSQL.settle(c, 0), "a key that is uuid cannot be Integer")
 	c = sqliteColumnOf("")
-	c.Kind = Blob + 1
-	require.EqualError(t, SQLite.settle(c, 0), "declared without a type it cannot be Kind(8)")
+	c.Kind = Hex + 1
+	require.EqualError(t, SQLite.settle(c, 0), "declared without a type it cannot be Kind(9)")
 }
 
 // bound returns what is stored for a JSON value, or the error.

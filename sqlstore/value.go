@@ -22,6 +22,9 @@ func appendValue(d Dialect, dst []byte, c *column, v any) ([]byte, error) {
 		}
 		return append(dst, "null"...), nil
 	case []byte:
+		if c.holdsHex() {
+			return appendHex(d, dst, c, v)
+		}
 		switch c.Kind {
 		case Blob:
 			return appendBlob(dst, v), nil
@@ -34,6 +37,16 @@ func appendValue(d Dialect, dst []byte, c *column, v any) ([]byte, error) {
 
 // bindValue returns what is stored for a JSON value.
 func bindValue(d Dialect, c *column, json string) (any, error) {
+	if c.holdsHex() && json[0] == '"' {
+		if v, is, err := bindHex(d, c, json); is {
+			return v, err
+		}
+	}
+	if c.wraps && !c.key {
+		if name, value := wrapped(json); name != "" {
+			return bindWrapped(d, c, name, value)
+		}
+	}
 	switch {
 	case c.Kind == JSONBytes:
 		return []byte(json), nil
@@ -50,7 +63,7 @@ func bindValue(d Dialect, c *column, json string) (any, error) {
 		return d.bindBool(c, json == "true"), nil
 	case isNumber(json):
 		// A Bool column would return 0 and 1 as booleans.
-		if c.Kind == Text || c.Kind == Blob || c.Kind == Bool && (json == "0" || json == "1") {
+		if c.Kind == Text || c.Kind == Hex || c.Kind == Blob && !c.wraps || c.Kind == Bool && (json == "0" || json == "1") {
 			return nil, cannot("a number", c)
 		}
 		return d.bindNumber(c, json)

@@ -100,7 +100,7 @@ func Example_describe() {
 
 	data, collections, err := sqlstore.Store{
 		DB: db, Dialect: sqlstore.SQLite,
-		Exclude: []string{"sessions", "schema_migrations"},
+		Exclude: []string{"sessions"},
 	}.Describe(ctx)
 	check(err)
 	app := &backup.App{Name: "notes", Version: "1.0.0", SchemaVersion: 1, Collections: collections}

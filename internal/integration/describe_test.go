@@ -125,25 +125,28 @@ func TestABackupThatCoversAllNamesTheTablesThatItWouldMiss(t *testing.T) {
 func TestDescribeSaysWhatItCannotDeclare(t *testing.T) {
 	for name, d := range dialects {
 		t.Run(name, func(t *testing.T) {
-			db := d.open(t, `CREATE TABLE users (id integer PRIMARY KEY); CREATE TABLE log (at integer, line varchar(9)); CREATE TABLE stars (weight real NOT NULL PRIMARY KEY); CREATE TABLE codes (code varchar(9) UNIQUE NOT NULL)`)
+			db := d.open(t, `CREATE TABLE users (id integer PRIMARY KEY); CREATE TABLE log (at integer, line varchar(9)); CREATE TABLE stars (weight real NOT NULL PRIMARY KEY); CREATE TABLE codes (code varchar(9) UNIQUE NOT NULL); CREATE TABLE halves (half real UNIQUE NOT NULL)`)
 			s := sqlstore.Store{DB: db, Dialect: d.Dialect}
 			_, _, err := s.Describe(t.Context())
-			for _, table := range []string{"log", "stars", "codes"} {
+			for _, table := range []string{"log", "stars", "halves"} {
 				require.ErrorContains(t, err, `in table "`+table+`": `)
 			}
-			require.Equal(t, 3, strings.Count(err.Error(), "; say more about it in Store.Tables, or leave it out with Store.Exclude"))
+			require.Equal(t, 2, strings.Count(err.Error(), "; say more about it in Store.Tables, or leave it out with Store.Exclude"))
+			require.ErrorContains(t, err, `"log": there is no primary key, and no index on columns that are UNIQUE and NOT NULL: give the table such columns, or leave it out with Store.Exclude`)
 			require.NotContains(t, err.Error(), "users")
+			require.NotContains(t, err.Error(), "codes")
 
-			s.Exclude = []string{"stars", "log"}
-			s.CoverAll = true
+			s.Exclude = []string{"stars", "log", "halves"}
 			s.Tables = []sqlstore.Table{{Name: "codes", Key: "code"}}
 			described, app := describe(t, s)
 			require.Equal(t, []string{"codes /code", "users /id"}, collections(app))
 			require.Equal(t, []sqlstore.Table{{Collection: "codes", Name: "codes", Key: "code"}, {Collection: "users"}}, described.Tables)
-			s.CoverAll = false
+			require.True(t, described.CoverAll)
+			require.Equal(t, s.Exclude, described.Exclude)
+			s.Exclude = []string{"*"}
 			described, app = describe(t, s)
 			require.Equal(t, []string{"codes /code"}, collections(app))
-			require.False(t, described.CoverAll)
+			require.NoError(t, described.View(t.Context(), func(backup.Reader) error { return nil }))
 
 			s.Tables = []sqlstore.Table{{Collection: "users", Name: "codes", Key: "code"}, {Collection: "users"}}
 			_, _, err = s.Describe(t.Context())
@@ -158,11 +161,52 @@ func TestDescribeSaysWhatItCannotDeclare(t *testing.T) {
 	}
 }
 
+func TestDescribeTakesWhatIsUniqueForTheKey(t *testing.T) {
+	for name, d := range dialects {
+		t.Run(name, func(t *testing.T) {
+			const schema = `CREATE TABLE codes (note varchar(9) UNIQUE, a integer NOT NULL, b varchar(9) NOT NULL, code varchar(9) NOT NULL, token varchar(9) NOT NULL, UNIQUE (a, b), UNIQUE (code), UNIQUE (token));
+				CREATE TABLE members (n varchar(9), b varchar(9) NOT NULL, a integer NOT NULL, UNIQUE (a, b))`
+			from, to := d.open(t, schema), d.open(t, schema)
+			exec(t, from, `INSERT INTO codes VALUES (NULL, 1, 'x', 'c', 't'), (NULL, 1, 'y', 'd', 'u')`)
+			exec(t, from, `INSERT INTO members VALUES (NULL, 'x', 1), ('n', 'x', 2)`)
+			s, app := describe(t, sqlstore.Store{DB: from, Dialect: d.Dialect})
+			require.Equal(t, []string{"codes /code */token", "members /a,/b"}, collections(app))
+			require.Equal(t, []sqlstore.Table{{Collection: "codes", Key: "code"}, {Collection: "members", Key: "a,b"}}, s.Tables)
+			onto := s
+			onto.DB = to
+			transfer(t, app, s, onto)
+		})
+	}
+}
+
+func TestDescribeLeavesOutTheTablesOfMigrationTools(t *testing.T) {
+	for name, d := range dialects {
+		t.Run(name, func(t *testing.T) {
+			db := d.open(t, `CREATE TABLE users (id integer PRIMARY KEY); CREATE TABLE goose_db_version (id integer PRIMARY KEY); CREATE TABLE schema_migrations (version varchar(9));
+				CREATE TABLE bun_migration_locks (id integer PRIMARY KEY); CREATE TABLE django_migrations (id integer PRIMARY KEY); CREATE TABLE migrations (id integer PRIMARY KEY)`)
+			given := []string{"absent"}
+			s, app := describe(t, sqlstore.Store{DB: db, Dialect: d.Dialect, Exclude: given, Tables: []sqlstore.Table{{Collection: "django_migrations"}}})
+			require.Equal(t, []string{"django_migrations /id", "migrations /id", "users /id"}, collections(app))
+			require.Equal(t, []string{"absent", "bun_migration_locks", "goose_db_version", "schema_migrations"}, s.Exclude)
+			require.NoError(t, s.View(t.Context(), func(backup.Reader) error { return nil }))
+		})
+	}
+}
+
+func TestLitestreamMayRunBesideTheHost(t *testing.T) {
+	db := open(t, `CREATE TABLE users (id integer PRIMARY KEY)`)
+	s, _ := describe(t, sqlstore.Store{DB: db, Dialect: sqlstore.SQLite})
+	exec(t, db, `CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER); CREATE TABLE _litestream_lock (id INTEGER)`)
+	require.NoError(t, s.View(t.Context(), func(backup.Reader) error { return nil }))
+	_, app := describe(t, sqlstore.Store{DB: db, Dialect: sqlstore.SQLite})
+	require.Equal(t, []string{"users /id"}, collections(app))
+}
+
 func TestDescribeKnowsSecretsByTheirNames(t *testing.T) {
 	secrets := strings.Fields("password passwd user_pwd smtpPassword PasswordHash password2 client_secret secret access_token refreshToken tokens api_key APIKey1 apikey API_KEYS private_key api_key_hash ssh_key " +
-		"accesstoken clientsecret userpassword smtppass authtoken pwhash ssh_private mnemonic stripe_key credential credentials passphrase totp recovery_codes cookie webhook_url pin dsn")
-	others := strings.Fields("id name passenger passes_at compass spin pinned secretary tokenizer keyboard key public_key sort_key primary_key monkey user_token_id code zip_code url must_change_password")
-	columns := "id integer PRIMARY KEY, user_token_id integer REFERENCES t, must_change_password boolean"
+		"accesstoken clientsecret userpassword smtppass authtoken pwhash ssh_private mnemonic stripe_key credential credentials passphrase totp recovery_codes cookie webhook_url pin dsn discord_webhook_link slack_webhook_link proxy_url session_id share_code")
+	others := strings.Fields("id name passenger passes_at compass spin pinned secretary tokenizer keyboard key public_key sort_key primary_key monkey user_token_id code zip_code url must_change_password owner_session_id meta_key storage_key passwd_min_length private user_password_expires")
+	columns := "id integer PRIMARY KEY, user_token_id integer REFERENCES t, must_change_password boolean, owner_session_id integer"
 	for _, name := range append(slices.Clone(secrets), others...) {
 		if !strings.Contains(" "+columns, " "+name+" ") {
 			columns += `, "` + name + `" text`
@@ -171,7 +215,7 @@ func TestDescribeKnowsSecretsByTheirNames(t *testing.T) {
 	db := open(t, `CREATE TABLE t (`+columns+`); CREATE TABLE apps ("api_key" text PRIMARY KEY, v text); CREATE TABLE settings (name text PRIMARY KEY, value text);
 		CREATE TABLE favourites (name text PRIMARY KEY, value text REFERENCES apps); CREATE TABLE flags (name text PRIMARY KEY, value boolean)`)
 	_, app := describe(t, store(db, sqlstore.Table{Collection: "t", Columns: []sqlstore.Column{{Name: "zip_code", Field: "zip_pass"}}, Exclude: []string{"tokens"}},
-		sqlstore.Table{Collection: "apps"}, sqlstore.Table{Collection: "settings", Value: "value"},
+		sqlstore.Table{Collection: "apps", Key: "api_key"}, sqlstore.Table{Collection: "settings", Value: "value"},
 		sqlstore.Table{Collection: "favourites", Value: "value"}, sqlstore.Table{Collection: "flags", Value: "value"}))
 	want := []string{}
 	for _, name := range secrets {
@@ -184,15 +228,20 @@ func TestDescribeKnowsSecretsByTheirNames(t *testing.T) {
 }
 
 func TestDescribeRefusesAKeyThatIsASecret(t *testing.T) {
-	db := open(t, `CREATE TABLE api_tokens (token text PRIMARY KEY, owner text); CREATE TABLE notes (token_id integer PRIMARY KEY)`)
+	db := open(t, `CREATE TABLE api_tokens (token text PRIMARY KEY, owner text); CREATE TABLE sessions (id text PRIMARY KEY); CREATE TABLE django_session (session_key text PRIMARY KEY);
+		CREATE TABLE notes (token_id integer PRIMARY KEY); CREATE TABLE work_sessions (id integer PRIMARY KEY); CREATE TABLE plugins (plugin_key text PRIMARY KEY); CREATE TABLE meta (meta_key text PRIMARY KEY)`)
 	all := sqlstore.Store{DB: db, Dialect: sqlstore.SQLite}
 	_, _, err := all.Describe(t.Context())
 	require.ErrorContains(t, err, `table "api_tokens": the key "token" is called like a secret, and a key cannot be sealed`)
-	all.Exclude = []string{"api_tokens"}
+	require.ErrorContains(t, err, `table "sessions": the key "id" is called like a secret`)
+	require.ErrorContains(t, err, `table "django_session": the key "session_key" is called like a secret`)
+	all.Exclude = []string{"api_tokens", "sessions", "django_session"}
 	_, found, err := all.Describe(t.Context())
 	require.NoError(t, err)
-	require.Len(t, found, 1)
-	_, _, err = store(db, sqlstore.Table{Collection: "api_tokens", Key: "token"}).Describe(t.Context())
+	require.Len(t, found, 4)
+	all.Exclude = all.Exclude[1:]
+	all.Tables = []sqlstore.Table{{Collection: "api_tokens", Key: "token"}}
+	_, _, err = all.Describe(t.Context())
 	require.NoError(t, err, "somebody has decided so")
 }
 
@@ -202,9 +251,8 @@ func TestCoverAllNamesWhatIsBehindAVirtualTable(t *testing.T) {
 	s := sqlstore.Store{DB: db, Dialect: sqlstore.SQLite, Tables: []sqlstore.Table{{Collection: "a"}}, CoverAll: true}
 	view := func() error { return s.View(t.Context(), func(backup.Reader) error { return nil }) }
 	err := view()
-	for _, name := range []string{"notes", "notes_content", "whole"} {
-		require.ErrorContains(t, err, `"`+name+`"`)
-	}
+	require.ErrorContains(t, err, `would miss: "notes_content": `)
+	require.ErrorContains(t, err, `tables "notes", "whole": virtual tables have no rows of their own: leave them out with Store.Exclude, and build them anew after a restore`)
 	require.NotContains(t, err.Error(), "notes_data")
 	s.Exclude = []string{"notes", "whole"}
 	require.ErrorContains(t, view(), `"notes_content"`, "which is the host's own")
@@ -212,8 +260,8 @@ func TestCoverAllNamesWhatIsBehindAVirtualTable(t *testing.T) {
 	require.NoError(t, view())
 
 	_, _, err = sqlstore.Store{DB: db, Dialect: sqlstore.SQLite}.Describe(t.Context())
-	require.ErrorContains(t, err, `"whole"`)
-	require.ErrorContains(t, err, "leave it out with Store.Exclude")
+	require.ErrorContains(t, err, `table "whole": virtual tables have no rows of their own: leave them out with Store.Exclude`)
+	require.NotContains(t, err.Error(), "Store.Tables")
 }
 
 func TestDescribeWritesKeysOfSeveralColumns(t *testing.T) {

@@ -38,6 +38,7 @@ func TestMariaDBDescribesAnApplication(t *testing.T) {
 		"users /id /invited_by>users */password",
 	}, collections(app))
 	require.Equal(t, sqlstore.Table{Collection: more, Name: other.DBName + ".more"}, s.Tables[4])
+	require.Equal(t, sqlstore.Table{Collection: "users", Columns: []sqlstore.Column{{Name: "avatar", Kind: sqlstore.Text}}}, s.Tables[5])
 	require.Equal(t, `{
   "$schema": "https://json-schema.org/draft/2020-12/schema",
   "title": "users",
@@ -51,7 +52,7 @@ func TestMariaDBDescribesAnApplication(t *testing.T) {
     "other": {"type": ["string", "null"], "enum": ["a", "é", null]},
     "password": {"type": ["string", "null"]},
     "invited_by": {"type": ["integer", "null"]},
-    "avatar": {"type": ["string", "null"], "contentEncoding": "base64"},
+    "avatar": {"type": ["string", "object", "null"]},
     "active": {"type": ["boolean", "integer"]},
     "created_at": {"type": "string"},
     "birthday": {"type": ["string", "null"]}
@@ -96,4 +97,28 @@ func TestMariaDBDescribedSchemasAllowEveryValue(t *testing.T) {
 	}
 	s, app := describe(t, my(from))
 	transfer(t, app, s, my(to, s.Tables...))
+}
+
+// MediaWiki declares all of its text VARBINARY or BLOB.
+func TestMariaDBTextInColumnsOfBytesStaysText(t *testing.T) {
+	const schema = `CREATE TABLE page (id int PRIMARY KEY, title varbinary(255) NOT NULL, old_text mediumblob, touched binary(14), photo blob, UNIQUE (title))`
+	from, _ := newMariaDB(t, schema)
+	to, _ := newMariaDB(t, schema)
+	exec(t, from, `SET NAMES utf8mb4; INSERT INTO page VALUES (1, 'Main_Page', 'Grüße, 日本', '20240115103000', x'89504e47'), (2, x'ff00', x'', '20240115103000', 'Page'), (3, '{"$base64":"AP8="}', x'c328', NULL, NULL)`)
+	s, app := describe(t, sqlstore.Store{DB: from, Dialect: sqlstore.MariaDB})
+	require.Equal(t, []string{
+		`1 {"id":1,"title":"Main_Page","old_text":"Grüße, 日本","touched":"MjAyNDAxMTUxMDMwMDA=","photo":{"$base64":"iVBORw=="}}`,
+		`2 {"id":2,"title":{"$base64":"/wA="},"old_text":"","touched":"MjAyNDAxMTUxMDMwMDA=","photo":"Page"}`,
+		`3 {"id":3,"title":"{\"$base64\":\"AP8=\"}","old_text":{"$base64":"wyg="},"touched":null,"photo":null}`,
+	}, dump(t, s, "page"))
+	onto := s
+	onto.DB = to
+	transfer(t, app, s, onto)
+	const stored = "SELECT CONCAT_WS(' ', id, HEX(title), HEX(old_text), HEX(touched), HEX(photo)) FROM page ORDER BY id"
+	require.Equal(t, column(t, from, stored), column(t, to, stored))
+	require.ErrorContains(t, put(onto, "page", record("4", `{"id":4,"title":{"$base64":"YQ=="}}`)), "read in another form")
+
+	s, app = describe(t, sqlstore.Store{DB: from, Dialect: sqlstore.MariaDB, Tables: []sqlstore.Table{{Collection: "page", Columns: []sqlstore.Column{{Name: "photo", Kind: sqlstore.Blob}}}}})
+	require.Contains(t, schemaOf(t, app, "page"), `"photo": {"type": ["string", "null"], "contentEncoding": "base64"}`)
+	require.Contains(t, dump(t, s, "page")[1], `"photo":"UGFnZQ=="`)
 }

@@ -274,10 +274,10 @@ func TestMariaDBRefusesToChangeAValueSilently(t *testing.T) {
 }
 
 func TestMariaDBNamesTheRecordThatCannotBeBackedUp(t *testing.T) {
-	db, _ := newMariaDB(t, `CREATE TABLE things (id varchar(9) PRIMARY KEY, t text, j longtext, e enum('a'), c varchar(9) CHARACTER SET sjis, l varchar(9) CHARACTER SET ascii, b varbinary(9))`)
-	for value, column := range map[string]string{`'{'`: "t", `'{"a":1,"a":2}'`: "j", `7`: "e", `_sjis x'8540'`: "c", `x'ff'`: "b"} {
+	db, _ := newMariaDB(t, `CREATE TABLE things (id varchar(9) PRIMARY KEY, t text, j longtext, e enum('a'), c varchar(9) CHARACTER SET sjis, l varchar(9) CHARACTER SET ascii)`)
+	for value, column := range map[string]string{`'{'`: "t", `'{"a":1,"a":2}'`: "j", `7`: "e", `_sjis x'8540'`: "c"} {
 		exec(t, db, "SET sql_mode=''; DELETE FROM things; INSERT INTO things (id, "+column+") VALUES ('x', "+value+")")
-		kind := map[string]sqlstore.Kind{"t": sqlstore.JSON, "j": sqlstore.JSON, "b": sqlstore.Text}[column]
+		kind := map[string]sqlstore.Kind{"t": sqlstore.JSON, "j": sqlstore.JSON}[column]
 		_, err := tryDump(my(db, sqlstore.Table{Collection: "things", Columns: []sqlstore.Column{{Name: column, Kind: kind}}}), "things")
 		require.ErrorContains(t, err, `things "x" /`+column+`: `)
 	}

@@ -134,3 +134,21 @@ func TestPostgresCoverAllSeesWhatItMustNotRead(t *testing.T) {
 	_, err = app.Backup(t.Context(), &bytes.Buffer{}, s, backup.BackupOptions{})
 	require.ErrorContains(t, err, `would miss: "later": `)
 }
+
+func TestPostgresDescribeNamesAllColumnsOfNumbersThatJSONLacks(t *testing.T) {
+	db, _ := newPostgres(t, `CREATE TABLE a (id int PRIMARY KEY, r real, d double precision, n numeric, fine real, told real); CREATE TABLE b (id int PRIMARY KEY, d double precision);
+		INSERT INTO a VALUES (1, 'NaN', 1, 2, 3, 'NaN'), (2, 1, '-Infinity', 'NaN', NULL, 1); INSERT INTO b VALUES (1, 'Infinity')`)
+	s := pg(db, sqlstore.Table{Collection: "a", Columns: []sqlstore.Column{{Name: "told", Kind: sqlstore.Text}}})
+	_, _, err := s.Describe(t.Context())
+	for _, column := range []string{`"a": column "r"`, `"a": column "d"`, `"a": column "n"`, `"b": column "d"`} {
+		require.ErrorContains(t, err, "table "+column+": the column holds a number that JSON does not have (infinite, or not a number): take it for Text in Table.Columns")
+	}
+	require.NotContains(t, err.Error(), "fine")
+	require.NotContains(t, err.Error(), "told")
+	for _, name := range []string{"r", "d", "n"} {
+		s.Tables[0].Columns = append(s.Tables[0].Columns, sqlstore.Column{Name: name, Kind: sqlstore.Text})
+	}
+	s.Tables = append(s.Tables, sqlstore.Table{Collection: "b", Columns: []sqlstore.Column{{Name: "d", Kind: sqlstore.Text}}})
+	described, _ := describe(t, s)
+	require.Contains(t, dump(t, described, "a")[0], `"r":"NaN"`)
+}
