@@ -54,10 +54,9 @@ import (
 //
 // Tables and columns that a store cannot back up, such as tables without a key, are an
 // error that names them all. In SQLite, where declared types do not bind, Describe looks at
-// the types of all values. If a column declared JSON holds nothing but bytes that are JSON,
-// the returned Table takes it for [JSONBytes]. In PostgreSQL, it looks for numbers that are
-// infinite or not a number. In MariaDB it reads no rows, and takes VARBINARY and BLOB for
-// [Text], since applications keep text in them.
+// the types of all values for that. In PostgreSQL, it looks for numbers that are infinite or
+// not a number. What it returns depends on no row. In MariaDB, it takes VARBINARY and BLOB
+// for [Text], since applications keep text in them.
 func (s Store) Describe(ctx context.Context) (Store, []backup.Collection, error) {
 	s.CoverAll = true
 	d := description{Store: s}

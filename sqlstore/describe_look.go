@@ -50,7 +50,7 @@ func (d *description) referToBytes(all []*reference) {
 			}
 			c := r.table.columns[at]
 			given := slices.ContainsFunc(d.declared[i].Columns, func(g Column) bool { return strings.EqualFold(g.Name, c.Name) && g.Kind != Auto })
-			if held := c.lite.held; c.Kind == Blob && !given && !held.integer && !held.real {
+			if c.Kind == Blob && !given {
 				c.Kind, c.looked = Hex, true
 			}
 		}

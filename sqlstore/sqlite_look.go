@@ -2,13 +2,10 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/tomo-project/backup/internal/sqljson"
 )
 
 // A stored says what the values of a column of SQLite are.
@@ -17,9 +14,9 @@ type stored struct {
 	infinite                        bool // one of its reals is
 }
 
-// look finds out what the columns of a table hold, by one pass over all rows. It takes
-// JSON for JSONBytes where that is what is stored. The error joins one for each column that
-// cannot be backed up.
+// look finds out what the columns of a table hold, by one pass over all rows. The error
+// joins one for each column that cannot be backed up. What is declared depends on no row,
+// since a host may describe a new database too, to restore into it.
 func (tx *sqliteTx) look(ctx context.Context, t *table) error {
 	var errs []error
 	// A query has at most 2000 results.
@@ -30,11 +27,6 @@ func (tx *sqliteTx) look(ctx context.Context, t *table) error {
 	}
 	for _, c := range t.columns {
 		held := c.lite.held
-		if c.wraps && c.Kind == JSON && held.blob && !held.text && !held.integer && !held.real {
-			if err := tx.lookForJSON(ctx, t, c); err != nil {
-				return err
-			}
-		}
 		if c.key && c.wraps && c.Kind == Text && strings.Contains(c.declared, "BLOB") {
 			c.Kind, c.looked = Hex, true
 		}
@@ -58,31 +50,6 @@ func (tx *sqliteTx) lookAt(ctx context.Context, t *table, columns []*column) err
 	}
 	return tx.conn.QueryRowContext(ctx, "SELECT "+strings.Join(exprs, ",")+" FROM "+t.name).Scan(into...)
 }
-
-// lookForJSON takes a column that holds nothing but bytes for JSONBytes, if all of them are
-// JSON.
-func (tx *sqliteTx) lookForJSON(ctx context.Context, t *table, c *column) error {
-	var buf []byte
-	err := tx.each(ctx, "SELECT "+c.quoted+" FROM "+t.name+" WHERE "+c.quoted+" IS NOT NULL", nil, func(rows *sql.Rows) (err error) {
-		var b sql.RawBytes
-		if err := rows.Scan(&b); err != nil {
-			return err
-		}
-		if buf, err = sqljson.AppendCompact(buf[:0], b); err != nil {
-			return errNotJSON
-		}
-		return nil
-	})
-	if err == nil {
-		c.Kind, c.wraps, c.looked = JSONBytes, false, true
-	}
-	if errors.Is(err, errNotJSON) {
-		return nil
-	}
-	return err
-}
-
-var errNotJSON = errors.New("not JSON")
 
 // misfit returns an error if the column holds what a backup cannot have.
 func (c *column) misfit(held stored) error {

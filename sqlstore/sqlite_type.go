@@ -118,11 +118,8 @@ func (c *column) tagged() bool {
 // hold values of any type.
 func (sqlite) jsonType(c *column) jsonType {
 	if j, ok := jsonTypes[c.Kind]; ok && c.Kind != Bool {
-		if c.Kind == Blob && (c.lite.held.integer || c.lite.held.real) {
-			j.types = append(slices.Clone(j.types), "number")
-		}
-		if c.Kind == Blob && c.wraps && c.lite.held.text {
-			j.types = append(slices.Clone(j.types), "object")
+		if c.Kind == Blob && c.wraps {
+			j.types = append(slices.Clone(j.types), "number", "object")
 		}
 		return j
 	}
@@ -142,7 +139,7 @@ func (sqlite) jsonType(c *column) jsonType {
 	if affinity != text && !(strict && affinity != none) {
 		types = append(types, "string")
 	}
-	if c.wraps && !c.key && c.lite.held.blob {
+	if c.wraps && !c.key {
 		types = append(types, "object")
 	}
 	return typed(types...)

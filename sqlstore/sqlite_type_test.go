@@ -14,16 +14,16 @@ func TestTypesOfSQLite(t *testing.T) {
 	const (
 		all    = "Text Integer Real Bool JSON JSONBytes Blob Hex"
 		tagged = "CASE typeof(c) WHEN 'text' THEN 'T'||c ELSE c END"
-		any    = `{"type": ["number", "string"]}`
+		any    = `{"type": ["number", "string", "object"]}`
 	)
 	testTypes(t, SQLite, sqliteColumnOf, []typeTest{
 		{"INTEGER", Auto, all, "Text Integer Hex", "c", any},
-		{"TEXT", Auto, "Text JSON JSONBytes Blob Hex", "Text Hex", "c", `{"type": "string"}`},
-		{"VARCHAR(9)", Auto, "Text JSON JSONBytes Blob Hex", "Text Hex", "c", `{"type": "string"}`},
-		{"BLOB", Blob, all, "Text Integer Hex", "c", `{"type": "string", "contentEncoding": "base64"}`},
+		{"TEXT", Auto, "Text JSON JSONBytes Blob Hex", "Text Hex", "c", `{"type": ["string", "object"]}`},
+		{"VARCHAR(9)", Auto, "Text JSON JSONBytes Blob Hex", "Text Hex", "c", `{"type": ["string", "object"]}`},
+		{"BLOB", Blob, all, "Text Integer Hex", "c", `{"type": ["string", "number", "object"], "contentEncoding": "base64"}`},
 		{"REAL", Auto, "Text Integer Real JSONBytes Blob", "", "c", any},
 		{"NUMERIC", Auto, all, "Text Integer Hex", "c", any},
-		{"BOOLEAN", Bool, all, "Text Integer Hex", "+c", `{"type": ["boolean", "number", "string"]}`},
+		{"BOOLEAN", Bool, all, "Text Integer Hex", "+c", `{"type": ["boolean", "number", "string", "object"]}`},
 		{"JSON", JSON, all, "Text Integer Hex", "c", `{}`},
 		{"DATETIME", Auto, all, "Text Integer Hex", tagged, any},
 	})
@@ -38,7 +38,7 @@ func TestTypesOfSQLite(t *testing.T) {
 }
 
 func TestAStrictTableOfSQLiteHoldsWhatIsDeclared(t *testing.T) {
-	for declared, want := range map[string]string{"INTEGER": `{"type": "integer"}`, "REAL": `{"type": "number"}`, "TEXT": `{"type": "string"}`, "ANY": `{"type": ["number", "string"]}`} {
+	for declared, want := range map[string]string{"INTEGER": `{"type": "integer"}`, "REAL": `{"type": "number"}`, "TEXT": `{"type": "string"}`, "ANY": `{"type": ["number", "string", "object"]}`} {
 		c := sqliteColumnOf(declared)
 		c.lite = sqliteColumn{affinity: affinityOf(declared, true), strict: true}
 		require.Equal(t, want, SQLite.jsonType(settled(t, SQLite, c)).String(), declared)

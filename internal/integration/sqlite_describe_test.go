@@ -65,11 +65,11 @@ func TestSQLiteDescribesAnApplication(t *testing.T) {
   "additionalProperties": false,
   "properties": {
     "id": {"type": "integer"},
-    "name": {"type": "string"},
-    "password_hash": {"type": "string"},
-    "admin": {"type": ["boolean", "number", "string"]},
-    "invited_by": {"type": ["number", "string", "null"]},
-    "picture": {"type": "string", "contentEncoding": "base64"}
+    "name": {"type": ["string", "object"]},
+    "password_hash": {"type": ["string", "object"]},
+    "admin": {"type": ["boolean", "number", "string", "object"]},
+    "invited_by": {"type": ["number", "string", "object", "null"]},
+    "picture": {"type": ["string", "number", "object"], "contentEncoding": "base64"}
   }
 }
 `, schemaOf(t, app, "users"))
@@ -83,7 +83,7 @@ func TestSQLiteDescribesAnApplication(t *testing.T) {
     "group": {"type": "string"},
     "amount": {"type": "string"},
     "select": {"type": ["number", "null"]},
-    "from": {"type": ["number", "string", "null"]},
+    "from": {"type": ["number", "string", "object", "null"]},
     "paid": {"type": "integer"}
   }
 }

@@ -43,10 +43,10 @@ func TestSQLiteBacksUpWhatDeclaredTypesDoNotSay(t *testing.T) {
 	exec(t, from, "UPDATE things SET jb = CAST('{\"id\":' || id || '}' AS BLOB) WHERE id % 3 = 0")
 	exec(t, from, `INSERT INTO clean VALUES (1, '{}', x'00', 't', 1)`)
 	s, app := describe(t, sqlstore.Store{DB: from, Dialect: sqlstore.SQLite})
-	require.Equal(t, []sqlstore.Table{{Collection: "clean"}, {Collection: "things", Columns: []sqlstore.Column{{Name: "jb", Kind: sqlstore.JSONBytes}}}}, s.Tables)
-	onto := s
-	onto.DB = to
-	transfer(t, app, s, onto)
+	require.Equal(t, []sqlstore.Table{{Collection: "clean"}, {Collection: "things"}}, s.Tables)
+	onto, again := describe(t, sqlstore.Store{DB: to, Dialect: sqlstore.SQLite})
+	require.Equal(t, app, again, "a new database has no rows yet")
+	transfer(t, again, s, onto)
 	require.Equal(t, asStored(t, from, "things", columns), asStored(t, to, "things", columns))
 
 	forms := map[string]string{}
@@ -69,8 +69,6 @@ func TestSQLiteBacksUpWhatDeclaredTypesDoNotSay(t *testing.T) {
 	}
 	require.Contains(t, schemaOf(t, app, "things"), `"bin": {"type": ["string", "number", "object", "null"], "contentEncoding": "base64"}`)
 	require.Contains(t, schemaOf(t, app, "things"), `"txt": {"type": ["string", "object"]}`)
-	require.Contains(t, schemaOf(t, app, "clean"), `"txt": {"type": ["string", "null"]}`)
-	require.Contains(t, schemaOf(t, app, "clean"), `"bin": {"type": ["string", "null"], "contentEncoding": "base64"}`)
 }
 
 func TestSQLiteDescribeNamesAllColumnsThatHoldWhatTheyMustNot(t *testing.T) {
