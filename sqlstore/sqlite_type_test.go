@@ -17,14 +17,14 @@ func TestTypesOfSQLite(t *testing.T) {
 		any    = `{"type": ["number", "string"]}`
 	)
 	testTypes(t, SQLite, sqliteColumnOf, []typeTest{
-		{"INTEGER", Auto, all, "Text Integer", "c", any},
+		{"INTEGER", Auto, all, "Text Integer", tagged, any},
 		{"TEXT", Auto, "Text JSON JSONBytes Blob", "Text", "c", `{"type": "string"}`},
-		{"VARCHAR(9)", Auto, "Text JSON JSONBytes Blob", "Text", "c", `{"type": "string"}`},
-		{"BLOB", Blob, all, "Text Integer", "c", `{"type": "string", "contentEncoding": "base64"}`},
-		{"REAL", Auto, "Text Integer Real JSONBytes Blob", "", "c", any},
-		{"NUMERIC", Auto, all, "Text Integer", "c", any},
-		{"BOOLEAN", Bool, all, "Text Integer", "+c", `{"type": ["boolean", "number", "string"]}`},
-		{"JSON", JSON, all, "Text Integer", "c", `{}`},
+		{"VARCHAR(9)", Auto, "Text JSON JSONBytes Blob", "Text", tagged, `{"type": "string"}`},
+		{"BLOB", Blob, all, "Text Integer", tagged, `{"type": "string", "contentEncoding": "base64"}`},
+		{"REAL", Auto, "Text Integer Real JSONBytes Blob", "", tagged, any},
+		{"NUMERIC", Auto, all, "Text Integer", tagged, any},
+		{"BOOLEAN", Bool, all, "Text Integer", tagged, `{"type": ["boolean", "number", "string"]}`},
+		{"JSON", JSON, all, "Text Integer", tagged, `{}`},
 		{"DATETIME", Auto, all, "Text Integer", tagged, any},
 	})
 	c := settled(t, SQLite, sqliteColumnOf(""))
