@@ -219,7 +219,7 @@ func (o *operation) readDatabase(ctx context.Context, s *site, name filename.Nam
 		keys := envelope.Keys(o.Identities)
 		in, err := envelope.NewReader(ctx, file, envelope.Options{Most: o.mostBytes(), Keys: keys, Others: len(o.Identities) > len(keys)})
 		if err != nil {
-			return 0, err
+			return 0, fault.Other(err) // the file is there
 		}
 		defer in.Close()
 		if in.Kind.Database = true; in.Kind != name.Kind {
@@ -231,7 +231,7 @@ func (o *operation) readDatabase(ctx context.Context, s *site, name filename.Nam
 		ended := &atEnd{r: counted, do: func() func() { return keep(alive) }}
 		defer ended.stop()
 		if err := f(ended); err != nil {
-			return counted.N, err
+			return counted.N, fault.Other(err)
 		}
 		if _, err := io.Copy(io.Discard, counted); err != nil {
 			return counted.N, err
