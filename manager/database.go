@@ -226,7 +226,7 @@ func (o *operation) readDatabase(ctx context.Context, s *site, name filename.Nam
 			return 0, fmt.Errorf("%w: it is compressed or encrypted in another way than its name says", backup.ErrDamaged)
 		}
 		most := o.mostBytes()
-		counted := &stream.Reader{R: in, Most: most, TooMuch: fmt.Errorf("%w: it expands to more than %d bytes", backup.ErrLimit, most)}
+		counted := &stream.Reader{R: in, Most: most, TooMuch: fmt.Errorf("%w: it expands to more than %d bytes (Limits.TotalBytes)", backup.ErrLimit, most)}
 		// When f has read all, it may take its time: the location is no longer asked.
 		ended := &atEnd{r: counted, do: func() func() { return keep(alive) }}
 		defer ended.stop()

@@ -64,13 +64,13 @@ func (e *other) Is(target error) bool {
 
 func (e *other) As(target any) bool { return errors.As(e.err, target) }
 
-// NoPlace returns the error for a temporary file that cannot be made. It is not
+// NoPlace returns the error for a temporary copy that cannot be made. It is not
 // fs.ErrNotExist.
 func NoPlace(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return Other(fmt.Errorf("make a temporary file: %w; set TempDir to a folder that exists", err))
+		return Other(fmt.Errorf("make a temporary copy: %w; set TempDir to a folder that exists", err))
 	}
-	return Advise(fmt.Errorf("make a temporary file: %w", err))
+	return Advise(fmt.Errorf("make a temporary copy: %w", err))
 }
 
 // Shorten cuts a text after 500 bytes. A text from outside may have any length.
