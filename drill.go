@@ -94,7 +94,7 @@ func (in *incoming) compareView(ctx context.Context, r Reader, col *collection) 
 		shown.Add(of(record.key, record.value))
 	}
 	var records int
-	err := in.eachBatch(ctx, col, func(b *batch) error {
+	err := in.eachNormal(ctx, r, col, func(b *batch) error {
 		for i := range b.items {
 			r := &b.items[i]
 			if records++; !shown.Has(of(r.key, r.value)) {

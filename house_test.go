@@ -40,6 +40,7 @@ func TestImportsPointDown(t *testing.T) {
 		".":          upper,
 		"agekey":     upper,
 		"filestore":  upper,
+		"joined":     upper,
 		"kvstore":    upper,
 		"sqlstore":   upper,
 		"tomo":       upper,

@@ -41,7 +41,7 @@ type readOnly struct {
 }
 
 func (s readOnly) Update(ctx context.Context, write func(backup.Writer) error) error {
-	return rolledBack{s.t, s.Sink}.Update(ctx, func(w backup.Writer) error { return write(readOnlyWriter{s.t, w}) })
+	return rolledBack(s).Update(ctx, func(w backup.Writer) error { return write(readOnlyWriter{s.t, w}) })
 }
 
 type readOnlyWriter struct {

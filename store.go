@@ -114,6 +114,12 @@ type Sink interface {
 //     collections that should be put before this one, beside those in its Refs.
 //   - AllowDangling(allow bool) says whether the commit may leave references dangling.
 //     A store that cannot do that refuses the records, as without the method.
+//   - Normalize(ctx context.Context, collection string, records []Record) error is for a
+//     store that shows some values in another form than they were put in, such as a
+//     number with fewer digits that is the same number to it. It sets the Value of each
+//     record to the compact form that the store would show, and leaves alone what Put
+//     would refuse. So a restore finds no change where there is none. The memory of the
+//     values is not the store's to change. A Reader may have this method too.
 //
 // A Writer that wraps another must pass these methods on. Otherwise a plan may say yes
 // to what the restore then refuses.

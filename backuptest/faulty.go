@@ -196,6 +196,13 @@ func (w faultyWriter) Parents(ctx context.Context, collection string) ([]string,
 	return nil, err
 }
 
+func (w faultyWriter) Normalize(ctx context.Context, collection string, records []backup.Record) error {
+	if n, ok := w.w.(normalizer); ok {
+		return n.Normalize(ctx, collection, records)
+	}
+	return nil
+}
+
 func (w faultyWriter) AllowDangling(allow bool) {
 	if d, ok := w.w.(dangler); ok {
 		d.AllowDangling(allow)

@@ -20,7 +20,7 @@ func TestWhatIsNilIsAnError(t *testing.T) {
 			store := MapStore{"servers": {}}
 			return []any{
 				&Faulty{Source: store, Sink: store}, &FaultyLocation{Location: MapLocation{}},
-				store, MapLocation{}, &Vector{},
+				store, RuledStore{MapStore: store}, MapLocation{}, &Vector{},
 			}
 		},
 		Args: func(*testing.T) []any {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // A RuledStore is a [MapStore] with rules of its own, as the database of a host has
@@ -64,6 +65,9 @@ type Change struct {
 
 // Update implements [backup.Sink].
 func (s RuledStore) Update(ctx context.Context, write func(backup.Writer) error) error {
+	if err := fault.Missing("write", write); err != nil {
+		return err
+	}
 	return s.MapStore.Update(ctx, func(plain backup.Writer) error {
 		w := &ruledWriter{mapWriter: plain.(*mapWriter), rules: s}
 		w.before = maps.Clone(w.data)

@@ -20,6 +20,9 @@ type (
 	parenter interface {
 		Parents(ctx context.Context, collection string) ([]string, error)
 	}
+	normalizer interface {
+		Normalize(ctx context.Context, collection string, records []backup.Record) error
+	}
 )
 
 // settle calls Settle if w has it.

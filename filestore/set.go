@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -21,7 +22,7 @@ import (
 type set struct {
 	*collection
 	folder  *folder
-	root    *os.Root // the folder of the records in the layout Files; nil if it does not exist
+	root    *os.Root // the folder of the records in the layouts Files and Tree; nil if it does not exist
 	entries map[string]entry
 	order   []string        // the order of the keys in the file, in the layouts Object and Array
 	changed map[string]bool // the keys that were put or deleted
@@ -31,7 +32,7 @@ type set struct {
 // An entry is the place of a value.
 type entry struct {
 	inFile bool  // in its own file, and not in the spool
-	place  place // in the spool: the content of a file in the layout Files, otherwise the compact value
+	place  place // in the spool: the content of a file in the layouts Files and Tree, otherwise the compact value
 }
 
 func (s *set) about(key string, err error) error {
@@ -41,7 +42,7 @@ func (s *set) about(key string, err error) error {
 // load finds the records of a collection.
 func (f *folder) load(ctx context.Context, c *collection) (*set, error) {
 	s := &set{collection: c, folder: f, entries: map[string]entry{}, changed: map[string]bool{}}
-	if c.Layout == Files {
+	if c.Layout.apart() {
 		return s, s.list(ctx)
 	}
 	return s, s.parse(ctx)
@@ -86,6 +87,9 @@ func (s *set) list(ctx context.Context) error {
 		return err
 	}
 	s.root = root
+	if s.Layout == Tree {
+		return s.walk(ctx, ".")
+	}
 	all, err := names(root, ".")
 	if err != nil {
 		return s.folder.failed("list", s.Path, err)
@@ -199,11 +203,11 @@ func (s *set) close() {
 
 // content returns the content of the file of a record.
 func (s *set) content(key string) ([]byte, error) {
-	name, err := s.Names.name(key, s.Ext)
+	name, err := s.nameIn(key)
 	if err != nil {
 		return nil, err
 	}
-	content, err := readRegular(s.root, name)
+	content, err := readRegular(s.root, filepath.FromSlash(name))
 	if err != nil {
 		return nil, s.folder.failed("read", path.Join(s.Path, name), err)
 	}
@@ -220,7 +224,7 @@ func (s *set) value(key string) ([]byte, error) {
 	} else {
 		content, err = s.folder.get(e.place)
 	}
-	if err != nil || s.Layout != Files {
+	if err != nil || !s.Layout.apart() {
 		return content, err
 	}
 	value, err := s.decode(content)
@@ -318,7 +322,7 @@ func (s *set) put(r backup.Record) error {
 	if err := s.agrees(r.Key, value); err != nil {
 		return err
 	}
-	if s.Layout == Files {
+	if s.Layout.apart() {
 		if _, err := s.FileName(r.Key); err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/tomo-project/backup"
 )
@@ -40,7 +41,7 @@ func (s *stage) writes(sets map[string]*set) (all []func() error, err error) {
 		if set == nil || len(set.changed) == 0 {
 			continue
 		}
-		if c.Layout != Files {
+		if !c.Layout.apart() {
 			s.changed[c.Path] = true
 			all = append(all, func() error {
 				content, err := set.whole()
@@ -50,6 +51,9 @@ func (s *stage) writes(sets map[string]*set) (all []func() error, err error) {
 				return s.write(c.Path, content)
 			})
 			continue
+		}
+		if err := set.checkTree(); err != nil {
+			return nil, err
 		}
 		for _, key := range slices.Sorted(maps.Keys(set.changed)) {
 			name, err := c.FileName(key)
@@ -203,9 +207,11 @@ func (s *stage) write(at string, content []byte) error {
 	owner, mode := s.info, fs.FileMode(0o600)
 	info, err := s.parent.Lstat(s.in(at))
 	switch {
-	case err == nil:
+	case err == nil && info.Mode().IsRegular():
 		owner, mode = info, info.Mode()
-	case !errors.Is(err, fs.ErrNotExist):
+	case err == nil, errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		// In a Tree, a file may come where a folder was, and the reverse.
+	default:
 		return s.failed("write", at, err)
 	}
 	err = s.create(at, bytes.NewReader(content), owner, mode)

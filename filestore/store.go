@@ -1,6 +1,7 @@
 // Package filestore backs up and restores collections that a host keeps as JSON
-// files in a folder. A [Store] declares which collection is in which file, or
-// in which folder with a file for each record.
+// files in a folder, and files of any kind, such as those that users have uploaded. A
+// [Store] declares which collection is in which file, or in which folder with a
+// file for each record.
 //
 //	store := filestore.Store{
 //		Path: "/var/lib/notes/data",
@@ -8,6 +9,7 @@
 //			{Name: "servers"},                                    // servers/a1.json, servers/b2.json
 //			{Name: "settings", Layout: filestore.Object},         // settings.json: {"theme":"dark"}
 //			{Name: "users", Layout: filestore.Array, Key: "/id"}, // users.json: [{"id":1}]
+//			{Name: "uploads", Layout: filestore.Tree},            // uploads/2024/cat.png
 //		},
 //	}
 //
@@ -157,7 +159,22 @@ const (
 	// Array is one file with a JSON array of objects. Their order does not
 	// matter. New records come last.
 	Array
+
+	// Tree is a folder with files of any kind, also in folders below it. The key of a
+	// file is its path in the folder, with slashes: "2024/cat.png". Its value is a
+	// string, the content in base64, unless Encode and Decode make another. The
+	// collection is a Map, and Ext, Names and Key are empty. Every file is a record. A
+	// link or socket is an error, and so is a name that is not UTF-8. Empty folders are
+	// not in a backup.
+	//
+	// A file of more than 12 MiB needs a larger [backup.Limits].RecordBytes, and memory
+	// for several times its size. A backup of many large files takes as much time and
+	// space as all of them.
+	Tree
 )
+
+// apart tells whether each record is a file of its own.
+func (l Layout) apart() bool { return l == Files || l == Tree }
 
 // Names says how a key becomes the name of a file.
 type Names int
@@ -186,23 +203,34 @@ var (
 // The path is relative to the folder of the Store and has slashes:
 // "servers/a1.json". In the layouts Object and Array all records have the same
 // path. The error wraps fs.ErrInvalid if no file can have the name: it is empty
-// or longer than 255 bytes, or Plain does not allow it.
+// or longer than 255 bytes, or Plain or Tree does not allow it.
 func (c Collection) FileName(key string) (string, error) {
 	d := c.defaults()
-	if d.Layout != Files {
+	if !d.Layout.apart() {
 		return d.Path, nil
 	}
-	name, err := d.Names.name(key, d.Ext)
+	name, err := d.nameIn(key)
 	return path.Join(d.Path, name), err
 }
 
+// nameIn returns the name of the file for a key, in the folder of the records.
+func (c Collection) nameIn(key string) (string, error) {
+	if c.Layout == Tree {
+		return key, checkPath(key)
+	}
+	return c.Names.name(key, c.Ext)
+}
+
 func (c Collection) defaults() Collection {
-	if c.Ext == "" {
+	if c.Layout == Tree && c.Encode == nil && c.Decode == nil {
+		c.Encode, c.Decode = bytesOf, textOf
+	}
+	if c.Ext == "" && c.Layout != Tree {
 		c.Ext = ".json"
 	}
 	if c.Path == "" {
 		c.Path = c.Name
-		if c.Layout != Files {
+		if !c.Layout.apart() {
 			c.Path += c.Ext
 		}
 	}
@@ -299,7 +327,7 @@ func (s Store) compile() ([]*collection, error) {
 			return nil, errors.New("filestore: a Collection without Name")
 		case err != nil:
 			return nil, fmt.Errorf("filestore: collection %q: Key: %w", c.Name, err)
-		case c.Layout < Files || c.Layout > Array:
+		case c.Layout < Files || c.Layout > Tree:
 			err = fmt.Errorf("no Layout is %d", c.Layout)
 		case c.Names < Escaped || c.Names > Plain:
 			err = fmt.Errorf("no Names are %d", c.Names)
@@ -311,6 +339,10 @@ func (s Store) compile() ([]*collection, error) {
 			err = errors.New("it needs both Encode and Decode, or none")
 		case !fs.ValidPath(c.Path) || c.Path == "." || strings.ContainsRune(c.Path, 0):
 			err = fmt.Errorf("the Path %q is none inside of the folder", c.Path)
+		case c.Layout == Tree:
+			if c.Ext != "" || c.Names != Escaped || c.Key != "" {
+				err = errors.New("a Tree has no Ext, Names or Key")
+			}
 		case len(c.Ext) < 2 || c.Ext[0] != '.' || strings.ContainsAny(c.Ext, "/\x00"):
 			err = fmt.Errorf("the Ext %q is not a dot and letters", c.Ext)
 		}

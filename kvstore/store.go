@@ -22,6 +22,24 @@
 // is refused.
 //
 // Records come in the order of the stored keys.
+//
+// # What the stores need
+//
+// A restore is one transaction, and so is the trial of a plan.
+//
+//   - bbolt: open it with an InitialMmapSize that it will never outgrow. Otherwise a
+//     writer that needs more waits until a backup has ended.
+//   - Badger limits a transaction to 15 % of Options.MemTableSize: with the default of
+//     64 MiB to 10 MB, and to 104,857 changes. What is more fails with "Txn is too big",
+//     in a plan already. Set 700 bytes for each record that a restore may write or
+//     delete, plus 7 times the bytes of keys and values. Update begins again after
+//     ErrConflict.
+//   - Pebble has no transactions, but batches that are one step: the host and Update
+//     take turns with a lock. A batch is in memory, and has at most 4 GiB.
+//
+// This repository has a DB for Badger and one for Pebble, to be copied:
+// internal/integration/badger_store_test.go and
+// internal/integration/pebble_store_test.go.
 package kvstore
 
 import (
@@ -71,7 +89,9 @@ type WriteTx interface {
 	Tx
 
 	// Put inserts or overwrites an entry. It makes the bucket if that does not
-	// exist. It may keep the memory of key and value.
+	// exist. It may keep the memory of key and value. Neither of them is nil, but
+	// each may be empty. If the transaction cannot hold more, the error says what to
+	// set: it is the error of the plan.
 	Put(bucket string, key, value []byte) error
 
 	// Delete removes an entry. It is no error if there is no such entry.

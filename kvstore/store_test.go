@@ -24,7 +24,7 @@ import (
 
 // A mean database is as unkind as the rules of Tx and WriteTx allow: what it has
 // lent it overwrites as soon as it may, and what was put it keeps and reads only
-// at the commit. Each of its methods can be made to fail.
+// at the commit. It refuses nil. Each of its methods can be made to fail.
 type mean struct {
 	*memory
 	fail map[string]error // by method
@@ -82,9 +82,14 @@ func (t *meanTx) takeBack() {
 	t.lent = nil
 }
 
-func (t *meanTx) begin(method string) error {
+func (t *meanTx) begin(method string, texts ...[]byte) error {
 	if t.scanning {
 		return errors.New("called while a Scan is under way")
+	}
+	for _, text := range texts {
+		if text == nil {
+			return errors.New("called with nil")
+		}
 	}
 	t.takeBack()
 	return t.fail[method]
@@ -97,7 +102,7 @@ func (t *meanTx) lend(s string) []byte {
 }
 
 func (t *meanTx) Get(bucket string, key []byte) ([]byte, bool, error) {
-	if err := t.begin("Get"); err != nil {
+	if err := t.begin("Get", key); err != nil {
 		return nil, false, err
 	}
 	if value, ok := t.puts[[2]string{bucket, string(key)}]; ok {
@@ -133,7 +138,7 @@ func (t *meanTx) Scan(bucket string, each func(key, value []byte) error) error {
 }
 
 func (t *meanTx) Put(bucket string, key, value []byte) error {
-	if err := t.begin("Put"); err != nil {
+	if err := t.begin("Put", key, value); err != nil {
 		return err
 	}
 	t.puts[[2]string{bucket, string(key)}] = value
@@ -141,7 +146,7 @@ func (t *meanTx) Put(bucket string, key, value []byte) error {
 }
 
 func (t *meanTx) Delete(bucket string, key []byte) error {
-	if err := t.begin("Delete"); err != nil {
+	if err := t.begin("Delete", key); err != nil {
 		return err
 	}
 	delete(t.puts, [2]string{bucket, string(key)})
@@ -341,6 +346,57 @@ func TestWhatACodecChangesIsRefusedAndNothingIsChanged(t *testing.T) {
 }
 
 func bytesOf(b []byte) ([]byte, error) { return b, nil }
+
+// A Codec may return nil for what is empty. To some stores nil is no entry.
+func TestAnEmptyStoredFormIsAnEntry(t *testing.T) {
+	ctx := t.Context()
+	empty := func(text string) kvstore.Codec {
+		return kvstore.Codec{
+			Encode: func(plain []byte) ([]byte, error) {
+				if string(plain) == text {
+					return nil, nil
+				}
+				return plain, nil
+			},
+			Decode: func(stored []byte) ([]byte, error) {
+				if len(stored) == 0 {
+					return []byte(text), nil
+				}
+				return stored, nil
+			},
+		}
+	}
+	s := kvstore.Store{DB: &mean{memory: &memory{}}, Buckets: []kvstore.Bucket{{Collection: "settings", Key: empty("zero"), Value: empty("null")}}}
+	require.NoError(t, s.Update(ctx, func(w backup.Writer) error {
+		records := []backup.Record{record("zero", "1"), record("a", "null")}
+		require.NoError(t, w.Put(ctx, "settings", records))
+		found, err := w.Lookup(ctx, "settings", []string{"zero", "a"})
+		require.NoError(t, err)
+		require.Equal(t, records, found)
+		return w.Delete(ctx, "settings", []string{"b"})
+	}))
+	text, _, err := read(s, "settings")
+	require.NoError(t, err)
+	require.Equal(t, "zero=1 a=null ", text)
+	require.NoError(t, s.Update(ctx, func(w backup.Writer) error { return w.Delete(ctx, "settings", []string{"zero"}) }))
+	text, _, err = read(s, "settings")
+	require.NoError(t, err)
+	require.Equal(t, "a=null ", text)
+}
+
+func TestWhatDoesNotFitInOneTransactionSaysHowMuchDid(t *testing.T) {
+	s, db := newStore(nil)
+	require.NoError(t, put(s, "servers", record("a", `{}`)))
+	tooBig := errors.New("the transaction is too big; raise the limit")
+	err := s.Update(t.Context(), func(w backup.Writer) error {
+		require.NoError(t, w.Delete(t.Context(), "servers", []string{"a"}))
+		require.NoError(t, w.Put(t.Context(), "servers", []backup.Record{record("b", `{}`)}))
+		db.fail = map[string]error{"Put": tooBig}
+		return w.Put(t.Context(), "servers", []backup.Record{record("c", `{}`)})
+	})
+	require.ErrorIs(t, err, tooBig)
+	require.EqualError(t, err, `servers "c": the transaction is too big; raise the limit (after 2 changes with 4 bytes of keys and values in one transaction)`)
+}
 
 func TestWhatCannotBeReadIsAnErrorThatNamesIt(t *testing.T) {
 	s, db := newStore(nil)

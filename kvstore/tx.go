@@ -75,6 +75,20 @@ type writer struct {
 	view
 	tx     WriteTx
 	failed error // the first failure; nothing is committed after it
+
+	changes int64 // so many were made
+	bytes   int64 // of their keys and values
+}
+
+// changed counts a change. Of one that the store does not take, it says what was made
+// before: a store may limit its transactions.
+func (w *writer) changed(key, value []byte, err error) error {
+	if err != nil {
+		return fmt.Errorf("%w (after %d changes with %d bytes of keys and values in one transaction)", err, w.changes, w.bytes)
+	}
+	w.changes++
+	w.bytes += int64(len(key) + len(value))
+	return nil
 }
 
 func (w *writer) fail(collection string, err error) error {
@@ -163,7 +177,7 @@ func (w *writer) Put(ctx context.Context, collection string, records []backup.Re
 		if err != nil {
 			return w.fail(collection, b.about(r.Key, fmt.Errorf("its value cannot be stored: %w", err)))
 		}
-		if err := w.tx.Put(b.Name, key, value); err != nil {
+		if err := w.changed(key, value, w.tx.Put(b.Name, key, value)); err != nil {
 			return w.fail(collection, b.about(r.Key, err))
 		}
 	}
@@ -184,7 +198,7 @@ func (w *writer) Delete(ctx context.Context, collection string, keys []string) e
 		if err != nil {
 			continue // no entry can have this key
 		}
-		if err := w.tx.Delete(b.Name, stored); err != nil {
+		if err := w.changed(stored, nil, w.tx.Delete(b.Name, stored)); err != nil {
 			return w.fail(collection, b.about(key, err))
 		}
 	}
@@ -207,7 +221,7 @@ func (b Bucket) key(stored []byte) (string, error) {
 	return string(text), nil
 }
 
-// storedKey returns the stored form of a key.
+// storedKey returns the stored form of a key. It is never nil.
 func (b Bucket) storedKey(key string) ([]byte, error) {
 	if b.Key.Encode == nil {
 		return []byte(key), nil
@@ -223,7 +237,7 @@ func (b Bucket) storedKey(key string) ([]byte, error) {
 	if string(again) != key {
 		return nil, errors.New("the Codec of the Bucket makes another key of it")
 	}
-	return stored, nil
+	return own(stored), nil
 }
 
 // whole tells whether c has both functions or none.
@@ -236,10 +250,14 @@ func (c Codec) decode(stored []byte) ([]byte, error) {
 	return c.Decode(stored)
 }
 
+// own returns a copy that is not nil: bbolt, for one, takes an entry whose value is nil
+// for none until the commit.
+func own(b []byte) []byte { return append([]byte{}, b...) }
+
 // store returns the stored form of a value, in memory of its own.
 func (c Codec) store(value []byte) ([]byte, error) {
 	if c.Encode == nil {
-		return bytes.Clone(value), nil
+		return own(value), nil
 	}
 	stored, err := c.Encode(value)
 	if err != nil {
@@ -261,5 +279,5 @@ func (c Codec) store(value []byte) ([]byte, error) {
 	if !codec.Equal(before, after) {
 		return nil, errors.New("the Codec of the Bucket makes another value of it")
 	}
-	return bytes.Clone(stored), nil
+	return own(stored), nil
 }

@@ -59,6 +59,9 @@ type dialectValues interface {
 	// of a Blob or JSONBytes column.
 	append(dst []byte, c *column, v any) ([]byte, error)
 
+	// fills tells whether a column takes NULL for a value of its own, such as the time.
+	fills(c *column) bool
+
 	// These return what is stored for a JSON value.
 	bindNull(c *column) (any, error)                // the null that stands for NULL
 	bindBool(c *column, v bool) any                 // in a Bool column
@@ -66,6 +69,11 @@ type dialectValues interface {
 	bindText(c *column, s string) (any, error)      // in a column other than Integer, Real and Blob
 	bindBytes(c *column, b []byte) (any, error)     // in a Blob column
 	bindJSON(c *column, json string) (any, error)   // any value in a JSON column
+
+	// realBits returns how many bits the floating-point number has as which a JSON number
+	// is stored in a column, or each number of an array. It returns 0 if all digits are
+	// stored.
+	realBits(c *column, json string) int
 
 	// keyText returns the text of a key that was read. keyArg returns what is stored
 	// for a text, and false if no row can have it.

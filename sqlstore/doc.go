@@ -76,6 +76,10 @@
 // which tells it from an integer. Dates and times are what the host has stored, text or
 // numbers.
 //
+// AUTOINCREMENT continues after the largest number that the table has had here, restored
+// rows included. An INTEGER PRIMARY KEY takes NULL for the next number, so a record
+// without that member, or with null, is refused.
+//
 // Foreign keys are enforced at the commit, whatever the connection has set. Rows of
 // tables that are not declared may refer to a deleted record. The commit deletes such a
 // row if its foreign key says ON DELETE CASCADE, and removes the reference if it says
@@ -108,7 +112,10 @@
 //
 // These are the JSON forms of the types:
 //
-//   - Integers, numeric and floating-point numbers are numbers with all their digits.
+//   - Integers and numeric are numbers with all their digits.
+//   - Floating-point numbers have the fewest digits that are read as the same bits. They
+//     are taken with more digits too, if these are those of the same number rounded, as
+//     the server writes them.
 //   - bool is true or false.
 //   - json and jsonb are embedded. jsonb has its own order of members and form of
 //     numbers.
@@ -118,15 +125,22 @@
 //     and the same without Z otherwise.
 //   - Any other type is the text that PostgreSQL has for it, whatever the session is
 //     set to: dates in ISO form, intervals as P1DT2H. So are arrays of json, bytea,
-//     domains and types that are not built in.
+//     domains and types that are not built in. Floating-point numbers inside of them, as
+//     in a point or a composite, have the digits that the server writes.
 //
 // NaN and infinite numbers are an error that names the record, unless the column is
 // taken for [Text]. A value in another form than the one that is read is refused:
 // another time zone, or more digits than the column has.
 //
-// Serial and identity columns take the values of the records. Their sequences then
-// continue after the last value, and never go back. A sequence stays there even if the
-// commit fails. An identity column that is GENERATED ALWAYS must be in the key.
+// Serial and identity columns, and others whose default or domain calls a sequence, take
+// the values of the records. Their sequences then continue after the last value that they
+// can give, and never go back. In text, such a value is all digits, or digits at the end
+// with none before: "INV-000123". A sequence stays there even if the commit fails. A plan
+// sets none. An identity column that is GENERATED ALWAYS must be in the key.
+//
+// Nothing says which column a sequence feeds that only the application calls. If its name
+// is table_column_seq, or table_seq for a key of one column, it is set too. Set any other
+// yourself after a restore on a new server: SELECT setval('name', …).
 //
 // Foreign keys that are NOT ENFORCED are no references. Those that are NOT VALID hold for
 // what is written. So a record that dangles by such a key is in a backup, and cannot be
@@ -183,8 +197,12 @@
 //
 // A record never overwrites another that has the same value in a UNIQUE column. A table
 // with a key WITHOUT OVERLAPS is refused, since MariaDB cannot overwrite its rows.
-// AUTO_INCREMENT continues after the largest value. Excluded columns with ON UPDATE
-// CURRENT_TIMESTAMP keep their values.
+// AUTO_INCREMENT continues after the largest value. So do the sequences that a default
+// calls, as in PostgreSQL. The user needs SELECT and INSERT on them. Excluded columns with
+// ON UPDATE CURRENT_TIMESTAMP keep their values.
+//
+// A TIMESTAMP that is NOT NULL takes NULL for the current time. If it has no default, a
+// record without the member is refused.
 //
 // Foreign keys are checked at the commit. Rows of tables that are not declared may refer
 // to a deleted record. The commit deletes such rows if their foreign key says ON DELETE

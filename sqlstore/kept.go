@@ -36,8 +36,8 @@ func (w *writer) putKeeping(ctx context.Context, t *table, records []backup.Reco
 	if err := w.keepReferring(ctx, t, keys); err != nil {
 		return err
 	}
-	if err := w.put(ctx, t, records); err != nil {
-		return err
+	if err := w.put(ctx, t, records); err != nil || len(w.rowsThatWait(t)) > 0 {
+		return err // a row that waits will change them
 	}
 	return w.keepChanged(ctx)
 }

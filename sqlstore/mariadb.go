@@ -25,8 +25,9 @@ type mariadbTx struct {
 	lock    string // the name of the lock that keeps other stores out
 	restore string // the statement that puts the variables back
 
-	refs  []*mariadbReference
-	found bool // refs were looked up
+	tables []*table // the declared tables
+	refs   []*mariadbReference
+	found  bool // refs were looked up
 }
 
 // mariadbSession are the variables that a transaction sets. Not every server has all of
@@ -154,8 +155,6 @@ func (tx *mariadbTx) attempt(_ context.Context, do func() error) (alive bool, er
 	err = do()
 	return err == nil || !MariaDB.conflict(err) && !MariaDB.lost(err), err
 }
-
-func (tx *mariadbTx) finish(context.Context) error { return nil }
 
 func (tx *mariadbTx) commit(ctx context.Context) error {
 	err := tx.exec(ctx, "COMMIT")

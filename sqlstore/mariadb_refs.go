@@ -90,6 +90,7 @@ func (tx *mariadbTx) allReferences(ctx context.Context, declared map[string]*tab
 
 // touch finds the foreign keys, and the references that are dangling already.
 func (tx *mariadbTx) touch(ctx context.Context, tables []*table) error {
+	tx.tables = tables
 	if err := tx.findReferences(ctx, tables); err != nil {
 		return err
 	}

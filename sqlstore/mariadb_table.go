@@ -29,6 +29,8 @@ type (
 		collation string
 		labels    []string // of an enum or a set
 		updates   bool     // it is ON UPDATE CURRENT_TIMESTAMP
+		sequences []string // quoted names of the sequences in its default
+		fills     bool     // it takes NULL for a value of its own: the time, or the next number
 	}
 )
 
@@ -126,6 +128,8 @@ func (tx *mariadbTx) columns(ctx context.Context, t *table) (columns []*column, 
 		if def.Valid && def.String != "NULL" || strings.Contains(extra, "auto_increment") {
 			c.def = "DEFAULT"
 		}
+		my.sequences = sequencesIn(def.String)
+		my.fills = my.base == "timestamp" && !c.nullable || strings.Contains(extra, "auto_increment")
 		switch {
 		case my.base == "enum" || my.base == "set":
 			my.labels = labelsOf(c.declared[len(my.base):])

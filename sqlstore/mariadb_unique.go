@@ -33,6 +33,12 @@ func (mariadb) standIns(t *table, c *column) (values []string) {
 	}
 	switch my.family {
 	case integers, decimals, floats:
+		if my.fills { // AUTO_INCREMENT would continue behind a large number
+			for _, most := range []string{"-2000000000", "-30000", "-120"} {
+				values = append(values, "FLOOR(RAND() * "+most+")")
+			}
+			values = append(values, extreme("MAX("+c.quoted+") + 1"))
+		}
 		for _, most := range []string{"2000000000", "-2000000000", "30000", "120"} {
 			values = append(values, "FLOOR(RAND() * "+most+")")
 		}

@@ -36,11 +36,7 @@ func (mariadb) append(dst []byte, c *column, v any) ([]byte, error) {
 		if err != nil {
 			return dst, errors.New("the driver does not return a number")
 		}
-		if c.my.bits == 32 {
-			// The text has more digits than 32 bits need.
-			f, _ = strconv.ParseFloat(strconv.FormatFloat(f, 'g', -1, 32), 64)
-		}
-		return appendReal(dst, f, false), nil
+		return appendReal(dst, f, c.my.bits, false), nil
 	case c.Kind != Text:
 		return append(dst, s...), nil
 	}
@@ -54,10 +50,12 @@ func (mariadb) append(dst []byte, c *column, v any) ([]byte, error) {
 
 func (mariadb) bindNull(c *column) (any, error) {
 	if !c.nullable {
-		return nil, cannot("null", c) // a TIMESTAMP might store the current time instead
+		return nil, cannot("null", c)
 	}
 	return nil, nil
 }
+
+func (mariadb) fills(c *column) bool { return c.my.fills }
 
 func (mariadb) bindBool(_ *column, v bool) any { return zeroOrOne(v) }
 
@@ -125,6 +123,8 @@ func (c *mariadbColumn) storeText(of *column, s string) (any, error) {
 	}
 	return c.store(of, s)
 }
+
+func (mariadb) realBits(c *column, _ string) int { return c.my.bits }
 
 func (mariadb) keyText(_ *column, v any) (string, error) {
 	s, err := textOf(v)

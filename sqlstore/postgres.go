@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"time"
 )
 
@@ -75,65 +74,6 @@ func (tx *postgresTx) settle(ctx context.Context, _ bool) error {
 		return tx.clashing(ctx, err)
 	}
 	return err
-}
-
-// finish sets sequences.
-func (tx *postgresTx) finish(ctx context.Context) error {
-	for _, t := range tx.tables {
-		if t.written {
-			if err := tx.sequences(ctx, t); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// sequences sets the sequences of the columns of a table to continue after the values in
-// it. A rollback does not undo that, so it only ever sets them forward.
-func (tx *postgresTx) sequences(ctx context.Context, t *table) error {
-	var statements []string
-	err := tx.each(ctx, `SELECT DISTINCT quote_ident(n.nspname)||'.'||quote_ident(s.relname), a.attnum::int8, q.seqincrement < 0
-		FROM pg_depend d JOIN pg_class s ON s.relkind = 'S' AND d.classid = 'pg_class'::regclass AND s.oid = d.objid AND d.deptype IN ('a', 'i')
-			OR s.relkind = 'S' AND d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass AND s.oid = d.refobjid
-		JOIN pg_namespace n ON n.oid = s.relnamespace JOIN pg_sequence q ON q.seqrelid = s.oid
-		LEFT JOIN pg_attrdef f ON d.classid = 'pg_attrdef'::regclass AND f.oid = d.objid
-		JOIN pg_attribute a ON a.attrelid = coalesce(f.adrelid, d.refobjid) AND a.attnum = coalesce(f.adnum, d.refobjsubid)
-		WHERE a.attrelid = $1::text::oid`, []any{t.pg.oidText()}, func(rows *sql.Rows) error {
-		var sequence string
-		var number int
-		var down bool
-		if err := rows.Scan(&sequence, &number, &down); err != nil {
-			return err
-		}
-		for _, c := range t.columns {
-			if c.pg.attnum == number && (c.pg.family == integers || c.pg.family == decimals) {
-				statements = append(statements, setSequence(sequence, t.name, c.quoted, down))
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for _, s := range statements {
-		if err := tx.exec(ctx, s); err != nil {
-			return fmt.Errorf("table %q: set a sequence: %w", t.plain, err)
-		}
-	}
-	return nil
-}
-
-// setSequence returns the statement that sets a sequence to continue after the last
-// number in a column. nextval makes sure that no other session gets the same number.
-func setSequence(sequence, table, column string, down bool) string {
-	most, further, is := "max", "greatest", ">"
-	if down {
-		most, further, is = "min", "least", "<"
-	}
-	name := literal(sequence) + "::regclass"
-	return "SELECT setval(" + name + ", " + further + "(m, nextval(" + name + "))) FROM (SELECT " + most + "(" + column + ")::int8 AS m FROM " + table +
-		") AS t, " + sequence + " AS s WHERE m " + is + " s.last_value OR m = s.last_value AND NOT s.is_called"
 }
 
 func (tx *postgresTx) commit(ctx context.Context) error { return tx.exec(ctx, "COMMIT") }

@@ -80,7 +80,7 @@ func (tx *postgresTx) columns(ctx context.Context, t *table) (columns []*column,
 			NOT a.attnotnull OR EXISTS (SELECT FROM pg_constraint n WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND n.conkey = ARRAY[a.attnum] AND NOT n.convalidated), a.attidentity::text,
 			b.typname::text, y.modifier >= 0, CASE WHEN b.typname IN ('varchar', 'bpchar') AND getdatabaseencoding() = 'UTF8' THEN greatest(y.modifier - 4, 0) ELSE 0 END::int8,
 			(SELECT json_agg(enumlabel ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = b.oid)::text, coalesce(e.typname::text, ''),
-			coalesce(b.typcategory = 'A' AND b.typlen = -1 AND e.typtype IN ('b', 'e', 'r') AND e.typcategory <> 'A' AND (e.oid < 16384 OR e.typtype = 'e') AND e.typname NOT IN ('json', 'jsonb', 'bytea', 'xml'), false),
+			coalesce(b.typcategory = 'A' AND b.typlen = -1 AND b.typname NOT IN ('int2vector', 'oidvector') AND e.typtype IN ('b', 'e', 'r') AND e.typcategory <> 'A' AND (e.oid < 16384 OR e.typtype = 'e') AND e.typname NOT IN ('json', 'jsonb', 'bytea', 'xml'), false),
 			coalesce(NOT l.collisdeterministic, false), coalesce((SELECT quote_ident(nspname) FROM pg_namespace WHERE oid = l.collnamespace)||'.'||quote_ident(l.collname), ''),
 			coalesce(CASE l.collprovider WHEN 'c' THEN l.collcollate::text
 				WHEN 'd' THEN (SELECT o.datcollate::text FROM pg_database o WHERE o.datname = current_database() AND coalesce(to_jsonb(o)->>'datlocprovider', 'c') = 'c')

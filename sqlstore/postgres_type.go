@@ -73,7 +73,9 @@ func (postgres) settle(c *column, i int) error {
 	if c.Kind == JSONBytes && pg.family != binaries {
 		c.Kind = JSON // the server stores text in either case
 	}
-	if pg.array = pg.array && c.Kind != Text; !pg.array {
+	if pg.array = pg.array && c.Kind != Text; pg.array {
+		pg.bits = postgresTypeOf(pg.element).bits
+	} else {
 		c.settleDocument()
 	}
 	c.settleExpressions("v.c" + strconv.Itoa(i))
@@ -92,6 +94,9 @@ func (c *column) settleExpressions(arg string) {
 	case pg.array:
 		// JSON cannot say that an array does not begin at 1.
 		c.read = "CASE WHEN left(" + c.quoted + "::text, 1) = '[' THEN '" + notFromOne + "' ELSE to_json(" + c.quoted + ")::text END"
+		if pg.bits > 0 {
+			break // floatArray has checked the argument, and jsonb would lose the sign of zero
+		}
 		as = "(SELECT r.a FROM jsonb_to_record(jsonb_build_object('a', " + arg + "::jsonb)) AS r(a " + c.declared + "))"
 		pg.write = c.unchanged(as, "to_jsonb("+as+") <> "+arg+"::jsonb")
 	case c.Kind != Text && !pg.modified, pg.base == "text", pg.base == "varchar" && !pg.modified:
@@ -108,11 +113,14 @@ func (c *column) unchanged(value, changed string) string {
 	return "CASE WHEN " + changed + " THEN (" + literal(misfit+c.Name+"\n") + "||random())::int::text::" + c.declared + " ELSE " + value + " END"
 }
 
-// textOf returns the expression of the text of a value. For inet, a cast would show the
-// mask of every address.
+// textOf returns the expression of the text of a value. A cast would show the mask of
+// every inet address, and would lose the spaces at the end of a bpchar.
 func (c *pgColumn) textOf(value string) string {
-	if c.base == "inet" {
+	switch {
+	case c.base == "inet":
 		return "abbrev(" + value + ")"
+	case c.base == "bpchar" && !c.modified:
+		return "textin(bpcharout(" + value + "))"
 	}
 	return "(" + value + ")::text"
 }

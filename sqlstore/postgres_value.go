@@ -18,6 +18,8 @@ func (postgres) append(dst []byte, c *column, v any) ([]byte, error) {
 		return dst, err
 	case c.pg.array && s == notFromOne:
 		return dst, errors.New("the array does not begin at 1, which JSON cannot say: take the column for Text in Table.Columns")
+	case c.pg.array && c.pg.bits > 0:
+		return appendFloats(dst, s, c.pg.bits), nil
 	case c.Kind == JSON:
 		return sqljson.AppendCompact(dst, []byte(s))
 	case c.Kind == Text:
@@ -34,6 +36,12 @@ func (postgres) append(dst []byte, c *column, v any) ([]byte, error) {
 		return dst, errors.New("the column holds a number that JSON does not have (infinite, or not a number): take it for Text in Table.Columns")
 	case c.Kind == Integer && strings.Contains(s, "."):
 		return dst, holds("a fraction", c)
+	case c.pg.bits > 0:
+		v, err := strconv.ParseFloat(s, c.pg.bits)
+		if err != nil {
+			return dst, errors.New("the server does not return a number")
+		}
+		return appendReal(dst, v, c.pg.bits, false), nil
 	}
 	return append(dst, s...), nil
 }
@@ -55,6 +63,7 @@ func sqlMoment(s string) string {
 	return strings.Replace(s, "Z BC", "+00 BC", 1)
 }
 
+func (postgres) fills(*column) bool                         { return false }
 func (postgres) bindNull(*column) (any, error)              { return nil, nil }
 func (postgres) bindBytes(_ *column, b []byte) (any, error) { return b, nil }
 
@@ -65,13 +74,13 @@ func (postgres) bindBool(c *column, v bool) any {
 	return strconv.FormatBool(v)
 }
 
-func (postgres) bindNumber(c *column, json string) (any, error) {
+func (d postgres) bindNumber(c *column, json string) (any, error) {
 	switch {
 	case c.Kind == Bool:
 		return nil, cannot("a number", c)
 	case c.Kind == Integer && hasPoint(json):
 		return nil, cannot("a number that is no integer", c)
-	case c.Kind == Real && c.pg.bits > 0:
+	case d.realBits(c, json) > 0:
 		if _, err := parseReal(json, c.pg.bits); err != nil {
 			return nil, err
 		}
@@ -96,13 +105,30 @@ func (postgres) bindText(c *column, s string) (any, error) {
 }
 
 func (postgres) bindJSON(c *column, json string) (any, error) {
-	if c.pg.array && json[0] != '[' {
+	switch {
+	case !c.pg.array:
+	case json[0] != '[':
 		return nil, cannot("no array", c)
+	case c.pg.bits > 0:
+		return floatArray(c, json)
 	}
 	return json, nil
 }
 
-func (postgres) keyText(_ *column, v any) (string, error) { return textOf(v) }
+func (postgres) realBits(c *column, _ string) int {
+	if c.Kind == Real || c.pg.array {
+		return c.pg.bits
+	}
+	return 0
+}
+
+func (postgres) keyText(c *column, v any) (string, error) {
+	s, err := textOf(v)
+	if err == nil && c.pg.base == "bpchar" && strings.HasSuffix(s, " ") {
+		err = errors.New("the key has spaces at its end, which keys of the type bpchar ignore: make the column text")
+	}
+	return s, err
+}
 
 func (postgres) keyArg(c *column, key string) (any, bool) {
 	switch {

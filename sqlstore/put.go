@@ -126,6 +126,11 @@ func (w *writer) bind(t *table, r backup.Record, values []any, seen []bool) (*co
 	if c, err := w.bindMembers(t, text, values, seen); err != nil {
 		return c, err
 	}
+	for _, i := range t.fills {
+		if c := t.columns[i]; !seen[i] {
+			return c, fmt.Errorf("%w: the member is missing, and without it the database would store the time or a number of its own", backup.ErrInvalid)
+		}
+	}
 	for part, i := range t.keys {
 		switch {
 		case !seen[i]:
@@ -141,18 +146,10 @@ func (w *writer) bind(t *table, r backup.Record, values []any, seen []bool) (*co
 func (w *writer) bindMembers(t *table, object string, values []any, seen []bool) (at *column, err error) {
 	next := 0
 	err = sqljson.Members(object, func(name, value string) error {
-		// Members mostly come in the order of the columns.
-		i := next
-		if i >= len(t.columns) || t.columns[i].name != name {
-			field, err := sqljson.Unquote(name)
-			if err != nil {
-				return err
-			}
-			var ok bool
-			if i, ok = t.index[field]; !ok {
-				at = &column{Column: Column{Field: field}}
-				return fmt.Errorf("%w: table %q has no column for the member", backup.ErrInvalid, t.plain)
-			}
+		i, field, err := t.member(name, next)
+		if err != nil {
+			at = &column{Column: Column{Field: field}}
+			return err
 		}
 		next = i + 1
 		at = t.columns[i]
@@ -160,11 +157,26 @@ func (w *writer) bindMembers(t *table, object string, values []any, seen []bool)
 			return fmt.Errorf("%w: the member is there twice", backup.ErrInvalid)
 		}
 		seen[i] = true
-		var err error
 		values[i], err = bindValue(w.dialect, at, value)
 		return err
 	})
 	return at, err
+}
+
+// member returns the index of the column of a member, which is mostly the next one. Without
+// such a column, it returns the name of the member and an error.
+func (t *table) member(name string, next int) (i int, field string, err error) {
+	if next < len(t.columns) && t.columns[next].name == name {
+		return next, "", nil
+	}
+	if field, err = sqljson.Unquote(name); err != nil {
+		return 0, "", err
+	}
+	i, ok := t.index[field]
+	if !ok {
+		return 0, field, fmt.Errorf("%w: table %q has no column for the member", backup.ErrInvalid, t.plain)
+	}
+	return i, "", nil
 }
 
 // putFor returns the put for records that have a value for the columns seen. Its

@@ -67,8 +67,6 @@ func (tx *sqliteTx) attempt(ctx context.Context, do func() error) (alive bool, e
 	return strings.Contains(inside.Error(), "within a transaction"), err
 }
 
-func (tx *sqliteTx) finish(context.Context) error { return nil }
-
 func (tx *sqliteTx) commit(ctx context.Context) error {
 	err := tx.exec(ctx, "COMMIT")
 	if err == nil {

@@ -70,6 +70,9 @@ func (tx *sqliteTx) keys(ctx context.Context, t *table, columns []*column) (prim
 	})
 	if rowid {
 		unique = append(unique, primary)
+		for _, c := range columns {
+			c.lite.rowid = c.lite.pk > 0
+		}
 	}
 	for _, i := range indexes {
 		if !i.collated {

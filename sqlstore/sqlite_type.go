@@ -15,7 +15,8 @@ type (
 	sqliteColumn struct {
 		affinity affinity
 		strict   bool
-		pk       int // its place in the primary key from 1, or 0
+		pk       int  // its place in the primary key from 1, or 0
+		rowid    bool // it is the rowid of the table
 	}
 )
 

@@ -23,7 +23,7 @@ func (d sqlite) append(dst []byte, c *column, v any) ([]byte, error) {
 		case c.Kind == JSON && c.lite.affinity != numeric, c.Kind == Text, c.Kind == Integer, c.Kind == JSONBytes, c.Kind == Blob:
 			return dst, holds("a real", c)
 		}
-		return appendReal(dst, v, c.lite.affinity != real), nil
+		return appendReal(dst, v, 64, c.lite.affinity != real), nil
 	case string:
 		if c.tagged() {
 			v = v[1:]
@@ -57,16 +57,25 @@ func (sqlite) appendInteger(dst []byte, c *column, v int64) ([]byte, error) {
 	return strconv.AppendInt(dst, v, 10), nil
 }
 
-func (sqlite) bindNull(*column) (any, error)              { return nil, nil }
+// fills: a column that is the rowid takes NULL for the next number.
+func (sqlite) fills(c *column) bool { return c.lite.rowid }
+
+func (d sqlite) bindNull(c *column) (any, error) {
+	if d.fills(c) {
+		return nil, cannot("null", c)
+	}
+	return nil, nil
+}
+
 func (sqlite) bindBytes(_ *column, b []byte) (any, error) { return b, nil }
 
 func (sqlite) bindBool(_ *column, v bool) any { return zeroOrOne(v) }
 
-func (sqlite) bindNumber(c *column, json string) (any, error) {
+func (d sqlite) bindNumber(c *column, json string) (any, error) {
 	switch {
 	case c.lite.affinity == text:
 		return nil, cannot("a number", c)
-	case c.lite.affinity == real || c.Kind != Integer && hasPoint(json):
+	case d.realBits(c, json) > 0:
 		v, err := parseReal(json, 64)
 		if err != nil {
 			return nil, err
@@ -78,6 +87,16 @@ func (sqlite) bindNumber(c *column, json string) (any, error) {
 		return nil, fmt.Errorf("%w: the column cannot hold this number: it is no integer of 64 bits", backup.ErrInvalid)
 	}
 	return v, nil
+}
+
+// realBits says that a number is a real in a REAL column. In others, a point or an exponent
+// tells a real from an integer.
+func (sqlite) realBits(c *column, json string) int {
+	document := c.Kind == JSON && c.lite.affinity != numeric || c.Kind == JSONBytes
+	if isNumber(json) && !document && c.lite.affinity != text && (c.lite.affinity == real || c.Kind != Integer && hasPoint(json)) {
+		return 64
+	}
+	return 0
 }
 
 func (sqlite) bindText(c *column, s string) (any, error) {

@@ -26,6 +26,7 @@ type table struct {
 	selectedKey string         // the expressions that read the key
 	index       map[string]int // the columns by the names of their members
 	defaults    int            // how many columns have a default
+	fills       []int          // the columns without one that take NULL for a value of their own
 
 	// For a database that checks foreign keys at each step.
 	unless       string    // " AND …": the condition under which a row can be deleted now
@@ -71,7 +72,7 @@ func (s Store) describe(ctx context.Context, tx transaction, declared Table) (*t
 	if err != nil {
 		return nil, fmt.Errorf("sqlstore: collection %q in table %q: %w", declared.Collection, tableName(declared), explain(s.Dialect, contextError(ctx, err)))
 	}
-	return t, t.prepare()
+	return t, t.prepare(s.Dialect)
 }
 
 func (s Store) lookUp(ctx context.Context, tx transaction, declared Table) (*table, error) {
@@ -125,7 +126,7 @@ func readings(name string) [][2]string {
 }
 
 // prepare works out what each record needs.
-func (t *table) prepare() error {
+func (t *table) prepare(d Dialect) error {
 	t.index = map[string]int{}
 	var exprs, keys []string
 	for i, c := range t.columns {
@@ -134,6 +135,8 @@ func (t *table) prepare() error {
 		if c.def != "" && !c.OmitNull && !c.key {
 			c.defaultSlot = t.defaults
 			t.defaults++
+		} else if d.fills(c) && !c.key {
+			t.fills = append(t.fills, i)
 		}
 		var err error
 		if c.prefix, err = sqljson.AppendString(nil, c.Field); err != nil {

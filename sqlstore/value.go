@@ -73,6 +73,25 @@ func bindValue(d Dialect, c *column, json string) (any, error) {
 	return nil, cannot("an array or object", c)
 }
 
+// appendNormal appends a JSON value in the form in which it would be read if it were
+// stored. What cannot be stored stays as it is.
+func appendNormal(dst []byte, d Dialect, c *column, json string) []byte {
+	switch bits := d.realBits(c, json); {
+	case bits == 0:
+	case json[0] == '[' && c.pg.array:
+		return appendFloats(dst, json, bits)
+	case isNumber(json):
+		v, err := parseReal(json, bits)
+		if err != nil {
+			break
+		}
+		if shown, err := d.append(dst, c, v); err == nil {
+			return shown
+		}
+	}
+	return append(dst, json...)
+}
+
 func isNumber(json string) bool { return json[0] == '-' || '0' <= json[0] && json[0] <= '9' }
 
 var errChanged = fmt.Errorf("%w: the column would change the value", backup.ErrInvalid)
@@ -116,14 +135,14 @@ func zeroOrOne(v bool) int64 {
 	return 0
 }
 
-// appendReal appends the shortest number that is read as v again. A marked one has a
-// point or an exponent, which tells it from an integer.
-func appendReal(dst []byte, v float64, marked bool) []byte {
+// appendReal appends the shortest number that is read as v again, which has 32 or 64
+// bits. A marked one has a point or an exponent, which tells it from an integer.
+func appendReal(dst []byte, v float64, bits int, marked bool) []byte {
 	format := byte('f')
 	if abs := math.Abs(v); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
 		format = 'e'
 	}
-	dst = strconv.AppendFloat(dst, v, format, -1, 64)
+	dst = strconv.AppendFloat(dst, v, format, -1, bits)
 	if marked && format == 'f' && v == math.Trunc(v) {
 		dst = append(dst, ".0"...)
 	}
@@ -131,24 +150,32 @@ func appendReal(dst []byte, v float64, marked bool) []byte {
 }
 
 // parseReal returns the floating-point number of 32 or 64 bits that json stands for. It
-// fails if reading that number would give another one.
+// fails if json has other digits than that number.
 func parseReal(json string, bits int) (float64, error) {
 	v, err := strconv.ParseFloat(json, bits)
-	if err != nil || !exact(json, v, bits) {
+	if err != nil || math.IsInf(v, 0) || !stands(json, v, bits) {
 		return 0, errChanged
 	}
 	return v, nil
 }
 
-// exact tells whether v, which has 32 or 64 bits, is written as the number json.
-func exact(json string, v float64, bits int) bool {
-	written := strconv.FormatFloat(v, 'g', -1, bits)
-	if json == written {
+// stands tells whether json is v, which has 32 or 64 bits, rounded to as many digits as
+// json has. They need not be the fewest that are read as v: PostgreSQL writes more of them
+// for some numbers, such as 9.999999999999999e+22.
+func stands(json string, v float64, bits int) bool {
+	if json == strconv.FormatFloat(v, 'g', -1, bits) {
 		return true
 	}
 	d1, e1 := decimal(json)
-	d2, e2 := decimal(written)
-	return d1 == d2 && (e1 == e2 || d1 == "")
+	enough := 17
+	if bits == 32 {
+		enough = 9
+	}
+	if d1 == "" || len(d1) > enough {
+		return d1 == "" && v == 0
+	}
+	d2, e2 := decimal(strconv.FormatFloat(v, 'e', len(d1)-1, bits))
+	return d1 == d2 && e1 == e2
 }
 
 // decimal returns the digits of a number without zeros at either end. exponent is its

@@ -249,6 +249,7 @@ func (w *writer) countWaiting() (n int) {
 // unresolved returns the error for what still waits.
 func (w *writer) unresolved(ctx context.Context) error {
 	var errs []error
+	refused := dangling{advice: whereRefused}
 	for _, t := range w.all {
 		if w.waiting[t] == nil {
 			continue
@@ -259,12 +260,16 @@ func (w *writer) unresolved(ctx context.Context) error {
 		}
 		errs = append(errs, of...)
 		for _, key := range slices.Sorted(maps.Keys(w.waiting[t].references)) {
-			if len(errs) < mostRefused {
-				if err := w.refusedReference(ctx, t, key); err != nil {
-					errs = append(errs, err)
-				}
+			err := w.refusedReference(ctx, t, key)
+			if r := w.refusedBy(t, err); r != nil {
+				refused.addRecord(r, key)
+			} else if err != nil && len(errs) < mostRefused {
+				errs = append(errs, err)
 			}
 		}
+	}
+	if err := refused.err(); err != nil {
+		errs = append(errs, err)
 	}
 	if len(errs) == 0 {
 		return w.refusedDeletes(ctx)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/backuptest"
+	"github.com/tomo-project/backup/kvstore"
 )
 
 func newDB(t *testing.T) *bolt.DB {
@@ -138,6 +139,39 @@ func TestABucketInsideABucketIsNotLeftOutInSilence(t *testing.T) {
 	}))
 	_, err := app.Backup(t.Context(), io.Discard, storeOf(db), backup.BackupOptions{})
 	require.ErrorContains(t, err, `bucket "notes" has another bucket in it, "inner"`)
+}
+
+// A Codec may return nil for what is empty. A restore reads back in its transaction what
+// it wrote.
+func TestAnEmptyStoredFormIsARecordInItsTransactionToo(t *testing.T) {
+	db := newDB(t)
+	s := storeOf(db)
+	s.Buckets[1].Value = kvstore.Codec{
+		Encode: func(plain []byte) ([]byte, error) {
+			if string(plain) == "null" {
+				return nil, nil
+			}
+			return plain, nil
+		},
+		Decode: func(stored []byte) ([]byte, error) {
+			if len(stored) == 0 {
+				return []byte("null"), nil
+			}
+			return stored, nil
+		},
+	}
+	var file bytes.Buffer
+	_, err := app.Backup(t.Context(), &file, backuptest.MapStore{"notes": {}, "settings": {"theme": "null"}}, backup.BackupOptions{})
+	require.NoError(t, err)
+	snapshot, err := backup.OpenSnapshot(t.Context(), &file, backup.OpenOptions{})
+	require.NoError(t, err)
+	defer snapshot.Close()
+	for _, added := range []int64{1, 0} {
+		report, err := app.Restore(t.Context(), snapshot, s, backup.RestoreOptions{Strategy: backup.Replace})
+		require.NoError(t, err)
+		require.Empty(t, report.Warnings)
+		require.Equal(t, added, report.Collections[1].Added)
+	}
 }
 
 func TestTheExampleRestoresWhatWasLost(t *testing.T) {

@@ -16,7 +16,9 @@ import (
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/agekey"
 	"github.com/tomo-project/backup/backuphttp"
+	"github.com/tomo-project/backup/filestore"
 	_ "github.com/tomo-project/backup/internal/seal/sealtest"
+	"github.com/tomo-project/backup/joined"
 	"github.com/tomo-project/backup/location"
 	"github.com/tomo-project/backup/manager"
 	"github.com/tomo-project/backup/schedule"
@@ -113,6 +115,32 @@ func Example_describe() {
 	// settings /name [] []
 	// users /id [/token] []
 	// true
+}
+
+func Example_join() {
+	ctx := context.Background()
+	dir, db, remove := host(tables, rows)
+	defer remove()
+	database := store(db)
+	pictures := filepath.Join(dir, "data", "pictures")
+	check(os.MkdirAll(pictures, 0o700))
+	check(os.WriteFile(filepath.Join(pictures, "ada.png"), []byte("a picture"), 0o600))
+
+	data := &joined.Store{Parts: []joined.Part{
+		{Store: database, Collections: []string{"users", "notes", "settings"}},
+		{Store: filestore.Store{
+			Path:        filepath.Join(dir, "data"),
+			Collections: []filestore.Collection{{Name: "pictures", Layout: filestore.Tree}},
+		}, Collections: []string{"pictures"}},
+	}}
+
+	withPictures := *app
+	withPictures.Collections = append(app.Collections[:3:3], backup.Collection{Name: "pictures", Shape: backup.Map})
+	key := backup.Passphrase([]byte("correct horse"))
+	manifest, err := withPictures.Backup(ctx, new(nowhere), data, backup.BackupOptions{Recipients: []backup.Recipient{key}})
+	check(err)
+	fmt.Println(manifest.Records)
+	// Output: map[notes:1 pictures:1 settings:1 users:1]
 }
 
 func Example_restore() {

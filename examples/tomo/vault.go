@@ -176,6 +176,16 @@ func (w vaultWriter) Parents(ctx context.Context, collection string) ([]string, 
 	return nil, err
 }
 
+// Normalize sets records to the form that the store would show.
+func (w vaultWriter) Normalize(ctx context.Context, collection string, records []backup.Record) error {
+	if n, ok := w.Writer.(interface {
+		Normalize(ctx context.Context, collection string, records []backup.Record) error
+	}); ok {
+		return n.Normalize(ctx, collection, records)
+	}
+	return nil
+}
+
 // AllowDangling says whether references may dangle at the commit.
 func (w vaultWriter) AllowDangling(allow bool) {
 	if t, ok := w.Writer.(interface{ AllowDangling(allow bool) }); ok {

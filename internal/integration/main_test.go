@@ -42,6 +42,12 @@ func TestMain(m *testing.M) {
 func runChild(job []string) error {
 	ctx := context.Background()
 	what, h, name := job[0], host{job[1]}, job[2]
+	if database, ok := strings.CutPrefix(what, "update "); ok {
+		return kvUpdateForever(database, h.dir)
+	}
+	if part, ok := strings.CutPrefix(what, "restore shared "); ok {
+		return restoreSharedAndHang(ctx, part, h.dir, name)
+	}
 	db, err := openTomo(h.database())
 	if err != nil {
 		return err

@@ -37,7 +37,7 @@ var pgValues = []struct{ typ, sql, json string }{
 	{"numeric(10,2)", `-12.5`, `-12.50`},
 	{"real", `0.1`, `0.1`},
 	{"real", `3.4028235e38`, `3.4028235e+38`},
-	{"real", `16777217`, `1.6777216e+07`},
+	{"real", `16777217`, `16777216`},
 	{"double precision", `0.1`, `0.1`},
 	{"double precision", `'-0'`, `-0`},
 	{"double precision", `5e-324`, `5e-324`},

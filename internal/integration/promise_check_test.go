@@ -341,7 +341,6 @@ func reportText(r backup.Report) string {
 	return string(text)
 }
 
-
 // changedByHost returns the records that the report names as altered, added or removed by
 // the host itself, and whether it names all of them.
 func changedByHost(c backup.CollectionReport) (keys []string, all bool) {

@@ -24,7 +24,7 @@ const (
 func TestAPlanThatSaysYesIsARestoreThatWorks(t *testing.T) {
 	inEach(t, func(t *testing.T, d database) {
 		short := map[string]uint64{"SQLite": 60, "PostgreSQL": 12, "MariaDB": 8}[d.name]
-		long := map[string]uint64{"SQLite": 2500, "PostgreSQL": 400, "MariaDB": 300}[d.name]
+		long := map[string]uint64{"SQLite": 2000, "PostgreSQL": 200, "MariaDB": 200}[d.name]
 		first, last := uint64(1), testtime.Pick(t, short, long)
 		patience := 10 * time.Second
 		if seeds := os.Getenv("BACKUP_SEED"); seeds != "" {

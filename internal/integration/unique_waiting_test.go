@@ -192,7 +192,7 @@ func TestUniqueKeysOfSeveralColumnsAndMaps(t *testing.T) {
 // TestUniquePositionsOfALongList counts no time, but would not end if each position took a
 // look at all others.
 func TestUniquePositionsOfALongList(t *testing.T) {
-	n := testtime.Pick(t, 2000, 10000)
+	n := testtime.Pick(t, 1000, 10000)
 	inEach(t, func(t *testing.T, d database) {
 		for _, null := range []string{"", "NOT NULL"} {
 			s := uniqueCase{schema: "CREATE TABLE items (id INT PRIMARY KEY NOT NULL, pos INT " + null + " UNIQUE)"}.store(t, d, "(0, 0)")
@@ -287,7 +287,7 @@ func TestUniqueEachStateIsReachedFromEach(t *testing.T) {
 				}
 				return of
 			}
-			for range testtime.Pick(t, 40, 400) {
+			for range testtime.Pick(t, 40, 150) {
 				want := state()
 				exec(t, s.DB, "DELETE FROM hangs")
 				for i, id := range columnOf(t, s, "SELECT id FROM items") {

@@ -1,0 +1,38 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+)
+
+// normalizer is what a Writer or a Reader may be too: see [Writer].
+type normalizer interface {
+	Normalize(ctx context.Context, collection string, records []Record) error
+}
+
+// eachBatch calls f for the valid records of a collection, in the form in which the host
+// would show them.
+func (c *comparison) eachBatch(ctx context.Context, col *collection, f func(*batch) error) error {
+	return c.eachNormal(ctx, c.host, col, f)
+}
+
+// eachNormal is eachBatch with the values in the form in which host would show them.
+func (in *incoming) eachNormal(ctx context.Context, host any, col *collection, f func(*batch) error) error {
+	n, ok := host.(normalizer)
+	if !ok {
+		return in.eachBatch(ctx, col, f)
+	}
+	return in.eachBatch(ctx, col, func(b *batch) error {
+		records := make([]Record, len(b.items))
+		for i, r := range b.items {
+			records[i] = Record{r.key, r.value}
+		}
+		if err := n.Normalize(ctx, col.Name, records); err != nil {
+			return fmt.Errorf("ask the host how it would show %d records of %s: %w", len(records), col.Name, err)
+		}
+		for i := range records {
+			b.items[i].value = records[i].Value
+		}
+		return f(b)
+	})
+}
