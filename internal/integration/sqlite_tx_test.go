@@ -267,8 +267,8 @@ func TestSQLiteInMemoryDatabaseSurvives(t *testing.T) {
 // A temporary table of the connection hides that of the host from statements that do not
 // name the database.
 func TestSQLiteATemporaryTableIsNotTheHosts(t *testing.T) {
-	for _, pragma := range []string{"", "&_pragma=foreign_keys(1)"} {
-		t.Run(pragma, func(t *testing.T) {
+	for name, pragma := range map[string]string{"foreign keys off": "", "foreign keys on": "&_pragma=foreign_keys(1)"} {
+		t.Run(name, func(t *testing.T) {
 			db := openFile(t, t.TempDir()+"/test.db", pragma, "")
 			db.SetMaxOpenConns(1)
 			exec(t, db, `CREATE TABLE servers (id TEXT PRIMARY KEY, name TEXT UNIQUE, parent TEXT REFERENCES servers);
