@@ -67,9 +67,9 @@ type Collection struct {
 	Key string
 
 	// Schema is the JSON Schema (draft 2020-12) of one record at the current
-	// schema version. Formats are asserted. References to other documents are
-	// refused. Empty means that any object is allowed in a List, and any JSON value
-	// in a Map.
+	// schema version. A $schema that names another draft is refused, as are
+	// references to other documents. Formats are asserted. Empty means that any object
+	// is allowed in a List, and any JSON value in a Map.
 	Schema []byte
 
 	// Refs are the references to records of other collections, or of this one.

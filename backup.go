@@ -380,7 +380,7 @@ func (sw *snapshotWriter) writeBatch(col *collection, batch *batch) error {
 			}
 			value = col.unview(r.key, view)
 			if len(value) > sw.limits.RecordBytes {
-				return &RecordError{Collection: col.Name, Key: r.key, Offset: -1, Err: fmt.Errorf("%w: with its secrets sealed the record has %d bytes, the limit is %d", ErrLimit, len(value), sw.limits.RecordBytes)}
+				return &RecordError{Collection: col.Name, Key: r.key, Offset: -1, Err: fmt.Errorf("%w: with its secrets sealed the record has %d bytes, the limit is %d (Limits.RecordBytes)", ErrLimit, len(value), sw.limits.RecordBytes)}
 			}
 		}
 		if err := sw.out.Record(r.key, value); err != nil {
@@ -390,10 +390,10 @@ func (sw *snapshotWriter) writeBatch(col *collection, batch *batch) error {
 	n := int64(len(batch.items))
 	sw.manifest.Records[col.Name] += n
 	if sw.records += n; sw.records > sw.limits.Records {
-		return fmt.Errorf("%w: more than %d records", ErrLimit, sw.limits.Records)
+		return fmt.Errorf("%w: more than %d records (Limits.Records)", ErrLimit, sw.limits.Records)
 	}
 	if sw.out.Bytes() > sw.limits.TotalBytes {
-		return fmt.Errorf("%w: more than %d bytes", ErrLimit, sw.limits.TotalBytes)
+		return fmt.Errorf("%w: more than %d bytes (Limits.TotalBytes)", ErrLimit, sw.limits.TotalBytes)
 	}
 	return nil
 }
@@ -440,7 +440,7 @@ func (sw *snapshotWriter) writeEnd() (Manifest, error) {
 		return Manifest{}, fault.Advise(fmt.Errorf("write: %w", err))
 	}
 	if m.Bytes = sw.out.Bytes(); m.Bytes > sw.limits.TotalBytes {
-		return Manifest{}, fmt.Errorf("%w: more than %d bytes", ErrLimit, sw.limits.TotalBytes)
+		return Manifest{}, fmt.Errorf("%w: more than %d bytes (Limits.TotalBytes)", ErrLimit, sw.limits.TotalBytes)
 	}
 	return m, nil
 }

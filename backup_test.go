@@ -668,6 +668,22 @@ func (reused) Records(context.Context, string) iter.Seq2[backup.Record, error] {
 	}
 }
 
+func TestALimitIsNamedByItsField(t *testing.T) {
+	app := &backup.App{Name: "a", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{{Name: "memos", Key: "/id"}}}
+	store := backuptest.MapStore{"memos": {"1": `{"id":1,"attachment":"` + strings.Repeat("x", 200) + `"}`, "2": `{"id":2,"deep":[[[1,2,3]]]}`}}
+	var whole bytes.Buffer
+	_, err := app.Backup(t.Context(), &whole, store, backup.BackupOptions{})
+	require.NoError(t, err)
+	for name, limits := range map[string]backup.Limits{"RecordBytes": {RecordBytes: 100}, "Depth": {Depth: 3}, "Values": {Values: 6}, "Records": {Records: 1}, "TotalBytes": {TotalBytes: 300}} {
+		_, err := app.Backup(t.Context(), io.Discard, store, backup.BackupOptions{Limits: limits})
+		require.ErrorIs(t, err, backup.ErrLimit, name)
+		require.ErrorContains(t, err, "(Limits."+name+")")
+		_, err = backup.OpenSnapshot(t.Context(), bytes.NewReader(whole.Bytes()), backup.OpenOptions{Limits: limits})
+		require.ErrorIs(t, err, backup.ErrLimit, name)
+		require.ErrorContains(t, err, "(Limits."+name+")")
+	}
+}
+
 func TestAKeyThatIsTooLongForAMapIsLeftOutLikeAnyInvalidRecord(t *testing.T) {
 	app := &backup.App{Name: "a", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{{Name: "settings", Shape: backup.Map}}}
 	store := backuptest.MapStore{"settings": {"short": "1", strings.Repeat("long", 2000): "2"}}

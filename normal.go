@@ -3,6 +3,8 @@ package backup
 import (
 	"context"
 	"fmt"
+
+	"github.com/tomo-project/backup/internal/codec"
 )
 
 // normalizer is what a Writer or a Reader may be too: see [Writer].
@@ -31,7 +33,11 @@ func (in *incoming) eachNormal(ctx context.Context, host any, col *collection, f
 			return fmt.Errorf("ask the host how it would show %d records of %s: %w", len(records), col.Name, err)
 		}
 		for i := range records {
-			b.items[i].value = records[i].Value
+			value := records[i].Value
+			if in.strategy(col) == Merge { // the host's members stay where the snapshot has none
+				value = codec.Only(value, b.items[i].value)
+			}
+			b.items[i].value = value
 		}
 		return f(b)
 	})

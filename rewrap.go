@@ -11,7 +11,6 @@ import (
 
 	"github.com/tomo-project/backup/internal/codec"
 	"github.com/tomo-project/backup/internal/envelope"
-	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/seal"
 	"github.com/tomo-project/backup/internal/stream"
 )
@@ -68,7 +67,7 @@ func (a *App) rewrap(ctx context.Context, w io.Writer, s *Snapshot, opts RewrapO
 	}
 	temp, err := envelope.NewSpool(opts.TempDir)
 	if err != nil {
-		return Manifest{}, fault.Advise(fmt.Errorf("make a temporary copy: %w", err))
+		return Manifest{}, err
 	}
 	defer temp.Close()
 	m, err := c.rewrite(ctx, temp, s, opts)

@@ -66,7 +66,7 @@ func (s *salvage) readOutline(r io.Reader) (*outline, error) {
 		outline: &outline{members: make(map[string][]byte), at: make(map[string]int64), frame: make(map[int64]bool), data: -1, headerEnd: -1},
 		opened:  make(map[string]bool),
 	}
-	limited := &stream.Reader{R: in, Most: s.limits.TotalBytes, TooMuch: fmt.Errorf("%w: the file is larger than the limit", ErrLimit)}
+	limited := &stream.Reader{R: in, Most: s.limits.TotalBytes, TooMuch: fmt.Errorf("%w: the file is larger than the limit (Limits.TotalBytes)", ErrLimit)}
 	err = s.eachLine("read", limited, func(l codec.Line) error {
 		s.size = max(s.size, l.End)
 		o.takeLine(l)

@@ -157,7 +157,7 @@ func (p *placement) takeLine(l codec.Line) error {
 	case p.frame[l.Offset]:
 		p.begin(nil, p.hidden)
 	case l.Cut:
-		p.loseText(l, fmt.Sprintf("longer than the limit on a record, %d bytes", p.limits.RecordBytes))
+		p.loseText(l, fmt.Sprintf("longer than the limit on a record, %d bytes (Limits.RecordBytes)", p.limits.RecordBytes))
 	case isBracket(text):
 		p.ended = true
 		switch {
@@ -208,7 +208,7 @@ func (p *placement) takeRecord(l codec.Line, text []byte) error {
 		return nil
 	}
 	if p.records++; p.records > p.limits.Records {
-		return fmt.Errorf("%w: more than %d records", ErrLimit, p.limits.Records)
+		return fmt.Errorf("%w: more than %d records (Limits.Records)", ErrLimit, p.limits.Records)
 	}
 	sh := c.shard
 	if c.key != "" {

@@ -196,7 +196,7 @@ func (s *Snapshot) input(ctx context.Context, r io.Reader, opts OpenOptions) (io
 	}
 	temp, err := envelope.NewSpool(opts.TempDir)
 	if err != nil {
-		return nil, 0, fault.Advise(fmt.Errorf("make a temporary copy: %w", err))
+		return nil, 0, err
 	}
 	s.r, s.temp = temp, temp
 	plain, err := s.openEnvelope(ctx, stream.WithContext(ctx, r), opts)

@@ -645,9 +645,10 @@ func TestAPlaceForTheTemporaryCopyThatIsNoneIsNamed(t *testing.T) {
 	in := struct{ io.Reader }{strings.NewReader(homelabFile(t))}
 	missing := filepath.Join(t.TempDir(), "missing")
 	_, err := restored(t, in, backup.OpenOptions{TempDir: missing}, backup.RestoreOptions{})
-	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.NotErrorIs(t, err, fs.ErrNotExist, "the backup is there")
 	require.ErrorContains(t, err, missing)
 	require.ErrorContains(t, err, "temporary copy")
+	require.ErrorContains(t, err, "set TempDir to a folder that exists")
 }
 
 func TestATemporaryCopyThatMayNotBeMadeSaysWhatToDo(t *testing.T) {

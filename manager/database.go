@@ -219,19 +219,19 @@ func (o *operation) readDatabase(ctx context.Context, s *site, name filename.Nam
 		keys := envelope.Keys(o.Identities)
 		in, err := envelope.NewReader(ctx, file, envelope.Options{Most: o.mostBytes(), Keys: keys, Others: len(o.Identities) > len(keys)})
 		if err != nil {
-			return 0, err
+			return 0, fault.Other(err) // the file is there
 		}
 		defer in.Close()
 		if in.Kind.Database = true; in.Kind != name.Kind {
 			return 0, fmt.Errorf("%w: it is compressed or encrypted in another way than its name says", backup.ErrDamaged)
 		}
 		most := o.mostBytes()
-		counted := &stream.Reader{R: in, Most: most, TooMuch: fmt.Errorf("%w: it expands to more than %d bytes", backup.ErrLimit, most)}
+		counted := &stream.Reader{R: in, Most: most, TooMuch: fmt.Errorf("%w: it expands to more than %d bytes (Limits.TotalBytes)", backup.ErrLimit, most)}
 		// When f has read all, it may take its time: the location is no longer asked.
 		ended := &atEnd{r: counted, do: func() func() { return keep(alive) }}
 		defer ended.stop()
 		if err := f(ended); err != nil {
-			return counted.N, err
+			return counted.N, fault.Other(err)
 		}
 		if _, err := io.Copy(io.Discard, counted); err != nil {
 			return counted.N, err

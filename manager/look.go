@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/filename"
 	"github.com/tomo-project/backup/location"
 )
@@ -142,7 +143,7 @@ func (o *operation) peek(ctx context.Context, s *site, name filename.Name, alive
 	if m != nil && kindOf(m) != name.Kind {
 		return nil, fmt.Errorf("%w: it is compressed or encrypted in another way than its name says", backup.ErrDamaged)
 	}
-	return m, err
+	return m, fault.Other(err) // the file is there
 }
 
 // entry makes an entry of the list. It returns nil for a file of another application.

@@ -3,6 +3,7 @@ package manager_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -852,4 +853,40 @@ func TestNoSecretIsInAnEventOrALogLine(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What is missing may be another file than the backup: a folder of the Manager, or what a
+// key is in.
+func TestABackupThatIsThereIsNeverTakenForMissing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, _, _ := managed(newShelf("a"))
+		m.Compress = backup.Gzip
+		made := mustCreate(t, m)
+		m = &manager.Manager{App: m.App, Source: m.Source, Sink: m.Sink, Locations: m.Locations, Recipients: m.Recipients, Identities: m.Identities, TempDir: "/nowhere"}
+		check := func(err error, text string) {
+			t.Helper()
+			require.ErrorContains(t, err, text)
+			require.NotErrorIs(t, err, fs.ErrNotExist)
+		}
+		_, err := m.Open(t.Context(), made.Name)
+		check(err, "set TempDir to a folder that exists")
+		var path *fs.PathError
+		require.ErrorAs(t, err, &path)
+		_, err = m.Verify(t.Context(), made.Name)
+		check(err, "set TempDir to a folder that exists")
+		_, err = m.Rewrap(t.Context(), made.Name, manager.RewrapOptions{})
+		check(err, "set TempDir to a folder that exists")
+		require.Len(t, mustList(t, m), 1)
+
+		m.TempDir = ""
+		_, err = m.OpenWith(t.Context(), made.Name, lostKey{})
+		check(err, "key.txt")
+	})
+}
+
+// A lostKey is in a file that is not there.
+type lostKey struct{ backup.Identity }
+
+func (lostKey) Unwrap(json.RawMessage) ([]byte, error) {
+	return nil, &fs.PathError{Op: "open", Path: "key.txt", Err: fs.ErrNotExist}
 }

@@ -109,7 +109,7 @@ func (o *operation) openAt(ctx context.Context, s *site, name filename.Name, opt
 		snapshot, err := backup.OpenSnapshot(ctx, r, opts)
 		if err != nil {
 			r.Close()
-			return nil, err
+			return nil, fault.Other(err) // the file is there
 		}
 		return snapshot, nil
 	}, func(snapshot *backup.Snapshot) { snapshot.Close() })

@@ -10,7 +10,6 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/internal/envelope"
-	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/filename"
 	"github.com/tomo-project/backup/internal/stream"
 )
@@ -76,7 +75,7 @@ func (o *operation) rewrap(ctx context.Context, name string, opts RewrapOptions)
 	// It is made and checked before a location is touched.
 	temp, err := envelope.NewSpool(o.TempDir)
 	if err != nil {
-		return Backup{}, fault.Advise(fmt.Errorf("make a temporary copy: %w", err))
+		return Backup{}, err
 	}
 	defer temp.Close()
 	out := &stream.Writer{W: temp, Most: math.MaxInt64}

@@ -43,6 +43,10 @@ type dialectStatements interface {
 	// set. It overwrites the whole of rows that exist.
 	upsert(t *table, set []*column, rows int) string
 
+	// initial returns a query for the default of a column, as c.read reads it. It is empty
+	// if the default is not constant. There may be no row.
+	initial(t *table, c *column) string
+
 	// setAside returns the start of an UPDATE that sets a column to an expression.
 	setAside(t *table, c *column, value string) string
 	// standIns returns expressions of values that no other row of a column is likely to

@@ -96,3 +96,11 @@ func (tx *mariadbTx) tooLarge(size int) error {
 	}
 	return fmt.Errorf("%w: the record is larger than a statement can be: raise max_allowed_packet, which is %d bytes", backup.ErrInvalid, tx.packet)
 }
+
+// initial asks a row, since MariaDB tells a default in the type of its column only there.
+func (mariadb) initial(t *table, c *column) string {
+	if !constant.MatchString(c.my.initial) {
+		return ""
+	}
+	return "SELECT " + c.read + " FROM (SELECT DEFAULT(" + c.quoted + ") AS " + c.quoted + " FROM " + t.name + " LIMIT 1) AS d"
+}

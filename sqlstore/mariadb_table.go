@@ -29,6 +29,7 @@ type (
 		collation string
 		labels    []string // of an enum or a set
 		updates   bool     // it is ON UPDATE CURRENT_TIMESTAMP
+		initial   string   // its default
 		sequences []string // quoted names of the sequences in its default
 		fills     bool     // it takes NULL for a value of its own: the time, or the next number
 		auto      bool     // the host has not said what it holds
@@ -129,7 +130,7 @@ func (tx *mariadbTx) columns(ctx context.Context, t *table) (columns []*column, 
 		if def.Valid && def.String != "NULL" || strings.Contains(extra, "auto_increment") {
 			c.def = "DEFAULT"
 		}
-		my.sequences = sequencesIn(def.String)
+		my.initial, my.sequences = def.String, sequencesIn(def.String)
 		my.fills = my.base == "timestamp" && !c.nullable || strings.Contains(extra, "auto_increment")
 		switch {
 		case my.base == "enum" || my.base == "set":

@@ -9,10 +9,15 @@ import (
 )
 
 // Normalize writes floating-point numbers with the fewest digits, as they are read. A
-// backup may have the digits that PostgreSQL writes, which are more for some numbers.
-func (v *view) Normalize(_ context.Context, collection string, records []backup.Record) error {
+// backup may have the digits that PostgreSQL writes, which are more for some numbers. It
+// adds the members that a record lacks and that Put would fill with NULL or a constant: a
+// backup may be from before a column was added.
+func (v *view) Normalize(ctx context.Context, collection string, records []backup.Record) error {
 	t, err := v.table(collection)
 	if err != nil {
+		return err
+	}
+	if err := v.initialize(ctx, t); err != nil {
 		return err
 	}
 	var buf []byte
@@ -32,12 +37,13 @@ func (t *table) appendNormal(dst []byte, d Dialect, record string) []byte {
 		return appendNormal(dst, d, t.columns[t.value], record)
 	}
 	next := 0
+	seen := make([]bool, len(t.columns))
 	err := sqljson.Members(record, func(name, value string) error {
 		i, _, err := t.member(name, next)
 		if err != nil {
 			return err
 		}
-		next = i + 1
+		next, seen[i] = i+1, true
 		if dst = append(dst, ','); len(dst) == 1 {
 			dst[0] = '{'
 		}
@@ -45,8 +51,13 @@ func (t *table) appendNormal(dst []byte, d Dialect, record string) []byte {
 		dst = appendNormal(dst, d, t.columns[i], value)
 		return nil
 	})
-	if err != nil {
+	if err != nil || len(dst) == 0 { // a record has a key at least
 		return dst[:0]
+	}
+	for i, value := range t.initial {
+		if !seen[i] && len(value) > 0 {
+			dst = append(append(append(dst, ','), t.columns[i].prefix...), value...)
+		}
 	}
 	return append(dst, '}')
 }

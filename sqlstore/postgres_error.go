@@ -53,6 +53,10 @@ func (postgres) dangles(err error) bool { return state(err) == "23503" || state(
 // of the column and a line end follow it.
 const misfit = "the column would change the value of "
 
+// recovers tells whether a standby refused something because it is one. It has no code of
+// its own for that.
+func recovers(err error) bool { return strings.Contains(err.Error(), "recovery") }
+
 func (postgres) explain(err error) error {
 	code := state(err)
 	switch {
@@ -72,8 +76,12 @@ func (postgres) explain(err error) error {
 		return fmt.Errorf("%w; check disk space", err)
 	case code == "42501":
 		return fmt.Errorf("%w; check what is granted to the user of the connection", err)
-	case code == "25006":
-		return fmt.Errorf("%w; is it a standby?", err)
+	case code == "42P05" || code == "26000":
+		return fmt.Errorf("%w; a pooler in transaction mode, as PgBouncer, mixes up the prepared statements of its clients: add default_query_exec_mode=exec to the URL with which pgx connects", err)
+	case code == "25006" || code == "0A000" && recovers(err):
+		return fmt.Errorf("%w; is it a standby? A restore needs the primary server", err)
+	case code == "40001" && recovers(err):
+		return fmt.Errorf("%w; the standby does not keep old rows for as long as a backup reads: set hot_standby_feedback, give it a longer max_standby_streaming_delay, or back up the primary server", err)
 	}
 	return err
 }

@@ -88,3 +88,10 @@ func (d postgres) update(t *table, set []*column, rows int) string {
 	return "UPDATE " + t.name + " SET " + strings.Join(update, ",") + " FROM " + d.values(t, append(t.keyColumns(), set...), rows) +
 		" WHERE " + strings.Join(same, " AND ")
 }
+
+func (postgres) initial(_ *table, c *column) string {
+	if !constant.MatchString(c.def) {
+		return ""
+	}
+	return "SELECT " + c.read + " FROM (SELECT (" + c.def + ")::" + c.declared + " AS " + c.quoted + ") AS d"
+}

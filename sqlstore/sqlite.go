@@ -7,7 +7,9 @@ import (
 	"strings"
 )
 
-// SQLite is the dialect of SQLite from 3.37 on, tested with modernc.org/sqlite.
+// SQLite is the dialect of SQLite from 3.37 on, tested with the drivers modernc.org/sqlite,
+// github.com/glebarez/go-sqlite, github.com/mattn/go-sqlite3 and
+// github.com/ncruces/go-sqlite3.
 var SQLite Dialect = sqlite{}
 
 type sqlite struct{}
@@ -32,7 +34,7 @@ func (sqlite) begin(ctx context.Context, conn *sql.Conn, write bool) (transactio
 	err := tx.exec(ctx, "BEGIN")
 	if err == nil {
 		// The first read pins the state that a deferred transaction sees.
-		err = tx.each(ctx, "SELECT count(*) FROM sqlite_schema", nil, func(*sql.Rows) error { return nil })
+		err = tx.each(ctx, "SELECT count(*) FROM main.sqlite_schema", nil, func(*sql.Rows) error { return nil })
 	}
 	return tx, err
 }

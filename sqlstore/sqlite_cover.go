@@ -13,7 +13,7 @@ func (tx *sqliteTx) others(ctx context.Context, tables []*table, exclude []strin
 	tx.tables = tables
 	var all []found
 	virtual := map[string]string{} // the statements of virtual tables, by name
-	err := tx.each(ctx, `SELECT l.name, l.type, coalesce(s.sql, '') FROM pragma_table_list l LEFT JOIN sqlite_schema s ON s.type = 'table' AND s.name = l.name
+	err := tx.each(ctx, `SELECT l.name, l.type, coalesce(s.sql, '') FROM pragma_table_list l LEFT JOIN main.sqlite_schema s ON s.type = 'table' AND s.name = l.name
 		WHERE l.schema = 'main' AND l.type IN ('table', 'virtual', 'shadow') AND l.name NOT LIKE 'sqlite\_%' ESCAPE '\'
 			AND l.name NOT IN ('_litestream_seq', '_litestream_lock') ORDER BY l.type = 'shadow'`, nil, func(rows *sql.Rows) error {
 		var name, kind, statement string

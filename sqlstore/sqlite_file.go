@@ -185,7 +185,7 @@ func (s SQLiteFile) inFile(f func(*os.File) error) error {
 	removeOld(s.TempDir)
 	dir, err := os.MkdirTemp(s.TempDir, tempPrefix)
 	if err != nil {
-		return fmt.Errorf("no place for a copy of the database: %w", err)
+		return fmt.Errorf("no place for a copy of the database: %w", fault.NoPlace(err))
 	}
 	defer os.RemoveAll(dir)
 	file, err := os.OpenFile(filepath.Join(dir, "copy.db"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)

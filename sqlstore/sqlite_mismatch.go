@@ -32,7 +32,7 @@ func (tx *sqliteTx) checkTables(ctx context.Context, found map[violation]int) er
 			return err
 		}
 		of := map[violation]int{}
-		if err = tx.check(ctx, "pragma_foreign_key_check(?)", []any{name}, of); mismatches(err) {
+		if err = tx.check(ctx, "pragma_foreign_key_check(?, 'main')", []any{name}, of); mismatches(err) {
 			clear(of)
 			err = tx.checkOthers(ctx, name, of)
 		}
@@ -71,8 +71,8 @@ func (tx *sqliteTx) checkOthers(ctx context.Context, name string, found map[viol
 // toUnique tells whether a foreign key leads to the primary key or to a unique index.
 func (tx *sqliteTx) toUnique(ctx context.Context, r *sqliteReference) (bool, error) {
 	indexes := map[string][]string{}
-	err := tx.each(ctx, `SELECT '', name FROM pragma_table_info(?1) WHERE pk > 0
-		UNION ALL SELECT l.name, coalesce(x.name, '') FROM pragma_index_list(?1) l, pragma_index_xinfo(l.name) x WHERE l."unique" AND NOT l.partial AND x.key`, []any{r.parentPlain}, func(rows *sql.Rows) error {
+	err := tx.each(ctx, `SELECT '', name FROM pragma_table_info(?1, 'main') WHERE pk > 0
+		UNION ALL SELECT l.name, coalesce(x.name, '') FROM pragma_index_list(?1, 'main') l, pragma_index_xinfo(l.name, 'main') x WHERE l."unique" AND NOT l.partial AND x.key`, []any{r.parentPlain}, func(rows *sql.Rows) error {
 		var index, column string
 		err := rows.Scan(&index, &column)
 		indexes[index] = append(indexes[index], strings.ToLower(column))

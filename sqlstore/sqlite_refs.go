@@ -55,9 +55,9 @@ func (tx *sqliteTx) foreignKeysOf(ctx context.Context, table string) ([]*sqliteR
 	}
 	var refs []*sqliteReference
 	// A foreign key without columns of the other table refers to its primary key.
-	err := tx.each(ctx, `SELECT f.id, f."table", f."from", coalesce(f."to", (SELECT name FROM pragma_table_info(f."table") WHERE pk = f.seq + 1), ''), upper(f.on_delete)
-		FROM pragma_foreign_key_list(?) f ORDER BY f.id, f.seq`, []any{table}, func(rows *sql.Rows) error {
-		r := &sqliteReference{reference: reference{name: quote(table), plain: table}}
+	err := tx.each(ctx, `SELECT f.id, f."table", f."from", coalesce(f."to", (SELECT name FROM pragma_table_info(f."table", 'main') WHERE pk = f.seq + 1), ''), upper(f.on_delete)
+		FROM pragma_foreign_key_list(?, 'main') f ORDER BY f.id, f.seq`, []any{table}, func(rows *sql.Rows) error {
+		r := &sqliteReference{reference: reference{name: inMain(table), plain: table}}
 		var from, to string
 		if err := rows.Scan(&r.id, &r.parentPlain, &from, &to, &r.onDelete); err != nil {
 			return err
@@ -65,7 +65,7 @@ func (tx *sqliteTx) foreignKeysOf(ctx context.Context, table string) ([]*sqliteR
 		if n := len(refs); n > 0 && refs[n-1].id == r.id {
 			r = refs[n-1]
 		} else {
-			r.parentName = quote(r.parentPlain)
+			r.parentName = inMain(r.parentPlain)
 			r.table, r.parent = tx.declared(r.plain), tx.declared(r.parentPlain)
 			refs = append(refs, r)
 		}
@@ -102,7 +102,7 @@ func (tx *sqliteTx) declared(name string) *table {
 // its names. If there is none left, it returns an empty name.
 func (tx *sqliteTx) rowid(ctx context.Context, table string) (name string) {
 	_ = tx.conn.QueryRowContext(ctx, `SELECT n.column1 FROM (VALUES ('rowid'), ('_rowid_'), ('oid')) n
-		WHERE n.column1 NOT IN (SELECT lower(name) FROM pragma_table_xinfo(?)) LIMIT 1`, table).Scan(&name)
+		WHERE n.column1 NOT IN (SELECT lower(name) FROM pragma_table_xinfo(?, 'main')) LIMIT 1`, table).Scan(&name)
 	return name
 }
 
@@ -133,7 +133,7 @@ func (tx *sqliteTx) touch(ctx context.Context, tables []*table) (err error) {
 // WITHOUT ROWID that is not declared all look the same.
 func (tx *sqliteTx) violations(ctx context.Context) (map[violation]int, error) {
 	found := map[violation]int{}
-	err := tx.check(ctx, "pragma_foreign_key_check", nil, found)
+	err := tx.check(ctx, "pragma_foreign_key_check(NULL, 'main')", nil, found)
 	if mismatches(err) {
 		clear(found)
 		err = tx.checkTables(ctx, found)

@@ -22,13 +22,13 @@ func (tx *sqliteTx) finish(ctx context.Context) error {
 
 func (tx *sqliteTx) sequence(ctx context.Context, t *table) error {
 	var id string
-	err := tx.each(ctx, `SELECT x.name FROM main.sqlite_schema s, pragma_table_xinfo(s.name) x
+	err := tx.each(ctx, `SELECT x.name FROM main.sqlite_schema s, pragma_table_xinfo(s.name, 'main') x
 		WHERE s.type = 'table' AND s.name = ? AND s.sql LIKE '%AUTOINCREMENT%' AND x.pk = 1 AND EXISTS (SELECT 1 FROM main.sqlite_schema WHERE name = 'sqlite_sequence')`,
 		[]any{t.plain}, func(rows *sql.Rows) error { return rows.Scan(&id) })
 	if err != nil || id == "" {
 		return err
 	}
-	last := "(SELECT max(" + quote(id) + ") FROM main." + t.name + ")"
+	last := "(SELECT max(" + quote(id) + ") FROM " + t.name + ")"
 	if err := tx.exec(ctx, "UPDATE main.sqlite_sequence SET seq = "+last+" WHERE name = "+literal(t.plain)+" AND seq < "+last); err != nil {
 		return err
 	}

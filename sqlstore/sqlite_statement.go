@@ -1,6 +1,10 @@
 package sqlstore
 
-import "strings"
+import (
+	"math"
+	"strconv"
+	"strings"
+)
 
 // maxArgs is SQLITE_MAX_VARIABLE_NUMBER from 3.32 on.
 func (sqlite) maxArgs() int { return 32766 }
@@ -40,4 +44,33 @@ func (t *table) conflictKey() string {
 		names = append(names, name)
 	}
 	return strings.Join(names, ", ")
+}
+
+// initial leaves out a default that the column would convert to another type.
+func (sqlite) initial(_ *table, c *column) string {
+	def, affinity := strings.ToUpper(c.def), c.lite.affinity
+	if !constant.MatchString(def) {
+		return ""
+	}
+	switch {
+	case def[0] == '\'':
+		def = c.def
+		if affinity >= numeric && looksNumeric(strings.ReplaceAll(def[1:len(def)-1], "''", "'")) {
+			return ""
+		}
+	case affinity == text:
+		return ""
+	case def == "TRUE" || def == "FALSE":
+		def = strconv.FormatInt(zeroOrOne(def == "TRUE"), 10)
+	}
+	switch {
+	case def[0] == '\'':
+	case affinity == real:
+		def += " * 1.0"
+	case affinity == numeric && hasPoint(def):
+		if v, err := strconv.ParseFloat(def, 64); err != nil || v == math.Trunc(v) {
+			return "" // it may become an integer
+		}
+	}
+	return "SELECT " + c.read + " FROM (SELECT " + def + " AS " + c.quoted + ")"
 }

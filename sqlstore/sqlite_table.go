@@ -8,6 +8,10 @@ import (
 	"strings"
 )
 
+// inMain names a table of the main database. Its name alone could mean a temporary table
+// of the connection, or be one of another database that is attached.
+func inMain(table string) string { return "main." + quote(table) }
+
 func (tx *sqliteTx) find(ctx context.Context, name string) (*table, error) {
 	t := &table{}
 	var virtual bool
@@ -19,12 +23,12 @@ func (tx *sqliteTx) find(ctx context.Context, name string) (*table, error) {
 	if virtual {
 		return nil, errVirtual
 	}
-	t.name = quote(t.plain)
+	t.name = inMain(t.plain)
 	return t, err
 }
 
 func (tx *sqliteTx) columns(ctx context.Context, t *table) (columns []*column, err error) {
-	err = tx.each(ctx, `SELECT name, upper(type), coalesce(dflt_value, ''), NOT "notnull", pk FROM pragma_table_xinfo(?) WHERE hidden = 0 ORDER BY cid`, []any{t.plain}, func(rows *sql.Rows) error {
+	err = tx.each(ctx, `SELECT name, upper(type), coalesce(dflt_value, ''), NOT "notnull", pk FROM pragma_table_xinfo(?, 'main') WHERE hidden = 0 ORDER BY cid`, []any{t.plain}, func(rows *sql.Rows) error {
 		c := &column{}
 		if err := rows.Scan(&c.Name, &c.declared, &c.def, &c.nullable, &c.lite.pk); err != nil {
 			return err
@@ -53,7 +57,7 @@ func (tx *sqliteTx) keys(ctx context.Context, t *table, columns []*column) (prim
 	}
 	indexes := map[string]*index{}
 	rowid := true // the primary key is the rowid, which has no index
-	err = tx.each(ctx, `SELECT l.name, l.origin, coalesce(x.name, ''), x.coll <> 'BINARY' FROM pragma_index_list(?) l, pragma_index_xinfo(l.name) x
+	err = tx.each(ctx, `SELECT l.name, l.origin, coalesce(x.name, ''), x.coll <> 'BINARY' FROM pragma_index_list(?, 'main') l, pragma_index_xinfo(l.name, 'main') x
 		WHERE l."unique" AND NOT l.partial AND x.key`, []any{t.plain}, func(rows *sql.Rows) error {
 		var of, origin, name string // name is empty in an index on an expression
 		var collated bool

@@ -95,24 +95,16 @@ func (sqlite) settle(c *column, _ int) error {
 	}
 	c.wraps = c.wraps || c.Kind == Hex && !c.lite.strict // text is there too
 	c.read = c.quoted
-	switch {
-	case c.tagged():
+	if c.tagged() { // the expression also hides the declared type, which makes booleans of numbers
 		c.read = "CASE typeof(" + c.quoted + ") WHEN 'text' THEN 'T'||" + c.quoted + " ELSE " + c.quoted + " END"
-	case c.Kind == Bool:
-		c.read = "+" + c.quoted // hides the declared type, since some drivers make booleans of it
 	}
 	return nil
 }
 
-// tagged tells whether text is read with a letter before it. In columns of these types,
-// or of no type, some drivers turn text into times, and the stored text is lost.
-func (c *column) tagged() bool {
-	switch c.declared {
-	case "DATE", "DATETIME", "TIMESTAMP", "":
-		return true
-	}
-	return false
-}
+// tagged tells whether text is read with a letter before it. Drivers turn text into times,
+// and the stored text is lost: some by the declared type, and some in any column that is
+// not declared TEXT.
+func (c *column) tagged() bool { return c.declared != "TEXT" }
 
 // jsonType allows several types for most columns: if the table is not STRICT, they can
 // hold values of any type.

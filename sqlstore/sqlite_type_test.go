@@ -17,14 +17,14 @@ func TestTypesOfSQLite(t *testing.T) {
 		any    = `{"type": ["number", "string", "object"]}`
 	)
 	testTypes(t, SQLite, sqliteColumnOf, []typeTest{
-		{"INTEGER", Auto, all, "Text Integer Hex", "c", any},
+		{"INTEGER", Auto, all, "Text Integer Hex", tagged, any},
 		{"TEXT", Auto, "Text JSON JSONBytes Blob Hex", "Text Hex", "c", `{"type": ["string", "object"]}`},
-		{"VARCHAR(9)", Auto, "Text JSON JSONBytes Blob Hex", "Text Hex", "c", `{"type": ["string", "object"]}`},
-		{"BLOB", Blob, all, "Text Integer Hex", "c", `{"type": ["string", "number", "object"], "contentEncoding": "base64"}`},
-		{"REAL", Auto, "Text Integer Real JSONBytes Blob", "", "c", any},
-		{"NUMERIC", Auto, all, "Text Integer Hex", "c", any},
-		{"BOOLEAN", Bool, all, "Text Integer Hex", "+c", `{"type": ["boolean", "number", "string", "object"]}`},
-		{"JSON", JSON, all, "Text Integer Hex", "c", `{}`},
+		{"VARCHAR(9)", Auto, "Text JSON JSONBytes Blob Hex", "Text Hex", tagged, `{"type": ["string", "object"]}`},
+		{"BLOB", Blob, all, "Text Integer Hex", tagged, `{"type": ["string", "number", "object"], "contentEncoding": "base64"}`},
+		{"REAL", Auto, "Text Integer Real JSONBytes Blob", "", tagged, any},
+		{"NUMERIC", Auto, all, "Text Integer Hex", tagged, any},
+		{"BOOLEAN", Bool, all, "Text Integer Hex", tagged, `{"type": ["boolean", "number", "string", "object"]}`},
+		{"JSON", JSON, all, "Text Integer Hex", tagged, `{}`},
 		{"DATETIME", Auto, all, "Text Integer Hex", tagged, any},
 	})
 	c := settled(t, SQLite, sqliteColumnOf(""))

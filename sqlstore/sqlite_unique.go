@@ -33,8 +33,8 @@ func (sqlite) standIns(t *table, c *column) []string {
 func (tx *sqliteTx) uniqueColumns(ctx context.Context, t *table) (columns []*column, err error) {
 	var names []string
 	err = tx.each(ctx, `SELECT coalesce(x.name, ''), CASE WHEN x.name IS NULL OR l.partial THEN coalesce(s.sql, '') ELSE '' END,
-			CASE WHEN x.name NOT IN (SELECT name FROM pragma_table_info(?1)) THEN (SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?1) ELSE '' END
-		FROM pragma_index_list(?1) l, pragma_index_xinfo(l.name) x LEFT JOIN main.sqlite_schema s ON s.type = 'index' AND s.name = l.name
+			CASE WHEN x.name NOT IN (SELECT name FROM pragma_table_info(?1, 'main')) THEN (SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?1) ELSE '' END
+		FROM pragma_index_list(?1, 'main') l, pragma_index_xinfo(l.name, 'main') x LEFT JOIN main.sqlite_schema s ON s.type = 'index' AND s.name = l.name
 		WHERE l."unique" AND x.key ORDER BY l.seq DESC, x.seqno`, []any{t.plain}, func(rows *sql.Rows) error {
 		var name, index, table string
 		if err := rows.Scan(&name, &index, &table); err != nil {
@@ -152,8 +152,8 @@ func (tx *sqliteTx) uniqueNamed(ctx context.Context, t *table, what string) stri
 	}
 	columns := strings.ReplaceAll(what, t.plain+".", "")
 	var index string
-	_ = tx.conn.QueryRowContext(ctx, `SELECT l.name FROM pragma_index_list(?) l WHERE l."unique" AND l.origin = 'c'
-		AND (SELECT group_concat(name, ', ') FROM (SELECT name FROM pragma_index_xinfo(l.name) WHERE key ORDER BY seqno)) = ?`, t.plain, columns).Scan(&index)
+	_ = tx.conn.QueryRowContext(ctx, `SELECT l.name FROM pragma_index_list(?, 'main') l WHERE l."unique" AND l.origin = 'c'
+		AND (SELECT group_concat(name, ', ') FROM (SELECT name FROM pragma_index_xinfo(l.name, 'main') WHERE key ORDER BY seqno)) = ?`, t.plain, columns).Scan(&index)
 	if index == "" {
 		return "UNIQUE (" + columns + ")"
 	}

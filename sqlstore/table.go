@@ -34,6 +34,8 @@ type table struct {
 	referrers    []string  // the tables that keep rows from being deleted
 	loose        []*column // references to declared tables that can wait
 
+	initial [][]byte // by column, the JSON that a record gets which lacks the member; nil: not known
+
 	written bool // a record was put
 	whole   bool // a record has all columns of its row
 	crowded bool // of the last rows that were tried together, most had to wait

@@ -188,6 +188,31 @@ func Merge(existing, incoming []byte) []byte {
 	return append(out, '}')
 }
 
+// Only returns the compact value v without the members that like lacks.
+func Only(v, like []byte) []byte {
+	if v[0] != '{' || like[0] != '{' {
+		return v
+	}
+	keep := make(map[string]bool)
+	for _, m := range members(like) {
+		keep[m.name] = true
+	}
+	all, out := members(v), []byte{'{'}
+	if len(all) == len(keep) {
+		return v
+	}
+	for _, m := range all {
+		if !keep[m.name] {
+			continue
+		}
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		out = append(append(append(out, Quote(m.name)...), ':'), m.value...)
+	}
+	return append(out, '}')
+}
+
 // Diff calls f for every difference between two compact values. It compares
 // objects member by member, and anything else as a whole. before or after is
 // nil where a member is absent. A value at one of the hidden pointers is

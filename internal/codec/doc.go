@@ -60,6 +60,14 @@ const MaxDepth = 9_000
 // header holds the limits on a member outside of "data".
 var header = Limits{Depth: 32, Values: 100_000}
 
+// field names the field of Limits that holds a limit on records, for an error.
+func (l Limits) field(name string) string {
+	if l.Depth == header.Depth && l.Values == header.Values {
+		return ""
+	}
+	return " (Limits." + name + ")"
+}
+
 // HeaderBytes is the largest size of one member outside of "data".
 const HeaderBytes = 1 << 20
 

@@ -272,6 +272,10 @@ func tooLong(max int) error {
 	return fmt.Errorf("%w: a value of more than %d bytes", ErrLimit, max)
 }
 
+func recordTooLong(l Limits) error {
+	return fmt.Errorf("%w: a record of more than %d bytes (Limits.RecordBytes)", ErrLimit, l.RecordBytes)
+}
+
 func (s *scanner) data() error {
 	if kind := s.dec.PeekKind(); kind != '{' && kind != 0 {
 		return layoutError(`"data" is not an object`)
@@ -335,7 +339,7 @@ func (s *scanner) section(name string) error {
 			return err
 		}
 		if len(v) > s.limits.RecordBytes {
-			return tooLong(s.limits.RecordBytes)
+			return recordTooLong(s.limits)
 		}
 		compact, err := checkValue(v, s.limits)
 		if err != nil {
@@ -344,7 +348,7 @@ func (s *scanner) section(name string) error {
 		sec.compact = sec.compact && compact
 		sec.Count++
 		if s.records++; s.records > s.limits.Records {
-			return fmt.Errorf("%w: more than %d records", ErrLimit, s.limits.Records)
+			return fmt.Errorf("%w: more than %d records (Limits.Records)", ErrLimit, s.limits.Records)
 		}
 		if len(s.in.pending) >= partBytes {
 			endPart()
@@ -383,7 +387,7 @@ func (t *tap) allow(offset int64) { t.limit = min(offset, t.max) }
 
 func (t *tap) Read(p []byte) (int, error) {
 	if t.n >= t.limit {
-		t.err = fmt.Errorf("%w: a value of the document, or all of it, is too large", ErrLimit)
+		t.err = fmt.Errorf("%w: a value of the document is too large (Limits.RecordBytes), or all of it (Limits.TotalBytes)", ErrLimit)
 		// A document of exactly the allowed size is at its end here.
 		if n, err := t.r.Read(p[:1]); n == 0 && err == io.EOF {
 			t.err = nil

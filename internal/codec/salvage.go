@@ -89,7 +89,7 @@ func Member(dst, text []byte, l Limits) (name string, value, out []byte, err err
 	case len(name) > MaxKey:
 		err = tooLong(MaxKey)
 	case len(value) > l.RecordBytes:
-		err = tooLong(l.RecordBytes)
+		err = recordTooLong(l)
 	default:
 		_, err = checkValue(value, l)
 	}

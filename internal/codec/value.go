@@ -17,7 +17,7 @@ import (
 // keep their bytes.
 func Compact(dst, src []byte, l Limits) ([]byte, error) {
 	if len(src) > l.RecordBytes {
-		return dst, fmt.Errorf("%w: the record has %d bytes, the limit is %d", ErrLimit, len(src), l.RecordBytes)
+		return dst, fmt.Errorf("%w: the record has %d bytes, the limit is %d (Limits.RecordBytes)", ErrLimit, len(src), l.RecordBytes)
 	}
 	n := len(dst)
 	dst, err := compact(dst, src)
@@ -73,12 +73,12 @@ func checkValue(b []byte, l Limits) (compact bool, err error) {
 			continue
 		case c == '{' || c == '[':
 			if depth++; depth > l.Depth {
-				return false, fmt.Errorf("%w: nested deeper than %d levels", ErrLimit, l.Depth)
+				return false, fmt.Errorf("%w: nested deeper than %d levels%s", ErrLimit, l.Depth, l.field("Depth"))
 			}
 			values++
 		case c == ',':
 			if values++; values > l.Values {
-				return false, fmt.Errorf("%w: made of more than %d values", ErrLimit, l.Values)
+				return false, fmt.Errorf("%w: made of more than %d values%s", ErrLimit, l.Values, l.field("Values"))
 			}
 		case c == '}' || c == ']':
 			depth--

@@ -192,7 +192,7 @@ type encoded struct {
 func (e *encoded) Read(p []byte) (int, error) {
 	n, err := e.r.Read(p)
 	if e.left -= int64(n); e.left < 0 && (err == nil || err == io.EOF) {
-		n, err = 0, fmt.Errorf("%w: the file is larger than the limit", fault.ErrLimit)
+		n, err = 0, fmt.Errorf("%w: the file is larger than the limit (Limits.TotalBytes)", fault.ErrLimit)
 	}
 	if err != nil && err != io.EOF {
 		e.err = err

@@ -25,7 +25,7 @@ type Spool struct {
 func NewSpool(dir string) (*Spool, error) {
 	f, err := os.CreateTemp(dir, "backup-snapshot-*")
 	if err != nil {
-		return nil, err
+		return nil, fault.NoPlace(err)
 	}
 	// Where an open file needs no name, a process that is killed leaves nothing.
 	os.Remove(f.Name())

@@ -43,6 +43,36 @@ func Advise(err error) error {
 	return err
 }
 
+// Other returns an error that is all that err is, but not fs.ErrNotExist. It is for a file
+// that is missing and not the one that was asked for: a caller would take the backup for
+// missing.
+func Other(err error) error {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return &other{err}
+}
+
+// An other error hides what errors.Is would find in it by unwrapping.
+type other struct{ err error }
+
+func (e *other) Error() string { return e.err.Error() }
+
+func (e *other) Is(target error) bool {
+	return target != fs.ErrNotExist && errors.Is(e.err, target)
+}
+
+func (e *other) As(target any) bool { return errors.As(e.err, target) }
+
+// NoPlace returns the error for a temporary copy that cannot be made. It is not
+// fs.ErrNotExist.
+func NoPlace(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return Other(fmt.Errorf("make a temporary copy: %w; set TempDir to a folder that exists", err))
+	}
+	return Advise(fmt.Errorf("make a temporary copy: %w", err))
+}
+
 // Shorten cuts a text after 500 bytes. A text from outside may have any length.
 func Shorten(s string) string {
 	const most = 500

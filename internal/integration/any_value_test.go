@@ -212,7 +212,7 @@ func randomMoment(r *rand.Rand, years int) string {
 }
 
 func TestSQLiteReturnsAnyValueOrRefusesItByName(t *testing.T) {
-	declared := append(namesInCode(t, "sqlite_type.go", "affinityOf", "namedKind", "tagged"), "NUMERIC", "DECIMAL(10,2)", "VARCHAR(9)", "INTEGER", "BIGINT")
+	declared := append(namesInCode(t, "sqlite_type.go", "affinityOf", "namedKind"), "DATE", "DATETIME", "TIMESTAMP", "", "NUMERIC", "DECIMAL(10,2)", "VARCHAR(9)", "INTEGER", "BIGINT")
 	r := rand.New(rand.NewPCG(14, 2))
 	rounds, kept, refused := testtime.Pick(t, 1, 20), 0, 0
 	for range rounds {

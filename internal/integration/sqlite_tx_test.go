@@ -263,3 +263,49 @@ func TestSQLiteInMemoryDatabaseSurvives(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	require.Len(t, dump(t, s, "servers"), 2)
 }
+
+// A temporary table of the connection hides that of the host from statements that do not
+// name the database.
+func TestSQLiteATemporaryTableIsNotTheHosts(t *testing.T) {
+	for name, pragma := range map[string]string{"foreign keys off": "", "foreign keys on": "&_pragma=foreign_keys(1)"} {
+		t.Run(name, func(t *testing.T) {
+			db := openFile(t, t.TempDir()+"/test.db", pragma, "")
+			db.SetMaxOpenConns(1)
+			exec(t, db, `CREATE TABLE servers (id TEXT PRIMARY KEY, name TEXT UNIQUE, parent TEXT REFERENCES servers);
+				CREATE TABLE apps (id TEXT PRIMARY KEY, server TEXT NOT NULL REFERENCES servers);
+				CREATE TABLE logs (id INTEGER PRIMARY KEY, app TEXT REFERENCES apps ON DELETE CASCADE);
+				CREATE TEMP TABLE servers (id INTEGER PRIMARY KEY, other TEXT);
+				CREATE TEMP TABLE apps (id TEXT PRIMARY KEY, server TEXT);
+				CREATE TEMP TABLE logs (id INTEGER PRIMARY KEY, app TEXT);
+				INSERT INTO main.servers VALUES ('s1', 'one', NULL), ('s2', 'two', 's1');
+				INSERT INTO main.apps VALUES ('a1', 's1'), ('a2', 's2');
+				INSERT INTO main.logs VALUES (1, 'a1'), (2, 'a2');
+				INSERT INTO temp.servers VALUES (7, 'seven');
+				INSERT INTO temp.apps VALUES ('a7', 's7'), ('a1', 's7');
+				INSERT INTO temp.logs VALUES (1, 'a7')`)
+			s := store(db, sqlstore.Table{Collection: "servers"}, sqlstore.Table{Collection: "apps"})
+			require.Equal(t, []string{`s1 {"id":"s1","name":"one","parent":null}`, `s2 {"id":"s2","name":"two","parent":"s1"}`}, dump(t, s, "servers"))
+			ctx := t.Context()
+			require.NoError(t, s.Update(ctx, func(w backup.Writer) error {
+				return errors.Join(
+					w.Delete(ctx, "apps", []string{"a1"}),
+					w.Put(ctx, "servers", []backup.Record{record("s1", `{"id":"s1","name":"two","parent":null}`), record("s2", `{"id":"s2","name":"one","parent":"s1"}`)}),
+					w.Put(ctx, "apps", []backup.Record{record("a3", `{"id":"a3","server":"s2"}`)}))
+			}))
+			require.Equal(t, []string{"s1two", "s2one"}, column(t, db, "SELECT id||name FROM main.servers ORDER BY id"))
+			require.Equal(t, []string{"a2", "a3"}, column(t, db, "SELECT id FROM main.apps ORDER BY id"))
+			require.Equal(t, []string{"2"}, column(t, db, "SELECT id FROM main.logs"), "the foreign key deletes the row of the host")
+			require.Equal(t, []string{"7seven", "a1s7", "a7s7", "1a7"}, column(t, db, "SELECT id||other FROM temp.servers UNION ALL SELECT * FROM (SELECT id||server FROM temp.apps ORDER BY id) UNION ALL SELECT id||app FROM temp.logs"))
+
+			var record *backup.RecordError
+			err := put(s, "apps", backup.Record{Key: "a7", Value: []byte(`{"id":"a7","server":"7"}`)})
+			require.ErrorIs(t, err, backup.ErrDangling, "the server is only in the temporary table")
+			require.ErrorAs(t, err, &record)
+			require.Equal(t, "a7", record.Key)
+			err = put(s, "servers", backup.Record{Key: "s3", Value: []byte(`{"id":"s3","name":"two","parent":null}`)})
+			require.ErrorIs(t, err, backup.ErrClash)
+			require.ErrorAs(t, err, &record)
+			require.Equal(t, "s1", record.With)
+		})
+	}
+}

@@ -4,10 +4,13 @@ package validate
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -17,14 +20,17 @@ import (
 // A Schema is a compiled JSON Schema. It is safe for concurrent use.
 type Schema struct{ schema *jsonschema.Schema }
 
-// Compile compiles a JSON Schema of draft 2020-12. Formats are asserted.
-// References to other documents are refused.
+// Compile compiles a JSON Schema of draft 2020-12. It refuses one that names another draft,
+// and references to other documents. Formats are asserted.
 func Compile(name string, schema []byte) (*Schema, error) {
 	c := jsonschema.NewCompiler()
 	c.Draft = jsonschema.Draft2020
 	c.AssertFormat = true
 	c.LoadURL = func(url string) (io.ReadCloser, error) {
 		return nil, fmt.Errorf("%s is outside of the schema, which must stand alone", url)
+	}
+	if err := checkDraft(schema); err != nil {
+		return nil, fmt.Errorf("schema of %s: %w", name, err)
 	}
 	// The name is the base of relative references. Nothing can be read from
 	// such an address.
@@ -37,6 +43,48 @@ func Compile(name string, schema []byte) (*Schema, error) {
 		return nil, fmt.Errorf("schema of %s: %w", name, err)
 	}
 	return &Schema{s}, nil
+}
+
+const draft = "https://json-schema.org/draft/2020-12/schema"
+
+// drafts matches the name of a draft of JSON Schema.
+var drafts = regexp.MustCompile(`^https?://json-schema\.org/`)
+
+// checkDraft refuses a schema that names another draft, in it or in a resource that is
+// embedded in it. The validator would go by that draft: in the older ones, what stands
+// beside a $ref counts for nothing.
+func checkDraft(schema []byte) error {
+	var root any
+	if json.Unmarshal(schema, &root) != nil {
+		return nil // the compiler says what is wrong
+	}
+	var check func(v any, resource bool) error
+	check = func(v any, resource bool) error {
+		switch v := v.(type) {
+		case []any:
+			for _, e := range v {
+				if err := check(e, false); err != nil {
+					return err
+				}
+			}
+		case map[string]any:
+			_, embedded := v["$id"].(string)
+			name, ok := v["$schema"].(string)
+			if ok && (resource || embedded) && drafts.MatchString(name) && strings.TrimSuffix(name, "#") != draft {
+				return fmt.Errorf("$schema names %.200s, and only draft 2020-12 is read: write the schema in it and name %s, or leave $schema out", name, draft)
+			}
+			for _, name := range slices.Sorted(maps.Keys(v)) {
+				if name == "const" || name == "enum" || name == "default" || name == "examples" {
+					continue // values, not schemas
+				}
+				if err := check(v[name], false); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	return check(root, true)
 }
 
 // A Problem says where and why a value does not satisfy its schema. It does not

@@ -92,6 +92,32 @@ func TestASchemaMustStandAlone(t *testing.T) {
 	}
 }
 
+func TestASchemaOfAnotherDraftIsRefused(t *testing.T) {
+	for name, schema := range map[string]string{
+		"draft-04":             `{"$schema":"http://json-schema.org/draft-04/schema#"}`,
+		"draft-07":             `{"$schema":"http://json-schema.org/draft-07/schema#","$ref":"#/definitions/x","maxLength":1,"definitions":{"x":{"type":"string"}}}`,
+		"2019-09":              `{"$schema":"https://json-schema.org/draft/2019-09/schema"}`,
+		"an embedded resource": `{"$ref":"https://example.com/x","$defs":{"x":{"$id":"https://example.com/x","$schema":"http://json-schema.org/draft-07/schema#"}}}`,
+		"the latest":           `{"$schema":"http://json-schema.org/schema#"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := validate.Compile("servers", []byte(schema))
+			require.ErrorContains(t, err, "schema of servers: $schema names http")
+			require.ErrorContains(t, err, "only draft 2020-12 is read")
+		})
+	}
+	for name, schema := range map[string]string{
+		"a property of that name": `{"properties":{"$schema":{"type":"string"}}}`,
+		"a value":                 `{"const":{"$id":"x","$schema":"http://json-schema.org/draft-07/schema#"}}`,
+		"2020-12 with a fragment": `{"$schema":"https://json-schema.org/draft/2020-12/schema#"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := validate.Compile("servers", []byte(schema))
+			require.NoError(t, err)
+		})
+	}
+}
+
 func TestASchemaThatIsNoneIsRefused(t *testing.T) {
 	for name, schema := range map[string]string{
 		"not JSON":            `{`,

@@ -15,6 +15,10 @@ import (
 // used instead of a new one. Its user must be allowed to create databases.
 const PostgresVariable = "BACKUP_TEST_POSTGRES"
 
+// PostgresBinVariable is the environment variable with the folder of the commands of
+// the PostgreSQL that is started, for a version that is not installed.
+const PostgresBinVariable = "BACKUP_TEST_POSTGRES_BIN"
+
 // Postgres starts a PostgreSQL server that syncs nothing. Its data is in a new
 // folder in the first of parents where that is possible, or else in the folder
 // of temporary files. stop, which is never nil, stops the server.
@@ -67,6 +71,9 @@ func Postgres(parents ...string) (server string, stop func(), err error) {
 // PostgresBinaries returns the folder of initdb, pg_dump and the other
 // commands.
 func PostgresBinaries() (string, error) {
+	if bin := os.Getenv(PostgresBinVariable); bin != "" {
+		return bin, nil
+	}
 	if out, err := exec.Command("pg_config", "--bindir").Output(); err == nil {
 		bin := strings.TrimSpace(string(out))
 		if _, err := os.Stat(filepath.Join(bin, "initdb")); err == nil {

@@ -1,0 +1,28 @@
+//go:build !race
+
+// Package glebarez tests sqlstore with the driver github.com/glebarez/go-sqlite. It is a
+// package of its own because drivers take each other's name.
+package glebarez
+
+import (
+	"database/sql"
+	"testing"
+
+	_ "github.com/glebarez/go-sqlite"
+
+	"github.com/tomo-project/backup/internal/integration/rules"
+	"github.com/tomo-project/backup/internal/testtime"
+)
+
+func TestTheDriverKeepsTheRulesOfAStore(t *testing.T) {
+	testtime.OnlyLong(t)
+	rules.TestSQLite(t, open)
+}
+
+func TestTheDriverChangesNoText(t *testing.T) {
+	rules.TestSQLiteTexts(t, open)
+}
+
+func open(path string, p rules.Pragmas) (*sql.DB, error) {
+	return sql.Open("sqlite", "file:"+path+"?"+p.Query())
+}
