@@ -55,7 +55,7 @@ import (
 // Tables and columns that a store cannot back up, such as tables without a key, are an
 // error that names them all. In SQLite, where declared types do not bind, Describe looks at
 // the types of all values for that. In PostgreSQL, it looks for numbers that are infinite or
-// not a number. What it returns depends on no row. In MariaDB, it takes VARBINARY and BLOB
+// not a number. Kinds and Schemas depend on no row. In MariaDB, it takes VARBINARY and BLOB
 // for [Text], since applications keep text in them.
 func (s Store) Describe(ctx context.Context) (Store, []backup.Collection, error) {
 	s.CoverAll = true
