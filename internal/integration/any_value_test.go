@@ -85,7 +85,14 @@ func (v valueRound) check(t *testing.T) (kept, refused int) {
 	for i := range v.declared {
 		v.store.Exclude = append(v.store.Exclude, fmt.Sprint("k", i))
 	}
+	// Describe refuses values that no backup can have. Here, the backup is to name them.
+	for i := range v.declared {
+		exec(t, v.db, fmt.Sprintf("DELETE FROM t%d", i))
+	}
 	store, app := describe(t, v.store)
+	for i := range v.declared {
+		exec(t, v.db, fmt.Sprintf("INSERT INTO t%d SELECT * FROM k%[1]d", i))
+	}
 	for i, typ := range v.declared {
 		table := fmt.Sprint("t", i)
 		one := store
