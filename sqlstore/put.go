@@ -206,6 +206,9 @@ func (w *writer) newPut(t *table, mask string) *put {
 		}
 	}
 	p.most = max(1, min(putRows, w.dialect.maxArgs()/len(p.set)))
+	if t.lite.triggers() {
+		p.most = 1
+	}
 	if w.puts == nil {
 		w.puts = map[*table]map[string]*put{}
 	}
@@ -299,6 +302,9 @@ func (w *writer) attempt(ctx context.Context, p *put, args []any, rows []backup.
 }
 
 func (w *writer) exec(ctx context.Context, p *put, args []any, rows int) error {
+	if p.t.lite.triggers() {
+		return w.updateOrInsert(ctx, p, args)
+	}
 	s := p.sqls[rows]
 	if s == nil {
 		var err error
@@ -308,5 +314,28 @@ func (w *writer) exec(ctx context.Context, p *put, args []any, rows int) error {
 		p.sqls[rows] = s
 	}
 	_, err := s.ExecContext(ctx, args...)
+	return err
+}
+
+// updateOrInsert stores one row by statements of its own: see [table.updateOrInsert].
+func (w *writer) updateOrInsert(ctx context.Context, p *put, args []any) error {
+	update, insert := p.t.updateOrInsert(p.columns())
+	if update != "" {
+		s, err := w.stmt(ctx, update)
+		if err != nil {
+			return err
+		}
+		result, err := s.ExecContext(ctx, args...)
+		if err != nil {
+			return err
+		}
+		if n, err := result.RowsAffected(); err != nil || n > 0 {
+			return err
+		}
+	}
+	s, err := w.stmt(ctx, insert)
+	if err == nil {
+		_, err = s.ExecContext(ctx, args...)
+	}
 	return err
 }

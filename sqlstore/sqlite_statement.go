@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -23,13 +24,45 @@ func (sqlite) match(t *table, n int) string {
 }
 
 func (sqlite) upsert(t *table, set []*column, rows int) string {
-	insert := "INSERT INTO "
-	if t.lite.resolves {
-		insert = "INSERT OR ABORT INTO "
+	return t.lite.or("INSERT") + " INTO " + t.name + " (" + quotedNames(set) + ") VALUES " + valueRows(len(set), rows) +
+		onConflict(t.conflictKey(), t.overwrite(set, excluded, sqliteInitial))
+}
+
+func sqliteInitial(c *column) string { return "(" + c.def + ")" }
+
+// or returns the word of a statement, with what makes it ignore the ON CONFLICT clauses of
+// the table. Without such clauses it leaves that out: it would overrule the statements of
+// triggers, too.
+func (t sqliteTable) or(word string) string {
+	if t.resolves {
+		return word + " OR ABORT"
 	}
-	initial := func(c *column) string { return "(" + c.def + ")" }
-	return insert + t.name + " (" + quotedNames(set) + ") VALUES " + valueRows(len(set), rows) +
-		onConflict(t.conflictKey(), t.overwrite(set, excluded, initial))
+	return word
+}
+
+// triggers tells whether the table has triggers.
+func (t sqliteTable) triggers() bool { return t.onUpdate || t.onOther }
+
+// updateOrInsert returns two statements that together do what upsert does for a row. The
+// second is only for a row that the first has not changed. The first is empty if all
+// columns are in the key.
+//
+// ON CONFLICT would overrule the OR REPLACE and OR IGNORE of statements in triggers.
+func (t *table) updateOrInsert(set []*column) (update, insert string) {
+	number := func(c *column) string { return "?" + strconv.Itoa(slices.Index(set, c)+1) }
+	var is, values []string
+	for _, c := range t.keyColumns() {
+		is = append(is, c.quoted+"="+number(c))
+	}
+	for _, c := range set {
+		values = append(values, number(c))
+	}
+	where := " WHERE " + strings.Join(is, " AND ")
+	if changes := t.overwrite(set, number, sqliteInitial); len(changes) > 0 {
+		update = t.lite.or("UPDATE") + " " + t.name + " SET " + strings.Join(changes, ",") + where
+	}
+	return update, t.lite.or("INSERT") + " INTO " + t.name + " (" + quotedNames(set) + ") SELECT " + strings.Join(values, ",") +
+		" WHERE NOT EXISTS (SELECT 1 FROM " + t.name + where + ")"
 }
 
 // conflictKey names the index on the key that compares byte by byte. Another index on the

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -24,7 +25,27 @@ func (tx *sqliteTx) find(ctx context.Context, name string) (*table, error) {
 		return nil, errVirtual
 	}
 	t.name = inMain(t.plain)
+	if err == nil {
+		err = tx.triggers(ctx, t)
+	}
 	return t, err
+}
+
+// triggers looks up when triggers of a table run, those of the connection too. Where the
+// text leaves it open, it takes more events than there are.
+func (tx *sqliteTx) triggers(ctx context.Context, t *table) error {
+	return tx.each(ctx, `SELECT sql FROM main.sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE
+		UNION ALL SELECT sql FROM temp.sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE`, []any{t.plain}, func(rows *sql.Rows) error {
+		var text string
+		err := rows.Scan(&text)
+		head, _, _ := strings.Cut(strings.ToUpper(text), "BEGIN")
+		words := wordsIn(head)
+		update := slices.Contains(words, "UPDATE")
+		other := slices.Contains(words, "INSERT") || slices.Contains(words, "DELETE")
+		t.lite.onUpdate = t.lite.onUpdate || update || !other
+		t.lite.onOther = t.lite.onOther || other || !update
+		return err
+	})
 }
 
 func (tx *sqliteTx) columns(ctx context.Context, t *table) (columns []*column, err error) {

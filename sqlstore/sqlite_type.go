@@ -10,6 +10,8 @@ type (
 	sqliteTable struct {
 		strict   bool
 		resolves bool // a constraint may have an ON CONFLICT clause, which could drop rows silently
+		onUpdate bool // a trigger may run at an UPDATE
+		onOther  bool // a trigger may run at an INSERT or DELETE
 	}
 
 	sqliteColumn struct {

@@ -10,7 +10,7 @@ import (
 
 func (sqlite) setAside(t *table, c *column, value string) string {
 	// An ON CONFLICT clause of the table could drop other rows.
-	return "UPDATE OR ABORT " + t.name + " SET " + c.quoted + " = " + value
+	return t.lite.or("UPDATE") + " " + t.name + " SET " + c.quoted + " = " + value
 }
 
 // standIns: a column may take any value, but a CHECK and the application expect the type.
@@ -118,7 +118,7 @@ func (tx *sqliteTx) findClash(ctx context.Context, c *clash) error {
 	if _, err := tx.conn.ExecContext(ctx, "DELETE FROM "+c.t.name+" WHERE "+SQLite.match(c.t, 1), args...); err != nil {
 		return err
 	}
-	insert := "INSERT OR ABORT INTO " + c.t.name + " (" + quotedNames(c.set) + ") VALUES " + valueRows(len(c.set), 1)
+	insert := c.t.lite.or("INSERT") + " INTO " + c.t.name + " (" + quotedNames(c.set) + ") VALUES " + valueRows(len(c.set), 1)
 	_, err = tx.conn.ExecContext(ctx, insert, c.args...)
 	if err == nil {
 		return nil
