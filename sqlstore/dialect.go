@@ -133,8 +133,10 @@ type transaction interface {
 	// uniqueColumns returns the columns of records on which the unique indexes of a table
 	// depend, without the key.
 	uniqueColumns(ctx context.Context, t *table) ([]*column, error)
-	// checks switches CHECK constraints off and on again, if the database can do that.
-	checks(ctx context.Context, on bool) error
+	// checks switches CHECK constraints off and on again, if the database can do that. It
+	// switches those of all tables, so it leaves them on if an UPDATE of the table may run a
+	// trigger.
+	checks(ctx context.Context, t *table, on bool) error
 	// replaceable tells how rows of a table can be deleted and inserted anew, if nothing in
 	// the database is lost or changed by that.
 	replaceable(ctx context.Context, t *table) (replacement, error)

@@ -78,27 +78,38 @@ func (tx *mariadbTx) uniqueColumns(ctx context.Context, t *table) (columns []*co
 	return t.named(names), err
 }
 
-func (tx *mariadbTx) checks(ctx context.Context, on bool) error {
+func (tx *mariadbTx) checks(ctx context.Context, t *table, on bool) error {
 	if on {
 		return tx.exec(ctx, "SET SESSION check_constraint_checks=@sqlstore_checks")
 	}
-	return tx.exec(ctx, "SET @sqlstore_checks=@@check_constraint_checks, SESSION check_constraint_checks=0")
+	checks := "@@check_constraint_checks"
+	if without, err := tx.withoutTriggers(ctx, t, "'UPDATE'"); err != nil {
+		return err
+	} else if without {
+		checks = "0"
+	}
+	return tx.exec(ctx, "SET @sqlstore_checks=@@check_constraint_checks, SESSION check_constraint_checks="+checks)
 }
 
-// replaceable: foreign keys are off. A user sees triggers only with the privilege for them.
-func (tx *mariadbTx) replaceable(ctx context.Context, t *table) (way replacement, err error) {
-	var ok bool
+// replaceable: foreign keys are off.
+func (tx *mariadbTx) replaceable(ctx context.Context, t *table) (replacement, error) {
+	if without, err := tx.withoutTriggers(ctx, t, "'INSERT', 'DELETE'"); !without {
+		return notReplaceable, err
+	}
+	return inTwoSteps, nil
+}
+
+// withoutTriggers tells whether a table certainly has no trigger for some events. A user
+// sees triggers only with the privilege for them.
+func (tx *mariadbTx) withoutTriggers(ctx context.Context, t *table, events string) (without bool, err error) {
 	err = tx.conn.QueryRowContext(ctx, `SELECT EXISTS (SELECT * FROM (
 				SELECT GRANTEE FROM information_schema.USER_PRIVILEGES WHERE PRIVILEGE_TYPE = 'TRIGGER' UNION ALL
 				SELECT GRANTEE FROM information_schema.SCHEMA_PRIVILEGES WHERE PRIVILEGE_TYPE = 'TRIGGER' AND ? LIKE TABLE_SCHEMA UNION ALL
 				SELECT GRANTEE FROM information_schema.TABLE_PRIVILEGES WHERE PRIVILEGE_TYPE = 'TRIGGER' AND TABLE_SCHEMA = ? AND TABLE_NAME = ?) AS p
 			WHERE GRANTEE = CONCAT("'", REPLACE(CURRENT_USER(), '@', "'@'"), "'"))
-		AND NOT EXISTS (SELECT * FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = ? AND EVENT_OBJECT_TABLE = ? AND EVENT_MANIPULATION <> 'UPDATE')`,
-		t.my.schema, t.my.schema, t.plain, t.my.schema, t.plain).Scan(&ok)
-	if !ok {
-		return notReplaceable, err
-	}
-	return inTwoSteps, err
+		AND NOT EXISTS (SELECT * FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = ? AND EVENT_OBJECT_TABLE = ? AND EVENT_MANIPULATION IN (`+events+`))`,
+		t.my.schema, t.my.schema, t.plain, t.my.schema, t.plain).Scan(&without)
+	return without, err
 }
 
 // clash inserts the row without its old row. Another row is then in the way for certain.
@@ -127,27 +138,21 @@ func (tx *mariadbTx) findClash(ctx context.Context, c *clash) error {
 	if err == nil {
 		return nil
 	}
-	if index := mariadbIndex(err); index != "" {
-		if err := tx.explainClash(ctx, c, index); err != nil {
-			return err
-		}
-	}
+	index := mariadbIndex(err)
 	first := c.t.keyColumns()[0].quoted
-	rows, err := tx.conn.QueryContext(ctx, insert+" ON DUPLICATE KEY UPDATE "+first+" = "+first+" RETURNING "+c.t.selectedKey, c.args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	row := newKey(c.t)
-	if rows.Next() {
-		if err := rows.Scan(row.dest...); err != nil {
-			return err
+	err = tx.eachKey(ctx, d, c.t, insert+" ON DUPLICATE KEY UPDATE "+first+" = "+first+" RETURNING "+c.t.selectedKey, c.args, nil, func(key string, known bool) {
+		if known {
+			c.with = key
 		}
-		if c.with, err = row.key(d); err != nil {
-			return err
-		}
+	})
+	switch {
+	case d.clashes(err): // no row of this table is in the way
+		c.ofTrigger("unique index " + index + " of another table")
+		return nil
+	case err == nil && index != "":
+		return tx.explainClash(ctx, c, index)
 	}
-	return rows.Err()
+	return err
 }
 
 // mariadbIndex returns the name of the unique index in an error, whose last quotes it is in

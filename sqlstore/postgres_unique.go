@@ -93,7 +93,7 @@ func (tx *postgresTx) uniqueColumns(ctx context.Context, t *table) (columns []*c
 	return columns, err
 }
 
-func (tx *postgresTx) checks(context.Context, bool) error { return nil }
+func (tx *postgresTx) checks(context.Context, *table, bool) error { return nil }
 
 // replaceable: a foreign key whose action is NO ACTION is checked at the end of a statement
 // or, if it is deferred, of the transaction.

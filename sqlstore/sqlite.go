@@ -87,7 +87,7 @@ func (tx *sqliteTx) rollback() {
 
 // release leaves the connection as it was before the transaction.
 func (tx *sqliteTx) release() {
-	if tx.checks(context.Background(), true) != nil || tx.enforced && tx.exec(context.Background(), "PRAGMA foreign_keys=ON") != nil {
+	if tx.checksOn() != nil || tx.enforced && tx.exec(context.Background(), "PRAGMA foreign_keys=ON") != nil {
 		tx.discard()
 	}
 }

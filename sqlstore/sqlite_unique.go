@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"slices"
 	"strings"
 	"unicode"
@@ -75,12 +76,12 @@ func (t *table) named(names []string) (columns []*column) {
 	return columns
 }
 
-func (tx *sqliteTx) checks(ctx context.Context, on bool) (err error) {
+func (tx *sqliteTx) checks(ctx context.Context, t *table, on bool) (err error) {
 	switch {
-	case on && tx.unchecked:
-		err = tx.exec(context.WithoutCancel(ctx), "PRAGMA ignore_check_constraints=OFF")
-		tx.unchecked = err != nil
-	case !on:
+	case t.lite.onUpdate: // they may write to other tables
+	case on:
+		err = tx.checksOn()
+	default:
 		var ignored bool
 		if err = tx.conn.QueryRowContext(ctx, "PRAGMA ignore_check_constraints").Scan(&ignored); err == nil && !ignored {
 			tx.unchecked = true
@@ -90,9 +91,26 @@ func (tx *sqliteTx) checks(ctx context.Context, on bool) (err error) {
 	return err
 }
 
-// replaceable: it is never needed, as a column takes many values without its CHECK.
-func (tx *sqliteTx) replaceable(context.Context, *table) (replacement, error) {
-	return notReplaceable, nil
+func (tx *sqliteTx) checksOn() (err error) {
+	if tx.unchecked {
+		err = tx.exec(context.Background(), "PRAGMA ignore_check_constraints=OFF")
+		tx.unchecked = err != nil
+	}
+	return err
+}
+
+// replaceable: foreign keys are off. A row gets another rowid if that is not in its record.
+// Then it must not be one that dangled before, which the rowid tells.
+func (tx *sqliteTx) replaceable(_ context.Context, t *table) (replacement, error) {
+	if t.lite.onOther {
+		return notReplaceable, nil
+	}
+	for v := range tx.before {
+		if tx.declared(v.table) == t && v.row.Valid {
+			return notReplaceable, nil
+		}
+	}
+	return inTwoSteps, nil
 }
 
 // clash inserts the row without its old row. Another row is then in the way for certain.
@@ -125,7 +143,11 @@ func (tx *sqliteTx) findClash(ctx context.Context, c *clash) error {
 	}
 	if _, what, ok := strings.Cut(err.Error(), "UNIQUE constraint failed: "); ok {
 		what, _, _ = strings.Cut(what, " (")
-		c.constraint = tx.uniqueNamed(ctx, c.t, what)
+		if table := tx.tableOf(ctx, what); table != "" && !strings.EqualFold(table, c.t.plain) {
+			c.ofTrigger(fmt.Sprintf("%s of table %q", tx.uniqueNamed(ctx, table, what), table))
+			return nil
+		}
+		c.constraint = tx.uniqueNamed(ctx, c.t.plain, what)
 	}
 	first := c.t.keyColumns()[0].quoted
 	rows, err := tx.conn.QueryContext(ctx, insert+" ON CONFLICT DO UPDATE SET "+first+" = "+first+" RETURNING "+c.t.selectedKey, c.args...)
@@ -145,15 +167,27 @@ func (tx *sqliteTx) findClash(ctx context.Context, c *clash) error {
 	return rows.Err()
 }
 
-// uniqueNamed returns words for what SQLite names: "index 'name'", or "table.a, table.b".
-func (tx *sqliteTx) uniqueNamed(ctx context.Context, t *table, what string) string {
+// tableOf returns the table of what SQLite names: "index 'name'", or "table.a, table.b".
+func (tx *sqliteTx) tableOf(ctx context.Context, what string) (table string) {
+	if index, ok := strings.CutPrefix(what, "index '"); ok {
+		_ = tx.conn.QueryRowContext(ctx, "SELECT tbl_name FROM main.sqlite_schema WHERE type = 'index' AND name = ?", strings.TrimSuffix(index, "'")).Scan(&table)
+		return table
+	}
+	first, _, _ := strings.Cut(what, ", ")
+	_ = tx.conn.QueryRowContext(ctx, `SELECT l.name FROM pragma_table_list l, pragma_table_info(l.name) c
+		WHERE l.schema = 'main' AND l.type = 'table' AND l.name || '.' || c.name = ?`, first).Scan(&table)
+	return table
+}
+
+// uniqueNamed returns words for the same.
+func (tx *sqliteTx) uniqueNamed(ctx context.Context, table, what string) string {
 	if index, ok := strings.CutPrefix(what, "index '"); ok {
 		return "unique index " + strings.TrimSuffix(index, "'")
 	}
-	columns := strings.ReplaceAll(what, t.plain+".", "")
+	columns := strings.ReplaceAll(what, table+".", "")
 	var index string
 	_ = tx.conn.QueryRowContext(ctx, `SELECT l.name FROM pragma_index_list(?, 'main') l WHERE l."unique" AND l.origin = 'c'
-		AND (SELECT group_concat(name, ', ') FROM (SELECT name FROM pragma_index_xinfo(l.name, 'main') WHERE key ORDER BY seqno)) = ?`, t.plain, columns).Scan(&index)
+		AND (SELECT group_concat(name, ', ') FROM (SELECT name FROM pragma_index_xinfo(l.name, 'main') WHERE key ORDER BY seqno)) = ?`, table, columns).Scan(&index)
 	if index == "" {
 		return "UNIQUE (" + columns + ")"
 	}

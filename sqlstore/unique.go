@@ -132,10 +132,10 @@ func (w *writer) setAside(ctx context.Context, t *table) error {
 // setColumn sets a column of the rows that are about to be overwritten or deleted, as far
 // as the database lets it. It gives up if many of the rows are refused.
 func (w *writer) setColumn(ctx context.Context, t *table, c *column, value string) (changed bool, err error) {
-	if err := w.tx.checks(ctx, false); err != nil {
+	if err := w.tx.checks(ctx, t, false); err != nil {
 		return false, err
 	}
-	defer func() { err = errors.Join(err, w.tx.checks(ctx, true)) }()
+	defer func() { err = errors.Join(err, w.tx.checks(ctx, t, true)) }()
 	const most = 8 // refused rows
 	wait := w.waiting[t]
 	keys := slices.Concat(slices.Sorted(maps.Keys(wait.rows)), slices.Sorted(maps.Keys(wait.deletes)))
@@ -328,6 +328,12 @@ func (c *clash) error(both bool, err error) error {
 		err = fmt.Errorf("%w: %s; %s", backup.ErrClash, c.constraint, advice)
 	}
 	return &backup.RecordError{Collection: c.t.collection, Key: c.key, With: c.with, Offset: -1, Err: explained{err}}
+}
+
+// ofTrigger says that a trigger writes a row that is refused. what names what is unique.
+func (c *clash) ofTrigger(what string) {
+	c.constraint = what
+	c.advice = fmt.Sprintf("a trigger of table %q inserts that row when the record is put: drop the trigger for the restore, or let it leave a row alone that is there", c.t.plain)
 }
 
 // uniqueWords names what is unique.

@@ -104,3 +104,54 @@ func TestSQLiteTriggersOfATableWhoseColumnsAreAllInTheKey(t *testing.T) {
 	require.Equal(t, want, dump(t, s, "links"))
 	require.Equal(t, []string{"x2"}, column(t, s.DB, "SELECT a || b FROM log"))
 }
+
+func TestTriggersWriteNothingThatAnotherTableForbids(t *testing.T) {
+	for _, name := range []string{"SQLite", "MariaDB"} {
+		for _, check := range []string{"", ", CHECK (pos BETWEEN 1 AND 3)"} {
+			c := triggered{
+				schema: `CREATE TABLE items (id INT PRIMARY KEY NOT NULL, pos INT NOT NULL UNIQUE` + check + `); CREATE TABLE history (pos INT NOT NULL, CHECK (pos BETWEEN 1 AND 3))`,
+				saved:  `INSERT INTO items VALUES (1, 1), (2, 2), (3, 3)`,
+				found:  `INSERT INTO items VALUES (1, 3), (2, 1), (3, 2)`,
+				triggers: map[string]string{
+					"SQLite":  `CREATE TRIGGER moved AFTER UPDATE ON items BEGIN INSERT INTO history VALUES (new.pos); END`,
+					"MariaDB": `CREATE TRIGGER moved AFTER UPDATE ON items FOR EACH ROW INSERT INTO history VALUES (new.pos)`,
+				}[name],
+				tables: []sqlstore.Table{{Collection: "items"}},
+			}
+			t.Run(name+check, func(t *testing.T) {
+				db := c.works(t, databaseOf(name))
+				require.Empty(t, column(t, db, "SELECT pos FROM history WHERE NOT pos BETWEEN 1 AND 3"))
+			})
+		}
+	}
+}
+
+// settingsOfUsers returns the trigger that gives each new user settings.
+func settingsOfUsers(d database) string {
+	switch d.name {
+	case "SQLite":
+		return `CREATE TRIGGER settings_for AFTER INSERT ON users BEGIN INSERT INTO settings (id, theme) VALUES (new.id, 'light'); END`
+	case "MariaDB":
+		return `CREATE TRIGGER settings_for AFTER INSERT ON users FOR EACH ROW INSERT INTO settings (id, theme) VALUES (new.id, 'light')`
+	}
+	return `CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO settings (id, theme) VALUES (new.id, 'light'); RETURN NULL; END $$;
+		CREATE TRIGGER settings_for AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION f()`
+}
+
+func TestTriggersMakeRowsThatAnotherTableHasAlready(t *testing.T) {
+	inEach(t, func(t *testing.T, d database) {
+		if d.name == "PostgreSQL" {
+			t.Skip("its error says so itself")
+		}
+		_, _, _, err := triggered{
+			schema:   `CREATE TABLE settings (id INT PRIMARY KEY NOT NULL, theme VARCHAR(20)); INSERT INTO settings VALUES (1, 'dark'); CREATE TABLE users (id INT PRIMARY KEY NOT NULL, name VARCHAR(20))`,
+			saved:    `INSERT INTO users VALUES (1, 'x')`,
+			found:    `SELECT 1`,
+			triggers: settingsOfUsers(d),
+			tables:   []sqlstore.Table{{Collection: "users"}},
+		}.restore(t, d)
+		require.ErrorIs(t, err, backup.ErrClash)
+		require.ErrorContains(t, err, `a trigger of table "users" inserts that row`)
+		require.NotContains(t, err.Error(), "rename")
+	})
+}

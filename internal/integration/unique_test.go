@@ -62,6 +62,8 @@ var uniqueCases = []uniqueCase{
 		"('a','x',1),('b','y',2),('c','z',3)", "('a','y',2),('b','z',3),('c','x',1)"}},
 	{"a generated column", `CREATE TABLE items (id VARCHAR(9) PRIMARY KEY NOT NULL, name VARCHAR(20) NOT NULL, low VARCHAR(20) GENERATED ALWAYS AS (lower(name)) STORED UNIQUE)`, "", []string{
 		"('a','X'),('b','y')", "('a','Y'),('b','x')"}},
+	{"a member of a document", `CREATE TABLE items (id TEXT PRIMARY KEY NOT NULL, name TEXT NOT NULL, n TEXT GENERATED ALWAYS AS (json_extract(name, '$.n')) STORED NOT NULL UNIQUE)`, "SQLite", []string{
+		`('a','{"n":"x"}'),('b','{"n":"y"}')`, `('a','{"n":"y"}'),('b','{"n":"x"}')`}},
 	{"a collation", `CREATE TABLE items (id VARCHAR(9) PRIMARY KEY NOT NULL, name VARCHAR(20) COLLATE utf8mb4_general_ci NOT NULL UNIQUE)`, "MariaDB", []string{"('a','X'),('b','é')", "('a','E'),('b','x')", "('a','x'),('b','e')"}},
 	{"a prefix", `CREATE TABLE items (id VARCHAR(9) PRIMARY KEY NOT NULL, name VARCHAR(20) NOT NULL, UNIQUE (name(3)))`, "MariaDB", []string{"('a','abcdef'),('b','uvwxyz')", "('a','uvw'),('b','abc')"}},
 	{"types of MariaDB", `CREATE TABLE items (id VARCHAR(9) PRIMARY KEY, u UUID NOT NULL UNIQUE, d DATETIME NOT NULL UNIQUE, e ENUM('p','q','r') NOT NULL UNIQUE, b VARBINARY(4) NOT NULL UNIQUE, f DECIMAL(6,2) NOT NULL UNIQUE, day DATE NOT NULL UNIQUE,
