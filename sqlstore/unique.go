@@ -41,6 +41,8 @@ func (w *writer) settleRows(ctx context.Context, t *table, e effort) error {
 		return w.setAside(ctx, t)
 	case anew:
 		return w.putAnew(ctx, t)
+	case beside:
+		return w.putTriggering(ctx, t)
 	}
 	return w.tryRows(ctx, t, e == patient)
 }

@@ -190,6 +190,7 @@ const (
 	aside                 // take rows that go or change out of the way of others
 	patient               // try them again, as long as that helps any
 	anew                  // delete rows, and insert them anew
+	beside                // take rows of other tables out of the way of triggers
 )
 
 // resolve carries out what waits. Rows, references and deletes wait for each other.
@@ -225,7 +226,7 @@ func (w *writer) resolve(ctx context.Context) error {
 		switch {
 		case gained > before/8, gained > 0 && e >= patient:
 			e = again
-		case e < anew:
+		case e < beside:
 			e++
 		default:
 			if err := w.unresolved(ctx); err != nil {

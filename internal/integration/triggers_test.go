@@ -138,6 +138,18 @@ func settingsOfUsers(d database) string {
 		CREATE TRIGGER settings_for AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION f()`
 }
 
+func TestTriggersMakeRowsThatAreRecordsAlready(t *testing.T) {
+	inEach(t, func(t *testing.T, d database) {
+		triggered{
+			schema:   `CREATE TABLE settings (id INT PRIMARY KEY NOT NULL, theme VARCHAR(20)); CREATE TABLE users (id INT PRIMARY KEY NOT NULL, name VARCHAR(20) UNIQUE)`,
+			saved:    `INSERT INTO users VALUES (1, 'x'), (2, 'y'), (3, 'z'); INSERT INTO settings VALUES (1, 'dark'), (2, 'blue'), (4, 'none')`,
+			found:    `INSERT INTO users VALUES (3, 'y'); INSERT INTO settings VALUES (3, 'red')`,
+			triggers: settingsOfUsers(d),
+			tables:   []sqlstore.Table{{Collection: "settings"}, {Collection: "users"}},
+		}.works(t, d)
+	})
+}
+
 func TestTriggersMakeRowsThatAnotherTableHasAlready(t *testing.T) {
 	inEach(t, func(t *testing.T, d database) {
 		if d.name == "PostgreSQL" {
