@@ -61,9 +61,18 @@
 // record that is refused. It wraps [backup.ErrClash], and names the other record and what
 // is unique. Nothing is changed.
 //
-// Other constraints hold at each step. Triggers run as for any other writer, and see the
-// values that a row gets for the moment. A restore reads back what it wrote. It puts right
-// what a trigger has changed, or names the trigger in its report.
+// Other constraints hold at each step. SQLite and MariaDB switch CHECK constraints off while
+// rows have values for the moment. They leave them on if the table has a trigger on UPDATE,
+// or if the user of the connection cannot see the triggers of MariaDB.
+//
+// A trigger may insert a row into another declared table, under the key of a record that is
+// there already: settings for each new user, for example. The record then makes room for
+// the moment, and overwrites the row of the trigger. It does so only if nothing is lost by
+// that, as above.
+//
+// Triggers run as for any other writer, and see the values that a row gets for the moment.
+// A restore reads back what it wrote. It puts right what a trigger has changed, or names
+// the trigger in its report.
 //
 // # SQLite
 //
@@ -101,7 +110,9 @@
 //     carried out.
 //
 // The commit looks at every row that has a foreign key. ON CONFLICT clauses of a table
-// have no effect: a conflict is an error.
+// have no effect: a conflict is an error. In a table with triggers, an existing row is
+// changed by an UPDATE and a new one is put by an INSERT, so that OR REPLACE and OR IGNORE
+// in a trigger hold. They do not hold if the table itself has ON CONFLICT clauses.
 //
 // # PostgreSQL
 //
@@ -211,6 +222,13 @@
 // AUTO_INCREMENT continues after the largest value. So do the sequences that a default
 // calls, as in PostgreSQL. The user needs SELECT and INSERT on them. Excluded columns with
 // ON UPDATE CURRENT_TIMESTAMP keep their values.
+//
+// A rollback does not take everything back, and neither does a plan, which is rolled back:
+//
+//   - AUTO_INCREMENT continues after the largest number that was tried. A plan can make it
+//     skip the numbers of the backup.
+//   - A trigger may write to a table of another engine than InnoDB, such as MyISAM or Aria.
+//     What it has written there stays.
 //
 // A TIMESTAMP that is NOT NULL takes NULL for the current time. If it has no default, a
 // record without the member is refused.
