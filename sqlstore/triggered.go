@@ -20,6 +20,9 @@ func (w *writer) putTriggering(ctx context.Context, t *table) error {
 	if err != nil || len(effects) == 0 {
 		return err
 	}
+	if out, err := w.keptOutFromElsewhere(ctx, t); err != nil || !out {
+		return err
+	}
 	for _, other := range w.all {
 		if len(w.waiting[t].rows) == 0 {
 			return nil
@@ -39,6 +42,22 @@ func (w *writer) putTriggering(ctx context.Context, t *table) error {
 		}
 	}
 	return nil
+}
+
+// keptOutFromElsewhere tells whether a row waits in a table that no other row of the table is
+// known to keep out.
+func (w *writer) keptOutFromElsewhere(ctx context.Context, t *table) (bool, error) {
+	rows := w.waiting[t].rows
+	for _, key := range slices.Sorted(maps.Keys(rows)) {
+		p, args, err := w.bound(t, backup.Record{Key: key, Value: rows[key]})
+		if err != nil {
+			return false, err
+		}
+		if found := w.clashOf(ctx, p, key, args); found.with == "" {
+			return true, ctx.Err()
+		}
+	}
+	return false, ctx.Err()
 }
 
 // putBeside puts the rows that wait in t without those records of another table whose keys

@@ -309,14 +309,21 @@ func (w *writer) refusedRow(ctx context.Context, t *table, key string) (refused,
 	case !w.dialect.clashes(err):
 		return t.fail(key, nil, explain(w.dialect, err)), nil
 	}
-	found := &clash{t: t, key: key, set: p.columns(), args: args}
-	if lookup := w.tx.clash(ctx, found); lookup != nil && ctx.Err() != nil {
+	found := w.clashOf(ctx, p, key, args)
+	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
 	if w.goes(t, found.with) {
 		return nil, nil
 	}
 	return found.error(w.waiting[t].rows[found.with] != nil, explain(w.dialect, err)), nil
+}
+
+// clashOf says as far as possible which row keeps a row out.
+func (w *writer) clashOf(ctx context.Context, p *put, key string, args []any) *clash {
+	found := &clash{t: p.t, key: key, set: p.columns(), args: args}
+	_ = w.tx.clash(ctx, found)
+	return found
 }
 
 // error returns the error for the row. both tells whether the other row waits too, and
