@@ -67,7 +67,7 @@ func (tx *postgresTx) allEffects(ctx context.Context) (map[int64][]postgresEffec
 		SELECT coalesce(pg_partition_root(tgrelid), tgrelid)::oid::int8, 'trigger '||tgname, 0::int8, '[]', '', ''
 			FROM pg_trigger, enabled WHERE NOT tgisinternal AND tgtype & 28 <> 0 AND tgenabled::text = ANY (by)
 		UNION ALL SELECT ev_class::int8, 'rule '||rulename, 0, '[]', '', '' FROM pg_rewrite, enabled WHERE ev_type::text <> '1' AND ev_enabled::text = ANY (by)
-		UNION ALL SELECT confrelid::int8, 'foreign key '||conname, conrelid::int8,
+		UNION ALL SELECT coalesce(pg_partition_root(confrelid), confrelid)::oid::int8, 'foreign key '||conname, coalesce(pg_partition_root(conrelid), conrelid)::oid::int8,
 				(SELECT json_agg(attname) FROM pg_attribute WHERE attrelid = confrelid AND attnum = ANY (confkey))::text, coalesce(u.action, ''), coalesce(d.action, '')
 			FROM enabled, pg_constraint f CROSS JOIN to_jsonb(f) j
 				LEFT JOIN (VALUES ('c', 'CASCADE'), ('n', 'SET NULL'), ('d', 'SET DEFAULT')) u(code, action) ON u.code = confupdtype::text

@@ -16,9 +16,10 @@ import (
 // A postgresReference is a foreign key, with how PostgreSQL checks it.
 type postgresReference struct {
 	reference
-	deferred bool // checked at the commit only
-	simple   bool // not checked if one of its columns is NULL
-	valid    bool // no row that was there before refers to nothing
+	partition string // the OID of the partition that it leads to, empty for a whole table
+	deferred  bool   // checked at the commit only
+	simple    bool   // not checked if one of its columns is NULL
+	valid     bool   // no row that was there before refers to nothing
 
 	before map[string]bool // the keys of records that referred to nothing, unless it is valid
 }
@@ -34,7 +35,8 @@ func (tx *postgresTx) references(ctx context.Context, tables []*table) (refs []*
 }
 
 // findReferences looks for the foreign keys from and to tables that are enforced. From
-// PostgreSQL 18 on, some are not, and some hold for periods.
+// PostgreSQL 18 on, some are not, and some hold for periods. A foreign key from or to a
+// partition is one of the whole table.
 func (tx *postgresTx) findReferences(ctx context.Context, tables []*table) error {
 	if tx.found {
 		return nil
@@ -44,22 +46,25 @@ func (tx *postgresTx) findReferences(ctx context.Context, tables []*table) error
 	for _, t := range tables {
 		byOID[t.pg.oid] = t
 	}
-	return tx.each(ctx, `SELECT f.conname::text, f.conrelid::int8, f.confrelid::int8, c.relname::text, p.relname::text,
+	return tx.each(ctx, `WITH declared AS (SELECT unnest($1::text::oid[]) AS oid)
+		SELECT f.conname::text, coalesce(cd.oid, pg_partition_root(f.conrelid))::int8, coalesce(pd.oid, pg_partition_root(f.confrelid))::int8,
+			CASE WHEN pd.oid IS NULL AND p.relispartition THEN p.oid::text ELSE '' END, c.relname::text, p.relname::text,
 			quote_ident(cn.nspname)||'.'||quote_ident(c.relname), quote_ident(pn.nspname)||'.'||quote_ident(p.relname),
 			(SELECT json_agg(attname ORDER BY n) FROM unnest(f.conkey) WITH ORDINALITY k(a, n) JOIN pg_attribute ON attrelid = f.conrelid AND attnum = a)::text,
 			(SELECT json_agg(attname ORDER BY n) FROM unnest(f.confkey) WITH ORDINALITY k(a, n) JOIN pg_attribute ON attrelid = f.confrelid AND attnum = a)::text,
 			f.condeferrable AND f.confdeltype = 'a', f.confmatchtype = 's', f.convalidated, coalesce((j->>'conperiod')::bool, false), f.confupdtype IN ('c', 'n', 'd')
 		FROM pg_constraint f CROSS JOIN to_jsonb(f) j JOIN pg_class c ON c.oid = f.conrelid JOIN pg_namespace cn ON cn.oid = c.relnamespace
 			JOIN pg_class p ON p.oid = f.confrelid JOIN pg_namespace pn ON pn.oid = p.relnamespace
-		WHERE f.contype = 'f' AND f.conparentid = 0 AND coalesce((j->>'conenforced')::bool, true) AND (f.conrelid = ANY ($1::text::oid[]) OR f.confrelid = ANY ($1::text::oid[]))
+			LEFT JOIN declared cd ON cd.oid = f.conrelid LEFT JOIN declared pd ON pd.oid = f.confrelid
+		WHERE f.contype = 'f' AND f.conparentid = 0 AND coalesce((j->>'conenforced')::bool, true) AND (coalesce(cd.oid, pg_partition_root(f.conrelid)) IN (SELECT oid FROM declared) OR coalesce(pd.oid, pg_partition_root(f.confrelid)) IN (SELECT oid FROM declared))
 		ORDER BY c.relname, f.conname`, []any{oids(tables)}, func(rows *sql.Rows) error {
 		r := &postgresReference{}
-		var child, parent int64
+		var child, parent sql.NullInt64
 		var columns, parentColumns []byte
-		if err := rows.Scan(&r.constraint, &child, &parent, &r.plain, &r.parentPlain, &r.name, &r.parentName, &columns, &parentColumns, &r.deferred, &r.simple, &r.valid, &r.period, &r.follows); err != nil {
+		if err := rows.Scan(&r.constraint, &child, &parent, &r.partition, &r.plain, &r.parentPlain, &r.name, &r.parentName, &columns, &parentColumns, &r.deferred, &r.simple, &r.valid, &r.period, &r.follows); err != nil {
 			return err
 		}
-		r.table, r.parent = byOID[child], byOID[parent]
+		r.table, r.parent = byOID[child.Int64], byOID[parent.Int64]
 		r.inexact = r.period || !r.valid
 		tx.refs = append(tx.refs, r)
 		return errors.Join(json.Unmarshal(columns, &r.columns), json.Unmarshal(parentColumns, &r.parentColumns))
@@ -109,9 +114,12 @@ func (tx *postgresTx) remember(ctx context.Context, r *postgresReference) error 
 // unless returns the condition that no other row of the child refers to a row of the
 // parent.
 func (r *postgresReference) unless() string {
-	condition := " AND NOT EXISTS (SELECT FROM " + r.name + " AS c WHERE " + r.join("c", r.parentName, quote)
+	condition := " AND NOT EXISTS (SELECT FROM " + r.name + " AS c WHERE " + r.join("c", r.parent.name, quote)
 	if r.table == r.parent {
-		condition += " AND (" + r.table.keyNames("c.") + ") <> (" + r.table.keyNames(r.name+".") + ")"
+		condition += " AND (" + r.table.keyNames("c.") + ") <> (" + r.table.keyNames(r.parent.name+".") + ")"
+	}
+	if r.partition != "" {
+		condition += " AND " + r.parent.name + ".tableoid IN (SELECT relid FROM pg_partition_tree(" + r.partition + "))"
 	}
 	return condition + ")"
 }

@@ -72,7 +72,9 @@ func (tx *postgresTx) uniqueColumns(ctx context.Context, t *table) (columns []*c
 					LEFT JOIN pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum
 					JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid AND d.refobjsubid > 0
 						AND (d.classid = 'pg_class'::regclass AND d.objid = a.attrelid AND d.objsubid = a.attnum OR d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid))
-		SELECT attnum::int8, (SELECT max(confupdtype::text) FROM pg_constraint WHERE contype = 'f' AND confrelid = $1::text::oid AND attnum = ANY (confkey) AND confupdtype IN ('c', 'n', 'd')),
+		SELECT attnum::int8, (SELECT max(confupdtype::text) FROM pg_constraint JOIN pg_attribute a ON a.attrelid = confrelid AND a.attnum = ANY (confkey)
+				WHERE contype = 'f' AND (confrelid = $1::text::oid OR pg_partition_root(confrelid) = $1::text::oid) AND confupdtype IN ('c', 'n', 'd')
+					AND a.attname = (SELECT attname FROM pg_attribute WHERE attrelid = $1::text::oid AND attnum = found.attnum)),
 			coalesce((SELECT string_agg(pg_get_constraintdef(c.oid), ' ') FROM pg_constraint c, pg_attribute a WHERE a.attrelid = $1::text::oid AND a.attnum = found.attnum
 				AND c.contype = 'c' AND (c.conrelid = a.attrelid AND a.attnum = ANY (c.conkey) OR c.contypid = a.atttypid)), '')
 		FROM found ORDER BY attnum`,
@@ -102,8 +104,8 @@ func (tx *postgresTx) replaceable(ctx context.Context, t *table) (way replacemen
 	err = tx.conn.QueryRowContext(ctx, `WITH parts AS (SELECT $1::text::oid AS oid UNION SELECT relid FROM pg_partition_tree($1::text::oid::regclass))
 		SELECT NOT EXISTS (SELECT FROM pg_trigger JOIN parts ON tgrelid = parts.oid WHERE NOT tgisinternal AND tgtype & 12 <> 0)
 				AND NOT EXISTS (SELECT FROM pg_rewrite WHERE ev_class = $1::text::oid AND ev_type IN ('3', '4'))
-				AND NOT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = $1::text::oid AND confdeltype <> 'a'),
-			NOT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = $1::text::oid AND NOT condeferrable)`, t.pg.oidText()).Scan(&ok, &deferred)
+				AND NOT EXISTS (SELECT FROM pg_constraint JOIN parts ON confrelid = parts.oid WHERE contype = 'f' AND confdeltype <> 'a'),
+			NOT EXISTS (SELECT FROM pg_constraint JOIN parts ON confrelid = parts.oid WHERE contype = 'f' AND NOT condeferrable)`, t.pg.oidText()).Scan(&ok, &deferred)
 	switch {
 	case !ok:
 		return notReplaceable, err
