@@ -327,11 +327,14 @@ func (w *writer) cut(ctx context.Context) error {
 			set = append(set, c.quoted+" = NULL")
 		}
 		keys := slices.Sorted(maps.Keys(w.waiting[t].deletes))
-		err := w.in(ctx, t, keys, "UPDATE "+t.name+" SET "+strings.Join(set, ", "), "", func(s *sql.Stmt, args []any) error {
-			_, err := s.ExecContext(ctx, args...)
-			return err
+		// A CHECK or a trigger may refuse that: cutting the references of others may do.
+		alive, err := w.tx.attempt(ctx, func() error {
+			return w.in(ctx, t, keys, "UPDATE "+t.name+" SET "+strings.Join(set, ", "), "", func(s *sql.Stmt, args []any) error {
+				_, err := s.ExecContext(ctx, args...)
+				return err
+			})
 		})
-		if err != nil {
+		if err != nil && (!alive || ctx.Err() != nil) {
 			return fmt.Errorf("delete records of %s: %w", t.collection, explain(w.dialect, contextError(ctx, err)))
 		}
 	}
