@@ -84,10 +84,14 @@ func (tx *postgresTx) touch(ctx context.Context, tables []*table) error {
 		if err := tx.remember(ctx, r); err != nil {
 			return err
 		}
-		if r.table == nil || r.parent == nil || r.deferred {
+		if r.parent == nil || r.deferred || r.table == nil && (r.period || !r.toMutable()) {
 			continue
 		}
 		r.parent.unless += r.unless()
+		if r.table == nil { // the foreign key says in the end what becomes of its rows
+			r.parent.referrers = append(r.parent.referrers, strconv.Quote(r.plain))
+			continue
+		}
 		if !r.period { // other rows may cover the period
 			r.parent.unlessAtLast += r.unless()
 		}

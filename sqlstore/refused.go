@@ -72,7 +72,7 @@ func (w *writer) name(t *table, e *backup.RecordError) {
 // removeAtLast leaves it to the database whether the rows that wait in a table can be
 // deleted.
 func (w *writer) removeAtLast(ctx context.Context, t *table) error {
-	keys := slices.Sorted(maps.Keys(w.waiting[t].deletes))
+	keys := w.waiting[t].notTaken()
 	alive, err := w.tx.attempt(ctx, func() error { return w.removeUnless(ctx, t, keys, t.unlessAtLast) })
 	if err == nil || !alive || !w.dialect.(stepwise).dangles(err) {
 		return err

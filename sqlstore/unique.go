@@ -140,7 +140,7 @@ func (w *writer) setColumn(ctx context.Context, t *table, c *column, value strin
 	defer func() { err = errors.Join(err, w.tx.checks(ctx, t, true)) }()
 	const most = 8 // refused rows
 	wait := w.waiting[t]
-	keys := slices.Concat(slices.Sorted(maps.Keys(wait.rows)), slices.Sorted(maps.Keys(wait.deletes)))
+	keys := slices.Concat(slices.Sorted(maps.Keys(wait.rows)), wait.notTaken())
 	for chunk := range slices.Chunk(keys, putRows) {
 		n, err := w.setRows(ctx, t, c, value, chunk)
 		refused := 0

@@ -22,7 +22,8 @@ import (
 // them, a change that would break a reference for the moment waits too:
 //
 //   - A row is not deleted while a row of a declared table refers to it. The foreign key
-//     could refuse that, or delete rows that a later record is for.
+//     could refuse that, or delete rows that a later record is for. Nor is it deleted while
+//     any row refers to a value of it that a later record may have under another key.
 //   - A reference to a row that is not there yet is NULL until then, if it can be NULL.
 
 // stepwise is the interface that the dialect of such a database implements too.
@@ -40,6 +41,8 @@ type waiting struct {
 	rows       map[string][]byte // the JSON of records
 	deletes    map[string]bool
 	references map[string][]any // the values for the columns of table.loose
+
+	taken map[string]string // of deletes: the keys of the records that rename.go tells of
 }
 
 func (w *writer) wait(t *table) *waiting {
@@ -47,7 +50,7 @@ func (w *writer) wait(t *table) *waiting {
 		w.waiting = map[*table]*waiting{}
 	}
 	if w.waiting[t] == nil {
-		w.waiting[t] = &waiting{map[string][]byte{}, map[string]bool{}, map[string][]any{}}
+		w.waiting[t] = &waiting{rows: map[string][]byte{}, deletes: map[string]bool{}, references: map[string][]any{}}
 	}
 	return w.waiting[t]
 }
@@ -203,6 +206,13 @@ func (w *writer) resolve(ctx context.Context) error {
 		if before == 0 {
 			return nil
 		}
+		if e >= aside {
+			for t := range w.waiting {
+				if err := w.renameRows(ctx, t); err != nil {
+					return fmt.Errorf("write records of %s: %w", t.collection, contextError(ctx, err))
+				}
+			}
+		}
 		if e == aside {
 			if err := w.cut(ctx); err != nil {
 				return err
@@ -307,7 +317,10 @@ func (w *writer) refusedDeletes(ctx context.Context) error {
 	for _, t := range w.all {
 		if w.waiting[t] != nil && len(w.waiting[t].deletes) > 0 {
 			keys := slices.Sorted(maps.Keys(w.waiting[t].deletes))
-			left = append(left, fmt.Sprintf("table %q: %s (from %s)", t.plain, some(keys), strings.Join(t.referrers, ", ")))
+			left = append(left, fmt.Sprintf("table %q: %s (from %s)", t.plain, some(keys), strings.Join(slices.Compact(slices.Sorted(slices.Values(t.referrers))), ", ")))
+			for _, key := range slices.Sorted(maps.Keys(w.waiting[t].taken)) {
+				left = append(left, fmt.Sprintf("the record %q has the value of %q to which they refer: leave it its key", w.waiting[t].taken[key], key))
+			}
 		}
 	}
 	if len(left) == 0 {

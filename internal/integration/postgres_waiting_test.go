@@ -84,3 +84,28 @@ func TestPostgresAReferenceThatCannotBeCutFirst(t *testing.T) {
 			CREATE TRIGGER f BEFORE UPDATE ON b FOR EACH ROW EXECUTE FUNCTION f()`, found: `INSERT INTO a VALUES (1, 1); INSERT INTO b VALUES (1, 1)`, tables: "a b"}.works(t)
 	})
 }
+
+func TestPostgresRowsThatReferToACodeStayWhenItsRecordHasANewKey(t *testing.T) {
+	for _, action := range []string{"", "ON DELETE CASCADE", "ON DELETE SET NULL", "ON DELETE RESTRICT", "ON DELETE CASCADE ON UPDATE CASCADE", "ON UPDATE SET NULL"} {
+		for _, of := range []string{"", " c"} {
+			t.Run(action+of, func(t *testing.T) {
+				c := overPostgres{schema: `CREATE TABLE p (id int PRIMARY KEY, code text NOT NULL UNIQUE, buddy int REFERENCES p);
+					CREATE TABLE c (id int PRIMARY KEY, code text REFERENCES p (code) ` + action + `)`, saved: `INSERT INTO p VALUES (3, 'a', 4), (4, 'b', 3), (5, 'c', 5)`,
+					found: `INSERT INTO p VALUES (1, 'a', 2), (2, 'b', 1), (5, 'c', 1); INSERT INTO c VALUES (1, 'a'), (2, 'a'), (3, 'b')`, tables: "p" + of}
+				if of != "" {
+					c.saved += `; INSERT INTO c VALUES (1, 'a'), (2, 'a'), (3, 'b')`
+				}
+				require.Equal(t, []string{"a", "a", "b"}, column(t, c.works(t), "SELECT code FROM c ORDER BY id"))
+			})
+		}
+		t.Run(action+" while rows refer to the old key", func(t *testing.T) {
+			db, same, err := overPostgres{schema: `CREATE TABLE p (id int PRIMARY KEY, code text NOT NULL UNIQUE);
+				CREATE TABLE c (id int PRIMARY KEY, code text REFERENCES p (code) ` + action + `, p int REFERENCES p)`, saved: `INSERT INTO p VALUES (3, 'a')`,
+				found: `INSERT INTO p VALUES (1, 'a'); INSERT INTO c VALUES (1, 'a', NULL), (2, NULL, 1)`, tables: "p"}.run(t)
+			require.ErrorIs(t, err, backup.ErrDangling)
+			require.ErrorContains(t, err, `the record "3" has the value of "1"`)
+			require.False(t, same)
+			require.Equal(t, []string{"a"}, column(t, db, "SELECT code FROM c WHERE id = 1"))
+		})
+	}
+}
