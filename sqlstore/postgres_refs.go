@@ -84,7 +84,7 @@ func (tx *postgresTx) touch(ctx context.Context, tables []*table) error {
 		if err := tx.remember(ctx, r); err != nil {
 			return err
 		}
-		if r.parent == nil || r.deferred || r.table == nil && (r.period || !r.toMutable()) {
+		if !r.holds() {
 			continue
 		}
 		r.parent.unless += r.unless()
@@ -115,17 +115,56 @@ func (tx *postgresTx) remember(ctx context.Context, r *postgresReference) error 
 	return tx.eachKey(ctx, PostgreSQL, r.table, query, nil, nil, func(key string, _ bool) { r.before[key] = true })
 }
 
+// holds tells whether a row of the parent waits while rows of the child refer to it.
+func (r *postgresReference) holds() bool {
+	return r.parent != nil && !r.deferred && (r.table != nil || !r.period && r.toMutable())
+}
+
 // unless returns the condition that no other row of the child refers to a row of the
 // parent.
 func (r *postgresReference) unless() string {
-	condition := " AND NOT EXISTS (SELECT FROM " + r.name + " AS c WHERE " + r.join("c", r.parent.name, quote)
+	condition := " AND NOT EXISTS (SELECT FROM " + r.name + " AS c WHERE " + r.refers(r.parent.name)
 	if r.table == r.parent {
 		condition += " AND (" + r.table.keyNames("c.") + ") <> (" + r.table.keyNames(r.parent.name+".") + ")"
 	}
-	if r.partition != "" {
-		condition += " AND " + r.parent.name + ".tableoid IN (SELECT relid FROM pg_partition_tree(" + r.partition + "))"
-	}
 	return condition + ")"
+}
+
+// refers returns the condition that the row c of the child refers to a row of the parent.
+func (r *postgresReference) refers(parent string) string {
+	condition := r.join("c", parent, quote)
+	if r.partition != "" {
+		condition += " AND " + parent + ".tableoid IN (SELECT relid FROM pg_partition_tree(" + r.partition + "))"
+	}
+	return condition
+}
+
+// deleteTogether implements togetherDeleter. What a row that stays refers to stays too.
+func (tx *postgresTx) deleteTogether(t *table) string {
+	var given, k, staying, kept []string
+	for part, c := range t.keyColumns() {
+		name := "k" + strconv.Itoa(part)
+		given = append(given, "(e->>"+strconv.Itoa(part)+")::"+c.pg.lookup+" AS "+name)
+		k = append(k, "s."+name+" = c."+c.quoted)
+	}
+	const list = " (SELECT * FROM given)"
+	for _, r := range tx.refs {
+		if r.parent != t || !r.holds() {
+			continue
+		}
+		condition := " FROM " + r.name + " AS c JOIN " + t.name + " AS p ON " + r.refers("p") + " WHERE (" + t.keyNames("p.") + ") IN" + list
+		if r.table == t {
+			condition += " AND (" + t.keyNames("c.") + ") NOT IN" + list
+			kept = append(kept, "SELECT "+t.keyNames("p.")+" FROM "+t.name+" AS p WHERE "+r.refers("p"))
+		}
+		staying = append(staying, "SELECT "+t.keyNames("p.")+condition)
+	}
+	if len(kept) == 0 {
+		return ""
+	}
+	return "WITH RECURSIVE given AS (SELECT " + strings.Join(given, ", ") + " FROM json_array_elements($1::text::json) AS e), stays(" + strings.ReplaceAll(keyOf("", t), ".", "") + ") AS ((" + strings.Join(staying, " UNION ") +
+		") UNION SELECT p.* FROM stays AS s JOIN " + t.name + " AS c ON " + strings.Join(k, " AND ") + " CROSS JOIN LATERAL (" + strings.Join(kept, " UNION ALL ") + ") AS p)" +
+		" DELETE FROM " + t.name + " WHERE (" + t.keyNames("") + ") IN" + list + " AND (" + t.keyNames("") + ") NOT IN (SELECT * FROM stays) RETURNING " + t.selectedKey
 }
 
 // toNothing returns the condition that the row c of the child refers to nothing.

@@ -38,6 +38,9 @@ func (w *writer) settleRows(ctx context.Context, t *table, e effort) error {
 	}
 	switch e {
 	case aside:
+		if err := w.putTogether(ctx, t); err != nil {
+			return err
+		}
 		return w.setAside(ctx, t)
 	case anew:
 		return w.putAnew(ctx, t)
@@ -68,14 +71,19 @@ func (w *writer) tryRows(ctx context.Context, t *table, patient bool) error {
 	return nil
 }
 
-// tryOnce tries every row that waits in a table once. One by one, it finds each row that
+// tryOnce tries every row that waits in a table once, and rows after those that they refer
+// to, unless it goes backward. One by one, it finds each row that
 // can be put.
 func (w *writer) tryOnce(ctx context.Context, t *table, backward, oneByOne bool) error {
 	w.trying = true
 	defer func() { w.trying = false }()
 	rows := w.rowsThatWait(t)
-	keys := slices.Sorted(maps.Keys(rows))
+	keys, err := w.parentsFirst(ctx, t, rows)
+	if err != nil {
+		return err
+	}
 	if backward {
+		keys = slices.Sorted(maps.Keys(rows))
 		slices.Reverse(keys)
 	}
 	n := putRows
@@ -220,19 +228,9 @@ func (w *writer) putAnew(ctx context.Context, t *table) error {
 // replaceAtOnce replaces all rows that wait in one statement, if they fit into one.
 func (w *writer) replaceAtOnce(ctx context.Context, t *table) error {
 	rows := w.waiting[t].rows
-	var args []any
-	var set []*column
-	for key, value := range rows {
-		p, values, err := w.bound(t, backup.Record{Key: key, Value: value})
-		if err != nil {
-			return err
-		}
-		if set == nil {
-			set = p.columns()
-		}
-		if args = append(args, values...); !slices.Equal(set, p.columns()) || len(args) > w.dialect.maxArgs() {
-			return nil
-		}
+	set, args, err := w.allBound(t)
+	if err != nil || set == nil {
+		return err
 	}
 	alive, err := w.tx.attempt(ctx, func() error {
 		_, err := w.conn.ExecContext(ctx, w.dialect.(interface {

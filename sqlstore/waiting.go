@@ -229,7 +229,7 @@ func (w *writer) resolve(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := w.settleDeletes(ctx, e >= aside); err != nil {
+		if err := w.settleDeletes(ctx, e); err != nil {
 			return err
 		}
 		gained := before - w.countWaiting()
@@ -288,25 +288,31 @@ func (w *writer) unresolved(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// settleDeletes deletes the rows that wait for it and that no row refers to now. At last
-// it leaves to the database which rows those are.
-func (w *writer) settleDeletes(ctx context.Context, atLast bool) error {
-	for changed := true; changed; {
-		changed = false
+// settleDeletes deletes the rows that wait for it and that no row refers to now. It goes on
+// while that helps many or, if it is patient, any. At last it leaves to the database which
+// rows those are.
+func (w *writer) settleDeletes(ctx context.Context, e effort) error {
+	for more := true; more; {
+		gained, left := 0, 0
 		for _, t := range w.all {
 			if w.waiting[t] == nil || len(w.waiting[t].deletes) == 0 {
 				continue
 			}
 			keys := slices.Sorted(maps.Keys(w.waiting[t].deletes))
 			err := w.remove(ctx, t, keys)
-			if err == nil && atLast && t.unlessAtLast != t.unless {
+			if err == nil && len(w.waiting[t].deletes) > len(keys)/2 {
+				err = w.removeTogether(ctx, t)
+			}
+			if err == nil && e >= aside && t.unlessAtLast != t.unless {
 				err = w.removeAtLast(ctx, t)
 			}
 			if err != nil {
 				return err
 			}
-			changed = changed || len(w.waiting[t].deletes) < len(keys)
+			n := len(w.waiting[t].deletes)
+			gained, left = gained+len(keys)-n, left+n
 		}
+		more = gained > left/8 || gained > 0 && e >= patient
 	}
 	return nil
 }
