@@ -33,7 +33,7 @@ type danglingRows struct {
 
 const (
 	whereAllowed = "restore that row too, leave the record out, or allow references to dangle"
-	whereRefused = "restore that row too, or leave the record out: the database enforces the foreign key"
+	whereRefused = "restore that row too, or leave the record out: the database enforces the foreign key. Rows that need each other go in if it is DEFERRABLE"
 )
 
 // addRecord adds the record under a key, whose row refers to nothing by r.

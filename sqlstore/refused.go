@@ -107,6 +107,9 @@ func (w *writer) staying(ctx context.Context, left []string) error {
 		}
 	}
 	text := fmt.Sprintf("%v: rows that stay refer to rows that are deleted, %s", backup.ErrDangling, strings.Join(left, "; "))
+	if len(d.records) == 0 {
+		text += "; if all of them are deleted, they need each other: make one of the foreign keys DEFERRABLE, or let its column be NULL"
+	}
 	return &danglingError{text, append([]error{backup.ErrDangling}, d.records...)}
 }
 

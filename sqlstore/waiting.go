@@ -138,30 +138,35 @@ func (w *writer) removeUnless(ctx context.Context, t *table, keys []string, unle
 		w.overwritten(t, key)
 	}
 	if err == nil && t.unless != "" {
-		err = w.in(ctx, t, keys, "SELECT "+t.selectedKey+" FROM "+t.name, "", func(s *sql.Stmt, args []any) error {
-			rows, err := s.QueryContext(ctx, args...)
-			if err != nil {
-				return err
-			}
-			defer rows.Close()
-			row := newKey(t)
-			for rows.Next() {
-				if err := rows.Scan(row.dest...); err != nil {
-					return err
-				}
-				key, err := row.key(w.dialect)
-				if err != nil {
-					return err
-				}
-				w.wait(t).deletes[key] = true
-			}
-			return rows.Err()
-		})
+		err = w.there(ctx, t, keys, "", func(key string) { w.wait(t).deletes[key] = true })
 	}
 	if err != nil {
 		return fmt.Errorf("delete records of %s: %w", t.collection, explain(w.dialect, contextError(ctx, err)))
 	}
 	return nil
+}
+
+// there calls f with the keys of the rows that are there and that meet a condition.
+func (w *writer) there(ctx context.Context, t *table, keys []string, and string, f func(key string)) error {
+	return w.in(ctx, t, keys, "SELECT "+t.selectedKey+" FROM "+t.name, and, func(s *sql.Stmt, args []any) error {
+		rows, err := s.QueryContext(ctx, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		row := newKey(t)
+		for rows.Next() {
+			if err := rows.Scan(row.dest...); err != nil {
+				return err
+			}
+			key, err := row.key(w.dialect)
+			if err != nil {
+				return err
+			}
+			f(key)
+		}
+		return rows.Err()
+	})
 }
 
 // Settle carries out what waits, and checks what the commit would: see [backup.Writer].
@@ -317,10 +322,17 @@ func (w *writer) settleDeletes(ctx context.Context, e effort) error {
 	return nil
 }
 
-// refusedDeletes returns the error for rows that cannot be deleted.
+// refusedDeletes returns the error for rows that cannot be deleted. A row that nothing
+// refers to is there because a trigger keeps it: it does not wait any longer.
 func (w *writer) refusedDeletes(ctx context.Context) error {
 	var left []string
 	for _, t := range w.all {
+		if w.waiting[t] != nil && len(w.waiting[t].deletes) > 0 {
+			kept := func(key string) { delete(w.waiting[t].deletes, key) }
+			if err := w.there(ctx, t, slices.Sorted(maps.Keys(w.waiting[t].deletes)), t.unless, kept); err != nil {
+				return fmt.Errorf("look for rows that stay: %w", contextError(ctx, err))
+			}
+		}
 		if w.waiting[t] != nil && len(w.waiting[t].deletes) > 0 {
 			keys := slices.Sorted(maps.Keys(w.waiting[t].deletes))
 			left = append(left, fmt.Sprintf("table %q: %s (from %s)", t.plain, some(keys), strings.Join(slices.Compact(slices.Sorted(slices.Values(t.referrers))), ", ")))

@@ -136,3 +136,24 @@ func TestPostgresListsAndCirclesOfOneTable(t *testing.T) {
 		require.Len(t, column(t, db, "SELECT id::text FROM items"), 4)
 	})
 }
+
+func TestPostgresARowThatATriggerKeepsDoesNotWait(t *testing.T) {
+	for _, tables := range []string{"items", "items kids"} {
+		db, _, err := overPostgres{schema: `CREATE TABLE items (id text PRIMARY KEY, gone bool NOT NULL DEFAULT false); CREATE TABLE kids (id text PRIMARY KEY, item text REFERENCES items);
+			CREATE FUNCTION soft() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE items SET gone = true WHERE id = OLD.id; RETURN NULL; END $$;
+			CREATE TRIGGER soft BEFORE DELETE ON items FOR EACH ROW EXECUTE FUNCTION soft()`, saved: `INSERT INTO items VALUES ('a')`, found: `INSERT INTO items VALUES ('a'), ('b')`, tables: tables}.run(t)
+		require.NoError(t, err)
+		require.Equal(t, []string{"a", "b"}, column(t, db, "SELECT id FROM items ORDER BY id"))
+	}
+}
+
+func TestPostgresCirclesOfTwoTablesSayWhatHelps(t *testing.T) {
+	schema := `CREATE TABLE a (id int PRIMARY KEY, b int NOT NULL); CREATE TABLE b (id int PRIMARY KEY, a int NOT NULL REFERENCES a); ALTER TABLE a ADD FOREIGN KEY (b) REFERENCES b`
+	const rows = `INSERT INTO a VALUES (1, 1); INSERT INTO b VALUES (1, 1)`
+	for _, c := range []overPostgres{{schema: schema, saved: rows, tables: "a b"}, {schema: schema, found: rows, tables: "a b"}} {
+		_, _, err := c.run(t)
+		require.ErrorContains(t, err, "DEFERRABLE")
+		c.schema += " DEFERRABLE"
+		c.works(t)
+	}
+}
