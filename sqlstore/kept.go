@@ -30,8 +30,12 @@ func (w *writer) putKeeping(ctx context.Context, t *table, records []backup.Reco
 		return w.put(ctx, t, records)
 	}
 	var keys []string
-	for _, r := range records {
-		keys = append(keys, r.Key)
+	for chunk := range slices.Chunk(records, putRows) {
+		changed, err := w.changed(ctx, t, refs, chunk)
+		if err != nil {
+			return err
+		}
+		keys = append(keys, changed...)
 	}
 	if err := w.keepReferring(ctx, t, keys); err != nil {
 		return err
@@ -40,6 +44,51 @@ func (w *writer) putKeeping(ctx context.Context, t *table, records []backup.Reco
 		return err // a row that waits will change them
 	}
 	return w.keepChanged(ctx)
+}
+
+// changed returns the keys of the records that change a value to which the foreign keys
+// lead.
+func (w *writer) changed(ctx context.Context, t *table, refs []*reference, records []backup.Record) (keys []string, err error) {
+	set := t.keyColumns()
+	var same, differ []string
+	for _, c := range set {
+		same = append(same, "p."+c.quoted+" = "+c.pg.write)
+	}
+	for _, c := range t.columns {
+		if !c.key && slices.ContainsFunc(refs, func(r *reference) bool { return slices.Contains(r.parentColumns, c.Name) }) {
+			// The database follows a change of a letter's case too, which its = may not see.
+			differ = append(differ, "(p."+c.quoted+")::text COLLATE \"C\" IS DISTINCT FROM ("+c.pg.write+")::text COLLATE \"C\"")
+			set = append(set, c)
+		}
+	}
+	var args []any
+	for _, r := range records {
+		values, seen := make([]any, len(t.columns)), make([]bool, len(t.columns))
+		if c, err := w.bind(t, r, values, seen); err != nil {
+			return nil, t.fail(r.Key, c, err)
+		}
+		for _, c := range set {
+			args = append(args, values[slices.Index(t.columns, c)])
+		}
+	}
+	rows, err := w.conn.QueryContext(ctx, "SELECT "+t.selectedKey+" FROM "+t.name+" AS p WHERE EXISTS (SELECT FROM "+postgres{}.values(t, set, len(records))+
+		" WHERE "+strings.Join(same, " AND ")+" AND ("+strings.Join(differ, " OR ")+"))", args...)
+	if err != nil {
+		return nil, fmt.Errorf("look for records of %s that change: %w", t.collection, contextError(ctx, err))
+	}
+	defer rows.Close()
+	row := newKey(t)
+	for rows.Next() {
+		if err := rows.Scan(row.dest...); err != nil {
+			return nil, err
+		}
+		key, err := row.key(w.dialect)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, rows.Err()
 }
 
 // following returns the foreign keys by which a change of a table changes records.

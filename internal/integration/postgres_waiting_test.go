@@ -5,6 +5,7 @@ package integration
 import (
 	"database/sql"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -156,4 +157,15 @@ func TestPostgresCirclesOfTwoTablesSayWhatHelps(t *testing.T) {
 		c.schema += " DEFERRABLE"
 		c.works(t)
 	}
+}
+
+func TestPostgresOnlyWhatFollowsAChangeIsKeptInMemory(t *testing.T) {
+	db, _ := newPostgres(t, `CREATE TABLE p (id int PRIMARY KEY, code text NOT NULL UNIQUE, name text); CREATE TABLE c (id int PRIMARY KEY, code text REFERENCES p (code) ON UPDATE CASCADE, body text);
+		INSERT INTO p VALUES (1, 'a', 'old'); INSERT INTO c SELECT n, 'a', repeat('x', 1000) FROM generate_series(1, 10000) n`)
+	s := pg(db, sqlstore.Table{Collection: "p"}, sqlstore.Table{Collection: "c"})
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	require.NoError(t, put(s, "p", record("1", `{"id":1,"code":"a","name":"new"}`)))
+	runtime.ReadMemStats(&after)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(4<<20))
 }
