@@ -62,12 +62,15 @@ func (postgres) standIns(t *table, c *column) (values []string) {
 }
 
 // uniqueColumns leaves out a column that the foreign key of another table follows, if that
-// would lose its reference. It looks for exclusion constraints too.
+// would lose its reference. It looks for exclusion constraints too, and for the indexes of
+// partitions.
 func (tx *postgresTx) uniqueColumns(ctx context.Context, t *table) (columns []*column, err error) {
 	err = tx.each(ctx, `WITH indexes AS (SELECT indexrelid, indkey FROM pg_index WHERE indrelid = $1::text::oid AND (indisunique OR indisexclusion)),
 			direct AS (SELECT unnest(indkey::int2[]) AS attnum FROM indexes
 				UNION SELECT refobjsubid FROM pg_depend, indexes WHERE classid = 'pg_class'::regclass AND objid = indexrelid AND refclassid = 'pg_class'::regclass AND refobjid = $1::text::oid AND refobjsubid > 0),
-			found AS (SELECT attnum FROM direct
+			partial AS (SELECT a.attnum FROM pg_partition_tree($1::text::oid::regclass) JOIN pg_index ON indrelid = relid AND (indisunique OR indisexclusion)
+				JOIN pg_attribute p ON p.attrelid = relid AND p.attnum = ANY (indkey::int2[]) JOIN pg_attribute a ON a.attrelid = $1::text::oid AND a.attname = p.attname),
+			found AS (SELECT attnum FROM direct UNION SELECT attnum FROM partial
 				UNION SELECT d.refobjsubid FROM direct JOIN pg_attribute a ON a.attrelid = $1::text::oid AND a.attnum = direct.attnum AND a.attgenerated <> ''
 					LEFT JOIN pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum
 					JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid AND d.refobjsubid > 0

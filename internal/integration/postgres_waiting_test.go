@@ -70,6 +70,10 @@ func TestPostgresForeignKeysToAPartition(t *testing.T) {
 			saved: `INSERT INTO items VALUES ('eu', 'a', 1, 'x'), ('eu', 'b', 2, 'y'); INSERT INTO kids VALUES (1, 'eu', 'x')`,
 			found: `INSERT INTO items VALUES ('eu', 'a', 1, 'y'), ('eu', 'b', 2, 'x'); INSERT INTO kids VALUES (1, 'eu', 'x')`, tables: "items:region,id kids"}.works(t)
 	})
+	t.Run("a unique index of the partition alone", func(t *testing.T) {
+		overPostgres{schema: items + `ALTER TABLE items DROP CONSTRAINT items_region_code_key; CREATE UNIQUE INDEX ON items_eu (code); CREATE TABLE kids (id int PRIMARY KEY, region text, item text, FOREIGN KEY (region, item) REFERENCES items ON DELETE CASCADE)`,
+			saved: `INSERT INTO items VALUES ('eu', 'a', 1, 'x'), ('eu', 'b', 2, 'y')`, found: `INSERT INTO items VALUES ('eu', 'a', 1, 'y'), ('eu', 'b', 2, 'x')`, tables: "items:region,id kids"}.works(t)
+	})
 	t.Run("records that stay keep theirs", func(t *testing.T) {
 		overPostgres{schema: items + `CREATE TABLE kids (id int PRIMARY KEY, region text, item text, FOREIGN KEY (region, item) REFERENCES items_eu (region, id) ON DELETE CASCADE)`,
 			saved: `INSERT INTO items VALUES ('eu', 'b', 1, 'x'); INSERT INTO kids VALUES (1, 'eu', 'b')`,
