@@ -52,7 +52,8 @@ func (tx *postgresTx) findReferences(ctx context.Context, tables []*table) error
 			quote_ident(cn.nspname)||'.'||quote_ident(c.relname), quote_ident(pn.nspname)||'.'||quote_ident(p.relname),
 			(SELECT json_agg(attname ORDER BY n) FROM unnest(f.conkey) WITH ORDINALITY k(a, n) JOIN pg_attribute ON attrelid = f.conrelid AND attnum = a)::text,
 			(SELECT json_agg(attname ORDER BY n) FROM unnest(f.confkey) WITH ORDINALITY k(a, n) JOIN pg_attribute ON attrelid = f.confrelid AND attnum = a)::text,
-			f.condeferrable AND f.confdeltype = 'a', f.confmatchtype = 's', f.convalidated, coalesce((j->>'conperiod')::bool, false), f.confupdtype IN ('c', 'n', 'd')
+			f.condeferrable AND f.confdeltype = 'a', f.confmatchtype = 's', f.convalidated, coalesce((j->>'conperiod')::bool, false), f.confupdtype IN ('c', 'n', 'd'),
+			NOT has_schema_privilege(cn.oid, 'USAGE') OR NOT has_table_privilege(c.oid, 'SELECT') OR row_security_active(c.oid)
 		FROM pg_constraint f CROSS JOIN to_jsonb(f) j JOIN pg_class c ON c.oid = f.conrelid JOIN pg_namespace cn ON cn.oid = c.relnamespace
 			JOIN pg_class p ON p.oid = f.confrelid JOIN pg_namespace pn ON pn.oid = p.relnamespace
 			LEFT JOIN declared cd ON cd.oid = f.conrelid LEFT JOIN declared pd ON pd.oid = f.confrelid
@@ -61,7 +62,7 @@ func (tx *postgresTx) findReferences(ctx context.Context, tables []*table) error
 		r := &postgresReference{}
 		var child, parent sql.NullInt64
 		var columns, parentColumns []byte
-		if err := rows.Scan(&r.constraint, &child, &parent, &r.partition, &r.plain, &r.parentPlain, &r.name, &r.parentName, &columns, &parentColumns, &r.deferred, &r.simple, &r.valid, &r.period, &r.follows); err != nil {
+		if err := rows.Scan(&r.constraint, &child, &parent, &r.partition, &r.plain, &r.parentPlain, &r.name, &r.parentName, &columns, &parentColumns, &r.deferred, &r.simple, &r.valid, &r.period, &r.follows, &r.hidden); err != nil {
 			return err
 		}
 		r.table, r.parent = byOID[child.Int64], byOID[parent.Int64]
@@ -123,6 +124,9 @@ func (r *postgresReference) holds() bool {
 // unless returns the condition that no other row of the child refers to a row of the
 // parent.
 func (r *postgresReference) unless() string {
+	if r.table == nil && r.hidden {
+		return " AND false" // some may
+	}
 	condition := " AND NOT EXISTS (SELECT FROM " + r.name + " AS c WHERE " + r.refers(r.parent.name)
 	if r.table == r.parent {
 		condition += " AND (" + r.table.keyNames("c.") + ") <> (" + r.table.keyNames(r.parent.name+".") + ")"
@@ -153,6 +157,9 @@ func (tx *postgresTx) deleteTogether(t *table) string {
 			continue
 		}
 		condition := " FROM " + r.name + " AS c JOIN " + t.name + " AS p ON " + r.refers("p") + " WHERE (" + t.keyNames("p.") + ") IN" + list
+		if r.table == nil && r.hidden {
+			return ""
+		}
 		if r.table == t {
 			condition += " AND (" + t.keyNames("c.") + ") NOT IN" + list
 			kept = append(kept, "SELECT "+t.keyNames("p.")+" FROM "+t.name+" AS p WHERE "+r.refers("p"))

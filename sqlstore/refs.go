@@ -18,6 +18,7 @@ type reference struct {
 
 	inexact bool // rows may refer by it without the values of a row of the parent
 	period  bool // its last column is a range, which rows of the parent cover together
+	hidden  bool // the user of the connection cannot read the child
 	follows bool // the database changes rows of the child when one of the parent changes
 }
 

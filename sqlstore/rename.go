@@ -84,7 +84,10 @@ func (w *writer) takenBy(ctx context.Context, r *reference, record backup.Record
 		return "", nil
 	}
 	query := "SELECT " + t.selectedKey + " FROM " + t.name + " AS p WHERE EXISTS (SELECT FROM " + postgres{}.values(t, p.columns(), 1) + " WHERE " + strings.Join(same, " AND ") +
-		") AND EXISTS (SELECT FROM " + r.name + " AS c WHERE " + r.join("c", "p", quote) + ")"
+		")"
+	if r.table != nil || !r.hidden {
+		query += " AND EXISTS (SELECT FROM " + r.name + " AS c WHERE " + r.join("c", "p", quote) + ")"
+	}
 	s, err := w.stmt(ctx, query)
 	if err != nil {
 		return "", err
@@ -135,6 +138,9 @@ func (w *writer) rename(ctx context.Context, refs []*reference, t *table, old st
 			free += " AND (" + t.keyNames("c.") + ") <> (" + t.keyNames("p.") + ")"
 		}
 		free += ")"
+		if r.table == nil && r.hidden {
+			free = "false"
+		}
 		if same, ok := t.sameAs(r.parentColumns, set, args); ok {
 			free = "(" + strings.Join(same, " AND ") + " OR " + free + ")"
 		}

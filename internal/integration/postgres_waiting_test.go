@@ -173,3 +173,20 @@ func TestPostgresOnlyWhatFollowsAChangeIsKeptInMemory(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(4<<20))
 }
+
+func TestPostgresRowsOfATableThatCannotBeReadStayToo(t *testing.T) {
+	for _, grant := range []string{"", "; GRANT SELECT ON c TO pg_monitor", "; GRANT SELECT ON c TO pg_monitor; ALTER TABLE c ENABLE ROW LEVEL SECURITY"} {
+		db, _ := newPostgres(t, `CREATE TABLE p (id int PRIMARY KEY, code text NOT NULL UNIQUE); CREATE TABLE c (id int PRIMARY KEY, code text REFERENCES p (code) ON DELETE CASCADE);
+			INSERT INTO p VALUES (1, 'a'), (2, 'b'); INSERT INTO c VALUES (1, 'a'); GRANT ALL ON p TO pg_monitor`+grant)
+		db.SetMaxOpenConns(1)
+		exec(t, db, "SET ROLE pg_monitor")
+		s := pg(db, sqlstore.Table{Collection: "p"})
+		require.NoError(t, s.Update(t.Context(), func(w backup.Writer) error {
+			require.NoError(t, w.Delete(t.Context(), "p", []string{"1", "2"}))
+			return w.Put(t.Context(), "p", []backup.Record{record("3", `{"id":3,"code":"a"}`)})
+		}))
+		require.Equal(t, []string{`3 {"id":3,"code":"a"}`}, dump(t, s, "p"))
+		exec(t, db, "RESET ROLE")
+		require.Equal(t, []string{"a"}, column(t, db, "SELECT code FROM c"))
+	}
+}
