@@ -509,3 +509,15 @@ func TestMariaDBNeverOverwritesAnotherRecordWithTheSameUniqueValue(t *testing.T)
 	require.Error(t, err)
 	require.Equal(t, before, dump(t, s, "u"))
 }
+
+// By the collation of the connection, MariaDB could take the keys of one lookup for the
+// same key (findings/mariadb-arguments-of-two-keys.sh).
+func TestMariaDBLooksUpKeysThatDifferInCaseOnly(t *testing.T) {
+	db, _ := newMariaDB(t, "CREATE TABLE members (tenant bigint NOT NULL, id varchar(40) COLLATE utf8mb4_bin NOT NULL, PRIMARY KEY (tenant, id)); INSERT INTO members VALUES (2, 'A'), (2, 'a')")
+	s := my(db, sqlstore.Table{Collection: "members"})
+	require.NoError(t, s.Update(t.Context(), func(w backup.Writer) error {
+		found, err := w.Lookup(t.Context(), "members", []string{joined("2", "A"), joined("2", "a")})
+		require.Len(t, found, 2)
+		return err
+	}))
+}
