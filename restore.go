@@ -60,7 +60,8 @@ type RestoreOptions struct {
 	// AsItWas is for a snapshot that Before made, to bring back what a restore has
 	// replaced. The host's invalid records stay, since they could not be in that
 	// snapshot. References of the snapshot's records may point to nothing, as they
-	// may have done then.
+	// may have done then. A record that the host does not take so is left out, and
+	// named in Report.LeftOut.
 	AsItWas bool
 
 	// Before, if not nil, is called in the transaction before anything changes. held

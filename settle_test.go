@@ -464,12 +464,14 @@ func TestReferencesThatTheHostChecksItself(t *testing.T) {
 	tried(t, app, s, host, backup.RestoreOptions{AllowDangling: true})
 	require.Len(t, host.MapStore["notes"], 2)
 
-	// A host that cannot let them dangle takes the others.
-	host = newHost()
-	report, err := app.Restore(t.Context(), s, plainSink{host}, backup.RestoreOptions{AllowDangling: true})
-	require.NoError(t, err)
-	require.Equal(t, "n2", report.LeftOut[0].Key)
-	require.Equal(t, records{"n1": `{"id":"n1","user":"u1"}`}, host.MapStore["notes"])
+	// A host that cannot let them dangle takes the others, also to bring back what it had.
+	for _, opts := range []backup.RestoreOptions{{AllowDangling: true}, {Strategy: backup.Replace, AsItWas: true}} {
+		host = newHost()
+		report, err := app.Restore(t.Context(), s, plainSink{host}, opts)
+		require.NoError(t, err)
+		require.Equal(t, "n2", report.LeftOut[0].Key)
+		require.Equal(t, records{"n1": `{"id":"n1","user":"u1"}`}, host.MapStore["notes"])
+	}
 }
 
 func TestTheHostSaysWhatComesFirst(t *testing.T) {

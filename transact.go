@@ -104,7 +104,7 @@ func (in *incoming) reject(err error) bool {
 	for _, both := range []bool{false, true} {
 		for _, r := range all {
 			clash := errors.Is(r, ErrClash)
-			if !(clash && in.opts.SkipClashes || !clash && errors.Is(r, ErrDangling) && in.opts.AllowDangling) {
+			if !(clash && in.opts.SkipClashes || !clash && errors.Is(r, ErrDangling) && (in.opts.AllowDangling || in.opts.AsItWas)) {
 				continue
 			}
 			if in.rejected[r.Collection][r.Key] != nil || in.rejected[r.Collection][r.With] != nil {
