@@ -79,12 +79,13 @@ func (e *expected) keyed(key string, hash uint64) uint64 {
 	}{key, hash})
 }
 
-// watched returns the collections to restore, and then the others, which must stay as
-// they are. Those that are Optional may be large, and need not be in every store.
+// watched returns the collections to restore, and then the others of the snapshot, which
+// must stay as they are. Those that are Optional may be large. Of others, nobody knows
+// whether the store has them.
 func (c *comparison) watched() []*collection {
 	all := slices.Clone(c.cols)
 	for _, col := range c.compiled.collections {
-		if !col.Optional && !slices.Contains(c.cols, col) {
+		if !col.Optional && c.snapshot.section(col.Name) != nil && !slices.Contains(c.cols, col) {
 			all = append(all, col)
 		}
 	}
