@@ -99,15 +99,15 @@ func (in *incoming) reject(err error) bool {
 	if errors.Is(err, ErrUncertain) {
 		return false
 	}
-	found := false
 	all := recordsIn(err)
+	now := make(map[[2]string]bool) // collection and key
 	for _, both := range []bool{false, true} {
 		for _, r := range all {
 			clash := errors.Is(r, ErrClash)
 			if !(clash && in.opts.SkipClashes || !clash && errors.Is(r, ErrDangling) && (in.opts.AllowDangling || in.opts.AsItWas)) {
 				continue
 			}
-			if in.rejected[r.Collection][r.Key] != nil || in.rejected[r.Collection][r.With] != nil {
+			if now[[2]string{r.Collection, r.Key}] || now[[2]string{r.Collection, r.With}] {
 				continue
 			}
 			key, with := r.Key, r.With
@@ -116,14 +116,14 @@ func (in *incoming) reject(err error) bool {
 			}
 			if in.brings(r.Collection, key) && in.brings(r.Collection, with) == both {
 				in.leaveBehind(r.Collection, key, with, r)
-				found = true
+				now[[2]string{r.Collection, key}] = true
 			}
 		}
-		if found {
-			break
+		if len(now) > 0 {
+			return true
 		}
 	}
-	return found
+	return false
 }
 
 // leaveBehind takes a record out of the snapshot.
