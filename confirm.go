@@ -34,6 +34,9 @@ type expected struct {
 	keys []string // of these records, unless there are many
 	many bool
 
+	// absent has the keys of records that are left out and that the host does not have.
+	absent map[string]bool
+
 	// others has the hashes of the records that only the host has and that stay, if
 	// something could change them.
 	others map[string]uint64
@@ -57,6 +60,11 @@ func (e *expected) add(o outcome) {
 	e.each = append(e.each, h|uint64(o.fate))
 	if o.value != nil {
 		e.sum += e.keyed(o.key, h)
+	} else {
+		if e.absent == nil {
+			e.absent = make(map[string]bool)
+		}
+		e.absent[o.key] = true
 	}
 	if !e.many {
 		e.keys = append(e.keys, o.key)
@@ -139,7 +147,7 @@ func (c *comparison) replaces(col *collection) bool {
 
 // comes tells whether the snapshot has a record that is restored under a key.
 func (c *comparison) comes(col *collection, key string) bool {
-	return slices.Contains(c.cols, col) && c.seen.keys[col.Name].Has(key)
+	return slices.Contains(c.cols, col) && c.seen.keys[col.Name].Has(key) && !c.expected[col.Name].absent[key]
 }
 
 // readBack returns the collections that do not hold what they should.
@@ -197,7 +205,7 @@ func (c *comparison) eachHeld(col *collection, f func(key string, value []byte))
 			switch {
 			case err != nil:
 				return fmt.Errorf("read the keys of %s from the host: %w", col.Name, err)
-			case c.seen.keys[col.Name].Has(key):
+			case c.comes(col, key):
 				keys = append(keys, key)
 			case c.isExtra(col, key):
 				f(key, nil)

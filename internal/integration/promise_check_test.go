@@ -203,8 +203,8 @@ func (p *playedRound) said(ctx context.Context, plan *manager.Plan) (heldState, 
 	}
 	wanted := p.wanted()
 	want, got := p.schema.held(wanted), slices.Clone(said)
-	if p.skipClashes && p.schema.wrong(wanted) != "" {
-		// What clashes stays as it is.
+	if p.skipClashes && (p.schema.wrong(wanted) != "" || len(p.schema.triggers) > 0) {
+		// What clashes stays as it is, also because a trigger lets a row stay.
 		for i, keys := range skipped {
 			got[i] = maps.Clone(got[i])
 			for key := range keys {
