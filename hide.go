@@ -177,7 +177,14 @@ func (c *comparison) veil(err error, col *collection, held map[string][]byte) er
 		veiled.Err = texts.hide(r.Err)
 		records[i] = &veiled
 	}
-	return gathered(err, records)
+	return gathered(errors.Join(asErrors(records)...), records) // without err, which quotes them
+}
+
+func asErrors(records []*RecordError) (errs []error) {
+	for _, r := range records {
+		errs = append(errs, r)
+	}
+	return errs
 }
 
 // gathered returns an error about records that names only the first of many.
@@ -189,12 +196,10 @@ func gathered(err error, records []*RecordError) error {
 		}
 	}
 	switch len(records) {
-	case 0:
+	case 0, 1:
 		return err
-	case 1:
-		return records[0]
 	}
-	return &recordErrors{kind, records, len(records)}
+	return &recordErrors{kind: kind, list: records, total: len(records), cause: err}
 }
 
 // secretsIn gathers the secrets of a record of the snapshot: by what the snapshot says,

@@ -48,7 +48,7 @@ func (p *problems) err(kind error) error {
 	if !p.fatal() {
 		return nil
 	}
-	return &recordErrors{kind, p.list, p.total}
+	return &recordErrors{kind: kind, list: p.list, total: p.total}
 }
 
 // warnings returns the problems as texts, and how many are not named.
@@ -68,6 +68,7 @@ type recordErrors struct {
 	kind  error
 	list  []*RecordError
 	total int
+	cause error // of which list was made, if not nil
 }
 
 // Error names the first records, one a line.
@@ -90,9 +91,8 @@ func (e *recordErrors) Error() string {
 }
 
 func (e *recordErrors) Unwrap() []error {
-	errs := []error{e.kind}
-	for _, r := range e.list {
-		errs = append(errs, r)
+	if e.cause != nil {
+		return []error{e.kind, e.cause}
 	}
-	return errs
+	return append([]error{e.kind}, asErrors(e.list)...)
 }

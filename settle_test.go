@@ -482,3 +482,23 @@ func TestTheHostSaysWhatComesFirst(t *testing.T) {
 	report := tried(t, app, s, host, backup.RestoreOptions{})
 	require.Equal(t, "users", report.Collections[0].Name)
 }
+
+func TestAnErrorAboutRecordsKeepsItsCause(t *testing.T) {
+	app := peopleApp()
+	cause := errors.New("the disk is full")
+	s := backedUp(t, app, people(records{"u1": `{"id":"u1","name":"ann"}`}, nil).MapStore, backup.BackupOptions{})
+	for n := range 3 {
+		fails := backuptest.Trigger{Name: "trigger fails", Do: func(context.Context, backup.Writer, backuptest.Change) error {
+			errs := []error{cause}
+			for i := range n {
+				errs = append(errs, &backup.RecordError{Collection: "users", Key: fmt.Sprint(i), Offset: -1, Err: backup.ErrClash})
+			}
+			return errors.Join(errs...)
+		}}
+		host := people(nil, nil)
+		host.Triggers = map[string][]backuptest.Trigger{"users": {fails}}
+		_, err := app.Restore(t.Context(), s, host, backup.RestoreOptions{})
+		require.ErrorIs(t, err, cause)
+		require.Equal(t, n > 0, errors.Is(err, backup.ErrClash))
+	}
+}

@@ -20,11 +20,11 @@ trap '[ -z "$server" ] || { kill "$server"; wait "$server" 2>/dev/null || true; 
 cd "$dir"
 version=1:10.11.19-0+deb12u1
 apt-get download -q mariadb-server-core=$version mariadb-client-core=$version libmariadb3=$version liburing2 libaio1 libnuma1 >/dev/null
-for package in *.deb; do dpkg -x "$package" root; done
-export LD_LIBRARY_PATH=$dir/root/usr/lib/x86_64-linux-gnu
+for package in *.deb; do dpkg -x "$package" unpacked; done
+export LD_LIBRARY_PATH=$dir/unpacked/usr/lib/x86_64-linux-gnu
 mkdir data
-root/usr/bin/mariadb-install-db --no-defaults --basedir="$dir/root/usr" --user=root --datadir="$dir/data" --auth-root-authentication-method=normal --skip-test-db >install.log 2>&1
-root/usr/sbin/mariadbd --no-defaults --basedir="$dir/root/usr" --user=root --datadir="$dir/data" --socket="$dir/s.sock" --pid-file="$dir/pid" --skip-networking >server.log 2>&1 &
+unpacked/usr/bin/mariadb-install-db --no-defaults --basedir="$dir/unpacked/usr" --user=root --datadir="$dir/data" --auth-root-authentication-method=normal --skip-test-db >install.log 2>&1
+unpacked/usr/sbin/mariadbd --no-defaults --basedir="$dir/unpacked/usr" --user=root --datadir="$dir/data" --socket="$dir/s.sock" --pid-file="$dir/pid" --skip-networking >server.log 2>&1 &
 server=$!
 for _ in $(seq 60); do [ -S s.sock ] && break; sleep 0.5; done
 

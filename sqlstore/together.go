@@ -48,19 +48,7 @@ func (w *writer) removeTogether(ctx context.Context, t *table) error {
 		if err != nil {
 			return err
 		}
-		defer rows.Close()
-		row := newKey(t)
-		for rows.Next() {
-			if err := rows.Scan(row.dest...); err != nil {
-				return err
-			}
-			key, err := row.key(w.dialect)
-			if err != nil {
-				return err
-			}
-			gone = append(gone, key)
-		}
-		return rows.Err()
+		return w.keysIn(t, rows, func(key string) { gone = append(gone, key) })
 	})
 	if !alive || ctx.Err() != nil {
 		return fmt.Errorf("delete records of %s: %w", t.collection, explain(w.dialect, contextError(ctx, err)))

@@ -153,20 +153,25 @@ func (w *writer) there(ctx context.Context, t *table, keys []string, and string,
 		if err != nil {
 			return err
 		}
-		defer rows.Close()
-		row := newKey(t)
-		for rows.Next() {
-			if err := rows.Scan(row.dest...); err != nil {
-				return err
-			}
-			key, err := row.key(w.dialect)
-			if err != nil {
-				return err
-			}
-			f(key)
-		}
-		return rows.Err()
+		return w.keysIn(t, rows, f)
 	})
+}
+
+// keysIn calls f with the key in each row of a result, which it closes.
+func (w *writer) keysIn(t *table, rows *sql.Rows, f func(key string)) error {
+	defer rows.Close()
+	row := newKey(t)
+	for rows.Next() {
+		if err := rows.Scan(row.dest...); err != nil {
+			return err
+		}
+		key, err := row.key(w.dialect)
+		if err != nil {
+			return err
+		}
+		f(key)
+	}
+	return rows.Err()
 }
 
 // Settle carries out what waits, and checks what the commit would: see [backup.Writer].
