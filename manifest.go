@@ -235,8 +235,7 @@ func (o origin) check() error {
 var validInstallation = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 const (
-	// maxSerial is the largest integer that every reader of JSON keeps exactly.
-	maxSerial = 1<<53 - 1
+	maxSerial = codec.MaxInteger
 
 	// maxAddress is the size of the largest member "format" in bytes.
 	maxAddress = 1024

@@ -245,9 +245,9 @@ func unmarshal(value []byte, v any, opts ...jsonv2.Options) error {
 	return jsonv2.Unmarshal(value, v, append(opts, jsonv2.RejectUnknownMembers(true))...)
 }
 
-// maxInteger is the largest integer of the header: 2^53-1, the largest that
+// MaxInteger is the largest integer of the header: 2^53-1, the largest that
 // readers in all languages keep exact.
-const maxInteger = 1<<53 - 1
+const MaxInteger = 1<<53 - 1
 
 // ErrTooLarge is the error of UnmarshalMember about an integer that is too large.
 var ErrTooLarge = errors.New("the integer is too large")
@@ -265,7 +265,7 @@ func readInteger[T int | int64](dec *jsontext.Decoder, v *T) error {
 		return errors.New("not an integer from 0, in digits only")
 	}
 	n, err := strconv.ParseInt(string(text), 10, 64)
-	if *v = T(n); err != nil || n > maxInteger || int64(*v) != n {
+	if *v = T(n); err != nil || n > MaxInteger || int64(*v) != n {
 		return ErrTooLarge
 	}
 	return nil
