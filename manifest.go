@@ -243,15 +243,15 @@ func (o origin) check() error {
 var validInstallation = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 const (
-	// maxSerial is the largest integer that every reader of JSON keeps exactly.
-	maxSerial = 1<<53 - 1
+	maxSerial = codec.MaxInteger
 
 	// maxAddress is the size of the largest member "format" in bytes.
 	maxAddress = 1024
 )
 
-// dateTime is stricter than time.Parse, which accepts single digits and commas.
-var dateTime = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$`)
+// dateTime is stricter than time.Parse, which accepts single digits, commas, and
+// offsets of 24 hours or 60 minutes.
+var dateTime = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
 // readHeader reads the members around the data into the manifest.
 func (s *Snapshot) readHeader(doc *codec.Document) error {
@@ -335,7 +335,10 @@ func readMembers(members map[string][]byte, known []member) error {
 		case !found && m.required:
 			errs = append(errs, fmt.Errorf("%w: member %q is missing", ErrFormat, m.name))
 		case found && m.value != nil:
-			if err := codec.Unmarshal(value, m.value); err != nil {
+			err := codec.UnmarshalMember(value, m.value)
+			if m.name == "schema_version" && errors.Is(err, codec.ErrTooLarge) {
+				errs = append(errs, fmt.Errorf("%w: it has schema version %s; install a newer version of the application", ErrTooNew, fault.Shorten(string(value))))
+			} else if err != nil {
 				errs = append(errs, fmt.Errorf("%w: member %q: %w", ErrFormat, m.name, err))
 			}
 		}

@@ -6,7 +6,6 @@ import (
 	"hash/maphash"
 	"io"
 	"maps"
-	"math"
 	"slices"
 
 	"github.com/tomo-project/backup/internal/codec"
@@ -361,13 +360,9 @@ func (s *salvage) warnOfLoss(o *outline, stripped int64, missing bool, more, gue
 	}
 }
 
-// plus adds numbers that may come from a hostile file, and does not overflow.
-func plus(a, b int64) int64 {
-	if a > math.MaxInt64-b {
-		return math.MaxInt64
-	}
-	return a + b
-}
+// plus adds numbers that may come from a hostile file. The sum is at most the largest
+// number that a snapshot may hold.
+func plus(a, b int64) int64 { return min(a, codec.MaxInteger-b) + b }
 
 // markMetadata says in the metadata that the snapshot is salvaged, so that retention
 // does not count it as the backup that it was made of.

@@ -257,7 +257,7 @@ func wellFormed(name string, value []byte) bool {
 }
 
 func readIntegrity(value []byte) (sum integrity, err error) {
-	err = codec.Unmarshal(value, &sum)
+	err = codec.UnmarshalMember(value, &sum)
 	return sum, err
 }
 
