@@ -47,7 +47,7 @@ var (
 	openingLine  = regexp.MustCompile(`^"([a-z][a-z0-9_]{0,63})":([\[{])$`)
 	sumLine      = regexp.MustCompile(`^"(?:integrity":|[^"]{0,99}":\{"sha256":"[^"]*","records":\{)`)
 	formatNumber = regexp.MustCompile(`^"[0-9]+[.][0-9]+"$`)
-	headerNames  = []string{"created_at", "application", "application_version", "schema_version", "metadata", "encryption", "salvaged"}
+	headerNames  = []string{"format", "created_at", "application", "application_version", "schema_version", "origin", "metadata", "encryption", "salvaged"}
 	tailNames    = []string{"left_out", "proof", "integrity"}
 	headerLine   = regexp.MustCompile(`^(\{"version|"` + strings.Join(headerNames, `|"`) + `)":`)
 )
@@ -184,6 +184,17 @@ func (o *outline) drop(name string) {
 	delete(o.at, name)
 }
 
+// digest says what the digest of the file tells, as [Salvaged] has it.
+func (o *outline) digest() string {
+	switch {
+	case o.counts == nil:
+		return salvagedLost
+	case o.proven:
+		return digestFits
+	}
+	return digestDiffers
+}
+
 // isFrame tells whether a line is what is left of a member around the data. name is
 // that of the line, read as the member of an object.
 func (o *outline) isFrame(offset int64, name string) bool {
@@ -246,7 +257,7 @@ func wellFormed(name string, value []byte) bool {
 }
 
 func readIntegrity(value []byte) (sum integrity, err error) {
-	err = codec.Unmarshal(value, &sum)
+	err = codec.UnmarshalMember(value, &sum)
 	return sum, err
 }
 
