@@ -181,8 +181,16 @@ type integrity struct {
 	Records map[string]int64 `json:"records"`
 }
 
-// dateTime is stricter than time.Parse, which accepts single digits and commas.
-var dateTime = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$`)
+// dateTime is stricter than time.Parse, which accepts single digits, commas, and
+// offsets of a day.
+var dateTime = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
+// hasYear tells whether a time can be written in UTC with a year of four digits. JSON
+// can hold no other.
+func hasYear(t time.Time) bool {
+	year := t.UTC().Year()
+	return 0 <= year && year <= 9999
+}
 
 // readHeader reads the members around the data into the manifest.
 func (s *Snapshot) readHeader(doc *codec.Document) error {
@@ -220,6 +228,9 @@ func (s *Snapshot) readHeader(doc *codec.Document) error {
 	t, err := time.Parse(time.RFC3339, created)
 	if err != nil || !dateTime.MatchString(created) {
 		return fmt.Errorf(`%w: member "created_at" is not a time of RFC 3339`, ErrFormat)
+	}
+	if !hasYear(t) {
+		return fmt.Errorf(`%w: member "created_at" is in UTC before the year 0 or after the year 9999`, ErrFormat)
 	}
 	if err := checkMembers(doc.Members, &m, s.proof); err != nil {
 		return err
