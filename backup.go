@@ -189,6 +189,7 @@ type snapshotWriter struct {
 	seen       *seen
 	manifest   Manifest
 	records    int64
+	keyBytes   int64
 }
 
 // newSnapshotWriter checks all that can be checked before the data is read. The
@@ -397,6 +398,11 @@ func (sw *snapshotWriter) writeBatch(col *collection, batch *batch) error {
 			value = col.unview(r.key, view)
 			if len(value) > sw.limits.RecordBytes {
 				return &RecordError{Collection: col.Name, Key: r.key, Offset: -1, Err: fmt.Errorf("%w: with its secrets sealed the record has %d bytes, the limit is %d (Limits.RecordBytes)", ErrLimit, len(value), sw.limits.RecordBytes)}
+			}
+		}
+		if col.Shape == Map {
+			if err := sw.limits.AddKey(&sw.keyBytes, len(r.key)); err != nil {
+				return err
 			}
 		}
 		if err := sw.out.Record(r.key, value); err != nil {

@@ -33,6 +33,10 @@ type Limits struct {
 	RecordBytes int   // bytes of one record; default 16 MiB, at most 2 GiB
 	Records     int64 // records of all collections together; default 10 million
 	TotalBytes  int64 // bytes of the whole snapshot; default 16 GiB
+
+	// KeyBytes bounds the bytes of the keys in all Map collections together. Each
+	// key counts as at least 32 bytes. The default is 64 MiB: 2 million short keys.
+	KeyBytes int64
 }
 
 func (l Limits) codec() codec.Limits {
@@ -52,6 +56,9 @@ func (l Limits) codec() codec.Limits {
 	}
 	if l.TotalBytes > 0 {
 		d.TotalBytes = min(l.TotalBytes, 1<<60)
+	}
+	if l.KeyBytes > 0 {
+		d.KeyBytes = min(l.KeyBytes, 1<<60)
 	}
 	return d
 }

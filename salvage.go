@@ -156,6 +156,8 @@ type salvage struct {
 	// For Progress.
 	collection string
 	records    int64
+
+	keyBytes int64 // of maps
 }
 
 func (s *salvage) salvage(w io.Writer, r io.Reader) error {

@@ -148,6 +148,7 @@ func (s *Snapshot) open(ctx context.Context, r io.Reader, opts OpenOptions) erro
 	doc, err := codec.Scan(buffered, s.limits, codec.Hooks{
 		Version: checkFormat,
 		Header:  func(members map[string][]byte) error { return s.unlockEarly(ctx, members, opts.Identities) },
+		Again:   s.r,
 		Progress: func(collection string, records, bytes int64) error {
 			if opts.Progress != nil {
 				opts.Progress(Progress{"read", collection, records, bytes, size})
