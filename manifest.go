@@ -182,8 +182,8 @@ const (
 
 // Progress tells how far a long operation is.
 type Progress struct {
-	// Phase is what is being done: "backup" is writing a snapshot, "read" is
-	// reading one to its end, "check" is checking its records, "compare" is
+	// Phase is what is being done: "backup" is writing a snapshot, "key" is deriving a
+	// key from a passphrase, which may take seconds, "read" is reading one to its end, "check" is checking its records, "compare" is
 	// comparing them with the host's, "restore" is changing the host, "try" is doing
 	// so for a plan, and "confirm" is reading back what was changed.
 	Phase string `json:"phase"`
@@ -195,7 +195,8 @@ type Progress struct {
 	Records int64 `json:"records"`
 
 	// Bytes of the snapshot were written or read in this phase so far, and Total is
-	// its size. 0: not known.
+	// its size. 0: not known. In the phase "key" they are instead the memory that all
+	// derivations go over, each pass counted.
 	Bytes int64 `json:"bytes"`
 	Total int64 `json:"total"`
 }
@@ -301,6 +302,9 @@ func (s *Snapshot) readHeader(doc *codec.Document) error {
 	if err := checkMembers(doc.Members, &m, s.proof); err != nil {
 		return err
 	}
+	if err := s.encryption.check(); err != nil {
+		return err
+	}
 	m.Compressed, m.Encrypted = Compression(s.envelope.Compressed), s.envelope.Encrypted
 	m.CreatedAt = t.UTC()
 	m.SHA256 = sum.SHA256
@@ -353,6 +357,14 @@ func checkMembers(members map[string][]byte, m *Manifest, p *proof) error {
 	}
 	if _, found := members["format"]; found && (m.Format == "" || len(m.Format) > maxAddress || strings.ContainsFunc(m.Format, unicode.IsControl)) {
 		return fmt.Errorf(`%w: member "format" is no address: want 1 to %d bytes without control characters`, ErrFormat, maxAddress)
+	}
+	if m.Application != "" && !validAppName.MatchString(m.Application) {
+		return fmt.Errorf(`%w: member "application" is %s, which no application can be called: %w`, ErrFormat, codec.Quote(m.Application), ErrForeign)
+	}
+	for name, n := range m.Missing {
+		if n < 0 {
+			return fmt.Errorf(`%w: member "left_out" counts %d records of %s`, ErrFormat, n, codec.Quote(name))
+		}
 	}
 	if m.SchemaVersion < 1 {
 		return fmt.Errorf(`%w: member "schema_version" is %d, the first is 1`, ErrFormat, m.SchemaVersion)
