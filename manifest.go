@@ -90,6 +90,11 @@ type Manifest struct {
 	Installation string `json:"installation,omitempty"`
 	Serial       int64  `json:"serial,omitempty"`
 
+	// Partial says that the snapshot was made without a collection that is not
+	// Optional. It cannot stand for a full one: restoring it brings back less than
+	// there was.
+	Partial bool `json:"partial,omitempty"`
+
 	Metadata map[string]string `json:"metadata,omitempty"`
 
 	// Records counts the records of each collection. Nil: not known.
@@ -271,6 +276,7 @@ func (s *Snapshot) readHeader(doc *codec.Document) error {
 		{"application_version", true, &m.ApplicationVersion},
 		{"schema_version", false, &m.SchemaVersion},
 		{"origin", false, &from},
+		{"partial", false, &m.Partial},
 		{"metadata", false, &m.Metadata},
 		{"encryption", false, &s.encryption},
 		{"salvaged", false, &m.Salvaged},
@@ -366,6 +372,9 @@ func checkMembers(members map[string][]byte, m *Manifest, p *proof) error {
 			return fmt.Errorf(`%w: member "left_out" counts %d records of %s`, ErrFormat, n, codec.Quote(name))
 		}
 	}
+	if _, found := members["partial"]; found && !m.Partial {
+		return fmt.Errorf(`%w: member "partial" is false, which is not written`, ErrFormat)
+	}
 	if m.SchemaVersion < 1 {
 		return fmt.Errorf(`%w: member "schema_version" is %d, the first is 1`, ErrFormat, m.SchemaVersion)
 	}
@@ -432,6 +441,7 @@ func (sw *snapshotWriter) writeHeader() error {
 		{"application_version", m.ApplicationVersion, false},
 		{"schema_version", m.SchemaVersion, false},
 		{"origin", origin{m.Installation, m.Serial}, m.Installation == ""},
+		{"partial", m.Partial, !m.Partial},
 		{"metadata", m.Metadata, len(m.Metadata) == 0},
 		{"encryption", sw.encryption, sw.encryption == nil},
 		{"salvaged", m.Salvaged, m.Salvaged == nil},

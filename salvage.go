@@ -299,7 +299,7 @@ func (s *salvage) lostCollections(o *outline, p *placement) []string {
 				expected[name] = true
 			}
 		}
-		if s.file.manifest.SchemaVersion == s.SchemaVersion {
+		if m := s.file.manifest; m.SchemaVersion == s.SchemaVersion && !m.Partial {
 			for _, col := range s.collections {
 				expected[col.Name] = expected[col.Name] || !col.Optional
 			}
