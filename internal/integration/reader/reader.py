@@ -49,6 +49,8 @@ MAX_MEMBERS = 16
 MAX_COLLECTIONS = 1000
 MAX_NAME = 256
 MAX_MAP_KEY = 4096
+MAX_MAP_KEYS = 64 * MIB
+LEAST_MAP_KEY = 32
 MAX_NUMBER = 1024
 MAX_EXPONENT = 4
 MAX_KEYS = 16
@@ -476,8 +478,8 @@ def document_of(data, keys):
 # The document.
 
 TYPES = {
-    "version": str, "created_at": str, "application": str, "application_version": str, "schema_version": Num,
-    "metadata": Obj, "encryption": Obj, "salvaged": Obj, "data": Obj, "left_out": Obj, "proof": Obj,
+    "version": str, "format": str, "created_at": str, "application": str, "application_version": str,
+    "schema_version": Num, "origin": Obj, "metadata": Obj, "encryption": Obj, "salvaged": Obj, "data": Obj, "left_out": Obj, "proof": Obj,
     "integrity": Obj,
 }
 REQUIRED = ("version", "created_at", "application_version", "data")
@@ -575,7 +577,7 @@ class Document:
         if parser.peek() != "{":
             parser.value(1, MAX_MEMBER_DEPTH)
             raise malformed("data is not an object")
-        result, records = {}, 0
+        result, records, map_keys = {}, 0, 0
         for name in parser.members():
             if name in result:
                 raise damaged("the collection %s stands twice" % name)
@@ -599,6 +601,9 @@ class Document:
                         raise damaged("the key %r stands twice in %s" % (key, name))
                     if len(key.encode()) > MAX_MAP_KEY:
                         raise limit("a key of %s is too long" % name)
+                    map_keys += max(len(key.encode()), LEAST_MAP_KEY)
+                    if map_keys > MAX_MAP_KEYS:
+                        raise limit("the keys of maps are too large together")
                     collection[key] = self.record(parser)
                     collection.raw[key] = key.raw
             else:
@@ -695,6 +700,11 @@ def check_header(doc, app):
         raise malformed("schema_version is not an integer from 1")
     if not all(map(is_string, doc.get("metadata", {}).values())):
         raise malformed("metadata is not an object of strings")
+    address = doc.get("format", "-")
+    if not 1 <= len(address.encode()) <= 1024 or re.search(r"[\x00-\x1f\x7f-\x9f]", address):
+        raise malformed("format is not an address")
+    if "origin" in doc.members:
+        check_origin(doc.get("origin"))
     if "left_out" in doc.members:
         need_counts("left_out", doc.get("left_out"), 0)
     if "salvaged" in doc.members:
@@ -706,11 +716,26 @@ def check_header(doc, app):
 
 
 def check_salvaged(salvaged):
-    need_members("salvaged", salvaged, ["lost_bytes"], ["records"])
+    need_members("salvaged", salvaged, ["lost_bytes"], ["records", "digest", "counts", "lost_collections"])
     if not is_integer(salvaged["lost_bytes"]) or int(salvaged["lost_bytes"]) < 0:
         raise malformed("lost_bytes is not a number of bytes")
     if "records" in salvaged:
         need_counts("records of salvaged", salvaged["records"], 1)
+    for name, words in (("digest", ("fits", "differs", "lost")), ("counts", ("known", "lost"))):
+        if name in salvaged and not (is_string(salvaged[name]) and salvaged[name] in words):
+            raise malformed("%s of salvaged is not one of %s" % (name, words))
+    lost = salvaged.get("lost_collections", ["-"])
+    if not isinstance(lost, list) or not lost or not all(map(is_string, lost)) or len(set(lost)) != len(lost):
+        raise malformed("lost_collections is not an array of different strings, one at least")
+
+
+def check_origin(origin):
+    need_members("origin", origin, ["installation", "serial"])
+    installation, serial = origin["installation"], origin["serial"]
+    if not is_string(installation) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", installation):
+        raise malformed("installation is malformed")
+    if not is_integer(serial) or not 1 <= int(serial) < 1 << 53:
+        raise malformed("serial is out of bounds")
 
 
 def check_proof_form(proof):
@@ -1155,9 +1180,11 @@ def manifest_of(doc, about, by):
         "records": {n: len(c) for n, c in doc.get("data").items()},
         **about,
     }
-    for name, value in (("application", doc.get("application")), ("metadata", doc.get("metadata")), ("authentic", by)):
+    for name, value in (("application", doc.get("application")), ("metadata", doc.get("metadata")), ("authentic", by), ("format", doc.get("format"))):
         if value:
             manifest[name] = value
+    if "origin" in doc.members:
+        manifest.update(python_value(doc.get("origin")))
     if "integrity" in doc.members:
         manifest["sha256"] = doc.get("integrity")["sha256"]
     if "salvaged" in doc.members:
