@@ -86,15 +86,15 @@ def read(raw):
     if data_key := encryption and find_data_key(encryption["keys"]):
         check_header(document, encryption, hkdf(data_key, encryption["id"], b"header"))
         if has_mac: check_mac(document, raw, hkdf(data_key, encryption["id"], b"proof"))
-        open_secrets(document["data"], encryption, hkdf(data_key, encryption["id"], b"values"))
-    about = {n: v for n, v in document.items() if n not in ("data", "encryption", "proof", "integrity")}
+        open_secrets(document["data"], document.pop("encryption"), hkdf(data_key, encryption["id"], b"values"))
     facts = ["digest and counts fit" if "integrity" in document else "NO DIGEST", "SALVAGED" * ("salvaged" in document),
         "secrets opened, mac " + ("fits" if has_mac else "MISSING") if data_key else "nothing opened, NOTHING PROVEN"]
-    sys.stdout.buffer.write(to_json(dict(about, data=document["data"]) if data_key else document).encode() + b"\n")
-    print("ACCEPTED: " + ", ".join(filter(None, facts)), to_json(about), sep="\n", file=sys.stderr)
+    rest = lambda *hidden: to_json({n: v for n, v in document.items() if n not in ("proof", "integrity", *hidden)})
+    sys.stdout.buffer.write(rest().encode() + b"\n")
+    print("ACCEPTED: " + ", ".join(filter(None, facts)), rest("data", "encryption"), sep="\n", file=sys.stderr)
 try:
     need(len(sys.argv) == 2, "one argument is needed: FILE, or - for standard input\n" + __doc__, 2)
     with sys.stdin.buffer if sys.argv[1] == "-" else open(sys.argv[1], "rb") as file: raw = file.read()
     read(gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw)
 except Exception as error:
-    need(False, "%s %s" % (type(error).__name__, error), 2 if isinstance(error, (ImportError, OSError)) else 1)
+    need(False, "%s %s" % (type(error).__name__, error), 2 if isinstance(error, (ImportError, FileNotFoundError)) else 1)

@@ -4,15 +4,14 @@
 It reads everything that the text says a reader accepts, and refuses everything else, so that the tests beside
 it can hold the library against it. It shares no code and no author's mistake with the library.
 
-    reader.py AGE ZSTD
-
-AGE and ZSTD are the commands that decrypt and expand. It answers requests until its input ends. A request is two
+It answers requests until its input ends. A request is two
 frames on standard input, each a length of four bytes (big-endian) and so many bytes: a JSON object, and a file.
 The object has the members passphrase, identities, require_proof and trusted, as an entry of vectors.json has
 them, and app, the declaration in vectors.json, if it is not that of the request before. The answer is one frame,
 a JSON object: expect, and manifest and records if it is "ok", as vectors.json has them, and error if it is not.
 
-It needs Debian's python3-nacl, python3-argon2 and python3-jsonschema. It holds a document in memory.
+It needs Debian's python3-nacl, python3-argon2 and python3-jsonschema, and in PATH the commands zstd, age (1.3 or
+later, for post-quantum keys) and age-plugin-batchpass, which gives age a passphrase. It holds a document in memory.
 """
 import base64
 import calendar
@@ -305,7 +304,6 @@ def from_base64(text, length=None):
 
 # Files: decrypt, expand.
 
-AGE = ZSTD = None
 AGE_INTRO = b"age-encryption.org/v1\n"
 AGE_ARMOR = b"-----BEGIN AGE ENCRYPTED FILE-----"
 
@@ -357,7 +355,7 @@ def age_decrypt(data, passphrase, identities):
             return "damaged", "the work factor is malformed"
         if len(factor) > 2 or int(factor) > MAX_WORK_FACTOR:
             return "limit", "the work factor is 2^%s" % factor.decode()
-    arguments, environment = [AGE, "-d"], dict(os.environ, PATH=os.path.dirname(AGE) + ":" + os.environ["PATH"])
+    arguments, environment = ["age", "-d"], dict(os.environ)
     with tempfile.NamedTemporaryFile("w") as file:
         if with_scrypt and passphrase:
             environment["AGE_PASSPHRASE"] = os.fsdecode(passphrase)
@@ -451,7 +449,7 @@ def check_zstd_frames(data):
 
 def unzstd(data):
     check_zstd_frames(data)
-    with subprocess.Popen([ZSTD, "-d", "-c", "-q", "--memory=%dMB" % (MAX_WINDOW // MIB)],
+    with subprocess.Popen(["zstd", "-d", "-c", "-q", "--memory=%dMB" % (MAX_WINDOW // MIB)],
                           stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         out, err = process.communicate(data)
     if process.returncode != 0:
@@ -724,9 +722,9 @@ def check_salvaged(salvaged):
     for name, words in (("digest", ("fits", "differs", "lost")), ("counts", ("known", "lost"))):
         if name in salvaged and not (is_string(salvaged[name]) and salvaged[name] in words):
             raise malformed("%s of salvaged is not one of %s" % (name, words))
-    lost = salvaged.get("lost_collections", ["-"])
-    if not isinstance(lost, list) or not lost or not all(map(is_string, lost)) or len(set(lost)) != len(lost):
-        raise malformed("lost_collections is not an array of different strings, one at least")
+    lost = salvaged.get("lost_collections", [])
+    if not isinstance(lost, list) or not all(is_string(n) and n != "" for n in lost) or len(set(lost)) != len(lost):
+        raise malformed("lost_collections is not an array of different names")
 
 
 def check_origin(origin):
@@ -1223,8 +1221,6 @@ def read(data, keys, app):
 
 
 def main():
-    global AGE, ZSTD
-    AGE, ZSTD = sys.argv[1:]
     requests, answers, app = sys.stdin.buffer, sys.stdout.buffer, None
 
     def receive():
