@@ -75,6 +75,8 @@ func (f *fake) job(id string) (job, error) {
 	return j, nil
 }
 
+func (f *fake) mostUpload() int64 { return 4 << 30 }
+
 func (f *fake) atWork() string {
 	if f.o.Job == nil {
 		return ""

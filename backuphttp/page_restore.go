@@ -17,6 +17,7 @@ import (
 type choosePage struct {
 	*frame
 	overview
+	Most int64 // the largest size of a file to upload
 }
 
 func (p *pages) showChoose(w http.ResponseWriter, r *http.Request) error {
@@ -30,7 +31,7 @@ func (p *pages) answerChoose(w http.ResponseWriter, r *http.Request, wrong error
 	}
 	f := p.frame(r, "Restore Backup")
 	code := p.problem(f, wrong)
-	return p.show(w, code, "choose", choosePage{f, o})
+	return p.show(w, code, "choose", choosePage{f, o, p.mostUpload()})
 }
 
 // doUpload reads the form as a stream: the file may be larger than the memory.
