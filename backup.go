@@ -55,6 +55,14 @@ type BackupOptions struct {
 	// now.
 	CreatedAt time.Time
 
+	// Installation is the id of the installation that makes the backup, one to 64
+	// letters, digits, dots, dashes and underscores, and Serial the number of the
+	// backup among all of that installation, from 1. The snapshot says both, in clear.
+	// Empty and 0 leave them out; one of them alone is an error. A manager.Manager
+	// hands out the serials.
+	Installation string
+	Serial       int64
+
 	// Metadata is written to the snapshot as it is, in clear:
 	// {"trigger":"manual"}. See [MetaTrigger].
 	Metadata map[string]string
@@ -181,6 +189,7 @@ type snapshotWriter struct {
 	seen       *seen
 	manifest   Manifest
 	records    int64
+	keyBytes   int64
 }
 
 // newSnapshotWriter checks all that can be checked before the data is read. The
@@ -199,10 +208,13 @@ func (c *compiled) newSnapshotWriter(ctx context.Context, src DataSource, collec
 		seen:     newSeen(collections),
 		manifest: Manifest{
 			Version:            FormatVersion,
+			Format:             FormatAddress,
 			CreatedAt:          created.UTC().Truncate(time.Second),
 			Application:        c.Name,
 			ApplicationVersion: c.Version,
 			SchemaVersion:      c.SchemaVersion,
+			Installation:       opts.Installation,
+			Serial:             opts.Serial,
 			Metadata:           maps.Clone(opts.Metadata),
 			Records:            make(map[string]int64),
 			Compressed:         opts.Compress,
@@ -214,6 +226,11 @@ func (c *compiled) newSnapshotWriter(ctx context.Context, src DataSource, collec
 	}
 	if year := sw.manifest.CreatedAt.Year(); year < 0 || year > 9999 {
 		return nil, fmt.Errorf("%w: CreatedAt is in the year %d: want 0 to 9999", ErrInvalid, year)
+	}
+	if o := (origin{opts.Installation, opts.Serial}); o != (origin{}) {
+		if err := o.check(); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
 	}
 	if err := checkDepth(collections, sw.limits.Depth); err != nil {
 		return nil, err
@@ -381,6 +398,11 @@ func (sw *snapshotWriter) writeBatch(col *collection, batch *batch) error {
 			value = col.unview(r.key, view)
 			if len(value) > sw.limits.RecordBytes {
 				return &RecordError{Collection: col.Name, Key: r.key, Offset: -1, Err: fmt.Errorf("%w: with its secrets sealed the record has %d bytes, the limit is %d (Limits.RecordBytes)", ErrLimit, len(value), sw.limits.RecordBytes)}
+			}
+		}
+		if col.Shape == Map {
+			if err := sw.limits.AddKey(&sw.keyBytes, len(r.key)); err != nil {
+				return err
 			}
 		}
 		if err := sw.out.Record(r.key, value); err != nil {

@@ -36,6 +36,7 @@ func TestABackupHoldsEveryRecordOnALineOfItsOwn(t *testing.T) {
 	m, err := app.Backup(t.Context(), &file, store, backup.BackupOptions{CreatedAt: at.Add(time.Nanosecond), Metadata: map[string]string{"trigger": "manual"}})
 	require.NoError(t, err)
 	want := `{"version":"1.0",
+"format":"` + backup.FormatAddress + `",
 "created_at":"2024-01-15T10:30:00Z",
 "application":"homelab",
 "application_version":"2.1.0",
@@ -58,7 +59,7 @@ func TestABackupHoldsEveryRecordOnALineOfItsOwn(t *testing.T) {
 `
 	require.Equal(t, want, file.String())
 	require.Equal(t, backup.Manifest{
-		Version: "1.0", CreatedAt: at, Application: "homelab", ApplicationVersion: "2.1.0", SchemaVersion: 1,
+		Version: "1.0", Format: backup.FormatAddress, CreatedAt: at, Application: "homelab", ApplicationVersion: "2.1.0", SchemaVersion: 1,
 		Metadata: map[string]string{"trigger": "manual"},
 		Records:  map[string]int64{"servers": 2, "settings": 2, "users": 0},
 		Bytes:    int64(len(want)), SHA256: m.SHA256,
@@ -632,6 +633,7 @@ func TestWhatIsWrittenWithinLimitsCanBeReadWithinThem(t *testing.T) {
 	limits(func(n int) backup.Limits { return backup.Limits{RecordBytes: n} }, 400)
 	limits(func(n int) backup.Limits { return backup.Limits{TotalBytes: int64(20 * n)} }, 350)
 	limits(func(n int) backup.Limits { return backup.Limits{Depth: n} }, 6)
+	limits(func(n int) backup.Limits { return backup.Limits{KeyBytes: int64(n)} }, 80)
 
 	_, err := app.Backup(t.Context(), io.Discard, backuptest.MapStore{"servers": {}, "settings": {strings.Repeat("k", 2<<20): `1`}}, backup.BackupOptions{Recipients: sealed})
 	require.ErrorIs(t, err, backup.ErrLimit, "a name that is too long to be read")
@@ -669,12 +671,12 @@ func (reused) Records(context.Context, string) iter.Seq2[backup.Record, error] {
 }
 
 func TestALimitIsNamedByItsField(t *testing.T) {
-	app := &backup.App{Name: "a", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{{Name: "memos", Key: "/id"}}}
-	store := backuptest.MapStore{"memos": {"1": `{"id":1,"attachment":"` + strings.Repeat("x", 200) + `"}`, "2": `{"id":2,"deep":[[[1,2,3]]]}`}}
+	app := &backup.App{Name: "a", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{{Name: "memos", Key: "/id"}, {Name: "settings", Shape: backup.Map}}}
+	store := backuptest.MapStore{"memos": {"1": `{"id":1,"attachment":"` + strings.Repeat("x", 200) + `"}`, "2": `{"id":2,"deep":[[[1,2,3]]]}`}, "settings": {"a": "1", "b": "2"}}
 	var whole bytes.Buffer
 	_, err := app.Backup(t.Context(), &whole, store, backup.BackupOptions{})
 	require.NoError(t, err)
-	for name, limits := range map[string]backup.Limits{"RecordBytes": {RecordBytes: 100}, "Depth": {Depth: 3}, "Values": {Values: 6}, "Records": {Records: 1}, "TotalBytes": {TotalBytes: 300}} {
+	for name, limits := range map[string]backup.Limits{"RecordBytes": {RecordBytes: 100}, "Depth": {Depth: 3}, "Values": {Values: 6}, "Records": {Records: 1}, "TotalBytes": {TotalBytes: 300}, "KeyBytes": {KeyBytes: 32}} {
 		_, err := app.Backup(t.Context(), io.Discard, store, backup.BackupOptions{Limits: limits})
 		require.ErrorIs(t, err, backup.ErrLimit, name)
 		require.ErrorContains(t, err, "(Limits."+name+")")

@@ -28,8 +28,9 @@ type Recipient interface {
 type Identity interface {
 	// Unwrap returns the data key of a snapshot from one of its wrapped keys. It
 	// returns ErrWrongKey if it does not handle the type of wrapped, or if wrapped
-	// was made for another identity: then the library tries the next wrapped key.
-	// After any other error it tries no more.
+	// was made for another identity, and ErrDamaged or ErrLimit if something is wrong
+	// with wrapped: then the library tries the next wrapped key. After any other error
+	// it tries no more.
 	Unwrap(wrapped json.RawMessage) (key []byte, err error)
 }
 
@@ -116,11 +117,11 @@ func (k PassphraseKey) Unwrap(wrapped json.RawMessage) ([]byte, error) {
 	case err == nil:
 		return key, nil
 	case errors.Is(err, seal.ErrOtherType):
-		return nil, fmt.Errorf("%w: the snapshot is not sealed with a passphrase; open it with the key that it was sealed for", ErrWrongKey)
+		return nil, seal.Untried(fmt.Errorf("%w: the snapshot is not sealed with a passphrase; open it with the key that it was sealed for", ErrWrongKey))
 	case errors.Is(err, seal.ErrWrongKey):
 		return nil, fmt.Errorf("%w: this passphrase does not open the snapshot; use the one that was set when the backup was made", ErrWrongKey)
 	case errors.Is(err, seal.ErrLimits):
-		return nil, fmt.Errorf("%w: %w; this library does not make such snapshots: make sure that this one is yours, or use another backup", ErrLimit, err)
+		return nil, fmt.Errorf("%w: %w; %s", ErrLimit, err, notOurs)
 	default:
 		return nil, fmt.Errorf("%w: %w; use another backup", ErrDamaged, err)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/internal/fault"
+	"github.com/tomo-project/backup/internal/seal"
 )
 
 // An Identity is one or several private keys of age. As a [backup.Identity] it
@@ -93,10 +94,10 @@ func (i *Identity) Unwrap(wrapped json.RawMessage) ([]byte, error) {
 	damaged := func(err error) ([]byte, error) {
 		return nil, fmt.Errorf("%w: wrapped key: %.200s; use another backup", backup.ErrDamaged, err)
 	}
-	file, ids, err := parseWrapped(wrapped)
+	file, ids, err := seal.ParseAge(wrapped)
 	switch {
-	case err == errOtherType:
-		return nil, fmt.Errorf("%w: the snapshot is not sealed for an age key; open it with the key that it was sealed for", backup.ErrWrongKey)
+	case errors.Is(err, seal.ErrOtherType):
+		return nil, seal.Untried(fmt.Errorf("%w: the snapshot is not sealed for an age key; open it with the key that it was sealed for", backup.ErrWrongKey))
 	case err != nil:
 		return damaged(err)
 	}
@@ -222,7 +223,11 @@ func open(file io.Reader, keys []privateKey, ids []string) (io.Reader, error) {
 		if given == "" {
 			given = "of an unknown kind"
 		}
-		return nil, fmt.Errorf("%w: it is encrypted for %s; what was given (%s) does not open it, give a private key of one of those", backup.ErrWrongKey, list(ids), given)
+		err := fmt.Errorf("%w: it is encrypted for %s; what was given (%s) does not open it, give a private key of one of those", backup.ErrWrongKey, list(ids), given)
+		if o.work == 0 {
+			err = seal.Untried(err)
+		}
+		return nil, err
 	}
 	return nil, fmt.Errorf("%w: %.200s; use another backup", backup.ErrDamaged, err)
 }
@@ -232,6 +237,7 @@ func open(file io.Reader, keys []privateKey, ids []string) (io.Reader, error) {
 type opener struct {
 	keys  []privateKey
 	kinds []string // the kinds of keys that the file is for
+	work  uint64   // what trying passphrases took so far, in units of scrypt
 	err   error    // the error of a key
 }
 
@@ -245,7 +251,7 @@ func (o *opener) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 		var fileKey []byte
 		var err error
 		if _, ok := k.Identity.(*age.ScryptIdentity); ok {
-			err = checkWork(stanzas)
+			err = o.checkWork(stanzas)
 		}
 		if err == nil {
 			fileKey, err = k.Unwrap(stanzas)
@@ -280,15 +286,19 @@ func kindOf(stanzaType string) string {
 	return "a key of type " + stanzaType
 }
 
-// checkWork returns ErrLimit if one try of a passphrase takes too much work.
-func checkWork(stanzas []*age.Stanza) error {
+// checkWork returns ErrLimit if one try of a passphrase takes too much work, or all
+// tries so far and this one do.
+func (o *opener) checkWork(stanzas []*age.Stanza) error {
 	for _, s := range stanzas {
 		if s.Type != "scrypt" || len(s.Args) != 2 {
 			continue
 		}
 		work, err := strconv.ParseUint(s.Args[1], 10, 64)
-		if work > maxWork || errors.Is(err, strconv.ErrRange) {
-			return fmt.Errorf("%w: trying a passphrase takes scrypt with a work factor of %.20s, the most is %d; make sure that the file is yours, or use another", backup.ErrLimit, s.Args[1], maxWork)
+		if work > seal.MaxScrypt || errors.Is(err, strconv.ErrRange) {
+			return fmt.Errorf("%w: trying a passphrase takes scrypt with a work factor of %.20s, the most is %d; make sure that the file is yours, or use another", backup.ErrLimit, s.Args[1], seal.MaxScrypt)
+		}
+		if o.work += 1 << work; o.work > maxTries<<seal.MaxScrypt {
+			return fmt.Errorf("%w: trying all of the given passphrases takes too long at a work factor of %d; give only the passphrase that was in use when the file was made", backup.ErrLimit, work)
 		}
 	}
 	return nil

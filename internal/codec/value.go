@@ -19,18 +19,19 @@ func Compact(dst, src []byte, l Limits) ([]byte, error) {
 	if len(src) > l.RecordBytes {
 		return dst, fmt.Errorf("%w: the record has %d bytes, the limit is %d (Limits.RecordBytes)", ErrLimit, len(src), l.RecordBytes)
 	}
-	n := len(dst)
-	dst, err := compact(dst, src)
+	out, err := compact(dst, src)
+	if err == nil {
+		_, err = checkValue(out[len(dst):], l)
+	}
 	if err != nil {
 		return dst, err
 	}
-	_, err = checkValue(dst[n:], l)
-	return dst, err
+	return out, nil
 }
 
-// compact is Compact without limits.
+// compact is Compact without limits and without a look at names.
 func compact(dst, src []byte) ([]byte, error) {
-	out, err := jsontext.AppendFormat(dst, src, strict...)
+	out, err := jsontext.AppendFormat(dst, src, options...)
 	if err == nil {
 		return out, nil
 	}
@@ -61,27 +62,44 @@ const (
 	maxExponent = 4
 )
 
-// checkValue checks a well-formed value against the limits on depth, on numbers
-// and on the count of values in it. It also tells whether the value is compact.
+// checkValue checks a value that jsontext has read: the names of its members
+// must differ, and it must be within the limits on depth, on numbers and on the
+// count of values in it. It also tells whether the value is compact.
 func checkValue(b []byte, l Limits) (compact bool, err error) {
+	var shallow [16]int
+	var small [32]memberName
+	open := names{all: small[:0], opened: shallow[:0]}
 	depth, values := 0, 1
 	compact = true
+	named := false // the next string is a name
 	for i := 0; i < len(b); {
 		switch c := b[i]; {
 		case c == '"':
-			i = skipString(b, i)
+			end := skipString(b, i)
+			if named {
+				open.add(b, i, end)
+				named = false
+			}
+			i = end
 			continue
 		case c == '{' || c == '[':
 			if depth++; depth > l.Depth {
 				return false, fmt.Errorf("%w: nested deeper than %d levels%s", ErrLimit, l.Depth, l.field("Depth"))
 			}
 			values++
+			open.open(c)
+			named = c == '{'
 		case c == ',':
 			if values++; values > l.Values {
 				return false, fmt.Errorf("%w: made of more than %d values%s", ErrLimit, l.Values, l.field("Values"))
 			}
+			named = open.inObject()
 		case c == '}' || c == ']':
 			depth--
+			named = false
+			if err := open.close(); err != nil {
+				return false, err
+			}
 		case c == '-' || '0' <= c && c <= '9':
 			end := skipScalar(b, i)
 			if err := checkNumber(b[i:end]); err != nil {

@@ -12,10 +12,11 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/stretchr/testify/require"
 )
 
-var testLimits = Limits{Depth: 100, Values: 100_000, RecordBytes: 1 << 20, Records: 10_000, TotalBytes: 1 << 26}
+var testLimits = Limits{Depth: 100, Values: 100_000, RecordBytes: 1 << 20, Records: 10_000, TotalBytes: 1 << 26, KeyBytes: 1 << 20}
 
 func TestCompactTakesAwayWhiteSpaceAndNothingElse(t *testing.T) {
 	for name, c := range map[string][2]string{
@@ -309,6 +310,9 @@ func FuzzValue(f *testing.F) {
 	require.NotEmpty(f, seeds, "the committed seeds are gone")
 	f.Fuzz(func(t *testing.T, text []byte) {
 		v, err := Compact(nil, text, testLimits)
+		if _, strict := jsontext.AppendFormat(nil, text, jsontext.PreserveRawStrings(true)); !errors.Is(err, ErrLimit) {
+			require.Equal(t, strict != nil, err != nil, "%v, and of jsontext, which looks for duplicate names too, %v", err, strict)
+		}
 		if err != nil {
 			return
 		}
