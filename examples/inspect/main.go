@@ -74,18 +74,28 @@ func printManifest(s *backup.Snapshot, w io.Writer) error {
 	return enc.Encode(s.Manifest())
 }
 
-// printVerdict prints what OpenSnapshot has checked.
+// printVerdict prints what OpenSnapshot has checked, and what the file says of itself.
 func printVerdict(s *backup.Snapshot, w io.Writer) error {
 	m := s.Manifest()
-	integrity := "digest " + m.SHA256
+	verdict, integrity := "whole", "digest "+m.SHA256
 	if m.SHA256 == "" {
-		integrity = "no digest, so it cannot be told whether this is all that was written"
+		verdict, integrity = "readable", "no digest, so it cannot be told whether this is all that was written"
+	}
+	if m.Salvaged != nil {
+		verdict = "salvaged from a damaged file"
 	}
 	records := int64(0)
 	for _, n := range m.Records {
 		records += n
 	}
-	_, err := fmt.Fprintf(w, "whole: format %s, %d records in %d collections, %s\n", m.Version, records, len(m.Records), integrity)
+	text := fmt.Sprintf("%s: format %s, %d records in %d collections, %s\n", verdict, m.Version, records, len(m.Records), integrity)
+	if m.Installation != "" {
+		text += fmt.Sprintf("origin: backup %d of the installation %s\n", m.Serial, m.Installation)
+	}
+	if m.Format != "" { // anybody can have written it
+		text += fmt.Sprintf("the format is described at %q\n", m.Format)
+	}
+	_, err := io.WriteString(w, text)
 	return err
 }
 

@@ -31,7 +31,7 @@ func sealed(t *testing.T) string {
 		"items":   {"1": `{"id":1,"name":"tea","cost":"the secret"}`},
 		"options": {"currency": `"EUR"`, "<tax>": `0.190`},
 		"orders":  {},
-	}, backup.BackupOptions{Recipients: []backup.Recipient{backup.Passphrase([]byte("unknown to inspect"))}})
+	}, backup.BackupOptions{Installation: "shop-1", Serial: 12, Recipients: []backup.Recipient{backup.Passphrase([]byte("unknown to inspect"))}})
 	require.NoError(t, err)
 	name := filepath.Join(t.TempDir(), "shop.json")
 	require.NoError(t, os.WriteFile(name, file.Bytes(), 0o600))
@@ -52,6 +52,9 @@ func TestTheManifestNeedsNoKeyAndNoHost(t *testing.T) {
 	require.Equal(t, "shop", m.Application)
 	require.Equal(t, map[string]int64{"items": 1, "options": 2, "orders": 0}, m.Records)
 	require.True(t, m.Sealed)
+	require.Equal(t, backup.FormatAddress, m.Format)
+	require.Equal(t, "shop-1", m.Installation)
+	require.EqualValues(t, 12, m.Serial)
 }
 
 func TestExtractPrintsOneRecordALineAndLeavesSecretsSealed(t *testing.T) {
@@ -77,7 +80,9 @@ func TestValidateRefusesWhatIsNotWhole(t *testing.T) {
 	name := sealed(t)
 	out, err := inspect(t, "validate", name)
 	require.NoError(t, err)
-	require.Contains(t, out, "3 records in 3 collections")
+	require.Regexp(t, "^whole: .*3 records in 3 collections", out)
+	require.Contains(t, out, "backup 12 of the installation shop-1")
+	require.Contains(t, out, backup.FormatAddress)
 
 	text, err := os.ReadFile(name)
 	require.NoError(t, err)
@@ -86,6 +91,19 @@ func TestValidateRefusesWhatIsNotWhole(t *testing.T) {
 		out, err = inspect(t, args...)
 		require.ErrorIs(t, err, backup.ErrDamaged)
 		require.Empty(t, out)
+	}
+}
+
+func TestOnlyWhatADigestProvesIsCalledWhole(t *testing.T) {
+	for text, verdict := range map[string]string{
+		`{"version":"1.0","created_at":"2024-01-15T10:30:00Z","application_version":"1.2.3","data":{"items":[{"id":1}]}}`:                             "^readable: .*no digest",
+		`{"version":"1.0","created_at":"2024-01-15T10:30:00Z","application_version":"1.2.3","salvaged":{"lost_bytes":7},"data":{"items":[{"id":1}]}}`: "^salvaged from a damaged file: ",
+	} {
+		name := filepath.Join(t.TempDir(), "shop.json")
+		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
+		out, err := inspect(t, "validate", name)
+		require.NoError(t, err)
+		require.Regexp(t, verdict, out)
 	}
 }
 
