@@ -40,7 +40,7 @@ func (p *pages) doUpload(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return p.answerChoose(w, r, invalid("no_file", "the browser has sent no file: choose a file"))
 	}
-	for {
+	for range mostParts {
 		part, err := parts.NextPart()
 		if err == io.EOF {
 			return p.answerChoose(w, r, invalid("no_file", "the browser has sent no file: choose a file"))
@@ -57,6 +57,7 @@ func (p *pages) doUpload(w http.ResponseWriter, r *http.Request) error {
 		info, err := p.upload(r.Context(), part.FileName(), part)
 		return p.lookedInto(w, r, info, err)
 	}
+	return p.answerChoose(w, r, invalid("no_file", "the browser has sent many parts of a form and no file: choose a file"))
 }
 
 func (p *pages) doLook(w http.ResponseWriter, r *http.Request) error {

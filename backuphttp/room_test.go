@@ -86,6 +86,48 @@ func TestTheFormOfAFileMayBeLargerThanTheFile(t *testing.T) {
 	}
 }
 
+func TestAFormIsNotSearchedForAFileForEver(t *testing.T) {
+	h := newHost(t, nil)
+	for parts, want := range map[int]int{mostParts - 1: 201, mostParts: 400} {
+		form := strings.Repeat("--x\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\n\r\n", parts) +
+			"--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"b.json\"\r\n\r\n{}\r\n--x--\r\n"
+		r := h.request("POST", "uploads", strings.NewReader(form))
+		r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+		got := h.send(r)
+		require.Equal(t, want, got.StatusCode)
+		if want == 400 {
+			require.Equal(t, "no_file", got.code(t))
+		}
+		resp, err := http.Post(h.url+"upload", "multipart/form-data; boundary=x", strings.NewReader(form))
+		require.NoError(t, err)
+		resp.Body.Close()
+		require.Equal(t, map[int]int{201: 200, 400: 422}[want], resp.StatusCode)
+	}
+}
+
+func TestWhoGoesOnSendingAfterTheRefusalIsCutOff(t *testing.T) {
+	h := newHost(t, func(h *host, m *manager.Manager, o *Options) { o.MaxUpload = 1000 })
+	h.patience = time.Hour
+	for _, length := range []string{"Content-Length: 1099511627776", "Transfer-Encoding: chunked"} {
+		address, at, _ := strings.Cut(strings.TrimPrefix(h.url, "http://"), "/")
+		c, err := net.Dial("tcp", address)
+		require.NoError(t, err)
+		fmt.Fprintf(c, "POST /%sapi/uploads HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\n%s\r\n\r\n", at, length)
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			for err := error(nil); err == nil; {
+				_, err = io.WriteString(c, "7d0\r\n"+strings.Repeat("x", 2000)+"\r\n")
+			}
+		}()
+		if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err == nil { // a slow client may miss it
+			require.Equal(t, 413, resp.StatusCode)
+		}
+		<-over
+		c.Close()
+	}
+}
+
 // A file without a Content-Length is cut off at the limit, and takes no memory.
 func TestAFileOfUnknownSizeIsCutOffAtTheLimit(t *testing.T) {
 	h := newHost(t, func(h *host, m *manager.Manager, o *Options) { o.MaxUpload = 1 << 20 })
