@@ -176,6 +176,11 @@ func (c *compiled) choose(opts BackupOptions) ([]*collection, error) {
 	return chosen, nil
 }
 
+// partial tells whether a collection is missing that a full backup has.
+func (c *compiled) partial(taken []*collection) bool {
+	return slices.ContainsFunc(c.order, func(col *collection) bool { return !col.Optional && !slices.Contains(taken, col) })
+}
+
 // A snapshotWriter writes one snapshot.
 type snapshotWriter struct {
 	*compiled
@@ -215,6 +220,7 @@ func (c *compiled) newSnapshotWriter(ctx context.Context, src DataSource, collec
 			SchemaVersion:      c.SchemaVersion,
 			Installation:       opts.Installation,
 			Serial:             opts.Serial,
+			Partial:            c.partial(collections),
 			Metadata:           maps.Clone(opts.Metadata),
 			Records:            make(map[string]int64),
 			Compressed:         opts.Compress,
