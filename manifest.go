@@ -154,37 +154,6 @@ func (m Manifest) Clone() Manifest {
 	return m
 }
 
-// Salvaged marks a snapshot that [App.Salvage] has saved from a damaged file
-// (FORMAT.md, "Salvaged snapshots").
-type Salvaged struct {
-	// LostBytes counts the bytes of the damaged file that could not be used.
-	LostBytes int64 `json:"lost_bytes"`
-
-	// Records counts the records that are known to be lost, by collection.
-	Records map[string]int64 `json:"records,omitempty"`
-
-	// Digest says whether the digest of the damaged file "fits", "differs" or is
-	// "lost". Unless it fits, a value that was altered and is still valid cannot be
-	// told from an intact one. Empty: not known.
-	Digest string `json:"digest,omitempty"`
-
-	// Counts says whether the counts of the damaged file are "known" or "lost". If
-	// they are lost, more records may be lost than Records says. Empty: not known.
-	Counts string `json:"counts,omitempty"`
-
-	// LostCollections names the collections of which nothing could be saved: those
-	// that the damaged file had, and if its counts are lost, those that it should
-	// have had by the declaration of the App.
-	LostCollections []string `json:"lost_collections,omitempty"`
-}
-
-// The values of Salvaged.Digest and Salvaged.Counts.
-const (
-	digestFits, digestDiffers = "fits", "differs"
-	countsKnown               = "known"
-	salvagedLost              = "lost" // of both
-)
-
 // Progress tells how far a long operation is.
 type Progress struct {
 	// Phase is what is being done: "backup" is writing a snapshot, "key" is deriving a
@@ -403,35 +372,6 @@ func checkMembers(members map[string][]byte, m *Manifest, p *proof) error {
 	noMAC := p.MAC == "" && (p.Ed25519 == nil || codec.Get(members["proof"], codec.Pointer{"mac"}) != nil)
 	if noMAC || p.Ed25519 != nil && (p.Ed25519.Key == "" || p.Ed25519.Signature == "") {
 		return fmt.Errorf(`%w: member "proof" lacks a part`, ErrFormat)
-	}
-	return nil
-}
-
-// check refuses a mark that the format does not allow. value is its text.
-func (s *Salvaged) check(value []byte) error {
-	if codec.Get(value, codec.Pointer{"lost_bytes"}) == nil || s.LostBytes < 0 {
-		return errors.New(`has no "lost_bytes", or a negative one`)
-	}
-	for name, n := range s.Records {
-		if n < 1 {
-			return fmt.Errorf("counts %d records of %s", n, codec.Quote(name))
-		}
-	}
-	// An empty text must not pass for an absent one.
-	for _, word := range []struct {
-		name, is string
-		allowed  []string
-	}{
-		{"digest", s.Digest, []string{digestFits, digestDiffers, salvagedLost}},
-		{"counts", s.Counts, []string{countsKnown, salvagedLost}},
-	} {
-		if codec.Get(value, codec.Pointer{word.name}) != nil && !slices.Contains(word.allowed, word.is) {
-			return fmt.Errorf("has %q: %s, want one of %q", word.name, codec.Quote(fault.Shorten(word.is)), word.allowed)
-		}
-	}
-	sorted := slices.Sorted(slices.Values(s.LostCollections))
-	if slices.Contains(sorted, "") || len(slices.Compact(sorted)) < len(s.LostCollections) || len(sorted) > codec.MaxCollections {
-		return fmt.Errorf(`has "lost_collections" with an empty name, a name twice, or more than %d names`, codec.MaxCollections)
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func TestWhatIsNilIsAnError(t *testing.T) {
 			plan, err := app.Plan(t.Context(), opened(t, string(file)), homelabStore(), backup.RestoreOptions{})
 			require.NoError(t, err)
 			return []any{
-				app, snapshot, plan, backup.Passphrase([]byte("correct horse")), &backup.Manifest{}, &backup.Report{},
+				app, snapshot, plan, backup.Passphrase([]byte("correct horse")), &backup.Manifest{}, &backup.Salvaged{}, &backup.Report{},
 				&backup.Dated{}, &backup.Retention{}, new(backup.Strategy),
 			}
 		},

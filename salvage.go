@@ -315,21 +315,6 @@ func (s *salvage) lostCollections(o *outline, p *placement) []string {
 	return lost[:min(len(lost), codec.MaxCollections)]
 }
 
-// inherit adds what is known of an earlier loss. What was not known then is not known
-// now, unless it got worse.
-func (s *Salvaged) inherit(before *Salvaged) {
-	for _, word := range []struct {
-		now  *string
-		then string
-	}{{&s.Digest, before.Digest}, {&s.Counts, before.Counts}} {
-		if *word.now == digestFits || *word.now == countsKnown || word.then == salvagedLost {
-			*word.now = word.then
-		}
-	}
-	s.LostCollections = slices.Compact(slices.Sorted(slices.Values(slices.Concat(s.LostCollections, before.LostCollections))))
-	s.LostCollections = s.LostCollections[:min(len(s.LostCollections), codec.MaxCollections)]
-}
-
 // warnOfLoss says what may be lost, and what cannot be known. more names the
 // collections that have more records than the file counted, and guessed those with
 // records that were assigned to them by their looks.

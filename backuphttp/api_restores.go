@@ -29,19 +29,22 @@ func (h *Handler) postUpload(w http.ResponseWriter, r *http.Request) error {
 	return h.lookedInto(w, r, info, err)
 }
 
+// mostParts is how many parts of a form are searched for a file.
+const mostParts = 100
+
 // firstFile returns the first file of a form.
 func firstFile(r *http.Request) (*multipart.Part, error) {
 	parts, err := r.MultipartReader()
-	for err == nil {
+	for i := 0; err == nil && i < mostParts; i++ {
 		var part *multipart.Part
 		if part, err = parts.NextPart(); err == nil && part.FileName() != "" {
 			return part, nil
 		}
 	}
-	if status, _ := classify(err); status < 500 { // the request is cut off or too large
+	if status, _ := classify(err); err != nil && status < 500 { // the request is cut off or too large
 		return nil, err
 	}
-	return nil, &refusal{status: http.StatusBadRequest, code: "no_file", text: "the form has no file: add one"}
+	return nil, &refusal{status: http.StatusBadRequest, code: "no_file", text: "the form has no file in its first parts: add one"}
 }
 
 func (h *Handler) postRestore(w http.ResponseWriter, r *http.Request) error {

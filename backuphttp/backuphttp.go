@@ -23,8 +23,11 @@
 // is no default for it. Only POST, PUT and DELETE change something, and not when a
 // page of another origin sends them ([http.CrossOriginProtection]). No other page can
 // frame a response, no response runs a script from elsewhere, and no cache keeps one.
-// The size and the number of uploads are limited, and so is the rate at which keys can
-// be tried. A client that sends or reads nothing for half a minute is cut off. The
+// The size of uploads is limited, and so is the rate at which keys can be tried. At a
+// time there are at most 4 uploads, 16 downloads and 64 streams of events, 4 of them of
+// one session. A client that sends or reads nothing for half a minute is cut off, and so
+// is a file that after an hour has come or gone at less than 32 KiB a second. The host's
+// http.Server needs a ReadHeaderTimeout against clients that send no whole request. The
 // Handler keeps a key that a person types in memory while the person looks into the
 // backup. It never puts the key into a response or a log line.
 //
@@ -67,8 +70,9 @@ type Options struct {
 	Automation Automation
 
 	// Authorize returns nil if the sender of a request may do something. The Handler
-	// calls it for every request before anything else, and again to decide which
-	// buttons a page shows. r is the request as it was sent. If the error wraps
+	// calls it for every request before anything else, again to decide which buttons a
+	// page shows, and again and again while it sends events: Authorize should look the
+	// session up each time. r is the request as it was sent. If the error wraps
 	// ErrLogin, the answer is 401, or a redirect to Login when a person asks for a page
 	// and Login is set. For any other error the answer is 403. The text of the error is
 	// not shown.
@@ -87,7 +91,8 @@ type Options struct {
 	// key that has no passphrase.
 	Identities func(text []byte) ([]backup.Identity, error)
 
-	// MaxUpload is the largest size of an uploaded backup, in bytes. 0 means 4 GiB.
+	// MaxUpload is the largest size of an uploaded backup, in bytes. 0 means 4 GiB. A
+	// file that is too large for the Limits of the Manager is refused as well.
 	MaxUpload int64
 
 	// TempDir is the folder for uploaded backups, in files that nobody else can open.
@@ -130,7 +135,11 @@ type Handler struct {
 	moment   time.Duration // how long the answer to the start of a job waits for its end
 	pause    time.Duration // between two events: a job may change often
 	beat     time.Duration // between two signs of life among the events
+	life     time.Duration // of a stream of events
+	trust    time.Duration // how long a stream relies on an answer of Authorize
 	opening  chan struct{} // has an element while a backup is being opened
+
+	uploads, downloads, streams *room
 
 	mu        sync.Mutex
 	manager   *manager.Manager
@@ -158,7 +167,14 @@ func New(opts Options) (*Handler, error) {
 		moment:   time.Second,
 		pause:    200 * time.Millisecond,
 		beat:     15 * time.Second,
+		life:     10 * time.Minute,
+		trust:    time.Second,
 		opening:  make(chan struct{}, 1),
+
+		uploads:   newRoom(mostUploads, mostUploads),
+		downloads: newRoom(mostDownloads, mostDownloads),
+		streams:   newRoom(mostStreams, streamsOfClient),
+
 		watchers: make(map[chan struct{}]bool),
 		verdicts: make(map[string]verdict),
 		restores: make(map[string]*restore),

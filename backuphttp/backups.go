@@ -65,8 +65,10 @@ func (h *Handler) file(ctx context.Context, name string) (download, error) {
 	if err != nil {
 		return download{}, err
 	}
-	r, err := h.now().OpenFile(ctx, name)
-	return download{r, b.Name, b.Bytes}, err
+	return h.download(func() (download, error) {
+		r, err := h.now().OpenFile(ctx, name)
+		return download{r, b.Name, b.Bytes}, err
+	})
 }
 
 // delete deletes a backup. If it is the only good backup, confirm has to be the name of

@@ -95,6 +95,18 @@ func classify(err error) (status int, code string) {
 	return http.StatusInternalServerError, "failed"
 }
 
+// words returns the text of an error for people.
+func (h *Handler) words(err error) string {
+	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return tooLarge(large.Limit, h.title())
+	}
+	return err.Error()
+}
+
+func tooLarge(most int64, host string) string {
+	return fmt.Sprintf("this is larger than %s, which is the limit here: if it is a backup, put it at one of the locations, or ask the person who runs %s to allow more", size(most), host)
+}
+
 // mostRecords is how many records an error names one by one.
 const mostRecords = 100
 

@@ -60,7 +60,7 @@ func Example() {
 	ended := make(chan error)
 	go func() { ended <- page.Run(ctx) }()
 
-	// A host calls http.ListenAndServe.
+	// A host has an http.Server, with a ReadHeaderTimeout.
 	server := httptest.NewServer(mux)
 	defer server.Close()
 	for _, token := range []string{"", "Bearer guest", "Bearer admin"} {

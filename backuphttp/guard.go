@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/envelope"
 )
 
 // What is done with every request and every response.
@@ -75,9 +76,38 @@ func (h *Handler) allow(a Action, next http.Handler) http.Handler {
 				h.deny(w, r, &refusal{status: http.StatusForbidden, code: "cross_origin", text: "a page of another site has sent this request"})
 				return
 			}
+			leave, err := h.admit(r)
+			if err != nil {
+				if r.ProtoMajor == 1 {
+					w.Header().Set("Connection", "close") // the answer does not wait for the body, which nobody reads
+				}
+				h.deny(w, r, err)
+				return
+			}
+			defer leave()
 			next.ServeHTTP(w, r)
 		}
 	})
+}
+
+// admit refuses a body before any of it is read, if it is announced to be too large, or
+// if it is an upload and there are too many. The caller calls leave at the end.
+func (h *Handler) admit(r *http.Request) (leave func(), err error) {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead { // nobody reads a body
+		return func() {}, nil
+	}
+	if most := h.mostBytes(r); r.ContentLength > most {
+		return nil, &http.MaxBytesError{Limit: min(most, h.mostUpload())}
+	}
+	if !isUpload(r) {
+		return func() {}, nil
+	}
+	leave, ok := h.uploads.enter(clientOf(r))
+	if !ok {
+		return nil, tooMany(fmt.Sprintf("%d uploads are under way, and more are not possible at a time; try again when one of them has ended", mostUploads), time.Minute)
+	}
+	r.Body = &pacedBody{ReadCloser: r.Body, pace: pace{began: time.Now()}}
+	return leave, nil
 }
 
 // deny answers a request that is not allowed. A person gets a page, with a way back.
@@ -105,12 +135,12 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 			Error   string                `json:"error"`
 			Code    string                `json:"code"`
 			Records []*backup.RecordError `json:"records,omitempty"`
-		}{err.Error(), code, recordsOf(err)})
+		}{h.words(err), code, recordsOf(err)})
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
-	fmt.Fprintln(w, err)
+	fmt.Fprintln(w, h.words(err))
 }
 
 // answer answers with JSON.
@@ -141,12 +171,30 @@ func (h *Handler) recovered(w *patientWriter, r *http.Request) {
 	panic(http.ErrAbortHandler) // the client must see that the response is not complete
 }
 
+// isUpload tells whether the body of a request is a file.
+func isUpload(r *http.Request) bool {
+	return r.Method == http.MethodPost && (r.URL.Path == "/upload" || r.URL.Path == "/api/uploads")
+}
+
 // mostBytes returns the largest size of the body of a request.
 func (h *Handler) mostBytes(r *http.Request) int64 {
 	const most = 1 << 20
-	switch kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind {
-	case "application/octet-stream", "multipart/form-data":
-		return h.opts.MaxUpload + most
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	switch {
+	case isUpload(r) && kind == "application/octet-stream":
+		return h.mostUpload()
+	case isUpload(r) && kind == "multipart/form-data": // the form is more than its file
+		return h.mostUpload() + most
+	}
+	return most
+}
+
+// mostUpload returns the largest size of an uploaded file: a larger file than the Limits
+// of the Manager allow could not be opened.
+func (h *Handler) mostUpload() int64 {
+	most := h.opts.MaxUpload
+	if total := h.now().Limits.TotalBytes; total > 0 && total < most {
+		most = min(most, envelope.MostStored(total))
 	}
 	return most
 }
@@ -251,6 +299,20 @@ func (b *patientBody) Read(p []byte) (int, error) {
 	case b.some >= enoughBytes:
 		b.some = 0
 		b.deadline(time.Now().Add(b.patience))
+	}
+	return n, err
+}
+
+// A pacedBody gives up on a client that sends too slowly for too long.
+type pacedBody struct {
+	io.ReadCloser
+	pace pace
+}
+
+func (b *pacedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == nil && b.pace.slow(n) {
+		err = &refusal{status: http.StatusBadRequest, code: "cut_off", text: "the upload is too slow: " + tooSlowly + "; use a faster connection, or put the file at one of the locations"}
 	}
 	return n, err
 }

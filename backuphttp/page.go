@@ -37,6 +37,7 @@ type service interface {
 	prune(ctx context.Context) (job, error)
 	job(id string) (job, error)
 	atWork() string
+	mostUpload() int64
 	upload(ctx context.Context, name string, r io.Reader) (restoreInfo, error)
 	look(ctx context.Context, name string) (restoreInfo, error)
 	lookUndo(ctx context.Context) (restoreInfo, error)
@@ -236,10 +237,10 @@ func (p *pages) problem(f *frame, err error) int {
 		f.AtWork = p.atWork()
 	}
 	code, _ := classify(err)
-	var tooLarge *http.MaxBytesError
+	var large *http.MaxBytesError
 	switch {
-	case errors.As(err, &tooLarge):
-		f.Problem = fmt.Sprintf("This is larger than %s, which is the limit here. Put the file at one of the locations, or ask the person who runs %s to allow more.", size(tooLarge.Limit), f.Host)
+	case errors.As(err, &large):
+		f.Problem = tooLarge(large.Limit, f.Host)
 	case code >= 500 && code != http.StatusServiceUnavailable:
 		p.log("a page", err)
 	}

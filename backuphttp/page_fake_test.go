@@ -75,6 +75,8 @@ func (f *fake) job(id string) (job, error) {
 	return j, nil
 }
 
+func (f *fake) mostUpload() int64 { return 4 << 30 }
+
 func (f *fake) atWork() string {
 	if f.o.Job == nil {
 		return ""
@@ -148,7 +150,7 @@ func newFake(text string) *fake {
 	record := &backup.RecordError{Collection: text, Key: text, Pointer: "/" + text, Offset: 17, Err: wrong}
 	records := map[string]int64{"servers": 214, "settings": 12, "users": 3, "audit_logs": 120345, text: 7}
 	manifest := &backup.Manifest{
-		Version: "1.0", CreatedAt: at, Application: "tomo", ApplicationVersion: "2.1.0" + text, SchemaVersion: 3,
+		Version: "1.0", Format: "https://example.com/FORMAT.md" + text, Installation: "home" + text, Serial: 1234, CreatedAt: at, Application: "tomo", ApplicationVersion: "2.1.0" + text, SchemaVersion: 3,
 		Records: records, Bytes: 12_345_678, Compressed: backup.Zstd, SHA256: "00", Sealed: true, Keys: []string{"age1" + text, "passphrase"},
 		Authentic: "ed25519 " + text, Metadata: map[string]string{"trigger": "manual"}, Missing: map[string]int64{"servers": 2},
 	}
@@ -239,7 +241,7 @@ func newFake(text string) *fake {
 	nothing := info("nothing", "ok")
 	nothing.Plan = &planInfo{ID: "fourth", Input: planInput{Full: true}}
 	mark := *manifest
-	mark.Salvaged = &backup.Salvaged{LostBytes: 1990, Records: map[string]int64{"servers": 2}}
+	mark.Salvaged = &backup.Salvaged{LostBytes: 1990, Records: map[string]int64{"servers": 2}, Digest: "differs", Counts: "lost", LostCollections: []string{"users", "logs" + text}}
 	salvaged.Manifest, salvaged.Uploaded = &mark, true
 	f.restores = make(map[string]restoreInfo)
 	for _, r := range []restoreInfo{info("ok", "ok"), locked, damaged, refused, planned, selective, undo, salvaged, nothing} {

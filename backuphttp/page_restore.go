@@ -17,6 +17,7 @@ import (
 type choosePage struct {
 	*frame
 	overview
+	Most int64 // the largest size of a file to upload
 }
 
 func (p *pages) showChoose(w http.ResponseWriter, r *http.Request) error {
@@ -30,7 +31,7 @@ func (p *pages) answerChoose(w http.ResponseWriter, r *http.Request, wrong error
 	}
 	f := p.frame(r, "Restore Backup")
 	code := p.problem(f, wrong)
-	return p.show(w, code, "choose", choosePage{f, o})
+	return p.show(w, code, "choose", choosePage{f, o, p.mostUpload()})
 }
 
 // doUpload reads the form as a stream: the file may be larger than the memory.
@@ -39,7 +40,7 @@ func (p *pages) doUpload(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return p.answerChoose(w, r, invalid("no_file", "the browser has sent no file: choose a file"))
 	}
-	for {
+	for range mostParts {
 		part, err := parts.NextPart()
 		if err == io.EOF {
 			return p.answerChoose(w, r, invalid("no_file", "the browser has sent no file: choose a file"))
@@ -56,6 +57,7 @@ func (p *pages) doUpload(w http.ResponseWriter, r *http.Request) error {
 		info, err := p.upload(r.Context(), part.FileName(), part)
 		return p.lookedInto(w, r, info, err)
 	}
+	return p.answerChoose(w, r, invalid("no_file", "the browser has sent many parts of a form and no file: choose a file"))
 }
 
 func (p *pages) doLook(w http.ResponseWriter, r *http.Request) error {

@@ -765,3 +765,15 @@ func TestWords(t *testing.T) {
 	f := &frame{zone: time.FixedZone("CET", 3600)}
 	require.Equal(t, "15 Jan 2024, 11:30 CET", f.When(time.Date(2024, 1, 15, 10, 30, 0, 0, time.UTC)))
 }
+
+func TestAPageSaysWhichBackupItIsAndWhatASalvagedOneHasLost(t *testing.T) {
+	h := newFake("").handler()
+	page := get(h, "restore/ok").Body.String()
+	require.Contains(t, page, "Backup 1,234 of the installation <bdi>home</bdi>")
+	require.Contains(t, page, `described at <bdi class="path">https://example.com/FORMAT.md</bdi>`)
+	require.NotContains(t, page, `href="https://example.com`, "anybody can have written it")
+	page = get(h, "restore/salvaged").Body.String()
+	for _, text := range []string{"2 records at least, and all of <bdi>users, logs</bdi>", "More records may be lost than is known.", "the digest of the damaged file did not fit"} {
+		require.Contains(t, page, text)
+	}
+}

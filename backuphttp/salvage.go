@@ -102,15 +102,17 @@ func (h *Handler) salvageTo(ctx context.Context, to *restore, m *manager.Manager
 
 // salvaged opens the file of a salvaged backup, or of an uploaded one.
 func (h *Handler) salvaged(id string) (download, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	r := h.restores[id]
-	switch {
-	case r == nil:
-		return download{}, errForgotten
-	case r.file == nil:
-		return download{}, notFound("%s is a stored backup: download it from the list of backups", r.info.Name)
-	}
-	r.used = time.Now()
-	return download{r.file.open(), r.info.Name, r.file.size}, nil
+	return h.download(func() (download, error) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		r := h.restores[id]
+		switch {
+		case r == nil:
+			return download{}, errForgotten
+		case r.file == nil:
+			return download{}, notFound("%s is a stored backup: download it from the list of backups", r.info.Name)
+		}
+		r.used = time.Now()
+		return download{r.file.open(), r.info.Name, r.file.size}, nil
+	})
 }

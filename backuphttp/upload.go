@@ -15,13 +15,14 @@ import (
 
 // upload receives a backup and looks into it.
 func (h *Handler) upload(ctx context.Context, name string, from io.Reader) (restoreInfo, error) {
-	file, err := h.newSpool()
-	if err != nil {
-		return restoreInfo{}, err
-	}
-	r := &restore{file: file, info: restoreInfo{Name: fileName(name), Uploaded: true}}
+	r := &restore{info: restoreInfo{Name: fileName(name), Uploaded: true}}
 	return h.begin(ctx, r, func(ctx context.Context) (restoreInfo, error) {
-		most := h.opts.MaxUpload
+		file, err := h.newSpool()
+		if err != nil {
+			return restoreInfo{}, err
+		}
+		r.file = file
+		most := h.mostUpload()
 		n, err := io.Copy(file, io.LimitReader(stream.WithContext(ctx, from), most+1))
 		switch {
 		case h.ending():

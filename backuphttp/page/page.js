@@ -75,8 +75,14 @@ function upload(form, done) {
 		const status = shown.querySelector("[role=status]");
 		if (status.textContent !== text) status.textContent = text;
 	};
-	const request = new XMLHttpRequest();
 	shown.hidden = false;
+	const file = form.elements.file.files[0];
+	if (file && file.size > Number(form.dataset.most)) {
+		say(`This file is larger than ${size(Number(form.dataset.most))}, which is the limit here. Put it at one of the locations, or ask the person who runs the application to allow more.`);
+		done();
+		return;
+	}
+	const request = new XMLHttpRequest();
 	say("Uploading…");
 	request.upload.addEventListener("progress", (event) => {
 		if (!event.lengthComputable) return;
@@ -130,12 +136,19 @@ function follow(area) {
 	const onItsPage = Boolean(area.closest("[data-job-page]"));
 	const events = new EventSource(`${base}api/events`);
 	let asking = 0;
+	let stopped = false;
 
 	function connected(yes) {
 		part("connection").hidden = yes;
 		say("connection", yes ? "" : "The connection is lost. What was started goes on without it; trying to connect again…");
+	}
+
+	// Without events, ask now and then. The server ends them after a while, and refuses
+	// them if there are too many.
+	function poll(yes) {
 		clearInterval(asking);
-		asking = yes ? 0 : setInterval(ask, 3000);
+		asking = yes ? setInterval(ask, 3000) : 0;
+		if (yes) ask();
 	}
 
 	function show(job) {
@@ -162,27 +175,29 @@ function follow(area) {
 	async function ask() {
 		try {
 			const answer = await fetch(`${base}api/jobs/${encodeURIComponent(area.dataset.job)}`);
+			if (stopped) return;
+			connected(answer.status < 500);
 			if (answer.ok) show(await answer.json());
 			else if (answer.status < 500 && onItsPage) stop(), location.reload();
 		} catch {
-			// The server does not answer yet: the timer asks again.
+			if (!stopped) connected(false); // the timer asks again
 		}
 	}
 
 	function stop() {
+		stopped = true;
 		events.close();
 		clearInterval(asking);
 	}
 
 	events.addEventListener("job", (event) => {
-		connected(true);
 		show(JSON.parse(event.data));
 	});
 	events.addEventListener("open", () => {
-		connected(true);
+		poll(false);
 		ask(); // the application may have restarted and have forgotten the job
 	});
-	events.addEventListener("error", () => connected(false));
+	events.addEventListener("error", () => poll(true));
 	window.addEventListener("pagehide", stop);
 }
 

@@ -77,7 +77,7 @@ func printManifest(s *backup.Snapshot, w io.Writer) error {
 	}{s.Manifest(), s.KeyCosts()})
 }
 
-// printVerdict prints what OpenSnapshot has checked.
+// printVerdict prints what OpenSnapshot has checked, and what the file says of itself.
 func printVerdict(s *backup.Snapshot, w io.Writer) error {
 	m := s.Manifest()
 	verdict, integrity := "whole", "digest "+m.SHA256
@@ -85,21 +85,29 @@ func printVerdict(s *backup.Snapshot, w io.Writer) error {
 		verdict, integrity = "readable", "no digest, so it cannot be told whether this is all that was written"
 	}
 	if m.Salvaged != nil {
-		verdict = "salvaged"
+		verdict = "salvaged from a damaged file"
 	}
 	records := int64(0)
 	for _, n := range m.Records {
 		records += n
 	}
-	_, err := fmt.Fprintf(w, "%s: format %s, %d records in %d collections, %s\n", verdict, m.Version, records, len(m.Records), integrity)
-	if m.Salvaged != nil && err == nil {
-		_, err = fmt.Fprintf(w, "it was saved from a damaged file and may lack records: %d bytes of that file were lost\n", m.Salvaged.LostBytes)
+	text := fmt.Sprintf("%s: format %s, %d records in %d collections, %s\n", verdict, m.Version, records, len(m.Records), integrity)
+	if m.Salvaged != nil {
+		text += fmt.Sprintf("%s\n", m.Salvaged.Loss())
+	}
+	if m.Partial {
+		text += "it is partial: a collection was left out when it was made\n"
+	}
+	if m.Installation != "" {
+		text += fmt.Sprintf("origin: backup %d of the installation %s\n", m.Serial, m.Installation)
+	}
+	if m.Format != "" { // anybody can have written it
+		text += fmt.Sprintf("the format is described at %q\n", m.Format)
 	}
 	for _, cost := range s.KeyCosts() {
-		if err == nil {
-			_, err = fmt.Fprintf(w, "to open its secrets takes a %s\n", cost)
-		}
+		text += fmt.Sprintf("to open its secrets takes a %s\n", cost)
 	}
+	_, err := io.WriteString(w, text)
 	return err
 }
 

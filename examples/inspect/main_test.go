@@ -33,7 +33,7 @@ func sealed(t *testing.T) string {
 		"items":   {"1": `{"id":1,"name":"tea","cost":"the secret"}`},
 		"options": {"currency": `"EUR"`, "<tax>": `0.190`},
 		"orders":  {},
-	}, backup.BackupOptions{Recipients: []backup.Recipient{backup.Passphrase([]byte("unknown to inspect"))}})
+	}, backup.BackupOptions{Installation: "shop-1", Serial: 12, Recipients: []backup.Recipient{backup.Passphrase([]byte("unknown to inspect"))}})
 	require.NoError(t, err)
 	name := filepath.Join(t.TempDir(), "shop.json")
 	require.NoError(t, os.WriteFile(name, file.Bytes(), 0o600))
@@ -54,6 +54,9 @@ func TestTheManifestNeedsNoKeyAndNoHost(t *testing.T) {
 	require.Equal(t, "shop", m.Application)
 	require.Equal(t, map[string]int64{"items": 1, "options": 2, "orders": 0}, m.Records)
 	require.True(t, m.Sealed)
+	require.Equal(t, backup.FormatAddress, m.Format)
+	require.Equal(t, "shop-1", m.Installation)
+	require.EqualValues(t, 12, m.Serial)
 }
 
 func TestExtractPrintsOneRecordALineAndLeavesSecretsSealed(t *testing.T) {
@@ -79,7 +82,9 @@ func TestValidateRefusesWhatIsNotWhole(t *testing.T) {
 	name := sealed(t)
 	out, err := inspect(t, "validate", name)
 	require.NoError(t, err)
-	require.Contains(t, out, "3 records in 3 collections")
+	require.Regexp(t, "^whole: .*3 records in 3 collections", out)
+	require.Contains(t, out, "backup 12 of the installation shop-1")
+	require.Contains(t, out, backup.FormatAddress)
 
 	text, err := os.ReadFile(name)
 	require.NoError(t, err)
@@ -96,14 +101,14 @@ func TestWhatIsNotCheckedIsNotCalledWhole(t *testing.T) {
 	document := `{"version":"1.0","created_at":"2024-01-15T10:30:00Z","application_version":"1.0.0",%s"data":{"items":[{"id":1}]}}`
 	for salvaged, want := range map[string]string{
 		"":                             "readable: format 1.0, 1 records in 1 collections, no digest",
-		`"salvaged":{"lost_bytes":7},`: "salvaged: format 1.0, 1 records in 1 collections, no digest",
+		`"salvaged":{"lost_bytes":7},`: "salvaged from a damaged file: format 1.0, 1 records in 1 collections, no digest",
 	} {
 		require.NoError(t, os.WriteFile(name, fmt.Appendf(nil, document, salvaged), 0o600))
 		out, err := inspect(t, "validate", name)
 		require.NoError(t, err)
 		require.Contains(t, out, want)
 		require.NotContains(t, out, "whole:")
-		require.Equal(t, salvaged != "", strings.Contains(out, "may lack records: 7 bytes of that file were lost"))
+		require.Equal(t, salvaged != "", strings.Contains(out, "7 bytes of the damaged file"))
 		out, err = inspect(t, name)
 		require.NoError(t, err)
 		require.Equal(t, salvaged != "", strings.Contains(out, `"lost_bytes": 7`))

@@ -108,7 +108,13 @@ func (c *cli) verify(ctx context.Context, path string) error {
 func (c *cli) printVerified(path string, m backup.Manifest, report backup.Report) {
 	fmt.Fprintf(c.stdout, "%s %s.\n", path, verdict(m, report))
 	fmt.Fprintf(c.stdout, "  made %s by Tomo %s\n", moment(m.CreatedAt), printable(m.ApplicationVersion))
+	if m.Installation != "" {
+		fmt.Fprintf(c.stdout, "  backup %s of the installation %s\n", count(m.Serial), printable(m.Installation))
+	}
 	fmt.Fprintf(c.stdout, "  %s\n", contents(m))
+	if m.Format != "" {
+		fmt.Fprintf(c.stdout, "  format %s, described at %s\n", printable(m.Version), printable(m.Format))
+	}
 	if m.Database {
 		c.printRemarks(report)
 		return

@@ -57,7 +57,7 @@ type Reader struct {
 func NewReader(ctx context.Context, file io.Reader, opts Options) (*Reader, error) {
 	// The limit is that of the document. An armored file is larger by a third, and an
 	// encrypted one by some bytes for each chunk.
-	in := &encoded{r: file, left: opts.Most/3*4 + opts.Most/100 + 2*maxHeader}
+	in := &encoded{r: file, left: MostStored(opts.Most)}
 	buffered := bufio.NewReader(in)
 	head, err := buffered.Peek(SniffBytes)
 	if err != nil && err != io.EOF {
@@ -154,6 +154,10 @@ func (e *LockedError) Unwrap() error { return e.Err }
 // maxHeader is the limit on the header of an encrypted file, which says who can open
 // it.
 const maxHeader = 1 << 20
+
+// MostStored returns the largest size of a file that a document of at most most bytes can
+// have: in Base64 it grows by a third, and the header and the line breaks add a little.
+func MostStored(most int64) int64 { return most/3*4 + most/100 + 2*maxHeader }
 
 // A rewinder can read the header of a file again, for the next key to try.
 type rewinder struct {
