@@ -6,6 +6,7 @@ test:
 
 long:
 	BACKUP_LONG_TESTS=1 go test -timeout 15m work
+	cd internal/integration/pocketbase && GOWORK=off go test ./...
 
 # go tool builds staticcheck in its own module and prints where it lies.
 lint:
@@ -27,4 +28,4 @@ demo:
 	go run ./examples/tomo demo
 
 tidy:
-	for m in . examples examples/bbolt internal/integration s3location tools; do (cd $$m && go mod tidy) || exit 1; done
+	for m in . examples examples/bbolt internal/integration internal/integration/pocketbase s3location tools; do (cd $$m && go mod tidy) || exit 1; done

@@ -118,9 +118,10 @@ type Sink interface {
 //     store that shows some values in another form than they were put in, such as a
 //     number with fewer digits that is the same number to it. It sets the Value of each
 //     record to the compact form that the store would show, and leaves alone what Put
-//     would refuse. It may add members that Put would fill with a constant; Merge takes
-//     no notice of these. So a restore finds no change where there is none. The memory
-//     of the values is not the store's to change. A Reader may have this method too.
+//     would refuse. It may add members that Put would fill with a constant, or that should
+//     stay as the host has them; Merge takes no notice of these. So a restore finds no
+//     change where there is none. The memory of the values is not the store's to change.
+//     A Reader may have this method too.
 //
 // A Writer that wraps another must pass these methods on. Otherwise a plan may say yes
 // to what the restore then refuses.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/backuptest"
 	"github.com/tomo-project/backup/location"
 	"github.com/tomo-project/backup/manager"
 )
@@ -135,6 +137,32 @@ func TestThereIsNothingToUndoBeforeARestore(t *testing.T) {
 	h.made()
 	require.Empty(t, h.seen().Undo)
 	require.Contains(t, h.do(404, "POST", "restores", obj{"undo": true}).text, "there is nothing to undo")
+}
+
+// A host whose database is missing has no backup missing.
+func TestAMissingFileOfTheHostIsNoMissingBackup(t *testing.T) {
+	var lost *backuptest.Faulty
+	h := newHost(t, func(h *host, m *manager.Manager, o *Options) {
+		lost = &backuptest.Faulty{Source: h.store, Sink: h.store, On: backuptest.CallRecords, Err: fmt.Errorf("host.db: %w", fs.ErrNotExist)}
+		m.Source, m.Sink = lost, lost
+	})
+	name := h.made()
+	delete(h.store["servers"], "a1")
+	at := "restores/" + h.do(201, "POST", "restores", obj{"backup": name}).restored(t).ID
+	h.do(200, "POST", at+"/plan", obj{"full": true})
+	require.Empty(t, h.began(at+"/apply", h.agreed(at, obj{"confirm": "homelab"})).Error)
+	missing := func(text, code string) {
+		t.Helper()
+		require.Contains(t, text, "host.db")
+		require.Equal(t, "failed", code)
+	}
+	lost.Nth = lost.Count() + 1
+	j := h.began("backups", obj{})
+	missing(j.Error, j.Code)
+	lost.On = backuptest.CallKeys
+	lost.Nth = lost.Count() + 1
+	got := h.do(500, "POST", "restores", obj{"undo": true})
+	missing(got.text, got.code(t))
 }
 
 func TestAPartIsRestoredWithAStrategy(t *testing.T) {

@@ -19,6 +19,10 @@
 // writes the files is then its own matter. A change that it makes without the
 // lock may be half in a backup, and may be lost if a restore is running.
 //
+// No database that is open may be in the folder, since an Update puts another
+// folder in its place. If uploads are beside a database, let Path be the folder
+// of the uploads, and give their Tree the Path ".".
+//
 // It must be possible to rename the folder: it is no mount point, and nothing
 // is mounted in it. If a volume is mounted at /data, keep the files in
 // /data/store. A plan of a restore finds out whether that is so, and fails. The
@@ -114,7 +118,8 @@ type Collection struct {
 	Layout Layout
 
 	// Path is the path of the file or folder, with slashes, inside the folder
-	// of the Store. Empty means Name, followed by Ext if it is a file.
+	// of the Store. Empty means Name, followed by Ext if it is a file. "." is the
+	// folder of the Store itself, for a Tree that is the only collection.
 	Path string
 
 	// Ext is the ending of the names of files. Empty means ".json". In a folder
@@ -337,7 +342,7 @@ func (s Store) compile() ([]*collection, error) {
 			err = errors.New("an Array needs Key, a JSON Pointer such as /id")
 		case (c.Encode == nil) != (c.Decode == nil):
 			err = errors.New("it needs both Encode and Decode, or none")
-		case !fs.ValidPath(c.Path) || c.Path == "." || strings.ContainsRune(c.Path, 0):
+		case !fs.ValidPath(c.Path) || c.Path == "." && c.Layout != Tree || strings.ContainsRune(c.Path, 0):
 			err = fmt.Errorf("the Path %q is none inside of the folder", c.Path)
 		case c.Layout == Tree:
 			if c.Ext != "" || c.Names != Escaped || c.Key != "" {
@@ -365,5 +370,5 @@ func (s Store) compile() ([]*collection, error) {
 // inside tells whether path a is b or is inside it, on any file system.
 func inside(a, b string) bool {
 	a, b = strings.ToLower(a), strings.ToLower(b)
-	return a == b || strings.HasPrefix(a, b+"/")
+	return a == b || b == "." || strings.HasPrefix(a, b+"/")
 }

@@ -25,6 +25,29 @@ func upload(key, content string) backup.Record {
 	return record(key, `"`+base64.StdEncoding.EncodeToString([]byte(content))+`"`)
 }
 
+// A host may have one folder with nothing in it but what users have uploaded.
+func newWholeTree(t testing.TB) Store {
+	s := newStore(t)
+	s.Collections = []Collection{{Name: "uploads", Layout: Tree, Path: "."}}
+	return s
+}
+
+func TestATreeThatIsTheWholeFolderKeepsTheRules(t *testing.T) {
+	backuptest.TestStore(t, func(t *testing.T) backuptest.Store { return newWholeTree(t) }, backuptest.Fixture{
+		Collections: []string{"uploads"},
+		App:         &backup.App{Name: "conformance", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{{Name: "uploads", Shape: backup.Map}}},
+		Record: func(collection string, number, revision int) backup.Record {
+			return upload(fmt.Sprintf("u%d/%d.gif", number%10, number), fmt.Sprint(revision))
+		},
+	})
+	s := newWholeTree(t)
+	require.NoError(t, put(s, "uploads", upload("a/b", "1"), upload("c", "2")))
+	require.FileExists(t, filepath.Join(s.Path, "a", "b"))
+	s.Collections = append(s.Collections, Collection{Name: "settings", Layout: Object})
+	_, err := s.compile()
+	require.ErrorContains(t, err, `the collections "uploads" and "settings" are both in "."`)
+}
+
 func TestATreeKeepsTheRules(t *testing.T) {
 	backuptest.TestStore(t, func(t *testing.T) backuptest.Store { return newTree(t) }, backuptest.Fixture{
 		Collections: []string{"uploads", "settings"},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/internal/envelope"
+	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/filename"
 )
 
@@ -35,7 +36,7 @@ func (m *Manager) Create(ctx context.Context, opts backup.BackupOptions) (Backup
 	maps.Copy(metadata, opts.Metadata)
 	opts.Metadata = metadata
 	b, err := o.create(ctx, opts)
-	return b, o.done(ctx, Event{Backup: b.Name, Manifest: b.Manifest}, err)
+	return b, o.done(ctx, Event{Backup: b.Name, Manifest: b.Manifest}, fault.Other(err))
 }
 
 // create makes a backup, copies it to all locations, and fills in what they lack.

@@ -64,7 +64,7 @@ func (m *Manager) CopyDatabase(ctx context.Context) (Backup, error) {
 	defer release()
 	o.emit(ctx, Event{Kind: EventStarted})
 	b, err := o.copyDatabase(ctx, map[string]string{backup.MetaTrigger: TriggerManual})
-	return b, o.done(ctx, Event{Backup: b.Name, Manifest: b.Manifest}, err)
+	return b, o.done(ctx, Event{Backup: b.Name, Manifest: b.Manifest}, fault.Other(err))
 }
 
 func (o *operation) copyDatabase(ctx context.Context, metadata map[string]string) (Backup, error) {

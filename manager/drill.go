@@ -74,6 +74,7 @@ func (o *operation) drill(ctx context.Context, name string) (report DrillReport,
 		return report, fmt.Errorf("%s: %w", name, err)
 	}
 	defer snapshot.Close()
+	defer func() { err = fault.Other(err) }() // the backup is there
 	opening := time.Since(start)
 	report = DrillReport{Backup: name, Age: start.Sub(snapshot.Manifest().CreatedAt)}
 

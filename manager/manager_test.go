@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -889,4 +890,49 @@ type lostKey struct{ backup.Identity }
 
 func (lostKey) Unwrap(json.RawMessage) ([]byte, error) {
 	return nil, &fs.PathError{Op: "open", Path: "key.txt", Err: fs.ErrNotExist}
+}
+
+// What is missing may also be a file of the host: its database, or the folder of its data.
+func TestAFileOfTheHostThatIsMissingIsNoMissingBackup(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := newShelf("a")
+		m, host, _ := managed(a)
+		made := mustCreate(t, m)
+		delete(host["servers"], slices.Sorted(maps.Keys(host["servers"]))[0])
+		s, err := m.Open(t.Context(), made.Name)
+		require.NoError(t, err)
+		defer s.Close()
+		replace := backup.RestoreOptions{Strategy: backup.Replace}
+		_, err = m.Restore(t.Context(), s, replace)
+		require.NoError(t, err)
+
+		gone := &fs.PathError{Op: "open", Path: "host.db", Err: fs.ErrNotExist}
+		lost := func() *backuptest.Faulty {
+			return &backuptest.Faulty{Source: host, Sink: host, On: backuptest.CallKeys, Nth: 1, Err: gone}
+		}
+		check := func(_ any, err error) {
+			t.Helper()
+			require.ErrorContains(t, err, "host.db")
+			require.NotErrorIs(t, err, fs.ErrNotExist)
+			var path *fs.PathError
+			require.ErrorAs(t, err, &path)
+		}
+		m.Source = &backuptest.Faulty{Source: host, On: backuptest.CallRecords, Nth: 1, Err: gone}
+		check(m.Create(t.Context(), backup.BackupOptions{}))
+		m.Sink = lost()
+		check(m.Plan(t.Context(), s, replace))
+		m.Sink = lost()
+		check(m.Restore(t.Context(), s, replace))
+		m.Sink = lost()
+		check(m.PlanUndo(t.Context()))
+		m.Sink = lost()
+		check(m.Undo(t.Context()))
+		m.Drills.Scratch = func(context.Context) (backup.Store, func() error, error) { return nil, nil, gone }
+		check(m.Drill(t.Context(), made.Name))
+
+		a.set(fmt.Errorf("host.db: the folder: %w", gone), nil) // that is not mounted
+		m.Sink = host
+		check(m.PlanUndo(t.Context()))
+		check(m.Undo(t.Context()))
+	})
 }

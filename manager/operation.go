@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/location"
 )
 
@@ -71,7 +72,7 @@ func (m *Manager) hold(ctx context.Context, name string) (_ *operation, _ contex
 		}
 	}
 	if o.sites = held; len(held) == 0 {
-		return fail(fmt.Errorf("no location can be used: %w", errors.Join(o.downErrors()...)))
+		return fail(fault.Other(fmt.Errorf("no location can be used: %w", errors.Join(o.downErrors()...))))
 	}
 	return o, ctx, release, nil
 }

@@ -72,7 +72,8 @@ func (m *Manager) Plan(ctx context.Context, snapshot *backup.Snapshot, opts back
 	if err := m.checkProof(snapshot); err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	return o.plan(ctx, snapshot, opts)
+	p, err := o.plan(ctx, snapshot, opts)
+	return p, fault.Other(err) // the host misses something, and no Location
 }
 
 // plan makes a plan. While it is made, its progress is that of the operation.
@@ -239,12 +240,12 @@ func (o *operation) keepBack(ctx context.Context, also beforeFunc, restore func(
 	ended = true
 	switch {
 	case back.err != nil:
-		return backup.Report{}, fmt.Errorf("nothing was changed, because what is there could not be stored first: %w", back.err)
+		return backup.Report{}, fmt.Errorf("nothing was changed, because what is there could not be stored first: %w", fault.Other(back.err))
 	case errors.Is(err, backup.ErrUncertain):
-		return backup.Report{}, fmt.Errorf("%w\nwhat was there before is kept as %s", bare(err), back.saved.Name)
+		return backup.Report{}, fmt.Errorf("%w\nwhat was there before is kept as %s", fault.Other(bare(err)), back.saved.Name)
 	case err != nil:
 		back.drop(ctx)
-		return backup.Report{}, bare(err)
+		return backup.Report{}, fault.Other(bare(err))
 	case !report.Changed():
 		back.drop(ctx)
 		return report, nil

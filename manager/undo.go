@@ -2,13 +2,13 @@ package manager
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
 	"time"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // PlanUndo says what Undo would do, for a person to agree to and for Apply. As Plan
@@ -29,7 +29,7 @@ func (m *Manager) PlanUndo(ctx context.Context) (*Plan, error) {
 	p, err := o.plan(ctx, back.snapshot, back.options())
 	if err != nil {
 		back.snapshot.Close()
-		return nil, fmt.Errorf("plan: %s: %w", back.name, bare(err))
+		return nil, fmt.Errorf("plan: %s: %w", back.name, fault.Other(bare(err)))
 	}
 	p.warnings = back.warnings
 	return p, nil
@@ -109,7 +109,10 @@ func (o *operation) findUndo(ctx context.Context) (*undo, error) {
 		}
 		return back, nil
 	}
-	return nil, errors.Join(fmt.Errorf("there is no backup from before a restore, so nothing to undo: %w", fs.ErrNotExist), unasked)
+	if unasked != nil {
+		return nil, fault.Other(fmt.Errorf("the locations that could be asked have no backup from before a restore: %w", unasked))
+	}
+	return nil, fmt.Errorf("there is no backup from before a restore, so nothing to undo: %w", fs.ErrNotExist)
 }
 
 // mayUndo tells whether a backup is from before a restore. It returns an error if nobody
@@ -167,7 +170,7 @@ func (o *operation) openUndo(ctx context.Context, b Backup, restored bool) (_ *u
 		opts.Progress, opts.Untried = o.progress(ctx, nil), true
 		plan, err := o.App.Plan(ctx, snapshot, o.Sink, opts)
 		if err != nil {
-			return nil, bare(err)
+			return nil, fault.Other(bare(err))
 		}
 		if !plan.Report().Changed() {
 			return nil, nil

@@ -34,7 +34,9 @@
 //
 // Putting a record overwrites its whole row, except for the excluded columns. These
 // keep their values, and get their defaults in a new row. If the record lacks a member,
-// the column gets its default, or NULL.
+// the column gets its default, or NULL. A restore leaves a column alone whose default is
+// an expression, such as the time, if the record is there already and the snapshot lacks
+// the member.
 //
 // # Other effects in the database
 //

@@ -30,42 +30,76 @@ func Postgres(parents ...string) (server string, stop func(), err error) {
 	if err != nil {
 		return "", func() {}, fmt.Errorf("no PostgreSQL: %w; install it (apt-get install postgresql), or set %s to the URL of a server", err, PostgresVariable)
 	}
-	stop, err = inDir(parents, "pg-", "postgres", func(dir string) (func(), error) {
-		run := func(name string, args ...string) error {
-			cmd := exec.Command(filepath.Join(bin, name), args...)
-			if os.Getuid() == 0 {
-				cmd = exec.Command("runuser", append([]string{"-u", "postgres", "--", cmd.Path}, args...)...)
-			}
-			cmd.Dir = dir
-			log, err := os.Create(filepath.Join(dir, name+".log"))
-			if err != nil {
-				return err
-			}
-			defer log.Close()
-			cmd.Stdout, cmd.Stderr = log, log // a pipe would stay open as long as the server
-			if err := cmd.Run(); err != nil {
-				text, _ := os.ReadFile(log.Name())
-				return fmt.Errorf("%s: %w\n%s", name, err, text)
-			}
-			return nil
-		}
-		data := filepath.Join(dir, "data")
-		if err := run("initdb", "-D", data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-locale", "--no-sync"); err != nil {
+	stop, err = inDir(parents, "pg-", "postgres", func(dir string) (_ func(), err error) {
+		s := pgServer{bin, dir}
+		if err := s.run("initdb", "-D", s.data(), "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-locale", "--no-sync"); err != nil {
 			return nil, err
 		}
-		options := "-c listen_addresses= -c unix_socket_directories=" + dir + " -c fsync=off -c full_page_writes=off -c max_connections=100"
-		end := func() { _ = run("pg_ctl", "-D", data, "-m", "fast", "stop") }
-		if err := run("pg_ctl", "-D", data, "-w", "-l", filepath.Join(dir, "server.log"), "-o", options, "start"); err != nil {
-			end()
-			return nil, err
-		}
-		server = "postgres://postgres@/postgres?host=" + url.QueryEscape(dir)
-		return end, nil
+		server, err = s.start("")
+		return s.stop, err
 	})
 	if err != nil {
 		return "", func() {}, err
 	}
 	return server, stop, nil
+}
+
+// PostgresStandby starts a hot standby of a server that listens on a socket, as Postgres
+// starts that server. The standby waits for no query before it replays a change.
+func PostgresStandby(primary string, parents ...string) (server string, stop func(), err error) {
+	bin, err := PostgresBinaries()
+	if err != nil {
+		return "", func() {}, fmt.Errorf("no PostgreSQL: %w; install it (apt-get install postgresql)", err)
+	}
+	stop, err = inDir(parents, "pg-", "postgres", func(dir string) (_ func(), err error) {
+		s := pgServer{bin, dir}
+		if err := s.run("pg_basebackup", "-d", primary, "-D", s.data(), "-R", "-X", "stream", "-c", "fast", "--no-sync"); err != nil {
+			return nil, err
+		}
+		server, err = s.start(" -c hot_standby=on -c max_standby_streaming_delay=0")
+		return s.stop, err
+	})
+	if err != nil {
+		return "", func() {}, err
+	}
+	return server, stop, nil
+}
+
+// A pgServer is a server with its data in a folder.
+type pgServer struct{ bin, dir string }
+
+func (s pgServer) data() string { return filepath.Join(s.dir, "data") }
+
+// run runs a command, which refuses to be root.
+func (s pgServer) run(name string, args ...string) error {
+	cmd := exec.Command(filepath.Join(s.bin, name), args...)
+	if os.Getuid() == 0 {
+		cmd = exec.Command("runuser", append([]string{"-u", "postgres", "--", cmd.Path}, args...)...)
+	}
+	cmd.Dir = s.dir
+	log, err := os.Create(filepath.Join(s.dir, name+".log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd.Stdout, cmd.Stderr = log, log // a pipe would stay open as long as the server
+	if err := cmd.Run(); err != nil {
+		text, _ := os.ReadFile(log.Name())
+		return fmt.Errorf("%s: %w\n%s", name, err, text)
+	}
+	return nil
+}
+
+func (s pgServer) stop() { _ = s.run("pg_ctl", "-D", s.data(), "-m", "fast", "stop") }
+
+// start starts the server with more options, and returns its URL.
+func (s pgServer) start(more string) (server string, err error) {
+	options := "-c listen_addresses= -c unix_socket_directories=" + s.dir + " -c fsync=off -c full_page_writes=off -c max_connections=100" + more
+	if err := s.run("pg_ctl", "-D", s.data(), "-w", "-l", filepath.Join(s.dir, "server.log"), "-o", options, "start"); err != nil {
+		s.stop()
+		return "", err
+	}
+	return "postgres://postgres@/postgres?host=" + url.QueryEscape(s.dir), nil
 }
 
 // PostgresBinaries returns the folder of initdb, pg_dump and the other
