@@ -32,7 +32,8 @@ type incoming struct {
 	warnings    []string
 }
 
-// prepare checks all that can be checked without the host.
+// prepare checks all that can be checked without the host. Beside ErrNoKey it returns
+// what it knows, with its warnings.
 func (a *App) prepare(ctx context.Context, s *Snapshot, opts RestoreOptions) (*incoming, error) {
 	c, err := a.compile()
 	if err != nil {
@@ -57,7 +58,9 @@ func (a *App) prepare(ctx context.Context, s *Snapshot, opts RestoreOptions) (*i
 	if err := in.checkNames(); err != nil {
 		return nil, err
 	}
-	if err := in.readAll(ctx); err != nil {
+	if err := in.readAll(ctx); errors.Is(err, ErrNoKey) {
+		return in, cmp.Or(in.checkSalvaged(), err)
+	} else if err != nil {
 		return nil, err
 	}
 	if err := in.checkSalvaged(); err != nil {
