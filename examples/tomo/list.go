@@ -189,7 +189,10 @@ func (c *cli) otherBackups(ctx context.Context, k *keeper, folder string, known 
 		if err != nil || !info.Mode().IsRegular() {
 			continue
 		}
-		b := manager.Backup{Name: name, CreatedAt: info.ModTime(), Bytes: info.Size(), Copies: []manager.Copy{{Location: folder}}}
+		b := manager.Backup{Name: name, Bytes: info.Size(), Copies: []manager.Copy{{Location: folder}}}
+		if changed := info.ModTime().UTC(); 0 <= changed.Year() && changed.Year() <= 9999 { // JSON has no others
+			b.CreatedAt = changed
+		}
 		manifest, err := readManifest(ctx, path, k.show)
 		ownName := strings.HasPrefix(name, c.app.Name+"-backup-")
 		switch {
