@@ -280,7 +280,7 @@ func (n notAge) Encrypt(w io.Writer) (io.WriteCloser, error) {
 }
 
 func TestWhatNoReaderWouldOpenIsNotWritten(t *testing.T) {
-	for _, start := range []string{"", "not age", strings.Repeat("x", 100)} {
+	for _, start := range []string{"", "not age", strings.Repeat("x", 100), "age-encryption.org/v2\n" + strings.Repeat("x", 100)} {
 		_, err := homelab().Backup(t.Context(), io.Discard, homelabStore(), backup.BackupOptions{Encrypt: notAge{start}})
 		require.ErrorIs(t, err, backup.ErrInvalid, start)
 	}

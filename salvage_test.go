@@ -1106,6 +1106,7 @@ func TestWhatComesOutCanBeOpenedWhateverWentIn(t *testing.T) {
 
 	for name, file := range map[string]string{
 		"numbers that overflow": strings.Replace(strings.Replace(whole, "\"data\":{", "\"salvaged\":{\"lost_bytes\":9223372036854775807,\"records\":{\"servers\":9223372036854775807}},\n\"data\":{", 1), `{"id":"s2"`, `{"id":s2"`, 1),
+		"numbers at their end":  strings.Replace(strings.Replace(whole, "\"data\":{", "\"salvaged\":{\"lost_bytes\":9007199254740991,\"records\":{\"servers\":9007199254740991}},\n\"data\":{", 1), `{"id":"s2"`, `{"id":s2"`, 1),
 		"counts below zero":     strings.Replace(whole, `"servers":2`, `"servers":-9223372036854775808`, 1),
 		"two names of nothing":  strings.Replace(whole, "\"settings\":{\n", "\"other\":{\n\"\":1,\n\"a\":1,\n\"\":2\n},\n\"settings\":{\n", 1),
 	} {

@@ -15,7 +15,7 @@ import (
 	"github.com/tomo-project/backup/schema"
 )
 
-// beyondASchema names the vectors of the kind "format" that no JSON Schema can refuse,
+// beyondASchema names the files of vectors of the kind "format" that no JSON Schema can refuse,
 // with the reason. Vectors of the other kinds take more than a schema by their nature:
 // the bytes of the file (damaged, limit), a key (no-key, wrong-key, unauthentic), or the
 // declaration of the host (too-new, foreign, invalid, dangling).
@@ -26,6 +26,8 @@ var beyondASchema = map[string]string{
 	"proof-behind-integrity":         order,
 	"proof-followed-by-data":         order,
 	"proof-followed-by-member":       order,
+	"created-at-before-year-0":       zones,
+	"created-at-after-year-9999":     zones,
 	"counts-minus-zero":              spelling,
 	"counts-whole-fraction":          spelling,
 	"left-out-fraction":              spelling,
@@ -43,6 +45,7 @@ var beyondASchema = map[string]string{
 
 const (
 	order    = "the members of an object have no order in a schema"
+	zones    = "a schema does not add an offset to a time"
 	spelling = "1.0, 1e0 and 1 are the same integer in a schema, and so are -0 and 0"
 	pointers = "a schema does not compare two strings"
 	shapes   = "a schema does not follow a name from fields to data"
