@@ -176,6 +176,11 @@ func (c *compiled) choose(opts BackupOptions) ([]*collection, error) {
 	return chosen, nil
 }
 
+// partial tells whether a collection is missing that a full backup has.
+func (c *compiled) partial(taken []*collection) bool {
+	return slices.ContainsFunc(c.order, func(col *collection) bool { return !col.Optional && !slices.Contains(taken, col) })
+}
+
 // A snapshotWriter writes one snapshot.
 type snapshotWriter struct {
 	*compiled
@@ -215,6 +220,7 @@ func (c *compiled) newSnapshotWriter(ctx context.Context, src DataSource, collec
 			SchemaVersion:      c.SchemaVersion,
 			Installation:       opts.Installation,
 			Serial:             opts.Serial,
+			Partial:            c.partial(collections),
 			Metadata:           maps.Clone(opts.Metadata),
 			Records:            make(map[string]int64),
 			Compressed:         opts.Compress,
@@ -224,8 +230,8 @@ func (c *compiled) newSnapshotWriter(ctx context.Context, src DataSource, collec
 	if s, ok := src.(*Snapshot); ok {
 		sw.manifest.Salvaged = s.Manifest().Salvaged // a copy lacks what its source lacks
 	}
-	if year := sw.manifest.CreatedAt.Year(); year < 0 || year > 9999 {
-		return nil, fmt.Errorf("%w: CreatedAt is in the year %d: want 0 to 9999", ErrInvalid, year)
+	if !hasYear(created) {
+		return nil, fmt.Errorf("%w: CreatedAt is in the year %d: want 0 to 9999", ErrInvalid, created.UTC().Year())
 	}
 	if o := (origin{opts.Installation, opts.Serial}); o != (origin{}) {
 		if err := o.check(); err != nil {

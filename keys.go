@@ -52,7 +52,8 @@ type Decrypter interface {
 	Identity
 
 	// Decrypt returns a reader of the decrypted file. It returns ErrWrongKey if the
-	// file was encrypted for others, ErrDamaged if it is malformed, ErrLimit if
+	// file was encrypted for others, ErrDamaged if it is malformed, ErrTooNew if it
+	// is of a later version of age, ErrLimit if
 	// opening it would take too much time or memory, or the error of r. The reader
 	// fails if the file was altered or ends too early. Its errors wrap those of r.
 	Decrypt(r io.Reader) (io.Reader, error)

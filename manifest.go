@@ -90,6 +90,11 @@ type Manifest struct {
 	Installation string `json:"installation,omitempty"`
 	Serial       int64  `json:"serial,omitempty"`
 
+	// Partial says that the snapshot was made without a collection that is not
+	// Optional. It cannot stand for a full one: restoring it brings back less than
+	// there was.
+	Partial bool `json:"partial,omitempty"`
+
 	Metadata map[string]string `json:"metadata,omitempty"`
 
 	// Records counts the records of each collection. Nil: not known.
@@ -243,15 +248,22 @@ func (o origin) check() error {
 var validInstallation = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 const (
-	// maxSerial is the largest integer that every reader of JSON keeps exactly.
-	maxSerial = 1<<53 - 1
+	maxSerial = codec.MaxInteger
 
 	// maxAddress is the size of the largest member "format" in bytes.
 	maxAddress = 1024
 )
 
-// dateTime is stricter than time.Parse, which accepts single digits and commas.
-var dateTime = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$`)
+// dateTime is stricter than time.Parse, which accepts single digits, commas, and
+// offsets of 24 hours or 60 minutes.
+var dateTime = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
+// hasYear tells whether a time can be written in UTC with a year of four digits. JSON
+// can hold no other.
+func hasYear(t time.Time) bool {
+	year := t.UTC().Year()
+	return 0 <= year && year <= 9999
+}
 
 // readHeader reads the members around the data into the manifest.
 func (s *Snapshot) readHeader(doc *codec.Document) error {
@@ -271,6 +283,7 @@ func (s *Snapshot) readHeader(doc *codec.Document) error {
 		{"application_version", true, &m.ApplicationVersion},
 		{"schema_version", false, &m.SchemaVersion},
 		{"origin", false, &from},
+		{"partial", false, &m.Partial},
 		{"metadata", false, &m.Metadata},
 		{"encryption", false, &s.encryption},
 		{"salvaged", false, &m.Salvaged},
@@ -298,6 +311,9 @@ func (s *Snapshot) readHeader(doc *codec.Document) error {
 			return fmt.Errorf(`%w: member "origin": %w`, ErrFormat, err)
 		}
 		m.Installation, m.Serial = from.Installation, from.Serial
+	}
+	if !hasYear(t) {
+		return fmt.Errorf(`%w: member "created_at" is in UTC before the year 0 or after the year 9999`, ErrFormat)
 	}
 	if err := checkMembers(doc.Members, &m, s.proof); err != nil {
 		return err
@@ -335,7 +351,10 @@ func readMembers(members map[string][]byte, known []member) error {
 		case !found && m.required:
 			errs = append(errs, fmt.Errorf("%w: member %q is missing", ErrFormat, m.name))
 		case found && m.value != nil:
-			if err := codec.Unmarshal(value, m.value); err != nil {
+			err := codec.UnmarshalMember(value, m.value)
+			if m.name == "schema_version" && errors.Is(err, codec.ErrTooLarge) {
+				errs = append(errs, fmt.Errorf("%w: it has schema version %s; install a newer version of the application", ErrTooNew, fault.Shorten(string(value))))
+			} else if err != nil {
 				errs = append(errs, fmt.Errorf("%w: member %q: %w", ErrFormat, m.name, err))
 			}
 		}
@@ -362,6 +381,9 @@ func checkMembers(members map[string][]byte, m *Manifest, p *proof) error {
 		if n < 0 {
 			return fmt.Errorf(`%w: member "left_out" counts %d records of %s`, ErrFormat, n, codec.Quote(name))
 		}
+	}
+	if _, found := members["partial"]; found && !m.Partial {
+		return fmt.Errorf(`%w: member "partial" is false, which is not written`, ErrFormat)
 	}
 	if m.SchemaVersion < 1 {
 		return fmt.Errorf(`%w: member "schema_version" is %d, the first is 1`, ErrFormat, m.SchemaVersion)
@@ -429,6 +451,7 @@ func (sw *snapshotWriter) writeHeader() error {
 		{"application_version", m.ApplicationVersion, false},
 		{"schema_version", m.SchemaVersion, false},
 		{"origin", origin{m.Installation, m.Serial}, m.Installation == ""},
+		{"partial", m.Partial, !m.Partial},
 		{"metadata", m.Metadata, len(m.Metadata) == 0},
 		{"encryption", sw.encryption, sw.encryption == nil},
 		{"salvaged", m.Salvaged, m.Salvaged == nil},

@@ -6,7 +6,6 @@ import (
 	"hash/maphash"
 	"io"
 	"maps"
-	"math"
 	"slices"
 
 	"github.com/tomo-project/backup/internal/codec"
@@ -108,7 +107,7 @@ type LostRange struct {
 // records cannot: those that do not fit that collection, follow its end, or exceed
 // the count that the file gives for it. The opening line of their collection may be
 // lost. Such a record goes to the collection without an opening line that it fits. If
-// it fits several, it is lost. The order in which Backup writes collections limits
+// it fits several, it is lost, and so is one that also fits the collection before. The order in which Backup writes collections limits
 // which of them can come at that place. Optional collections take part only if the
 // counts of the file have them.
 //
@@ -300,7 +299,7 @@ func (s *salvage) lostCollections(o *outline, p *placement) []string {
 				expected[name] = true
 			}
 		}
-		if s.file.manifest.SchemaVersion == s.SchemaVersion {
+		if m := s.file.manifest; m.SchemaVersion == s.SchemaVersion && !m.Partial {
 			for _, col := range s.collections {
 				expected[col.Name] = expected[col.Name] || !col.Optional
 			}
@@ -361,13 +360,9 @@ func (s *salvage) warnOfLoss(o *outline, stripped int64, missing bool, more, gue
 	}
 }
 
-// plus adds numbers that may come from a hostile file, and does not overflow.
-func plus(a, b int64) int64 {
-	if a > math.MaxInt64-b {
-		return math.MaxInt64
-	}
-	return a + b
-}
+// plus adds numbers that may come from a hostile file. The sum is at most the largest
+// number that a snapshot may hold.
+func plus(a, b int64) int64 { return min(a, codec.MaxInteger-b) + b }
 
 // markMetadata says in the metadata that the snapshot is salvaged, so that retention
 // does not count it as the backup that it was made of.

@@ -47,7 +47,7 @@ var (
 	openingLine  = regexp.MustCompile(`^"([a-z][a-z0-9_]{0,63})":([\[{])$`)
 	sumLine      = regexp.MustCompile(`^"(?:integrity":|[^"]{0,99}":\{"sha256":"[^"]*","records":\{)`)
 	formatNumber = regexp.MustCompile(`^"[0-9]+[.][0-9]+"$`)
-	headerNames  = []string{"format", "created_at", "application", "application_version", "schema_version", "origin", "metadata", "encryption", "salvaged"}
+	headerNames  = []string{"format", "created_at", "application", "application_version", "schema_version", "origin", "partial", "metadata", "encryption", "salvaged"}
 	tailNames    = []string{"left_out", "proof", "integrity"}
 	headerLine   = regexp.MustCompile(`^(\{"version|"` + strings.Join(headerNames, `|"`) + `)":`)
 )
@@ -257,7 +257,7 @@ func wellFormed(name string, value []byte) bool {
 }
 
 func readIntegrity(value []byte) (sum integrity, err error) {
-	err = codec.Unmarshal(value, &sum)
+	err = codec.UnmarshalMember(value, &sum)
 	return sum, err
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"regexp"
 	"sync/atomic"
 
 	"github.com/tomo-project/backup/internal/codec"
@@ -119,14 +120,30 @@ func OpenSnapshot(ctx context.Context, r io.Reader, opts OpenOptions) (*Snapshot
 // backup of its data.
 const sqliteMagic = "SQLite format 3\x00"
 
+// skippable is how a skippable frame of Zstandard begins. pzstd writes such a frame
+// first. A reader would have to read on to tell what the file is, so it is refused.
+var skippable = regexp.MustCompile(`^[\x50-\x5f]\x2a\x4d\x18`)
+
+// notSnapshot refuses a document that begins as another kind of file.
+func notSnapshot(head []byte) error {
+	switch {
+	case string(head) == sqliteMagic:
+		return fmt.Errorf("%w: it is a SQLite database and no snapshot; if it is a copy of the host's, put it in the place of the database while the application is stopped", ErrInvalid)
+	case skippable.Match(head):
+		return fmt.Errorf("%w: it begins with a skippable frame of Zstandard, as pzstd writes it; expand it with zstd -d, and open the result", ErrDamaged)
+	}
+	return nil
+}
+
 func (s *Snapshot) open(ctx context.Context, r io.Reader, opts OpenOptions) error {
 	in, size, err := s.input(ctx, r, opts)
 	if err != nil {
 		return err
 	}
 	buffered := bufio.NewReader(in)
-	if head, _ := buffered.Peek(len(sqliteMagic)); string(head) == sqliteMagic {
-		return fmt.Errorf("%w: it is a SQLite database and no snapshot; if it is a copy of the host's, put it in the place of the database while the application is stopped", ErrInvalid)
+	head, _ := buffered.Peek(len(sqliteMagic))
+	if err := notSnapshot(head); err != nil {
+		return err
 	}
 	doc, err := codec.Scan(buffered, s.limits, codec.Hooks{
 		Version: checkFormat,
@@ -172,8 +189,8 @@ func (s *Snapshot) unlockEarly(ctx context.Context, members map[string][]byte, o
 	if codec.Unmarshal(members["encryption"], &s.encryption) != nil {
 		return nil // open finds the same later, with all else that is wrong
 	}
-	if err := s.encryption.check(); err != nil && len(s.encryption.Keys) > 0 {
-		return nil // as above; without any wrapped key, no key opens it
+	if err := s.encryption.check(); err != nil && err != errNoWrappedKey {
+		return nil // as above
 	}
 	return s.unwrapKey(ctx, opts.Identities, opts.Progress)
 }

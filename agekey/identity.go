@@ -17,6 +17,7 @@ import (
 	"filippo.io/age/armor"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/envelope"
 	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/seal"
 )
@@ -82,8 +83,9 @@ func newIdentity(keys []privateKey) (*Identity, error) {
 
 // Unwrap implements [backup.Identity]. It returns ErrNoKey if there is no key
 // or the passphrase of a key is wrong, ErrWrongKey if wrapped is of another
-// type or for other keys, ErrDamaged if wrapped is malformed or altered, and
-// ErrLimit if opening it takes too much time or memory. Other errors of a key
+// type or for other keys, ErrDamaged if wrapped is malformed or altered,
+// ErrTooNew if it is of a later version of age, and ErrLimit if opening it takes
+// too much time or memory. Other errors of a key
 // are returned unchanged, such as the error of the function that asks for its
 // passphrase.
 func (i *Identity) Unwrap(wrapped json.RawMessage) ([]byte, error) {
@@ -207,8 +209,12 @@ func (i *Identity) keys() ([]privateKey, error) {
 // open returns a reader of the content of an age file. ids are the keys that
 // are said to open it, if that is known.
 func open(file io.Reader, keys []privateKey, ids []string) (io.Reader, error) {
+	in := bufio.NewReader(file)
+	if head, _ := in.Peek(envelope.SniffBytes); envelope.CheckAge(head) != nil {
+		return nil, envelope.CheckAge(head)
+	}
 	o := &opener{keys: keys}
-	plain, err := age.Decrypt(file, o)
+	plain, err := age.Decrypt(in, o)
 	var noMatch *age.NoIdentityMatchError
 	switch {
 	case err == nil:

@@ -110,7 +110,8 @@ func (o *operation) readNote(ctx context.Context, s *site, name filename.Name, a
 	case n.Bytes < 0 || !codec.IsDigest(n.SHA256):
 		return fail("it has no size or no digest")
 	}
-	n.Manifest = publicManifest(m) // no note of ours has the rest
+	m.CreatedAt = m.CreatedAt.UTC() // the offset may be one that cannot be written
+	n.Manifest = publicManifest(m)  // no note of ours has the rest
 	return n, nil
 }
 
