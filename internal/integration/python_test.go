@@ -4,6 +4,8 @@ package integration
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -12,10 +14,15 @@ import (
 	"os"
 	osexec "os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/agekey"
 	"github.com/tomo-project/backup/backuptest"
 )
 
@@ -164,4 +171,69 @@ func declaration(app *backup.App) any {
 		collections = append(collections, d)
 	}
 	return map[string]any{"name": app.Name, "version": app.Version, "schema_version": app.SchemaVersion, "collections": collections}
+}
+
+// difference returns what both readers say of a file, or in what they differ.
+func difference(t testing.TB, reader *pythonReader, app *backup.App, request pythonRequest, file []byte) (same pythonAnswer, why string) {
+	t.Helper()
+	python, err := reader.read(request, file)
+	require.NoError(t, err, "the reader in Python, of %q", file)
+	library, err := libraryReads(t.Context(), app, request, file)
+	if (err == nil) != (python.Expect == "ok") {
+		return same, fmt.Sprintf("the library says %v, and Python %q %s", err, python.Expect, python.Error)
+	}
+	if err != nil {
+		return same, ""
+	}
+	// FORMAT.md does not say what a key without a name is called.
+	library.Manifest.Keys, python.Manifest.Keys = nil, nil
+	inOrder := library.Manifest.SchemaVersion == app.SchemaVersion
+	library.Records, python.Records = sameForm(t, library.Records, inOrder), sameForm(t, python.Records, inOrder)
+	if !reflect.DeepEqual(library.Records, python.Records) {
+		return same, fmt.Sprintf("the library has the records %q, and Python %q", library.Records, python.Records)
+	}
+	var manifests [2]string
+	for i, m := range []backup.Manifest{library.Manifest, python.Manifest} {
+		text, err := json.Marshal(m)
+		require.NoError(t, err)
+		manifests[i] = string(text)
+	}
+	if manifests[0] != manifests[1] {
+		return same, fmt.Sprintf("the library has the manifest %s, and Python %s", manifests[0], manifests[1])
+	}
+	return library, ""
+}
+
+// libraryReads is what the library says of a file.
+func libraryReads(ctx context.Context, app *backup.App, request pythonRequest, file []byte) (a pythonAnswer, err error) {
+	opts := backup.OpenOptions{RequireProof: request.RequireProof}
+	for _, key := range request.Trusted {
+		opts.Trusted = append(opts.Trusted, key)
+	}
+	if request.Passphrase != "" {
+		_, age, err := agekey.Passphrase([]byte(request.Passphrase))
+		if err != nil {
+			return a, err
+		}
+		opts.Identities = append(opts.Identities, backup.Passphrase([]byte(request.Passphrase)), age)
+	}
+	if request.Identities != "" {
+		age, err := agekey.ParseIdentities([]byte(request.Identities), nil)
+		if err != nil {
+			return a, err
+		}
+		opts.Identities = append(opts.Identities, age)
+	}
+	s, err := backup.OpenSnapshot(ctx, bytes.NewReader(file), opts)
+	if err != nil {
+		return a, err
+	}
+	defer s.Close()
+	a.Records = backuptest.MapStore{}
+	for _, c := range app.Collections {
+		a.Records[c.Name] = map[string]string{}
+	}
+	_, err = app.Restore(ctx, s, a.Records, backup.RestoreOptions{})
+	a.Manifest = s.Manifest()
+	return a, err
 }

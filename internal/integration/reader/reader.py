@@ -1221,6 +1221,8 @@ def read(data, keys, app):
 
 
 def main():
+    if hasattr(sys, "set_int_max_str_digits"):
+        sys.set_int_max_str_digits(0)  # the limit on numbers bounds them, and the validator prints them
     requests, answers, app = sys.stdin.buffer, sys.stdout.buffer, None
 
     def receive():
