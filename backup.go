@@ -55,6 +55,14 @@ type BackupOptions struct {
 	// now.
 	CreatedAt time.Time
 
+	// Installation is the id of the installation that makes the backup, one to 64
+	// letters, digits, dots, dashes and underscores, and Serial the number of the
+	// backup among all of that installation, from 1. The snapshot says both, in clear.
+	// Empty and 0 leave them out; one of them alone is an error. A manager.Manager
+	// hands out the serials.
+	Installation string
+	Serial       int64
+
 	// Metadata is written to the snapshot as it is, in clear:
 	// {"trigger":"manual"}. See [MetaTrigger].
 	Metadata map[string]string
@@ -168,6 +176,11 @@ func (c *compiled) choose(opts BackupOptions) ([]*collection, error) {
 	return chosen, nil
 }
 
+// partial tells whether a collection is missing that a full backup has.
+func (c *compiled) partial(taken []*collection) bool {
+	return slices.ContainsFunc(c.order, func(col *collection) bool { return !col.Optional && !slices.Contains(taken, col) })
+}
+
 // A snapshotWriter writes one snapshot.
 type snapshotWriter struct {
 	*compiled
@@ -200,10 +213,14 @@ func (c *compiled) newSnapshotWriter(ctx context.Context, src DataSource, collec
 		seen:     newSeen(collections),
 		manifest: Manifest{
 			Version:            FormatVersion,
+			Format:             FormatAddress,
 			CreatedAt:          created.UTC().Truncate(time.Second),
 			Application:        c.Name,
 			ApplicationVersion: c.Version,
 			SchemaVersion:      c.SchemaVersion,
+			Installation:       opts.Installation,
+			Serial:             opts.Serial,
+			Partial:            c.partial(collections),
 			Metadata:           maps.Clone(opts.Metadata),
 			Records:            make(map[string]int64),
 			Compressed:         opts.Compress,
@@ -215,6 +232,11 @@ func (c *compiled) newSnapshotWriter(ctx context.Context, src DataSource, collec
 	}
 	if !hasYear(created) {
 		return nil, fmt.Errorf("%w: CreatedAt is in the year %d: want 0 to 9999", ErrInvalid, created.UTC().Year())
+	}
+	if o := (origin{opts.Installation, opts.Serial}); o != (origin{}) {
+		if err := o.check(); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
 	}
 	if err := checkDepth(collections, sw.limits.Depth); err != nil {
 		return nil, err

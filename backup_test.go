@@ -36,6 +36,7 @@ func TestABackupHoldsEveryRecordOnALineOfItsOwn(t *testing.T) {
 	m, err := app.Backup(t.Context(), &file, store, backup.BackupOptions{CreatedAt: at.Add(time.Nanosecond), Metadata: map[string]string{"trigger": "manual"}})
 	require.NoError(t, err)
 	want := `{"version":"1.0",
+"format":"` + backup.FormatAddress + `",
 "created_at":"2024-01-15T10:30:00Z",
 "application":"homelab",
 "application_version":"2.1.0",
@@ -58,7 +59,7 @@ func TestABackupHoldsEveryRecordOnALineOfItsOwn(t *testing.T) {
 `
 	require.Equal(t, want, file.String())
 	require.Equal(t, backup.Manifest{
-		Version: "1.0", CreatedAt: at, Application: "homelab", ApplicationVersion: "2.1.0", SchemaVersion: 1,
+		Version: "1.0", Format: backup.FormatAddress, CreatedAt: at, Application: "homelab", ApplicationVersion: "2.1.0", SchemaVersion: 1,
 		Metadata: map[string]string{"trigger": "manual"},
 		Records:  map[string]int64{"servers": 2, "settings": 2, "users": 0},
 		Bytes:    int64(len(want)), SHA256: m.SHA256,

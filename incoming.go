@@ -32,7 +32,8 @@ type incoming struct {
 	warnings    []string
 }
 
-// prepare checks all that can be checked without the host.
+// prepare checks all that can be checked without the host. Beside ErrNoKey it returns
+// what it knows, with its warnings.
 func (a *App) prepare(ctx context.Context, s *Snapshot, opts RestoreOptions) (*incoming, error) {
 	c, err := a.compile()
 	if err != nil {
@@ -57,7 +58,9 @@ func (a *App) prepare(ctx context.Context, s *Snapshot, opts RestoreOptions) (*i
 	if err := in.checkNames(); err != nil {
 		return nil, err
 	}
-	if err := in.readAll(ctx); err != nil {
+	if err := in.readAll(ctx); errors.Is(err, ErrNoKey) {
+		return in, cmp.Or(in.checkSalvaged(), err)
+	} else if err != nil {
 		return nil, err
 	}
 	if err := in.checkSalvaged(); err != nil {
@@ -95,6 +98,13 @@ func (in *incoming) checkOrigin() error {
 }
 
 func (in *incoming) warn(text string) { in.warnings = append(in.warnings, text) }
+
+// warnOnce is warn for what shows in many records.
+func (in *incoming) warnOnce(text string) {
+	if !slices.Contains(in.warnings, text) {
+		in.warn(text)
+	}
+}
 
 // checkNames refuses options that name collections which do not exist.
 func (in *incoming) checkNames() error {
@@ -306,8 +316,12 @@ func (in *incoming) produce(sec *codec.Section, m *migrating, f func(col *collec
 	unlisted := declared != nil && sec.IsMap == (declared.Shape == Map) && !in.snapshot.sealed(sec)
 	return in.snapshot.eachRecord(m.ctx, sec, func(r item) error {
 		if unlisted {
-			if err := declared.refuseSealed(r); err != nil {
+			inClear, err := declared.findUnlisted(r)
+			if err != nil {
 				return err
+			}
+			if inClear && !in.snapshot.envelope.Encrypted {
+				in.warnOnce(fmt.Sprintf("secrets of %s stand in clear in the snapshot: whoever can read its file sees them", declared.Name))
 			}
 		}
 		if version == in.SchemaVersion {
@@ -340,9 +354,7 @@ func (in *incoming) unknown(name string) error {
 	if !in.opts.AllowUnknown {
 		return fmt.Errorf("%w: %s; leave it out, or allow unknown collections", ErrInvalid, text)
 	}
-	if text += "; it was left out"; !slices.Contains(in.warnings, text) {
-		in.warn(text)
-	}
+	in.warnOnce(text + "; it was left out")
 	return nil
 }
 

@@ -7,7 +7,9 @@ import (
 	"math"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/mod/semver"
 
@@ -18,6 +20,10 @@ import (
 // FormatVersion is the version of the snapshot format that this library writes. It
 // reads no other.
 const FormatVersion = "1.0"
+
+// FormatAddress is where the text of the format stands, FORMAT.md. Each snapshot names
+// it, so that somebody who finds the file without this software can read it.
+const FormatAddress = "https://github.com/tomo-project/backup/blob/main/schema/FORMAT.md"
 
 // Limits bound what is read from a snapshot and written to one (FORMAT.md,
 // "Limits"). A field that is zero or negative means the default.
@@ -63,6 +69,10 @@ type Manifest struct {
 	// Version is the version of the format, "1.0".
 	Version string `json:"version"`
 
+	// Format is the address of the text that describes the format, as the snapshot
+	// names it. Empty: it does not. Nothing reads what stands there.
+	Format string `json:"format,omitempty"`
+
 	// CreatedAt is the point in time that the data shows.
 	CreatedAt time.Time `json:"created_at"`
 
@@ -71,8 +81,21 @@ type Manifest struct {
 	ApplicationVersion string `json:"application_version"`
 
 	// SchemaVersion is 1 where the snapshot does not say.
-	SchemaVersion int               `json:"schema_version"`
-	Metadata      map[string]string `json:"metadata,omitempty"`
+	SchemaVersion int `json:"schema_version"`
+
+	// Installation is the id of the installation that made the snapshot, and Serial
+	// counts the backups of that installation, from 1. A higher serial was made
+	// later, whatever CreatedAt says: clocks jump. Empty and 0: the snapshot does not
+	// say.
+	Installation string `json:"installation,omitempty"`
+	Serial       int64  `json:"serial,omitempty"`
+
+	// Partial says that the snapshot was made without a collection that is not
+	// Optional. It cannot stand for a full one: restoring it brings back less than
+	// there was.
+	Partial bool `json:"partial,omitempty"`
+
+	Metadata map[string]string `json:"metadata,omitempty"`
 
 	// Records counts the records of each collection. Nil: not known.
 	Records map[string]int64 `json:"records"`
@@ -124,7 +147,9 @@ func (m Manifest) Clone() Manifest {
 	m.Metadata, m.Records, m.Missing = maps.Clone(m.Metadata), maps.Clone(m.Records), maps.Clone(m.Missing)
 	m.Keys, m.LeftOut, m.Dangling = slices.Clone(m.Keys), slices.Clone(m.LeftOut), slices.Clone(m.Dangling)
 	if m.Salvaged != nil {
-		m.Salvaged = &Salvaged{m.Salvaged.LostBytes, maps.Clone(m.Salvaged.Records)}
+		mark := *m.Salvaged
+		mark.Records, mark.LostCollections = maps.Clone(mark.Records), slices.Clone(mark.LostCollections)
+		m.Salvaged = &mark
 	}
 	return m
 }
@@ -137,12 +162,33 @@ type Salvaged struct {
 
 	// Records counts the records that are known to be lost, by collection.
 	Records map[string]int64 `json:"records,omitempty"`
+
+	// Digest says whether the digest of the damaged file "fits", "differs" or is
+	// "lost". Unless it fits, a value that was altered and is still valid cannot be
+	// told from an intact one. Empty: not known.
+	Digest string `json:"digest,omitempty"`
+
+	// Counts says whether the counts of the damaged file are "known" or "lost". If
+	// they are lost, more records may be lost than Records says. Empty: not known.
+	Counts string `json:"counts,omitempty"`
+
+	// LostCollections names the collections of which nothing could be saved: those
+	// that the damaged file had, and if its counts are lost, those that it should
+	// have had by the declaration of the App.
+	LostCollections []string `json:"lost_collections,omitempty"`
 }
+
+// The values of Salvaged.Digest and Salvaged.Counts.
+const (
+	digestFits, digestDiffers = "fits", "differs"
+	countsKnown               = "known"
+	salvagedLost              = "lost" // of both
+)
 
 // Progress tells how far a long operation is.
 type Progress struct {
-	// Phase is what is being done: "backup" is writing a snapshot, "read" is
-	// reading one to its end, "check" is checking its records, "compare" is
+	// Phase is what is being done: "backup" is writing a snapshot, "key" is deriving a
+	// key from a passphrase, which may take seconds, "read" is reading one to its end, "check" is checking its records, "compare" is
 	// comparing them with the host's, "restore" is changing the host, "try" is doing
 	// so for a plan, and "confirm" is reading back what was changed.
 	Phase string `json:"phase"`
@@ -154,7 +200,8 @@ type Progress struct {
 	Records int64 `json:"records"`
 
 	// Bytes of the snapshot were written or read in this phase so far, and Total is
-	// its size. 0: not known.
+	// its size. 0: not known. In the phase "key" they are instead the memory that all
+	// derivations go over, each pass counted.
 	Bytes int64 `json:"bytes"`
 	Total int64 `json:"total"`
 }
@@ -181,8 +228,34 @@ type integrity struct {
 	Records map[string]int64 `json:"records"`
 }
 
+// origin is the member that says which installation made a snapshot.
+type origin struct {
+	Installation string `json:"installation"`
+	Serial       int64  `json:"serial"`
+}
+
+// check refuses an origin that the format does not allow.
+func (o origin) check() error {
+	switch {
+	case !validInstallation.MatchString(o.Installation):
+		return fmt.Errorf("the id of the installation is %s: want 1 to 64 letters, digits, dots, dashes and underscores, beginning with a letter or digit", codec.Quote(fault.Shorten(o.Installation)))
+	case o.Serial < 1 || o.Serial > maxSerial:
+		return fmt.Errorf("the serial is %d: want 1 to %d", o.Serial, int64(maxSerial))
+	}
+	return nil
+}
+
+var validInstallation = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+const (
+	maxSerial = codec.MaxInteger
+
+	// maxAddress is the size of the largest member "format" in bytes.
+	maxAddress = 1024
+)
+
 // dateTime is stricter than time.Parse, which accepts single digits, commas, and
-// offsets of a day.
+// offsets of 24 hours or 60 minutes.
 var dateTime = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
 // hasYear tells whether a time can be written in UTC with a year of four digits. JSON
@@ -201,12 +274,16 @@ func (s *Snapshot) readHeader(doc *codec.Document) error {
 	s.encryption, s.proof = nil, nil // unlockEarly may have set encryption
 	var created string
 	var sum integrity
+	var from *origin
 	wrong := readMembers(doc.Members, []member{
 		{"version", true, nil},
+		{"format", false, &m.Format},
 		{"created_at", true, &created},
 		{"application", false, &m.Application},
 		{"application_version", true, &m.ApplicationVersion},
 		{"schema_version", false, &m.SchemaVersion},
+		{"origin", false, &from},
+		{"partial", false, &m.Partial},
 		{"metadata", false, &m.Metadata},
 		{"encryption", false, &s.encryption},
 		{"salvaged", false, &m.Salvaged},
@@ -229,10 +306,19 @@ func (s *Snapshot) readHeader(doc *codec.Document) error {
 	if err != nil || !dateTime.MatchString(created) {
 		return fmt.Errorf(`%w: member "created_at" is not a time of RFC 3339`, ErrFormat)
 	}
+	if from != nil {
+		if err := from.check(); err != nil {
+			return fmt.Errorf(`%w: member "origin": %w`, ErrFormat, err)
+		}
+		m.Installation, m.Serial = from.Installation, from.Serial
+	}
 	if !hasYear(t) {
 		return fmt.Errorf(`%w: member "created_at" is in UTC before the year 0 or after the year 9999`, ErrFormat)
 	}
 	if err := checkMembers(doc.Members, &m, s.proof); err != nil {
+		return err
+	}
+	if err := s.encryption.check(); err != nil {
 		return err
 	}
 	m.Compressed, m.Encrypted = Compression(s.envelope.Compressed), s.envelope.Encrypted
@@ -265,7 +351,10 @@ func readMembers(members map[string][]byte, known []member) error {
 		case !found && m.required:
 			errs = append(errs, fmt.Errorf("%w: member %q is missing", ErrFormat, m.name))
 		case found && m.value != nil:
-			if err := codec.Unmarshal(value, m.value); err != nil {
+			err := codec.UnmarshalMember(value, m.value)
+			if m.name == "schema_version" && errors.Is(err, codec.ErrTooLarge) {
+				errs = append(errs, fmt.Errorf("%w: it has schema version %s; install a newer version of the application", ErrTooNew, fault.Shorten(string(value))))
+			} else if err != nil {
 				errs = append(errs, fmt.Errorf("%w: member %q: %w", ErrFormat, m.name, err))
 			}
 		}
@@ -282,6 +371,20 @@ func checkMembers(members map[string][]byte, m *Manifest, p *proof) error {
 	if _, found := members["application"]; found && m.Application == "" {
 		return fmt.Errorf(`%w: member "application" is empty`, ErrFormat)
 	}
+	if _, found := members["format"]; found && (m.Format == "" || len(m.Format) > maxAddress || strings.ContainsFunc(m.Format, unicode.IsControl)) {
+		return fmt.Errorf(`%w: member "format" is no address: want 1 to %d bytes without control characters`, ErrFormat, maxAddress)
+	}
+	if m.Application != "" && !validAppName.MatchString(m.Application) {
+		return fmt.Errorf(`%w: member "application" is %s, which no application can be called: %w`, ErrFormat, codec.Quote(m.Application), ErrForeign)
+	}
+	for name, n := range m.Missing {
+		if n < 0 {
+			return fmt.Errorf(`%w: member "left_out" counts %d records of %s`, ErrFormat, n, codec.Quote(name))
+		}
+	}
+	if _, found := members["partial"]; found && !m.Partial {
+		return fmt.Errorf(`%w: member "partial" is false, which is not written`, ErrFormat)
+	}
 	if m.SchemaVersion < 1 {
 		return fmt.Errorf(`%w: member "schema_version" is %d, the first is 1`, ErrFormat, m.SchemaVersion)
 	}
@@ -289,13 +392,8 @@ func checkMembers(members map[string][]byte, m *Manifest, p *proof) error {
 		return fmt.Errorf(`%w: member "application_version" is %q, which is not a semantic version`, ErrFormat, m.ApplicationVersion)
 	}
 	if value, found := members["salvaged"]; found {
-		if codec.Get(value, codec.Pointer{"lost_bytes"}) == nil || m.Salvaged.LostBytes < 0 {
-			return fmt.Errorf(`%w: member "salvaged" has no "lost_bytes", or a negative one`, ErrFormat)
-		}
-		for name, n := range m.Salvaged.Records {
-			if n < 1 {
-				return fmt.Errorf(`%w: member "salvaged" counts %d records of %s`, ErrFormat, n, codec.Quote(name))
-			}
+		if err := m.Salvaged.check(value); err != nil {
+			return fmt.Errorf(`%w: member "salvaged" %w`, ErrFormat, err)
 		}
 	}
 	if p == nil {
@@ -309,6 +407,35 @@ func checkMembers(members map[string][]byte, m *Manifest, p *proof) error {
 	return nil
 }
 
+// check refuses a mark that the format does not allow. value is its text.
+func (s *Salvaged) check(value []byte) error {
+	if codec.Get(value, codec.Pointer{"lost_bytes"}) == nil || s.LostBytes < 0 {
+		return errors.New(`has no "lost_bytes", or a negative one`)
+	}
+	for name, n := range s.Records {
+		if n < 1 {
+			return fmt.Errorf("counts %d records of %s", n, codec.Quote(name))
+		}
+	}
+	// An empty text must not pass for an absent one.
+	for _, word := range []struct {
+		name, is string
+		allowed  []string
+	}{
+		{"digest", s.Digest, []string{digestFits, digestDiffers, salvagedLost}},
+		{"counts", s.Counts, []string{countsKnown, salvagedLost}},
+	} {
+		if codec.Get(value, codec.Pointer{word.name}) != nil && !slices.Contains(word.allowed, word.is) {
+			return fmt.Errorf("has %q: %s, want one of %q", word.name, codec.Quote(fault.Shorten(word.is)), word.allowed)
+		}
+	}
+	sorted := slices.Sorted(slices.Values(s.LostCollections))
+	if slices.Contains(sorted, "") || len(slices.Compact(sorted)) < len(s.LostCollections) || len(sorted) > codec.MaxCollections {
+		return fmt.Errorf(`has "lost_collections" with an empty name, a name twice, or more than %d names`, codec.MaxCollections)
+	}
+	return nil
+}
+
 // writeHeader writes the members before the data.
 func (sw *snapshotWriter) writeHeader() error {
 	m := &sw.manifest
@@ -318,10 +445,13 @@ func (sw *snapshotWriter) writeHeader() error {
 		omit  bool
 	}{
 		{"version", m.Version, false},
+		{"format", m.Format, m.Format == ""},
 		{"created_at", m.CreatedAt.Format(time.RFC3339Nano), false},
 		{"application", m.Application, m.Application == ""},
 		{"application_version", m.ApplicationVersion, false},
 		{"schema_version", m.SchemaVersion, false},
+		{"origin", origin{m.Installation, m.Serial}, m.Installation == ""},
+		{"partial", m.Partial, !m.Partial},
 		{"metadata", m.Metadata, len(m.Metadata) == 0},
 		{"encryption", sw.encryption, sw.encryption == nil},
 		{"salvaged", m.Salvaged, m.Salvaged == nil},

@@ -6,7 +6,6 @@ import (
 	"hash/maphash"
 	"io"
 	"maps"
-	"math"
 	"slices"
 
 	"github.com/tomo-project/backup/internal/codec"
@@ -108,7 +107,7 @@ type LostRange struct {
 // records cannot: those that do not fit that collection, follow its end, or exceed
 // the count that the file gives for it. The opening line of their collection may be
 // lost. Such a record goes to the collection without an opening line that it fits. If
-// it fits several, it is lost. The order in which Backup writes collections limits
+// it fits several, it is lost, and so is one that also fits the collection before. The order in which Backup writes collections limits
 // which of them can come at that place. Optional collections take part only if the
 // counts of the file have them.
 //
@@ -222,10 +221,14 @@ func (s *salvage) eachLine(phase string, r io.Reader, f func(codec.Line) error) 
 // conclude completes the report, and makes the manifest of the new snapshot.
 func (s *salvage) conclude(o *outline, p *placement) {
 	m := &s.file.manifest
-	mark := Salvaged{LostBytes: s.report.LostBytes, Records: make(map[string]int64)}
-	if m.Salvaged != nil { // the damaged file was a salvaged one itself
-		mark.LostBytes = plus(mark.LostBytes, m.Salvaged.LostBytes)
-		maps.Copy(mark.Records, m.Salvaged.Records)
+	mark := Salvaged{LostBytes: s.report.LostBytes, Records: make(map[string]int64), Digest: o.digest(), Counts: countsKnown}
+	if o.counts == nil {
+		mark.Counts = salvagedLost
+	}
+	before := m.Salvaged
+	if before != nil { // the damaged file was a salvaged one itself
+		mark.LostBytes = plus(mark.LostBytes, before.LostBytes)
+		maps.Copy(mark.Records, before.Records)
 	}
 	missing := make(map[string]int64)
 	lose := func(name string, n int64) {
@@ -238,7 +241,7 @@ func (s *salvage) conclude(o *outline, p *placement) {
 	stripped, secretsLost := int64(0), make(map[string]int64)
 	m.Records, s.report.Kept = make(map[string]int64), make(map[string]int64)
 	for _, sh := range p.shards {
-		if sh.n > 0 || sh.empty {
+		if sh.n > 0 || sh.empty && o.counts[sh.name] == 0 {
 			m.Records[sh.name], s.report.Kept[sh.name] = sh.n, sh.n
 		}
 		if o.counts == nil {
@@ -262,6 +265,10 @@ func (s *salvage) conclude(o *outline, p *placement) {
 	if len(mark.Records) == 0 {
 		mark.Records = nil
 	}
+	mark.LostCollections = s.lostCollections(o, p)
+	if before != nil {
+		mark.inherit(before)
+	}
 	m.Salvaged = &mark
 	if stripped > 0 {
 		s.report.SecretsLost = secretsLost
@@ -273,6 +280,54 @@ func (s *salvage) conclude(o *outline, p *placement) {
 	slices.Sort(guessed)
 	s.warnOfLoss(o, stripped, len(missing) > 0, more, guessed)
 	s.markMetadata()
+}
+
+// lostCollections names the collections of which nothing was saved, as far as the file
+// and the App tell.
+func (s *salvage) lostCollections(o *outline, p *placement) []string {
+	expected := make(map[string]bool)
+	if o.counts != nil {
+		for name, n := range o.counts {
+			expected[name] = n > 0
+		}
+	} else {
+		for _, sh := range p.shards {
+			expected[sh.name] = sh.opened || sh.gone > 0
+		}
+		if s.file.encryption != nil {
+			for name := range s.file.encryption.Fields {
+				expected[name] = true
+			}
+		}
+		if m := s.file.manifest; m.SchemaVersion == s.SchemaVersion && !m.Partial {
+			for _, col := range s.collections {
+				expected[col.Name] = expected[col.Name] || !col.Optional
+			}
+		}
+	}
+	var lost []string
+	for name, was := range expected {
+		if _, saved := s.file.manifest.Records[name]; was && !saved {
+			lost = append(lost, name)
+		}
+	}
+	slices.Sort(lost)
+	return lost[:min(len(lost), codec.MaxCollections)]
+}
+
+// inherit adds what is known of an earlier loss. What was not known then is not known
+// now, unless it got worse.
+func (s *Salvaged) inherit(before *Salvaged) {
+	for _, word := range []struct {
+		now  *string
+		then string
+	}{{&s.Digest, before.Digest}, {&s.Counts, before.Counts}} {
+		if *word.now == digestFits || *word.now == countsKnown || word.then == salvagedLost {
+			*word.now = word.then
+		}
+	}
+	s.LostCollections = slices.Compact(slices.Sorted(slices.Values(slices.Concat(s.LostCollections, before.LostCollections))))
+	s.LostCollections = s.LostCollections[:min(len(s.LostCollections), codec.MaxCollections)]
 }
 
 // warnOfLoss says what may be lost, and what cannot be known. more names the
@@ -305,13 +360,9 @@ func (s *salvage) warnOfLoss(o *outline, stripped int64, missing bool, more, gue
 	}
 }
 
-// plus adds numbers that may come from a hostile file, and does not overflow.
-func plus(a, b int64) int64 {
-	if a > math.MaxInt64-b {
-		return math.MaxInt64
-	}
-	return a + b
-}
+// plus adds numbers that may come from a hostile file. The sum is at most the largest
+// number that a snapshot may hold.
+func plus(a, b int64) int64 { return min(a, codec.MaxInteger-b) + b }
 
 // markMetadata says in the metadata that the snapshot is salvaged, so that retention
 // does not count it as the backup that it was made of.

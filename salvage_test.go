@@ -297,7 +297,7 @@ func compacted(line string) string {
 	return line
 }
 
-var structure = regexp.MustCompile(`^(\{"version":.*|"(created_at|application|application_version|schema_version|metadata|encryption|salvaged|left_out|integrity)":.*|[\]}]|"[a-z][a-z0-9_]*":[\[{])$`)
+var structure = regexp.MustCompile(`^(\{"version":.*|"(format|created_at|application|application_version|schema_version|origin|partial|metadata|encryption|salvaged|left_out|integrity)":.*|[\]}]|"[a-z][a-z0-9_]*":[\[{])$`)
 
 // checkSalvage holds what was salvaged against the whole file and the damaged
 // one. It shares no code with Salvage: it compares lines.
@@ -590,7 +590,7 @@ func TestAWholeFileGivesTheSameRecordsAndIsMarked(t *testing.T) {
 				require.Zero(t, report.LostBytes)
 				require.Nil(t, report.Missing)
 				require.Nil(t, report.SecretsLost)
-				require.Equal(t, &backup.Salvaged{}, report.Manifest.Salvaged)
+				require.Equal(t, &backup.Salvaged{Digest: "fits", Counts: "known"}, report.Manifest.Salvaged)
 				require.True(t, report.Manifest.Sealed)
 				require.Equal(t, line(t, c.whole, `"encryption":`), line(t, out, `"encryption":`))
 				require.Contains(t, report.Warnings[len(report.Warnings)-1], "the file is whole")

@@ -68,7 +68,7 @@ func TestAPlanNamesBothRecordsOfAClash(t *testing.T) {
 		report := tried(t, app, s, host, backup.RestoreOptions{Strategy: strategy, SkipClashes: true})
 		require.Equal(t, []string{"u1"}, report.Collections[0].Conflicts)
 		require.Len(t, report.LeftOut, 2)
-		require.Equal(t, `notes "n1" /user (byte 446): clash over a unique value: it refers to "u1" of users, which is left out`, report.LeftOut[0].Error())
+		require.Equal(t, `notes "n1" /user (byte 524): clash over a unique value: it refers to "u1" of users, which is left out`, report.LeftOut[0].Error())
 		require.Equal(t, "u9", report.LeftOut[1].With)
 		require.Equal(t, backuptest.MapStore{"users": records{"u9": `{"id":"u9","name":"ann"}`, "u2": `{"id":"u2","name":"bob"}`},
 			"notes": records{"n2": `{"id":"n2","user":"u2","title":"b"}`}}, host.MapStore)

@@ -52,6 +52,10 @@ func TestEveryVectorIsReadAsItSays(t *testing.T) {
 				require.Equal(t, v.Manifest.SHA256, manifest.SHA256)
 				require.Equal(t, v.Manifest.Sealed, manifest.Sealed)
 				require.Equal(t, v.Manifest.Salvaged, manifest.Salvaged)
+				require.Equal(t, v.Manifest.Format, manifest.Format)
+				require.Equal(t, v.Manifest.Installation, manifest.Installation)
+				require.Equal(t, v.Manifest.Serial, manifest.Serial)
+				require.Equal(t, v.Manifest.Partial, manifest.Partial)
 				require.Equal(t, v.Manifest.Records, manifest.Records)
 				require.Equal(t, v.Manifest.Compressed, manifest.Compressed)
 				require.Equal(t, v.Manifest.Encrypted, manifest.Encrypted)
@@ -98,7 +102,7 @@ func openVector(ctx context.Context, t *testing.T, v Vector, r io.Reader, dst ba
 
 func TestTheCanonicalVectorIsWhatAWriterMakes(t *testing.T) {
 	for _, v := range Vectors() {
-		if v.Name != "canonical" {
+		if v.Name != "canonical-origin" {
 			continue
 		}
 		s, err := backup.OpenSnapshot(t.Context(), bytes.NewReader(v.Data), backup.OpenOptions{})
@@ -116,6 +120,9 @@ func TestTheCanonicalVectorIsWhatAWriterMakes(t *testing.T) {
 			Only:      []string{"servers", "applications", "settings", "users", "repositories"},
 			CreatedAt: v.Manifest.CreatedAt,
 			Metadata:  v.Manifest.Metadata,
+
+			Installation: v.Manifest.Installation,
+			Serial:       v.Manifest.Serial,
 		})
 		require.NoError(t, err)
 		require.Equal(t, string(v.Data), out.String())

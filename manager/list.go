@@ -23,7 +23,8 @@ import (
 // Whole means that the file begins and ends as it was written. Of a file that this Manager
 // has listed before, it also means what Verify, Prune, Open or another method has found out
 // since; Verify reads every copy to its end. What List says of a compressed or encrypted backup it
-// takes from the note beside the file, so it needs no key. Of an encrypted backup without
+// takes from the note beside the file, so it needs no key. InClear tells of secrets that
+// nothing protects. Of an encrypted backup without
 // a note it knows the name and the size only. List opens a file only if the file has
 // changed since the last List; the first 10,000 files of a folder take about a second.
 //

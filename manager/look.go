@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -157,8 +158,17 @@ func (m *Manager) entry(s *site, f file, found finding) *Backup {
 	b := newBackup(f.named, found.manifest)
 	b.Bytes, b.sha256 = max(0, f.Bytes), found.sha256
 	b.Damaged = found.err != nil
+	b.InClear = m.inClear(found.manifest)
 	b.Copies = []Copy{{s.name, found.err}}
 	return &b
+}
+
+// inClear tells whether the secrets of a snapshot, if it has any, stand in clear.
+func (m *Manager) inClear(in *backup.Manifest) bool {
+	if in == nil || in.Sealed || in.Encrypted || in.Database {
+		return false
+	}
+	return slices.ContainsFunc(m.App.Collections, func(c backup.Collection) bool { return len(c.Secrets) > 0 && in.Records[c.Name] > 0 })
 }
 
 // learn remembers that a copy was read to its end. err says that it is damaged or not

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -86,13 +87,13 @@ func checkValue(b []byte, l Limits) (compact bool, err error) {
 			if depth++; depth > l.Depth {
 				return false, fmt.Errorf("%w: nested deeper than %d levels%s", ErrLimit, l.Depth, l.field("Depth"))
 			}
-			values++
+			if next := skipBetween(b, i+1); b[next] != '}' && b[next] != ']' {
+				values++
+			}
 			open.open(c)
 			named = c == '{'
 		case c == ',':
-			if values++; values > l.Values {
-				return false, fmt.Errorf("%w: made of more than %d values%s", ErrLimit, l.Values, l.field("Values"))
-			}
+			values++
 			named = open.inObject()
 		case c == '}' || c == ']':
 			depth--
@@ -109,6 +110,9 @@ func checkValue(b []byte, l Limits) (compact bool, err error) {
 			continue
 		case c == ' ' || c == '\n' || c == '\t' || c == '\r':
 			compact = false
+		}
+		if values > l.Values { // before another name is kept
+			return false, fmt.Errorf("%w: made of more than %d values%s", ErrLimit, l.Values, l.field("Values"))
 		}
 		i++
 	}
@@ -242,14 +246,47 @@ func OnlyMember(v []byte, name string) (text []byte, ok bool) {
 	return text, ok && n == 1
 }
 
-// Unmarshal decodes a compact value of the header into v. Names must match to
-// the letter. It refuses unknown names, and null, which would otherwise count
-// as an empty value.
-func Unmarshal(value []byte, v any) error {
+// Unmarshal decodes a compact value into v. Names must match to the letter. It
+// refuses unknown names, and null, which would otherwise count as an empty
+// value.
+func Unmarshal(value []byte, v any) error { return unmarshal(value, v) }
+
+// UnmarshalMember decodes a member of the header as Unmarshal does. An int or
+// int64 in it must be written in digits only, from 0 to 2^53-1. The error about
+// a larger integer wraps ErrTooLarge.
+func UnmarshalMember(value []byte, v any) error { return unmarshal(value, v, integers) }
+
+func unmarshal(value []byte, v any, opts ...jsonv2.Options) error {
 	if hasNull(Decode(value)) {
 		return errors.New("it is or has null")
 	}
-	return jsonv2.Unmarshal(value, v, jsonv2.RejectUnknownMembers(true))
+	return jsonv2.Unmarshal(value, v, append(opts, jsonv2.RejectUnknownMembers(true))...)
+}
+
+// MaxInteger is the largest integer of the header: 2^53-1, the largest that
+// readers in all languages keep exact.
+const MaxInteger = 1<<53 - 1
+
+// ErrTooLarge is the error of UnmarshalMember about an integer that is too large.
+var ErrTooLarge = errors.New("the integer is too large")
+
+var integers = jsonv2.WithUnmarshalers(jsonv2.JoinUnmarshalers(
+	jsonv2.UnmarshalFromFunc(readInteger[int]), jsonv2.UnmarshalFromFunc(readInteger[int64]),
+))
+
+func readInteger[T int | int64](dec *jsontext.Decoder, v *T) error {
+	text, err := dec.ReadValue()
+	if err != nil {
+		return err
+	}
+	if len(bytes.Trim(text, "0123456789")) > 0 {
+		return errors.New("not an integer from 0, in digits only")
+	}
+	n, err := strconv.ParseInt(string(text), 10, 64)
+	if *v = T(n); err != nil || n > MaxInteger || int64(*v) != n {
+		return ErrTooLarge
+	}
+	return nil
 }
 
 func hasNull(v any) bool {

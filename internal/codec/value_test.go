@@ -8,6 +8,7 @@ import (
 	"math/big"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -384,5 +385,36 @@ func TestCanonicalAndHashAreTheSameForEqualValuesOnly(t *testing.T) {
 			require.Equal(t, string(Canonical(nil, []byte(a))), string(Canonical(nil, []byte(b))), "%s %s", a, b)
 			require.Equal(t, Hash(hashSeed, []byte(a)), Hash(hashSeed, []byte(b)), "%s %s", a, b)
 		}
+	}
+}
+
+func TestTheValuesOfARecordAreItselfItsMembersAndTheirs(t *testing.T) {
+	for text, n := range map[string]int{
+		`1`: 1, `{}`: 1, `[ ]`: 1, `[1]`: 2, `[[]]`: 2, `[[],{ }]`: 3, `{"a":{"b":[1,"],["]},"c":[]}`: 6,
+	} {
+		limits := Defaults
+		limits.Values = n
+		_, err := Compact(nil, []byte(text), limits)
+		require.NoError(t, err, text)
+		if limits.Values--; n > 1 {
+			_, err = Compact(nil, []byte(text), limits)
+			require.ErrorIs(t, err, ErrLimit, text)
+		}
+	}
+}
+
+func TestAnIntegerOfTheHeaderIsInDigitsAndExactInAllLanguages(t *testing.T) {
+	var n int64
+	for _, text := range []string{"0", "1", "9007199254740991"} {
+		require.NoError(t, UnmarshalMember([]byte(text), &n))
+		require.Equal(t, text, strconv.FormatInt(n, 10))
+	}
+	for _, text := range []string{"9007199254740992", "9223372036854775808", "100000000000000000000"} {
+		require.ErrorIs(t, UnmarshalMember([]byte(text), &n), ErrTooLarge, text)
+	}
+	for _, text := range []string{"-1", "-0", "1.0", "1e2", `"1"`, "-9223372036854775809", "true"} {
+		err := UnmarshalMember([]byte(text), &n)
+		require.Error(t, err, text)
+		require.NotErrorIs(t, err, ErrTooLarge, text)
 	}
 }

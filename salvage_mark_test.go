@@ -1,0 +1,130 @@
+package backup_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/backuptest"
+)
+
+func markApp() *backup.App {
+	return &backup.App{Name: "demo", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{
+		{Name: "servers", Key: "/id", Schema: []byte(`{"required":["host"]}`)},
+		{Name: "users", Key: "/id", Schema: []byte(`{"required":["email"]}`)},
+		{Name: "logs", Key: "/id", Schema: []byte(`{"required":["line"]}`), Optional: true},
+	}}
+}
+
+// The mark says what became of the digest, of the counts, and of whole collections.
+func TestTheMarkSaysWhatIsKnownOfTheLoss(t *testing.T) {
+	app := markApp()
+	whole := fileOf(t, app, backuptest.MapStore{
+		"servers": {"s1": `{"id":"s1","host":"nas"}`, "s2": `{"id":"s2","host":"pi"}`},
+		"users":   {"u1": `{"id":"u1","email":"a@example.org"}`},
+	})
+	cut := whole[:strings.Index(whole, "],\n\"users\"")]
+	noEnd := whole[:strings.Index(whole, `"integrity"`)]
+	for name, c := range map[string]struct {
+		file string
+		want backup.Salvaged
+	}{
+		"nothing":               {whole, backup.Salvaged{Digest: "fits", Counts: "known"}},
+		"a value is altered":    {strings.Replace(whole, "nas", "naz", 1), backup.Salvaged{Digest: "differs", Counts: "known"}},
+		"the last line is gone": {noEnd, backup.Salvaged{Digest: "lost", Counts: "lost"}},
+		"the end is gone":       {cut, backup.Salvaged{Digest: "lost", Counts: "lost", LostCollections: []string{"users"}}},
+		"a collection is gone":  {strings.Replace(whole, `{"id":"u1","email":"a@example.org"}`+"\n", "", 1), backup.Salvaged{Digest: "differs", Counts: "known", Records: map[string]int64{"users": 1}, LostCollections: []string{"users"}}},
+		"one of two is gone":    {strings.Replace(whole, `{"id":"s1","host":"nas"},`+"\n", "", 1), backup.Salvaged{Digest: "differs", Counts: "known", Records: map[string]int64{"servers": 1}}},
+		"the digest is damaged": {strings.Replace(whole, `"sha256":"`, `"sha256":"00`, 1), backup.Salvaged{Digest: "lost", Counts: "lost"}},
+		"a partial one is cut":  {strings.Replace(cut, `"data":`, "\"partial\":true,\n\"data\":", 1), backup.Salvaged{Digest: "lost", Counts: "lost"}},
+		"another opening":       {strings.Replace(noEnd, "\"users\":[\n", "\"logs\":[\n", 1), backup.Salvaged{Digest: "lost", Counts: "lost", Records: map[string]int64{"logs": 1}, LostCollections: []string{"logs", "users"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, report := salvaged(t, app, c.file, backup.SalvageOptions{})
+			got := *report.Manifest.Salvaged
+			got.LostBytes = 0
+			require.Equal(t, c.want, got)
+			again := opened(t, out).Manifest().Salvaged
+			again.LostBytes = 0
+			require.Equal(t, c.want, *again, "the file says the same")
+		})
+	}
+}
+
+// What was not known of the first loss is not known of both.
+func TestTheMarkOfASalvagedFileIsTheWorseOne(t *testing.T) {
+	app := markApp()
+	whole := fileOf(t, app, backuptest.MapStore{"servers": {"s1": `{"id":"s1","host":"nas"}`}, "users": {"u1": `{"id":"u1","email":"a@example.org"}`}})
+	first, _ := salvaged(t, app, whole, backup.SalvageOptions{})
+	for name, c := range map[string]struct {
+		before string // what the mark of the first file says beside the bytes
+		damage func(string) string
+		want   backup.Salvaged
+	}{
+		"it fits twice":            {`"digest":"fits","counts":"known"`, nil, backup.Salvaged{Digest: "fits", Counts: "known"}},
+		"it differed":              {`"digest":"differs","counts":"known"`, nil, backup.Salvaged{Digest: "differs", Counts: "known"}},
+		"they were lost":           {`"digest":"lost","counts":"lost"`, nil, backup.Salvaged{Digest: "lost", Counts: "lost"}},
+		"it was not known":         {`"records":{"users":3}`, nil, backup.Salvaged{Records: map[string]int64{"users": 3}}},
+		"not known, and differs":   {`"records":{"users":3}`, altered, backup.Salvaged{Records: map[string]int64{"users": 3}, Digest: "differs"}},
+		"a collection was lost":    {`"digest":"fits","counts":"known","lost_collections":["logs"]`, nil, backup.Salvaged{Digest: "fits", Counts: "known", LostCollections: []string{"logs"}}},
+		"differed, and is lost":    {`"digest":"differs","counts":"known"`, endless, backup.Salvaged{Digest: "lost", Counts: "lost"}},
+		"was lost, and now is not": {`"digest":"lost","counts":"lost"`, altered, backup.Salvaged{Digest: "lost", Counts: "lost"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := resummed(t, strings.Replace(first, `"digest":"fits","counts":"known"`, c.before, 1))
+			if c.damage != nil {
+				file = c.damage(file)
+			}
+			_, report := salvaged(t, app, file, backup.SalvageOptions{})
+			got := *report.Manifest.Salvaged
+			got.LostBytes = 0
+			require.Equal(t, c.want, got)
+		})
+	}
+}
+
+func altered(file string) string { return strings.Replace(file, "nas", "naz", 1) }
+
+func endless(file string) string { return file[:strings.Index(file, `"integrity"`)] }
+
+// A record whose place in the file is known stays in its collection, whatever a damaged
+// one before it looks like.
+func TestIntactRecordsDoNotMoveToAnotherCollection(t *testing.T) {
+	app := &backup.App{Name: "demo", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{
+		{Name: "users", Key: "/id", Secrets: []string{"/password"}, Schema: []byte(`{"required":["email"],"properties":{"age":{"type":"integer"}}}`)},
+		{Name: "notes", Key: "/id"}, // takes anything
+	}}
+	users := backuptest.MapStore{"users": {}, "notes": {"n1": `{"id":"n1"}`}}
+	for _, key := range []string{"u1", "u2", "u3", "u4"} {
+		users["users"][key] = `{"id":"` + key + `","age":3,"email":"a@example.org","password":"secret"}`
+	}
+	whole := fileOf(t, app, users)
+	cut := whole[:strings.Index(whole, "],\n\"notes\"")]
+	u2 := strings.Index(cut, `{"id":"u2"`)
+	flip := func(file, after, old, new string) string {
+		at := strings.Index(file, after)
+		return file[:at] + strings.Replace(file[at:], old, new, 1)
+	}
+	for name, c := range map[string]struct {
+		file string
+		kept map[string]int64
+	}{
+		"a sealed value of the first":      {flip(cut, `{"id":"u1"`, `sealed":"`, `sealed":"%`), map[string]int64{"users": 3}},
+		"a sealed value of the second":     {flip(cut, `{"id":"u2"`, `sealed":"`, `sealed":"%`), map[string]int64{"users": 3}},
+		"a value of the first":             {flip(cut, `{"id":"u1"`, `"age":3`, `"age":"3"`), map[string]int64{"users": 3}},
+		"a value of the last":              {flip(cut, `{"id":"u4"`, `"age":3`, `"age":"3"`), map[string]int64{"users": 3}},
+		"a line, and a value of the next":  {flip(flip(cut, `{"id":"u1"`, `{`, `}`), `{"id":"u2"`, `"age":3`, `"age":"3"`), map[string]int64{"users": 2, "notes": 1}},
+		"a line, and a value of a later":   {flip(cut[:u2]+"\x00\n"+cut[u2:], `{"id":"u3"`, `"age":3`, `"age":"3"`), map[string]int64{"users": 3}},
+		"nothing":                          {cut, map[string]int64{"users": 4}},
+		"a value, and the counts are kept": {flip(whole, `{"id":"u1"`, `"age":3`, `"age":"3"`), map[string]int64{"users": 3, "notes": 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, _ := salvaged(t, app, c.file, backup.SalvageOptions{Identities: identities})
+			kept := opened(t, out).Manifest().Records
+			require.Equal(t, c.kept["users"], kept["users"])
+			require.Equal(t, c.kept["notes"], kept["notes"])
+		})
+	}
+}
