@@ -692,16 +692,27 @@ func TestALimitIsNamedByItsField(t *testing.T) {
 	}
 }
 
-func TestAKeyThatIsTooLongForAMapIsLeftOutLikeAnyInvalidRecord(t *testing.T) {
-	app := &backup.App{Name: "a", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{{Name: "settings", Shape: backup.Map}}}
-	store := backuptest.MapStore{"settings": {"short": "1", strings.Repeat("long", 2000): "2"}}
+func TestAKeyThatIsTooLongIsLeftOutLikeAnyInvalidRecord(t *testing.T) {
+	app := &backup.App{Name: "a", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{{Name: "settings", Shape: backup.Map}, list("users")}}
+	longest := strings.Repeat("k", 4<<10)
+	user := func(id string) string { return `{"id":"` + id + `"}` }
+	store := backuptest.MapStore{"settings": {"short": "1", longest: "2"}, "users": {"short": user("short"), longest: user(longest)}}
 	_, err := app.Backup(t.Context(), io.Discard, store, backup.BackupOptions{})
+	require.NoError(t, err)
+	store["settings"][longest+"k"], store["users"][longest+"k"] = "3", user(longest+"k")
+	_, err = app.Backup(t.Context(), io.Discard, store, backup.BackupOptions{})
 	require.ErrorIs(t, err, backup.ErrInvalid)
 	require.ErrorIs(t, err, backup.ErrLimit)
-	require.Less(t, len(err.Error()), 1000, "and the message does not quote all of it")
+	require.Less(t, len(err.Error()), 2000, "and the message does not quote all of it")
 	m, err := app.Backup(t.Context(), io.Discard, store, backup.BackupOptions{LeaveOutInvalid: true})
 	require.NoError(t, err)
-	require.Len(t, m.LeftOut, 1)
+	require.Len(t, m.LeftOut, 2)
+
+	s, err := backup.OpenSnapshot(t.Context(), strings.NewReader(strings.Replace(plainHead, "homelab", "a", 1)+`"data":{"users":[`+user(longest+"k")+`]}}`), backup.OpenOptions{})
+	require.NoError(t, err, "it does not know where the keys are")
+	defer s.Close()
+	_, err = app.Verify(t.Context(), s, backup.RestoreOptions{AllowNewerApp: true})
+	require.ErrorIs(t, err, backup.ErrLimit)
 }
 
 func TestASmallLimitOnDepthIsForRecordsOnly(t *testing.T) {

@@ -142,6 +142,7 @@ func (in *incoming) strategy(col *collection) Strategy {
 // readAll reads and checks all records of the snapshot.
 func (in *incoming) readAll(ctx context.Context) error {
 	in.seen = newSeen(in.expected())
+	in.seen.bounded = true
 	reading := reading{incoming: in, batches: make(map[string]*batch), ordinals: make(map[string]int64)}
 	if err := reading.checkSections(ctx); err != nil && !errors.Is(err, errTooMany) {
 		return err

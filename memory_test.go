@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"runtime/metrics"
 	"strings"
 	"testing"
@@ -171,4 +172,61 @@ func TestTheMemoryForAHostileFileIsBounded(t *testing.T) {
 			require.Less(t, took, c.most)
 		})
 	}
+}
+
+// A hostile snapshot of the host's own application refers to records that are not there.
+func TestTheMemoryForReferencesIsBounded(t *testing.T) {
+	testtime.NotForRace(t)
+	app := &backup.App{Name: "homelab", Version: "2.1.0", SchemaVersion: 1, Collections: []backup.Collection{
+		{Name: "users", Key: "/id", Refs: []backup.Ref{{Pointer: "/boss", Collection: "users"}, {Pointer: "/friends/*", Collection: "users"}}}}}
+	const users = 100_000
+	// The boss of each user comes later, and that of the last is boss.
+	file := func(boss, more string) string {
+		var text strings.Builder
+		text.WriteString(plainHead + `"data":{"users":[`)
+		for i := range users - 1 {
+			fmt.Fprintf(&text, `{"id":%d,"boss":%d%s},`, i, users-1-i/2, more)
+		}
+		fmt.Fprintf(&text, `{"id":%d,"boss":%s}]}}`, users-1, boss)
+		return text.String()
+	}
+	verify := func(t *testing.T, text string, opts backup.RestoreOptions) (report backup.Report, err error) {
+		s, err := backup.OpenSnapshot(t.Context(), strings.NewReader(text), backup.OpenOptions{})
+		require.NoError(t, err)
+		defer s.Close()
+		defer debug.SetGCPercent(debug.SetGCPercent(25)) // text is large, and garbage may be as large
+		took := peak(func() { report, err = app.Verify(t.Context(), s, opts) })
+		t.Logf("%d MiB", took>>20)
+		require.Less(t, took, uint64(64<<20))
+		return report, err
+	}
+	t.Run("all there", func(t *testing.T) {
+		_, err := verify(t, file("0", ""), backup.RestoreOptions{})
+		require.NoError(t, err)
+	})
+	t.Run("one not there", func(t *testing.T) {
+		_, err := verify(t, file(`"nobody"`, ""), backup.RestoreOptions{})
+		require.ErrorIs(t, err, backup.ErrDangling)
+		require.ErrorContains(t, err, fmt.Sprintf(`users "%d" /boss (byte `, users-1))
+		require.ErrorContains(t, err, `there is no "nobody" in users`)
+	})
+	t.Run("many not there", func(t *testing.T) {
+		text := file("0", `,"friends":["a","b","c","d","e"]`)
+		_, err := verify(t, text, backup.RestoreOptions{})
+		require.ErrorIs(t, err, backup.ErrDangling)
+		report, err := verify(t, text, backup.RestoreOptions{AllowDangling: true})
+		require.NoError(t, err)
+		require.Equal(t, fmt.Sprintf("and %d more", 5*(users-1)-1000), report.Warnings[len(report.Warnings)-1])
+	})
+	t.Run("long keys", func(t *testing.T) {
+		long := strings.Repeat("k", 1<<20)
+		var text strings.Builder
+		text.WriteString(plainHead + `"data":{"users":[`)
+		for i := range 40 {
+			fmt.Fprintf(&text, `{"id":"%s%d"},{"id":%d,"friends":{"%[1]s":"%[1]s"}},`, long, i, i)
+		}
+		text.WriteString(`{"id":"last"}]}}`)
+		_, err := verify(t, text.String(), backup.RestoreOptions{LeaveOutInvalid: true, AllowDangling: true})
+		require.NoError(t, err)
+	})
 }

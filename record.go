@@ -1,11 +1,14 @@
 package backup
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/keyset"
 )
 
@@ -110,7 +113,7 @@ func (col *collection) examine(r *item) []*RecordError {
 	var found []*RecordError
 	if col.schema != nil {
 		for _, p := range col.schema.Validate(codec.Decode(view)) {
-			found = append(found, col.problem(r, p.Pointer, errors.New(p.Message)))
+			found = append(found, col.problem(r, p.Pointer, errors.New(fault.Shorten(p.Message))))
 		}
 	}
 	col.eachRef(view, func(_, _, pointer string, err error) {
@@ -123,20 +126,25 @@ func (col *collection) examine(r *item) []*RecordError {
 
 // identity returns the key of a record. In a List it derives the key from the
 // value.
-func (col *collection) identity(r *item) (string, error) {
+func (col *collection) identity(r *item) (key string, err error) {
+	key = r.key
 	switch {
 	case col.Shape != Map && r.value[0] != '{':
-		return "", errors.New("the record is not an object")
+		err = errors.New("the record is not an object")
 	case col.Shape != Map:
-		return col.key.Of(r.value)
-	case r.key == "":
-		return "", errors.New("the key is empty")
-	case !utf8.ValidString(r.key):
-		return "", errors.New("the key is not UTF-8")
-	case len(r.key) > codec.MaxKey:
-		return "", fmt.Errorf("%w: the key has %d bytes, the most is %d", ErrLimit, len(r.key), codec.MaxKey)
+		key, err = col.key.Of(r.value)
+	case key == "":
+		err = errors.New("the key is empty")
+	case !utf8.ValidString(key):
+		err = errors.New("the key is not UTF-8")
 	}
-	return r.key, nil
+	if err == nil && len(key) > codec.MaxKey {
+		err = fmt.Errorf("%w: the key has %d bytes, the most is %d", ErrLimit, len(key), codec.MaxKey)
+	}
+	if err != nil {
+		return "", err
+	}
+	return key, nil
 }
 
 // eachRef calls f for every reference of a record. The error says that the value of
@@ -168,17 +176,34 @@ func (r *ref) describe(err error) error {
 	return fmt.Errorf("reference to %s: %w", r.Collection, err)
 }
 
-// problem makes an error of what is wrong at a pointer into the view of a record.
+// problem makes an error of what is wrong at a pointer into the view of a record. Many
+// problems are kept, so a pointer that is longer than any key is cut.
 func (col *collection) problem(r *item, pointer string, err error) *RecordError {
-	return &RecordError{Collection: col.Name, Key: r.key, Pointer: col.inside(r.key, pointer), Offset: r.offset, Err: err}
+	return &RecordError{Collection: col.Name, Key: r.key, Pointer: cut(col.inside(r.key, pointer)), Offset: r.offset, Err: err}
+}
+
+func cut(pointer string) string {
+	if len(pointer) > codec.MaxKey {
+		return fault.Shorten(pointer)
+	}
+	return pointer
 }
 
 // seen remembers the keys of all records so far, and the references to keys that
 // had not come yet.
 type seen struct {
 	keys map[string]*keyset.Set // of the collections that take part
-	open []openRef
+
+	open    []openRef
+	bytes   int  // that open takes, about
+	swept   int  // bytes after open was swept last
+	bounded bool // open is given up when it takes more than maxOpenBytes
+	over    bool // open was given up
 }
+
+// maxOpenBytes is how much memory the references in a snapshot may take that have not
+// come yet. If they take more, the snapshot is read again when all keys are known.
+const maxOpenBytes = 8 << 20
 
 type openRef struct {
 	from        *collection
@@ -200,11 +225,33 @@ func newSeen(collections []*collection) *seen {
 func (s *seen) addRefs(col *collection, r *item) {
 	view := col.view(r.key, r.value)
 	col.eachRef(view, func(target, ref, pointer string, err error) {
-		if keys := s.keys[target]; err == nil && keys != nil && !keys.Has(ref) {
-			s.open = append(s.open, openRef{col, r.key, r.offset, col.inside(r.key, pointer), target, ref})
+		if keys := s.keys[target]; err == nil && keys != nil && !keys.Has(ref) && !s.over {
+			s.add(openRef{col, r.key, r.offset, col.inside(r.key, pointer), target, ref})
 		}
 	})
 }
+
+// add adds a reference. From time to time it drops those whose target has come since.
+func (s *seen) add(o openRef) {
+	s.open = append(s.open, o)
+	if s.bytes += o.bytes(); s.bytes < maxOpenBytes || s.bytes < 2*s.swept {
+		return
+	}
+	s.bytes = 0
+	s.open = slices.DeleteFunc(s.open, func(o openRef) bool {
+		came := s.keys[o.target].Has(o.ref)
+		if !came {
+			s.bytes += o.bytes()
+		}
+		return came
+	})
+	if s.swept = s.bytes; s.bounded && s.bytes > maxOpenBytes/2 {
+		s.open, s.over = nil, true
+	}
+}
+
+// bytes returns about how much memory a reference takes.
+func (o openRef) bytes() int { return 128 + len(o.key) + len(o.pointer) + len(o.ref) }
 
 // dangling returns the references whose target never came.
 func (s *seen) dangling(tolerate bool) *problems {
@@ -220,7 +267,43 @@ func (s *seen) dangling(tolerate bool) *problems {
 	return p
 }
 
+// dangling returns the references in the snapshot that point to no record there.
+func (in *incoming) dangling(ctx context.Context) (*problems, error) {
+	if !in.seen.over {
+		return in.seen.dangling(in.opts.AllowDangling), nil
+	}
+	p := &problems{tolerate: in.opts.AllowDangling}
+	for _, col := range in.collections {
+		if len(col.refs) == 0 {
+			continue
+		}
+		err := in.eachBatch(ctx, col, func(b *batch) (err error) {
+			for i := range b.items {
+				r := &b.items[i]
+				col.eachRef(col.view(r.key, r.value), func(target, ref, pointer string, wrong error) {
+					keys := in.seen.keys[target]
+					if err != nil || wrong != nil || keys == nil || keys.Has(ref) {
+						return
+					}
+					err = p.add(openRef{col, r.key, r.offset, col.inside(r.key, pointer), target, ref}.problem())
+				})
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err == errTooMany {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
 func (o openRef) problem() *RecordError {
-	return &RecordError{Collection: o.from.Name, Key: o.key, Pointer: o.pointer, Offset: o.offset,
-		Err: fmt.Errorf("there is no %q in %s", o.ref, o.target)}
+	return &RecordError{Collection: o.from.Name, Key: o.key, Pointer: cut(o.pointer), Offset: o.offset,
+		Err: fmt.Errorf("there is no %q in %s", fault.Shorten(o.ref), o.target)}
 }

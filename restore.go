@@ -182,8 +182,11 @@ type CollectionReport struct {
 func (a *App) Verify(ctx context.Context, s *Snapshot, opts RestoreOptions) (Report, error) {
 	start := time.Now()
 	in, err := a.prepare(ctx, s, opts)
+	var dangling *problems
 	if err == nil {
-		dangling := in.seen.dangling(opts.AllowDangling)
+		dangling, err = in.dangling(ctx)
+	}
+	if err == nil {
 		err = dangling.err(ErrDangling)
 		in.warnings = append(in.warnings, dangling.warnings()...)
 	}

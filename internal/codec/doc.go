@@ -72,7 +72,7 @@ func (l Limits) field(name string) string {
 // HeaderBytes is the largest size of one member outside of "data".
 const HeaderBytes = 1 << 20
 
-// MaxKey is the largest size, in bytes, of the name of a record in a map.
+// MaxKey is the largest size, in bytes, of the key of a record.
 const MaxKey = 4 << 10
 
 // leastKey is how many bytes a name counts at least. A reader needs some memory

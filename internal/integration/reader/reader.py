@@ -47,7 +47,7 @@ MAX_MEMBER_DEPTH = 32
 MAX_MEMBERS = 16
 MAX_COLLECTIONS = 1000
 MAX_NAME = 256
-MAX_MAP_KEY = 4096
+MAX_KEY = 4096
 MAX_MAP_KEYS = 64 * MIB
 LEAST_MAP_KEY = 32
 MAX_NUMBER = 1024
@@ -597,7 +597,7 @@ class Document:
                 for key in parser.members():
                     if key in collection:
                         raise damaged("the key %r stands twice in %s" % (key, name))
-                    if len(key.encode()) > MAX_MAP_KEY:
+                    if len(key.encode()) > MAX_KEY:
                         raise limit("a key of %s is too long" % name)
                     map_keys += max(len(key.encode()), LEAST_MAP_KEY)
                     if map_keys > MAX_MAP_KEYS:
@@ -1119,6 +1119,8 @@ def restore(doc, app):
         for key, record in keyed_records(name, collection, of_app):
             if not key:
                 raise Refused("invalid", "a record of %s has no key" % name)
+            if len(str(key).encode()) > MAX_KEY:
+                raise limit("the key of a record of %s is too long" % name)
             if key in records:
                 raise Refused("invalid", "two records of %s have the key %r" % (name, key))
             if schema is not None and not schema.is_valid(python_value(in_map(of_app, key, record))):
