@@ -55,6 +55,10 @@
 // ending. What a Location lacks, or has only damaged, a later Create or Run copies to it, as
 // far as Retention keeps it there.
 //
+// With an Installation, each backup has a serial, which is higher than that of each backup
+// before it. It tells what was made later where the clock does not. The host makes the id
+// at its first start and keeps it outside of what is backed up and restored.
+//
 // The Locations belong to one installation. Another installation that keeps backups of the
 // same App there takes them for its own.
 //
@@ -88,7 +92,8 @@
 // Each verb has a file. manager.go has what a Manager is made of, and operation.go how each
 // method begins, holds the Locations and ends.
 //
-//   - Making: create.go, fill.go for the other Locations, database.go, run.go with due.go
+//   - Making: create.go, serial.go, fill.go for the other Locations, database.go,
+//     run.go with due.go
 //   - Looking: list.go, look.go for one file, beside.go for notes and marks, backup.go for
 //     what is known of a backup, open.go
 //   - Restoring: restore.go, undo.go
