@@ -56,6 +56,7 @@ type catalog struct {
 	marked  map[mark]map[string]filename.Name // the names of the backups that have a mark somewhere
 	notes   map[string]bool                   // the names of the backups that have a note somewhere
 	stems   map[string]bool                   // the names of backups, without their endings, that are in use somewhere
+	readmes map[string]int64                  // by location: the size of its README; absent: it has none
 	errs    map[string]error                  // by location: why it could not be asked
 }
 
@@ -98,11 +99,12 @@ func (o *operation) catalog(ctx context.Context) (*catalog, error) {
 // ctx is done.
 func (o *operation) list(ctx context.Context) (*catalog, error) {
 	c := &catalog{
-		at:     make(map[string][]Backup),
-		marked: make(map[mark]map[string]filename.Name),
-		notes:  make(map[string]bool),
-		stems:  make(map[string]bool),
-		errs:   make(map[string]error),
+		at:      make(map[string][]Backup),
+		marked:  make(map[mark]map[string]filename.Name),
+		notes:   make(map[string]bool),
+		stems:   make(map[string]bool),
+		readmes: make(map[string]int64),
+		errs:    make(map[string]error),
 	}
 	for _, kind := range marks {
 		c.marked[kind] = make(map[string]filename.Name)
@@ -119,7 +121,7 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 			}
 			c.at[s.name] = backups
 			for _, f := range files {
-				c.add(o.App.Name, f)
+				c.add(o.App.Name, s, f)
 			}
 		})
 	}
@@ -186,8 +188,8 @@ func (o *operation) listAt(ctx context.Context, s *site) (backups []Backup, file
 }
 
 // add adds what the name of a file at a site tells: that it is the name of a backup of the
-// app, or a note or a mark of a backup.
-func (c *catalog) add(app string, file location.File) {
+// app, a note or a mark of a backup, or the README.
+func (c *catalog) add(app string, s *site, file location.File) {
 	if named, ours := filename.Parse(app, file.Name); ours {
 		c.stems[named.Stem] = true
 		return
@@ -196,6 +198,8 @@ func (c *catalog) add(app string, file location.File) {
 	name := strings.TrimSuffix(file.Name, ending)
 	named, ours := filename.Parse(app, name)
 	switch marked := c.marked[mark(ending)]; {
+	case file.Name == readmeName(app):
+		c.readmes[s.name] = file.Bytes
 	case !ours:
 	case ending == noteEnding:
 		c.notes[name] = true

@@ -120,6 +120,12 @@ type Manager struct {
 	// backups get the same serial, and an Event names the file.
 	Installation string
 
+	// NoReadme keeps no README. Otherwise each Location that gets a backup also gets a
+	// small text file, which says to whoever finds it what the backups are and how to open
+	// them without this software (see "Files" in the documentation of this package). A
+	// README that is there stays.
+	NoReadme bool
+
 	// Limits bound what is written and accepted. The zero value has the defaults.
 	Limits backup.Limits
 
