@@ -176,6 +176,11 @@ func (c *compiled) choose(opts BackupOptions) ([]*collection, error) {
 	return chosen, nil
 }
 
+// partial tells whether a collection is missing that a full backup has.
+func (c *compiled) partial(taken []*collection) bool {
+	return slices.ContainsFunc(c.order, func(col *collection) bool { return !col.Optional && !slices.Contains(taken, col) })
+}
+
 // A snapshotWriter writes one snapshot.
 type snapshotWriter struct {
 	*compiled
@@ -189,6 +194,7 @@ type snapshotWriter struct {
 	seen       *seen
 	manifest   Manifest
 	records    int64
+	keyBytes   int64
 }
 
 // newSnapshotWriter checks all that can be checked before the data is read. The
@@ -214,6 +220,7 @@ func (c *compiled) newSnapshotWriter(ctx context.Context, src DataSource, collec
 			SchemaVersion:      c.SchemaVersion,
 			Installation:       opts.Installation,
 			Serial:             opts.Serial,
+			Partial:            c.partial(collections),
 			Metadata:           maps.Clone(opts.Metadata),
 			Records:            make(map[string]int64),
 			Compressed:         opts.Compress,
@@ -397,6 +404,11 @@ func (sw *snapshotWriter) writeBatch(col *collection, batch *batch) error {
 			value = col.unview(r.key, view)
 			if len(value) > sw.limits.RecordBytes {
 				return &RecordError{Collection: col.Name, Key: r.key, Offset: -1, Err: fmt.Errorf("%w: with its secrets sealed the record has %d bytes, the limit is %d (Limits.RecordBytes)", ErrLimit, len(value), sw.limits.RecordBytes)}
+			}
+		}
+		if col.Shape == Map {
+			if err := sw.limits.AddKey(&sw.keyBytes, len(r.key)); err != nil {
+				return err
 			}
 		}
 		if err := sw.out.Record(r.key, value); err != nil {

@@ -633,6 +633,7 @@ func TestWhatIsWrittenWithinLimitsCanBeReadWithinThem(t *testing.T) {
 	limits(func(n int) backup.Limits { return backup.Limits{RecordBytes: n} }, 400)
 	limits(func(n int) backup.Limits { return backup.Limits{TotalBytes: int64(20 * n)} }, 350)
 	limits(func(n int) backup.Limits { return backup.Limits{Depth: n} }, 6)
+	limits(func(n int) backup.Limits { return backup.Limits{KeyBytes: int64(n)} }, 80)
 
 	_, err := app.Backup(t.Context(), io.Discard, backuptest.MapStore{"servers": {}, "settings": {strings.Repeat("k", 2<<20): `1`}}, backup.BackupOptions{Recipients: sealed})
 	require.ErrorIs(t, err, backup.ErrLimit, "a name that is too long to be read")
@@ -670,12 +671,12 @@ func (reused) Records(context.Context, string) iter.Seq2[backup.Record, error] {
 }
 
 func TestALimitIsNamedByItsField(t *testing.T) {
-	app := &backup.App{Name: "a", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{{Name: "memos", Key: "/id"}}}
-	store := backuptest.MapStore{"memos": {"1": `{"id":1,"attachment":"` + strings.Repeat("x", 200) + `"}`, "2": `{"id":2,"deep":[[[1,2,3]]]}`}}
+	app := &backup.App{Name: "a", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{{Name: "memos", Key: "/id"}, {Name: "settings", Shape: backup.Map}}}
+	store := backuptest.MapStore{"memos": {"1": `{"id":1,"attachment":"` + strings.Repeat("x", 200) + `"}`, "2": `{"id":2,"deep":[[[1,2,3]]]}`}, "settings": {"a": "1", "b": "2"}}
 	var whole bytes.Buffer
 	_, err := app.Backup(t.Context(), &whole, store, backup.BackupOptions{})
 	require.NoError(t, err)
-	for name, limits := range map[string]backup.Limits{"RecordBytes": {RecordBytes: 100}, "Depth": {Depth: 3}, "Values": {Values: 6}, "Records": {Records: 1}, "TotalBytes": {TotalBytes: 300}} {
+	for name, limits := range map[string]backup.Limits{"RecordBytes": {RecordBytes: 100}, "Depth": {Depth: 3}, "Values": {Values: 6}, "Records": {Records: 1}, "TotalBytes": {TotalBytes: 300}, "KeyBytes": {KeyBytes: 32}} {
 		_, err := app.Backup(t.Context(), io.Discard, store, backup.BackupOptions{Limits: limits})
 		require.ErrorIs(t, err, backup.ErrLimit, name)
 		require.ErrorContains(t, err, "(Limits."+name+")")

@@ -27,8 +27,9 @@ var (
 	ErrForeign = errors.New("snapshot of another application")
 
 	// ErrTooNew: the snapshot has a newer format, schema version or application
-	// version than this build of the application.
-	ErrTooNew = errors.New("snapshot is too new")
+	// version than this build of the application, or is encrypted with a later
+	// version of age.
+	ErrTooNew = fault.ErrTooNew
 
 	// ErrNoKey: a key is needed, to seal or open secrets or a whole file, and none
 	// was given that could do it.

@@ -96,6 +96,13 @@ func (in *incoming) checkOrigin() error {
 
 func (in *incoming) warn(text string) { in.warnings = append(in.warnings, text) }
 
+// warnOnce is warn for what shows in many records.
+func (in *incoming) warnOnce(text string) {
+	if !slices.Contains(in.warnings, text) {
+		in.warn(text)
+	}
+}
+
 // checkNames refuses options that name collections which do not exist.
 func (in *incoming) checkNames() error {
 	if in.opts.Only != nil && len(in.opts.Only) == 0 {
@@ -304,8 +311,12 @@ func (in *incoming) produce(ctx context.Context, sec *codec.Section, f func(col 
 	unlisted := declared != nil && sec.IsMap == (declared.Shape == Map) && !in.snapshot.sealed(sec)
 	return in.snapshot.eachRecord(ctx, sec, func(r item) error {
 		if unlisted {
-			if err := declared.refuseSealed(r); err != nil {
+			inClear, err := declared.findUnlisted(r)
+			if err != nil {
 				return err
+			}
+			if inClear && !in.snapshot.envelope.Encrypted {
+				in.warnOnce(fmt.Sprintf("secrets of %s stand in clear in the snapshot: whoever can read its file sees them", declared.Name))
 			}
 		}
 		if version == in.SchemaVersion {
@@ -338,9 +349,7 @@ func (in *incoming) unknown(name string) error {
 	if !in.opts.AllowUnknown {
 		return fmt.Errorf("%w: %s; leave it out, or allow unknown collections", ErrInvalid, text)
 	}
-	if text += "; it was left out"; !slices.Contains(in.warnings, text) {
-		in.warn(text)
-	}
+	in.warnOnce(text + "; it was left out")
 	return nil
 }
 

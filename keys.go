@@ -28,8 +28,9 @@ type Recipient interface {
 type Identity interface {
 	// Unwrap returns the data key of a snapshot from one of its wrapped keys. It
 	// returns ErrWrongKey if it does not handle the type of wrapped, or if wrapped
-	// was made for another identity: then the library tries the next wrapped key.
-	// After any other error it tries no more.
+	// was made for another identity, and ErrDamaged or ErrLimit if something is wrong
+	// with wrapped: then the library tries the next wrapped key. After any other error
+	// it tries no more.
 	Unwrap(wrapped json.RawMessage) (key []byte, err error)
 }
 
@@ -51,7 +52,8 @@ type Decrypter interface {
 	Identity
 
 	// Decrypt returns a reader of the decrypted file. It returns ErrWrongKey if the
-	// file was encrypted for others, ErrDamaged if it is malformed, ErrLimit if
+	// file was encrypted for others, ErrDamaged if it is malformed, ErrTooNew if it
+	// is of a later version of age, ErrLimit if
 	// opening it would take too much time or memory, or the error of r. The reader
 	// fails if the file was altered or ends too early. Its errors wrap those of r.
 	Decrypt(r io.Reader) (io.Reader, error)
@@ -116,11 +118,11 @@ func (k PassphraseKey) Unwrap(wrapped json.RawMessage) ([]byte, error) {
 	case err == nil:
 		return key, nil
 	case errors.Is(err, seal.ErrOtherType):
-		return nil, fmt.Errorf("%w: the snapshot is not sealed with a passphrase; open it with the key that it was sealed for", ErrWrongKey)
+		return nil, seal.Untried(fmt.Errorf("%w: the snapshot is not sealed with a passphrase; open it with the key that it was sealed for", ErrWrongKey))
 	case errors.Is(err, seal.ErrWrongKey):
 		return nil, fmt.Errorf("%w: this passphrase does not open the snapshot; use the one that was set when the backup was made", ErrWrongKey)
 	case errors.Is(err, seal.ErrLimits):
-		return nil, fmt.Errorf("%w: %w; this library does not make such snapshots: make sure that this one is yours, or use another backup", ErrLimit, err)
+		return nil, fmt.Errorf("%w: %w; %s", ErrLimit, err, notOurs)
 	default:
 		return nil, fmt.Errorf("%w: %w; use another backup", ErrDamaged, err)
 	}

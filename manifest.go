@@ -33,6 +33,10 @@ type Limits struct {
 	RecordBytes int   // bytes of one record; default 16 MiB, at most 2 GiB
 	Records     int64 // records of all collections together; default 10 million
 	TotalBytes  int64 // bytes of the whole snapshot; default 16 GiB
+
+	// KeyBytes bounds the bytes of the keys in all Map collections together. Each
+	// key counts as at least 32 bytes. The default is 64 MiB: 2 million short keys.
+	KeyBytes int64
 }
 
 func (l Limits) codec() codec.Limits {
@@ -52,6 +56,9 @@ func (l Limits) codec() codec.Limits {
 	}
 	if l.TotalBytes > 0 {
 		d.TotalBytes = min(l.TotalBytes, 1<<60)
+	}
+	if l.KeyBytes > 0 {
+		d.KeyBytes = min(l.KeyBytes, 1<<60)
 	}
 	return d
 }
@@ -82,6 +89,11 @@ type Manifest struct {
 	// say.
 	Installation string `json:"installation,omitempty"`
 	Serial       int64  `json:"serial,omitempty"`
+
+	// Partial says that the snapshot was made without a collection that is not
+	// Optional. It cannot stand for a full one: restoring it brings back less than
+	// there was.
+	Partial bool `json:"partial,omitempty"`
 
 	Metadata map[string]string `json:"metadata,omitempty"`
 
@@ -175,8 +187,8 @@ const (
 
 // Progress tells how far a long operation is.
 type Progress struct {
-	// Phase is what is being done: "backup" is writing a snapshot, "read" is
-	// reading one to its end, "check" is checking its records, "compare" is
+	// Phase is what is being done: "backup" is writing a snapshot, "key" is deriving a
+	// key from a passphrase, which may take seconds, "read" is reading one to its end, "check" is checking its records, "compare" is
 	// comparing them with the host's, "restore" is changing the host, "try" is doing
 	// so for a plan, and "confirm" is reading back what was changed.
 	Phase string `json:"phase"`
@@ -188,7 +200,8 @@ type Progress struct {
 	Records int64 `json:"records"`
 
 	// Bytes of the snapshot were written or read in this phase so far, and Total is
-	// its size. 0: not known.
+	// its size. 0: not known. In the phase "key" they are instead the memory that all
+	// derivations go over, each pass counted.
 	Bytes int64 `json:"bytes"`
 	Total int64 `json:"total"`
 }
@@ -224,8 +237,9 @@ type origin struct {
 // maxAddress is the size of the largest member "format" in bytes.
 const maxAddress = 1024
 
-// dateTime is stricter than time.Parse, which accepts single digits and commas.
-var dateTime = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$`)
+// dateTime is stricter than time.Parse, which accepts single digits, commas, and
+// offsets of 24 hours or 60 minutes.
+var dateTime = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
 // readHeader reads the members around the data into the manifest.
 func (s *Snapshot) readHeader(doc *codec.Document) error {
@@ -245,6 +259,7 @@ func (s *Snapshot) readHeader(doc *codec.Document) error {
 		{"application_version", true, &m.ApplicationVersion},
 		{"schema_version", false, &m.SchemaVersion},
 		{"origin", false, &from},
+		{"partial", false, &m.Partial},
 		{"metadata", false, &m.Metadata},
 		{"encryption", false, &s.encryption},
 		{"salvaged", false, &m.Salvaged},
@@ -274,6 +289,9 @@ func (s *Snapshot) readHeader(doc *codec.Document) error {
 		m.Installation, m.Serial = from.Installation, from.Serial
 	}
 	if err := checkMembers(doc.Members, &m, s.proof); err != nil {
+		return err
+	}
+	if err := s.encryption.check(); err != nil {
 		return err
 	}
 	m.Compressed, m.Encrypted = Compression(s.envelope.Compressed), s.envelope.Encrypted
@@ -306,7 +324,10 @@ func readMembers(members map[string][]byte, known []member) error {
 		case !found && m.required:
 			errs = append(errs, fmt.Errorf("%w: member %q is missing", ErrFormat, m.name))
 		case found && m.value != nil:
-			if err := codec.Unmarshal(value, m.value); err != nil {
+			err := codec.UnmarshalMember(value, m.value)
+			if m.name == "schema_version" && errors.Is(err, codec.ErrTooLarge) {
+				errs = append(errs, fmt.Errorf("%w: it has schema version %s; install a newer version of the application", ErrTooNew, fault.Shorten(string(value))))
+			} else if err != nil {
 				errs = append(errs, fmt.Errorf("%w: member %q: %w", ErrFormat, m.name, err))
 			}
 		}
@@ -325,6 +346,17 @@ func checkMembers(members map[string][]byte, m *Manifest, p *proof) error {
 	}
 	if _, found := members["format"]; found && (m.Format == "" || len(m.Format) > maxAddress || strings.ContainsFunc(m.Format, unicode.IsControl)) {
 		return fmt.Errorf(`%w: member "format" is no address: want 1 to %d bytes without control characters`, ErrFormat, maxAddress)
+	}
+	if m.Application != "" && !validAppName.MatchString(m.Application) {
+		return fmt.Errorf(`%w: member "application" is %s, which no application can be called: %w`, ErrFormat, codec.Quote(m.Application), ErrForeign)
+	}
+	for name, n := range m.Missing {
+		if n < 0 {
+			return fmt.Errorf(`%w: member "left_out" counts %d records of %s`, ErrFormat, n, codec.Quote(name))
+		}
+	}
+	if _, found := members["partial"]; found && !m.Partial {
+		return fmt.Errorf(`%w: member "partial" is false, which is not written`, ErrFormat)
 	}
 	if m.SchemaVersion < 1 {
 		return fmt.Errorf(`%w: member "schema_version" is %d, the first is 1`, ErrFormat, m.SchemaVersion)
@@ -392,6 +424,7 @@ func (sw *snapshotWriter) writeHeader() error {
 		{"application_version", m.ApplicationVersion, false},
 		{"schema_version", m.SchemaVersion, false},
 		{"origin", origin{m.Installation, m.Serial}, m.Installation == ""},
+		{"partial", m.Partial, !m.Partial},
 		{"metadata", m.Metadata, len(m.Metadata) == 0},
 		{"encryption", sw.encryption, sw.encryption == nil},
 		{"salvaged", m.Salvaged, m.Salvaged == nil},

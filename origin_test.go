@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/backuptest"
 )
 
 // A snapshot says which installation made it and where its format is described. The
@@ -58,5 +59,33 @@ func TestAnOriginIsWholeOrAbsent(t *testing.T) {
 		_, err := markApp().Backup(t.Context(), &file, homelabStore(), opts)
 		require.ErrorIs(t, err, backup.ErrInvalid, "%q %d", opts.Installation, opts.Serial)
 		require.Empty(t, file.String())
+	}
+}
+
+// A snapshot of less than all says so, whatever it is made of.
+func TestAPartialSnapshotSaysSo(t *testing.T) {
+	app := markApp()
+	for name, c := range map[string]struct {
+		opts    backup.BackupOptions
+		partial bool
+	}{
+		"all":                     {backup.BackupOptions{}, false},
+		"all, and an optional":    {backup.BackupOptions{Include: []string{"logs"}}, false},
+		"all by name":             {backup.BackupOptions{Only: []string{"users", "servers"}}, false},
+		"one":                     {backup.BackupOptions{Only: []string{"servers"}}, true},
+		"the optional one":        {backup.BackupOptions{Only: []string{"logs"}}, true},
+		"one and an optional one": {backup.BackupOptions{Only: []string{"servers"}, Include: []string{"logs"}}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var file bytes.Buffer
+			m, err := app.Backup(t.Context(), &file, backuptest.MapStore{"servers": {"s": `{"id":"s","host":"nas"}`}, "users": {}, "logs": {"l": `{"id":"l","line":""}`}}, c.opts)
+			require.NoError(t, err)
+			require.Equal(t, c.partial, m.Partial)
+			require.Equal(t, c.partial, opened(t, file.String()).Manifest().Partial)
+			if m.Records["servers"] > 0 {
+				_, report := salvaged(t, app, file.String(), backup.SalvageOptions{})
+				require.Equal(t, c.partial, report.Manifest.Partial)
+			}
+		})
 	}
 }

@@ -73,7 +73,7 @@ func (s *Snapshot) peekEnds(at readSeekerAt) (begins *Manifest, done bool, err e
 	// readHeader takes the counts from the data, which was not read.
 	var sum integrity
 	if ended {
-		err = codec.Unmarshal(members["integrity"], &sum)
+		err = codec.UnmarshalMember(members["integrity"], &sum)
 	}
 	if err = cmp.Or(err, s.readHeader(&codec.Document{Members: members, Bytes: size})); err == nil {
 		begins = &s.manifest

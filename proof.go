@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -70,6 +71,11 @@ func (s *Snapshot) authenticate(doc *codec.Document, opts OpenOptions) error {
 	if p == nil {
 		p = &proof{}
 	}
+	if p.MAC != "" {
+		if err := checkBase64(p.MAC, sha256.Size); err != nil {
+			return fmt.Errorf("%w: its proof is malformed: %w; do not restore it, use another copy", ErrUnauthentic, err)
+		}
+	}
 	if p.MAC != "" && s.box != nil {
 		if err := s.box.VerifyProof(p.MAC, doc.Proven); err != nil {
 			return fmt.Errorf("%w: it was altered by somebody without the key: %w; do not restore it, use another copy", ErrUnauthentic, err)
@@ -81,7 +87,7 @@ func (s *Snapshot) authenticate(doc *codec.Document, opts OpenOptions) error {
 	if p.Ed25519 != nil {
 		key, notKey := codec.DecodeBase64(nil, []byte(p.Ed25519.Key))
 		sum, notSum := codec.DecodeBase64(nil, []byte(p.Ed25519.Signature))
-		if notKey != nil || notSum != nil || len(key) != ed25519.PublicKeySize {
+		if notKey != nil || notSum != nil || len(key) != ed25519.PublicKeySize || len(sum) != ed25519.SignatureSize {
 			return fmt.Errorf("%w: its signature is malformed; do not restore it, use another copy", ErrUnauthentic)
 		}
 		if slices.ContainsFunc(opts.Trusted, func(t ed25519.PublicKey) bool { return t.Equal(ed25519.PublicKey(key)) }) {

@@ -6,7 +6,6 @@ import (
 	"hash/maphash"
 	"io"
 	"maps"
-	"math"
 	"slices"
 
 	"github.com/tomo-project/backup/internal/codec"
@@ -157,6 +156,8 @@ type salvage struct {
 	// For Progress.
 	collection string
 	records    int64
+
+	keyBytes int64 // of maps
 }
 
 func (s *salvage) salvage(w io.Writer, r io.Reader) error {
@@ -298,7 +299,7 @@ func (s *salvage) lostCollections(o *outline, p *placement) []string {
 				expected[name] = true
 			}
 		}
-		if s.file.manifest.SchemaVersion == s.SchemaVersion {
+		if m := s.file.manifest; m.SchemaVersion == s.SchemaVersion && !m.Partial {
 			for _, col := range s.collections {
 				expected[col.Name] = expected[col.Name] || !col.Optional
 			}
@@ -359,13 +360,9 @@ func (s *salvage) warnOfLoss(o *outline, stripped int64, missing bool, more, gue
 	}
 }
 
-// plus adds numbers that may come from a hostile file, and does not overflow.
-func plus(a, b int64) int64 {
-	if a > math.MaxInt64-b {
-		return math.MaxInt64
-	}
-	return a + b
-}
+// plus adds numbers that may come from a hostile file. The sum is at most the largest
+// number that a snapshot may hold.
+func plus(a, b int64) int64 { return min(a, codec.MaxInteger-b) + b }
 
 // markMetadata says in the metadata that the snapshot is salvaged, so that retention
 // does not count it as the backup that it was made of.

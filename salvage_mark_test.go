@@ -38,6 +38,7 @@ func TestTheMarkSaysWhatIsKnownOfTheLoss(t *testing.T) {
 		"a collection is gone":  {strings.Replace(whole, `{"id":"u1","email":"a@example.org"}`+"\n", "", 1), backup.Salvaged{Digest: "differs", Counts: "known", Records: map[string]int64{"users": 1}, LostCollections: []string{"users"}}},
 		"one of two is gone":    {strings.Replace(whole, `{"id":"s1","host":"nas"},`+"\n", "", 1), backup.Salvaged{Digest: "differs", Counts: "known", Records: map[string]int64{"servers": 1}}},
 		"the digest is damaged": {strings.Replace(whole, `"sha256":"`, `"sha256":"00`, 1), backup.Salvaged{Digest: "lost", Counts: "lost"}},
+		"a partial one is cut":   {strings.Replace(cut, `"data":`, "\"partial\":true,\n\"data\":", 1), backup.Salvaged{Digest: "lost", Counts: "lost"}},
 		"another opening":       {strings.Replace(noEnd, "\"users\":[\n", "\"logs\":[\n", 1), backup.Salvaged{Digest: "lost", Counts: "lost", Records: map[string]int64{"logs": 1}, LostCollections: []string{"logs", "users"}}},
 	} {
 		t.Run(name, func(t *testing.T) {

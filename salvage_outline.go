@@ -2,9 +2,10 @@ package backup
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -29,6 +30,7 @@ type outline struct {
 	openings  []opening         // the first one of each name
 	counts    map[string]int64  // of the integrity line, nil if that is lost
 	proven    bool              // the digest fits
+	badKeys   int               // number of wrapped keys that were left out as damaged
 }
 
 // An opening is a line that begins a collection. newPlacement finds out which.
@@ -45,7 +47,7 @@ var (
 	openingLine  = regexp.MustCompile(`^"([a-z][a-z0-9_]{0,63})":([\[{])$`)
 	sumLine      = regexp.MustCompile(`^"(?:integrity":|[^"]{0,99}":\{"sha256":"[^"]*","records":\{)`)
 	formatNumber = regexp.MustCompile(`^"[0-9]+[.][0-9]+"$`)
-	headerNames  = []string{"format", "created_at", "application", "application_version", "schema_version", "origin", "metadata", "encryption", "salvaged"}
+	headerNames  = []string{"format", "created_at", "application", "application_version", "schema_version", "origin", "partial", "metadata", "encryption", "salvaged"}
 	tailNames    = []string{"left_out", "proof", "integrity"}
 	headerLine   = regexp.MustCompile(`^(\{"version|"` + strings.Join(headerNames, `|"`) + `)":`)
 )
@@ -117,6 +119,9 @@ func (o *outliner) takeLine(l codec.Line) {
 	case o.headerEnd >= 0:
 	case headerLine.Match(text):
 		name, value, err := codec.HeaderMember(bytes.TrimPrefix(text, []byte("{")))
+		if err == nil && name == "encryption" {
+			value, o.badKeys = withoutBadKeys(value)
+		}
 		if err == nil && wellFormed(name, value) && o.members[name] == nil {
 			o.members[name], o.at[name] = value, l.Offset
 		}
@@ -197,6 +202,28 @@ func (o *outline) isFrame(offset int64, name string) bool {
 	return found || offset < o.data || offset < o.headerEnd && slices.Contains(headerNames, name)
 }
 
+// withoutBadKeys takes the damaged wrapped keys out of the member "encryption", since one
+// of the others may open everything. It returns how many it took out.
+func withoutBadKeys(value []byte) ([]byte, int) {
+	var e encryption
+	if codec.Unmarshal(value, &e) != nil {
+		return value, 0
+	}
+	n := len(e.Keys)
+	e.Keys = slices.DeleteFunc(e.Keys, func(k json.RawMessage) bool {
+		_, err := seal.CheckWrapped(k)
+		return errors.Is(err, seal.ErrMalformed)
+	})
+	if len(e.Keys) == n {
+		return value, 0
+	}
+	again, err := codec.Marshal(&e)
+	if err != nil {
+		return value, 0
+	}
+	return again, n - len(e.Keys)
+}
+
 // wellFormed tells whether a member around the data can have a value.
 func wellFormed(name string, value []byte) bool {
 	doc := codec.Document{Members: map[string][]byte{
@@ -224,24 +251,13 @@ func wellFormed(name string, value []byte) bool {
 		}
 		return err == nil && codec.IsDigest(sum.SHA256) && len(sum.Records) <= codec.MaxCollections
 	case "encryption":
-		e := s.encryption
-		if s.unlock(context.Background(), nil) != nil || len(e.Keys) == 0 {
-			return false
-		}
-		for _, fields := range e.Fields {
-			if _, _, err := places(fields, fields.Key == ""); err != nil {
-				return false
-			}
-		}
-		_, err := seal.NewBox(make([]byte, 32), e.ID)
-		check, notCheck := codec.DecodeBase64(nil, []byte(e.Check))
-		return err == nil && notCheck == nil && len(check) == sha256.Size
+		return len(s.encryption.Keys) > 0
 	}
 	return true
 }
 
 func readIntegrity(value []byte) (sum integrity, err error) {
-	err = codec.Unmarshal(value, &sum)
+	err = codec.UnmarshalMember(value, &sum)
 	return sum, err
 }
 
@@ -285,6 +301,9 @@ func (s *salvage) repairHeader(o *outline) error {
 	if err := s.file.readHeader(&doc); err != nil {
 		return err
 	}
+	if o.badKeys > 0 && s.file.encryption != nil {
+		s.warn("wrapped keys that are damaged, and were left out: %d", o.badKeys)
+	}
 	if value, found := o.members["integrity"]; found {
 		sum, err := readIntegrity(value)
 		if err != nil {
@@ -309,7 +328,7 @@ func (s *salvage) unlock(o *outline) error {
 	if e == nil || len(s.opts.Identities) == 0 {
 		return nil
 	}
-	if err := s.file.unwrapKey(s.ctx, s.opts.Identities); err != nil {
+	if err := s.file.unwrapKey(s.ctx, s.opts.Identities, s.opts.Progress); err != nil {
 		return fmt.Errorf("%w; without a key the sealed values are copied as they are", err)
 	}
 	box, err := seal.NewBox(s.file.key, e.ID)

@@ -210,6 +210,11 @@ func (p *placement) takeRecord(l codec.Line, text []byte) error {
 	if p.records++; p.records > p.limits.Records {
 		return fmt.Errorf("%w: more than %d records (Limits.Records)", ErrLimit, p.limits.Records)
 	}
+	if isMap {
+		if err := p.limits.AddKey(&p.keyBytes, len(r.key)); err != nil {
+			return err
+		}
+	}
 	sh := c.shard
 	if c.key != "" {
 		sh.keys.Add(c.key)

@@ -297,7 +297,7 @@ func compacted(line string) string {
 	return line
 }
 
-var structure = regexp.MustCompile(`^(\{"version":.*|"(format|created_at|application|application_version|schema_version|origin|metadata|encryption|salvaged|left_out|integrity)":.*|[\]}]|"[a-z][a-z0-9_]*":[\[{])$`)
+var structure = regexp.MustCompile(`^(\{"version":.*|"(format|created_at|application|application_version|schema_version|origin|partial|metadata|encryption|salvaged|left_out|integrity)":.*|[\]}]|"[a-z][a-z0-9_]*":[\[{])$`)
 
 // checkSalvage holds what was salvaged against the whole file and the damaged
 // one. It shares no code with Salvage: it compares lines.

@@ -2,13 +2,13 @@ package backup
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/tomo-project/backup/internal/codec"
-	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/seal"
 )
 
@@ -23,13 +23,6 @@ type encryption struct {
 }
 
 const (
-	// maxKeys is how many wrapped keys a snapshot may have. Each of them costs the
-	// reader a key derivation.
-	maxKeys = 16
-
-	// maxKeyIDs is how many names of keys are shown.
-	maxKeyIDs = 64
-
 	cipherName   = "xchacha20-poly1305"
 	sealedMember = "$sealed"
 
@@ -63,25 +56,6 @@ func (c *compiled) seal(collections []*collection, recipients []Recipient) (*enc
 	}
 	e.Check = box.Check(c.Name, c.SchemaVersion, fields)
 	return e, box, nil
-}
-
-// wrapFor wraps the data key for each of the recipients.
-func wrapFor(key []byte, recipients []Recipient) ([]json.RawMessage, error) {
-	if len(recipients) > maxKeys {
-		return nil, fmt.Errorf("%w: %d recipients, the most is %d", ErrLimit, len(recipients), maxKeys)
-	}
-	var keys []json.RawMessage
-	for _, r := range recipients {
-		wrapped, err := r.Wrap(key)
-		if err != nil {
-			return nil, fmt.Errorf("wrap the key of the snapshot: %w", err)
-		}
-		if wrapped, err = codec.Compact(nil, wrapped, hostLimits); err != nil || keyType(wrapped) == "" {
-			return nil, fmt.Errorf("%w: the Recipient %T returned a wrapped key that is no JSON object with a type", ErrInvalid, r)
-		}
-		keys = append(keys, wrapped)
-	}
-	return keys, nil
 }
 
 // checkSource refuses to back up a snapshot whose secrets would come out in clear,
@@ -120,32 +94,76 @@ func (col *collection) sealRecord(box *seal.Box, key string, view []byte) ([]byt
 	})
 }
 
-// checkEncryption checks the member "encryption", as far as that takes no key.
-func (s *Snapshot) checkEncryption() error {
-	e := s.encryption
+// check checks the member "encryption" as far as that takes neither a key nor the data.
+func (e *encryption) check() error {
+	if e == nil {
+		return nil
+	}
 	if e.Cipher != cipherName {
 		return fmt.Errorf("%w: its secrets are sealed with the cipher %s, this build knows %s", ErrFormat, codec.Quote(e.Cipher), cipherName)
 	}
 	if len(e.Keys) > maxKeys {
 		return fmt.Errorf("%w: %d wrapped keys, the most is %d", ErrLimit, len(e.Keys), maxKeys)
 	}
-	if e.ID == "" || e.Check == "" || e.Fields == nil {
+	if e.ID == "" || e.Check == "" || e.Fields == nil || e.Keys == nil {
 		return fmt.Errorf(`%w: member "encryption" lacks a part`, ErrFormat)
+	}
+	for name, fields := range e.Fields {
+		if err := checkFields(name, fields, fields.Key == ""); err != nil {
+			return err
+		}
+	}
+	if err := checkBase64(e.ID, seal.IDSize); err != nil {
+		return fmt.Errorf(`%w: member "encryption", id: %w`, ErrDamaged, err)
+	}
+	if err := checkBase64(e.Check, sha256.Size); err != nil {
+		return fmt.Errorf(`%w: member "encryption", check: %w`, ErrDamaged, err)
+	}
+	if len(e.Keys) == 0 {
+		return fmt.Errorf(`%w: member "encryption" has no wrapped key, so nothing opens the secrets`, ErrFormat)
+	}
+	return checkKeys(e.Keys)
+}
+
+// checkFields checks what the member "encryption" says of a collection.
+func checkFields(name string, fields seal.Fields, isMap bool) error {
+	_, secrets, err := places(fields, isMap)
+	if err == nil && len(secrets) == 0 {
+		err = errors.New("it lists no secrets")
+	}
+	if err != nil {
+		return fmt.Errorf(`%w: member "encryption", %s: %w`, ErrFormat, codec.Quote(name), err)
 	}
 	return nil
 }
 
+// checkBase64 checks that a text is the base64 of so many bytes.
+func checkBase64(text string, size int) error {
+	b, err := codec.DecodeBase64(nil, []byte(text))
+	if err == nil && len(b) != size {
+		err = fmt.Errorf("it has %d bytes and not %d", len(b), size)
+	}
+	return err
+}
+
 // unlock unwraps the data key with the first identity that fits, and checks it.
-func (s *Snapshot) unlock(ctx context.Context, identities []Identity) error {
+func (s *Snapshot) unlock(ctx context.Context, identities []Identity, progress func(Progress)) error {
 	e := s.encryption
 	if e == nil {
 		return nil
 	}
-	if err := s.checkEncryption(); err != nil || len(identities) == 0 {
-		return err
+	for i := range s.sections {
+		if sec := &s.sections[i]; s.sealed(sec) {
+			if err := checkFields(sec.Name, e.Fields[sec.Name], sec.IsMap); err != nil {
+				return err
+			}
+		}
+	}
+	if len(identities) == 0 {
+		return nil
 	}
 	if s.key == nil {
-		if err := s.unwrapKey(ctx, identities); err != nil {
+		if err := s.unwrapKey(ctx, identities, progress); err != nil {
 			return err
 		}
 	}
@@ -160,74 +178,6 @@ func (s *Snapshot) unlock(ctx context.Context, identities []Identity) error {
 	return nil
 }
 
-// unwrapKey unwraps the data key.
-func (s *Snapshot) unwrapKey(ctx context.Context, identities []Identity) error {
-	keys := s.encryption.Keys
-	rounds := [][]json.RawMessage{keys}
-	if s.proofFirst { // a passphrase also proves the snapshot
-		others := slices.DeleteFunc(slices.Clone(keys), byPassphrase)
-		rounds = [][]json.RawMessage{slices.DeleteFunc(slices.Clone(keys), func(k json.RawMessage) bool { return !byPassphrase(k) }), others}
-	}
-	for _, round := range rounds {
-		for _, id := range identities {
-			for _, wrapped := range round {
-				if err := ctx.Err(); err != nil {
-					return err // an Unwrap may take seconds
-				}
-				key, err := id.Unwrap(wrapped)
-				if err == nil {
-					s.key, s.byPassphrase = key, byPassphrase(wrapped)
-					return nil
-				}
-				if !errors.Is(err, ErrWrongKey) {
-					return err
-				}
-			}
-		}
-	}
-	return fmt.Errorf("%w: none of the given keys opens this snapshot, which takes %s; nothing was changed, try the key that was in use when it was made", ErrWrongKey, seal.NameKeys(keyIDs(keys)))
-}
-
-// keyType returns the type of a wrapped key, empty if it has none.
-func keyType(wrapped json.RawMessage) (name string) {
-	if value := codec.Get(wrapped, codec.Pointer{"type"}); value == nil || codec.Unmarshal(value, &name) != nil {
-		return ""
-	}
-	return name
-}
-
-// keyIDs names the keys that open one of the wrapped keys.
-func keyIDs(keys []json.RawMessage) []string {
-	var ids []string
-	add := func(id string) {
-		if id = fault.Shorten(id); !slices.Contains(ids, id) && len(ids) < maxKeyIDs {
-			ids = append(ids, id)
-		}
-	}
-	for _, wrapped := range keys {
-		named := namedKeys(wrapped)
-		switch kind := keyType(wrapped); {
-		case kind == seal.TypePassphrase:
-			add(seal.PassphraseID)
-		case kind != "" && len(named) == 0:
-			add("a key of type " + kind)
-		}
-		for _, id := range named {
-			add(id)
-		}
-	}
-	return ids
-}
-
-// namedKeys returns the names of the keys that a wrapped key says open it. They are
-// for people: nothing proves them.
-func namedKeys(wrapped json.RawMessage) (ids []string) {
-	if value := codec.Get(wrapped, codec.Pointer{"ids"}); value == nil || codec.Unmarshal(value, &ids) != nil {
-		return nil
-	}
-	return ids
-}
-
 // sealed tells whether the snapshot has sealed secrets in the section.
 func (s *Snapshot) sealed(sec *codec.Section) bool {
 	if s.encryption == nil {
@@ -240,21 +190,25 @@ func (s *Snapshot) sealed(sec *codec.Section) bool {
 // locked tells whether the section has secrets that cannot be opened.
 func (s *Snapshot) locked(sec *codec.Section) bool { return s.box == nil && s.sealed(sec) }
 
-// refuseSealed refuses a sealed value at the place of a secret, in a section that
-// the member "encryption" does not list. Somebody has removed the section from that
-// list, and the sealed value must not pass for data.
-func (col *collection) refuseSealed(r item) error {
+// findUnlisted looks at the places of secrets in a section that the member "encryption"
+// does not list. It tells whether a value stands there in clear. It refuses a sealed
+// value: somebody has removed the section from that list, and the sealed value must not
+// pass for data.
+func (col *collection) findUnlisted(r item) (inClear bool, err error) {
 	if len(col.secrets) == 0 {
-		return nil
+		return false, nil
 	}
 	view := col.view(r.key, r.value)
-	return codec.Find(view, col.secrets, func(pointer string, start, end int) error {
-		if _, sealed := codec.OnlyMember(view[start:end], sealedMember); sealed {
+	err = codec.Find(view, col.secrets, func(pointer string, start, end int) error {
+		value := view[start:end]
+		if _, sealed := codec.OnlyMember(value, sealedMember); sealed {
 			return &RecordError{Collection: col.Name, Key: r.key, Pointer: col.inside(r.key, pointer), Offset: r.offset,
 				Err: fmt.Errorf("%w: a sealed secret, and the snapshot does not say how to open it", ErrDamaged)}
 		}
+		inClear = inClear || string(value) != "null"
 		return nil
 	})
+	return inClear, err
 }
 
 // opener returns a function that opens the secrets of a record of a section. It is
@@ -263,38 +217,26 @@ func (s *Snapshot) opener(sec *codec.Section) (func(item) (item, error), error) 
 	if s.box == nil || !s.sealed(sec) {
 		return nil, nil
 	}
-	fields := s.encryption.Fields[sec.Name]
-	key, secrets, err := places(fields, sec.IsMap)
+	p, err := s.sealedPlaces(sec)
 	if err != nil {
-		return nil, fmt.Errorf(`%w: member "encryption", %s: %w`, ErrFormat, codec.Quote(sec.Name), err)
+		return nil, err
 	}
 	return func(r item) (item, error) {
-		fail := func(pointer string, err error) error {
-			if sec.IsMap {
-				pointer = insideMember(r.key, pointer)
-			}
-			return &RecordError{Collection: sec.Name, Key: r.key, Pointer: pointer, Offset: r.offset, Err: fmt.Errorf("%w: %w", ErrDamaged, err)}
+		r, view, err := p.view(r)
+		if err != nil {
+			return r, err
 		}
-		view := r.value
-		if sec.IsMap {
-			view = viewMember(r.key, r.value)
-		} else {
-			var err error
-			if r.key, err = key.Of(r.value); err != nil {
-				return r, fail("", err)
-			}
-		}
-		view, err := codec.Rewrite(view, secrets, func(pointer string, value []byte) ([]byte, error) {
-			text, ok := codec.OnlyMember(value, sealedMember)
-			if !ok {
-				return nil, fail(pointer, errors.New("the secret is not sealed"))
+		view, err = codec.Rewrite(view, p.secrets, func(pointer string, value []byte) ([]byte, error) {
+			text, err := p.text(r, pointer, value)
+			if err != nil {
+				return nil, err
 			}
 			plain, err := s.box.Open(nil, text, sec.Name, r.key, pointer)
 			if err != nil {
-				return nil, fail(pointer, fmt.Errorf("the sealed secret does not open: %w", err))
+				return nil, p.fail(r, pointer, fmt.Errorf("the sealed secret does not open: %w", err))
 			}
 			if plain, err = codec.Compact(nil, plain, s.limits); err != nil {
-				return nil, fail(pointer, fmt.Errorf("the opened secret is not JSON: %w", err))
+				return nil, p.fail(r, pointer, fmt.Errorf("the opened secret is not JSON: %w", err))
 			}
 			return plain, nil
 		})
@@ -306,6 +248,93 @@ func (s *Snapshot) opener(sec *codec.Section) (func(item) (item, error), error) 
 		}
 		return r, nil
 	}, nil
+}
+
+// checkSealed looks, without a key, whether each secret is sealed. With a key, the
+// secrets are opened as the records are read.
+func (s *Snapshot) checkSealed(ctx context.Context) error {
+	if s.box != nil {
+		return nil
+	}
+	for i := range s.sections {
+		sec := &s.sections[i]
+		if !s.sealed(sec) {
+			continue
+		}
+		p, err := s.sealedPlaces(sec)
+		if err != nil {
+			return err
+		}
+		var raw []byte
+		err = s.eachRecord(ctx, sec, func(r item) error {
+			r, view, err := p.view(r)
+			if err != nil {
+				return err
+			}
+			return codec.Find(view, p.secrets, func(pointer string, start, end int) error {
+				text, err := p.text(r, pointer, view[start:end])
+				if err != nil {
+					return err
+				}
+				if raw, err = codec.DecodeBase64(raw[:0], text); err == nil && len(raw) < minSealed {
+					err = errors.New("it is too short")
+				}
+				if err != nil {
+					return p.fail(r, pointer, fmt.Errorf("the sealed secret is malformed: %w", err))
+				}
+				return nil
+			})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sealedPlaces are the places of the secrets in a section.
+type sealedPlaces struct {
+	sec     *codec.Section
+	key     codec.Key
+	secrets []codec.Pointer
+}
+
+func (s *Snapshot) sealedPlaces(sec *codec.Section) (*sealedPlaces, error) {
+	key, secrets, err := places(s.encryption.Fields[sec.Name], sec.IsMap)
+	if err != nil {
+		return nil, fmt.Errorf(`%w: member "encryption", %s: %w`, ErrFormat, codec.Quote(sec.Name), err)
+	}
+	return &sealedPlaces{sec, key, secrets}, nil
+}
+
+// view returns a record with its key, and the object that the pointers are about.
+func (p *sealedPlaces) view(r item) (item, []byte, error) {
+	if p.sec.IsMap {
+		return r, viewMember(r.key, r.value), nil
+	}
+	key, err := p.key.Of(r.value)
+	if err != nil {
+		return r, nil, p.fail(r, "", err)
+	}
+	r.key = key
+	return r, r.value, nil
+}
+
+// text returns the text of a sealed value.
+func (p *sealedPlaces) text(r item, pointer string, value []byte) ([]byte, error) {
+	text, ok := codec.OnlyMember(value, sealedMember)
+	if !ok {
+		return nil, p.fail(r, pointer, errors.New("the secret is not sealed"))
+	}
+	return text, nil
+}
+
+// fail returns the error about a secret of a record.
+func (p *sealedPlaces) fail(r item, pointer string, err error) error {
+	if p.sec.IsMap {
+		pointer = insideMember(r.key, pointer)
+	}
+	return &RecordError{Collection: p.sec.Name, Key: r.key, Pointer: pointer, Offset: r.offset, Err: fmt.Errorf("%w: %w", ErrDamaged, err)}
 }
 
 // places returns the pointers of fields. It allows only those that an App may

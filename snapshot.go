@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"regexp"
 	"sync/atomic"
 
 	"github.com/tomo-project/backup/internal/codec"
@@ -20,10 +21,10 @@ import (
 // OpenOptions say how a snapshot is opened. The zero value is enough for a snapshot
 // without secrets.
 type OpenOptions struct {
-	// Identities are tried in turn to open the secrets, and those that are a
-	// [Decrypter] to decrypt the file. Without any, a snapshot with sealed secrets
-	// can still be looked at. Its collections without secrets can be restored if it
-	// needs no migration.
+	// Identities are tried to open the secrets, and those that are a [Decrypter] to
+	// decrypt the file. Of several wrapped keys the cheapest is tried first, with each
+	// Identity in turn. Without any, a snapshot with sealed secrets can still be looked
+	// at. Its collections without secrets can be restored if it needs no migration.
 	Identities []Identity
 
 	// Limits bound what is accepted. The zero value has the defaults.
@@ -119,18 +120,35 @@ func OpenSnapshot(ctx context.Context, r io.Reader, opts OpenOptions) (*Snapshot
 // backup of its data.
 const sqliteMagic = "SQLite format 3\x00"
 
+// skippable is how a skippable frame of Zstandard begins. pzstd writes such a frame
+// first. A reader would have to read on to tell what the file is, so it is refused.
+var skippable = regexp.MustCompile(`^[\x50-\x5f]\x2a\x4d\x18`)
+
+// notSnapshot refuses a document that begins as another kind of file.
+func notSnapshot(head []byte) error {
+	switch {
+	case string(head) == sqliteMagic:
+		return fmt.Errorf("%w: it is a SQLite database and no snapshot; if it is a copy of the host's, put it in the place of the database while the application is stopped", ErrInvalid)
+	case skippable.Match(head):
+		return fmt.Errorf("%w: it begins with a skippable frame of Zstandard, as pzstd writes it; expand it with zstd -d, and open the result", ErrDamaged)
+	}
+	return nil
+}
+
 func (s *Snapshot) open(ctx context.Context, r io.Reader, opts OpenOptions) error {
 	in, size, err := s.input(ctx, r, opts)
 	if err != nil {
 		return err
 	}
 	buffered := bufio.NewReader(in)
-	if head, _ := buffered.Peek(len(sqliteMagic)); string(head) == sqliteMagic {
-		return fmt.Errorf("%w: it is a SQLite database and no snapshot; if it is a copy of the host's, put it in the place of the database while the application is stopped", ErrInvalid)
+	head, _ := buffered.Peek(len(sqliteMagic))
+	if err := notSnapshot(head); err != nil {
+		return err
 	}
 	doc, err := codec.Scan(buffered, s.limits, codec.Hooks{
 		Version: checkFormat,
-		Header:  func(members map[string][]byte) error { return s.unlockEarly(ctx, members, opts.Identities) },
+		Again:   s.r,
+		Header:  func(members map[string][]byte) error { return s.unlockEarly(ctx, members, opts) },
 		Progress: func(collection string, records, bytes int64) error {
 			if opts.Progress != nil {
 				opts.Progress(Progress{"read", collection, records, bytes, size})
@@ -152,23 +170,29 @@ func (s *Snapshot) open(ctx context.Context, r io.Reader, opts OpenOptions) erro
 	if err := s.readHeader(doc); err != nil {
 		return err
 	}
-	if err := s.unlock(ctx, opts.Identities); err != nil {
+	if err := s.unlock(ctx, opts.Identities, opts.Progress); err != nil {
 		return err
 	}
-	return s.authenticate(doc, opts)
+	if err := s.authenticate(doc, opts); err != nil {
+		return err
+	}
+	return s.checkSealed(ctx)
 }
 
 // unlockEarly unwraps the data key before the data is read, if the member
 // "encryption" stands before that: with a wrong key nobody should have to wait. The
 // rest of the header is read later, since members may follow the data.
-func (s *Snapshot) unlockEarly(ctx context.Context, members map[string][]byte, identities []Identity) error {
-	if members["encryption"] == nil || len(identities) == 0 {
+func (s *Snapshot) unlockEarly(ctx context.Context, members map[string][]byte, opts OpenOptions) error {
+	if members["encryption"] == nil || len(opts.Identities) == 0 {
 		return nil
 	}
-	if codec.Unmarshal(members["encryption"], &s.encryption) != nil || s.checkEncryption() != nil {
+	if codec.Unmarshal(members["encryption"], &s.encryption) != nil {
 		return nil // open finds the same later, with all else that is wrong
 	}
-	return s.unwrapKey(ctx, identities)
+	if err := s.encryption.check(); err != nil && len(s.encryption.Keys) > 0 {
+		return nil // as above; without any wrapped key, no key opens it
+	}
+	return s.unwrapKey(ctx, opts.Identities, opts.Progress)
 }
 
 // input sets s.r, which can be read at any place once the returned reader was read

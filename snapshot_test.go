@@ -188,7 +188,7 @@ func TestWhatIsNotASnapshotForThisHostIsRefused(t *testing.T) {
 		"schema version 0":             {plainHead + `"schema_version":0,"data":{}}`, backup.ErrFormat, "schema_version"},
 		"schema version 1.5":           {plainHead + `"schema_version":1.5,"data":{}}`, backup.ErrFormat, "schema_version"},
 		"schema version text":          {plainHead + `"schema_version":"1","data":{}}`, backup.ErrFormat, "schema_version"},
-		"schema version beyond int":    {plainHead + `"schema_version":99999999999999999999,"data":{}}`, backup.ErrFormat, "schema_version"},
+		"schema version beyond int":    {plainHead + `"schema_version":99999999999999999999,"data":{}}`, backup.ErrTooNew, "schema version"},
 		"newer app":                    {head(`"2.1.0"`, `"2.2.0"`), backup.ErrTooNew, "install 2.2.0 or newer"},
 		"app version is none":          {head(`"2.1.0"`, `"two"`), backup.ErrFormat, "semantic version"},
 		"time with one digit":          {head(`T10:30:00Z`, `T1:30:00Z`), backup.ErrFormat, "created_at"},

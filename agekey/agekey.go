@@ -19,35 +19,26 @@
 package agekey
 
 import (
-	"encoding/base64"
-	jsonv1 "encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 
 	"filippo.io/age"
 	"filippo.io/age/agessh"
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/tomo-project/backup"
-	"github.com/tomo-project/backup/internal/codec"
 	"github.com/tomo-project/backup/internal/seal"
 )
 
 const (
-	typeAge     = "age"
 	dataKeySize = 32
 
-	// The limits of a wrapped key.
-	maxFile = 64 << 10
-	maxIDs  = 64
-	maxID   = 200 // bytes
-
 	maxShownID = 32 // of an id that is longer than a classic age key
-	maxWork    = 20 // scrypt with 2^20 takes 1 GiB
+
+	// maxTries is how often one Identity may try passphrases on one file, at the largest
+	// work factor. With a lower work factor it may try more.
+	maxTries = 8
 )
 
 // Passphrase returns a Recipient that encrypts with a passphrase, as "age -p"
@@ -78,86 +69,6 @@ func Passphrase(passphrase []byte) (*Recipient, *Identity, error) {
 	}
 	identity, err := NewIdentity(i)
 	return recipient, identity, err
-}
-
-// wrappedKey is a wrapped key in a snapshot. A nil member is absent.
-type wrappedKey struct {
-	Type *string        `json:"type"`
-	File *string        `json:"file"`
-	IDs  jsontext.Value `json:"ids,omitempty"`
-}
-
-var errOtherType = errors.New("key of another type")
-
-func marshalWrapped(file []byte, ids []string) (jsonv1.RawMessage, error) {
-	names, err := json.Marshal(ids)
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(wrappedKey{new(typeAge), new(base64.StdEncoding.EncodeToString(file)), names})
-}
-
-// parseWrapped returns the age file of a wrapped key, and the ids of the keys
-// that are said to open it. The error is errOtherType, or says what is
-// malformed.
-func parseWrapped(wrapped []byte) (file []byte, ids []string, err error) {
-	// The type is read first: other types have other members.
-	var head struct {
-		Type *string `json:"type"`
-	}
-	if err := json.Unmarshal(wrapped, &head); err != nil {
-		return nil, nil, err
-	}
-	if head.Type == nil {
-		return nil, nil, errors.New(`no "type"`)
-	}
-	if *head.Type != typeAge {
-		return nil, nil, errOtherType
-	}
-	var k wrappedKey
-	if err := json.Unmarshal(wrapped, &k, json.RejectUnknownMembers(true)); err != nil {
-		return nil, nil, err
-	}
-	if ids, err = parseIDs(k.IDs); err != nil {
-		return nil, nil, err
-	}
-	if k.File == nil {
-		return nil, nil, errors.New(`"file" is required`)
-	}
-	if len(*k.File) > base64.StdEncoding.EncodedLen(maxFile) {
-		return nil, nil, fmt.Errorf("file of more than %d bytes", maxFile)
-	}
-	if file, err = codec.DecodeBase64(nil, []byte(*k.File)); err != nil {
-		return nil, nil, fmt.Errorf("file: %w", err)
-	}
-	if len(file) > maxFile {
-		return nil, nil, fmt.Errorf("file of more than %d bytes", maxFile)
-	}
-	return file, ids, nil
-}
-
-func parseIDs(value jsontext.Value) ([]string, error) {
-	if value == nil {
-		return nil, nil
-	}
-	var texts []*string
-	if err := json.Unmarshal(value, &texts); err != nil || texts == nil {
-		return nil, errors.New("ids is not an array of strings")
-	}
-	if len(texts) > maxIDs {
-		return nil, fmt.Errorf("%d ids, the most is %d", len(texts), maxIDs)
-	}
-	ids := make([]string, len(texts))
-	for i, text := range texts {
-		switch {
-		case text == nil:
-			return nil, errors.New("ids is not an array of strings")
-		case len(*text) > maxID:
-			return nil, fmt.Errorf("an id of %d bytes, the most is %d", len(*text), maxID)
-		}
-		ids[i] = *text
-	}
-	return ids, nil
 }
 
 // recipientID returns the text by which people know a public key.

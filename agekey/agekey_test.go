@@ -20,6 +20,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/seal"
 	_ "github.com/tomo-project/backup/internal/seal/sealtest"
 )
 
@@ -313,7 +314,7 @@ func TestWrappedKeyIsReadStrictly(t *testing.T) {
 		{"base64 without padding", base, base64.RawStdEncoding.EncodeToString(append(slices.Clone(file), 1))},
 		{"line break in base64", base[:8], base[:8] + `\n`},
 		{"carriage return in base64", base[:8], base[:8] + `\r`},
-		{"large file", base, base64.StdEncoding.EncodeToString(make([]byte, maxFile+1))},
+		{"large file", base, base64.StdEncoding.EncodeToString(make([]byte, seal.MaxAgeFile+1))},
 		{"trailing byte", base, base64.StdEncoding.EncodeToString(append(slices.Clone(file), 0))},
 		{"31 bytes", base, base64.StdEncoding.EncodeToString(short(t, 31))},
 		{"33 bytes", base, base64.StdEncoding.EncodeToString(short(t, 33))},
@@ -721,7 +722,7 @@ func FuzzUnwrap(f *testing.F) {
 		require.Nil(t, key)
 		require.True(t, errors.Is(err, backup.ErrDamaged) || errors.Is(err, backup.ErrWrongKey), "%v", err)
 		require.Less(t, len(err.Error()), 1000)
-		if file, _, err := parseWrapped(wrapped); err == nil {
+		if file, _, err := seal.ParseAge(wrapped); err == nil {
 			plain, err := decrypt(id, bytes.NewReader(file))
 			if err == nil {
 				require.NotEqual(t, fixedKey, plain)

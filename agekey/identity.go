@@ -17,7 +17,9 @@ import (
 	"filippo.io/age/armor"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/envelope"
 	"github.com/tomo-project/backup/internal/fault"
+	"github.com/tomo-project/backup/internal/seal"
 )
 
 // An Identity is one or several private keys of age. As a [backup.Identity] it
@@ -81,8 +83,9 @@ func newIdentity(keys []privateKey) (*Identity, error) {
 
 // Unwrap implements [backup.Identity]. It returns ErrNoKey if there is no key
 // or the passphrase of a key is wrong, ErrWrongKey if wrapped is of another
-// type or for other keys, ErrDamaged if wrapped is malformed or altered, and
-// ErrLimit if opening it takes too much time or memory. Other errors of a key
+// type or for other keys, ErrDamaged if wrapped is malformed or altered,
+// ErrTooNew if it is of a later version of age, and ErrLimit if opening it takes
+// too much time or memory. Other errors of a key
 // are returned unchanged, such as the error of the function that asks for its
 // passphrase.
 func (i *Identity) Unwrap(wrapped json.RawMessage) ([]byte, error) {
@@ -93,10 +96,10 @@ func (i *Identity) Unwrap(wrapped json.RawMessage) ([]byte, error) {
 	damaged := func(err error) ([]byte, error) {
 		return nil, fmt.Errorf("%w: wrapped key: %.200s; use another backup", backup.ErrDamaged, err)
 	}
-	file, ids, err := parseWrapped(wrapped)
+	file, ids, err := seal.ParseAge(wrapped)
 	switch {
-	case err == errOtherType:
-		return nil, fmt.Errorf("%w: the snapshot is not sealed for an age key; open it with the key that it was sealed for", backup.ErrWrongKey)
+	case errors.Is(err, seal.ErrOtherType):
+		return nil, seal.Untried(fmt.Errorf("%w: the snapshot is not sealed for an age key; open it with the key that it was sealed for", backup.ErrWrongKey))
 	case err != nil:
 		return damaged(err)
 	}
@@ -206,8 +209,12 @@ func (i *Identity) keys() ([]privateKey, error) {
 // open returns a reader of the content of an age file. ids are the keys that
 // are said to open it, if that is known.
 func open(file io.Reader, keys []privateKey, ids []string) (io.Reader, error) {
+	in := bufio.NewReader(file)
+	if head, _ := in.Peek(envelope.SniffBytes); envelope.CheckAge(head) != nil {
+		return nil, envelope.CheckAge(head)
+	}
 	o := &opener{keys: keys}
-	plain, err := age.Decrypt(file, o)
+	plain, err := age.Decrypt(in, o)
 	var noMatch *age.NoIdentityMatchError
 	switch {
 	case err == nil:
@@ -222,7 +229,11 @@ func open(file io.Reader, keys []privateKey, ids []string) (io.Reader, error) {
 		if given == "" {
 			given = "of an unknown kind"
 		}
-		return nil, fmt.Errorf("%w: it is encrypted for %s; what was given (%s) does not open it, give a private key of one of those", backup.ErrWrongKey, list(ids), given)
+		err := fmt.Errorf("%w: it is encrypted for %s; what was given (%s) does not open it, give a private key of one of those", backup.ErrWrongKey, list(ids), given)
+		if o.work == 0 {
+			err = seal.Untried(err)
+		}
+		return nil, err
 	}
 	return nil, fmt.Errorf("%w: %.200s; use another backup", backup.ErrDamaged, err)
 }
@@ -232,6 +243,7 @@ func open(file io.Reader, keys []privateKey, ids []string) (io.Reader, error) {
 type opener struct {
 	keys  []privateKey
 	kinds []string // the kinds of keys that the file is for
+	work  uint64   // what trying passphrases took so far, in units of scrypt
 	err   error    // the error of a key
 }
 
@@ -245,7 +257,7 @@ func (o *opener) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 		var fileKey []byte
 		var err error
 		if _, ok := k.Identity.(*age.ScryptIdentity); ok {
-			err = checkWork(stanzas)
+			err = o.checkWork(stanzas)
 		}
 		if err == nil {
 			fileKey, err = k.Unwrap(stanzas)
@@ -280,15 +292,19 @@ func kindOf(stanzaType string) string {
 	return "a key of type " + stanzaType
 }
 
-// checkWork returns ErrLimit if one try of a passphrase takes too much work.
-func checkWork(stanzas []*age.Stanza) error {
+// checkWork returns ErrLimit if one try of a passphrase takes too much work, or all
+// tries so far and this one do.
+func (o *opener) checkWork(stanzas []*age.Stanza) error {
 	for _, s := range stanzas {
 		if s.Type != "scrypt" || len(s.Args) != 2 {
 			continue
 		}
 		work, err := strconv.ParseUint(s.Args[1], 10, 64)
-		if work > maxWork || errors.Is(err, strconv.ErrRange) {
-			return fmt.Errorf("%w: trying a passphrase takes scrypt with a work factor of %.20s, the most is %d; make sure that the file is yours, or use another", backup.ErrLimit, s.Args[1], maxWork)
+		if work > seal.MaxScrypt || errors.Is(err, strconv.ErrRange) {
+			return fmt.Errorf("%w: trying a passphrase takes scrypt with a work factor of %.20s, the most is %d; make sure that the file is yours, or use another", backup.ErrLimit, s.Args[1], seal.MaxScrypt)
+		}
+		if o.work += 1 << work; o.work > maxTries<<seal.MaxScrypt {
+			return fmt.Errorf("%w: trying all of the given passphrases takes too long at a work factor of %d; give only the passphrase that was in use when the file was made", backup.ErrLimit, work)
 		}
 	}
 	return nil

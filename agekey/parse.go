@@ -161,7 +161,7 @@ func (l *lockedFile) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 	if len(stanzas) != 1 || stanzas[0].Type != "scrypt" {
 		return nil, age.ErrIncorrectIdentity
 	}
-	if err := checkWork(stanzas); err != nil {
+	if err := new(opener).checkWork(stanzas); err != nil {
 		return nil, err
 	}
 	const what = "the file of private keys"

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/internal/fault"
+	"github.com/tomo-project/backup/internal/seal"
 )
 
 // A Recipient is one or several public keys of age. It seals secrets as a
@@ -52,8 +53,8 @@ func newRecipient(recipients []age.Recipient, ids []string) (*Recipient, error) 
 	if len(recipients) == 0 {
 		return nil, errNoPublicKey
 	}
-	if len(recipients) > maxIDs {
-		return nil, fmt.Errorf("%d public keys, the most is %d; use fewer", len(recipients), maxIDs)
+	if len(recipients) > seal.MaxAgeIDs {
+		return nil, fmt.Errorf("%d public keys, the most is %d; use fewer", len(recipients), seal.MaxAgeIDs)
 	}
 	recipients = slices.Clone(recipients)
 	r := &Recipient{ids: ids, reveal: func() []age.Recipient { return recipients }}
@@ -74,8 +75,8 @@ func newRecipient(recipients []age.Recipient, ids []string) (*Recipient, error) 
 	if err != nil {
 		return nil, fmt.Errorf("the keys cannot be combined: %.200s; %s", err, apart)
 	}
-	if len(file) > maxFile {
-		return nil, fmt.Errorf("the key of a snapshot, wrapped for %d keys, has %d bytes, the most is %d; use fewer keys", len(recipients), len(file), maxFile)
+	if len(file) > seal.MaxAgeFile {
+		return nil, fmt.Errorf("the key of a snapshot, wrapped for %d keys, has %d bytes, the most is %d; use fewer keys", len(recipients), len(file), seal.MaxAgeFile)
 	}
 	return r, nil
 }
@@ -163,13 +164,13 @@ func (r *Recipient) Wrap(key []byte) (json.RawMessage, error) {
 		return nil, fmt.Errorf("seal for age keys: the key of the snapshot has %d bytes and not %d", len(key), dataKeySize)
 	}
 	file, err := encrypt(key, recipients...)
-	if err == nil && len(file) > maxFile {
-		err = fmt.Errorf("the wrapped key has %d bytes, the most is %d", len(file), maxFile)
+	if err == nil && len(file) > seal.MaxAgeFile {
+		err = fmt.Errorf("the wrapped key has %d bytes, the most is %d", len(file), seal.MaxAgeFile)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("seal for age keys: %w", err)
 	}
-	return marshalWrapped(file, r.ids)
+	return seal.WrapAge(file, r.ids)
 }
 
 // Encrypt implements [backup.Encrypter]. What is written becomes a binary age

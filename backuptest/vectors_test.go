@@ -55,6 +55,7 @@ func TestEveryVectorIsReadAsItSays(t *testing.T) {
 				require.Equal(t, v.Manifest.Format, manifest.Format)
 				require.Equal(t, v.Manifest.Installation, manifest.Installation)
 				require.Equal(t, v.Manifest.Serial, manifest.Serial)
+				require.Equal(t, v.Manifest.Partial, manifest.Partial)
 				require.Equal(t, v.Manifest.Records, manifest.Records)
 				require.Equal(t, v.Manifest.Compressed, manifest.Compressed)
 				require.Equal(t, v.Manifest.Encrypted, manifest.Encrypted)

@@ -48,10 +48,11 @@ type Limits struct {
 	RecordBytes int
 	Records     int64
 	TotalBytes  int64
+	KeyBytes    int64 // of the names of records in maps, see AddKey
 }
 
 // Defaults are the limits that hold where none is set.
-var Defaults = Limits{Depth: 100, Values: 100_000, RecordBytes: 16 << 20, Records: 10_000_000, TotalBytes: 16 << 30}
+var Defaults = Limits{Depth: 100, Values: 100_000, RecordBytes: 16 << 20, Records: 10_000_000, TotalBytes: 16 << 30, KeyBytes: 64 << 20}
 
 // MaxDepth is the largest useful Limits.Depth. jsontext stops at a depth of
 // 10,000, which it counts from the beginning of the document.
@@ -71,16 +72,25 @@ func (l Limits) field(name string) string {
 // HeaderBytes is the largest size of one member outside of "data".
 const HeaderBytes = 1 << 20
 
-// MaxKey is the largest size, in bytes, of the name of a record in a map. While
-// a map is read, all names are kept in memory.
+// MaxKey is the largest size, in bytes, of the name of a record in a map.
 const MaxKey = 4 << 10
 
-// strict is how text from outside is read. By default jsontext refuses
-// duplicate names and invalid UTF-8. Strings keep their bytes.
-var strict = []jsontext.Options{jsontext.PreserveRawStrings(true)}
+// leastKey is how many bytes a name counts at least. A reader needs some memory
+// for each name, however short.
+const leastKey = 32
 
-// trusted is how text is read that was read with strict before.
-var trusted = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.PreserveRawStrings(true)}
+// AddKey adds the length of the name of a record in a map to the sum of all
+// names. It returns an error if the sum is more than Limits.KeyBytes.
+func (l Limits) AddKey(sum *int64, length int) error {
+	if *sum += int64(max(leastKey, length)); *sum > l.KeyBytes {
+		return fmt.Errorf("%w: the keys of maps have more than %d bytes together, each counted as at least %d (Limits.KeyBytes)", ErrLimit, l.KeyBytes, leastKey)
+	}
+	return nil
+}
+
+// options are how text is read. jsontext refuses invalid UTF-8. Strings keep
+// their bytes. This package compares the names itself (names.go).
+var options = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.PreserveRawStrings(true)}
 
 var digest = regexp.MustCompile(`^[0-9a-f]{64}$`)
 

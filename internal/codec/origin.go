@@ -7,9 +7,8 @@ import (
 	"github.com/tomo-project/backup/internal/fault"
 )
 
-// MaxSerial is the largest serial of a backup: the largest integer that every reader of
-// JSON keeps exactly.
-const MaxSerial = 1<<53 - 1
+// MaxSerial is the largest serial of a backup.
+const MaxSerial = MaxInteger
 
 var validInstallation = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 

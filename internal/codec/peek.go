@@ -17,7 +17,7 @@ import (
 func Peek(r io.ReaderAt, size int64, version func(value []byte) error) (members map[string][]byte, ended bool, err error) {
 	s := &scanner{hooks: Hooks{Version: version}, doc: &Document{Members: map[string][]byte{}}, peek: true}
 	s.in = &tap{r: bufio.NewReaderSize(io.NewSectionReader(r, 0, size), 4<<10), max: size, whole: sha256.New()}
-	s.dec = jsontext.NewDecoder(s.in, strict...)
+	s.dec = jsontext.NewDecoder(s.in, options...)
 	if err := s.document(); !errors.Is(err, errPeeked) {
 		if err == nil {
 			err = layoutError(`it has no member "data"`)

@@ -13,6 +13,8 @@ import (
 	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/tomo-project/backup/internal/keyset"
 )
 
 // A Document is the result of Scan.
@@ -24,28 +26,6 @@ type Document struct {
 	Proven      []byte // SHA-256 of all that comes before the member "proof"; nil if there is no such member
 }
 
-// A Section is the place of a collection in a snapshot.
-type Section struct {
-	Name       string
-	IsMap      bool
-	Start, End int64 // byte offsets of its value
-	Count      int64
-
-	compact bool
-	seed    maphash.Seed
-	parts   []part
-}
-
-// A part is how much of a section Records reads at a time: some records, with
-// the text between them. Its sum tells whether the file has changed since.
-type part struct {
-	end int64 // the part begins where the last one ends
-	sum uint64
-}
-
-// partBytes is the approximate size of a part that has more than one record.
-const partBytes = 64 << 10
-
 // Hooks are calls that Scan makes on its way.
 type Hooks struct {
 	// Version gets the first member before anything else is read.
@@ -54,6 +34,11 @@ type Hooks struct {
 	// Header, if not nil, gets the members before "data", before any record is
 	// read. Nothing has been checked against the digest yet.
 	Header func(members map[string][]byte) error
+
+	// Again reads the text again, once Scan has read all of it. Scan uses it to
+	// tell two names in a map apart that look the same (keyset.Set). If it is nil,
+	// Scan takes them for the same.
+	Again io.ReaderAt
 
 	// Progress is called from time to time. Scan stops with its error.
 	Progress func(collection string, records, bytes int64) error
@@ -65,9 +50,12 @@ type Hooks struct {
 func Scan(r io.Reader, l Limits, hooks Hooks) (*Document, error) {
 	s := &scanner{limits: l, hooks: hooks, doc: &Document{Members: map[string][]byte{}}}
 	s.in = &tap{r: bufio.NewReaderSize(r, 256<<10), max: l.TotalBytes, whole: sha256.New()}
-	s.dec = jsontext.NewDecoder(s.in, strict...)
+	s.dec = jsontext.NewDecoder(s.in, options...)
 	if err := s.document(); err != nil {
 		return nil, s.wrap(err)
+	}
+	if err := s.lookAgain(); err != nil {
+		return nil, err
 	}
 	return s.doc, nil
 }
@@ -80,6 +68,8 @@ type scanner struct {
 	doc        *Document
 	collection string
 	records    int64
+	keyBytes   int64
+	suspects   []suspect
 	peek       bool // stop before the data
 }
 
@@ -91,6 +81,9 @@ func (s *scanner) wrap(err error) error {
 	e := &Error{Kind: ErrSyntax, Offset: s.dec.InputOffset(), Collection: s.collection, Err: err}
 	if syntactic, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		e.Offset, e.Err = syntactic.ByteOffset, syntactic.Err
+	}
+	if twice, ok := errors.AsType[*duplicate](err); ok {
+		e.Offset = twice.at
 	}
 	switch {
 	case s.in.err != nil:
@@ -134,9 +127,12 @@ func (s *scanner) document() error {
 		return err
 	}
 	for first := true; s.dec.PeekKind() == '"'; first = false {
-		name, err := s.name()
+		name, at, err := s.name()
 		if err != nil {
 			return err
+		}
+		if s.doc.Members[name] != nil {
+			return &duplicate{name, at}
 		}
 		if first != (name == "version") {
 			return layoutError(`its first member is not "version"`)
@@ -235,20 +231,21 @@ const (
 	maxName        = 256
 )
 
-// name reads the name of a member outside of the records.
-func (s *scanner) name() (string, error) {
+// name reads the name of a member outside of the records, and its offset.
+func (s *scanner) name() (name string, at int64, err error) {
 	s.in.allow(s.dec.InputOffset() + HeaderBytes)
-	token, err := s.dec.ReadToken()
+	literal, err := s.dec.ReadValue()
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
-	name := token.String()
+	at = s.dec.InputOffset() - int64(len(literal))
+	name = string(unquote(literal))
 	if len(name) > maxName {
-		return "", tooLong(maxName)
+		return "", 0, tooLong(maxName)
 	}
 	// There may be white space before the value.
 	s.in.allow(s.dec.InputOffset() + 2*HeaderBytes)
-	return name, nil
+	return name, at, nil
 }
 
 // value reads a value of at most max bytes and returns it compact.
@@ -261,11 +258,20 @@ func (s *scanner) value(max int) ([]byte, error) {
 		return nil, tooLong(max)
 	}
 	v = v.Clone()
-	compact, err := checkValue(v, header)
+	compact, err := s.check(v, header)
 	if err == nil && !compact {
 		err = v.Compact()
 	}
 	return v, err
+}
+
+// check is checkValue for the value that was just read.
+func (s *scanner) check(v []byte, l Limits) (compact bool, err error) {
+	compact, err = checkValue(v, l)
+	if twice, ok := errors.AsType[*duplicate](err); ok {
+		twice.at += s.dec.InputOffset() - int64(len(v))
+	}
+	return compact, err
 }
 
 func tooLong(max int) error {
@@ -285,9 +291,12 @@ func (s *scanner) data() error {
 	}
 	s.doc.Members["data"] = []byte{}
 	for s.dec.PeekKind() == '"' {
-		name, err := s.name()
+		name, at, err := s.name()
 		if err != nil {
 			return err
+		}
+		if slices.ContainsFunc(s.doc.Collections, func(sec Section) bool { return sec.Name == name }) {
+			return &duplicate{name, at}
 		}
 		if len(s.doc.Collections) == MaxCollections {
 			return fmt.Errorf("%w: more than %d collections", ErrLimit, MaxCollections)
@@ -311,6 +320,7 @@ func (s *scanner) section(name string) error {
 		return err
 	}
 	sec := Section{Name: name, IsMap: kind == '{', Start: s.dec.InputOffset() - 1, compact: true, seed: maphash.MakeSeed()}
+	keys := keyset.New()
 	var sum maphash.Hash
 	sum.SetSeed(sec.seed)
 	s.in.advance(sec.Start)
@@ -324,12 +334,8 @@ func (s *scanner) section(name string) error {
 	for more := s.dec.PeekKind(); more != '}' && more != ']'; more = s.dec.PeekKind() {
 		s.in.allow(s.dec.InputOffset() + int64(s.limits.RecordBytes) + HeaderBytes)
 		if sec.IsMap {
-			name, err := s.dec.ReadToken()
-			if err != nil {
+			if err := s.key(keys); err != nil {
 				return err
-			}
-			if len(name.String()) > MaxKey {
-				return tooLong(MaxKey)
 			}
 		} else if more != '{' && more != 0 {
 			return layoutError("a record is not an object")
@@ -341,7 +347,7 @@ func (s *scanner) section(name string) error {
 		if len(v) > s.limits.RecordBytes {
 			return recordTooLong(s.limits)
 		}
-		compact, err := checkValue(v, s.limits)
+		compact, err := s.check(v, s.limits)
 		if err != nil {
 			return err
 		}
@@ -364,6 +370,29 @@ func (s *scanner) section(name string) error {
 	endPart()
 	s.in.part = nil
 	s.doc.Collections = append(s.doc.Collections, sec)
+	return nil
+}
+
+// key reads the name of a record in a map. keys are the names so far.
+func (s *scanner) key(keys *keyset.Set) error {
+	literal, err := s.dec.ReadValue()
+	if err != nil {
+		return err
+	}
+	name := unquote(literal)
+	if len(name) > MaxKey {
+		return tooLong(MaxKey)
+	}
+	if err := s.limits.AddKey(&s.keyBytes, len(name)); err != nil {
+		return err
+	}
+	if keys.AddBytes(name) {
+		return nil
+	}
+	twice := &duplicate{string(name), s.dec.InputOffset() - int64(len(literal))}
+	if s.suspects = append(s.suspects, suspect{len(s.doc.Collections), twice}); s.hooks.Again == nil || len(s.suspects) > maxSuspects {
+		return twice
+	}
 	return nil
 }
 
@@ -412,61 +441,4 @@ func (t *tap) advance(offset int64) {
 		t.part.Write(t.pending[:k])
 	}
 	t.pending = append(t.pending[:0], t.pending[k:]...)
-}
-
-// Records calls f for the records of a section. f gets the name of a record in
-// a map, the compact value and the offset of the value. Name and value are
-// valid until f returns. Records reads the text again, and checks each part
-// against its sum before f sees any of it. So f gets only what Scan has
-// checked.
-func (sec *Section) Records(r io.ReaderAt, f func(name string, value []byte, offset int64) error) error {
-	var buf, spare []byte
-	start := sec.Start
-	for _, part := range sec.parts {
-		buf = slices.Grow(buf[:0], int(part.end-start))[:part.end-start]
-		if n, err := r.ReadAt(buf, start); n < len(buf) && err != io.EOF {
-			return err
-		} else if n < len(buf) || maphash.Bytes(sec.seed, buf) != part.sum {
-			return &Error{Kind: ErrSyntax, Offset: start, Collection: sec.Name, Err: errors.New("the file was changed while it was read")}
-		}
-		i := 0
-		if start == sec.Start {
-			i = 1 // after the bracket
-		}
-		for {
-			if i = skipBetween(buf, i); i == len(buf) || buf[i] == ']' || buf[i] == '}' {
-				break
-			}
-			var name string
-			if sec.IsMap {
-				end := skipString(buf, i)
-				name = string(unquote(buf[i:end]))
-				i = skipBetween(buf, end)
-			}
-			end := skipValue(buf, i)
-			v := buf[i:end:end]
-			if !sec.compact {
-				var err error
-				if spare, err = jsontext.AppendFormat(spare[:0], v, trusted...); err != nil {
-					return err
-				}
-				v = spare
-			}
-			if err := f(name, v, start+int64(i)); err != nil {
-				return err
-			}
-			i = end
-		}
-		start = part.end
-	}
-	return nil
-}
-
-// skipBetween returns the index behind the white space and punctuation between
-// two items.
-func skipBetween(b []byte, i int) int {
-	for i < len(b) && (b[i] == ',' || b[i] == ':' || b[i] == ' ' || b[i] == '\n' || b[i] == '\t' || b[i] == '\r') {
-		i++
-	}
-	return i
 }

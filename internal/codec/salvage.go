@@ -112,7 +112,7 @@ const glimpseBytes = 64 << 10
 
 // glimpse is Key.Glimpse for one pointer.
 func glimpse(text []byte, key Pointer) string {
-	d := jsontext.NewDecoder(bytes.NewReader(text[:min(len(text), glimpseBytes)]), trusted...)
+	d := jsontext.NewDecoder(bytes.NewReader(text[:min(len(text), glimpseBytes)]), options...)
 	for _, token := range key {
 		if d.PeekKind() != '{' {
 			return ""
@@ -149,7 +149,7 @@ func glimpse(text []byte, key Pointer) string {
 // beginning of the member.
 func GlimpseName(text []byte) string {
 	text = text[:min(len(text), glimpseBytes)]
-	d := jsontext.NewDecoder(bytes.NewReader(text), trusted...)
+	d := jsontext.NewDecoder(bytes.NewReader(text), options...)
 	if d.PeekKind() != '"' {
 		return ""
 	}

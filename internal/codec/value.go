@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -19,18 +20,19 @@ func Compact(dst, src []byte, l Limits) ([]byte, error) {
 	if len(src) > l.RecordBytes {
 		return dst, fmt.Errorf("%w: the record has %d bytes, the limit is %d (Limits.RecordBytes)", ErrLimit, len(src), l.RecordBytes)
 	}
-	n := len(dst)
-	dst, err := compact(dst, src)
+	out, err := compact(dst, src)
+	if err == nil {
+		_, err = checkValue(out[len(dst):], l)
+	}
 	if err != nil {
 		return dst, err
 	}
-	_, err = checkValue(dst[n:], l)
-	return dst, err
+	return out, nil
 }
 
-// compact is Compact without limits.
+// compact is Compact without limits and without a look at names.
 func compact(dst, src []byte) ([]byte, error) {
-	out, err := jsontext.AppendFormat(dst, src, strict...)
+	out, err := jsontext.AppendFormat(dst, src, options...)
 	if err == nil {
 		return out, nil
 	}
@@ -61,27 +63,47 @@ const (
 	maxExponent = 4
 )
 
-// checkValue checks a well-formed value against the limits on depth, on numbers
-// and on the count of values in it. It also tells whether the value is compact.
+// checkValue checks a value that jsontext has read: the names of its members
+// must differ, and it must be within the limits on depth, on numbers and on the
+// count of values in it. It also tells whether the value is compact.
 func checkValue(b []byte, l Limits) (compact bool, err error) {
+	var shallow [16]int
+	var small [32]memberName
+	open := names{all: small[:0], opened: shallow[:0]}
 	depth, values := 0, 1
 	compact = true
+	named := false // the next string is a name
 	for i := 0; i < len(b); {
 		switch c := b[i]; {
 		case c == '"':
-			i = skipString(b, i)
+			end := skipString(b, i)
+			if named {
+				open.add(b, i, end)
+				named = false
+			}
+			i = end
 			continue
 		case c == '{' || c == '[':
 			if depth++; depth > l.Depth {
 				return false, fmt.Errorf("%w: nested deeper than %d levels%s", ErrLimit, l.Depth, l.field("Depth"))
 			}
-			values++
+			if next := skipBetween(b, i+1); b[next] != '}' && b[next] != ']' {
+				values++
+			}
+			open.open(c)
+			named = c == '{'
 		case c == ',':
-			if values++; values > l.Values {
+			values++
+			if values > l.Values { // before its name is kept
 				return false, fmt.Errorf("%w: made of more than %d values%s", ErrLimit, l.Values, l.field("Values"))
 			}
+			named = open.inObject()
 		case c == '}' || c == ']':
 			depth--
+			named = false
+			if err := open.close(); err != nil {
+				return false, err
+			}
 		case c == '-' || '0' <= c && c <= '9':
 			end := skipScalar(b, i)
 			if err := checkNumber(b[i:end]); err != nil {
@@ -91,6 +113,9 @@ func checkValue(b []byte, l Limits) (compact bool, err error) {
 			continue
 		case c == ' ' || c == '\n' || c == '\t' || c == '\r':
 			compact = false
+		}
+		if values > l.Values {
+			return false, fmt.Errorf("%w: made of more than %d values%s", ErrLimit, l.Values, l.field("Values"))
 		}
 		i++
 	}
@@ -224,14 +249,47 @@ func OnlyMember(v []byte, name string) (text []byte, ok bool) {
 	return text, ok && n == 1
 }
 
-// Unmarshal decodes a compact value of the header into v. Names must match to
-// the letter. It refuses unknown names, and null, which would otherwise count
-// as an empty value.
-func Unmarshal(value []byte, v any) error {
+// Unmarshal decodes a compact value into v. Names must match to the letter. It
+// refuses unknown names, and null, which would otherwise count as an empty
+// value.
+func Unmarshal(value []byte, v any) error { return unmarshal(value, v) }
+
+// UnmarshalMember decodes a member of the header as Unmarshal does. An int or
+// int64 in it must be written in digits only, from 0 to 2^53-1. The error about
+// a larger integer wraps ErrTooLarge.
+func UnmarshalMember(value []byte, v any) error { return unmarshal(value, v, integers) }
+
+func unmarshal(value []byte, v any, opts ...jsonv2.Options) error {
 	if hasNull(Decode(value)) {
 		return errors.New("it is or has null")
 	}
-	return jsonv2.Unmarshal(value, v, jsonv2.RejectUnknownMembers(true))
+	return jsonv2.Unmarshal(value, v, append(opts, jsonv2.RejectUnknownMembers(true))...)
+}
+
+// MaxInteger is the largest integer of the header: 2^53-1, the largest that
+// readers in all languages keep exact.
+const MaxInteger = 1<<53 - 1
+
+// ErrTooLarge is the error of UnmarshalMember about an integer that is too large.
+var ErrTooLarge = errors.New("the integer is too large")
+
+var integers = jsonv2.WithUnmarshalers(jsonv2.JoinUnmarshalers(
+	jsonv2.UnmarshalFromFunc(readInteger[int]), jsonv2.UnmarshalFromFunc(readInteger[int64]),
+))
+
+func readInteger[T int | int64](dec *jsontext.Decoder, v *T) error {
+	text, err := dec.ReadValue()
+	if err != nil {
+		return err
+	}
+	if len(bytes.Trim(text, "0123456789")) > 0 {
+		return errors.New("not an integer from 0, in digits only")
+	}
+	n, err := strconv.ParseInt(string(text), 10, 64)
+	if *v = T(n); err != nil || n > MaxInteger || int64(*v) != n {
+		return ErrTooLarge
+	}
+	return nil
 }
 
 func hasNull(v any) bool {

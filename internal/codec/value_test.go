@@ -8,14 +8,16 @@ import (
 	"math/big"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/stretchr/testify/require"
 )
 
-var testLimits = Limits{Depth: 100, Values: 100_000, RecordBytes: 1 << 20, Records: 10_000, TotalBytes: 1 << 26}
+var testLimits = Limits{Depth: 100, Values: 100_000, RecordBytes: 1 << 20, Records: 10_000, TotalBytes: 1 << 26, KeyBytes: 1 << 20}
 
 func TestCompactTakesAwayWhiteSpaceAndNothingElse(t *testing.T) {
 	for name, c := range map[string][2]string{
@@ -309,6 +311,9 @@ func FuzzValue(f *testing.F) {
 	require.NotEmpty(f, seeds, "the committed seeds are gone")
 	f.Fuzz(func(t *testing.T, text []byte) {
 		v, err := Compact(nil, text, testLimits)
+		if _, strict := jsontext.AppendFormat(nil, text, jsontext.PreserveRawStrings(true)); !errors.Is(err, ErrLimit) {
+			require.Equal(t, strict != nil, err != nil, "%v, and of jsontext, which looks for duplicate names too, %v", err, strict)
+		}
 		if err != nil {
 			return
 		}
@@ -380,5 +385,36 @@ func TestCanonicalAndHashAreTheSameForEqualValuesOnly(t *testing.T) {
 			require.Equal(t, string(Canonical(nil, []byte(a))), string(Canonical(nil, []byte(b))), "%s %s", a, b)
 			require.Equal(t, Hash(hashSeed, []byte(a)), Hash(hashSeed, []byte(b)), "%s %s", a, b)
 		}
+	}
+}
+
+func TestTheValuesOfARecordAreItselfItsMembersAndTheirs(t *testing.T) {
+	for text, n := range map[string]int{
+		`1`: 1, `{}`: 1, `[ ]`: 1, `[1]`: 2, `[[]]`: 2, `[[],{ }]`: 3, `{"a":{"b":[1,"],["]},"c":[]}`: 6,
+	} {
+		limits := Defaults
+		limits.Values = n
+		_, err := Compact(nil, []byte(text), limits)
+		require.NoError(t, err, text)
+		if limits.Values--; n > 1 {
+			_, err = Compact(nil, []byte(text), limits)
+			require.ErrorIs(t, err, ErrLimit, text)
+		}
+	}
+}
+
+func TestAnIntegerOfTheHeaderIsInDigitsAndExactInAllLanguages(t *testing.T) {
+	var n int64
+	for _, text := range []string{"0", "1", "9007199254740991"} {
+		require.NoError(t, UnmarshalMember([]byte(text), &n))
+		require.Equal(t, text, strconv.FormatInt(n, 10))
+	}
+	for _, text := range []string{"9007199254740992", "9223372036854775808", "100000000000000000000"} {
+		require.ErrorIs(t, UnmarshalMember([]byte(text), &n), ErrTooLarge, text)
+	}
+	for _, text := range []string{"-1", "-0", "1.0", "1e2", `"1"`, "-9223372036854775809", "true"} {
+		err := UnmarshalMember([]byte(text), &n)
+		require.Error(t, err, text)
+		require.NotErrorIs(t, err, ErrTooLarge, text)
 	}
 }

@@ -7,6 +7,7 @@ package envelope
 import (
 	"bytes"
 	"fmt"
+	"regexp"
 
 	"github.com/tomo-project/backup/internal/fault"
 )
@@ -44,6 +45,28 @@ func CheckCompression(name string) error {
 	return nil
 }
 
+// laterAge is how an age file of a later version begins.
+var laterAge = regexp.MustCompile(`^age-encryption\.org/v([2-9]|[1-9][0-9]+)\n`)
+
+// CheckAge refuses an age file of a later version, by its first bytes. The error is
+// fault.ErrTooNew. It is fault.ErrDamaged too, since damage can look the same.
+func CheckAge(head []byte) error {
+	if m := laterAge.FindSubmatch(head); m != nil {
+		return &tooNewAge{version: string(m[1])}
+	}
+	return nil
+}
+
+type tooNewAge struct{ version string }
+
+func (e *tooNewAge) Error() string {
+	return fmt.Sprintf("%v: it is an age file of version %s, this build reads version 1; use a newer build of the application", fault.ErrTooNew, e.version)
+}
+
+func (e *tooNewAge) Is(target error) bool {
+	return target == fault.ErrTooNew || target == fault.ErrDamaged
+}
+
 // SniffBytes is how much of a file Sniff looks at.
 const SniffBytes = 64
 
@@ -59,5 +82,5 @@ func Sniff(head []byte) Kind {
 			return Kind{Encrypted: true}
 		}
 	}
-	return Kind{}
+	return Kind{Encrypted: laterAge.Match(head)}
 }

@@ -63,6 +63,9 @@ func NewReader(ctx context.Context, file io.Reader, opts Options) (*Reader, erro
 	if err != nil && err != io.EOF {
 		return nil, in.cause(err)
 	}
+	if err := CheckAge(head); err != nil {
+		return nil, err
+	}
 	out := &Reader{r: buffered}
 	if Sniff(head).Encrypted {
 		out.Kind.Encrypted = true

@@ -92,7 +92,7 @@ func (a *ageOnly) Write(p []byte) (int, error) {
 	if a.head = append(a.head, p...); len(a.head) < SniffBytes {
 		return len(p), nil
 	}
-	if !Sniff(a.head).Encrypted {
+	if !Sniff(a.head).Encrypted || CheckAge(a.head) != nil {
 		return 0, errNotAge
 	}
 	head := a.head

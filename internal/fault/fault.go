@@ -15,6 +15,7 @@ import (
 // The kinds of failure that package backup exports, with their meaning there.
 var (
 	ErrDamaged  = errors.New("snapshot is damaged")
+	ErrTooNew   = errors.New("snapshot is too new")
 	ErrNoKey    = errors.New("no key for the secrets")
 	ErrWrongKey = errors.New("wrong key")
 	ErrInvalid  = errors.New("invalid data")

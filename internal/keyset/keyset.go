@@ -29,8 +29,12 @@ const shards = 256
 func New() *Set { return &Set{seed: maphash.MakeSeed()} }
 
 // Add adds key and tells whether it is new.
-func (s *Set) Add(key string) bool {
-	h := maphash.String(s.seed, key)
+func (s *Set) Add(key string) bool { return s.add(maphash.String(s.seed, key)) }
+
+// AddBytes is Add for a key in a buffer.
+func (s *Set) AddBytes(key []byte) bool { return s.add(maphash.Bytes(s.seed, key)) }
+
+func (s *Set) add(h uint64) bool {
 	added := !s.zero
 	if h == 0 {
 		s.zero = true

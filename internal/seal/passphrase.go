@@ -56,11 +56,6 @@ type passphraseKey struct {
 	Wrapped *string `json:"wrapped"`
 }
 
-// keyType is the member that wrapped keys of all types have.
-type keyType struct {
-	Type *string `json:"type"`
-}
-
 // WrapPassphrase wraps key, which NewKey made, with a passphrase.
 func WrapPassphrase(passphrase, key []byte) (jsonv1.RawMessage, error) {
 	return wrapPassphrase(passphrase, key, written)
@@ -110,25 +105,19 @@ func parsePassphrase(wrapped []byte) (c cost, salt, sealed []byte, err error) {
 	fail := func(err error) (cost, []byte, []byte, error) {
 		return cost{}, nil, nil, fmt.Errorf("wrapped key: %w", err)
 	}
-	// An error of JSON may quote a name that is as long as a hostile header.
-	const because = "%w: %.200s"
-	// The type is read first: other types have other members.
-	var head keyType
-	if err := json.Unmarshal(wrapped, &head); err != nil {
-		return fail(fmt.Errorf(because, ErrMalformed, err))
+	kind, err := parseType(wrapped)
+	if err != nil {
+		return fail(err)
 	}
-	if head.Type == nil {
-		return fail(fmt.Errorf(`%w: no "type"`, ErrMalformed))
-	}
-	if *head.Type != TypePassphrase {
+	if kind != TypePassphrase {
 		return fail(ErrOtherType)
 	}
 	var k passphraseKey
 	if err := json.Unmarshal(wrapped, &k, json.RejectUnknownMembers(true)); err != nil {
 		if errors.Is(err, strconv.ErrRange) { // a number beyond 64 bits
-			return fail(fmt.Errorf(because, ErrLimits, err))
+			return fail(fmt.Errorf("%w: %.200s", ErrLimits, err))
 		}
-		return fail(fmt.Errorf(because, ErrMalformed, err))
+		return fail(malformed(err))
 	}
 	if k.Salt == nil || k.Time == nil || k.Memory == nil || k.Threads == nil || k.Wrapped == nil {
 		return fail(fmt.Errorf(`%w: "salt", "time", "memory", "threads" and "wrapped" are required`, ErrMalformed))

@@ -53,7 +53,7 @@ var (
 
 const (
 	keySize = chacha20poly1305.KeySize // of all keys here
-	idSize  = 16
+	IDSize  = 16                       // of the id of a snapshot
 
 	infoValues = "tomo-project/backup 1.0 values"
 	infoHeader = "tomo-project/backup 1.0 header"
@@ -65,7 +65,7 @@ const (
 func NewKey() []byte { return random(keySize) }
 
 // NewID returns a new random id for one snapshot, as base64 text.
-func NewID() string { return base64.StdEncoding.EncodeToString(random(idSize)) }
+func NewID() string { return base64.StdEncoding.EncodeToString(random(IDSize)) }
 
 func random(n int) []byte {
 	b := make([]byte, n)
@@ -95,8 +95,8 @@ func NewBox(key []byte, id string) (*Box, error) {
 	if err != nil {
 		return nil, fmt.Errorf("id: %w", err)
 	}
-	if len(salt) != idSize {
-		return nil, fmt.Errorf("%w: the id has %d bytes and not %d", ErrMalformed, len(salt), idSize)
+	if len(salt) != IDSize {
+		return nil, fmt.Errorf("%w: the id has %d bytes and not %d", ErrMalformed, len(salt), IDSize)
 	}
 	valueKey, err := hkdf.Key(sha256.New, key, salt, infoValues, keySize)
 	if err != nil {

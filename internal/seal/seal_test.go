@@ -20,7 +20,7 @@ import (
 // The constants of the known answers come from testdata/vectors.py.
 var (
 	fixedKey = sequence(0x00, keySize)
-	fixedID  = base64.StdEncoding.EncodeToString(sequence(0x10, idSize))
+	fixedID  = base64.StdEncoding.EncodeToString(sequence(0x10, IDSize))
 )
 
 func sequence(first byte, n int) []byte {
@@ -314,7 +314,7 @@ func TestTheValuesOfTheWorkedExampleAreThoseOfTheFormat(t *testing.T) {
 
 	box := fixedBox(t)
 	wrappingKey := argon2.IDKey([]byte("correct horse"), sequence(0x60, saltSize), 3, 64<<10, 4, keySize)
-	valueKey, err := hkdf.Key(sha256.New, fixedKey, sequence(0x10, idSize), infoValues, keySize)
+	valueKey, err := hkdf.Key(sha256.New, fixedKey, sequence(0x10, IDSize), infoValues, keySize)
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{
 		"wrapping key":             hex.EncodeToString(wrappingKey),
