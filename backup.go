@@ -230,8 +230,8 @@ func (c *compiled) newSnapshotWriter(ctx context.Context, src DataSource, collec
 	if s, ok := src.(*Snapshot); ok {
 		sw.manifest.Salvaged = s.Manifest().Salvaged // a copy lacks what its source lacks
 	}
-	if year := sw.manifest.CreatedAt.Year(); year < 0 || year > 9999 {
-		return nil, fmt.Errorf("%w: CreatedAt is in the year %d: want 0 to 9999", ErrInvalid, year)
+	if !hasYear(created) {
+		return nil, fmt.Errorf("%w: CreatedAt is in the year %d: want 0 to 9999", ErrInvalid, created.UTC().Year())
 	}
 	if opts.Installation != "" || opts.Serial != 0 {
 		if err := codec.CheckOrigin(opts.Installation, opts.Serial); err != nil {

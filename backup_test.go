@@ -639,8 +639,14 @@ func TestWhatIsWrittenWithinLimitsCanBeReadWithinThem(t *testing.T) {
 	require.ErrorIs(t, err, backup.ErrLimit, "a name that is too long to be read")
 	_, err = app.Backup(t.Context(), io.Discard, store, backup.BackupOptions{Recipients: sealed, Metadata: map[string]string{"m": strings.Repeat("m", 2<<20)}})
 	require.ErrorIs(t, err, backup.ErrLimit)
-	_, err = app.Backup(t.Context(), io.Discard, store, backup.BackupOptions{Recipients: sealed, CreatedAt: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)})
-	require.ErrorContains(t, err, "year 10000")
+	for text, created := range map[string]time.Time{
+		"year 10000": time.Date(9999, 12, 31, 23, 59, 59, 0, time.FixedZone("", -3600)),
+		"year -1":    time.Date(0, 1, 1, 0, 0, 0, 0, time.FixedZone("", 3600)),
+	} {
+		_, err = app.Backup(t.Context(), io.Discard, store, backup.BackupOptions{Recipients: sealed, CreatedAt: created})
+		require.ErrorIs(t, err, backup.ErrInvalid)
+		require.ErrorContains(t, err, text)
+	}
 }
 
 // unkind yields records whose memory it takes back at once.

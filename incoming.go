@@ -32,7 +32,8 @@ type incoming struct {
 	warnings    []string
 }
 
-// prepare checks all that can be checked without the host.
+// prepare checks all that can be checked without the host. Beside ErrNoKey it returns
+// what it knows, with its warnings.
 func (a *App) prepare(ctx context.Context, s *Snapshot, opts RestoreOptions) (*incoming, error) {
 	c, err := a.compile()
 	if err != nil {
@@ -57,7 +58,9 @@ func (a *App) prepare(ctx context.Context, s *Snapshot, opts RestoreOptions) (*i
 	if err := in.checkNames(); err != nil {
 		return nil, err
 	}
-	if err := in.readAll(ctx); err != nil {
+	if err := in.readAll(ctx); errors.Is(err, ErrNoKey) {
+		return in, cmp.Or(in.checkSalvaged(), err)
+	} else if err != nil {
 		return nil, err
 	}
 	if err := in.checkSalvaged(); err != nil {
@@ -191,12 +194,13 @@ type reading struct {
 }
 
 func (r *reading) checkSections(ctx context.Context) error {
+	migrating := r.newMigrating(ctx, r.snapshot.limits)
 	for i := range r.snapshot.sections {
 		sec := &r.snapshot.sections[i]
 		if r.byName[sec.Name] != nil && r.wants(sec.Name) {
 			r.addSource(sec.Name, sec.Name)
 		}
-		err := r.produce(ctx, sec, func(col *collection, rec item) error {
+		err := r.produce(sec, migrating, func(col *collection, rec item) error {
 			r.addSource(col.Name, sec.Name)
 			return r.take(col, rec)
 		})
@@ -292,7 +296,7 @@ func (in *incoming) checkSalvaged() error {
 // produce reads a section of the snapshot, and calls f for each record that comes out
 // of it, with its secrets open and migrated. It leaves out collections that are not
 // wanted. The value of r is valid until f returns.
-func (in *incoming) produce(ctx context.Context, sec *codec.Section, f func(col *collection, r item) error) error {
+func (in *incoming) produce(sec *codec.Section, m *migrating, f func(col *collection, r item) error) error {
 	declared := in.byName[sec.Name]
 	version := in.snapshot.manifest.SchemaVersion
 	if version == in.SchemaVersion {
@@ -309,7 +313,7 @@ func (in *incoming) produce(ctx context.Context, sec *codec.Section, f func(col 
 		return fmt.Errorf("%w: the secrets of %s are sealed; it takes %s to open them", ErrNoKey, sec.Name, seal.NameKeys(keyIDs(in.snapshot.encryption.Keys)))
 	}
 	unlisted := declared != nil && sec.IsMap == (declared.Shape == Map) && !in.snapshot.sealed(sec)
-	return in.snapshot.eachRecord(ctx, sec, func(r item) error {
+	return in.snapshot.eachRecord(m.ctx, sec, func(r item) error {
 		if unlisted {
 			inClear, err := declared.findUnlisted(r)
 			if err != nil {
@@ -325,8 +329,8 @@ func (in *incoming) produce(ctx context.Context, sec *codec.Section, f func(col 
 		if !sec.IsMap && declared != nil && declared.Shape != Map {
 			r.key, _ = declared.key.Of(r.value)
 		}
-		secrets := func() secretTexts { return in.secretsIn(sec, r) }
-		return in.migrate(ctx, version, sec.Name, Record{r.key, r.value}, r.offset, secrets, func(name string, out Record) error {
+		m.offset, m.secrets = r.offset, func() secretTexts { return in.secretsIn(sec, r) }
+		return m.migrate(version, sec.Name, Record{r.key, r.value}, func(name string, out Record) error {
 			if !in.wants(name) {
 				return nil
 			}
@@ -358,8 +362,9 @@ func (in *incoming) eachBatch(ctx context.Context, col *collection, f func(*batc
 	var b batch
 	var n int64
 	invalid := in.invalid[col.Name]
+	migrating := in.newMigrating(ctx, in.snapshot.limits)
 	for _, name := range in.from[col.Name] {
-		err := in.produce(ctx, in.snapshot.section(name), func(target *collection, r item) error {
+		err := in.produce(in.snapshot.section(name), migrating, func(target *collection, r item) error {
 			if target != col {
 				return nil
 			}

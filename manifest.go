@@ -241,6 +241,13 @@ const maxAddress = 1024
 // offsets of 24 hours or 60 minutes.
 var dateTime = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
+// hasYear tells whether a time can be written in UTC with a year of four digits. JSON
+// can hold no other.
+func hasYear(t time.Time) bool {
+	year := t.UTC().Year()
+	return 0 <= year && year <= 9999
+}
+
 // readHeader reads the members around the data into the manifest.
 func (s *Snapshot) readHeader(doc *codec.Document) error {
 	m := Manifest{Version: FormatVersion, SchemaVersion: 1, Bytes: doc.Bytes, Records: make(map[string]int64)}
@@ -287,6 +294,9 @@ func (s *Snapshot) readHeader(doc *codec.Document) error {
 			return fmt.Errorf(`%w: member "origin": %w`, ErrFormat, err)
 		}
 		m.Installation, m.Serial = from.Installation, from.Serial
+	}
+	if !hasYear(t) {
+		return fmt.Errorf(`%w: member "created_at" is in UTC before the year 0 or after the year 9999`, ErrFormat)
 	}
 	if err := checkMembers(doc.Members, &m, s.proof); err != nil {
 		return err

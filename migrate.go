@@ -2,8 +2,10 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	"github.com/tomo-project/backup/internal/codec"
 	"github.com/tomo-project/backup/internal/fault"
 )
 
@@ -27,6 +29,10 @@ type Migrator interface {
 	// Key finds in r, if anything, and the library derives the key again after the
 	// last step. In a Map collection the Key of an emitted record is the name of its
 	// member.
+	//
+	// Migrate must return when emit returns an error. emit does so when ctx is done,
+	// and with ErrLimit when this step has emitted more records or bytes than the
+	// [Limits] allow a snapshot, or a record that is too large.
 	//
 	// The library prints the text of an error of Migrate, shortened, with the record
 	// that it is about. It puts "(secret)" in the place of the texts of that record's
@@ -78,27 +84,74 @@ func (c *compiled) orderMigrators() error {
 	return nil
 }
 
+// A migrating takes the records of a snapshot through the steps, in one pass through
+// the snapshot.
+type migrating struct {
+	*compiled
+	ctx    context.Context
+	limits codec.Limits
+	made   []made // by the step from the schema version that is the index
+
+	// Of the record that the snapshot has.
+	offset  int64
+	secrets func() secretTexts
+}
+
+// made is how much a step has emitted in a pass.
+type made struct{ records, bytes int64 }
+
+func (c *compiled) newMigrating(ctx context.Context, l codec.Limits) *migrating {
+	return &migrating{compiled: c, ctx: ctx, limits: l, made: make([]made, c.SchemaVersion)}
+}
+
 // migrate takes a record of schema version from through all later steps. It returns
 // an error of emit as it is. To an error of a migrator it adds the record and the
 // step, and takes the secrets out of its text.
-func (c *compiled) migrate(ctx context.Context, from int, name string, r Record, offset int64, secrets func() secretTexts, emit func(collection string, r Record) error) error {
-	if from == c.SchemaVersion {
+func (m *migrating) migrate(from int, name string, r Record, emit func(collection string, r Record) error) error {
+	if from == m.SchemaVersion {
 		return emit(name, r)
 	}
 	var later error // of emit, which counts even if the migrator ignores it
-	err := c.steps[from-1].Migrate(ctx, name, r, func(name string, r Record) error {
+	err := m.steps[from-1].Migrate(m.ctx, name, r, func(to string, out Record) error {
 		if later == nil {
-			later = c.migrate(ctx, from+1, name, r, offset, secrets, emit)
+			later = m.count(from, out)
+			if errors.Is(later, ErrLimit) {
+				later = m.failed(from, name, r, later)
+			}
+		}
+		if later == nil {
+			later = m.migrate(from+1, to, out, emit)
 		}
 		return later
 	})
 	if later != nil || err == nil {
 		return later
 	}
-	texts := secrets()
-	if col := c.byName[name]; col != nil { // an earlier step may have made secrets
+	texts := m.secrets()
+	if col := m.byName[name]; col != nil { // an earlier step may have made secrets
 		texts.add(col.view(r.Key, r.Value), col.secrets)
 	}
-	err = texts.hide(err)
-	return &RecordError{Collection: name, Key: r.Key, Offset: offset, Err: fmt.Errorf("migrate from schema version %d to %d: %w", from, from+1, err)}
+	return m.failed(from, name, r, texts.hide(err))
+}
+
+// count counts a record that a step has emitted. A step that emits without end is
+// refused, whatever the next step makes of that.
+func (m *migrating) count(from int, out Record) error {
+	made := &m.made[from]
+	made.records++
+	made.bytes += int64(len(out.Key) + len(out.Value))
+	switch l := m.limits; {
+	case len(out.Value) > l.RecordBytes:
+		return fmt.Errorf("%w: it makes a record of %d bytes, the limit is %d (Limits.RecordBytes)", ErrLimit, len(out.Value), l.RecordBytes)
+	case made.records > l.Records:
+		return fmt.Errorf("%w: it makes more than %d records of all together (Limits.Records)", ErrLimit, l.Records)
+	case made.bytes > l.TotalBytes:
+		return fmt.Errorf("%w: it makes more than %d bytes of all records together (Limits.TotalBytes)", ErrLimit, l.TotalBytes)
+	}
+	return m.ctx.Err()
+}
+
+// failed adds the record and the step to an error.
+func (m *migrating) failed(from int, name string, r Record, err error) error {
+	return &RecordError{Collection: name, Key: r.Key, Offset: m.offset, Err: fmt.Errorf("migrate from schema version %d to %d: %w", from, from+1, err)}
 }

@@ -319,3 +319,102 @@ func TestAMigrationOfManyRecordsGoesThroughBatches(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, want, store)
 }
+
+// A Migrator is code of the host, and may be led astray by a hostile record.
+func TestWhatAMigratorEmitsIsBounded(t *testing.T) {
+	endless := func(c string, value string) backup.Migrator {
+		return step(1, func(_ string, _ backup.Record, emit emitFunc) error {
+			for i := 0; ; i++ {
+				if err := emit(c, backup.Record{Key: fmt.Sprint(i), Value: []byte(fmt.Sprintf(value, i))}); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	huge := `{"id":"%d","x":"` + strings.Repeat("x", 2000) + `"}`
+	drop := step(2, func(string, backup.Record, emitFunc) error { return nil })
+	keep := step(2, func(c string, r backup.Record, emit emitFunc) error { return emit(c, r) })
+	calls := 0
+	later := step(2, func(c string, r backup.Record, emit emitFunc) error {
+		if calls++; calls <= 1 {
+			return emit(c, r)
+		}
+		for {
+			if err := emit("other", r); err != nil {
+				return errors.New("hidden")
+			}
+		}
+	})
+	once := step(1, func(c string, r backup.Record, emit emitFunc) error { return emit(c, r) })
+	for name, c := range map[string]struct {
+		migrators []backup.Migrator
+		limits    backup.Limits
+		field     string
+	}{
+		"records without end":             {[]backup.Migrator{endless("users", `{"id":%d}`), keep}, backup.Limits{Records: 5000}, "Records"},
+		"records that a later step drops": {[]backup.Migrator{endless("users", `{"id":%d}`), drop}, backup.Limits{Records: 5000}, "Records"},
+		"records that nobody wants":       {[]backup.Migrator{endless("other", `{"id":%d}`), keep}, backup.Limits{Records: 5000}, "Records"},
+		"bytes without end":               {[]backup.Migrator{endless("users", huge), keep}, backup.Limits{TotalBytes: 1 << 20}, "TotalBytes"},
+		"a huge record":                   {[]backup.Migrator{endless("users", huge), keep}, backup.Limits{RecordBytes: 1000}, "RecordBytes"},
+		"a huge record, dropped":          {[]backup.Migrator{endless("users", huge), drop}, backup.Limits{RecordBytes: 1000}, "RecordBytes"},
+		"only when asked again":           {[]backup.Migrator{once, later}, backup.Limits{Records: 5000}, "Records"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			calls = 0
+			app := &backup.App{Name: "homelab", Version: "3.0.0", SchemaVersion: 3, Collections: []backup.Collection{list("users"), list("other")}, Migrators: c.migrators}
+			s, err := backup.OpenSnapshot(t.Context(), strings.NewReader(plainHead+`"schema_version":1,"data":{"users":[{"id":"first"}]}}`), backup.OpenOptions{Limits: c.limits})
+			require.NoError(t, err)
+			defer s.Close()
+			opts := backup.RestoreOptions{Only: []string{"users"}, LeaveOutInvalid: true, AllowNewerApp: true}
+			for what, run := range map[string]func() error{
+				"verify": func() error { _, err := app.Verify(t.Context(), s, opts); return err },
+				"plan": func() error {
+					_, err := app.Plan(t.Context(), s, backuptest.MapStore{"users": {}, "other": {}}, opts)
+					return err
+				},
+				"restore": func() error {
+					_, err := app.Restore(t.Context(), s, backuptest.MapStore{"users": {}, "other": {}}, opts)
+					return err
+				},
+				"drill": func() error {
+					_, err := app.Drill(t.Context(), s, backuptest.MapStore{"users": {}, "other": {}}, opts)
+					return err
+				},
+			} {
+				if calls = 0; name == "only when asked again" && what == "verify" {
+					continue // it reads the records once
+				}
+				err := run()
+				require.ErrorIs(t, err, backup.ErrLimit, what)
+				require.ErrorContains(t, err, "(Limits."+c.field+")", what)
+				var r *backup.RecordError
+				require.ErrorAs(t, err, &r)
+				require.Equal(t, "first", r.Key)
+				require.Positive(t, r.Offset)
+			}
+		})
+	}
+}
+
+func TestACancelledContextEndsAMigratorBetweenTwoRecords(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	app := &backup.App{Name: "homelab", Version: "3.0.0", SchemaVersion: 2, Collections: []backup.Collection{list("users")}, Migrators: []backup.Migrator{
+		step(1, func(c string, r backup.Record, emit emitFunc) error {
+			for i := 0; ; i++ {
+				if i == 10 {
+					cancel()
+				}
+				require.LessOrEqual(t, i, 10)
+				if emit(c, record("", map[string]any{"id": i})) != nil {
+					return nil
+				}
+			}
+		})}}
+	s, err := backup.OpenSnapshot(t.Context(), strings.NewReader(plainHead+`"schema_version":1,"data":{"users":[{"id":"first"}]}}`), backup.OpenOptions{})
+	require.NoError(t, err)
+	defer s.Close()
+	_, err = app.Restore(ctx, s, backuptest.MapStore{"users": {}, "other": {}}, backup.RestoreOptions{})
+	require.ErrorIs(t, err, context.Canceled)
+	_, found := errors.AsType[*backup.RecordError](err)
+	require.False(t, found, "the record is not to blame")
+}

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -176,7 +177,8 @@ type CollectionReport struct {
 // to. The Report has the number of records of each collection.
 //
 // Verify returns ErrDangling for such a reference. Its other errors are those that
-// Restore returns before it looks at the host.
+// Restore returns before it looks at the host. Beside ErrNoKey the Report has the
+// warnings about what could be seen without the key.
 func (a *App) Verify(ctx context.Context, s *Snapshot, opts RestoreOptions) (Report, error) {
 	start := time.Now()
 	in, err := a.prepare(ctx, s, opts)
@@ -184,6 +186,9 @@ func (a *App) Verify(ctx context.Context, s *Snapshot, opts RestoreOptions) (Rep
 		dangling := in.seen.dangling(opts.AllowDangling)
 		err = dangling.err(ErrDangling)
 		in.warnings = append(in.warnings, dangling.warnings()...)
+	}
+	if errors.Is(err, ErrNoKey) && in != nil {
+		return in.report(), fmt.Errorf("verify: %w", err)
 	}
 	if err != nil {
 		return Report{}, fmt.Errorf("verify: %w", err)

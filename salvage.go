@@ -107,7 +107,7 @@ type LostRange struct {
 // records cannot: those that do not fit that collection, follow its end, or exceed
 // the count that the file gives for it. The opening line of their collection may be
 // lost. Such a record goes to the collection without an opening line that it fits. If
-// it fits several, it is lost. The order in which Backup writes collections limits
+// it fits several, it is lost, and so is one that also fits the collection before. The order in which Backup writes collections limits
 // which of them can come at that place. Optional collections take part only if the
 // counts of the file have them.
 //

@@ -38,7 +38,7 @@ func TestTheMarkSaysWhatIsKnownOfTheLoss(t *testing.T) {
 		"a collection is gone":  {strings.Replace(whole, `{"id":"u1","email":"a@example.org"}`+"\n", "", 1), backup.Salvaged{Digest: "differs", Counts: "known", Records: map[string]int64{"users": 1}, LostCollections: []string{"users"}}},
 		"one of two is gone":    {strings.Replace(whole, `{"id":"s1","host":"nas"},`+"\n", "", 1), backup.Salvaged{Digest: "differs", Counts: "known", Records: map[string]int64{"servers": 1}}},
 		"the digest is damaged": {strings.Replace(whole, `"sha256":"`, `"sha256":"00`, 1), backup.Salvaged{Digest: "lost", Counts: "lost"}},
-		"a partial one is cut":   {strings.Replace(cut, `"data":`, "\"partial\":true,\n\"data\":", 1), backup.Salvaged{Digest: "lost", Counts: "lost"}},
+		"a partial one is cut":  {strings.Replace(cut, `"data":`, "\"partial\":true,\n\"data\":", 1), backup.Salvaged{Digest: "lost", Counts: "lost"}},
 		"another opening":       {strings.Replace(noEnd, "\"users\":[\n", "\"logs\":[\n", 1), backup.Salvaged{Digest: "lost", Counts: "lost", Records: map[string]int64{"logs": 1}, LostCollections: []string{"logs", "users"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -88,3 +88,43 @@ func TestTheMarkOfASalvagedFileIsTheWorseOne(t *testing.T) {
 func altered(file string) string { return strings.Replace(file, "nas", "naz", 1) }
 
 func endless(file string) string { return file[:strings.Index(file, `"integrity"`)] }
+
+// A record whose place in the file is known stays in its collection, whatever a damaged
+// one before it looks like.
+func TestIntactRecordsDoNotMoveToAnotherCollection(t *testing.T) {
+	app := &backup.App{Name: "demo", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{
+		{Name: "users", Key: "/id", Secrets: []string{"/password"}, Schema: []byte(`{"required":["email"],"properties":{"age":{"type":"integer"}}}`)},
+		{Name: "notes", Key: "/id"}, // takes anything
+	}}
+	users := backuptest.MapStore{"users": {}, "notes": {"n1": `{"id":"n1"}`}}
+	for _, key := range []string{"u1", "u2", "u3", "u4"} {
+		users["users"][key] = `{"id":"` + key + `","age":3,"email":"a@example.org","password":"secret"}`
+	}
+	whole := fileOf(t, app, users)
+	cut := whole[:strings.Index(whole, "],\n\"notes\"")]
+	u2 := strings.Index(cut, `{"id":"u2"`)
+	flip := func(file, after, old, new string) string {
+		at := strings.Index(file, after)
+		return file[:at] + strings.Replace(file[at:], old, new, 1)
+	}
+	for name, c := range map[string]struct {
+		file string
+		kept map[string]int64
+	}{
+		"a sealed value of the first":      {flip(cut, `{"id":"u1"`, `sealed":"`, `sealed":"%`), map[string]int64{"users": 3}},
+		"a sealed value of the second":     {flip(cut, `{"id":"u2"`, `sealed":"`, `sealed":"%`), map[string]int64{"users": 3}},
+		"a value of the first":             {flip(cut, `{"id":"u1"`, `"age":3`, `"age":"3"`), map[string]int64{"users": 3}},
+		"a value of the last":              {flip(cut, `{"id":"u4"`, `"age":3`, `"age":"3"`), map[string]int64{"users": 3}},
+		"a line, and a value of the next":  {flip(flip(cut, `{"id":"u1"`, `{`, `}`), `{"id":"u2"`, `"age":3`, `"age":"3"`), map[string]int64{"users": 2, "notes": 1}},
+		"a line, and a value of a later":   {flip(cut[:u2]+"\x00\n"+cut[u2:], `{"id":"u3"`, `"age":3`, `"age":"3"`), map[string]int64{"users": 3}},
+		"nothing":                          {cut, map[string]int64{"users": 4}},
+		"a value, and the counts are kept": {flip(whole, `{"id":"u1"`, `"age":3`, `"age":"3"`), map[string]int64{"users": 3, "notes": 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, _ := salvaged(t, app, c.file, backup.SalvageOptions{Identities: identities})
+			kept := opened(t, out).Manifest().Records
+			require.Equal(t, c.kept["users"], kept["users"])
+			require.Equal(t, c.kept["notes"], kept["notes"])
+		})
+	}
+}

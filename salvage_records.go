@@ -26,6 +26,7 @@ type placement struct {
 	// Where the placement is in the file.
 	current *shard   // the collection that the next line is of, nil if that is not known
 	hidden  []*shard // missing ones that may come before the next of openings
+	left    *shard   // the collection before current, if current was taken for begun by the looks of a record
 	unsure  bool     // something was lost since current began
 	begun   *shard   // the collection that the line before began, if it did
 	ended   bool     // the line before ended a collection
@@ -181,7 +182,7 @@ func (p *placement) takeLine(l codec.Line) error {
 
 // begin says that the next lines are of a collection, or of a hidden one.
 func (p *placement) begin(sh *shard, hidden []*shard) {
-	p.current, p.hidden, p.unsure = sh, hidden, false
+	p.current, p.hidden, p.left, p.unsure = sh, hidden, nil, false
 	if p.collection = ""; sh != nil {
 		p.collection = sh.name
 	}
@@ -235,7 +236,10 @@ func (p *placement) place(r item, isMap bool) (c candidate, err error) {
 		count, counted := p.counts[p.current.name]
 		full = counted && p.current.n >= count
 		if c, err = p.current.fits(r, isMap); err == nil && !full {
-			return c, nil
+			return p.orBefore(c, r, isMap)
+		}
+		if back, ok := p.goBack(r, isMap); ok {
+			return back, nil
 		}
 	}
 	var fitting []candidate
@@ -244,6 +248,7 @@ func (p *placement) place(r item, isMap bool) (c candidate, err error) {
 	for i, sh := range p.hidden {
 		other, otherErr := sh.fits(r, isMap)
 		switch {
+		case otherErr == nil && !full && !other.proven && !p.tellsApart(sh):
 		case otherErr == nil:
 			fitting, names, next = append(fitting, other), append(names, sh.name), i+1
 		case err != nil && other.stripped:
@@ -252,13 +257,78 @@ func (p *placement) place(r item, isMap bool) (c candidate, err error) {
 	}
 	switch {
 	case len(fitting) == 1:
+		left := p.current
 		p.begin(fitting[0].shard, p.hidden[next:])
-		p.unsure = true
+		if p.unsure = true; !full { // the counts do not say that it is over
+			p.left = left
+		}
 		return fitting[0], nil
 	case len(fitting) > 1 && err != nil:
 		return c, fmt.Errorf("it could be of %s: the line that begins its collection is lost", strings.Join(names, " or "))
 	}
 	return c, err
+}
+
+// tellsApart tells whether a record that fits sh and not the current collection may
+// begin sh. It does not if sh takes records of the current one too, by the last of
+// them or because it takes anything. Then it is a damaged record of the current one.
+func (p *placement) tellsApart(sh *shard) bool {
+	switch {
+	case p.current == nil:
+		return true
+	case p.current.n == 0:
+		return p.unsure || sh.col != nil && len(sh.col.Schema) > 0
+	}
+	last, isMap, err := p.lastRecord(p.current)
+	if err != nil {
+		return false
+	}
+	_, err = sh.fits(last, isMap)
+	return err != nil
+}
+
+// lastRecord reads the last record of a collection again.
+func (p *placement) lastRecord(sh *shard) (r item, isMap bool, err error) {
+	page := sh.pages[len(sh.pages)-1]
+	at := page[len(page)-1]
+	text, buf := make([]byte, at.length), []byte(nil)
+	if n, err := p.file.r.ReadAt(text, at.offset); n < len(text) {
+		return item{}, false, err
+	}
+	return p.parse(codec.Line{Ended: true}, text, &buf)
+}
+
+// orBefore decides about a record that fits the current collection. If that was taken
+// for begun by the looks of a record, the record may be of the collection before.
+func (p *placement) orBefore(c candidate, r item, isMap bool) (candidate, error) {
+	if p.left == nil || c.proven {
+		return c, nil
+	}
+	before, err := p.left.fits(r, isMap)
+	switch {
+	case err != nil:
+		return c, nil
+	case before.proven:
+		p.begin(p.left, p.hidden)
+		p.unsure = true
+		return before, nil
+	}
+	return c, fmt.Errorf("it could be of %s or %s: the line that begins its collection is lost", p.left.name, p.current.name)
+}
+
+// goBack tells whether a record is of the collection before, from which the looks of a
+// damaged record have led away.
+func (p *placement) goBack(r item, isMap bool) (c candidate, ok bool) {
+	if p.left == nil {
+		return c, false
+	}
+	c, err := p.left.fits(r, isMap)
+	if err != nil {
+		return c, false
+	}
+	p.begin(p.left, p.hidden)
+	p.unsure = true
+	return c, true
 }
 
 // loseText reports a line that cannot be used, with its collection and key if these

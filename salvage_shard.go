@@ -58,6 +58,7 @@ type candidate struct {
 	shard    *shard
 	key      string // empty if it is not known
 	stripped bool   // secrets were removed from it
+	proven   bool   // a secret of it opened, which it does in its own collection only
 }
 
 // fits tells whether a record can be of the collection.
@@ -83,6 +84,7 @@ func (sh *shard) fits(r item, isMap bool) (c candidate, err error) {
 			}
 			return c, err
 		}
+		c.proven = !bytes.Equal(opened.value, r.value)
 		r = opened
 	case len(sh.sealed) > 0:
 		if err := sh.checkSealed(r); err != nil {

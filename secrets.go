@@ -120,10 +120,12 @@ func (e *encryption) check() error {
 		return fmt.Errorf(`%w: member "encryption", check: %w`, ErrDamaged, err)
 	}
 	if len(e.Keys) == 0 {
-		return fmt.Errorf(`%w: member "encryption" has no wrapped key, so nothing opens the secrets`, ErrFormat)
+		return errNoWrappedKey
 	}
 	return checkKeys(e.Keys)
 }
+
+var errNoWrappedKey = fmt.Errorf(`%w: member "encryption" has no wrapped key, so nothing opens the secrets`, ErrFormat)
 
 // checkFields checks what the member "encryption" says of a collection.
 func checkFields(name string, fields seal.Fields, isMap bool) error {

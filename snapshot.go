@@ -189,8 +189,8 @@ func (s *Snapshot) unlockEarly(ctx context.Context, members map[string][]byte, o
 	if codec.Unmarshal(members["encryption"], &s.encryption) != nil {
 		return nil // open finds the same later, with all else that is wrong
 	}
-	if err := s.encryption.check(); err != nil && len(s.encryption.Keys) > 0 {
-		return nil // as above; without any wrapped key, no key opens it
+	if err := s.encryption.check(); err != nil && err != errNoWrappedKey {
+		return nil // as above
 	}
 	return s.unwrapKey(ctx, opts.Identities, opts.Progress)
 }

@@ -44,6 +44,7 @@ var functions = template.FuncMap{
 	"change":    changeWord,
 	"off":       off,
 	"lacking":   lacking,
+	"unsure":    unsure,
 	"join":      func(list []string) string { return strings.Join(list, ", ") },
 }
 
@@ -138,6 +139,7 @@ func value(v json.RawMessage) string {
 
 var phases = map[string]string{
 	"backup":  "Writing",
+	"key":     "Trying a passphrase",
 	"read":    "Reading",
 	"check":   "Checking",
 	"compare": "Comparing",
@@ -157,6 +159,9 @@ func progress(p *backup.Progress) string {
 	}
 	if p.Collection != "" {
 		text += " " + label(p.Collection)
+	}
+	if p.Phase == "key" {
+		return text // the bytes are those of memory
 	}
 	text += ": " + many(p.Records, "record")
 	if p.Total > 0 {
@@ -207,6 +212,11 @@ func lacking(j job) int64 {
 		return 0
 	}
 	return off(*j.Report)
+}
+
+// unsure tells whether nothing shows that a backup which was read to its end is whole.
+func unsure(m backup.Manifest) bool {
+	return m.SHA256 == "" && m.Authentic == "" && !m.Encrypted && !m.Database
 }
 
 // headings are the titles of a job while it runs, when it is done, when it has failed, and

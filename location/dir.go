@@ -1,6 +1,7 @@
 package location
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -185,6 +186,8 @@ func (d dir) list(ctx context.Context) ([]File, error) {
 	}
 	slices.Sort(names)
 	var files []File
+	var broken error // of the first file that the file system tells nothing about
+	known := false
 	for _, name := range names {
 		if CheckName(name) != nil {
 			continue
@@ -195,11 +198,18 @@ func (d dir) list(ctx context.Context) ([]File, error) {
 		info, err := f.Lstat(name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // it was deleted meanwhile
-		case err != nil:
-			return nil, d.failed("list", name, err)
+		case err != nil: // whoever opens the file finds out the same
+			broken = cmp.Or(broken, d.failed("list", name, err))
+			files = append(files, File{Name: name, Bytes: -1})
 		case info.Mode().IsRegular():
 			files = append(files, File{Name: name, Bytes: info.Size(), ModTime: info.ModTime()})
+			known = true
+		default:
+			known = true
 		}
+	}
+	if broken != nil && !known {
+		return nil, broken
 	}
 	return files, nil
 }

@@ -623,3 +623,39 @@ func BenchmarkDirList(b *testing.B) {
 		}
 	}
 }
+
+// A namelessFolder tells nothing about files with some names, as a broken drive does.
+type namelessFolder struct {
+	folder
+	names string
+}
+
+func (f namelessFolder) Lstat(name string) (fs.FileInfo, error) {
+	if strings.Contains(f.names, name) {
+		return nil, &fs.PathError{Op: "lstat", Path: name, Err: syscall.EIO}
+	}
+	return f.folder.Lstat(name)
+}
+
+func TestAFileOfWhichNothingIsKnownHidesNoOther(t *testing.T) {
+	path := t.TempDir()
+	for _, name := range []string{"a", "b", "c"} {
+		require.NoError(t, os.WriteFile(filepath.Join(path, name), []byte("content"), 0o600))
+	}
+	broken := func(names string) SeamDir {
+		return SeamDir{dir{path, func(path string) (folder, error) {
+			f, err := openRoot(path)
+			return namelessFolder{f, names}, err
+		}}}
+	}
+	files, err := broken("a").List(t.Context())
+	require.NoError(t, err)
+	require.Len(t, files, 3)
+	require.Equal(t, File{Name: "a", Bytes: -1}, files[0])
+	require.EqualValues(t, 7, files[1].Bytes)
+	_, err = broken("a").Open(t.Context(), "a")
+	require.ErrorIs(t, err, syscall.EIO)
+	_, err = broken("abc").List(t.Context())
+	require.ErrorIs(t, err, syscall.EIO, "it is not the file")
+	require.ErrorContains(t, err, "check the drive")
+}

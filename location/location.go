@@ -60,7 +60,7 @@ type Location interface {
 // A File describes a file that a [Location] keeps.
 type File struct {
 	Name    string
-	Bytes   int64     // size as it is stored
+	Bytes   int64     // size as it is stored; negative: the file cannot be looked at
 	ModTime time.Time // changes whenever the content does; zero: not known
 }
 

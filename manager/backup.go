@@ -36,6 +36,11 @@ type Backup struct {
 	// that has not been verified counts as good.
 	Damaged bool `json:"damaged,omitempty"`
 
+	// InClear is set if the secrets in the backup, if it has any, stand in clear: it has
+	// records of a collection for which the App declares secrets, and it is neither sealed
+	// nor encrypted.
+	InClear bool `json:"in_clear,omitempty"`
+
 	// Manifest is what the snapshot says of itself, with the counts of its records. For
 	// a compressed or encrypted backup it is what the note beside the file says. Nil
 	// means that neither can be read.

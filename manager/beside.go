@@ -112,7 +112,8 @@ func (o *operation) readNote(ctx context.Context, s *site, name filename.Name, a
 	case (m.Installation != "" || m.Serial != 0) && codec.CheckOrigin(m.Installation, m.Serial) != nil:
 		return fail("it has an origin that no backup can have")
 	}
-	n.Manifest = publicManifest(m) // no note of ours has the rest
+	m.CreatedAt = m.CreatedAt.UTC() // the offset may be one that cannot be written
+	n.Manifest = publicManifest(m)  // no note of ours has the rest
 	return n, nil
 }
 

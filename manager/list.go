@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tomo-project/backup/internal/filename"
@@ -22,7 +23,8 @@ import (
 // Whole means that the file begins and ends as it was written. Of a file that this Manager
 // has listed before, it also means what Verify, Prune, Open or another method has found out
 // since; Verify reads every copy to its end. What List says of a compressed or encrypted backup it
-// takes from the note beside the file, so it needs no key. Of an encrypted backup without
+// takes from the note beside the file, so it needs no key. InClear tells of secrets that
+// nothing protects. Of an encrypted backup without
 // a note it knows the name and the size only. List opens a file only if the file has
 // changed since the last List; the first 10,000 files of a folder take about a second.
 //
@@ -141,6 +143,10 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 	return c, errors.Join(errs...)
 }
 
+// lookers is how many files are looked into side by side. If as many do not answer, or
+// one does not and none has answered, the location is given up.
+const lookers = 8
+
 // listAt returns the backups at one site in any order, and all files there.
 func (o *operation) listAt(ctx context.Context, s *site) (backups []Backup, files []location.File, err error) {
 	files, err = s.files(ctx)
@@ -153,11 +159,14 @@ func (o *operation) listAt(ctx context.Context, s *site) (backups []Backup, file
 	defer cancel(nil)
 	var wait sync.WaitGroup
 	unknown := make(chan int)
-	for range min(8, len(ours)) {
+	var answers, silent atomic.Int64
+	for range min(lookers, len(ours)) {
 		wait.Go(func() {
 			for i := range unknown {
 				b, err := o.look(ctx, s, ours[i])
-				if found[i] = b; errors.Is(err, errNoAnswer) {
+				if found[i] = b; !errors.Is(err, errNoAnswer) {
+					answers.Add(1)
+				} else if silent.Add(1) >= lookers || answers.Load() == 0 {
 					cancel(err)
 				}
 			}

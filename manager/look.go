@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -124,6 +125,9 @@ func (o *operation) lookBeside(ctx context.Context, s *site, f file, alive func(
 		return finding{}, err
 	}
 	found := finding{manifest: &n.Manifest, sha256: n.SHA256}
+	if f.Bytes < 0 {
+		return found, errors.New("the location cannot tell how large the file is; check the drive")
+	}
 	if n.Bytes != f.Bytes {
 		return found, fmt.Errorf("%w: the file has %d bytes, but %d bytes were written; try another copy or an older backup", backup.ErrDamaged, f.Bytes, n.Bytes)
 	}
@@ -152,10 +156,19 @@ func (m *Manager) entry(s *site, f file, found finding) *Backup {
 		return nil
 	}
 	b := newBackup(f.named, found.manifest)
-	b.Bytes, b.sha256 = f.Bytes, found.sha256
+	b.Bytes, b.sha256 = max(0, f.Bytes), found.sha256
 	b.Damaged = found.err != nil
+	b.InClear = m.inClear(found.manifest)
 	b.Copies = []Copy{{s.name, found.err}}
 	return &b
+}
+
+// inClear tells whether the secrets of a snapshot, if it has any, stand in clear.
+func (m *Manager) inClear(in *backup.Manifest) bool {
+	if in == nil || in.Sealed || in.Encrypted || in.Database {
+		return false
+	}
+	return slices.ContainsFunc(m.App.Collections, func(c backup.Collection) bool { return len(c.Secrets) > 0 && in.Records[c.Name] > 0 })
 }
 
 // learn remembers that a copy was read to its end. err says that it is damaged or not

@@ -109,7 +109,7 @@ func (o *operation) verify(ctx context.Context, s *site, name filename.Name, opt
 	opts.Progress = o.progress(ctx, nil)
 	report, err = o.App.Verify(ctx, snapshot, opts)
 	if errors.Is(err, backup.ErrNoKey) && len(o.Identities) == 0 {
-		report, err = backup.Report{Warnings: []string{"its secrets were not opened and its records not checked, because no key was given: it is whole, as far as its digest tells"}}, nil
+		report, err = unopened(snapshot, report, "its secrets were not opened and its records not checked"), nil
 	}
 	o.learn(s, name.String(), err)
 	return snapshot.Manifest(), report, err
@@ -125,7 +125,12 @@ func (o *operation) verifyLocked(ctx context.Context, s *site, name filename.Nam
 			return backup.Manifest{}, backup.Report{}, err
 		}
 		defer snapshot.Close()
-		return snapshot.Manifest(), backup.Report{Warnings: []string{"whether it is authentic was not checked, nor were its records, because no key was given: it is whole, as far as its digest tells"}}, nil
+		report, err := o.App.Verify(ctx, snapshot, backup.RestoreOptions{Progress: o.progress(ctx, nil)})
+		if err == nil || errors.Is(err, backup.ErrNoKey) {
+			report, err = unopened(snapshot, report, "whether it is authentic was not checked, nor were its records"), nil
+		}
+		o.learn(s, name.String(), err)
+		return snapshot.Manifest(), report, err
 	}
 	n, err := o.askNote(ctx, s, name)
 	if err != nil {
@@ -137,4 +142,15 @@ func (o *operation) verifyLocked(ctx context.Context, s *site, name filename.Nam
 		return backup.Manifest{}, backup.Report{}, err
 	}
 	return n.Manifest, backup.Report{Warnings: []string{"it is encrypted, and what is in it was not checked, because no key was given: it is whole, as far as the digest beside it tells"}}, nil
+}
+
+// unopened returns the Report about a backup that was checked without its key. what says
+// what was not checked.
+func unopened(s *backup.Snapshot, report backup.Report, what string) backup.Report {
+	whole := "it is whole, as far as its digest tells"
+	if s.Manifest().SHA256 == "" {
+		whole = "it can be read to its end"
+	}
+	text := what + ", because no key was given: " + whole
+	return backup.Report{Warnings: append([]string{text}, report.Warnings...)}
 }

@@ -7,8 +7,8 @@ SNAPSHOT_PASSPHRASE of the environment (if empty, all stays sealed). For a key o
 command in FORMAT.md prints, into SNAPSHOT_DATA_KEY. Exit status: 0 accepted, 1 refused, 2 missing, 3 wrong passphrase.
 NOT checked: signatures, limits, most forms, keys of records, references, the application's rules. Memory: 10 times FILE."""
 import base64, getpass, gzip, hashlib, hmac, json, os, re, sys
-REQUIRED = {"version", "created_at", "application_version", "data"}
-OPTIONAL = {"application", "schema_version", "metadata", "encryption", "salvaged", "left_out", "proof", "integrity"}
+REQUIRED = set("version created_at application_version data".split())
+OPTIONAL = set("format application schema_version origin metadata encryption salvaged left_out proof integrity".split())
 def need(condition, otherwise, status=1):
     if not condition: sys.exit(print("REFUSED: " + otherwise, file=sys.stderr) or status)
 class Number(str): "The text of a number, so that 1.50 and 1e400 stay as they are."
@@ -86,15 +86,15 @@ def read(raw):
     if data_key := encryption and find_data_key(encryption["keys"]):
         check_header(document, encryption, hkdf(data_key, encryption["id"], b"header"))
         if has_mac: check_mac(document, raw, hkdf(data_key, encryption["id"], b"proof"))
-        open_secrets(document["data"], encryption, hkdf(data_key, encryption["id"], b"values"))
-    about = {n: v for n, v in document.items() if n not in ("data", "encryption", "proof", "integrity")}
+        open_secrets(document["data"], document.pop("encryption"), hkdf(data_key, encryption["id"], b"values"))
     facts = ["digest and counts fit" if "integrity" in document else "NO DIGEST", "SALVAGED" * ("salvaged" in document),
         "secrets opened, mac " + ("fits" if has_mac else "MISSING") if data_key else "nothing opened, NOTHING PROVEN"]
-    sys.stdout.buffer.write(to_json(dict(about, data=document["data"]) if data_key else document).encode() + b"\n")
-    print("ACCEPTED: " + ", ".join(filter(None, facts)), to_json(about), sep="\n", file=sys.stderr)
+    rest = lambda *hidden: to_json({n: v for n, v in document.items() if n not in ("proof", "integrity", *hidden)})
+    sys.stdout.buffer.write(rest().encode() + b"\n")
+    print("ACCEPTED: " + ", ".join(filter(None, facts)), rest("data", "encryption"), sep="\n", file=sys.stderr)
 try:
     need(len(sys.argv) == 2, "one argument is needed: FILE, or - for standard input\n" + __doc__, 2)
     with sys.stdin.buffer if sys.argv[1] == "-" else open(sys.argv[1], "rb") as file: raw = file.read()
     read(gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw)
 except Exception as error:
-    need(False, "%s: %s" % (type(error).__name__, error), 2 if isinstance(error, (ImportError, OSError)) else 1)
+    need(False, "%s %s" % (type(error).__name__, error), 2 if isinstance(error, (ImportError, FileNotFoundError)) else 1)

@@ -102,7 +102,7 @@ function upload(form, done) {
 	request.send(new FormData(form));
 }
 
-const phases = { backup: "Writing", read: "Reading", check: "Checking", compare: "Comparing", restore: "Restoring", try: "Trying", confirm: "Reading back" };
+const phases = { backup: "Writing", key: "Trying a passphrase", read: "Reading", check: "Checking", compare: "Comparing", restore: "Restoring", try: "Trying", confirm: "Reading back" };
 
 function size(bytes) {
 	const units = ["bytes", "kB", "MB", "GB", "TB", "PB"];
@@ -153,7 +153,7 @@ function follow(area) {
 		const doing = `${phases[progress.phase] ?? progress.phase} ${label(progress.collection ?? "")}`.trim();
 		const of = progress.total > 0 ? `, ${size(progress.bytes)} of ${size(progress.total)}` : "";
 		say("announce", doing);
-		say("text", `${doing}: ${progress.records.toLocaleString("en")} records${of}`);
+		say("text", progress.phase === "key" ? doing : `${doing}: ${progress.records.toLocaleString("en")} records${of}`);
 		const bar = area.querySelector("progress");
 		if (progress.total > 0) bar.value = Math.min(100, (100 * progress.bytes) / progress.total);
 		else bar.removeAttribute("value");

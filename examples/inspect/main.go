@@ -2,8 +2,8 @@
 // shows what a tool can do that knows only the format. It needs no key; sealed
 // values stay sealed.
 //
-//	inspect FILE                      prints the manifest
-//	inspect validate FILE             checks the file: strict JSON, layout, limits, digest, counts
+//	inspect FILE                      prints the manifest, and what a try of a passphrase takes
+//	inspect validate FILE             checks the file: strict JSON, layout, limits, digest, counts, that secrets are sealed
 //	inspect extract FILE COLLECTION   prints the records, one JSON object a line
 //
 // Exit status: 0 done, 1 failed, 2 wrong usage.
@@ -71,21 +71,35 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 func printManifest(s *backup.Snapshot, w io.Writer) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
-	return enc.Encode(s.Manifest())
+	return enc.Encode(struct {
+		backup.Manifest
+		KeyCosts []string `json:"key_costs,omitempty"`
+	}{s.Manifest(), s.KeyCosts()})
 }
 
 // printVerdict prints what OpenSnapshot has checked.
 func printVerdict(s *backup.Snapshot, w io.Writer) error {
 	m := s.Manifest()
-	integrity := "digest " + m.SHA256
+	verdict, integrity := "whole", "digest "+m.SHA256
 	if m.SHA256 == "" {
-		integrity = "no digest, so it cannot be told whether this is all that was written"
+		verdict, integrity = "readable", "no digest, so it cannot be told whether this is all that was written"
+	}
+	if m.Salvaged != nil {
+		verdict = "salvaged"
 	}
 	records := int64(0)
 	for _, n := range m.Records {
 		records += n
 	}
-	_, err := fmt.Fprintf(w, "whole: format %s, %d records in %d collections, %s\n", m.Version, records, len(m.Records), integrity)
+	_, err := fmt.Fprintf(w, "%s: format %s, %d records in %d collections, %s\n", verdict, m.Version, records, len(m.Records), integrity)
+	if m.Salvaged != nil && err == nil {
+		_, err = fmt.Fprintf(w, "it was saved from a damaged file and may lack records: %d bytes of that file were lost\n", m.Salvaged.LostBytes)
+	}
+	for _, cost := range s.KeyCosts() {
+		if err == nil {
+			_, err = fmt.Fprintf(w, "to open its secrets takes a %s\n", cost)
+		}
+	}
 	return err
 }
 

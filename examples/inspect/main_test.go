@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -85,6 +87,51 @@ func TestValidateRefusesWhatIsNotWhole(t *testing.T) {
 	for _, args := range [][]string{{name}, {"validate", name}, {"extract", name, "items"}} {
 		out, err = inspect(t, args...)
 		require.ErrorIs(t, err, backup.ErrDamaged)
+		require.Empty(t, out)
+	}
+}
+
+func TestWhatIsNotCheckedIsNotCalledWhole(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "shop.json")
+	document := `{"version":"1.0","created_at":"2024-01-15T10:30:00Z","application_version":"1.0.0",%s"data":{"items":[{"id":1}]}}`
+	for salvaged, want := range map[string]string{
+		"":                             "readable: format 1.0, 1 records in 1 collections, no digest",
+		`"salvaged":{"lost_bytes":7},`: "salvaged: format 1.0, 1 records in 1 collections, no digest",
+	} {
+		require.NoError(t, os.WriteFile(name, fmt.Appendf(nil, document, salvaged), 0o600))
+		out, err := inspect(t, "validate", name)
+		require.NoError(t, err)
+		require.Contains(t, out, want)
+		require.NotContains(t, out, "whole:")
+		require.Equal(t, salvaged != "", strings.Contains(out, "may lack records: 7 bytes of that file were lost"))
+		out, err = inspect(t, name)
+		require.NoError(t, err)
+		require.Equal(t, salvaged != "", strings.Contains(out, `"lost_bytes": 7`))
+	}
+}
+
+func TestWhatAPassphraseCostsIsSaid(t *testing.T) {
+	name := sealed(t)
+	out, err := inspect(t, name)
+	require.NoError(t, err)
+	require.Contains(t, out, `"passphrase: 8 MiB of memory, 1 pass"`)
+	out, err = inspect(t, "validate", name)
+	require.NoError(t, err)
+	require.Contains(t, out, "to open its secrets takes a passphrase: 8 MiB of memory, 1 pass")
+}
+
+func TestASecretInClearIsAnError(t *testing.T) {
+	name := sealed(t)
+	text, err := os.ReadFile(name)
+	require.NoError(t, err)
+	clear := regexp.MustCompile(`\{"\$sealed":"[^"]*"\}`).ReplaceAll(text, []byte(`"hunter2"`))
+	clear = regexp.MustCompile(`(?s),\s*"proof":.*`).ReplaceAll(clear, []byte("}")) // and no digest
+	require.NoError(t, os.WriteFile(name, clear, 0o600))
+	for _, args := range [][]string{{name}, {"validate", name}, {"extract", name, "items"}} {
+		out, err := inspect(t, args...)
+		require.ErrorIs(t, err, backup.ErrDamaged)
+		require.ErrorContains(t, err, `items "1" /cost`)
+		require.NotContains(t, err.Error(), "hunter2")
 		require.Empty(t, out)
 	}
 }

@@ -508,3 +508,20 @@ func TestANameFromAFileCannotRewriteTheScreen(t *testing.T) {
 		require.NotContains(t, o.stdout+o.stderr, "\x1b", args)
 	}
 }
+
+func TestAFileFromADistantYearDoesNotBreakTheList(t *testing.T) {
+	m := newMachine(t, 2)
+	dir := testtime.MemoryDir(t) // most disks know no such year
+	m.ok("backup", "create", "--output", filepath.Join(dir, "tomo-backup-good.json"))
+	for name, year := range map[string]int{"tomo-backup-late.json": 20_000, "tomo-backup-early.json": -20_000} {
+		at := syscall.Timespec{Sec: time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC).Unix()} // os.Chtimes would overflow
+		write(t, filepath.Join(dir, name), "{")
+		require.NoError(t, syscall.UtimesNano(filepath.Join(dir, name), []syscall.Timespec{at, at}))
+	}
+	backups := parse[listResult](t, m.ok("backup", "list", "--dir", dir, "--json").stdout).Backups
+	require.Len(t, backups, 3)
+	require.Equal(t, "tomo-backup-good.json", backups[0].Name)
+	for _, b := range backups[1:] {
+		require.True(t, b.Damaged)
+	}
+}

@@ -127,7 +127,12 @@ func TestTheExampleDocumentOfTheGuideRestores(t *testing.T) {
 	o := m.ok("backup", "restore", "--input", file)
 	require.Contains(t, o.stdout, "Note: ", "it has no digest, and that is said")
 	require.Contains(t, m.dump(), "10.0.0.2")
-	require.Contains(t, m.ok("backup", "list", "--dir", m.home).stdout, "without a digest")
+	listed := m.ok("backup", "list", "--dir", m.home).stdout
+	require.Contains(t, listed, "without a digest")
+	require.Contains(t, listed, "its secrets, if it has any, stand in clear")
+	verified := m.ok("backup", "verify", file).stdout
+	require.Contains(t, verified, "can be restored, and has no digest to tell whether it is whole")
+	require.NotContains(t, verified, "is whole and")
 }
 
 func TestABackupOfANewerTomoIsRefused(t *testing.T) {

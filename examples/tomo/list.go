@@ -132,6 +132,9 @@ func stateOf(b manager.Backup) (state string, good int) {
 	default:
 		parts = append(parts, storedState(*b.Manifest))
 	}
+	if good > 0 && b.InClear {
+		parts = append(parts, "its secrets, if it has any, stand in clear")
+	}
 	parts = append(parts, bad...)
 	if len(b.Shrunk) > 0 {
 		parts = append(parts, "shrunk: "+shrinks(b.Shrunk))
@@ -186,7 +189,10 @@ func (c *cli) otherBackups(ctx context.Context, k *keeper, folder string, known 
 		if err != nil || !info.Mode().IsRegular() {
 			continue
 		}
-		b := manager.Backup{Name: name, CreatedAt: info.ModTime(), Bytes: info.Size(), Copies: []manager.Copy{{Location: folder}}}
+		b := manager.Backup{Name: name, Bytes: info.Size(), Copies: []manager.Copy{{Location: folder}}}
+		if changed := info.ModTime().UTC(); 0 <= changed.Year() && changed.Year() <= 9999 { // JSON has no others
+			b.CreatedAt = changed
+		}
 		manifest, err := readManifest(ctx, path, k.show)
 		ownName := strings.HasPrefix(name, c.app.Name+"-backup-")
 		switch {
@@ -195,12 +201,18 @@ func (c *cli) otherBackups(ctx context.Context, k *keeper, folder string, known 
 			b.Damaged, b.Copies[0].Err = true, err
 		case err == nil && (manifest.Application == c.app.Name || manifest.Application == "" && ownName):
 			b.CreatedAt, b.Trigger, b.Manifest = manifest.CreatedAt, manifest.Metadata["trigger"], &manifest
+			b.InClear = c.inClear(manifest)
 		default:
 			continue // it belongs to somebody else
 		}
 		found = append(found, b)
 	}
 	return found, ctx.Err()
+}
+
+// inClear says of a backup that the Manager does not know what Backup.InClear says.
+func (c *cli) inClear(m backup.Manifest) bool {
+	return !m.Sealed && !m.Encrypted && slices.ContainsFunc(c.app.Collections, func(col backup.Collection) bool { return len(col.Secrets) > 0 && m.Records[col.Name] > 0 })
 }
 
 // reason says in short why a file could not be read as a snapshot.

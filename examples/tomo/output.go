@@ -197,6 +197,10 @@ func drawBar(w *os.File, p backup.Progress) {
 		full := int(part * barWidth)
 		bar = fmt.Sprintf("[%s%s] %3.0f %%  ", strings.Repeat("#", full), strings.Repeat("-", barWidth-full), part*100)
 	}
+	if p.Phase == "key" { // its bytes are those of memory
+		fmt.Fprintf(w, wipe+"%-8s %strying a passphrase", p.Phase, bar)
+		return
+	}
 	fmt.Fprintf(w, wipe+"%-8s %s%s records  %s  %s", p.Phase, bar, count(p.Records), size(p.Bytes), printable(p.Collection))
 }
 

@@ -21,7 +21,8 @@ that the passphrase or the private key opens it, that this version of Tomo can
 read it, and every record and reference in it. For a NAME from tomo backup list,
 every copy is checked. Nothing is written, and no database is needed.
 
-Without a key, only the digest is checked, and the result says so. That a backup
+Without a key, only the digest is checked and that every secret is sealed, and the
+result says so. That a backup
 is authentic is proved by the passphrase with which it was sealed, or by a
 signature of a --trust key.`,
 		Args: arguments(cobra.ExactArgs(1)),
@@ -90,7 +91,8 @@ func (c *cli) verify(ctx context.Context, path string) error {
 	defer closeSnapshot()
 	report, err := c.app.Verify(ctx, snapshot, backup.RestoreOptions{Progress: show})
 	if errors.Is(err, backup.ErrNoKey) && len(keys.openers) == 0 {
-		report, err = backup.Report{Warnings: []string{"no key was given, so the secrets were not opened and the records not checked"}}, nil
+		text := "no key was given, so the secrets were not opened and the records not checked"
+		report, err = backup.Report{Warnings: append([]string{text}, report.Warnings...)}, nil
 	}
 	if err != nil {
 		return fmt.Errorf("verify %s: %w", path, err)
@@ -104,14 +106,7 @@ func (c *cli) verify(ctx context.Context, path string) error {
 }
 
 func (c *cli) printVerified(path string, m backup.Manifest, report backup.Report) {
-	verdict := "is whole and can be restored"
-	if m.Database {
-		verdict = "is a whole copy of the database"
-	}
-	if len(report.Collections) == 0 && len(m.Records) > 0 {
-		verdict = "is whole, as far as its digest tells"
-	}
-	fmt.Fprintf(c.stdout, "%s %s.\n", path, verdict)
+	fmt.Fprintf(c.stdout, "%s %s.\n", path, verdict(m, report))
 	fmt.Fprintf(c.stdout, "  made %s by Tomo %s\n", moment(m.CreatedAt), printable(m.ApplicationVersion))
 	fmt.Fprintf(c.stdout, "  %s\n", contents(m))
 	if m.Database {
@@ -126,6 +121,27 @@ func (c *cli) printVerified(path string, m backup.Manifest, report backup.Report
 		fmt.Fprintf(c.stdout, "    %-14s %s\n", collection.Name, count(collection.Records))
 	}
 	c.printRemarks(report)
+}
+
+// verdict says in a few words what the check of a backup has found.
+func verdict(m backup.Manifest, report backup.Report) string {
+	unopened := len(report.Collections) == 0 && len(m.Records) > 0
+	switch {
+	case m.Database:
+		return "is a whole copy of the database"
+	case m.Salvaged != nil && unopened:
+		return "was saved from a damaged backup and may lack records; as it was saved, it can be read"
+	case m.Salvaged != nil:
+		return "was saved from a damaged backup and may lack records; what it has can be restored"
+	// The digest of an encrypted backup stands beside it. A proof is a digest too.
+	case m.SHA256 == "" && !m.Encrypted && m.Authentic == "" && unopened:
+		return "can be read to its end, and has no digest to tell whether it is whole"
+	case m.SHA256 == "" && !m.Encrypted && m.Authentic == "":
+		return "can be restored, and has no digest to tell whether it is whole"
+	case unopened:
+		return "is whole, as far as its digest tells"
+	}
+	return "is whole and can be restored"
 }
 
 // openFile opens the file of a backup. The caller calls close when done with

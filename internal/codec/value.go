@@ -94,9 +94,6 @@ func checkValue(b []byte, l Limits) (compact bool, err error) {
 			named = c == '{'
 		case c == ',':
 			values++
-			if values > l.Values { // before its name is kept
-				return false, fmt.Errorf("%w: made of more than %d values%s", ErrLimit, l.Values, l.field("Values"))
-			}
 			named = open.inObject()
 		case c == '}' || c == ']':
 			depth--
@@ -114,7 +111,7 @@ func checkValue(b []byte, l Limits) (compact bool, err error) {
 		case c == ' ' || c == '\n' || c == '\t' || c == '\r':
 			compact = false
 		}
-		if values > l.Values {
+		if values > l.Values { // before another name is kept
 			return false, fmt.Errorf("%w: made of more than %d values%s", ErrLimit, l.Values, l.field("Values"))
 		}
 		i++

@@ -143,4 +143,7 @@ require (
 	modernc.org/memory v1.12.1 // indirect
 )
 
-tool filippo.io/age/cmd/age
+tool (
+	filippo.io/age/cmd/age
+	filippo.io/age/cmd/age-plugin-batchpass
+)

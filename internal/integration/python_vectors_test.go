@@ -1,0 +1,207 @@
+//go:build !race
+
+package integration
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	osexec "os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/backuptest"
+	"github.com/tomo-project/backup/internal/testtime"
+)
+
+// pythonFor returns a reader for files of an application. Without what the reader
+// needs the test is skipped, and with BACKUP_REQUIRE_SERVICES=1 it fails.
+func pythonFor(t testing.TB, app *backup.App) *pythonReader {
+	t.Helper()
+	r, err := startPythonReader(app)
+	if err != nil {
+		missing(t, err)
+	}
+	t.Cleanup(func() { require.NoError(t, r.stop(), r.stderr.String()) })
+	return r
+}
+
+// FORMAT.md says enough for another implementation: one that was written from it alone
+// says the same of every vector.
+func TestTheReaderInPythonReadsEveryVectorAsItSays(t *testing.T) {
+	reader := pythonFor(t, backuptest.VectorApp())
+	for _, v := range backuptest.Vectors() {
+		request := pythonRequest{Passphrase: v.Passphrase, Identities: v.Identities, RequireProof: v.RequireProof}
+		for _, key := range v.Trusted {
+			request.Trusted = append(request.Trusted, key)
+		}
+		got, err := reader.read(request, v.Data)
+		require.NoError(t, err, v.Name)
+		require.Equal(t, v.Expect, got.Expect, "%s: %s: %s", v.Name, v.Note, got.Error)
+		if v.Expect != "ok" {
+			continue
+		}
+		if v.Manifest.Bytes == 0 {
+			v.Manifest.Bytes = int64(len(v.Data))
+		}
+		if v.Manifest.Keys == nil {
+			got.Manifest.Keys = nil
+		}
+		if v.Manifest.Missing == nil {
+			got.Manifest.Missing = nil
+		}
+		got.Manifest.Version = v.Manifest.Version
+		require.Equal(t, v.Manifest, got.Manifest, "%s: %s", v.Name, v.Note)
+		inOrder := v.Manifest.SchemaVersion == backuptest.VectorApp().SchemaVersion
+		require.Equal(t, sameForm(t, v.Records, inOrder), sameForm(t, got.Records, inOrder), "%s: %s", v.Name, v.Note)
+	}
+}
+
+// sameForm returns the records of a store without empty collections. If the order of
+// members means nothing, because the records were migrated, it is made the same.
+func sameForm(t testing.TB, records backuptest.MapStore, inOrder bool) backuptest.MapStore {
+	t.Helper()
+	result := backuptest.MapStore{}
+	for name, collection := range records {
+		for key, value := range collection {
+			if !inOrder {
+				d := json.NewDecoder(strings.NewReader(value))
+				d.UseNumber()
+				var any any
+				require.NoError(t, d.Decode(&any))
+				b, err := json.Marshal(any)
+				require.NoError(t, err)
+				value = string(b)
+			}
+			if result[name] == nil {
+				result[name] = map[string]string{}
+			}
+			result[name][key] = value
+		}
+	}
+	return result
+}
+
+// shortReader runs schema/read_snapshot.py on a document, with the passphrase or data
+// key in the environment.
+func shortReader(t testing.TB, document []byte, environment string) (out, says string, status int) {
+	t.Helper()
+	python, err := pythonCommand()
+	if err != nil {
+		missing(t, err)
+	}
+	cmd := osexec.Command(python, "../../schema/read_snapshot.py", "-")
+	cmd.Env = append(os.Environ(), environment)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(document), &stdout, &stderr
+	if err = cmd.Run(); cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()
+}
+
+// command runs a command with the PATH of the readers.
+func command(t testing.TB, stdin []byte, args ...string) []byte {
+	t.Helper()
+	path, err := pythonPath()
+	if err != nil {
+		missing(t, err)
+	}
+	cmd := osexec.Command("env", append([]string{"PATH=" + path}, args...)...)
+	cmd.Stdin = bytes.NewReader(stdin)
+	out, err := cmd.Output()
+	require.NoError(t, err, "%s", args)
+	return out
+}
+
+// documentForShortReader decrypts and expands a good vector with the commands that
+// FORMAT.md shows. It returns the document, and what the short reader opens it with.
+func documentForShortReader(t testing.TB, v backuptest.Vector) (document []byte, environment string) {
+	t.Helper()
+	identities := filepath.Join(t.TempDir(), "identities")
+	require.NoError(t, os.WriteFile(identities, []byte(v.Identities), 0o600))
+	document = v.Data
+	if bytes.HasPrefix(document, []byte("age-encryption.org/v1")) || bytes.HasPrefix(document, []byte("-----BEGIN AGE")) {
+		document = command(t, document, "age", "-d", "-i", identities)
+	}
+	if bytes.HasPrefix(document, []byte("\x28\xb5\x2f\xfd")) {
+		document = command(t, document, "zstd", "-dc")
+	}
+	if v.Identities == "" || v.Passphrase != "" || !v.Manifest.Sealed {
+		return document, "SNAPSHOT_PASSPHRASE=" + v.Passphrase
+	}
+	var header struct {
+		Encryption struct {
+			Keys []struct {
+				Type string
+				File []byte
+			}
+		}
+	}
+	require.NoError(t, json.Unmarshal(document, &header))
+	path, err := pythonPath()
+	require.NoError(t, err)
+	for _, key := range header.Encryption.Keys {
+		cmd := osexec.Command("env", "PATH="+path, "age", "-d", "-i", identities)
+		cmd.Stdin = bytes.NewReader(key.File)
+		if dataKey, err := cmd.Output(); err == nil {
+			return document, "SNAPSHOT_DATA_KEY=" + hex.EncodeToString(dataKey)
+		}
+	}
+	t.Fatalf("%s: no wrapped key opens", v.Name)
+	return nil, ""
+}
+
+// What the short reader does not do is in its text. A file that age encrypted with a
+// passphrase takes a terminal.
+func TestTheReaderOfAHundredLinesReadsEveryVector(t *testing.T) {
+	require.LessOrEqual(t, bytes.Count(readFile(t, "../../schema/read_snapshot.py"), []byte("\n")), 100)
+	vectors, read := backuptest.Vectors(), 0
+	for i := 0; i < len(vectors); i += testtime.Pick(t, 5, 1) {
+		v := vectors[i]
+		if v.Expect != "ok" || v.Name == "age-passphrase" || v.Name == "encrypted-passphrase" {
+			continue
+		}
+		document, environment := documentForShortReader(t, v)
+		out, says, status := shortReader(t, document, environment)
+		require.Zero(t, status, "%s: %s: %s", v.Name, v.Note, says)
+		require.Contains(t, says, "ACCEPTED")
+		require.Equal(t, v.Manifest.Salvaged != nil, strings.Contains(says, "SALVAGED"), "%s: %s", v.Name, says)
+		require.Equal(t, v.Manifest.SHA256 == "", strings.Contains(says, "NO DIGEST"), "%s: %s", v.Name, says)
+		s, err := backup.OpenSnapshot(t.Context(), strings.NewReader(out), backup.OpenOptions{})
+		require.NoError(t, err, "%s: %s", v.Name, out)
+		store := backuptest.VectorStore()
+		_, err = backuptest.VectorApp().Restore(t.Context(), s, store, backup.RestoreOptions{})
+		require.NoError(t, err, "%s: %s", v.Name, out)
+		require.NoError(t, s.Close())
+		require.Equal(t, sameForm(t, v.Records, false), sameForm(t, store, false), v.Name)
+		read++
+	}
+	t.Logf("%d vectors read", read)
+	require.NotZero(t, read)
+}
+
+func TestTheReaderOfAHundredLinesRefusesWhatIsDamaged(t *testing.T) {
+	// These vectors pass: a declaration of the application or a limit refuses the first
+	// two, Python's gzip lets zeros be, and what the last adds is of no use to anybody.
+	passes := map[string]bool{"sealed-but-no-encryption": true, "gzip-trailing-zeros": true, "sealed-key-unknown-member": true}
+	vectors, refused := backuptest.Vectors(), 0
+	for i := 0; i < len(vectors); i += testtime.Pick(t, 5, 1) {
+		v := vectors[i]
+		if v.Expect != "damaged" && v.Expect != "wrong-key" || passes[v.Name] || v.Identities != "" {
+			continue
+		}
+		out, says, status := shortReader(t, v.Data, "SNAPSHOT_PASSPHRASE="+v.Passphrase)
+		require.NotZero(t, status, "%s: %s", v.Name, v.Note)
+		require.Empty(t, out, v.Name)
+		require.Contains(t, says, "REFUSED", v.Name)
+		refused++
+	}
+	t.Logf("%d vectors refused", refused)
+	require.NotZero(t, refused)
+}
