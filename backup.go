@@ -233,8 +233,8 @@ func (c *compiled) newSnapshotWriter(ctx context.Context, src DataSource, collec
 	if !hasYear(created) {
 		return nil, fmt.Errorf("%w: CreatedAt is in the year %d: want 0 to 9999", ErrInvalid, created.UTC().Year())
 	}
-	if o := (origin{opts.Installation, opts.Serial}); o != (origin{}) {
-		if err := o.check(); err != nil {
+	if opts.Installation != "" || opts.Serial != 0 {
+		if err := codec.CheckOrigin(opts.Installation, opts.Serial); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
 	}

@@ -203,25 +203,8 @@ type origin struct {
 	Serial       int64  `json:"serial"`
 }
 
-// check refuses an origin that the format does not allow.
-func (o origin) check() error {
-	switch {
-	case !validInstallation.MatchString(o.Installation):
-		return fmt.Errorf("the id of the installation is %s: want 1 to 64 letters, digits, dots, dashes and underscores, beginning with a letter or digit", codec.Quote(fault.Shorten(o.Installation)))
-	case o.Serial < 1 || o.Serial > maxSerial:
-		return fmt.Errorf("the serial is %d: want 1 to %d", o.Serial, int64(maxSerial))
-	}
-	return nil
-}
-
-var validInstallation = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
-
-const (
-	maxSerial = codec.MaxInteger
-
-	// maxAddress is the size of the largest member "format" in bytes.
-	maxAddress = 1024
-)
+// maxAddress is the size of the largest member "format" in bytes.
+const maxAddress = 1024
 
 // dateTime is stricter than time.Parse, which accepts single digits, commas, and
 // offsets of 24 hours or 60 minutes.
@@ -276,7 +259,7 @@ func (s *Snapshot) readHeader(doc *codec.Document) error {
 		return fmt.Errorf(`%w: member "created_at" is not a time of RFC 3339`, ErrFormat)
 	}
 	if from != nil {
-		if err := from.check(); err != nil {
+		if err := codec.CheckOrigin(from.Installation, from.Serial); err != nil {
 			return fmt.Errorf(`%w: member "origin": %w`, ErrFormat, err)
 		}
 		m.Installation, m.Serial = from.Installation, from.Serial

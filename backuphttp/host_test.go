@@ -121,6 +121,7 @@ func makeHost(t testing.TB, change func(h *host, m *manager.Manager, o *Options)
 		Recipients: []backup.Recipient{h.key},
 		Identities: []backup.Identity{h.key.Identity},
 		Logger:     slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		NoReadme:   true, // so that tests can compare all files
 	}
 	o := Options{
 		Manager: m,

@@ -109,6 +109,8 @@ func (o *operation) readNote(ctx context.Context, s *site, name filename.Name, a
 		return fail("it is of another backup")
 	case n.Bytes < 0 || !codec.IsDigest(n.SHA256):
 		return fail("it has no size or no digest")
+	case (m.Installation != "" || m.Serial != 0) && codec.CheckOrigin(m.Installation, m.Serial) != nil:
+		return fail("it has an origin that no backup can have")
 	}
 	m.CreatedAt = m.CreatedAt.UTC() // the offset may be one that cannot be written
 	n.Manifest = publicManifest(m)  // no note of ours has the rest

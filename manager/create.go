@@ -18,8 +18,8 @@ import (
 
 // Create makes a backup and stores it at all Locations (guide, "Create Backup"). What
 // opts does not set of Recipients, Compress, Encrypt, Signer and Limits is taken from the
-// Manager. RequireProof and Trusted are always those of the Manager. Without a trigger in
-// opts.Metadata the trigger is "manual". Then Create copies older backups to Locations
+// Manager. RequireProof, Trusted, Installation and Serial are always those of the Manager.
+// Without a trigger in opts.Metadata the trigger is "manual". Then Create copies older backups to Locations
 // that lack them; if that fails, it is an Event and no error.
 //
 // The Copies of the result name each Location, and say why the backup is not there. The
@@ -45,25 +45,24 @@ func (o *operation) create(ctx context.Context, opts backup.BackupOptions) (Back
 		return Backup{}, errors.New("the Manager has no Source to back up")
 	}
 	opts.Progress = o.progress(ctx, opts.Progress)
+	c, err := o.catalog(ctx)
+	if err != nil {
+		return Backup{}, err
+	}
 	b, first, err := o.store(ctx, o.Source, opts)
 	if err != nil {
 		return Backup{}, err
 	}
 	b = o.spread(ctx, b, first)
-	c, err := o.listHeld(ctx)
 	if ctx.Err() != nil {
 		return b, ctx.Err()
 	}
-	if err != nil { // the host was told, and the backup is made
+	if !o.setAside(ctx, c) { // the host was told, and the backup is made
 		return b, o.enough(b)
 	}
-	if listed := find(c.backups, b.Name); listed != nil {
-		b.Shrunk = listed.Shrunk
-	}
-	if len(b.Shrunk) > 0 {
+	if b.Shrunk = c.lostIn(b); len(b.Shrunk) > 0 {
 		o.emit(ctx, Event{Kind: EventShrunk, Backup: b.Name, Text: shrinks(b.Shrunk)})
 	}
-	c.remove(b.Name) // spread has just copied it
 	o.fill(ctx, c, b)
 	return b, o.enough(b)
 }
@@ -89,6 +88,10 @@ func (o *operation) store(ctx context.Context, src backup.DataSource, opts backu
 		opts.CreatedAt = time.Now()
 	}
 	opts.RequireProof, opts.Trusted = o.RequireProof, o.Trusted
+	var err error
+	if opts.Installation, opts.Serial, err = o.origin(ctx); err != nil {
+		return Backup{}, nil, err
+	}
 	kind := envelope.Kind{Compressed: string(opts.Compress), Encrypted: opts.Encrypt != nil}
 	return o.place(ctx, opts.CreatedAt, kind, func(ctx context.Context, w io.Writer) (backup.Manifest, error) {
 		return o.App.Backup(ctx, w, src, opts)
@@ -123,6 +126,7 @@ func (o *operation) place(ctx context.Context, at time.Time, kind envelope.Kind,
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", s.name, put.err))
 		copies = append(copies, o.failed(ctx, s, b.Name, put.err))
+		o.asked = nil // its name may be taken now
 	}
 	return Backup{}, nil, fmt.Errorf("no location took the backup: %w", errors.Join(errs...))
 }
@@ -130,13 +134,13 @@ func (o *operation) place(ctx context.Context, at time.Time, kind envelope.Kind,
 // placeAt stores a backup at one location under the first free name, reads it back, and
 // puts its note beside it.
 func (o *operation) placeAt(ctx context.Context, s *site, at time.Time, kind envelope.Kind, produce maker) (Backup, error) {
-	taken, err := o.taken(ctx)
+	c, err := o.catalog(ctx)
 	if err != nil {
 		return Backup{}, err
 	}
 	for n := 1; ; n++ {
 		name := filename.New(o.App.Name, at, n, kind)
-		if taken[name.Stem] {
+		if c.stems[name.Stem] { // a backup has the same name everywhere
 			continue
 		}
 		b, err := o.write(ctx, s, name, produce)
@@ -151,21 +155,6 @@ func (o *operation) placeAt(ctx context.Context, s *site, at time.Time, kind env
 		}
 		return b, err
 	}
-}
-
-// taken returns the names, without their endings, that are in use at any location. A
-// backup has the same name everywhere.
-func (o *operation) taken(ctx context.Context) (map[string]bool, error) {
-	names := make(map[string]bool)
-	for _, s := range o.sites {
-		files, _ := s.files(ctx) // a location that is down must not stop the backup
-		for _, f := range files {
-			if parsed, ok := filename.Parse(o.App.Name, f.Name); ok {
-				names[parsed.Stem] = true
-			}
-		}
-	}
-	return names, ctx.Err()
 }
 
 // write streams a backup into a location.

@@ -71,6 +71,10 @@ func (o *operation) copyDatabase(ctx context.Context, metadata map[string]string
 	if o.Database == nil {
 		return Backup{}, errors.New("the Manager has no Database to copy")
 	}
+	installation, serial, err := o.origin(ctx)
+	if err != nil {
+		return Backup{}, err
+	}
 	now := time.Now()
 	kind := envelope.Kind{Compressed: string(o.Compress), Encrypted: o.Encrypt != nil, Database: true}
 	b, first, err := o.place(ctx, now, kind, func(ctx context.Context, w io.Writer) (backup.Manifest, error) {
@@ -79,6 +83,8 @@ func (o *operation) copyDatabase(ctx context.Context, metadata map[string]string
 			Application:        o.App.Name,
 			ApplicationVersion: o.App.Version,
 			SchemaVersion:      o.App.SchemaVersion,
+			Installation:       installation,
+			Serial:             serial,
 			Metadata:           maps.Clone(metadata),
 			Records:            map[string]int64{},
 			Compressed:         o.Compress,

@@ -55,6 +55,10 @@
 // ending. What a Location lacks, or has only damaged, a later Create or Run copies to it, as
 // far as Retention keeps it there.
 //
+// With an Installation, each backup has a serial, which is higher than that of each backup
+// before it. It tells what was made later where the clock does not. The host makes the id
+// at its first start and keeps it outside of what is backed up and restored.
+//
 // The Locations belong to one installation. Another installation that keeps backups of the
 // same App there takes them for its own.
 //
@@ -69,6 +73,11 @@
 //   - ".restored", an empty file: the restore before which the backup was made took place.
 //   - ".drilled", an empty file: the backup has passed a drill.
 //   - ".rehearsed", an empty file: a person has opened the backup with their key.
+//
+// Each Location also gets a README, the name of the App with "-backup-README.txt" behind
+// it. It says to whoever finds the backups what they are, and how to open them without this
+// software. A README that a person has changed is left alone for ever, and one that was
+// deleted is made anew with the next backup; NoReadme switches it off.
 //
 // While a Location that is no Locker is held, a file that ends with ".lease" is there. Probe
 // stores a file that ends with ".tmp" for a moment. All other files are left alone.
@@ -88,7 +97,8 @@
 // Each verb has a file. manager.go has what a Manager is made of, and operation.go how each
 // method begins, holds the Locations and ends.
 //
-//   - Making: create.go, fill.go for the other Locations, database.go, run.go with due.go
+//   - Making: create.go, serial.go, fill.go for the other Locations, readme.go, database.go,
+//     run.go with due.go
 //   - Looking: list.go, look.go for one file, beside.go for notes and marks, backup.go for
 //     what is known of a backup, open.go
 //   - Restoring: restore.go, undo.go

@@ -35,6 +35,11 @@ func (o *operation) spread(ctx context.Context, b Backup, from *site) Backup {
 		b.sha256 = "" // no note keeps it
 	}
 	b.Copies = copies
+	for _, s := range o.sites {
+		if b.goodAt(s) {
+			o.explain(ctx, s)
+		}
+	}
 	return b
 }
 

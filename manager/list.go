@@ -57,6 +57,8 @@ type catalog struct {
 	at      map[string][]Backup               // by location: its backups, each with the Copy there only
 	marked  map[mark]map[string]filename.Name // the names of the backups that have a mark somewhere
 	notes   map[string]bool                   // the names of the backups that have a note somewhere
+	stems   map[string]bool                   // the names of backups, without their endings, that are in use somewhere
+	readmes map[string]int64                  // by location: the size of its README; absent: it has none
 	errs    map[string]error                  // by location: why it could not be asked
 }
 
@@ -64,9 +66,15 @@ type catalog struct {
 // asked take no more part in it. The catalog is nil if there is an error.
 func (o *operation) listHeld(ctx context.Context) (*catalog, error) {
 	c, err := o.list(ctx)
-	if c == nil {
+	if c == nil || !o.setAside(ctx, c) {
 		return nil, err
 	}
+	return c, nil
+}
+
+// setAside lets locations that could not be asked take no more part in the operation. It
+// returns false if none is left.
+func (o *operation) setAside(ctx context.Context, c *catalog) bool {
 	asked := o.sites[:0:0]
 	for _, s := range o.sites {
 		if err := c.errs[s.name]; err != nil {
@@ -75,16 +83,31 @@ func (o *operation) listHeld(ctx context.Context) (*catalog, error) {
 		}
 		asked = append(asked, s)
 	}
-	if o.sites = asked; len(asked) == 0 {
-		return nil, err
+	o.sites = asked
+	return len(asked) > 0
+}
+
+// catalog returns what the sites had when this operation last asked them.
+func (o *operation) catalog(ctx context.Context) (*catalog, error) {
+	if o.asked == nil {
+		if c, err := o.list(ctx); c == nil {
+			return nil, err
+		}
 	}
-	return c, nil
+	return o.asked, ctx.Err()
 }
 
 // list asks all locations side by side. Its error joins theirs. The catalog is nil if
 // ctx is done.
 func (o *operation) list(ctx context.Context) (*catalog, error) {
-	c := &catalog{at: make(map[string][]Backup), marked: make(map[mark]map[string]filename.Name), notes: make(map[string]bool), errs: make(map[string]error)}
+	c := &catalog{
+		at:      make(map[string][]Backup),
+		marked:  make(map[mark]map[string]filename.Name),
+		notes:   make(map[string]bool),
+		stems:   make(map[string]bool),
+		readmes: make(map[string]int64),
+		errs:    make(map[string]error),
+	}
 	for _, kind := range marks {
 		c.marked[kind] = make(map[string]filename.Name)
 	}
@@ -100,7 +123,7 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 			}
 			c.at[s.name] = backups
 			for _, f := range files {
-				c.addBeside(o.App.Name, f.Name)
+				c.add(o.App.Name, s, f)
 			}
 		})
 	}
@@ -116,6 +139,7 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 	}
 	c.join(o.sites)
 	c.flag(c.latest(markAccepted))
+	o.asked = c
 	return c, errors.Join(errs...)
 }
 
@@ -172,12 +196,19 @@ func (o *operation) listAt(ctx context.Context, s *site) (backups []Backup, file
 	return backups, files, nil
 }
 
-// addBeside adds a file to the catalog if it is a note or a mark of a backup of the app.
-func (c *catalog) addBeside(app, file string) {
-	ending := path.Ext(file)
-	name := strings.TrimSuffix(file, ending)
+// add adds what the name of a file at a site tells: that it is the name of a backup of the
+// app, a note or a mark of a backup, or the README.
+func (c *catalog) add(app string, s *site, file location.File) {
+	if named, ours := filename.Parse(app, file.Name); ours {
+		c.stems[named.Stem] = true
+		return
+	}
+	ending := path.Ext(file.Name)
+	name := strings.TrimSuffix(file.Name, ending)
 	named, ours := filename.Parse(app, name)
 	switch marked := c.marked[mark(ending)]; {
+	case file.Name == readmeName(app):
+		c.readmes[s.name] = file.Bytes
 	case !ours:
 	case ending == noteEnding:
 		c.notes[name] = true
@@ -264,13 +295,4 @@ func (c *catalog) latest(kind mark) time.Time {
 		}
 	}
 	return latest
-}
-
-// remove takes a backup out of the catalog.
-func (c *catalog) remove(name string) {
-	is := func(b Backup) bool { return b.Name == name }
-	c.backups = slices.DeleteFunc(c.backups, is)
-	for at := range c.at {
-		c.at[at] = slices.DeleteFunc(c.at[at], is)
-	}
 }

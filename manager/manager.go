@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/codec"
 	"github.com/tomo-project/backup/internal/envelope"
 	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/seal"
@@ -103,6 +104,28 @@ type Manager struct {
 	// these times, and after each further backup until it was done. Nil means never.
 	Rehearsals schedule.Schedule
 
+	// Installation is the id of this installation of the App: 1 to 64 letters, digits,
+	// dots, dashes and underscores, such as 16 random bytes in hexadecimal digits. The host
+	// chooses it at its first start and keeps it where no restore changes it: never in what
+	// is backed up. With it, every backup has an origin (FORMAT.md, "Origin"): the id and a
+	// serial, which tell what was made later even if the clock was set. Empty: backups have
+	// no origin.
+	//
+	// A serial is one more than the highest that the Locations have of this Installation
+	// and that this Manager has handed out. Two backups have the same serial if they were
+	// made at Locations that did not know of each other, at Locations that cannot be
+	// locked, or after the backup with the highest serial was deleted. Then their times
+	// decide. No Location tells a serial at first: then a backup has no origin unless all
+	// Locations can be asked. If a file has the highest serial there can be, all new
+	// backups get the same serial, and an Event names the file.
+	Installation string
+
+	// NoReadme keeps no README. Otherwise each Location that gets a backup also gets a
+	// small text file, which says to whoever finds it what the backups are and how to open
+	// them without this software (see "Files" in the documentation of this package). A
+	// README that is there stays.
+	NoReadme bool
+
 	// Limits bound what is written and accepted. The zero value has the defaults.
 	Limits backup.Limits
 
@@ -123,6 +146,7 @@ type Manager struct {
 	mu     sync.Mutex
 	holder string // who holds this Manager; empty: nobody
 	seen   map[seenFile]finding
+	serial int64 // the highest that was handed out here
 }
 
 // The triggers say what has made a backup. They are in its metadata under "trigger".
@@ -196,6 +220,9 @@ func (m *Manager) examine() error {
 	}
 	if m.KeepBeforeRestore < 0 {
 		errs = append(errs, fmt.Errorf("KeepBeforeRestore is %d: use a positive number, or 0 for the default", m.KeepBeforeRestore))
+	}
+	if m.Installation != "" {
+		errs = append(errs, codec.CheckInstallation(m.Installation))
 	}
 	errs = append(errs, m.given(), m.App.Validate(), m.Retention.Validate(), envelope.CheckCompression(string(m.Compress)))
 	if !fault.IsNil(m.Signer) {

@@ -136,7 +136,8 @@ func managed(locations ...*shelf) (*manager.Manager, backuptest.MapStore, *event
 	m := &manager.Manager{
 		App: homelab(), Source: host, Sink: host,
 		Recipients: sealed, Identities: []backup.Identity{testKey("k")},
-		OnEvent: events.add,
+		OnEvent:  events.add,
+		NoReadme: true, // so that tests can compare all files
 	}
 	for _, l := range locations {
 		m.Locations = append(m.Locations, l)

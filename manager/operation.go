@@ -20,6 +20,8 @@ type operation struct {
 	start time.Time
 	sites []*site // the sites that take part; those that are held if it changes something
 	down  []Copy  // the other locations, and why they take no part
+
+	asked *catalog // what the sites had when they were last asked; nil: not yet
 }
 
 // begin starts an operation that needs no hold.

@@ -229,6 +229,9 @@ type beforeFunc = func(ctx context.Context, held backup.DataSource, collections 
 // keepBack runs a restore with a way back: the backup that the restore has made before it
 // changes anything. The caller's own function is called after that.
 func (o *operation) keepBack(ctx context.Context, also beforeFunc, restore func(beforeFunc) (backup.Report, error)) (backup.Report, error) {
+	if _, err := o.catalog(ctx); err != nil { // now, since others may have to wait for the transaction
+		return backup.Report{}, err
+	}
 	back := &wayBack{operation: o, also: also}
 	ended := false
 	defer func() {

@@ -53,6 +53,7 @@ func (c *catalog) flag(accepted time.Time) {
 		if b.Manifest == nil || b.Trigger == TriggerBeforeRestore || b.Manifest.Salvaged != nil || b.CreatedAt.Before(accepted) {
 			continue
 		}
+		b.Shrunk = nil
 		for _, name := range slices.Sorted(maps.Keys(b.Manifest.Records)) {
 			is, was := b.Manifest.Records[name], most[name]
 			if !b.Damaged && (is == 0 && was >= 2 || was-is >= 10 && is < was/2) {
@@ -67,6 +68,14 @@ func (c *catalog) flag(accepted time.Time) {
 			there[i].Shrunk = shrunk[there[i].Name]
 		}
 	}
+}
+
+// lostIn returns what a new backup has lost, which is not in the catalog.
+func (c *catalog) lostIn(b Backup) []Shrink {
+	with := catalog{backups: append(slices.Clone(c.backups), b)}
+	slices.SortFunc(with.backups, newestFirst)
+	with.flag(c.latest(markAccepted))
+	return find(with.backups, b.Name).Shrunk
 }
 
 // Accept says that a person has looked at a backup that has shrunk, and that this loss

@@ -29,6 +29,8 @@ type database struct {
 	*sql.DB
 	path  string
 	store *vault
+
+	installation string // its id; empty for a command that stores no backup
 }
 
 // databaseFile returns the path of --db, or the default path of the guide.

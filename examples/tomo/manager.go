@@ -33,11 +33,17 @@ type keeper struct {
 }
 
 // openKeeper opens the database and makes the Manager, for a command that needs
-// a database. If stores is true, it makes the default folder.
+// a database. If stores is true, it makes the default folder, and the id of the
+// installation. Backups are made without the id if it cannot be had.
 func (c *cli) openKeeper(ctx context.Context, stores bool) (*keeper, error) {
 	db, err := c.openDatabase(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if stores {
+		if db.installation, err = installation(ctx, db.path); err != nil {
+			fmt.Fprintf(c.stderr, "tomo: going on without the id of this installation: %s\n", printable(err.Error()))
+		}
 	}
 	k, err := c.newKeeper(ctx, db)
 	if err != nil {
@@ -110,7 +116,7 @@ func (c *cli) newManager(db *database, keys *keyring, locations []location.Locat
 		Drills:       manager.Drills{Scratch: scratchDatabase},
 	}
 	if db != nil {
-		m.Source, m.Sink = db.store, db.store
+		m.Source, m.Sink, m.Installation = db.store, db.store, db.installation
 	}
 	return m
 }
@@ -120,15 +126,16 @@ func (c *cli) newManager(db *database, keys *keyring, locations []location.Locat
 // backup that is restored: a private key alone proves nothing.
 func (k *keeper) storing(s sealing) *manager.Manager {
 	return &manager.Manager{
-		App:        k.App,
-		Source:     k.Source,
-		Sink:       k.Sink,
-		Locations:  k.Locations,
-		Recipients: s.recipients,
-		Identities: k.Identities,
-		Encrypt:    s.encrypt,
-		Signer:     k.keys.signer,
-		OnEvent:    k.note,
+		App:          k.App,
+		Source:       k.Source,
+		Sink:         k.Sink,
+		Locations:    k.Locations,
+		Installation: k.Installation,
+		Recipients:   s.recipients,
+		Identities:   k.Identities,
+		Encrypt:      s.encrypt,
+		Signer:       k.keys.signer,
+		OnEvent:      k.note,
 	}
 }
 

@@ -120,6 +120,9 @@ func (c *cli) newServer(ctx context.Context, addr string, proxy bool) (_ *server
 		return nil, err
 	}
 	s.closers = append(s.closers, s.db.Close)
+	if s.db.installation, err = installation(ctx, path); err != nil {
+		s.log.Warn("going on without the id of this installation", "error", err.Error())
+	}
 	s.accounts = web.NewAccounts(s.db.store, s.log)
 	s.accounts.Proxy = proxy
 	return s, s.build(ctx)
