@@ -70,7 +70,7 @@ func (a *App) content(m Manifest) string {
 		return plural(len(has), "collection")
 	case len(has) == 0:
 		return "no collection"
-	case a.comparable(m) && len(has) > most && len(lacks) <= most && len(lacks) > 0:
+	case a.comparable(m) && len(lacks) > 0 && len(lacks) <= most && len(lacks) < len(has):
 		return "all but " + enumerate(lacks, most)
 	}
 	return enumerate(has, most) + " only"
