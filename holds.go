@@ -23,11 +23,14 @@ func (a *App) Partial(m Manifest) bool {
 // comparable tells whether the collections of a snapshot are those that the App
 // declares now.
 func (a *App) comparable(m Manifest) bool {
-	return !m.Database && m.Records != nil && m.SchemaVersion == a.SchemaVersion && (m.Application == "" || m.Application == a.Name)
+	return a != nil && !m.Database && m.Records != nil && m.SchemaVersion == a.SchemaVersion && (m.Application == "" || m.Application == a.Name)
 }
 
 // lacks returns the collections that a full snapshot has and this one has not.
 func (a *App) lacks(m Manifest) (names []string) {
+	if a == nil {
+		return nil
+	}
 	for _, col := range a.Collections {
 		if _, found := m.Records[col.Name]; !found && !col.Optional {
 			names = append(names, col.Name)

@@ -41,7 +41,7 @@ func TestAPartialBackupNeverStandsForAFullOne(t *testing.T) {
 		require.Equal(t, "Users only", part.Holds)
 		_, err := m.Drill(t.Context(), "")
 		require.ErrorIs(t, err, fs.ErrNotExist)
-		require.ErrorContains(t, err, "no full backup")
+		require.ErrorContains(t, err, "none that is full")
 
 		full := mustCreate(t, m)
 		time.Sleep(time.Hour)
