@@ -53,7 +53,7 @@ func (o *operation) rehearse(ctx context.Context, identities []backup.Identity) 
 		default:
 			v.Backup = there[0].Name
 			if v.Manifest, v.Report, v.Err = o.rehearseAt(ctx, s, there[0].named, identities); v.Err == nil {
-				v.Verdict = o.App.Verdict(v.Manifest, v.Report)
+				v.Verdict, v.Partial = o.App.Verdict(v.Manifest, v.Report), o.App.Partial(v.Manifest)
 			}
 			if newestFirst(there[0], newest) < 0 {
 				newest = there[0]

@@ -21,6 +21,7 @@ type Verified struct {
 	Manifest backup.Manifest // zero if Err is set and the copy could not be opened
 	Report   backup.Report   // the counts, and warnings about what could not be checked
 	Verdict  string          // what was found, in words to follow the name ([backup.App.Verdict]); empty if Err is set
+	Partial  bool            // the backup is partial ([backup.App.Partial]), as the verdict says
 	Err      error           // what is wrong with the copy; nil: nothing
 }
 
@@ -79,7 +80,7 @@ func (o *operation) verifyAll(ctx context.Context, name string) ([]Verified, err
 			}
 			copies++
 			if v.Manifest, v.Report, v.Err = o.verify(ctx, s, named, backup.RestoreOptions{}); v.Err == nil {
-				v.Verdict = o.App.Verdict(v.Manifest, v.Report)
+				v.Verdict, v.Partial = o.App.Verdict(v.Manifest, v.Report), o.App.Partial(v.Manifest)
 			}
 		}
 		if ctx.Err() != nil {
