@@ -142,7 +142,7 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 		}
 	}
 	c.join(o.sites)
-	c.flag(c.latest(markAccepted))
+	c.flag()
 	o.asked = c
 	return c, errors.Join(errs...)
 }
@@ -287,13 +287,15 @@ func (c *catalog) has(kind mark, name string) bool {
 	return found
 }
 
-// latest returns the time in the name of the newest backup that has a mark, or zero.
+// latest returns the time in the name of the newest backup that has a mark, or zero. A
+// partial backup that was accepted does not count, since it says nothing of the rest.
 func (c *catalog) latest(kind mark) time.Time {
 	var latest time.Time
-	for _, name := range c.marked[kind] {
-		if name.At.After(latest) {
-			latest = name.At
+	for name, named := range c.marked[kind] {
+		if b := find(c.backups, name); kind == markAccepted && b != nil && b.Partial {
+			continue
 		}
+		latest = later(latest, named.At)
 	}
 	return latest
 }

@@ -155,7 +155,7 @@ func (m *Manager) entry(s *site, f file, found finding) *Backup {
 	if found.manifest != nil && found.manifest.Application != "" && found.manifest.Application != m.App.Name {
 		return nil
 	}
-	b := newBackup(f.named, found.manifest)
+	b := m.newBackup(f.named, found.manifest)
 	b.Bytes, b.sha256 = max(0, f.Bytes), found.sha256
 	b.Damaged = found.err != nil
 	b.InClear = m.inClear(found.manifest)

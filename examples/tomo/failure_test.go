@@ -439,10 +439,10 @@ func TestListShowsBackupsOfTomoAndNothingElse(t *testing.T) {
 
 	lines := strings.Split(strings.TrimSpace(m.ok("backup", "list", "--dir", dir).stdout), "\n")
 	require.Len(t, lines, 4)
-	require.Regexp(t, `^NAME +TIME +SIZE +TRIGGER +RECORDS +APP VERSION +STATE$`, lines[0])
+	require.Regexp(t, `^NAME +TIME +SIZE +TRIGGER +HOLDS +RECORDS +APP VERSION +STATE$`, lines[0])
 	text := strings.Join(lines[1:], "\n")
 	require.Regexp(t, `(?m)^tomo-backup-2024-01-15\.json .* manual .* whole$`, text, "the name that the guide's script gives")
-	require.Regexp(t, `(?m)^before-the-move\.json .* manual +2 +2\.1\.0 +whole$`, text)
+	require.Regexp(t, `(?m)^before-the-move\.json .* manual +Preferences only +2 +2\.1\.0 +partial$`, text)
 	require.Regexp(t, `(?m)^tomo-backup-2023-01-15T10-30-00\.json .* - +2\.1\.0 +damaged: `, text)
 }
 
