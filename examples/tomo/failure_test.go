@@ -326,6 +326,30 @@ func TestAFullDiskIsNamedAndLeavesNothing(t *testing.T) {
 	require.Empty(t, files(t, small))
 }
 
+func TestARestoreThatTookPlaceIsDoneThoughNobodyCanReadItsReport(t *testing.T) {
+	m := newMachine(t, 2)
+	file := m.path("b.json")
+	m.ok("backup", "create", "--output", file)
+	for i, args := range [][]string{
+		{"backup", "restore", "--input", file, "--full", "--yes"},
+		{"backup", "restore", "--input", file, "--full", "--yes", "--json"},
+		{"backup", "undo", "--yes"},
+	} {
+		m.sql(fmt.Sprintf("UPDATE servers SET host = 'host%d.example.org'", i))
+		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		if err != nil {
+			t.Skip("this system has no /dev/full")
+		}
+		cmd := m.command(args...)
+		var stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = full, &stderr
+		require.NoError(t, cmd.Run(), "%s: %s", args, &stderr)
+		require.NoError(t, full.Close())
+		require.Contains(t, stderr.String(), "the restore took place, but its report cannot be printed")
+		require.Contains(t, stderr.String(), "what was there before is kept as tomo-backup-")
+	}
+}
+
 // tinyDisk returns a folder that holds less than a backup of 2,000 records a
 // collection and what runs the command on it: a file system of its own if this
 // process may mount one, else a limit on the size of files.
