@@ -81,6 +81,9 @@ func TestExitStatusTellsWrongUsageFromFailure(t *testing.T) {
 		"missing file to salvage":    {"backup salvage no.json --output out.json", statusFailed, "no.json"},
 		"missing file to verify":     {"backup verify no.json", statusFailed, "no.json"},
 		"missing folder":             {"backup list --dir no", statusFailed, "no"},
+		"missing folder to write to": {"backup create --output no/b.json", statusFailed, "the folder is missing"},
+		"missing folder to salvage":  {"backup salvage b.json --output no/s.json", statusFailed, "check that the drive is mounted"},
+		"missing folder to extract":  {"backup extract tomo-db-2024-01-15T10-30-00.db --output no/x.db", statusFailed, "the folder is missing"},
 		"missing database":           {"--db no.db backup create", statusFailed, "tomo init"},
 		"not a database":             {"--db b.json backup create", statusFailed, "b.json"},
 		"folder as a backup":         {"backup verify .", statusFailed, "."},
@@ -100,6 +103,7 @@ func TestExitStatusTellsWrongUsageFromFailure(t *testing.T) {
 	}
 	require.Equal(t, before, m.dump())
 	require.NoFileExists(t, m.path("no.db"))
+	require.NoDirExists(t, m.path("no"))
 }
 
 func TestABackupIsNeverOverwrittenWithoutForce(t *testing.T) {
@@ -162,6 +166,7 @@ func TestABackupThatIsInterruptedLeavesNothingHalf(t *testing.T) {
 	for round := range testtime.Pick(t, 4, 16) {
 		signal := []os.Signal{os.Interrupt, os.Kill, syscall.SIGTERM, os.Kill}[round%4]
 		force := (round%4 > 1) != (round%8 > 3)
+		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o700))
 		if force {
 			write(t, file, "precious")
 		}
@@ -193,6 +198,7 @@ func TestABackupThatIsInterruptedLeavesNothingHalf(t *testing.T) {
 		require.NoError(t, os.RemoveAll(filepath.Dir(file)))
 	}
 	require.NotZero(t, inTheMiddle, "no backup was caught in the middle")
+	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o700))
 	m.ok("backup", "create", "--output", file)
 }
 
@@ -318,6 +324,30 @@ func TestAFullDiskIsNamedAndLeavesNothing(t *testing.T) {
 	require.Contains(t, o.stderr, "check disk space")
 	require.Contains(t, o.stderr, filepath.Join(small, "b.json"))
 	require.Empty(t, files(t, small))
+}
+
+func TestARestoreThatTookPlaceIsDoneThoughNobodyCanReadItsReport(t *testing.T) {
+	m := newMachine(t, 2)
+	file := m.path("b.json")
+	m.ok("backup", "create", "--output", file)
+	for i, args := range [][]string{
+		{"backup", "restore", "--input", file, "--full", "--yes"},
+		{"backup", "restore", "--input", file, "--full", "--yes", "--json"},
+		{"backup", "undo", "--yes"},
+	} {
+		m.sql(fmt.Sprintf("UPDATE servers SET host = 'host%d.example.org'", i))
+		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		if err != nil {
+			t.Skip("this system has no /dev/full")
+		}
+		cmd := m.command(args...)
+		var stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = full, &stderr
+		require.NoError(t, cmd.Run(), "%s: %s", args, &stderr)
+		require.NoError(t, full.Close())
+		require.Contains(t, stderr.String(), "the restore took place, but its report cannot be printed")
+		require.Contains(t, stderr.String(), "what was there before is kept as tomo-backup-")
+	}
 }
 
 // tinyDisk returns a folder that holds less than a backup of 2,000 records a
