@@ -241,11 +241,12 @@ func (c *catalog) join(sites []*site) {
 // merge adds what another location has under the same name.
 func (b *Backup) merge(other Backup) {
 	c := other.Copies[0]
+	b.OtherKey = b.OtherKey || other.OtherKey
 	if !b.Damaged && !other.Damaged && b.differs(other) {
 		good := slices.IndexFunc(b.Copies, func(c Copy) bool { return c.Err == nil })
 		c.Err = fmt.Errorf("it is another backup than %s at %s, under the same name", b.Name, b.Copies[good].Location)
 	} else if !other.Damaged && (b.Damaged || b.Manifest == nil) {
-		other.Copies = append(b.Copies, c)
+		other.Copies, other.OtherKey = append(b.Copies, c), b.OtherKey
 		*b = other
 		return
 	}

@@ -303,11 +303,19 @@ func TestThePassphraseComesFromAFileTheEnvironmentOrNowhere(t *testing.T) {
 	m.fails(statusFailed, "empty", "backup", "create", "--output", file, "--passphrase-file", m.path("empty"))
 	require.NoFileExists(t, file)
 
-	write(t, m.path("passphrase"), " of a file \n")
+	for _, content := range []string{" of a file\n", "of a file \n", "of a file\n\n", "\ufeffof a file\n", "\xff\xfeo\x00f\x00", "caf" + "e\u0301\n"} {
+		write(t, m.path("passphrase"), content)
+		none.fails(statusFailed, "nobody could type this passphrase again", "backup", "create", "--output", file, "--passphrase-file", m.path("passphrase"))
+		require.NoFileExists(t, file)
+	}
+	m.with(passphraseVariable, "of a file\n").fails(statusFailed, "line break", "backup", "create", "--output", file)
+	write(t, m.path("passphrase"), "of a file\n")
 	none.ok("backup", "create", "--output", file, "--passphrase-file", m.path("passphrase"))
-	m.with(passphraseVariable, " of a file ").ok("backup", "verify", file)
+	for _, form := range []string{"of a file", "of a file\n", "\ufeffof a file"} {
+		m.with(passphraseVariable, form).ok("backup", "verify", file)
+	}
 	m.ok("backup", "verify", file, "--passphrase-file", m.path("passphrase"))
-	for _, name := range []string{"of a file", " of a file \n"} {
+	for _, name := range []string{" of a file", "of a file "} {
 		m.with(passphraseVariable, name).fails(statusFailed, "wrong key", "backup", "verify", file)
 	}
 	m.fails(statusFailed, "wrong key", "backup", "restore", "--input", file, "--full", "--yes")
