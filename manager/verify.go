@@ -77,6 +77,7 @@ func (o *operation) verifyAll(ctx context.Context, name string) ([]Verified, err
 			}
 			copies++
 			v.Manifest, v.Report, v.Err = o.verify(ctx, s, named, backup.RestoreOptions{})
+			o.noteVerified(ctx, s, name, v.Manifest, v.Err)
 		}
 		if ctx.Err() != nil {
 			return found, ctx.Err()
