@@ -352,7 +352,7 @@ func (s Status) String() string {
 	}
 	text := fmt.Sprintf("%s: the newest good full backup is %s old, with %s", verdict, inWords(s.Age), many(whole, "copy", "copies"))
 	if apart > 0 {
-		text += fmt.Sprintf(", %d of them not on the disk of the data", apart)
+		text += fmt.Sprintf(", %d of them on another file system than the data", apart)
 	}
 	return text
 }

@@ -206,13 +206,13 @@ func TestCopiesOnTheDiskOfTheDataAreNoProtection(t *testing.T) {
 		s = mustStatus(t, m)
 		require.Equal(t, manager.Protected, s.Verdict)
 		require.Empty(t, s.Unchecked)
-		require.Contains(t, s.String(), "1 of them not on the disk of the data")
+		require.Contains(t, s.String(), "1 of them on another file system than the data")
 
 		m.Locations[1] = diskShelf{b, false, errors.ErrUnsupported}
 		s = mustStatus(t, m)
 		require.Equal(t, manager.Protected, s.Verdict)
 		require.Len(t, s.Unchecked, 1, "what nobody can tell is said")
-		require.NotContains(t, s.String(), "disk")
+		require.NotContains(t, s.String(), "file system")
 	})
 }
 
