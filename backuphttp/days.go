@@ -35,8 +35,9 @@ const metaSlot = "scheduled_for"
 // backup, if it is before the schedule was set, or if retention would have deleted its
 // backup by now.
 func (h history) days(now time.Time) []dayInfo {
-	// A copy of the database is no backup.
-	h.backups = slices.DeleteFunc(slices.Clone(h.backups), func(b manager.Backup) bool { return b.Database })
+	// A copy of the database is no backup, and the schedule of another installation is not
+	// this one.
+	h.backups = slices.DeleteFunc(slices.Clone(h.backups), func(b manager.Backup) bool { return b.Database || b.Foreign })
 	zone := time.Local
 	if h.schedule != nil {
 		zone = zoneOfSchedule(h.schedule)

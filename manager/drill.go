@@ -21,7 +21,8 @@ type DrillReport struct {
 	Records int64 `json:"records"`
 
 	// Age is the age of the data when the drill began: what a disaster at that moment would
-	// have lost (guide, "Recovery Point Objectives").
+	// have lost (guide, "Recovery Point Objectives"). It is 0 if the backup is dated in the
+	// future, since nobody can tell then.
 	Age time.Duration `json:"age_ns"`
 
 	// Took is the time from the first byte read to the commit (guide, "Recovery Time
@@ -76,7 +77,7 @@ func (o *operation) drill(ctx context.Context, name string) (report DrillReport,
 	defer snapshot.Close()
 	defer func() { err = fault.Other(err) }() // the backup is there
 	opening := time.Since(start)
-	report = DrillReport{Backup: name, Age: start.Sub(snapshot.Manifest().CreatedAt)}
+	report = DrillReport{Backup: name, Age: max(0, start.Sub(snapshot.Manifest().CreatedAt))}
 
 	scratch, remove, err := o.Drills.Scratch(ctx)
 	if err != nil {

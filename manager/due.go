@@ -31,8 +31,10 @@ type dueBackup struct {
 
 func (d dueBackup) after(now time.Time) bool { return d.at.IsZero() || d.at.After(now) }
 
-// due derives from the existing backups when to make the next scheduled backup.
+// due derives from the existing backups, newest first, when to make the next scheduled
+// backup.
 func (m *Manager) due(backups []Backup, now time.Time) dueBackup {
+	backups = own(backups)
 	i := slices.IndexFunc(backups, func(b Backup) bool {
 		// A wrong clock has made a backup from the future, unless its slot has come: then
 		// the clock of another process is only a little ahead of ours.
@@ -51,7 +53,7 @@ func (m *Manager) due(backups []Backup, now time.Time) dueBackup {
 	case !next.IsZero() && last.good() < m.minCopies():
 		return dueBackup{at: now, slot: next, made: &last, short: &last}
 	}
-	if copied := m.copiedWith(backups, last); m.Database != nil && copied == nil {
+	if copied := m.copiedWith(backups, i); m.Database != nil && copied == nil {
 		return dueBackup{at: now, slot: slotOf(last), made: &last}
 	} else if m.Database != nil && copied.good() < m.minCopies() {
 		return dueBackup{at: now, slot: next, made: &last, short: copied}
@@ -59,18 +61,18 @@ func (m *Manager) due(backups []Backup, now time.Time) dueBackup {
 	return dueBackup{at: next, slot: next}
 }
 
-// copiedWith returns the copy of the database that was made with a scheduled backup or
-// after it, or nil.
-func (m *Manager) copiedWith(backups []Backup, last Backup) *Backup {
-	slot := slotOf(last)
-	i := slices.IndexFunc(backups, func(b Backup) bool {
-		return b.Database && b.Trigger == TriggerScheduled && !b.Damaged && m.genuine(b) &&
-			(!b.CreatedAt.Before(last.CreatedAt) || !slot.IsZero() && slot.Equal(slotOf(b)))
-	})
-	if i < 0 {
-		return nil
+// copiedWith returns the copy of the database that was made with the scheduled backup
+// at an index of the list or after it, or nil.
+func (m *Manager) copiedWith(backups []Backup, last int) *Backup {
+	at, slot := backups[last].CreatedAt, slotOf(backups[last])
+	for i := range backups {
+		b := &backups[i]
+		if b.Database && b.Trigger == TriggerScheduled && !b.Damaged && m.genuine(*b) &&
+			(i < last || b.CreatedAt.Equal(at) || !slot.IsZero() && slot.Equal(slotOf(*b))) {
+			return b
+		}
 	}
-	return &backups[i]
+	return nil
 }
 
 // slotOf returns the slot that a backup was made for, or zero if it does not say.

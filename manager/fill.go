@@ -129,7 +129,7 @@ func (o *operation) copiesOf(b Backup) []Copy {
 func (o *operation) lacking(ctx context.Context, c *catalog, to *site) []Backup {
 	there := slices.Clone(c.at[to.name])
 	lacks := make(map[string]bool)
-	for _, b := range c.backups {
+	for _, b := range own(c.backups) {
 		if old := find(there, b.Name); old != nil && !old.Damaged && old.sha256 == "" && b.sha256 != "" {
 			if err := o.restoreNote(ctx, to, b); err != nil {
 				o.failed(ctx, to, b.Name, err)

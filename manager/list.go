@@ -138,7 +138,7 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 		}
 	}
 	c.join(o.sites)
-	c.flag(c.latest(markAccepted))
+	c.flag(o.start)
 	o.asked = c
 	return c, errors.Join(errs...)
 }
@@ -234,7 +234,7 @@ func (c *catalog) join(sites []*site) {
 	for _, b := range joined {
 		c.backups = append(c.backups, *b)
 	}
-	slices.SortFunc(c.backups, newestFirst)
+	newestFirst(c.backups)
 }
 
 // merge adds what another location has under the same name.
@@ -286,13 +286,33 @@ func (c *catalog) has(kind mark, name string) bool {
 	return found
 }
 
-// latest returns the time in the name of the newest backup that has a mark, or zero.
-func (c *catalog) latest(kind mark) time.Time {
+// latest returns the time of the newest mark that counts, or zero. The time of a mark is
+// that in the name of its backup. A mark of the future does not count: a clock was wrong.
+func (c *catalog) latest(kind mark, now time.Time, counts func(name string) bool) time.Time {
 	var latest time.Time
-	for _, name := range c.marked[kind] {
-		if name.At.After(latest) {
-			latest = name.At
+	for name, named := range c.marked[kind] {
+		if named.At.After(latest) && !named.At.After(now.Add(skew)) && counts(name) {
+			latest = named.At
 		}
 	}
 	return latest
+}
+
+// mine tells whether a mark is about a backup of this installation. If the backup is gone,
+// it is unless another installation has backups here too.
+func (c *catalog) mine(name string) bool {
+	if b := find(c.backups, name); b != nil {
+		return !b.Foreign
+	}
+	return !c.shared()
+}
+
+// shared tells whether another installation has backups at the locations.
+func (c *catalog) shared() bool {
+	return slices.ContainsFunc(c.backups, func(b Backup) bool { return b.Foreign })
+}
+
+// own returns the backups of this installation.
+func own(backups []Backup) []Backup {
+	return slices.DeleteFunc(slices.Clone(backups), func(b Backup) bool { return b.Foreign })
 }

@@ -41,11 +41,11 @@ func (o *operation) rehearse(ctx context.Context, identities []backup.Identity) 
 	}
 	var found []Verified
 	var errs []error
-	var newest Backup
+	var tried []string
 	for _, s := range o.sites {
 		v := Verified{Location: s.name, Err: c.errs[s.name]}
 		there := slices.DeleteFunc(slices.Clone(c.at[s.name]), func(b Backup) bool { return !b.Usable(o.start) })
-		slices.SortFunc(there, newestFirst)
+		newestFirst(there)
 		switch {
 		case v.Err != nil:
 		case len(there) == 0:
@@ -53,9 +53,7 @@ func (o *operation) rehearse(ctx context.Context, identities []backup.Identity) 
 		default:
 			v.Backup = there[0].Name
 			v.Manifest, v.Report, v.Err = o.rehearseAt(ctx, s, there[0].named, identities)
-			if newestFirst(there[0], newest) < 0 {
-				newest = there[0]
-			}
+			tried = append(tried, v.Backup)
 		}
 		if ctx.Err() != nil {
 			return found, ctx.Err()
@@ -68,8 +66,8 @@ func (o *operation) rehearse(ctx context.Context, identities []backup.Identity) 
 	if len(errs) > 0 {
 		return found, errors.Join(errs...)
 	}
-	newest = *find(c.backups, newest.Name) // with all its copies
-	if err := o.mark(ctx, newest, markRehearsed); err != nil {
+	i := slices.IndexFunc(c.backups, func(b Backup) bool { return slices.Contains(tried, b.Name) })
+	if err := o.mark(ctx, c.backups[i], markRehearsed); err != nil {
 		return found, fmt.Errorf("the key opens every backup that was tried, but that could not be noted: %w", err)
 	}
 	return found, nil

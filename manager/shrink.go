@@ -40,17 +40,19 @@ var ErrShrunk = errors.New("backup has shrunk")
 // flag sets Shrunk of each backup. Each collection is compared with the most records that
 // an earlier backup had in it, so that it cannot shrink bit by bit. It has shrunk if it had
 // at least two records and has none now, or if it has lost at least ten records and more
-// than half. The comparison begins with the newest backup that a person has accepted.
+// than half. The comparison begins with the newest backup that a person has accepted. If
+// that backup is gone, it begins with the first that is not dated before it. The mark of a
+// backup that is gone does not count if it is of the future: a clock was wrong.
 //
 // A damaged backup is not flagged, but later backups are compared with it if its counts
 // are known. A backup from before a restore shows what was to go, and a salvaged backup
-// lacks what could not be saved; both are left out.
-func (c *catalog) flag(accepted time.Time) {
+// lacks what could not be saved; both are left out, and so are backups of other installations.
+func (c *catalog) flag(now time.Time) {
 	most := make(map[string]int64)
 	shrunk := make(map[string][]Shrink)
-	for i := range slices.Backward(c.backups) {
+	for i := c.fromAccepted(now); i >= 0; i-- {
 		b := &c.backups[i]
-		if b.Manifest == nil || b.Trigger == TriggerBeforeRestore || b.Manifest.Salvaged != nil || b.CreatedAt.Before(accepted) {
+		if b.Foreign || b.Manifest == nil || b.Trigger == TriggerBeforeRestore || b.Manifest.Salvaged != nil {
 			continue
 		}
 		b.Shrunk = nil
@@ -70,11 +72,25 @@ func (c *catalog) flag(accepted time.Time) {
 	}
 }
 
+// fromAccepted returns the index of the backup that the comparison begins with, and -1 if
+// there is none.
+func (c *catalog) fromAccepted(now time.Time) int {
+	first := slices.IndexFunc(c.backups, func(b Backup) bool { return !b.Foreign && c.has(markAccepted, b.Name) })
+	if first < 0 {
+		first = len(c.backups) - 1
+	}
+	gone := c.latest(markAccepted, now, func(name string) bool { return find(c.backups, name) == nil && c.mine(name) })
+	for first >= 0 && c.backups[first].CreatedAt.Before(gone) {
+		first--
+	}
+	return first
+}
+
 // lostIn returns what a new backup has lost, which is not in the catalog.
 func (c *catalog) lostIn(b Backup) []Shrink {
-	with := catalog{backups: append(slices.Clone(c.backups), b)}
-	slices.SortFunc(with.backups, newestFirst)
-	with.flag(c.latest(markAccepted))
+	with := catalog{backups: append(slices.Clone(c.backups), b), marked: c.marked}
+	newestFirst(with.backups)
+	with.flag(time.Now())
 	return find(with.backups, b.Name).Shrunk
 }
 

@@ -58,7 +58,7 @@ func (c *cli) list(ctx context.Context) error {
 		}
 		backups = append(backups, others...)
 	}
-	slices.SortStableFunc(backups, func(a, b manager.Backup) int { return b.CreatedAt.Compare(a.CreatedAt) })
+	backup.SortNewestFirst(backups, manager.Backup.Dated)
 	k.wipe()
 
 	switch {
