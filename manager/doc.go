@@ -59,8 +59,9 @@
 // before it. It tells what was made later where the clock does not. The host makes the id
 // at its first start and keeps it outside of what is backed up and restored.
 //
-// The Locations belong to one installation. Another installation that keeps backups of the
-// same App there takes them for its own.
+// Two installations of an App may share a Location, if both have an Installation. Each sees
+// the backups of the other as Foreign: restored by name only, and otherwise left alone. A
+// mark whose backup is gone then counts for neither, since nobody can tell whose it is.
 //
 // # Files
 //

@@ -184,10 +184,10 @@ func (o *operation) scheduled(ctx context.Context, again bool) (b Backup, slot t
 	if err != nil {
 		return b, due.slot, err
 	}
-	if comes(o.Rehearsals, c.latest(markRehearsed, now, c.mine), now) {
+	if comes(o.zoned(o.Rehearsals), c.latest(markRehearsed, now, c.mine), now) {
 		o.emit(ctx, Event{Kind: EventRehearsal, Backup: b.Name})
 	}
-	if comes(o.Drills.Schedule, c.latest(markDrilled, now, c.mine), b.CreatedAt) {
+	if comes(o.zoned(o.Drills.Schedule), c.latest(markDrilled, now, c.mine), b.CreatedAt) {
 		if err := o.drillMarked(ctx, c, b); err != nil {
 			return b, due.slot, fmt.Errorf("drill: %w", err)
 		}

@@ -31,7 +31,7 @@ func (m *Manager) PlanUndo(ctx context.Context) (*Plan, error) {
 		back.snapshot.Close()
 		return nil, fmt.Errorf("plan: %s: %w", back.name, fault.Other(bare(err)))
 	}
-	p.warnings = back.warnings
+	p.warnings = slices.Concat(back.warnings, p.warnings)
 	return p, nil
 }
 
