@@ -44,7 +44,9 @@
 //
 // A process that was killed keeps nobody waiting for long. The operating system frees the
 // lock of a folder. A Location that is no [location.Locker] is free again after ten minutes;
-// for that the clocks of all processes must agree to within some minutes.
+// for that the clocks of all processes must agree to within some minutes. A process that has
+// slept for so long does not go on: whoever holds such a Location checks that right before
+// each Put and Delete there, before a file is complete, and before the Sink commits.
 //
 // # Several locations
 //
@@ -107,6 +109,6 @@
 //   - Proving: verify.go, drill.go, rehearse.go, probe.go
 //   - Other keys: rewrap.go
 //   - Telling: event.go
-//   - Locations: site.go, lease.go for those without locks, patience.go for those that do
-//     not answer
+//   - Locations: site.go, lease.go for those without locks, held.go for the checks of a hold,
+//     patience.go for those that do not answer
 package manager

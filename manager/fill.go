@@ -22,8 +22,9 @@ func (o *operation) spread(ctx context.Context, b Backup, from *site) Backup {
 			copies[i] = *known
 			continue
 		}
+		held := slices.IndexFunc(o.sites, func(held *site) bool { return held.name == s.name })
 		wait.Go(func() {
-			if err := o.copy(ctx, b, from, s); err != nil {
+			if err := o.copy(ctx, b, from, o.sites[held]); err != nil {
 				copies[i] = o.failed(ctx, s, b.Name, err)
 				return
 			}

@@ -81,7 +81,7 @@ func (o *operation) plan(ctx context.Context, snapshot *backup.Snapshot, opts ba
 	p := &Plan{app: o.App, snapshot: snapshot, progress: opts.Progress, warnings: o.ofOthers(snapshot)}
 	opts.Progress = o.progress(ctx, opts.Progress)
 	var err error
-	if p.plan, err = o.App.Plan(ctx, snapshot, o.Sink, opts); err != nil {
+	if p.plan, err = o.App.Plan(ctx, snapshot, heldSink{o.Sink}, opts); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -145,7 +145,7 @@ func (m *Manager) Restore(ctx context.Context, snapshot *backup.Snapshot, opts b
 		opts.Progress = o.progress(ctx, opts.Progress)
 		report, err := o.keepBack(ctx, opts.Before, func(before beforeFunc) (backup.Report, error) {
 			opts.Before = before
-			return o.App.Restore(ctx, snapshot, o.Sink, opts)
+			return o.App.Restore(ctx, snapshot, heldSink{o.Sink}, opts)
 		})
 		if err == nil {
 			report.Warnings = slices.Concat(o.ofOthers(snapshot), report.Warnings)

@@ -55,7 +55,7 @@ func (m *Manager) Undo(ctx context.Context) (backup.Report, error) {
 		opts.Progress = o.progress(ctx, nil)
 		report, err := o.keepBack(ctx, nil, func(before beforeFunc) (backup.Report, error) {
 			opts.Before = before
-			return o.App.Restore(ctx, back.snapshot, o.Sink, opts)
+			return o.App.Restore(ctx, back.snapshot, heldSink{o.Sink}, opts)
 		})
 		if err != nil {
 			return report, fmt.Errorf("%s: %w", back.name, err)
@@ -177,7 +177,7 @@ func (o *operation) openUndo(ctx context.Context, b Backup, restored bool) (_ *u
 		// restore changed nothing.
 		opts := back.options()
 		opts.Progress, opts.Untried = o.progress(ctx, nil), true
-		plan, err := o.App.Plan(ctx, snapshot, o.Sink, opts)
+		plan, err := o.App.Plan(ctx, snapshot, heldSink{o.Sink}, opts)
 		if err != nil {
 			return nil, fault.Other(bare(err))
 		}
