@@ -1,6 +1,7 @@
 package manager_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -31,7 +32,7 @@ func leasesAt(t testing.TB, s *shelf) (names []string) {
 func whileAsleep(t *testing.T, s *shelf, work func()) func() {
 	return func() {
 		for _, name := range leasesAt(t, s) {
-			require.NoError(t, s.Location.Delete(t.Context(), name))
+			require.NoError(t, s.Delete(t.Context(), name))
 		}
 		work()
 		time.Sleep(11 * time.Second)
@@ -129,7 +130,7 @@ func TestALeaseThatHasNearlyRunOutIsRenewedBeforeACommit(t *testing.T) {
 					if taken {
 						text, err := json.Marshal(map[string]any{"holder": "somebody", "until": time.Now().Add(5 * time.Minute)})
 						require.NoError(t, err)
-						s.files()["homelab-"+strings.Repeat("k", 26)+".lease"] = string(text)
+						require.NoError(t, s.Put(context.Background(), "homelab-"+strings.Repeat("k", 26)+".lease", bytes.NewReader(text)))
 					}
 				}}
 				_, err := m.Restore(t.Context(), open(t, m, made.Name), backup.RestoreOptions{Strategy: backup.Replace})
