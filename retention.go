@@ -36,24 +36,30 @@ type Dated struct {
 // the same second, the backup with the highest suffix is the newest, whatever their endings
 // (see [App.ParseBackupName]).
 func SortNewestFirst[T any](backups []T, dated func(T) Dated) {
-	entries := make([]placed[T], len(backups))
+	entries := make([]*placed[T], len(backups))
 	for i, b := range backups {
 		d := dated(b)
 		if d.Serial <= 0 || d.Installation == "" {
 			d.Serial, d.Installation = 0, ""
 		}
-		entries[i] = placed[T]{b, d, d.CreatedAt}
+		entries[i] = &placed[T]{b, d, d.CreatedAt}
 	}
-	slices.SortFunc(entries, func(a, b placed[T]) int {
-		return cmp.Or(strings.Compare(a.Installation, b.Installation), -a.compare(b.Dated))
+	slices.SortFunc(entries, func(a, b *placed[T]) int {
+		if c := strings.Compare(a.Installation, b.Installation); c != 0 {
+			return c
+		}
+		return b.compare(&a.Dated)
 	})
 	for i := 1; i < len(entries); i++ {
-		if e, before := &entries[i], entries[i-1]; e.Serial > 0 && e.Installation == before.Installation && e.at.Before(before.at) {
+		if e, before := entries[i], entries[i-1]; e.Serial > 0 && e.Installation == before.Installation && e.at.Before(before.at) {
 			e.at = before.at
 		}
 	}
-	slices.SortFunc(entries, func(a, b placed[T]) int {
-		return cmp.Or(b.at.Compare(a.at), strings.Compare(b.Installation, a.Installation), a.compare(b.Dated))
+	slices.SortFunc(entries, func(a, b *placed[T]) int {
+		if c := cmp.Or(b.at.Compare(a.at), strings.Compare(b.Installation, a.Installation)); c != 0 {
+			return c
+		}
+		return a.compare(&b.Dated)
 	})
 	for i, e := range entries {
 		backups[i] = e.backup
@@ -68,14 +74,16 @@ type placed[T any] struct {
 }
 
 // compare orders backups of one installation, or without any, newest first.
-func (d Dated) compare(e Dated) int {
-	stem := func(d Dated) string { stem, _, _ := strings.Cut(d.Name, "."); return stem }
+func (d *Dated) compare(e *Dated) int {
+	if c := cmp.Or(cmp.Compare(e.Serial, d.Serial), e.CreatedAt.Compare(d.CreatedAt)); c != 0 {
+		return c
+	}
+	stem, _, _ := strings.Cut(d.Name, ".")
+	other, _, _ := strings.Cut(e.Name, ".")
 	return cmp.Or(
-		cmp.Compare(e.Serial, d.Serial),
-		e.CreatedAt.Compare(d.CreatedAt),
-		cmp.Compare(len(stem(e)), len(stem(d))), // "-10" before "-9" before none
-		cmp.Compare(stem(e), stem(d)),
-		cmp.Compare(e.Name, d.Name),
+		cmp.Compare(len(other), len(stem)), // "-10" before "-9" before none
+		strings.Compare(other, stem),
+		strings.Compare(e.Name, d.Name),
 	)
 }
 

@@ -56,10 +56,13 @@ type catalog struct {
 	backups []Backup                          // one for all copies of a backup, newest first
 	at      map[string][]Backup               // by location: its backups, each with the Copy there only
 	marked  map[mark]map[string]filename.Name // the names of the backups that have a mark somewhere
+	times   map[string]time.Time              // by the name of a mark: when it was put last, as far as a Location tells
 	notes   map[string]bool                   // the names of the backups that have a note somewhere
 	stems   map[string]bool                   // the names of backups, without their endings, that are in use somewhere
 	readmes map[string]int64                  // by location: the size of its README; absent: it has none
 	errs    map[string]error                  // by location: why it could not be asked
+
+	byName map[string]*Backup // of backups; nil: not made yet
 }
 
 // listHeld is list for an operation that changes something. Locations that cannot be
@@ -103,6 +106,7 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 	c := &catalog{
 		at:      make(map[string][]Backup),
 		marked:  make(map[mark]map[string]filename.Name),
+		times:   make(map[string]time.Time),
 		notes:   make(map[string]bool),
 		stems:   make(map[string]bool),
 		readmes: make(map[string]int64),
@@ -123,7 +127,11 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 			}
 			c.at[s.name] = backups
 			for _, f := range files {
-				c.add(o.App.Name, s, f)
+				if named, ours := filename.Parse(o.App.Name, f.Name); ours {
+					c.stems[named.Stem] = true
+				} else if err == nil {
+					c.addBeside(o.App.Name, s, f)
+				}
 			}
 		})
 	}
@@ -139,6 +147,9 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 	}
 	c.join(o.sites)
 	c.flag(o.start)
+	for i := range c.backups {
+		c.backups[i].VerifiedAt = c.markedWhen(c.backups[i].named, markVerified, o.start)
+	}
 	o.asked = c
 	return c, errors.Join(errs...)
 }
@@ -147,7 +158,8 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 // one does not and none has answered, the location is given up.
 const lookers = 8
 
-// listAt returns the backups at one site in any order, and all files there.
+// listAt returns the backups at one site in any order, and all files there. It returns the
+// files with an error too if only the backups could not be looked into.
 func (o *operation) listAt(ctx context.Context, s *site) (backups []Backup, files []location.File, err error) {
 	files, err = s.files(ctx)
 	if err != nil {
@@ -185,7 +197,7 @@ func (o *operation) listAt(ctx context.Context, s *site) (backups []Backup, file
 	close(unknown)
 	wait.Wait()
 	if ctx.Err() != nil {
-		return nil, nil, context.Cause(ctx)
+		return nil, files, context.Cause(ctx)
 	}
 	o.forget(s, ours)
 	for _, b := range found {
@@ -196,13 +208,9 @@ func (o *operation) listAt(ctx context.Context, s *site) (backups []Backup, file
 	return backups, files, nil
 }
 
-// add adds what the name of a file at a site tells: that it is the name of a backup of the
-// app, a note or a mark of a backup, or the README.
-func (c *catalog) add(app string, s *site, file location.File) {
-	if named, ours := filename.Parse(app, file.Name); ours {
-		c.stems[named.Stem] = true
-		return
-	}
+// addBeside adds a file to the catalog if it is a note or a mark of a backup of the app, or
+// the README.
+func (c *catalog) addBeside(app string, s *site, file location.File) {
 	ending := path.Ext(file.Name)
 	name := strings.TrimSuffix(file.Name, ending)
 	named, ours := filename.Parse(app, name)
@@ -214,6 +222,9 @@ func (c *catalog) add(app string, s *site, file location.File) {
 		c.notes[name] = true
 	case marked != nil:
 		marked[name] = named
+		if file.ModTime.After(c.times[file.Name]) {
+			c.times[file.Name] = file.ModTime
+		}
 	}
 }
 
@@ -240,11 +251,12 @@ func (c *catalog) join(sites []*site) {
 // merge adds what another location has under the same name.
 func (b *Backup) merge(other Backup) {
 	c := other.Copies[0]
+	b.OtherKey = b.OtherKey || other.OtherKey
 	if !b.Damaged && !other.Damaged && b.differs(other) {
 		good := slices.IndexFunc(b.Copies, func(c Copy) bool { return c.Err == nil })
 		c.Err = fmt.Errorf("it is another backup than %s at %s, under the same name", b.Name, b.Copies[good].Location)
 	} else if !other.Damaged && (b.Damaged || b.Manifest == nil) {
-		other.Copies = append(b.Copies, c)
+		other.Copies, other.OtherKey = append(b.Copies, c), b.OtherKey
 		*b = other
 		return
 	}
@@ -280,18 +292,49 @@ func find(backups []Backup, name string) *Backup {
 	return nil
 }
 
+// find returns the backup of a name, or nil, for who asks for many.
+func (c *catalog) find(name string) *Backup {
+	if c.byName == nil {
+		c.byName = make(map[string]*Backup, len(c.backups))
+		for i := range c.backups {
+			c.byName[c.backups[i].Name] = &c.backups[i]
+		}
+	}
+	return c.byName[name]
+}
+
 // has tells whether a backup has a mark anywhere.
 func (c *catalog) has(kind mark, name string) bool {
 	_, found := c.marked[kind][name]
 	return found
 }
 
+// markedWhen returns when a backup got a mark, or nil if it has none. A mark is not older
+// than its backup, and a time after now is of a wrong clock.
+func (c *catalog) markedWhen(name filename.Name, kind mark, now time.Time) *time.Time {
+	if !c.has(kind, name.String()) || name.At.After(now) {
+		return nil
+	}
+	at := name.At
+	if put := c.times[name.String()+string(kind)].UTC(); put.After(at) && !put.After(now) {
+		at = put
+	}
+	return &at
+}
+
 // latest returns the time of the newest mark that counts, or zero. The time of a mark is
 // that in the name of its backup. A mark of the future does not count: a clock was wrong.
+// Nor does a partial backup that was accepted, since it says nothing of the rest.
 func (c *catalog) latest(kind mark, now time.Time, counts func(name string) bool) time.Time {
 	var latest time.Time
 	for name, named := range c.marked[kind] {
-		if named.At.After(latest) && !named.At.After(now.Add(skew)) && counts(name) {
+		if named.At.After(now.Add(skew)) || !counts(name) {
+			continue
+		}
+		if b := c.find(name); kind == markAccepted && b != nil && b.Partial {
+			continue
+		}
+		if named.At.After(latest) {
 			latest = named.At
 		}
 	}
@@ -301,7 +344,7 @@ func (c *catalog) latest(kind mark, now time.Time, counts func(name string) bool
 // mine tells whether a mark is about a backup of this installation. If the backup is gone,
 // it is unless another installation has backups here too.
 func (c *catalog) mine(name string) bool {
-	if b := find(c.backups, name); b != nil {
+	if b := c.find(name); b != nil {
 		return !b.Foreign
 	}
 	return !c.shared()

@@ -44,7 +44,10 @@ func (o *operation) rehearse(ctx context.Context, identities []backup.Identity) 
 	var tried []string
 	for _, s := range o.sites {
 		v := Verified{Location: s.name, Err: c.errs[s.name]}
-		there := slices.DeleteFunc(slices.Clone(c.at[s.name]), func(b Backup) bool { return !b.Usable(o.start) })
+		there := slices.DeleteFunc(slices.Clone(c.at[s.name]), func(b Backup) bool {
+			b.OtherKey = false // the person's key is another
+			return !b.Usable(o.start)
+		})
 		newestFirst(there)
 		switch {
 		case v.Err != nil:
@@ -52,8 +55,10 @@ func (o *operation) rehearse(ctx context.Context, identities []backup.Identity) 
 			v.Err = fmt.Errorf("there is no backup to try the key on: %w", fs.ErrNotExist)
 		default:
 			v.Backup = there[0].Name
-			v.Manifest, v.Report, v.Err = o.rehearseAt(ctx, s, there[0].named, identities)
 			tried = append(tried, v.Backup)
+			if v.Manifest, v.Report, v.Err = o.rehearseAt(ctx, s, there[0].named, identities); v.Err == nil {
+				v.Verdict, v.Partial = o.App.Verdict(v.Manifest, v.Report), o.App.Partial(v.Manifest)
+			}
 		}
 		if ctx.Err() != nil {
 			return found, ctx.Err()

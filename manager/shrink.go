@@ -40,23 +40,28 @@ var ErrShrunk = errors.New("backup has shrunk")
 // flag sets Shrunk of each backup. Each collection is compared with the most records that
 // an earlier backup had in it, so that it cannot shrink bit by bit. It has shrunk if it had
 // at least two records and has none now, or if it has lost at least ten records and more
-// than half. The comparison begins with the newest backup that a person has accepted. If
-// that backup is gone, it begins with the first that is not dated before it. The mark of a
-// backup that is gone does not count if it is of the future: a clock was wrong.
+// than half. The comparison begins with the newest backup that a person has accepted, and
+// if that is Partial, only of the collections that it has. If that backup is gone, the
+// comparison begins with the first that is not dated before it. The mark of a backup that
+// is gone does not count if it is of the future: a clock was wrong.
 //
 // A damaged backup is not flagged, but later backups are compared with it if its counts
 // are known. A backup from before a restore shows what was to go, and a salvaged backup
 // lacks what could not be saved; both are left out, and so are backups of other installations.
 func (c *catalog) flag(now time.Time) {
+	accepted := c.accepted(now)
 	most := make(map[string]int64)
 	shrunk := make(map[string][]Shrink)
-	for i := c.fromAccepted(now); i >= 0; i-- {
+	for i := len(c.backups) - 1; i >= 0; i-- {
 		b := &c.backups[i]
 		if b.Foreign || b.Manifest == nil || b.Trigger == TriggerBeforeRestore || b.Manifest.Salvaged != nil {
 			continue
 		}
 		b.Shrunk = nil
 		for _, name := range slices.Sorted(maps.Keys(b.Manifest.Records)) {
+			if i > accepted(name) {
+				continue
+			}
 			is, was := b.Manifest.Records[name], most[name]
 			if !b.Damaged && (is == 0 && was >= 2 || was-is >= 10 && is < was/2) {
 				b.Shrunk = append(b.Shrunk, Shrink{name, was, is})
@@ -72,18 +77,33 @@ func (c *catalog) flag(now time.Time) {
 	}
 }
 
-// fromAccepted returns the index of the backup that the comparison begins with, and -1 if
-// there is none.
-func (c *catalog) fromAccepted(now time.Time) int {
-	first := slices.IndexFunc(c.backups, func(b Backup) bool { return !b.Foreign && c.has(markAccepted, b.Name) })
-	if first < 0 {
-		first = len(c.backups) - 1
+// accepted returns the index of the backup that the comparison begins with, by collection:
+// that of the newest backup with the collection that a person has accepted. A backup that
+// is gone may have had them all.
+func (c *catalog) accepted(now time.Time) func(collection string) int {
+	all := len(c.backups) - 1
+	some := make(map[string]int)
+	for i := all; i >= 0; i-- {
+		switch b := c.backups[i]; {
+		case b.Foreign || !c.has(markAccepted, b.Name):
+		case !b.Partial:
+			all = i
+		default:
+			for collection := range b.Manifest.Records {
+				some[collection] = i
+			}
+		}
 	}
-	gone := c.latest(markAccepted, now, func(name string) bool { return find(c.backups, name) == nil && c.mine(name) })
-	for first >= 0 && c.backups[first].CreatedAt.Before(gone) {
-		first--
+	gone := c.latest(markAccepted, now, func(name string) bool { return c.find(name) == nil && c.mine(name) })
+	for all >= 0 && c.backups[all].CreatedAt.Before(gone) {
+		all--
 	}
-	return first
+	return func(collection string) int {
+		if i, ok := some[collection]; ok {
+			return min(i, all)
+		}
+		return all
+	}
 }
 
 // lostIn returns what a new backup has lost, which is not in the catalog.
