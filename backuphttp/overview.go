@@ -59,6 +59,7 @@ func (h *Handler) remember(o *overview, m *manager.Manager, backups []manager.Ba
 		}
 		o.Backups = append(o.Backups, info)
 	}
+	o.OtherKey = h.otherKey
 	o.Running = h.running != nil && h.running.open
 	if t := h.active(); t != nil {
 		j := t.job

@@ -44,6 +44,11 @@ type Backup struct {
 	// that has not been verified counts as good.
 	Damaged bool `json:"damaged,omitempty"`
 
+	// OtherKey is set if this Manager has tried its Identities on a copy, and none of them
+	// opens it (see [Manager.CheckKeys] and [Manager.Verify]). Then nobody here can tell
+	// whether the backup is good.
+	OtherKey bool `json:"other_key,omitempty"`
+
 	// InClear is set if the secrets in the backup, if it has any, stand in clear: it has
 	// records of a collection for which the App declares secrets, and it is neither sealed
 	// nor encrypted.
@@ -76,9 +81,10 @@ func (m *Manager) newBackup(name filename.Name, manifest *backup.Manifest) Backu
 	return b
 }
 
-// Dated returns what [backup.Retention] goes by.
+// Dated returns what [backup.Retention] goes by. A backup that is sealed with another key
+// does not count as a good one.
 func (b Backup) Dated() backup.Dated {
-	return backup.Dated{Name: b.Name, CreatedAt: b.CreatedAt, Damaged: b.Damaged}
+	return backup.Dated{Name: b.Name, CreatedAt: b.CreatedAt, Damaged: b.Damaged || b.OtherKey}
 }
 
 // noDigest tells whether nothing but the whole file tells its digest.
@@ -89,14 +95,15 @@ func (b *Backup) noDigest() bool {
 // newestFirst orders backups as [backup.Dated.Compare] does.
 func newestFirst(a, b Backup) int { return a.Dated().Compare(b.Dated()) }
 
-// Usable tells whether the data can be restored from this backup, as far as is known.
+// Usable tells whether the data can be restored from this backup, as far as is known. A
+// backup that is sealed with another key is not usable.
 // A damaged backup and a copy of the database are not usable. A salvaged backup is not
 // usable because records may be missing. A backup dated more than an hour after now is
 // not usable because a clock was wrong.
 func (b Backup) Usable(now time.Time) bool {
 	const skew = time.Hour // between the clocks of two machines
 	salvaged := b.Manifest != nil && b.Manifest.Salvaged != nil
-	return !b.Damaged && !b.Database && !salvaged && !b.CreatedAt.After(now.Add(skew))
+	return !b.Damaged && !b.OtherKey && !b.Database && !salvaged && !b.CreatedAt.After(now.Add(skew))
 }
 
 // Good tells whether a backup can stand for all of the data, as far as is known: to

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tomo-project/backup"
@@ -98,7 +99,13 @@ func judge(policy backup.Retention, list []Backup) []Decision {
 	}
 	decisions := make([]Decision, 0, len(list))
 	for _, d := range policy.Decide(dated, time.Now()) {
-		decisions = append(decisions, Decision{byName[d.Name], d.Keep, d.Reasons})
+		b := byName[d.Name]
+		if b.OtherKey && !b.Damaged { // which retention knows as damaged
+			for i, reason := range d.Reasons {
+				d.Reasons[i] = strings.Replace(reason, "damaged, and", "sealed with another key, and", 1)
+			}
+		}
+		decisions = append(decisions, Decision{b, d.Keep, d.Reasons})
 	}
 	return decisions
 }
@@ -118,7 +125,7 @@ func anchors(decisions []Decision) []anchor {
 	seen := make(map[string]bool)
 	now := time.Now()
 	for i, d := range decisions {
-		if d.Damaged || d.CreatedAt.After(now) {
+		if d.Damaged || d.OtherKey || d.CreatedAt.After(now) {
 			continue
 		}
 		for _, name := range append([]string{anything}, slices.Sorted(maps.Keys(d.Manifest.Records))...) {

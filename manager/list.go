@@ -123,7 +123,11 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 			}
 			c.at[s.name] = backups
 			for _, f := range files {
-				c.add(o.App.Name, s, f)
+				if named, ours := filename.Parse(o.App.Name, f.Name); ours {
+					c.stems[named.Stem] = true
+				} else if err == nil {
+					c.addBeside(o.App.Name, s, f)
+				}
 			}
 		})
 	}
@@ -147,7 +151,8 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 // one does not and none has answered, the location is given up.
 const lookers = 8
 
-// listAt returns the backups at one site in any order, and all files there.
+// listAt returns the backups at one site in any order, and all files there. It returns the
+// files with an error too if only the backups could not be looked into.
 func (o *operation) listAt(ctx context.Context, s *site) (backups []Backup, files []location.File, err error) {
 	files, err = s.files(ctx)
 	if err != nil {
@@ -185,7 +190,7 @@ func (o *operation) listAt(ctx context.Context, s *site) (backups []Backup, file
 	close(unknown)
 	wait.Wait()
 	if ctx.Err() != nil {
-		return nil, nil, context.Cause(ctx)
+		return nil, files, context.Cause(ctx)
 	}
 	o.forget(s, ours)
 	for _, b := range found {
@@ -196,13 +201,9 @@ func (o *operation) listAt(ctx context.Context, s *site) (backups []Backup, file
 	return backups, files, nil
 }
 
-// add adds what the name of a file at a site tells: that it is the name of a backup of the
-// app, a note or a mark of a backup, or the README.
-func (c *catalog) add(app string, s *site, file location.File) {
-	if named, ours := filename.Parse(app, file.Name); ours {
-		c.stems[named.Stem] = true
-		return
-	}
+// addBeside adds a file to the catalog if it is a note or a mark of a backup of the app, or
+// the README.
+func (c *catalog) addBeside(app string, s *site, file location.File) {
 	ending := path.Ext(file.Name)
 	name := strings.TrimSuffix(file.Name, ending)
 	named, ours := filename.Parse(app, name)
@@ -240,11 +241,12 @@ func (c *catalog) join(sites []*site) {
 // merge adds what another location has under the same name.
 func (b *Backup) merge(other Backup) {
 	c := other.Copies[0]
+	b.OtherKey = b.OtherKey || other.OtherKey
 	if !b.Damaged && !other.Damaged && b.differs(other) {
 		good := slices.IndexFunc(b.Copies, func(c Copy) bool { return c.Err == nil })
 		c.Err = fmt.Errorf("it is another backup than %s at %s, under the same name", b.Name, b.Copies[good].Location)
 	} else if !other.Damaged && (b.Damaged || b.Manifest == nil) {
-		other.Copies = append(b.Copies, c)
+		other.Copies, other.OtherKey = append(b.Copies, c), b.OtherKey
 		*b = other
 		return
 	}

@@ -45,7 +45,10 @@ func (o *operation) rehearse(ctx context.Context, identities []backup.Identity) 
 	var newest Backup
 	for _, s := range o.sites {
 		v := Verified{Location: s.name, Err: c.errs[s.name]}
-		there := slices.DeleteFunc(slices.Clone(c.at[s.name]), func(b Backup) bool { return !b.Usable(o.start) })
+		there := slices.DeleteFunc(slices.Clone(c.at[s.name]), func(b Backup) bool {
+			b.OtherKey = false // the person's key is another
+			return !b.Usable(o.start)
+		})
 		slices.SortFunc(there, newestFirst)
 		switch {
 		case v.Err != nil:

@@ -82,6 +82,7 @@ func (o *operation) verifyAll(ctx context.Context, name string) ([]Verified, err
 			if v.Manifest, v.Report, v.Err = o.verify(ctx, s, named, backup.RestoreOptions{}); v.Err == nil {
 				v.Verdict, v.Partial = o.App.Verdict(v.Manifest, v.Report), o.App.Partial(v.Manifest)
 			}
+			o.learnKey(s, name, v.Err)
 		}
 		if ctx.Err() != nil {
 			return found, ctx.Err()
