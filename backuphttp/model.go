@@ -17,6 +17,7 @@ type overview struct {
 	App         string           `json:"app"`
 	Version     string           `json:"version"`
 	Collections []collectionInfo `json:"collections"`           // as declared
+	Status      manager.Status   `json:"status"`                // how well the data is protected
 	Backups     []backupInfo     `json:"backups"`               // newest first
 	Unreachable []string         `json:"unreachable,omitempty"` // locations that cannot be read, and why
 	Running     bool             `json:"running"`               // Run runs: something can be started
@@ -38,7 +39,7 @@ type collectionInfo struct {
 
 type backupInfo struct {
 	manager.Backup
-	Verified  *time.Time `json:"verified,omitempty"`   // when this process has read it to its end and found it whole
+	Verified  *time.Time `json:"verified,omitempty"`   // when it was last read to its end and found whole, as far as is known
 	NeedsKey  bool       `json:"needs_key,omitempty"`  // the Identities of the Manager do not open it, or nobody knows
 	CanDelete bool       `json:"can_delete,omitempty"` // false: it is the only good backup, so a person has to type a word
 }
@@ -48,7 +49,7 @@ type automated struct {
 	Editable  bool       `json:"editable"`
 	Next      *time.Time `json:"next,omitempty"`
 	Late      bool       `json:"late,omitempty"`
-	LastRun   *job       `json:"last_run,omitempty"` // the last scheduled backup of this process
+	LastRun   *job       `json:"last_run,omitempty"` // the last scheduled backup of this process; Status.Scheduled outlives it
 	Locations []string   `json:"locations"`
 	Days      []dayInfo  `json:"days"` // the last 30 days, oldest first
 }

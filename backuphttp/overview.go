@@ -34,12 +34,11 @@ func (h *Handler) overview(ctx context.Context) (overview, error) {
 	o.Automated.Editable = h.opts.Automation != nil
 	o.Automated.Locations = namesOf(m)
 	o.Automated.Settings = h.settings()
-	next, _ := m.Next(ctx)
-	if ctx.Err() != nil {
-		return overview{}, ctx.Err()
+	if o.Status, err = m.Status(ctx); err != nil {
+		return overview{}, err
 	}
-	if !next.IsZero() {
-		o.Automated.Next, o.Automated.Late = &next, now.Sub(next) > time.Minute
+	if next := o.Status.Next; next != nil {
+		o.Automated.Next, o.Automated.Late = next, now.Sub(*next) > time.Minute
 	}
 	past := history{backups: backups, schedule: m.Schedule, retention: m.Retention}
 	h.remember(&o, m, backups, &past)
@@ -54,8 +53,11 @@ func (h *Handler) remember(o *overview, m *manager.Manager, backups []manager.Ba
 	defer h.mu.Unlock()
 	for _, b := range backups {
 		info := backupInfo{Backup: b, NeedsKey: !opens(m.Identities, b), CanDelete: b.Name != only}
-		if v, ok := h.verdicts[b.Name]; ok && !b.Damaged {
+		if v, ok := h.verdicts[b.Name]; b.Damaged {
+		} else if ok {
 			info.Verified = &v.at
+		} else {
+			info.Verified = b.VerifiedAt
 		}
 		o.Backups = append(o.Backups, info)
 	}

@@ -67,6 +67,10 @@ type Backup struct {
 	// a person has accepted that ([Manager.Accept]).
 	Shrunk []Shrink `json:"shrunk,omitempty"`
 
+	// VerifiedAt is when a copy was last opened, read to its end and found good, by Verify or
+	// Drill of any process. Nil: not known. It says nothing about a copy that is damaged since.
+	VerifiedAt *time.Time `json:"verified_at,omitempty"`
+
 	named  filename.Name // Name in its parts
 	sha256 string        // of the file, if its note says so
 }

@@ -54,7 +54,26 @@ func (m *Manager) Drill(ctx context.Context, name string) (DrillReport, error) {
 	}
 	o.emit(ctx, Event{Kind: EventStarted, Backup: name})
 	report, err := o.drill(ctx, name)
+	if err == nil {
+		o.noteDrilled(ctx, report.Backup)
+	}
 	return report, o.done(ctx, Event{Backup: report.Backup}, err)
+}
+
+// noteDrilled notes beside the good copies that a backup is verified. It gets no mark of a
+// drill: Run makes those of its own schedule.
+func (o *operation) noteDrilled(ctx context.Context, name string) {
+	c, err := o.catalog(ctx)
+	if err != nil {
+		return
+	}
+	if b := find(c.backups, name); b != nil && b.Manifest != nil {
+		for _, s := range o.sites {
+			if b.goodAt(s) {
+				o.noteVerified(ctx, s, name, *b.Manifest, nil)
+			}
+		}
+	}
 }
 
 func (o *operation) drill(ctx context.Context, name string) (report DrillReport, err error) {

@@ -56,6 +56,7 @@ type catalog struct {
 	backups []Backup                          // one for all copies of a backup, newest first
 	at      map[string][]Backup               // by location: its backups, each with the Copy there only
 	marked  map[mark]map[string]filename.Name // the names of the backups that have a mark somewhere
+	times   map[string]time.Time              // by the name of a mark: when it was put last, as far as a Location tells
 	notes   map[string]bool                   // the names of the backups that have a note somewhere
 	stems   map[string]bool                   // the names of backups, without their endings, that are in use somewhere
 	readmes map[string]int64                  // by location: the size of its README; absent: it has none
@@ -103,6 +104,7 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 	c := &catalog{
 		at:      make(map[string][]Backup),
 		marked:  make(map[mark]map[string]filename.Name),
+		times:   make(map[string]time.Time),
 		notes:   make(map[string]bool),
 		stems:   make(map[string]bool),
 		readmes: make(map[string]int64),
@@ -143,6 +145,9 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 	}
 	c.join(o.sites)
 	c.flag()
+	for i := range c.backups {
+		c.backups[i].VerifiedAt = c.markedWhen(c.backups[i].named, markVerified, o.start)
+	}
 	o.asked = c
 	return c, errors.Join(errs...)
 }
@@ -215,6 +220,9 @@ func (c *catalog) addBeside(app string, s *site, file location.File) {
 		c.notes[name] = true
 	case marked != nil:
 		marked[name] = named
+		if file.ModTime.After(c.times[file.Name]) {
+			c.times[file.Name] = file.ModTime
+		}
 	}
 }
 
@@ -286,6 +294,19 @@ func find(backups []Backup, name string) *Backup {
 func (c *catalog) has(kind mark, name string) bool {
 	_, found := c.marked[kind][name]
 	return found
+}
+
+// markedWhen returns when a backup got a mark, or nil if it has none. A mark is not older
+// than its backup, and a time after now is of a wrong clock.
+func (c *catalog) markedWhen(name filename.Name, kind mark, now time.Time) *time.Time {
+	if !c.has(kind, name.String()) || name.At.After(now) {
+		return nil
+	}
+	at := name.At
+	if put := c.times[name.String()+string(kind)].UTC(); put.After(at) && !put.After(now) {
+		at = put
+	}
+	return &at
 }
 
 // latest returns the time in the name of the newest backup that has a mark, or zero. A

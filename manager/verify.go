@@ -83,6 +83,7 @@ func (o *operation) verifyAll(ctx context.Context, name string) ([]Verified, err
 				v.Verdict, v.Partial = o.App.Verdict(v.Manifest, v.Report), o.App.Partial(v.Manifest)
 			}
 			o.learnKey(s, name, v.Err)
+			o.noteVerified(ctx, s, name, v.Manifest, v.Err)
 		}
 		if ctx.Err() != nil {
 			return found, ctx.Err()
