@@ -105,7 +105,7 @@ func (h history) day(noon, now, first time.Time, scheduled []manager.Backup) day
 			continue
 		}
 		if !b.Damaged {
-			return info("made", "made %s", clock(b.CreatedAt))
+			return info("made", "made %s%s", clock(b.CreatedAt), part(b))
 		}
 		damaged = &b
 	}

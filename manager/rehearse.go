@@ -14,8 +14,9 @@ import (
 )
 
 // Rehearse proves that the key that a person holds opens the backups, before the day when
-// it must. At each Location it opens the newest backup that is [Backup.Usable], with these
-// Identities and not those of the Manager. It checks all that Verify checks, so it opens
+// it must. At each Location it opens the newest backup that is [Backup.Usable], a Partial
+// one only if there is no other, with these Identities and not those of the Manager. It
+// checks all that Verify checks, so it opens
 // every secret. A wrong key fails before the data is read.
 //
 // The result has an entry for each Location, and the error joins theirs. A backup that
@@ -54,9 +55,11 @@ func (o *operation) rehearse(ctx context.Context, identities []backup.Identity) 
 		case len(there) == 0:
 			v.Err = fmt.Errorf("there is no backup to try the key on: %w", fs.ErrNotExist)
 		default:
-			v.Backup = there[0].Name
+			// A partial backup may have no secrets for the key to open.
+			b := there[max(0, slices.IndexFunc(there, func(b Backup) bool { return !b.Partial }))]
+			v.Backup = b.Name
 			tried = append(tried, v.Backup)
-			if v.Manifest, v.Report, v.Err = o.rehearseAt(ctx, s, there[0].named, identities); v.Err == nil {
+			if v.Manifest, v.Report, v.Err = o.rehearseAt(ctx, s, b.named, identities); v.Err == nil {
 				v.Verdict, v.Partial = o.App.Verdict(v.Manifest, v.Report), o.App.Partial(v.Manifest)
 			}
 		}
