@@ -68,6 +68,33 @@ func (k KeyCheck) String() string {
 	return said + ". Rewrap gives a backup the new key."
 }
 
+// askKeys asks once whether the newest backup is sealed with another key, and tells the
+// host if it is. The key may be mistyped: then new backups would push out those that
+// somebody can open.
+func (m *Manager) askKeys(ctx context.Context) {
+	if m.keepsAll() {
+		return
+	}
+	k, _ := m.CheckKeys(ctx) // a Location that cannot be asked is told by the backup that follows
+	m.mu.Lock()
+	m.keepAll = k.Other
+	m.mu.Unlock()
+	said := k.String()
+	if k.Other {
+		said += " Backups go on with the keys that are in use now, and no backup is deleted until the next start."
+	}
+	if said != "" {
+		m.emit(ctx, Event{Kind: EventOtherKey, Operation: "run", Backup: k.Backup, Text: said})
+	}
+}
+
+// keepsAll tells whether Run prunes nothing.
+func (m *Manager) keepsAll() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.keepAll
+}
+
 // triedKeys is how many backups CheckKeys tries at most. Each may take a second or more.
 const triedKeys = 3
 
