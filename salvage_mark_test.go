@@ -130,8 +130,8 @@ func TestIntactRecordsDoNotMoveToAnotherCollection(t *testing.T) {
 }
 
 func TestTheLossIsSaidInWords(t *testing.T) {
-	require.Equal(t, "Lost are 215 bytes of the damaged file, 3 records of servers, all of notes, all of users. The counts of the damaged file were lost, so more may be missing. Its digest differed: an altered value that is still valid cannot be told from an intact one.",
+	require.Equal(t, "Lost are all of notes and users, 3 records of servers, 215 bytes of the damaged file. The counts of the damaged file were lost, so more may be missing. Its digest differed: an altered value that is still valid cannot be told from an intact one.",
 		(&backup.Salvaged{LostBytes: 215, Records: map[string]int64{"servers": 3, "users": 2}, LostCollections: []string{"notes", "users"}, Digest: "differs", Counts: "lost"}).Loss())
-	require.Equal(t, "Lost are 0 bytes of the damaged file. Its digest fitted: what was kept is as it was written.", (&backup.Salvaged{Digest: "fits", Counts: "known"}).Loss())
+	require.Equal(t, "Nothing is known to be lost. Its digest fitted: what was kept is as it was written.", (&backup.Salvaged{Digest: "fits", Counts: "known"}).Loss())
 	require.Equal(t, "Lost are 7 bytes of the damaged file. It is not known whether the counts of the damaged file were lost, so more may be missing. It is not known whether its digest fitted.", (&backup.Salvaged{LostBytes: 7}).Loss())
 }

@@ -249,10 +249,24 @@ func (m *Manager) learnKey(s *site, name string, err error) {
 	defer m.mu.Unlock()
 	for k, found := range m.seen {
 		if k.location == s.name && k.name == name {
-			found.otherKey = err != nil
+			if found.key = KeyOpens; err != nil {
+				found.key = KeyWrong
+			}
 			m.seen[k] = found
 		}
 	}
+}
+
+// knownKey returns what is known of whether the Identities open a backup.
+func (m *Manager) knownKey(b Backup) KeyState {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for k, found := range m.seen {
+		if k.name == b.Name && found.key != "" && slices.ContainsFunc(b.Copies, func(c Copy) bool { return c.Location == k.location }) {
+			return found.key
+		}
+	}
+	return KeyUnchecked
 }
 
 // gives returns when retention will have given up all of some backups, or zero. It asks

@@ -19,8 +19,8 @@ import (
 // Create makes a backup and stores it at all Locations (guide, "Create Backup"). What
 // opts does not set of Recipients, Compress, Encrypt, Signer and Limits is taken from the
 // Manager. RequireProof, Trusted, Installation and Serial are always those of the Manager.
-// Without a trigger in opts.Metadata the trigger is "manual". Then Create copies older backups to Locations
-// that lack them; if that fails, it is an Event and no error.
+// Without a trigger in opts.Metadata the trigger is "manual". Then Create copies older
+// backups to Locations that lack them; if that fails, it is an Event and no error.
 //
 // The Copies of the result name each Location, and say why the backup is not there. The
 // error is [location.ErrBusy], an error of [backup.App.Backup], or says that there are fewer copies
@@ -178,11 +178,11 @@ func (o *operation) write(ctx context.Context, s *site, name filename.Name, prod
 	failed := <-put
 	switch {
 	case err != nil:
-		return newBackup(name, nil), err
+		return o.newBackup(name, nil), err
 	case failed != nil:
-		return newBackup(name, nil), &putError{failed}
+		return o.newBackup(name, nil), &putError{failed}
 	}
-	b := newBackup(name, &manifest)
+	b := o.newBackup(name, &manifest)
 	b.Bytes, b.sha256 = d.bytes, d.contents().sha256
 	return b, nil
 }

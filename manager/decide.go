@@ -19,11 +19,16 @@ type Decision struct {
 	Reasons []string `json:"reasons"`
 }
 
-// classDatabase is the class of copies of the database. The other classes are triggers.
-const classDatabase = "database"
+// The classes of copies of the database, and of scheduled backups that are Partial. The
+// other classes are triggers.
+const (
+	classDatabase = "database"
+	classPartial  = "partial"
+)
 
-// classes are the kinds of backups that retention applies to. Each is judged by itself.
-var classes = []string{TriggerScheduled, TriggerBeforeRestore, classDatabase}
+// classes are the kinds of backups that retention applies to. Each is judged by itself, so
+// that none takes the places of another.
+var classes = []string{TriggerScheduled, classPartial, TriggerBeforeRestore, classDatabase}
 
 // class returns the class of a backup, or "" if retention does not apply to it.
 func (o *operation) class(b Backup, opts PruneOptions) string {
@@ -36,6 +41,8 @@ func (o *operation) class(b Backup, opts PruneOptions) string {
 		return classDatabase
 	case b.Database:
 		return ""
+	case b.Partial && (b.Trigger == TriggerScheduled || b.Trigger == TriggerManual && opts.Manual):
+		return classPartial
 	case b.Trigger == TriggerManual && opts.Manual:
 		return TriggerScheduled
 	case b.Trigger == TriggerScheduled, b.Trigger == TriggerBeforeRestore:
@@ -46,7 +53,7 @@ func (o *operation) class(b Backup, opts PruneOptions) string {
 
 // decide decides about each of the backups at one site.
 func (o *operation) decide(backups []Backup, opts PruneOptions) []Decision {
-	policies := map[string]backup.Retention{TriggerScheduled: o.Retention, classDatabase: o.Retention}
+	policies := map[string]backup.Retention{TriggerScheduled: o.Retention, classPartial: o.Retention, classDatabase: o.Retention}
 	if o.KeepBeforeRestore > 0 || !o.Retention.KeepsAll() {
 		policies[TriggerBeforeRestore] = backup.Retention{Last: cmp.Or(o.KeepBeforeRestore, 5)}
 	}

@@ -36,6 +36,10 @@ type Manager struct {
 	// replaces is stored at the first of them while the host's transaction is open.
 	Locations []location.Location
 
+	// DataPath is a file or folder of the host's data. With it, Status can tell whether a copy
+	// is on another disk (see [location.OnDisk]). Empty: nobody can tell.
+	DataPath string
+
 	// MinCopies is how many Locations must have a backup for it to count as made. With
 	// fewer, Create returns an error, but keeps the copies that it could make. 0 means 1.
 	MinCopies int
@@ -113,11 +117,12 @@ type Manager struct {
 	//
 	// A serial is one more than the highest that the Locations have of this Installation
 	// and that this Manager has handed out. Two backups have the same serial if they were
-	// made at Locations that did not know of each other, at Locations that cannot be
-	// locked, or after the backup with the highest serial was deleted. Then their times
-	// decide. No Location tells a serial at first: then a backup has no origin unless all
-	// Locations can be asked. If a file has the highest serial there can be, all new
-	// backups get the same serial, and an Event names the file.
+	// made at Locations that did not know of each other, at a Location that is no Locker by
+	// processes whose clocks do not agree, or after the backup with the highest serial was
+	// deleted. Then their times decide. While no Location has a serial, a backup gets an
+	// origin only if all Locations can be asked, since one of them may have a higher serial.
+	// If a file has the highest serial there can be, all new backups get the same serial,
+	// and an Event names the file.
 	Installation string
 
 	// NoReadme keeps no README. Otherwise each Location that gets a backup also gets a

@@ -333,3 +333,30 @@ func TestProcessesThatShareAFolderHandOutEachSerialOnce(t *testing.T) {
 	slices.Sort(found)
 	require.Equal(t, all, found)
 }
+
+// A counted location counts how often it is asked for its files.
+type counted struct {
+	unlocked
+	lists *atomic.Int64
+}
+
+func (l counted) List(ctx context.Context) ([]location.File, error) {
+	l.lists.Add(1)
+	return l.unlocked.List(ctx)
+}
+
+// The serial, the name and what is to be filled in come from one list of files.
+func TestABackupAsksALocationForItsFilesOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		lists := new(atomic.Int64)
+		m, events := explaining()
+		m.Locations = []location.Location{counted{unlocked{unlisted{newShelf("disk"), new(atomic.Bool)}}, lists}}
+		m.Installation = "a1"
+		for range 3 {
+			mustCreate(t, m)
+			require.Equal(t, int64(1), lists.Swap(0))
+			time.Sleep(time.Minute)
+		}
+		require.Empty(t, events.of(manager.EventFailed))
+	})
+}

@@ -171,7 +171,8 @@ func (c *cli) restore(ctx context.Context, flags restoreFlags, strategy backup.S
 			return failed(err)
 		}
 		k.wipe()
-		return c.printRestored(report, k.database.path, back)
+		c.tellRestored(report, k.database.path, back)
+		return nil
 	}
 	plan, err := manager.Plan(ctx, snapshot, opts)
 	if err != nil {
@@ -200,7 +201,8 @@ func (c *cli) restore(ctx context.Context, flags restoreFlags, strategy backup.S
 		return failed(err)
 	}
 	k.wipe()
-	return c.printRestored(report, k.database.path, back)
+	c.tellRestored(report, k.database.path, back)
+	return nil
 }
 
 // openBackup opens a backup by its name or its file. The caller calls close
@@ -252,6 +254,18 @@ func totalsOf(report backup.Report) (t totals) {
 		t.add(r)
 	}
 	return t
+}
+
+// tellRestored prints the report of a restore that took place. Whoever cannot get
+// the report must not take the restore for failed, and run it again.
+func (c *cli) tellRestored(report backup.Report, database string, back sealing) {
+	if err := c.printRestored(report, database, back); err != nil {
+		kept := ""
+		if report.UndoneBy != "" {
+			kept = "; what was there before is kept as " + printable(report.UndoneBy)
+		}
+		fmt.Fprintf(c.stderr, "tomo: warning: the restore took place, but its report cannot be printed: %s%s\n", printable(err.Error()), kept)
+	}
 }
 
 func (c *cli) printRestored(report backup.Report, database string, back sealing) error {
