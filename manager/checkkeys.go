@@ -22,7 +22,8 @@ type KeyCheck struct {
 	// Opens is set if one of the Identities opens Backup.
 	Opens bool `json:"opens"`
 
-	// Other is set if none of the Identities opens Backup. Without Identities it is set if
+	// Other is set if none of the Identities opens Backup, unless one of the Keys is a public
+	// key of the Recipients or of Encrypt. Without Identities it is set if
 	// none of the Recipients has the name of one of the Keys. If neither Opens nor Other is
 	// set, nothing tells.
 	Other bool `json:"other"`
@@ -149,6 +150,7 @@ func (o *operation) checkKeys(ctx context.Context) (k KeyCheck, err error) {
 				need = locked[:i]
 			case !errors.Is(err, backup.ErrWrongKey) && !errors.Is(err, backup.ErrNoKey):
 				return k, fmt.Errorf("%s: %w", b.Name, err)
+			case i == 0 && k.shared():
 			default:
 				k.Other = true
 				continue
@@ -163,6 +165,13 @@ func (o *operation) checkKeys(ctx context.Context) (k KeyCheck, err error) {
 		k.Until = o.gives(c.backups, k.Need)
 	}
 	return k, nil
+}
+
+// shared tells whether one of the Keys is a public key that new backups have too. Then it
+// is no new key that keeps the Identities from opening Backup. A short name, such as
+// that of a passphrase, says nothing.
+func (k KeyCheck) shared() bool {
+	return slices.ContainsFunc(k.Keys, func(id string) bool { return len(id) >= 32 && !slices.Contains(k.Gone, id) })
 }
 
 // takesKey tells whether a backup of this Installation takes a key to open.

@@ -101,6 +101,12 @@ func TestAChangeOfPublicKeysIsSaidWithHowLongTheOldOneIsNeeded(t *testing.T) {
 		require.Equal(t, "2000-01-12", k.Until.Format(time.DateOnly), "seven more backups push them out")
 		require.ErrorContains(t, err, "until about 2000-01-12 by the retention policy")
 
+		// A passphrase at hand opens nothing here, and the public keys are the same.
+		same := whoHolds(m, backup.Passphrase([]byte("at hand")))
+		k, err = same.CheckKeys(t.Context())
+		require.NoError(t, err)
+		require.False(t, k.Opens || k.Other)
+
 		// Who has the old private key too is not locked out, and is told the same.
 		changed = whoHolds(m, old.from)
 		changed.Schedule, changed.Recipients, changed.Encrypt = m.Schedule, []backup.Recipient{key.to}, key.to

@@ -139,6 +139,7 @@ func (m *Manager) Status(ctx context.Context) (Status, error) {
 
 // protects tells whether all of the data can be restored from a backup.
 func (o *operation) protects(b Backup) bool {
+	b.OtherKey = false // a reason of its own says so
 	return b.Usable(o.start) && b.Trigger != TriggerBeforeRestore && o.genuine(b) && !b.Manifest.Partial &&
 		(o.Installation == "" || b.Manifest.Installation == "" || b.Manifest.Installation == o.Installation)
 }
