@@ -157,6 +157,8 @@ type Manager struct {
 	holder string // who holds this Manager; empty: nobody
 	seen   map[seenFile]finding
 	serial int64 // the highest that was handed out here
+
+	keepAll bool // Run has found the newest backup sealed with another key
 }
 
 // The triggers say what has made a backup. They are in its metadata under "trigger".
