@@ -370,6 +370,31 @@ func tinyDisk(t *testing.T, m *machine) (dir string, command func(args ...string
 	}
 }
 
+func TestABackupByRootDoesNotLockTomoOut(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can make what belongs to others")
+	}
+	const service = 65534
+	m := newMachine(t, 1)
+	require.NoError(t, os.Chmod(filepath.Dir(m.home), 0o755))
+	require.NoError(t, filepath.WalkDir(m.home, func(path string, _ os.DirEntry, err error) error {
+		return os.Chown(path, service, service)
+	}))
+	m.ok("backup", "create", "--encrypt", "--database")
+	cmd := m.without("TMPDIR").command("backup", "create", "--encrypt", "--database", "--json")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: service, Gid: service}}
+	o := finish(t, cmd)
+	require.Equal(t, statusDone, o.status, o.stderr)
+	require.Empty(t, o.stderr)
+	require.NoError(t, filepath.WalkDir(m.home, func(path string, _ os.DirEntry, err error) error {
+		require.NoError(t, err)
+		info, err := os.Lstat(path)
+		require.NoError(t, err)
+		require.Equal(t, uint32(service), info.Sys().(*syscall.Stat_t).Uid, path)
+		return nil
+	}))
+}
+
 func TestAFolderThatCannotBeWrittenIsNamed(t *testing.T) {
 	m := newMachine(t, 1)
 	require.NoError(t, os.Chmod(filepath.Dir(m.home), 0o755))
