@@ -481,6 +481,7 @@ func TestJSONIsOneDocumentOnStandardOutput(t *testing.T) {
 func TestListShowsBackupsOfTomoAndNothingElse(t *testing.T) {
 	m := newMachine(t, 2)
 	dir := m.path("dir")
+	require.NoError(t, os.Mkdir(dir, 0o700))
 	m.ok("backup", "create", "--output", filepath.Join(dir, "tomo-backup-2024-01-15.json"))
 	m.ok("backup", "create", "--output", filepath.Join(dir, "before-the-move.json"), "--only", "preferences")
 	whole := read(t, filepath.Join(dir, "tomo-backup-2024-01-15.json"))

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -105,8 +103,7 @@ func (c *cli) firstLocation(s settings) (location.Location, error) {
 	if err != nil {
 		return nil, err
 	}
-	path, err = filepath.Abs(filepath.Join(filepath.Dir(path), "backups"))
-	return ownFolder{location.Dir(path)}, err
+	return ownFolder(path)
 }
 
 func sameFile(a, b string) bool {
@@ -118,15 +115,24 @@ func sameFile(a, b string) bool {
 	return err == nil && os.SameFile(first, second)
 }
 
-// An ownFolder is the default folder. No drive has to be mounted for it, so the
-// first command that stores something makes it. Until then it is empty.
-type ownFolder struct{ location.Dir }
+// ownFolder returns the default folder, beside the database at path. It is made
+// with the database, or by the first command that stores a backup. Nothing makes
+// it a second time: if it is missing later, it had backups that are missing too.
+func ownFolder(path string) (location.Dir, error) {
+	path, err := filepath.Abs(filepath.Join(filepath.Dir(path), "backups"))
+	return location.Dir(path), err
+}
 
-// List implements [location.Location].
-func (f ownFolder) List(ctx context.Context) ([]location.File, error) {
-	files, err := f.Dir.List(ctx)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+func isOwnFolder(l location.Location, path string) bool {
+	folder, err := ownFolder(path)
+	return err == nil && l == location.Location(folder)
+}
+
+// makeOwnFolder makes the default folder.
+func makeOwnFolder(path string) error {
+	folder, err := ownFolder(path)
+	if err != nil {
+		return err
 	}
-	return files, err
+	return folder.Make()
 }
