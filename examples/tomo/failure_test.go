@@ -370,6 +370,44 @@ func tinyDisk(t *testing.T, m *machine) (dir string, command func(args ...string
 	}
 }
 
+// readOnly mounts a folder for reading only.
+func readOnly(t *testing.T, dir string) {
+	t.Helper()
+	for _, args := range [][]string{{"--bind", dir, dir}, {"-o", "remount,bind,ro", dir}} {
+		if out, err := exec.Command("mount", args...).CombinedOutput(); err != nil {
+			t.Skipf("this process may not mount a folder: %s", out)
+		}
+		if args[0] == "--bind" {
+			t.Cleanup(func() {
+				if out, err := exec.CommandContext(context.Background(), "umount", dir).CombinedOutput(); err != nil {
+					t.Errorf("umount: %s", out)
+				}
+			})
+		}
+	}
+}
+
+func TestADatabaseOnAReadOnlyMountCanBeBackedUp(t *testing.T) {
+	m := newMachine(t, 3)
+	old, file, dir := m.path("old.json"), m.path("b.json"), m.path("elsewhere")
+	m.ok("backup", "create", "--output", old)
+	m.create() // SQLite has been here
+	m.sql("UPDATE servers SET host = 'changed.example.org'")
+	before := m.dump()
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	wal := m.db() + "-wal"
+	require.NoFileExists(t, wal)
+	readOnly(t, m.path(".tomo"))
+	m.ok("backup", "create", "--output", file, "--include", "logs")
+	m.ok("backup", "verify", file)
+	m.ok("backup", "create", "--database", "--dir", dir)
+	m.fails(statusFailed, "read-only", "backup", "create")
+	m.fails(statusFailed, "read-only", "backup", "restore", "--input", old, "--full", "--yes", "--dir", dir)
+	other := newMachine(t, 0)
+	other.ok("backup", "restore", "--input", file, "--full", "--yes")
+	require.Equal(t, before, other.dump())
+}
+
 func TestABackupByRootDoesNotLockTomoOut(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can make what belongs to others")
