@@ -408,6 +408,24 @@ func TestADatabaseOnAReadOnlyMountCanBeBackedUp(t *testing.T) {
 	require.Equal(t, before, other.dump())
 }
 
+func TestABackupOnReadOnlyMediaIsRestoredByItsName(t *testing.T) {
+	m := newMachine(t, 3)
+	disc := m.path("disc")
+	require.NoError(t, os.Mkdir(disc, 0o700))
+	b := m.create("--dir", disc)
+	before := m.dump()
+	m.sql("UPDATE servers SET host = 'changed.example.org'")
+	changed := m.dump()
+	readOnly(t, disc)
+	o := m.ok("backup", "restore", b.Name, "--dir", disc, "--full", "--yes")
+	require.Contains(t, o.stderr, "cannot be written to")
+	require.Contains(t, o.stdout, "To bring it back:\n  tomo backup undo\n")
+	require.Equal(t, before, m.dump())
+	require.Len(t, m.list(), 1, "the way back")
+	m.ok("backup", "undo", "--yes")
+	require.Equal(t, changed, m.dump())
+}
+
 func TestABackupByRootDoesNotLockTomoOut(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can make what belongs to others")

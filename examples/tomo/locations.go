@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -113,6 +115,38 @@ func sameFile(a, b string) bool {
 	}
 	second, err := os.Stat(b)
 	return err == nil && os.SameFile(first, second)
+}
+
+// keepWayBackElsewhere adds the folders of the settings to those of k, if the folder
+// of --dir is on read-only media. Otherwise nothing could be restored from there,
+// since a restore stores what it replaces.
+func (c *cli) keepWayBackElsewhere(k *keeper) error {
+	if c.dir == "" || !readOnlyFolder(string(c.dir)) {
+		return nil
+	}
+	fmt.Fprintf(c.stderr, "tomo: %s cannot be written to, so what the restore replaces goes to the folders of the settings\n", printable(string(c.dir)))
+	c.dir = "" // undo looks there
+	locations, err := c.locations(k.settings)
+	if err != nil {
+		return err
+	}
+	for _, l := range locations {
+		if !slices.Contains(k.folders, fmt.Sprint(l)) {
+			k.Locations, k.folders = append(k.Locations, l), append(k.folders, fmt.Sprint(l))
+		}
+	}
+	return nil
+}
+
+// readOnlyFolder tells whether a folder is on a file system that is mounted for
+// reading only.
+func readOnlyFolder(path string) bool {
+	f, err := os.CreateTemp(path, tempPattern)
+	if err == nil {
+		f.Close()
+		os.Remove(f.Name())
+	}
+	return errors.Is(err, syscall.EROFS)
 }
 
 // ownFolder returns the default folder, beside the database at path. It is made
