@@ -29,6 +29,8 @@ func (h *Handler) endpoints() []endpoint {
 	return []endpoint{
 		{"GET", "/api/openapi.json", View, h.getOpenAPI},
 		{"GET", "/api/overview", View, h.getOverview},
+		{"GET", "/api/status", View, h.getStatus},
+		{"GET", "/api/health", Health, h.getHealth},
 		{"GET", "/api/events", View, h.getEvents},
 		{"GET", "/api/jobs", View, h.getJobs},
 		{"GET", "/api/jobs/{id}", View, h.getJob},

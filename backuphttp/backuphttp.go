@@ -38,7 +38,7 @@
 // # API
 //
 // Below api/, programs find all that the page does, in JSON. The document
-// api/openapi.json describes it; reading it takes [View].
+// api/openapi.json describes it; reading it takes [View]. A monitor asks api/health.
 package backuphttp
 
 import (
@@ -121,6 +121,10 @@ const (
 	Restore   Action = "restore"   // upload, look into a backup, plan, restore, undo, salvage
 	Delete    Action = "delete"    // delete a backup, prune, accept a loss
 	Configure Action = "configure" // change settings
+
+	// Health is learning in one word how well the data is protected, and nothing else. A
+	// host may allow it to a monitor that does not log in.
+	Health Action = "health"
 )
 
 // A Handler is the page. Make one with New.
@@ -154,7 +158,9 @@ type Handler struct {
 	watchers  map[chan struct{}]bool
 	verdicts  map[string]verdict // by the name of the backup
 	failures  []failure          // of scheduled backups
+	otherKey  string             // what Run has said of a key that has changed; empty: nothing
 	restores  map[string]*restore
+	health    health
 	spooled   int64 // bytes in temporary files
 }
 
@@ -245,7 +251,7 @@ func (h *Handler) adopt(m *manager.Manager, s Settings) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.manager, h.set = m, s
+	h.manager, h.set, h.otherKey = m, s, ""
 }
 
 // now returns the Manager that is in use.

@@ -17,14 +17,16 @@ type overview struct {
 	App         string           `json:"app"`
 	Version     string           `json:"version"`
 	Collections []collectionInfo `json:"collections"`           // as declared
+	Status      manager.Status   `json:"status"`                // how well the data is protected
 	Backups     []backupInfo     `json:"backups"`               // newest first
 	Unreachable []string         `json:"unreachable,omitempty"` // locations that cannot be read, and why
 	Running     bool             `json:"running"`               // Run runs: something can be started
 	Job         *job             `json:"job,omitempty"`         // the job that runs
 	Last        *job             `json:"last,omitempty"`        // the last job that ended
 	Undo        string           `json:"undo,omitempty"`        // the backup that Undo would restore
-	Good        string           `json:"good,omitempty"`        // the newest backup without a known problem
+	Good        string           `json:"good,omitempty"`        // the newest full backup without a known problem
 	Shrunk      bool             `json:"shrunk,omitempty"`
+	OtherKey    string           `json:"other_key,omitempty"` // what a person should know about a key that has changed
 	Automated   automated        `json:"automated"`
 }
 
@@ -37,7 +39,7 @@ type collectionInfo struct {
 
 type backupInfo struct {
 	manager.Backup
-	Verified  *time.Time `json:"verified,omitempty"`   // when this process has read it to its end and found it whole
+	Verified  *time.Time `json:"verified,omitempty"`   // when it was last read to its end and found whole, as far as is known
 	NeedsKey  bool       `json:"needs_key,omitempty"`  // the Identities of the Manager do not open it, or nobody knows
 	CanDelete bool       `json:"can_delete,omitempty"` // false: it is the only good backup, so a person has to type a word
 }
@@ -47,7 +49,7 @@ type automated struct {
 	Editable  bool       `json:"editable"`
 	Next      *time.Time `json:"next,omitempty"`
 	Late      bool       `json:"late,omitempty"`
-	LastRun   *job       `json:"last_run,omitempty"` // the last scheduled backup of this process
+	LastRun   *job       `json:"last_run,omitempty"` // the last scheduled backup of this process; Status.Scheduled outlives it
 	Locations []string   `json:"locations"`
 	Days      []dayInfo  `json:"days"` // the last 30 days, oldest first
 }
@@ -86,6 +88,9 @@ type restoreInfo struct {
 	Uploaded    bool             `json:"uploaded,omitempty"`
 	Undo        bool             `json:"undo,omitempty"` // it takes back the last restore
 	Manifest    *backup.Manifest `json:"manifest,omitempty"`
+	Holds       string           `json:"holds,omitempty"` // what the backup holds, in words
+	Partial     bool             `json:"partial,omitempty"`
+	Verdict     string           `json:"verdict,omitempty"`     // what the check has found, in words to follow the name
 	Verified    *backup.Report   `json:"verified,omitempty"`    // what a check of the whole backup has found
 	State       string           `json:"state"`                 // "ok", "locked" (it needs a key), "damaged", "refused" (foreign, too new, not a backup)
 	Problem     string           `json:"problem,omitempty"`     // if State is "ok": what the plan has to allow

@@ -34,12 +34,11 @@ func (h *Handler) overview(ctx context.Context) (overview, error) {
 	o.Automated.Editable = h.opts.Automation != nil
 	o.Automated.Locations = namesOf(m)
 	o.Automated.Settings = h.settings()
-	next, _ := m.Next(ctx)
-	if ctx.Err() != nil {
-		return overview{}, ctx.Err()
+	if o.Status, err = m.Status(ctx); err != nil {
+		return overview{}, err
 	}
-	if !next.IsZero() {
-		o.Automated.Next, o.Automated.Late = &next, now.Sub(next) > time.Minute
+	if next := o.Status.Next; next != nil {
+		o.Automated.Next, o.Automated.Late = next, now.Sub(*next) > time.Minute
 	}
 	past := history{backups: backups, schedule: m.Schedule, retention: m.Retention}
 	h.remember(&o, m, backups, &past)
@@ -54,11 +53,15 @@ func (h *Handler) remember(o *overview, m *manager.Manager, backups []manager.Ba
 	defer h.mu.Unlock()
 	for _, b := range backups {
 		info := backupInfo{Backup: b, NeedsKey: !opens(m.Identities, b), CanDelete: b.Name != only}
-		if v, ok := h.verdicts[b.Name]; ok && !b.Damaged {
+		if v, ok := h.verdicts[b.Name]; b.Damaged {
+		} else if ok {
 			info.Verified = &v.at
+		} else {
+			info.Verified = b.VerifiedAt
 		}
 		o.Backups = append(o.Backups, info)
 	}
+	o.OtherKey = h.otherKey
 	o.Running = h.running != nil && h.running.open
 	if t := h.active(); t != nil {
 		j := t.job
@@ -140,30 +143,39 @@ func undoes(backups []manager.Backup, now time.Time) string {
 	return ""
 }
 
-// newestGood returns the name of the backup to recover from: the newest that is usable
-// and was made to keep the data, and not to undo a restore. It need not be verified.
+// newestGood returns the name of the backup to recover from: the newest that is Good. So it
+// is full, and the page warns of nothing in it. It need not be verified.
 func newestGood(backups []manager.Backup, now time.Time) string {
 	for _, b := range backups {
-		if b.Trigger != manager.TriggerBeforeRestore && b.Usable(now) {
+		if b.Good(now) {
 			return b.Name
 		}
 	}
 	return ""
 }
 
-// onlyGood returns the name of the usable backup if there is only one.
+// onlyGood returns the name of the backup that alone is Good, or else of the backup that
+// alone is usable. It returns "" if there are none or several.
 func onlyGood(backups []manager.Backup, now time.Time) string {
-	name := ""
-	for _, b := range backups {
-		if !b.Usable(now) {
+	for _, counts := range []func(manager.Backup) bool{
+		func(b manager.Backup) bool { return b.Good(now) },
+		func(b manager.Backup) bool { return b.Usable(now) },
+	} {
+		var names []string
+		for _, b := range backups {
+			if counts(b) {
+				names = append(names, b.Name)
+			}
+		}
+		switch len(names) {
+		case 0:
 			continue
+		case 1:
+			return names[0]
 		}
-		if name != "" {
-			return ""
-		}
-		name = b.Name
+		return ""
 	}
-	return name
+	return ""
 }
 
 // opens tells whether identities open a backup, by the names of keys in the backup. An

@@ -45,7 +45,19 @@ var functions = template.FuncMap{
 	"off":       off,
 	"lacking":   lacking,
 	"unsure":    unsure,
+	"mood":      mood,
 	"join":      func(list []string) string { return strings.Join(list, ", ") },
+}
+
+// mood is the class of a notice about how well the data is protected.
+func mood(v manager.Verdict) string {
+	switch v {
+	case manager.Protected:
+		return "good"
+	case manager.AtRisk:
+		return "warn"
+	}
+	return "bad"
 }
 
 // A pair is the data of a part of a page: the page, and the item that the part shows.
@@ -193,6 +205,8 @@ func heading(j job) string {
 		return fmt.Sprintf("%s, but %s are not as in the backup", words[3], many(lacking(j), "record"))
 	case j.Error == "":
 		return words[1]
+	case j.Kind == "verify" && j.Code == "wrong_key":
+		return "Backup is sealed with another key"
 	}
 	return words[2]
 }

@@ -68,6 +68,31 @@ func (d Dir) List(ctx context.Context) ([]File, error) { return d.dir().list(ctx
 // Delete implements [Location].
 func (d Dir) Delete(ctx context.Context, name string) error { return d.dir().delete(ctx, name) }
 
+// SameDisk implements [OnDisk] where the system numbers its file systems (not on Windows).
+// It goes by them: two partitions of one disk count as two disks. The path may not exist
+// yet; then the nearest folder above it counts.
+func (d Dir) SameDisk(ctx context.Context, path string) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	here, err := os.Stat(string(d))
+	if err != nil {
+		return false, err
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return false, err
+	}
+	there, err := os.Stat(path)
+	for errors.Is(err, fs.ErrNotExist) && filepath.Dir(path) != path {
+		path = filepath.Dir(path)
+		there, err = os.Stat(path)
+	}
+	if err != nil {
+		return false, err
+	}
+	return sameDevice(here, there)
+}
+
 func (d Dir) dir() dir { return dir{string(d), openRoot} }
 
 // A dir is a Dir with the way to open its folder, which tests replace.

@@ -48,8 +48,8 @@ import (
 //     processes may call them at a time.
 //
 // If a Location has a String method, messages call the Location by that text, which
-// must not show a secret. The optional interface [Locker] keeps processes apart. The
-// suite backuptest.TestLocation checks an implementation.
+// must not show a secret. The optional interface [Locker] keeps processes apart, and
+// [OnDisk] tells whether a Location is on the disk of the data. The suite backuptest.TestLocation checks an implementation.
 type Location interface {
 	Put(ctx context.Context, name string, r io.Reader) error
 	Open(ctx context.Context, name string) (io.ReadCloser, error)
@@ -75,6 +75,13 @@ type Locker interface {
 	// errors.ErrUnsupported. The lock is free again when unlock was called, or when
 	// the process has ended, however it ended.
 	Lock(ctx context.Context, name, holder string) (unlock func() error, err error)
+}
+
+// OnDisk is a [Location] that can tell whether it would be lost together with the data.
+type OnDisk interface {
+	// SameDisk tells whether the Location is on the disk of a file or folder. An error
+	// means that nobody can tell.
+	SameDisk(ctx context.Context, path string) (bool, error)
 }
 
 // ErrBusy says that somebody else holds the Location, or that another operation is under

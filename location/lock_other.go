@@ -2,10 +2,15 @@
 
 package location
 
-import "errors"
+import (
+	"errors"
+	"io/fs"
+)
 
 const openNonblock = 0
 
 var errHeld = errors.New("held")
 
 func lockFile(folderFile) error { return errors.ErrUnsupported }
+
+func sameDevice(fs.FileInfo, fs.FileInfo) (bool, error) { return false, errors.ErrUnsupported }

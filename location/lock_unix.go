@@ -123,3 +123,13 @@ func readHolder(f io.Reader) string {
 	}
 	return holder
 }
+
+// sameDevice tells whether two files are on one file system.
+func sameDevice(a, b fs.FileInfo) (bool, error) {
+	first, ok := a.Sys().(*syscall.Stat_t)
+	second, also := b.Sys().(*syscall.Stat_t)
+	if !ok || !also {
+		return false, errors.ErrUnsupported
+	}
+	return first.Dev == second.Dev, nil
+}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"time"
 
 	"github.com/tomo-project/backup"
@@ -146,9 +147,13 @@ const (
 	markRestored  mark = ".restored"  // the restore that it was made for took place
 	markDrilled   mark = ".drilled"   // it has passed a drill
 	markRehearsed mark = ".rehearsed" // a person has opened it with their key
+	markVerified  mark = ".verified"  // it was opened and read to its end, and all was good
 )
 
-var marks = []mark{markAccepted, markRestored, markDrilled, markRehearsed}
+var marks = []mark{markAccepted, markRestored, markDrilled, markRehearsed, markVerified}
+
+// renews tells whether a mark says when something was done the last time, and not the first.
+func (k mark) renews() bool { return k == markRehearsed || k == markVerified }
 
 // outlives tells whether the newest mark of a kind stays when its backup is deleted.
 func (k mark) outlives() bool { return k != markRestored }
@@ -177,10 +182,34 @@ func (o *operation) mark(ctx context.Context, b Backup, kind mark) error {
 	return errors.Join(errs...)
 }
 
-// putMark puts a mark beside a backup, unless it is there.
+// putMark puts a mark beside a backup. A mark that is there stays, or is put anew if it
+// renews.
 func (s *site) putMark(ctx context.Context, name string, kind mark) error {
-	if err := s.Put(ctx, name+string(kind), bytes.NewReader(nil)); !errors.Is(err, fs.ErrExist) {
-		return err
+	put := func() error { return s.Put(ctx, name+string(kind), bytes.NewReader(nil)) }
+	err := put()
+	if errors.Is(err, fs.ErrExist) && kind.renews() {
+		if err = s.remove(ctx, name+string(kind)); err == nil {
+			err = put()
+		}
 	}
-	return nil
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
+}
+
+// noteVerified remembers what reading a copy to its end has found, for Status. The copy may
+// be at a place that cannot be written to: then this process alone knows.
+func (o *operation) noteVerified(ctx context.Context, s *site, name string, m backup.Manifest, err error) {
+	switch {
+	case err != nil && !damage(err), err == nil && len(o.Identities) == 0 && (m.Sealed || m.Encrypted):
+		return // nothing is known, or nobody has opened it
+	case err != nil:
+		err = s.remove(ctx, name+string(markVerified))
+	default:
+		err = s.putMark(ctx, name, markVerified)
+	}
+	if err != nil && o.Logger != nil {
+		o.Logger.LogAttrs(ctx, slog.LevelDebug, "what was verified cannot be noted", slog.String("backup", name), slog.String("location", s.name), slog.String("error", err.Error()))
+	}
 }

@@ -93,7 +93,11 @@ func (o *operation) store(ctx context.Context, src backup.DataSource, opts backu
 		return Backup{}, nil, err
 	}
 	kind := envelope.Kind{Compressed: string(opts.Compress), Encrypted: opts.Encrypt != nil}
-	return o.place(ctx, opts.CreatedAt, kind, opts.Metadata[backup.MetaTrigger], func(ctx context.Context, w io.Writer) (backup.Manifest, error) {
+	trigger := opts.Metadata[backup.MetaTrigger]
+	if len(opts.Only) > 0 { // it takes the place of no full backup
+		trigger = ""
+	}
+	return o.place(ctx, opts.CreatedAt, kind, trigger, func(ctx context.Context, w io.Writer) (backup.Manifest, error) {
 		return o.App.Backup(ctx, w, src, opts)
 	})
 }
@@ -116,7 +120,7 @@ func (o *operation) place(ctx context.Context, at time.Time, kind envelope.Kind,
 	errs := o.downErrors()
 	for _, s := range o.sites {
 		b, err := o.placeAt(ctx, s, at, kind, produce)
-		if full(err) && o.makeRoom(ctx, s, newBackup(filename.New(o.App.Name, at, 1, kind), nil), trigger) {
+		if full(err) && o.makeRoom(ctx, s, o.newBackup(filename.New(o.App.Name, at, 1, kind), nil), trigger) {
 			b, err = o.placeAt(ctx, s, at, kind, produce)
 		}
 		if err == nil {
@@ -182,11 +186,11 @@ func (o *operation) write(ctx context.Context, s *site, name filename.Name, prod
 	failed := <-put
 	switch {
 	case err != nil:
-		return newBackup(name, nil), err
+		return o.newBackup(name, nil), err
 	case failed != nil:
-		return newBackup(name, nil), &putError{failed}
+		return o.newBackup(name, nil), &putError{failed}
 	}
-	b := newBackup(name, &manifest)
+	b := o.newBackup(name, &manifest)
 	b.Bytes, b.sha256 = d.bytes, d.contents().sha256
 	return b, nil
 }

@@ -73,6 +73,7 @@
 //   - ".restored", an empty file: the restore before which the backup was made took place.
 //   - ".drilled", an empty file: the backup has passed a drill.
 //   - ".rehearsed", an empty file: a person has opened the backup with their key.
+//   - ".verified", an empty file: the backup was opened and read to its end, and all was good.
 //
 // Each Location also gets a README, the name of the App with "-backup-README.txt" behind
 // it. It says to whoever finds the backups what they are, and how to open them without this
@@ -105,7 +106,7 @@
 //   - Deleting: prune.go with decide.go, shrink.go, delete.go
 //   - Proving: verify.go, drill.go, rehearse.go, probe.go
 //   - Other keys: rewrap.go
-//   - Telling: event.go
+//   - Telling: event.go, status.go
 //   - Locations: site.go, lease.go for those without locks, patience.go for those that do
 //     not answer
 package manager

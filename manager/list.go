@@ -56,6 +56,7 @@ type catalog struct {
 	backups []Backup                          // one for all copies of a backup, newest first
 	at      map[string][]Backup               // by location: its backups, each with the Copy there only
 	marked  map[mark]map[string]filename.Name // the names of the backups that have a mark somewhere
+	times   map[string]time.Time              // by the name of a mark: when it was put last, as far as a Location tells
 	notes   map[string]bool                   // the names of the backups that have a note somewhere
 	stems   map[string]bool                   // the names of backups, without their endings, that are in use somewhere
 	readmes map[string]int64                  // by location: the size of its README; absent: it has none
@@ -103,6 +104,7 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 	c := &catalog{
 		at:      make(map[string][]Backup),
 		marked:  make(map[mark]map[string]filename.Name),
+		times:   make(map[string]time.Time),
 		notes:   make(map[string]bool),
 		stems:   make(map[string]bool),
 		readmes: make(map[string]int64),
@@ -142,7 +144,10 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 		}
 	}
 	c.join(o.sites)
-	c.flag(c.latest(markAccepted))
+	c.flag()
+	for i := range c.backups {
+		c.backups[i].VerifiedAt = c.markedWhen(c.backups[i].named, markVerified, o.start)
+	}
 	o.asked = c
 	return c, errors.Join(errs...)
 }
@@ -215,6 +220,9 @@ func (c *catalog) addBeside(app string, s *site, file location.File) {
 		c.notes[name] = true
 	case marked != nil:
 		marked[name] = named
+		if file.ModTime.After(c.times[file.Name]) {
+			c.times[file.Name] = file.ModTime
+		}
 	}
 }
 
@@ -241,11 +249,12 @@ func (c *catalog) join(sites []*site) {
 // merge adds what another location has under the same name.
 func (b *Backup) merge(other Backup) {
 	c := other.Copies[0]
+	b.OtherKey = b.OtherKey || other.OtherKey
 	if !b.Damaged && !other.Damaged && b.differs(other) {
 		good := slices.IndexFunc(b.Copies, func(c Copy) bool { return c.Err == nil })
 		c.Err = fmt.Errorf("it is another backup than %s at %s, under the same name", b.Name, b.Copies[good].Location)
 	} else if !other.Damaged && (b.Damaged || b.Manifest == nil) {
-		other.Copies = append(b.Copies, c)
+		other.Copies, other.OtherKey = append(b.Copies, c), b.OtherKey
 		*b = other
 		return
 	}
@@ -287,13 +296,28 @@ func (c *catalog) has(kind mark, name string) bool {
 	return found
 }
 
-// latest returns the time in the name of the newest backup that has a mark, or zero.
+// markedWhen returns when a backup got a mark, or nil if it has none. A mark is not older
+// than its backup, and a time after now is of a wrong clock.
+func (c *catalog) markedWhen(name filename.Name, kind mark, now time.Time) *time.Time {
+	if !c.has(kind, name.String()) || name.At.After(now) {
+		return nil
+	}
+	at := name.At
+	if put := c.times[name.String()+string(kind)].UTC(); put.After(at) && !put.After(now) {
+		at = put
+	}
+	return &at
+}
+
+// latest returns the time in the name of the newest backup that has a mark, or zero. A
+// partial backup that was accepted does not count, since it says nothing of the rest.
 func (c *catalog) latest(kind mark) time.Time {
 	var latest time.Time
-	for _, name := range c.marked[kind] {
-		if name.At.After(latest) {
-			latest = name.At
+	for name, named := range c.marked[kind] {
+		if b := find(c.backups, name); kind == markAccepted && b != nil && b.Partial {
+			continue
 		}
+		latest = later(latest, named.At)
 	}
 	return latest
 }

@@ -36,6 +36,10 @@ type Manager struct {
 	// replaces is stored at the first of them while the host's transaction is open.
 	Locations []location.Location
 
+	// DataPath is a file or folder of the host's data. With it, Status can tell whether a copy
+	// is on another disk (see [location.OnDisk]). Empty: nobody can tell.
+	DataPath string
+
 	// MinCopies is how many Locations must have a backup for it to count as made. With
 	// fewer, Create returns an error, but keeps the copies that it could make. 0 means 1.
 	MinCopies int

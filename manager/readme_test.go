@@ -67,7 +67,7 @@ func TestEachLocationHasAReadme(t *testing.T) {
 		require.Error(t, m.Delete(t.Context(), readmeName))
 		_, err = m.Open(t.Context(), readmeName)
 		require.Error(t, err)
-		require.Equal(t, []string{readmeName}, disk.all(t))
+		require.Equal(t, []string{readmeName}, disk.names(t))
 		require.Len(t, events.of(manager.EventFailed), 2, "the drive was down once, and nobody deletes the README")
 	})
 }

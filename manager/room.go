@@ -26,7 +26,7 @@ func (o *operation) makeRoom(ctx context.Context, s *site, coming Backup, trigge
 		return false
 	}
 	coming.coming, coming.Trigger = true, trigger
-	coming.Manifest = &backup.Manifest{Application: o.App.Name, CreatedAt: coming.CreatedAt, SHA256: "coming"}
+	coming.Manifest = &backup.Manifest{Application: o.App.Name, Installation: o.Installation, CreatedAt: coming.CreatedAt, SHA256: "coming"}
 	decisions, _, err := o.proven(ctx, s, append(slices.Clone(c.at[s.name]), coming), PruneOptions{})
 	var deleted []string
 	if err == nil {

@@ -34,7 +34,7 @@ func TestExitStatusTellsWrongUsageFromFailure(t *testing.T) {
 		says   string
 	}{
 		"no command":                 {"", statusUsage, "tomo backup"},
-		"no verb":                    {"backup", statusUsage, "create | drill | extract | list | prune | restore | rewrap | run | salvage | undo | verify"},
+		"no verb":                    {"backup", statusUsage, "create | drill | extract | list | prune | restore | rewrap | run | salvage | status | undo | verify"},
 		"unknown command":            {"bakcup", statusUsage, "bakcup"},
 		"unknown verb":               {"backup make", statusUsage, "make"},
 		"unknown flag":               {"backup create --outptu x", statusUsage, "outptu"},
@@ -303,11 +303,19 @@ func TestThePassphraseComesFromAFileTheEnvironmentOrNowhere(t *testing.T) {
 	m.fails(statusFailed, "empty", "backup", "create", "--output", file, "--passphrase-file", m.path("empty"))
 	require.NoFileExists(t, file)
 
-	write(t, m.path("passphrase"), " of a file \n")
+	for _, content := range []string{" of a file\n", "of a file \n", "of a file\n\n", "\ufeffof a file\n", "\xff\xfeo\x00f\x00", "caf" + "e\u0301\n"} {
+		write(t, m.path("passphrase"), content)
+		none.fails(statusFailed, "nobody could type this passphrase again", "backup", "create", "--output", file, "--passphrase-file", m.path("passphrase"))
+		require.NoFileExists(t, file)
+	}
+	m.with(passphraseVariable, "of a file\n").fails(statusFailed, "line break", "backup", "create", "--output", file)
+	write(t, m.path("passphrase"), "of a file\n")
 	none.ok("backup", "create", "--output", file, "--passphrase-file", m.path("passphrase"))
-	m.with(passphraseVariable, " of a file ").ok("backup", "verify", file)
+	for _, form := range []string{"of a file", "of a file\n", "\ufeffof a file"} {
+		m.with(passphraseVariable, form).ok("backup", "verify", file)
+	}
 	m.ok("backup", "verify", file, "--passphrase-file", m.path("passphrase"))
-	for _, name := range []string{"of a file", " of a file \n"} {
+	for _, name := range []string{" of a file", "of a file "} {
 		m.with(passphraseVariable, name).fails(statusFailed, "wrong key", "backup", "verify", file)
 	}
 	m.fails(statusFailed, "wrong key", "backup", "restore", "--input", file, "--full", "--yes")
@@ -551,10 +559,10 @@ func TestListShowsBackupsOfTomoAndNothingElse(t *testing.T) {
 
 	lines := strings.Split(strings.TrimSpace(m.ok("backup", "list", "--dir", dir).stdout), "\n")
 	require.Len(t, lines, 4)
-	require.Regexp(t, `^NAME +TIME +SIZE +TRIGGER +RECORDS +APP VERSION +STATE$`, lines[0])
+	require.Regexp(t, `^NAME +TIME +SIZE +TRIGGER +HOLDS +RECORDS +APP VERSION +STATE$`, lines[0])
 	text := strings.Join(lines[1:], "\n")
 	require.Regexp(t, `(?m)^tomo-backup-2024-01-15\.json .* manual .* whole$`, text, "the name that the guide's script gives")
-	require.Regexp(t, `(?m)^before-the-move\.json .* manual +2 +2\.1\.0 +whole$`, text)
+	require.Regexp(t, `(?m)^before-the-move\.json .* manual +Preferences only +2 +2\.1\.0 +partial$`, text)
 	require.Regexp(t, `(?m)^tomo-backup-2023-01-15T10-30-00\.json .* - +2\.1\.0 +damaged: `, text)
 }
 

@@ -115,6 +115,7 @@ func (c *cli) newManager(db *database, keys *keyring, locations []location.Locat
 		Trusted:      keys.trusted,
 		Drills:       manager.Drills{Scratch: scratchDatabase},
 	}
+	m.DataPath, _ = c.databaseFile() // even if it is lost
 	if db != nil {
 		m.Source, m.Sink, m.Installation = db.store, db.store, db.installation
 	}

@@ -52,25 +52,32 @@ func (c *cli) run(ctx context.Context, args []string) int {
 
 	cmd, err := root.ExecuteContextC(ctx)
 	var wrong *usageError
+	var told verdictError
+	failed, misused := statusFailed, statusUsage
+	if cmd.Name() == statusCommand { // a monitor must not take a failure for a verdict
+		failed, misused = statusUnknown, statusUnknown
+	}
 	switch {
 	case err == nil:
 		return statusDone
+	case errors.As(err, &told):
+		return told.status()
 	case errors.As(err, &wrong):
 		fmt.Fprintf(c.stderr, "tomo: %s\nRun '%s --help' for usage.\n", printable(err.Error()), cmd.CommandPath())
-		return statusUsage
+		return misused
 	case ctx.Err() != nil && (errors.Is(err, context.Canceled) || sqliteCode(err) == sqlite3.SQLITE_INTERRUPT):
 		what := "nothing was changed"
 		if c.inParts {
 			what = "the finished parts stay"
 		}
 		fmt.Fprintf(c.stderr, "tomo: interrupted: %s\n", what)
-		return statusFailed
+		return failed
 	}
 	fmt.Fprintf(c.stderr, "tomo: %s\n", printableLines(err.Error()))
 	if hint := advice(err); hint != "" {
 		fmt.Fprintf(c.stderr, "  %s\n", hint)
 	}
-	return statusFailed
+	return failed
 }
 
 func (c *cli) rootCommand() *cobra.Command {
@@ -95,7 +102,7 @@ func (c *cli) rootCommand() *cobra.Command {
 	}
 	backups.PersistentFlags().BoolVar(&c.json, "json", false, "print one JSON document for machines")
 	backups.AddCommand(
-		c.createCommand(), c.listCommand(), c.verifyCommand(), c.restoreCommand(), c.undoCommand(),
+		c.createCommand(), c.listCommand(), c.statusCommand(), c.verifyCommand(), c.restoreCommand(), c.undoCommand(),
 		c.runCommand(), c.pruneCommand(), c.acceptCommand(), c.drillCommand(), c.salvageCommand(), c.rewrapCommand(), c.extractCommand())
 
 	root.AddCommand(backups, c.keyCommand(), c.initCommand(), c.serveCommand(), c.userCommand(), c.demoCommand())

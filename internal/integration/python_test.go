@@ -59,7 +59,7 @@ var pythonPath = sync.OnceValues(func() (string, error) {
 	return strings.Join(dirs, string(filepath.ListSeparator)), nil
 })
 
-// A pythonRequest is what reader.py is told of a file.
+// A pythonRequest is what the reader in Python is told of a file.
 type pythonRequest struct {
 	Passphrase   string   `json:"passphrase,omitempty"`
 	Identities   string   `json:"identities,omitempty"`
@@ -68,7 +68,7 @@ type pythonRequest struct {
 	App          any      `json:"app,omitempty"`
 }
 
-// A pythonAnswer is what reader.py says of a file, in the words of vectors.json.
+// A pythonAnswer is what the reader in Python says of a file, in the words of vectors.json.
 type pythonAnswer struct {
 	Expect   string
 	Error    string
@@ -76,7 +76,7 @@ type pythonAnswer struct {
 	Records  backuptest.MapStore
 }
 
-// A pythonReader is a process of reader.py, for files of one application.
+// A pythonReader is a process of the reader in Python, for files of one application.
 type pythonReader struct {
 	app    any // until the process has been told of it
 	cmd    *osexec.Cmd

@@ -390,7 +390,7 @@ func (a *Accounts) Authorize(r *http.Request, action backuphttp.Action) error {
 		return err
 	case u == nil:
 		return backuphttp.ErrLogin
-	case action == backuphttp.View, action == backuphttp.Create && u.Edits(), u.Admin():
+	case action == backuphttp.View, action == backuphttp.Health, action == backuphttp.Create && u.Edits(), u.Admin():
 		return nil
 	}
 	return errForbidden
