@@ -80,6 +80,7 @@ type Backup struct {
 
 	named  filename.Name // Name in its parts
 	sha256 string        // of the file, if its note says so
+	coming bool          // it is not made yet, see makeRoom
 }
 
 // newBackup returns a Backup with what a manifest says of it. The manifest may be nil.

@@ -217,7 +217,7 @@ func (o *operation) unproven(decisions []Decision, opts PruneOptions, proven []s
 				continue
 			}
 			list = append(list, d)
-			if o.RequireProof && deletes && d.Keep && !d.Damaged && !slices.Contains(proven, d.Name) {
+			if o.RequireProof && deletes && d.Keep && !d.coming && !d.Damaged && !slices.Contains(proven, d.Name) {
 				return &d
 			}
 			if !d.Keep {

@@ -93,11 +93,6 @@ func (a automation) Manager(ctx context.Context, p backuphttp.Settings) (*manage
 	if m.Scheduled.Include, err = stored.include(); err != nil {
 		a.log.Warn("going on without logs in backups", "error", err.Error())
 	}
-	if own, ok := m.Locations[0].(ownFolder); ok {
-		if err := own.Make(); err != nil { // people can choose another folder on the page
-			a.log.Warn("no folder for backups", "error", err.Error())
-		}
-	}
 	return m, nil
 }
 

@@ -401,6 +401,7 @@ func TestAWholeFileIsEncryptedAndCompressed(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(m.backups(), b.Name+".manifest")))
 	require.Regexp(t, regexp.QuoteMeta(b.Name)+` .* - +- +- +encrypted, not known\n`, m.ok("backup", "list").stdout)
 	dir := m.path("other names")
+	require.NoError(t, os.Mkdir(dir, 0o700))
 	m.ok("backup", "create", "--output", filepath.Join(dir, "tomo-backup-monday.json.zst"), "--compress", "zstd")
 	m.ok("backup", "create", "--output", filepath.Join(dir, "tomo-backup-monday.json.age"), "--encrypt")
 	m.ok("backup", "create", "--output", filepath.Join(dir, "not-ours.json.age"), "--encrypt")

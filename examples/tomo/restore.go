@@ -150,6 +150,9 @@ func (c *cli) restore(ctx context.Context, flags restoreFlags, strategy backup.S
 		if back, err = k.keys.wayBack(snapshot.Manifest().Encrypted); err != nil {
 			return failed(err)
 		}
+		if err := c.keepWayBackElsewhere(k); err != nil {
+			return failed(err)
+		}
 		manager = k.storing(back)
 	}
 
