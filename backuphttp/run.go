@@ -59,7 +59,7 @@ func (h *Handler) Run(ctx context.Context) error {
 	h.running = r
 	h.mu.Unlock()
 
-	h.reload(ctx)
+	h.reload(ctx, false)
 	h.resume(r)
 	h.mu.Lock()
 	r.open = true

@@ -78,5 +78,5 @@ func (c *cli) undoOnce(ctx context.Context, k *keeper, yes bool) error {
 		return failed(err)
 	}
 	k.wipe()
-	return c.printRestored(report, k.database.path, back)
+	return c.restored(ctx, k, report, back)
 }
