@@ -234,6 +234,12 @@ func TestWhatExpandsTooFarIsRefused(t *testing.T) {
 	require.NoError(t, w.Close())
 	_, err = backup.OpenSnapshot(t.Context(), &far, backup.OpenOptions{})
 	require.ErrorIs(t, err, backup.ErrLimit, "a window that takes 64 MiB of memory")
+	require.ErrorContains(t, err, "run zstd -d --long=31 on it")
+	encoder, err := zstd.NewWriter(nil, zstd.WithWindowSize(64<<20), zstd.WithSingleSegment(true))
+	require.NoError(t, err)
+	_, err = backup.OpenSnapshot(t.Context(), bytes.NewReader(encoder.EncodeAll(make([]byte, 65<<20), nil)), backup.OpenOptions{})
+	require.ErrorIs(t, err, backup.ErrLimit)
+	require.ErrorContains(t, err, "run zstd -d --long=31 on it", "as zstd makes of a file whose size it knows")
 
 	var nothing bytes.Buffer // empty frames: much to read, and nothing comes of it
 	require.NoError(t, gzip.NewWriter(&nothing).Close())

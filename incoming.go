@@ -12,7 +12,6 @@ import (
 	"golang.org/x/mod/semver"
 
 	"github.com/tomo-project/backup/internal/codec"
-	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/seal"
 )
 
@@ -289,17 +288,10 @@ func (in *incoming) checkSalvaged() error {
 	if mark == nil {
 		return nil
 	}
-	text := fmt.Sprintf("the snapshot was saved from a damaged file, of which %d bytes were lost", mark.LostBytes)
-	for i, name := range slices.Sorted(maps.Keys(mark.Records)) {
-		if i == 20 {
-			text += ", and others"
-			break
-		}
-		text += fmt.Sprintf(", records of %s: %d", fault.Shorten(name), mark.Records[name])
-	}
+	text := "the snapshot was saved from a damaged file. " + mark.Loss()
 	for _, col := range in.collections {
 		if in.strategy(col) == Replace && !in.opts.AllowSalvaged {
-			return fmt.Errorf("%w: %s; replace would delete what was lost from %s too, so nothing was changed: use merge or skip-duplicates, or allow it explicitly", ErrSalvaged, text, col.Name)
+			return fmt.Errorf("%w: %s Replace would delete what was lost from %s too, so nothing was changed: use merge or skip-duplicates, or allow it explicitly", ErrSalvaged, text, col.Name)
 		}
 	}
 	in.warn(text)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 
+	"github.com/tomo-project/backup/internal/passphrase"
 	"github.com/tomo-project/backup/internal/seal"
 )
 
@@ -25,6 +26,9 @@ type Recipient interface {
 }
 
 // An Identity can open the secrets that were sealed for a matching [Recipient].
+//
+// An Identity may have a method OtherForms() []Identity, as [PassphraseKey] has. They are
+// tried, within bounds of time and memory, when none of the given keys fits.
 type Identity interface {
 	// Unwrap returns the data key of a snapshot from one of its wrapped keys. It
 	// returns ErrWrongKey if it does not handle the type of wrapped, or if wrapped
@@ -76,6 +80,9 @@ const (
 // Argon2id derives the key from the passphrase (FORMAT.md, "Wrapped keys"). For
 // each snapshot that takes 64 MiB of memory and a fraction of a second.
 //
+// A passphrase that a person could not type again seals nothing: see
+// [PassphraseKey.Validate].
+//
 // The zero value has no passphrase, and its methods fail with ErrNoKey. Make one
 // with [Passphrase].
 type PassphraseKey struct {
@@ -85,35 +92,49 @@ type PassphraseKey struct {
 }
 
 // Passphrase returns the key for a passphrase, and keeps a copy of it. It takes the
-// bytes as they are, so trim the line break of a passphrase read from a file.
+// bytes as they are, so trim the line break of a passphrase read from a file (FORMAT.md,
+// "Passphrases").
 func Passphrase(passphrase []byte) *PassphraseKey {
 	passphrase = bytes.Clone(passphrase)
 	return &PassphraseKey{reveal: func() []byte { return passphrase }}
 }
 
-// Wrap implements [Recipient]. It returns ErrNoKey if the passphrase is empty.
-func (k PassphraseKey) Wrap(key []byte) (json.RawMessage, error) {
-	passphrase, err := k.passphrase()
+// Validate returns why nothing can be sealed with the passphrase: ErrNoKey if it is
+// empty, and ErrInvalid if a person could not type it again (FORMAT.md, "Passphrases"). It
+// may open a snapshot all the same.
+func (k PassphraseKey) Validate() error {
+	text, err := k.passphrase()
 	if err != nil {
+		return err
+	}
+	if err := passphrase.Check(text); err != nil {
+		return fmt.Errorf("%w: nobody could type this passphrase again, so nothing is sealed with it: %w", ErrInvalid, err)
+	}
+	return nil
+}
+
+// Wrap implements [Recipient]. Its errors are those of Validate.
+func (k PassphraseKey) Wrap(key []byte) (json.RawMessage, error) {
+	if err := k.Validate(); err != nil {
 		return nil, err
 	}
-	wrapped, err := seal.WrapPassphrase(passphrase, key)
+	wrapped, err := seal.WrapPassphrase(k.reveal(), key)
 	if err != nil {
 		return nil, fmt.Errorf("seal with a passphrase: %w", err)
 	}
 	return wrapped, nil
 }
 
-// Unwrap implements [Identity]. It returns ErrNoKey if the passphrase is empty,
+// Unwrap implements [Identity]. It tries the passphrase as it is. It returns ErrNoKey if the passphrase is empty,
 // ErrWrongKey if wrapped takes another passphrase or a key of another type,
 // ErrDamaged if wrapped is malformed, and ErrLimit if opening it would take too
 // much time or memory.
 func (k PassphraseKey) Unwrap(wrapped json.RawMessage) ([]byte, error) {
-	passphrase, err := k.passphrase()
+	text, err := k.passphrase()
 	if err != nil {
 		return nil, err
 	}
-	key, err := seal.UnwrapPassphrase(passphrase, wrapped)
+	key, err := seal.UnwrapPassphrase(text, wrapped)
 	switch {
 	case err == nil:
 		return key, nil
@@ -126,6 +147,20 @@ func (k PassphraseKey) Unwrap(wrapped json.RawMessage) ([]byte, error) {
 	default:
 		return nil, fmt.Errorf("%w: %w; use another backup", ErrDamaged, err)
 	}
+}
+
+// OtherForms returns the keys for other forms of the passphrase, in which a program may
+// have sealed a snapshot: with a line break at the end, with a byte order mark, in UTF-16,
+// in another normal form of Unicode (see [Identity]).
+func (k PassphraseKey) OtherForms() (keys []Identity) {
+	text, err := k.passphrase()
+	if err != nil {
+		return nil
+	}
+	for _, form := range passphrase.Others(text) {
+		keys = append(keys, Passphrase(form))
+	}
+	return keys
 }
 
 func (k PassphraseKey) passphrase() ([]byte, error) {

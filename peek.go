@@ -23,8 +23,9 @@ import (
 //   - Any other input it reads to the end, as [OpenSnapshot] does.
 //
 // Peek does not look at what it does not read: a snapshot without an error may still
-// be damaged. It opens no secrets and checks no proof. Of opts it uses Identities, to
-// decrypt the file, Limits and TempDir.
+// be damaged. It opens no secrets and checks no proof. Of opts it uses Identities, Limits and
+// TempDir. With Identities it refuses a snapshot that none of them opens, with
+// [ErrWrongKey]: it unwraps the data key, and compares the check value.
 //
 // Its errors are those of OpenSnapshot. Beside an error, the Manifest is what the
 // beginning of a plain file says, or nil if that cannot be read.
@@ -50,6 +51,9 @@ func Peek(ctx context.Context, r io.Reader, opts OpenOptions) (*Manifest, error)
 		return readThrough(ctx, buffered, opts, nil)
 	}
 	begins, done, err := s.peekEnds(at)
+	if done && err == nil {
+		err = s.unlock(ctx, opts.Identities, opts.Progress)
+	}
 	if done {
 		return begins, err
 	}
@@ -85,7 +89,7 @@ func (s *Snapshot) peekEnds(at readSeekerAt) (begins *Manifest, done bool, err e
 // readThrough reads all of a document. If that fails it returns begins, which is what
 // the beginning says.
 func readThrough(ctx context.Context, r io.Reader, opts OpenOptions, begins *Manifest) (*Manifest, error) {
-	s, err := OpenSnapshot(ctx, r, OpenOptions{Limits: opts.Limits, TempDir: opts.TempDir})
+	s, err := OpenSnapshot(ctx, r, OpenOptions{Identities: opts.Identities, Limits: opts.Limits, TempDir: opts.TempDir})
 	if err != nil {
 		return begins, err
 	}
@@ -109,6 +113,9 @@ func (s *Snapshot) peekEnvelope(ctx context.Context, r io.Reader, opts OpenOptio
 		all := maps.Clone(members)
 		all["data"] = []byte{}
 		if err := s.readHeader(&codec.Document{Members: all}); err != nil {
+			return err
+		}
+		if err := s.unlock(ctx, opts.Identities, opts.Progress); err != nil {
 			return err
 		}
 		return errSeen

@@ -41,16 +41,10 @@ func (s *Salvaged) Loss() string {
 	if s == nil {
 		return ""
 	}
-	lost := []string{fmt.Sprintf("%d bytes of the damaged file", s.LostBytes)}
-	for _, name := range slices.Sorted(maps.Keys(s.Records)) {
-		if !slices.Contains(s.LostCollections, name) {
-			lost = append(lost, fmt.Sprintf("%d records of %s", s.Records[name], fault.Shorten(name)))
-		}
+	text := "Nothing is known to be lost."
+	if lost := s.lost(); lost != "" {
+		text = "Lost are " + lost + "."
 	}
-	for _, name := range s.LostCollections {
-		lost = append(lost, "all of "+fault.Shorten(name))
-	}
-	text := "Lost are " + strings.Join(lost, ", ") + "."
 	switch s.Counts {
 	case countsKnown:
 	case salvagedLost:
@@ -67,6 +61,32 @@ func (s *Salvaged) Loss() string {
 		return text + " Its digest was lost: an altered value that is still valid cannot be told from an intact one."
 	}
 	return text + " It is not known whether its digest fitted."
+}
+
+// lost lists what is known to be lost, the largest first: whole collections, records,
+// bytes. It is empty if nothing is.
+func (s *Salvaged) lost() string {
+	const most = 20 // collections of each kind
+	var all, records []string
+	for _, name := range s.LostCollections {
+		all = append(all, fault.Shorten(name))
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Records)) {
+		if n := s.Records[name]; !slices.Contains(s.LostCollections, name) {
+			records = append(records, plural(int(n), "record")+" of "+fault.Shorten(name))
+		}
+	}
+	var parts []string
+	if len(all) > 0 {
+		parts = append(parts, "all of "+enumerate(all, most))
+	}
+	if len(records) > 0 {
+		parts = append(parts, enumerate(records, most))
+	}
+	if s.LostBytes > 0 {
+		parts = append(parts, plural(int(s.LostBytes), "byte")+" of the damaged file")
+	}
+	return strings.Join(parts, ", ")
 }
 
 // The values of Salvaged.Digest and Salvaged.Counts.

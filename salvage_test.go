@@ -616,7 +616,7 @@ func TestReplaceFromASalvagedSnapshotIsRefused(t *testing.T) {
 			host := other()
 			_, err := homelab().Restore(t.Context(), s, host, how)
 			require.ErrorIs(t, err, backup.ErrSalvaged)
-			require.ErrorContains(t, err, "bytes were lost, records of servers: 1")
+			require.ErrorContains(t, err, "Lost are 1 record of servers, ")
 			require.ErrorContains(t, err, "use merge or skip-duplicates, or allow it explicitly")
 			_, planErr := homelab().Plan(t.Context(), s, host, how)
 			require.ErrorIs(t, planErr, backup.ErrSalvaged)
@@ -625,7 +625,7 @@ func TestReplaceFromASalvagedSnapshotIsRefused(t *testing.T) {
 			how.AllowSalvaged = true
 			restoredReport, err := homelab().Restore(t.Context(), s, host, how)
 			require.NoError(t, err)
-			require.Contains(t, strings.Join(restoredReport.Warnings, "\n"), "the snapshot was saved from a damaged file, of which")
+			require.Contains(t, strings.Join(restoredReport.Warnings, "\n"), "the snapshot was saved from a damaged file. Lost are ")
 			require.NotEqual(t, other(), host)
 		})
 	}
@@ -637,7 +637,7 @@ func TestReplaceFromASalvagedSnapshotIsRefused(t *testing.T) {
 		how.AllowDangling = true
 		restoredReport, err := homelab().Restore(t.Context(), openedWith(t, out, identities), host, how)
 		require.NoError(t, err)
-		require.Contains(t, strings.Join(restoredReport.Warnings, "\n"), "records of servers: 1")
+		require.Contains(t, strings.Join(restoredReport.Warnings, "\n"), "1 record of servers")
 		require.Contains(t, host["servers"], "s9", "nothing is deleted")
 	}
 }

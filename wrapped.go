@@ -108,53 +108,91 @@ func (s *Snapshot) KeyCosts() []string {
 	return costs
 }
 
-// unwrapKey unwraps the data key with the first identity that fits.
+// unwrapKey unwraps the data key with the first identity that fits. Other forms of a
+// passphrase are tried when no key fits as it was given.
 func (s *Snapshot) unwrapKey(ctx context.Context, identities []Identity, progress func(Progress)) error {
-	locks := s.locks()
-	var spent, total int64
-	for _, l := range locks {
+	t := tries{locks: s.locks(), progress: progress}
+	fits, err := t.all(ctx, identities, seal.MaxTries)
+	tooMany := t.skipped
+	if !fits && err == nil && t.broken == nil {
+		fits, err = t.all(ctx, otherForms(identities), min(t.spent+seal.MaxForms, seal.MaxTries))
+	}
+	switch {
+	case err != nil:
+		return err
+	case fits:
+		s.key, s.byPassphrase = t.key, t.byPassphrase
+		return nil
+	case t.broken != nil:
+		return t.broken
+	case tooMany:
+		return fmt.Errorf("%w: to try all of the given keys goes over more than %s of memory in all passes; give only the key that was in use when the snapshot was made", ErrLimit, seal.Bytes(seal.MaxTries))
+	}
+	return fmt.Errorf("%w: none of the given keys opens this snapshot, which takes %s; nothing was changed, try the key that was in use when it was made", ErrWrongKey, seal.NameKeys(keyIDs(s.encryption.Keys)))
+}
+
+// otherForms returns the identities for other forms of passphrases (see [Identity]).
+func otherForms(identities []Identity) (others []Identity) {
+	for _, id := range identities {
+		if f, ok := id.(interface{ OtherForms() []Identity }); ok {
+			others = append(others, f.OtherForms()...)
+		}
+	}
+	return others
+}
+
+// tries are the tries to open one snapshot.
+type tries struct {
+	locks    []lock
+	progress func(Progress)
+
+	spent   int64
+	broken  error // of a wrapped key; another may fit all the same
+	skipped bool  // a try would have taken too much
+
+	key          []byte
+	byPassphrase bool
+}
+
+// all tries all identities on all locks until one fits, as long as all tries take no
+// more than most. Its error says that no more is to be tried.
+func (t *tries) all(ctx context.Context, identities []Identity, most int64) (fits bool, err error) {
+	var total int64
+	for _, l := range t.locks {
 		total += l.cost.Work()
 	}
-	var broken error // of a wrapped key; another may fit all the same
-	tooMany := false
-	for _, l := range locks {
+	for _, l := range t.locks {
 		for _, id := range identities {
 			if err := ctx.Err(); err != nil {
-				return err // an Unwrap may take seconds
+				return false, err // an Unwrap may take seconds
 			}
-			if spent+l.cost.Work() > seal.MaxTries {
-				tooMany = true
+			if t.spent+l.cost.Work() > most {
+				t.skipped = true
 				continue
 			}
-			if progress != nil && l.cost.Work() > 0 {
-				progress(Progress{Phase: "key", Bytes: min(spent, total), Total: total})
+			if t.progress != nil && l.cost.Work() > 0 {
+				t.progress(Progress{Phase: "key", Bytes: min(t.spent, total), Total: total})
 			}
 			key, err := id.Unwrap(l.wrapped)
 			if err == nil {
-				s.key, s.byPassphrase = key, byPassphrase(l.wrapped)
-				return nil
+				t.key, t.byPassphrase = key, byPassphrase(l.wrapped)
+				return true, nil
 			}
 			if !errors.Is(err, seal.ErrOtherType) {
-				if spent += l.cost.Work(); l.cost.Memory > seal.UsualMemory {
+				if t.spent += l.cost.Work(); l.cost.Memory >= seal.UsualMemory {
 					runtime.GC() // so that the memory of two tries is never held at once
 				}
 			}
 			switch {
 			case errors.Is(err, ErrWrongKey):
 			case errors.Is(err, ErrDamaged), errors.Is(err, ErrLimit):
-				broken = cmp.Or(broken, err)
+				t.broken = cmp.Or(t.broken, err)
 			default:
-				return err
+				return false, err
 			}
 		}
 	}
-	switch {
-	case broken != nil:
-		return broken
-	case tooMany:
-		return fmt.Errorf("%w: to try all of the given keys goes over more than %s of memory in all passes; give only the key that was in use when the snapshot was made", ErrLimit, seal.Bytes(seal.MaxTries))
-	}
-	return fmt.Errorf("%w: none of the given keys opens this snapshot, which takes %s; nothing was changed, try the key that was in use when it was made", ErrWrongKey, seal.NameKeys(keyIDs(s.encryption.Keys)))
+	return false, nil
 }
 
 // keyType returns the type of a wrapped key, empty if it has none.

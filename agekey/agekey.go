@@ -28,6 +28,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/passphrase"
 	"github.com/tomo-project/backup/internal/seal"
 )
 
@@ -39,6 +40,10 @@ const (
 	// maxTries is how often one Identity may try passphrases on one file, at the largest
 	// work factor. With a lower work factor it may try more.
 	maxTries = 8
+
+	// maxForms is how often it may try other forms of a passphrase besides, at the usual
+	// work factor.
+	maxForms = 8
 )
 
 // Passphrase returns a Recipient that encrypts with a passphrase, as "age -p"
@@ -46,13 +51,18 @@ const (
 // you read them from a file, remove the line break. An empty passphrase is
 // ErrNoKey.
 //
+// Of a passphrase that a person could not type again, the Recipient encrypts nothing: its
+// errors are those of [backup.PassphraseKey.Validate]. If the passphrase does not open a
+// file as it is, the Identity tries other forms of it, within bounds of time.
+//
 // Each use takes about a second and 256 MiB of memory. For the secrets in a
 // snapshot, [backup.Passphrase] takes less. Use this one for whole files, and
 // where the age command alone must be able to open them.
-func Passphrase(passphrase []byte) (*Recipient, *Identity, error) {
-	text := string(passphrase)
+func Passphrase(secret []byte) (*Recipient, *Identity, error) {
+	text := string(secret)
+	refused := backup.Passphrase(secret).Validate()
 	if text == "" {
-		return nil, nil, fmt.Errorf("%w: the passphrase is empty; set one and keep it apart from the backups, for nobody can open them without it", backup.ErrNoKey)
+		return nil, nil, refused
 	}
 	r, err := age.NewScryptRecipient(text)
 	if err != nil {
@@ -67,7 +77,16 @@ func Passphrase(passphrase []byte) (*Recipient, *Identity, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	identity, err := NewIdentity(i)
+	recipient.refused = refused
+	keys := []privateKey{{Identity: i, id: seal.PassphraseID}}
+	for _, form := range passphrase.Others(secret) {
+		other, err := age.NewScryptIdentity(string(form))
+		if err != nil {
+			return nil, nil, fmt.Errorf("%w: %w", backup.ErrNoKey, err)
+		}
+		keys = append(keys, privateKey{Identity: other, otherForm: true})
+	}
+	identity, err := newIdentity(keys)
 	return recipient, identity, err
 }
 

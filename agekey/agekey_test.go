@@ -730,3 +730,50 @@ func FuzzUnwrap(f *testing.F) {
 		}
 	})
 }
+
+func TestAPassphraseThatNobodyCouldTypeAgainOpensAndSealsNothing(t *testing.T) {
+	const typed = "caf\u00e9 au lait"
+	for name, form := range map[string]string{
+		"line feed": typed + "\n", "byte order mark": "\ufeff" + typed, "another normal form": "cafe\u0301 au lait",
+	} {
+		r, _, err := Passphrase([]byte(form))
+		require.NoError(t, err, name)
+		_, err = r.Wrap(make([]byte, dataKeySize))
+		require.ErrorIs(t, err, backup.ErrInvalid, name)
+		_, err = r.Encrypt(io.Discard)
+		require.ErrorIs(t, err, backup.ErrInvalid, name)
+		require.NotContains(t, err.Error(), "lait", name)
+
+		// Another program took the bytes as they were.
+		other, err := age.NewScryptRecipient(form)
+		require.NoError(t, err, name)
+		other.SetWorkFactor(10)
+		file, err := encrypt([]byte("data"), other)
+		require.NoError(t, err, name)
+		_, id, err := Passphrase([]byte(typed))
+		require.NoError(t, err, name)
+		plain, err := id.Decrypt(bytes.NewReader(file))
+		require.NoError(t, err, name)
+		text, err := io.ReadAll(plain)
+		require.NoError(t, err, name)
+		require.Equal(t, "data", string(text), name)
+		require.Equal(t, []string{"passphrase"}, id.KeyIDs(), "forms are no keys of their own")
+		_, id, err = Passphrase([]byte("Caf\u00e9 au lait"))
+		require.NoError(t, err, name)
+		_, err = id.Decrypt(bytes.NewReader(file))
+		require.ErrorIs(t, err, backup.ErrWrongKey, name)
+	}
+}
+
+// What a passphrase may take is not multiplied by its forms.
+func TestOtherFormsTakeABoundedTime(t *testing.T) {
+	stanzas := func(work string) []*age.Stanza { return []*age.Stanza{{Type: "scrypt", Args: []string{"salt", work}}} }
+	for work, most := range map[string]int{"18": maxForms, "19": maxForms / 2, "20": maxForms / 4, "21": 0, "99999999999999999999": 0} {
+		o := &opener{}
+		n := 0
+		for n < 100 && o.hasTimeFor(stanzas(work)) {
+			n++
+		}
+		require.Equal(t, most, n, work)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,6 +40,8 @@ type privateKey struct {
 	age.Identity
 	public age.Recipient // or nil
 	id     string        // or empty
+
+	otherForm bool // of a passphrase that is among the keys too
 }
 
 var errNoPrivateKey = fmt.Errorf("%w: there is no private key; give the private key that age-keygen made", backup.ErrNoKey)
@@ -244,6 +247,7 @@ type opener struct {
 	keys  []privateKey
 	kinds []string // the kinds of keys that the file is for
 	work  uint64   // what trying passphrases took so far, in units of scrypt
+	forms uint64   // the same for other forms of them
 	err   error    // the error of a key
 }
 
@@ -257,7 +261,12 @@ func (o *opener) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 		var fileKey []byte
 		var err error
 		if _, ok := k.Identity.(*age.ScryptIdentity); ok {
-			err = o.checkWork(stanzas)
+			if k.otherForm && !o.hasTimeFor(stanzas) {
+				continue
+			}
+			if !k.otherForm {
+				err = o.checkWork(stanzas)
+			}
 		}
 		if err == nil {
 			fileKey, err = k.Unwrap(stanzas)
@@ -308,6 +317,22 @@ func (o *opener) checkWork(stanzas []*age.Stanza) error {
 		}
 	}
 	return nil
+}
+
+// hasTimeFor tells whether one more form of a passphrase may be tried.
+func (o *opener) hasTimeFor(stanzas []*age.Stanza) bool {
+	for _, s := range stanzas {
+		if s.Type != "scrypt" || len(s.Args) != 2 {
+			continue
+		}
+		work, err := strconv.ParseUint(s.Args[1], 10, 64)
+		if err != nil || work > seal.MaxScrypt || o.forms+1<<work > maxForms<<seal.UsualScrypt {
+			return false
+		}
+		o.forms += 1 << work
+		runtime.GC() // so that the memory of two tries is never held at once
+	}
+	return true
 }
 
 // fromKey makes an error of a key one of package backup. Errors of keys that

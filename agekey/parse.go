@@ -92,11 +92,11 @@ func parseLine(line string) (privateKey, error) {
 	switch {
 	case strings.HasPrefix(line, "AGE-SECRET-KEY-PQ-1"):
 		if id, err := age.ParseHybridIdentity(line); err == nil {
-			return privateKey{id, id.Recipient(), recipientID(id.Recipient())}, nil
+			return privateKey{Identity: id, public: id.Recipient(), id: recipientID(id.Recipient())}, nil
 		}
 	case strings.HasPrefix(line, "AGE-SECRET-KEY-1"):
 		if id, err := age.ParseX25519Identity(line); err == nil {
-			return privateKey{id, id.Recipient(), recipientID(id.Recipient())}, nil
+			return privateKey{Identity: id, public: id.Recipient(), id: recipientID(id.Recipient())}, nil
 		}
 	case strings.HasPrefix(line, "AGE-PLUGIN-"):
 		return privateKey{}, errors.New("a key of an age plugin; give it to NewIdentity")
@@ -245,7 +245,7 @@ func parseLocked(public ssh.PublicKey, text []byte, passphrase func() ([]byte, e
 		return nil, errLocked(id)
 	}
 	locked := &lockedKey{public: public, text: bytes.Clone(text), passphrase: passphrase}
-	return []privateKey{{locked, recipient, id}}, nil
+	return []privateKey{{Identity: locked, public: recipient, id: id}}, nil
 }
 
 // A lockedKey is an encrypted SSH key. Package agessh has one too, but that

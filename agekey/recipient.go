@@ -28,6 +28,8 @@ type Recipient struct {
 	// A key may hold a passphrase. A closure hides it even from printers that
 	// use reflection, which bypass methods and unexported fields.
 	reveal func() []age.Recipient
+
+	refused error // why nothing is encrypted with the passphrase; nil: nothing is wrong with it
 }
 
 var errNoPublicKey = fmt.Errorf("%w: there is no public key; give at least one age recipient, as age-keygen prints it", backup.ErrNoKey)
@@ -212,7 +214,7 @@ func (r *Recipient) recipients() ([]age.Recipient, error) {
 	if r == nil || r.reveal == nil {
 		return nil, fmt.Errorf("%w: the Recipient has no public key; make it with NewRecipient or ParseRecipients", backup.ErrNoKey)
 	}
-	return r.reveal(), nil
+	return r.reveal(), r.refused
 }
 
 func encrypt(plain []byte, recipients ...age.Recipient) ([]byte, error) {

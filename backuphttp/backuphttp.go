@@ -158,6 +158,7 @@ type Handler struct {
 	watchers  map[chan struct{}]bool
 	verdicts  map[string]verdict // by the name of the backup
 	failures  []failure          // of scheduled backups
+	otherKey  string             // what Run has said of a key that has changed; empty: nothing
 	restores  map[string]*restore
 	health    health
 	spooled   int64 // bytes in temporary files
@@ -250,7 +251,7 @@ func (h *Handler) adopt(m *manager.Manager, s Settings) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.manager, h.set = m, s
+	h.manager, h.set, h.otherKey = m, s, ""
 }
 
 // now returns the Manager that is in use.

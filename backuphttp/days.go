@@ -110,13 +110,13 @@ func (h history) day(noon, now, first time.Time, scheduled []manager.Backup) day
 		return info("damaged", "made %s, and damaged since", clock(damaged.CreatedAt))
 	}
 	for _, b := range h.backups {
-		if b.Trigger == manager.TriggerManual && on(b.CreatedAt) && (manual == nil || manual.Damaged) {
+		if b.Trigger == manager.TriggerManual && on(b.CreatedAt) && (manual == nil || manual.Damaged || manual.Partial && !b.Damaged) {
 			manual = &b
 		}
 	}
 	also := ""
 	if manual != nil && !manual.Damaged {
-		also = "; one was made by hand " + clock(manual.CreatedAt)
+		also = "; one was made by hand " + clock(manual.CreatedAt) + part(*manual)
 	}
 	for _, f := range slices.Backward(h.failures) {
 		if on(f.at) {
@@ -141,7 +141,15 @@ func (h history) day(noon, now, first time.Time, scheduled []manager.Backup) day
 	case manual.Damaged:
 		return info("damaged", "made by hand %s, and damaged since", clock(manual.CreatedAt))
 	}
-	return info("manual", "made by hand %s", clock(manual.CreatedAt))
+	return info("manual", "made by hand %s%s", clock(manual.CreatedAt), part(*manual))
+}
+
+// part says what a backup holds if it does not hold everything.
+func part(b manager.Backup) string {
+	if !b.Partial {
+		return ""
+	}
+	return " (" + b.Holds + ")"
 }
 
 // slot returns the first time of the schedule on a day, or zero if it has none.

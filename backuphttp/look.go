@@ -178,7 +178,7 @@ func (h *Handler) describe(ctx context.Context, r *restore, m *manager.Manager, 
 		}
 	}
 	if info.Manifest != nil {
-		info.Keys = info.Manifest.Keys
+		info.Keys, info.Holds, info.Partial = info.Manifest.Keys, m.App.Holds(*info.Manifest), m.App.Partial(*info.Manifest)
 	}
 	if err == nil {
 		var problem error
@@ -207,7 +207,7 @@ func (h *Handler) describe(ctx context.Context, r *restore, m *manager.Manager, 
 func (h *Handler) setState(r *restore, m *manager.Manager, info *restoreInfo, err error) {
 	switch {
 	case err == nil:
-		info.State = "ok"
+		info.State, info.Verdict = "ok", m.App.Verdict(*info.Manifest, *info.Verified)
 		info.Collections = nil // with the names that this version gives them
 		for _, c := range info.Verified.Collections {
 			info.Collections = append(info.Collections, collectionOf(m.App, c.Name))

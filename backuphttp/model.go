@@ -24,8 +24,9 @@ type overview struct {
 	Job         *job             `json:"job,omitempty"`         // the job that runs
 	Last        *job             `json:"last,omitempty"`        // the last job that ended
 	Undo        string           `json:"undo,omitempty"`        // the backup that Undo would restore
-	Good        string           `json:"good,omitempty"`        // the newest backup without a known problem
+	Good        string           `json:"good,omitempty"`        // the newest full backup without a known problem
 	Shrunk      bool             `json:"shrunk,omitempty"`
+	OtherKey    string           `json:"other_key,omitempty"` // what a person should know about a key that has changed
 	Automated   automated        `json:"automated"`
 }
 
@@ -87,6 +88,9 @@ type restoreInfo struct {
 	Uploaded    bool             `json:"uploaded,omitempty"`
 	Undo        bool             `json:"undo,omitempty"` // it takes back the last restore
 	Manifest    *backup.Manifest `json:"manifest,omitempty"`
+	Holds       string           `json:"holds,omitempty"` // what the backup holds, in words
+	Partial     bool             `json:"partial,omitempty"`
+	Verdict     string           `json:"verdict,omitempty"`     // what the check has found, in words to follow the name
 	Verified    *backup.Report   `json:"verified,omitempty"`    // what a check of the whole backup has found
 	State       string           `json:"state"`                 // "ok", "locked" (it needs a key), "damaged", "refused" (foreign, too new, not a backup)
 	Problem     string           `json:"problem,omitempty"`     // if State is "ok": what the plan has to allow

@@ -61,6 +61,7 @@ func (h *Handler) remember(o *overview, m *manager.Manager, backups []manager.Ba
 		}
 		o.Backups = append(o.Backups, info)
 	}
+	o.OtherKey = h.otherKey
 	o.Running = h.running != nil && h.running.open
 	if t := h.active(); t != nil {
 		j := t.job
@@ -142,30 +143,39 @@ func undoes(backups []manager.Backup, now time.Time) string {
 	return ""
 }
 
-// newestGood returns the name of the backup to recover from: the newest that is usable
-// and was made to keep the data, and not to undo a restore. It need not be verified.
+// newestGood returns the name of the backup to recover from: the newest that is Good. So it
+// is full, and the page warns of nothing in it. It need not be verified.
 func newestGood(backups []manager.Backup, now time.Time) string {
 	for _, b := range backups {
-		if b.Trigger != manager.TriggerBeforeRestore && b.Usable(now) {
+		if b.Good(now) {
 			return b.Name
 		}
 	}
 	return ""
 }
 
-// onlyGood returns the name of the usable backup if there is only one.
+// onlyGood returns the name of the backup that alone is Good, or else of the backup that
+// alone is usable. It returns "" if there are none or several.
 func onlyGood(backups []manager.Backup, now time.Time) string {
-	name := ""
-	for _, b := range backups {
-		if !b.Usable(now) {
+	for _, counts := range []func(manager.Backup) bool{
+		func(b manager.Backup) bool { return b.Good(now) },
+		func(b manager.Backup) bool { return b.Usable(now) },
+	} {
+		var names []string
+		for _, b := range backups {
+			if counts(b) {
+				names = append(names, b.Name)
+			}
+		}
+		switch len(names) {
+		case 0:
 			continue
+		case 1:
+			return names[0]
 		}
-		if name != "" {
-			return ""
-		}
-		name = b.Name
+		return ""
 	}
-	return name
+	return ""
 }
 
 // opens tells whether identities open a backup, by the names of keys in the backup. An

@@ -373,7 +373,7 @@ func TestPeopleGoOnToAnOlderBackup(t *testing.T) {
 	b.made()
 	b.made()
 	b.open("/settings/backup/")
-	b.sees("The newest backup is of", ", not verified yet")
+	b.sees("The newest full backup is of", ", not verified yet")
 	dir := string(h.manager.Locations[0].(location.Dir))
 	i := slices.IndexFunc(named(b.all, "input"), func(e *element) bool { return e.attrs["name"] == "name" })
 	name := dir + "/" + named(b.all, "input")[i].attrs["value"]
@@ -383,7 +383,7 @@ func TestPeopleGoOnToAnOlderBackup(t *testing.T) {
 	b.press("Look into the older backup", nil)
 	b.sees("It was read to its end, and can be restored")
 	b.open("/settings/backup/")
-	b.sees("The newest backup that is not known to be damaged is of", ", verified ")
+	b.sees("The newest full backup without a known problem is of", ", verified ")
 	b.press("Restore this backup", nil)
 	b.sees("It was read to its end, and can be restored")
 }

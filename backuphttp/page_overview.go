@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+
+	"github.com/tomo-project/backup/manager"
 )
 
 // An overviewPage is the first page, "Backup & Restore".
@@ -27,7 +29,7 @@ func (o overviewPage) Listed() []backupInfo {
 	return o.Backups[:firstBackups]
 }
 
-// Best returns the backup to recover from: the newest one without a known problem. It
+// Best returns the backup to recover from: the newest full one without a known problem. It
 // returns nil if there is none.
 func (o overview) Best() *backupInfo {
 	i := slices.IndexFunc(o.Backups, func(b backupInfo) bool { return b.Name == o.Good })
@@ -37,13 +39,13 @@ func (o overview) Best() *backupInfo {
 	return &o.Backups[i]
 }
 
-// Passed tells whether a backup newer than Best is damaged.
+// Passed tells whether a newer backup than Best was made to keep the data, and is not good.
 func (o overview) Passed() bool {
 	for _, b := range o.Backups {
 		if b.Name == o.Good {
 			break
 		}
-		if b.Damaged {
+		if b.Trigger != manager.TriggerBeforeRestore && !b.Database {
 			return true
 		}
 	}

@@ -105,6 +105,12 @@ func (p restorePage) Choice() bool {
 	return p.Restore.State == "ok" || p.Restore.State == "locked" && slices.ContainsFunc(p.Restore.Collections, func(c collectionInfo) bool { return !c.Secrets })
 }
 
+// Whole tells whether the check of the backup has found that nothing is missing in it.
+func (p restorePage) Whole() bool {
+	m := p.Restore.Manifest
+	return (m == nil || m.Salvaged == nil) && !p.Restore.Partial
+}
+
 // More tells whether to show the options that help if a restore is refused.
 func (p restorePage) More() bool {
 	in := p.Input

@@ -652,7 +652,7 @@ func TestNothingCanBeStartedWhereNothingRuns(t *testing.T) {
 	f.o.Unreachable = nil
 	page = get(f.handler(), "").Body.String()
 	require.Contains(t, page, "There are no backups yet.")
-	require.Contains(t, page, "There is no good backup yet.")
+	require.Contains(t, page, "There is no full backup without a known problem yet.")
 	require.NotContains(t, page, "Undo the last restore")
 }
 
@@ -773,7 +773,7 @@ func TestAPageSaysWhichBackupItIsAndWhatASalvagedOneHasLost(t *testing.T) {
 	require.Contains(t, page, `described at <bdi class="path">https://example.com/FORMAT.md</bdi>`)
 	require.NotContains(t, page, `href="https://example.com`, "anybody can have written it")
 	page = get(h, "restore/salvaged").Body.String()
-	for _, text := range []string{"2 records at least, and all of <bdi>users, logs</bdi>", "More records may be lost than is known.", "the digest of the damaged file did not fit"} {
+	for _, text := range []string{"Lost are all of users and logs", "2 records of servers", "so more may be missing.", "an altered value that is still valid cannot be told"} {
 		require.Contains(t, page, text)
 	}
 }

@@ -205,6 +205,8 @@ func heading(j job) string {
 		return fmt.Sprintf("%s, but %s are not as in the backup", words[3], many(lacking(j), "record"))
 	case j.Error == "":
 		return words[1]
+	case j.Kind == "verify" && j.Code == "wrong_key":
+		return "Backup is sealed with another key"
 	}
 	return words[2]
 }

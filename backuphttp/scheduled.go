@@ -27,6 +27,8 @@ const mostFailures = 1000
 func (h *Handler) scheduledEvent(e manager.Event) {
 	t := h.scheduled
 	switch {
+	case e.Kind == manager.EventOtherKey:
+		h.otherKey = e.Text
 	case e.Kind == manager.EventStarted:
 		h.scheduled = &task{job: job{ID: rand.Text(), Kind: "scheduled", Started: e.Time}}
 		h.add(h.scheduled)

@@ -32,9 +32,22 @@ type Backup struct {
 	// is not a snapshot.
 	Database bool `json:"database,omitempty"`
 
+	// Holds says in words what the backup holds, as [backup.App.Holds] does: "Full",
+	// "Servers only". Empty: not known, since there is no Manifest.
+	Holds string `json:"holds,omitempty"`
+
+	// Partial is set if the backup lacks a collection that is not Optional
+	// ([backup.App.Partial]). It never stands for a full one.
+	Partial bool `json:"partial,omitempty"`
+
 	// Damaged is set if every copy is known to be damaged, or cannot be read. A backup
 	// that has not been verified counts as good.
 	Damaged bool `json:"damaged,omitempty"`
+
+	// OtherKey is set if this Manager has tried its Identities on a copy, and none of them
+	// opens it (see [Manager.CheckKeys] and [Manager.Verify]). Then nobody here can tell
+	// whether the backup is good.
+	OtherKey bool `json:"other_key,omitempty"`
 
 	// InClear is set if the secrets in the backup, if it has any, stand in clear: it has
 	// records of a collection for which the App declares secrets, and it is neither sealed
@@ -63,17 +76,19 @@ type Backup struct {
 }
 
 // newBackup returns a Backup with what a manifest says of it. The manifest may be nil.
-func newBackup(name filename.Name, m *backup.Manifest) Backup {
-	b := Backup{Name: name.String(), CreatedAt: name.At, Database: name.Database, Manifest: m, named: name}
-	if m != nil {
-		b.CreatedAt, b.Bytes, b.Trigger = m.CreatedAt, m.Bytes, m.Metadata[backup.MetaTrigger]
+func (m *Manager) newBackup(name filename.Name, manifest *backup.Manifest) Backup {
+	b := Backup{Name: name.String(), CreatedAt: name.At, Database: name.Database, Manifest: manifest, named: name}
+	if manifest != nil {
+		b.CreatedAt, b.Bytes, b.Trigger = manifest.CreatedAt, manifest.Bytes, manifest.Metadata[backup.MetaTrigger]
+		b.Holds, b.Partial = m.App.Holds(*manifest), m.App.Partial(*manifest)
 	}
 	return b
 }
 
-// Dated returns what [backup.Retention] goes by.
+// Dated returns what [backup.Retention] goes by. A backup that is sealed with another key
+// does not count as a good one.
 func (b Backup) Dated() backup.Dated {
-	return backup.Dated{Name: b.Name, CreatedAt: b.CreatedAt, Damaged: b.Damaged}
+	return backup.Dated{Name: b.Name, CreatedAt: b.CreatedAt, Damaged: b.Damaged || b.OtherKey}
 }
 
 // noDigest tells whether nothing but the whole file tells its digest.
@@ -84,14 +99,22 @@ func (b *Backup) noDigest() bool {
 // newestFirst orders backups as [backup.Dated.Compare] does.
 func newestFirst(a, b Backup) int { return a.Dated().Compare(b.Dated()) }
 
-// Usable tells whether the data can be restored from this backup, as far as is known.
+// Usable tells whether the data can be restored from this backup, as far as is known. A
+// backup that is sealed with another key is not usable.
 // A damaged backup and a copy of the database are not usable. A salvaged backup is not
 // usable because records may be missing. A backup dated more than an hour after now is
 // not usable because a clock was wrong.
 func (b Backup) Usable(now time.Time) bool {
 	const skew = time.Hour // between the clocks of two machines
 	salvaged := b.Manifest != nil && b.Manifest.Salvaged != nil
-	return !b.Damaged && !b.Database && !salvaged && !b.CreatedAt.After(now.Add(skew))
+	return !b.Damaged && !b.OtherKey && !b.Database && !salvaged && !b.CreatedAt.After(now.Add(skew))
+}
+
+// Good tells whether a backup can stand for all of the data, as far as is known: to
+// recover from, to tell how old the newest data is, as the last good backup. It is Usable,
+// what it holds is known, and it is neither Partial, nor Shrunk, nor made to undo a restore.
+func (b Backup) Good(now time.Time) bool {
+	return b.Usable(now) && b.Manifest != nil && !b.Partial && len(b.Shrunk) == 0 && b.Trigger != TriggerBeforeRestore
 }
 
 // A Copy is what is known of a backup at one Location.

@@ -178,11 +178,11 @@ func (o *operation) write(ctx context.Context, s *site, name filename.Name, prod
 	failed := <-put
 	switch {
 	case err != nil:
-		return newBackup(name, nil), err
+		return o.newBackup(name, nil), err
 	case failed != nil:
-		return newBackup(name, nil), &putError{failed}
+		return o.newBackup(name, nil), &putError{failed}
 	}
-	b := newBackup(name, &manifest)
+	b := o.newBackup(name, &manifest)
 	b.Bytes, b.sha256 = d.bytes, d.contents().sha256
 	return b, nil
 }

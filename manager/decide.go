@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tomo-project/backup"
@@ -18,11 +19,16 @@ type Decision struct {
 	Reasons []string `json:"reasons"`
 }
 
-// classDatabase is the class of copies of the database. The other classes are triggers.
-const classDatabase = "database"
+// The classes of copies of the database, and of scheduled backups that are Partial. The
+// other classes are triggers.
+const (
+	classDatabase = "database"
+	classPartial  = "partial"
+)
 
-// classes are the kinds of backups that retention applies to. Each is judged by itself.
-var classes = []string{TriggerScheduled, TriggerBeforeRestore, classDatabase}
+// classes are the kinds of backups that retention applies to. Each is judged by itself, so
+// that none takes the places of another.
+var classes = []string{TriggerScheduled, classPartial, TriggerBeforeRestore, classDatabase}
 
 // class returns the class of a backup, or "" if retention does not apply to it.
 func (o *operation) class(b Backup, opts PruneOptions) string {
@@ -35,6 +41,8 @@ func (o *operation) class(b Backup, opts PruneOptions) string {
 		return classDatabase
 	case b.Database:
 		return ""
+	case b.Partial && (b.Trigger == TriggerScheduled || b.Trigger == TriggerManual && opts.Manual):
+		return classPartial
 	case b.Trigger == TriggerManual && opts.Manual:
 		return TriggerScheduled
 	case b.Trigger == TriggerScheduled, b.Trigger == TriggerBeforeRestore:
@@ -45,7 +53,7 @@ func (o *operation) class(b Backup, opts PruneOptions) string {
 
 // decide decides about each of the backups at one site.
 func (o *operation) decide(backups []Backup, opts PruneOptions) []Decision {
-	policies := map[string]backup.Retention{TriggerScheduled: o.Retention, classDatabase: o.Retention}
+	policies := map[string]backup.Retention{TriggerScheduled: o.Retention, classPartial: o.Retention, classDatabase: o.Retention}
 	if o.KeepBeforeRestore > 0 || !o.Retention.KeepsAll() {
 		policies[TriggerBeforeRestore] = backup.Retention{Last: cmp.Or(o.KeepBeforeRestore, 5)}
 	}
@@ -91,7 +99,13 @@ func judge(policy backup.Retention, list []Backup) []Decision {
 	}
 	decisions := make([]Decision, 0, len(list))
 	for _, d := range policy.Decide(dated, time.Now()) {
-		decisions = append(decisions, Decision{byName[d.Name], d.Keep, d.Reasons})
+		b := byName[d.Name]
+		if b.OtherKey && !b.Damaged { // which retention knows as damaged
+			for i, reason := range d.Reasons {
+				d.Reasons[i] = strings.Replace(reason, "damaged, and", "sealed with another key, and", 1)
+			}
+		}
+		decisions = append(decisions, Decision{b, d.Keep, d.Reasons})
 	}
 	return decisions
 }
@@ -111,7 +125,7 @@ func anchors(decisions []Decision) []anchor {
 	seen := make(map[string]bool)
 	now := time.Now()
 	for i, d := range decisions {
-		if d.Damaged || d.CreatedAt.After(now) {
+		if d.Damaged || d.OtherKey || d.CreatedAt.After(now) {
 			continue
 		}
 		for _, name := range append([]string{anything}, slices.Sorted(maps.Keys(d.Manifest.Records))...) {

@@ -20,9 +20,13 @@ type DrillReport struct {
 	// Records is how many records were restored and read back, all equal.
 	Records int64 `json:"records"`
 
+	// Holds says what the backup holds, as Backup.Holds does.
+	Holds string `json:"holds"`
+
 	// Age is the age of the data when the drill began: what a disaster at that moment would
-	// have lost (guide, "Recovery Point Objectives").
-	Age time.Duration `json:"age_ns"`
+	// have lost (guide, "Recovery Point Objectives"). It is 0, and absent in JSON, for a
+	// partial or a salvaged backup: a disaster would have lost more.
+	Age time.Duration `json:"age_ns,omitempty"`
 
 	// Took is the time from the first byte read to the commit (guide, "Recovery Time
 	// Objectives").
@@ -39,7 +43,7 @@ type DrillReport struct {
 // backup into a store made by Drills.Scratch, compares the store with the backup record
 // by record as [backup.App.Drill] does, and calls Drills.Check. A scratch store that has a
 // record already is refused, since it may be the host's own by mistake. An empty name
-// means the newest backup that is [Backup.Usable].
+// means the newest backup that is [Backup.Good].
 //
 // The error wraps errors.ErrUnsupported without Drills.Scratch, and fs.ErrNotExist if there
 // is no such backup.
@@ -81,11 +85,11 @@ func (o *operation) drill(ctx context.Context, name string) (report DrillReport,
 		if c == nil {
 			return report, err
 		}
-		i := slices.IndexFunc(c.backups, func(b Backup) bool { return b.Usable(o.start) })
-		if i < 0 {
-			return report, errors.Join(fmt.Errorf("there is no backup to try: %w", fs.ErrNotExist), err)
+		b := newestGood(c.backups, o.start)
+		if b == nil {
+			return report, errors.Join(fmt.Errorf("there is no backup to try, none that is full and has no known problem; name the backup that you want to try: %w", fs.ErrNotExist), err)
 		}
-		name = c.backups[i].Name
+		name = b.Name
 	}
 	start := time.Now()
 	snapshot, err := o.open(ctx, name)
@@ -95,7 +99,11 @@ func (o *operation) drill(ctx context.Context, name string) (report DrillReport,
 	defer snapshot.Close()
 	defer func() { err = fault.Other(err) }() // the backup is there
 	opening := time.Since(start)
-	report = DrillReport{Backup: name, Age: start.Sub(snapshot.Manifest().CreatedAt)}
+	m := snapshot.Manifest()
+	report = DrillReport{Backup: name, Holds: o.App.Holds(m)}
+	if m.Salvaged == nil && !o.App.Partial(m) {
+		report.Age = start.Sub(m.CreatedAt)
+	}
 
 	scratch, remove, err := o.Drills.Scratch(ctx)
 	if err != nil {
@@ -123,6 +131,24 @@ func (o *operation) drill(ctx context.Context, name string) (report DrillReport,
 		}
 	}
 	report.Total = time.Since(start)
-	o.emit(ctx, Event{Kind: EventDrill, Backup: name}, slog.Duration("age", report.Age), slog.Duration("restored_in", report.Took))
+	attrs := []slog.Attr{slog.Duration("restored_in", report.Took)}
+	if report.Age > 0 {
+		attrs = append([]slog.Attr{slog.Duration("age", report.Age)}, attrs...)
+	}
+	o.emit(ctx, Event{Kind: EventDrill, Backup: name}, attrs...)
 	return report, nil
+}
+
+// newestGood returns the newest backup that is Good. If there is none, it returns the
+// newest of those that are usable and of which nobody knows what they hold, or nil.
+func newestGood(backups []Backup, now time.Time) *Backup {
+	for _, fits := range []func(Backup) bool{
+		func(b Backup) bool { return b.Good(now) },
+		func(b Backup) bool { return b.Manifest == nil && b.Usable(now) },
+	} {
+		if i := slices.IndexFunc(backups, fits); i >= 0 {
+			return &backups[i]
+		}
+	}
+	return nil
 }

@@ -37,7 +37,7 @@ func (m *Manager) due(backups []Backup, now time.Time) dueBackup {
 		// A wrong clock has made a backup from the future, unless its slot has come: then
 		// the clock of another process is only a little ahead of ours.
 		slot := slotOf(b)
-		return b.Trigger == TriggerScheduled && !b.Database && !b.Damaged && m.genuine(b) &&
+		return b.Trigger == TriggerScheduled && !b.Database && !b.Damaged && m.genuine(b) && (!b.Partial || m.Scheduled.Only != nil) &&
 			(!b.CreatedAt.After(now) || !slot.IsZero() && !slot.After(now))
 	})
 	if i < 0 {

@@ -25,7 +25,7 @@ type Event struct {
 
 	Backup   string           // the name of a backup; empty: no backup in particular
 	Location string           // the name of a Location; empty: no Location in particular
-	Text     string           // of EventMissed and EventShrunk, and of EventDone if a restore left records otherwise than in the backup: what a person should know, in a line
+	Text     string           // of EventMissed, EventShrunk and EventOtherKey, and of EventDone if a restore left records otherwise than in the backup: what a person should know, in a line
 	Err      error            // of EventFailed
 	Progress *backup.Progress // of EventProgress
 	Manifest *backup.Manifest // of EventStored, if it is known, and of EventDone if a backup was made
@@ -61,6 +61,11 @@ const (
 	// until a person accepts that.
 	EventShrunk EventKind = "shrunk"
 
+	// EventOtherKey: the keys have changed since Backup, the newest, was made, as Text says.
+	// Run goes on, since a backup with a second key is better than none. If no key opens
+	// Backup, Run prunes nothing until it is started again.
+	EventOtherKey EventKind = "other key"
+
 	// EventPruned: Retention was applied at Location. If EventFailed follows, maybe only in part.
 	EventPruned EventKind = "pruned"
 
@@ -80,6 +85,7 @@ var messages = map[EventKind]string{
 	EventFailed:    "backup operation failed",
 	EventMissed:    "scheduled backup missed, made up for now",
 	EventShrunk:    "backup has shrunk, nothing is pruned until it is accepted",
+	EventOtherKey:  "THE KEYS HAVE CHANGED since the newest backup was made",
 	EventPruned:    "retention applied",
 	EventDrill:     "backup proven to restore",
 	EventRehearsal: "somebody should prove that their key opens the backups",
@@ -121,7 +127,7 @@ func (e Event) level() slog.Level {
 			return slog.LevelError
 		}
 		return slog.LevelWarn
-	case EventMissed, EventShrunk, EventRehearsal:
+	case EventMissed, EventShrunk, EventOtherKey, EventRehearsal:
 		return slog.LevelWarn
 	case EventDone:
 		if e.Text != "" {

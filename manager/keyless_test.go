@@ -84,6 +84,6 @@ func TestVerifyWithoutAKeyTellsOfASalvagedBackupAndOfNoDigest(t *testing.T) {
 		warnings := strings.Join(found[0].Report.Warnings, "\n")
 		require.NotContains(t, warnings, "whole")
 		require.Contains(t, warnings, "no integrity information")
-		require.Contains(t, warnings, "saved from a damaged file, of which 7 bytes were lost")
+		require.Contains(t, warnings, "saved from a damaged file. Lost are 7 bytes")
 	})
 }

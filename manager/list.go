@@ -144,7 +144,7 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 		}
 	}
 	c.join(o.sites)
-	c.flag(c.latest(markAccepted))
+	c.flag()
 	for i := range c.backups {
 		c.backups[i].VerifiedAt = c.markedWhen(c.backups[i].named, markVerified, o.start)
 	}
@@ -249,11 +249,12 @@ func (c *catalog) join(sites []*site) {
 // merge adds what another location has under the same name.
 func (b *Backup) merge(other Backup) {
 	c := other.Copies[0]
+	b.OtherKey = b.OtherKey || other.OtherKey
 	if !b.Damaged && !other.Damaged && b.differs(other) {
 		good := slices.IndexFunc(b.Copies, func(c Copy) bool { return c.Err == nil })
 		c.Err = fmt.Errorf("it is another backup than %s at %s, under the same name", b.Name, b.Copies[good].Location)
 	} else if !other.Damaged && (b.Damaged || b.Manifest == nil) {
-		other.Copies = append(b.Copies, c)
+		other.Copies, other.OtherKey = append(b.Copies, c), b.OtherKey
 		*b = other
 		return
 	}
@@ -308,13 +309,15 @@ func (c *catalog) markedWhen(name filename.Name, kind mark, now time.Time) *time
 	return &at
 }
 
-// latest returns the time in the name of the newest backup that has a mark, or zero.
+// latest returns the time in the name of the newest backup that has a mark, or zero. A
+// partial backup that was accepted does not count, since it says nothing of the rest.
 func (c *catalog) latest(kind mark) time.Time {
 	var latest time.Time
-	for _, name := range c.marked[kind] {
-		if name.At.After(latest) {
-			latest = name.At
+	for name, named := range c.marked[kind] {
+		if b := find(c.backups, name); kind == markAccepted && b != nil && b.Partial {
+			continue
 		}
+		latest = later(latest, named.At)
 	}
 	return latest
 }

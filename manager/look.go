@@ -66,6 +66,7 @@ type finding struct {
 	manifest *backup.Manifest // nil: it cannot be read, or the file is encrypted and has no note
 	err      error            // why the file is not whole; nil: nothing is known to be wrong with it
 	sha256   string           // of the file, if its note says so
+	key      KeyState         // what a try of the Identities has found; empty: none was made
 }
 
 // recall returns what was found in a file before. known is false if the file was never
@@ -155,9 +156,9 @@ func (m *Manager) entry(s *site, f file, found finding) *Backup {
 	if found.manifest != nil && found.manifest.Application != "" && found.manifest.Application != m.App.Name {
 		return nil
 	}
-	b := newBackup(f.named, found.manifest)
+	b := m.newBackup(f.named, found.manifest)
 	b.Bytes, b.sha256 = max(0, f.Bytes), found.sha256
-	b.Damaged = found.err != nil
+	b.Damaged, b.OtherKey = found.err != nil, found.key == KeyWrong
 	b.InClear = m.inClear(found.manifest)
 	b.Copies = []Copy{{s.name, found.err}}
 	return &b

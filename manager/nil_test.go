@@ -55,7 +55,7 @@ func TestWhatIsNilIsAnError(t *testing.T) {
 		Receivers: func(t *testing.T) []any {
 			plan, err := m.Plan(t.Context(), opened(t, first.files()[made.Name]), backup.RestoreOptions{})
 			require.NoError(t, err)
-			return []any{working(t), plan, &manager.Backup{}, &manager.Copy{}, &manager.Shrink{}, &manager.Pruned{}, &manager.Verified{}, &manager.Status{}}
+			return []any{working(t), plan, &manager.Backup{}, &manager.Copy{}, &manager.Shrink{}, &manager.Pruned{}, &manager.Verified{}, &manager.KeyCheck{}, &manager.Status{}}
 		},
 		Args: func(t *testing.T) []any {
 			snapshot := opened(t, first.files()[made.Name])

@@ -131,6 +131,14 @@ type patientIdentity struct {
 	alive func()
 }
 
+// OtherForms are those of the Identity (see [backup.Identity]).
+func (p patientIdentity) OtherForms() []backup.Identity {
+	if f, ok := p.Identity.(interface{ OtherForms() []backup.Identity }); ok {
+		return patient(f.OtherForms(), p.alive)
+	}
+	return nil
+}
+
 func (p patientIdentity) Unwrap(wrapped json.RawMessage) ([]byte, error) {
 	defer keep(p.alive)()
 	return p.Identity.Unwrap(wrapped)

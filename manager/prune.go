@@ -43,9 +43,10 @@ func (p Pruned) MarshalJSON() ([]byte, error) {
 // Retention"). Retention applies to scheduled backups, to copies of the database by
 // themselves, and to manual backups if opts say so. Of the backups from before a restore
 // the newest KeepBeforeRestore are kept. Everything else is kept: a backup whose trigger
-// is not known, that has no digest, or that does not say of itself what its name says. The
-// newest good backup that has a collection is always kept, so that backups of a part do
-// not push out the only backup of the rest.
+// is not known, that has no digest, or that does not say of itself what its name says.
+// Partial backups are judged by themselves too, so that they never take the place of a
+// full one. The newest good backup that has a collection is always kept, so that backups
+// of a part do not push out the only backup of the rest.
 //
 // Before Prune deletes anything at a Location, it verifies the newest good backups that
 // are to stay there, as Verify does. If a backup turns out to be damaged, Prune decides

@@ -429,8 +429,8 @@ func TestASelectiveBackupDoesNotPushOutWhatOthersHave(t *testing.T) {
 		}
 		pruned := mustPrune(t, m, manager.PruneOptions{Manual: true})
 		require.Equal(t, []string{names[0], names[1], names[3], names[4]}, pruned[0].Deleted)
-		require.Equal(t, []string{names[5], names[2]}, pruned[0].Proven)
-		require.Equal(t, []string{"newest good one with applications"}, pruned[0].Decisions[3].Reasons)
+		require.ElementsMatch(t, []string{names[5], names[2]}, pruned[0].Proven)
+		require.Equal(t, []string{"newest good one", "among the last 1"}, pruned[0].Decisions[3].Reasons)
 	})
 }
 

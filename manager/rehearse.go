@@ -44,7 +44,10 @@ func (o *operation) rehearse(ctx context.Context, identities []backup.Identity) 
 	var newest Backup
 	for _, s := range o.sites {
 		v := Verified{Location: s.name, Err: c.errs[s.name]}
-		there := slices.DeleteFunc(slices.Clone(c.at[s.name]), func(b Backup) bool { return !b.Usable(o.start) })
+		there := slices.DeleteFunc(slices.Clone(c.at[s.name]), func(b Backup) bool {
+			b.OtherKey = false // the person's key is another
+			return !b.Usable(o.start)
+		})
 		slices.SortFunc(there, newestFirst)
 		switch {
 		case v.Err != nil:
@@ -52,7 +55,9 @@ func (o *operation) rehearse(ctx context.Context, identities []backup.Identity) 
 			v.Err = fmt.Errorf("there is no backup to try the key on: %w", fs.ErrNotExist)
 		default:
 			v.Backup = there[0].Name
-			v.Manifest, v.Report, v.Err = o.rehearseAt(ctx, s, there[0].named, identities)
+			if v.Manifest, v.Report, v.Err = o.rehearseAt(ctx, s, there[0].named, identities); v.Err == nil {
+				v.Verdict, v.Partial = o.App.Verdict(v.Manifest, v.Report), o.App.Partial(v.Manifest)
+			}
 			if newestFirst(there[0], newest) < 0 {
 				newest = there[0]
 			}

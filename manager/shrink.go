@@ -40,21 +40,26 @@ var ErrShrunk = errors.New("backup has shrunk")
 // flag sets Shrunk of each backup. Each collection is compared with the most records that
 // an earlier backup had in it, so that it cannot shrink bit by bit. It has shrunk if it had
 // at least two records and has none now, or if it has lost at least ten records and more
-// than half. The comparison begins with the newest backup that a person has accepted.
+// than half. The comparison begins with the newest backup that a person has accepted, and
+// if that is Partial, only of the collections that it has.
 //
 // A damaged backup is not flagged, but later backups are compared with it if its counts
 // are known. A backup from before a restore shows what was to go, and a salvaged backup
 // lacks what could not be saved; both are left out.
-func (c *catalog) flag(accepted time.Time) {
+func (c *catalog) flag() {
+	accepted := c.accepted()
 	most := make(map[string]int64)
 	shrunk := make(map[string][]Shrink)
 	for i := range slices.Backward(c.backups) {
 		b := &c.backups[i]
-		if b.Manifest == nil || b.Trigger == TriggerBeforeRestore || b.Manifest.Salvaged != nil || b.CreatedAt.Before(accepted) {
+		if b.Manifest == nil || b.Trigger == TriggerBeforeRestore || b.Manifest.Salvaged != nil {
 			continue
 		}
 		b.Shrunk = nil
 		for _, name := range slices.Sorted(maps.Keys(b.Manifest.Records)) {
+			if b.CreatedAt.Before(accepted(name)) {
+				continue
+			}
 			is, was := b.Manifest.Records[name], most[name]
 			if !b.Damaged && (is == 0 && was >= 2 || was-is >= 10 && is < was/2) {
 				b.Shrunk = append(b.Shrunk, Shrink{name, was, is})
@@ -70,11 +75,34 @@ func (c *catalog) flag(accepted time.Time) {
 	}
 }
 
+// accepted returns the times since which losses count, by collection: that of the newest
+// backup with the collection that a person has accepted. A backup that is gone may have
+// had them all.
+func (c *catalog) accepted() func(collection string) time.Time {
+	all := c.latest(markAccepted)
+	some := make(map[string]time.Time)
+	for name, named := range c.marked[markAccepted] {
+		if b := find(c.backups, name); b != nil && b.Partial {
+			for collection := range b.Manifest.Records {
+				some[collection] = later(some[collection], named.At)
+			}
+		}
+	}
+	return func(collection string) time.Time { return later(all, some[collection]) }
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
 // lostIn returns what a new backup has lost, which is not in the catalog.
 func (c *catalog) lostIn(b Backup) []Shrink {
-	with := catalog{backups: append(slices.Clone(c.backups), b)}
+	with := catalog{backups: append(slices.Clone(c.backups), b), marked: c.marked}
 	slices.SortFunc(with.backups, newestFirst)
-	with.flag(c.latest(markAccepted))
+	with.flag()
 	return find(with.backups, b.Name).Shrunk
 }
 

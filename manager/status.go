@@ -205,7 +205,12 @@ func (o *operation) keyState(ctx context.Context, c *catalog, good *Backup) KeyS
 	if !good.Manifest.Sealed && !good.Manifest.Encrypted {
 		return KeyNotNeeded
 	}
-	if state := o.tryKeys(ctx, good); state != KeyUnchecked {
+	state := o.knownKey(*good)
+	if state == KeyUnchecked && len(o.Identities) > 0 {
+		o.tryKeys(ctx, *good) // remembers what it finds
+		state = o.knownKey(*good)
+	}
+	if state != KeyUnchecked {
 		return state
 	}
 	for _, kind := range []mark{markVerified, markDrilled, markRehearsed} {
@@ -226,9 +231,6 @@ func sameKeys(a, b *Backup) bool {
 	return a != nil && a.Manifest != nil && len(a.Manifest.Keys) > 0 && slices.Equal(a.Manifest.Keys, b.Manifest.Keys) &&
 		!slices.ContainsFunc(a.Manifest.Keys, func(id string) bool { return len(id) < 32 })
 }
-
-// tryKeys checks whether the Identities open a backup, without reading all of it.
-func (o *operation) tryKeys(context.Context, *Backup) KeyState { return KeyUnchecked }
 
 // judge finds the reasons and the verdict.
 func (s *Status) judge(ctx context.Context, o *operation, c *catalog, good *Backup) {

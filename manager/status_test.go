@@ -91,7 +91,7 @@ func TestTheStatusSaysProtectedOnlyIfNothingIsWrong(t *testing.T) {
 	}
 }
 
-func TestAPartialBackupNeverStandsForAFullOne(t *testing.T) {
+func TestAPartialBackupIsNoProtection(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		m, _, _ := managed(newShelf("a"), newShelf("b"))
 		made, err := m.Create(t.Context(), backup.BackupOptions{Only: []string{"servers"}})

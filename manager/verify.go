@@ -20,19 +20,22 @@ type Verified struct {
 	Backup   string          // its name; empty: Rehearse had no backup to try there
 	Manifest backup.Manifest // zero if Err is set and the copy could not be opened
 	Report   backup.Report   // the counts, and warnings about what could not be checked
+	Verdict  string          // what was found, in words to follow the name ([backup.App.Verdict]); empty if Err is set
+	Partial  bool            // the backup is partial ([backup.App.Partial]), as the verdict says
 	Err      error           // what is wrong with the copy; nil: nothing
 }
 
-// MarshalJSON returns the members location and backup, and then manifest and report, or
-// the member error in their place if Err is set.
+// MarshalJSON returns the members location and backup, and then manifest, report and
+// verdict, or the member error in their place if Err is set.
 func (v Verified) MarshalJSON() ([]byte, error) {
 	out := struct {
 		Location string           `json:"location"`
 		Backup   string           `json:"backup,omitempty"`
 		Manifest *backup.Manifest `json:"manifest,omitempty"`
 		Report   *backup.Report   `json:"report,omitempty"`
+		Verdict  string           `json:"verdict,omitempty"`
 		Error    string           `json:"error,omitempty"`
-	}{Location: v.Location, Backup: v.Backup, Error: errorText(v.Err)}
+	}{Location: v.Location, Backup: v.Backup, Verdict: v.Verdict, Error: errorText(v.Err)}
 	if v.Err == nil {
 		out.Manifest, out.Report = &v.Manifest, &v.Report
 	}
@@ -76,7 +79,10 @@ func (o *operation) verifyAll(ctx context.Context, name string) ([]Verified, err
 				continue
 			}
 			copies++
-			v.Manifest, v.Report, v.Err = o.verify(ctx, s, named, backup.RestoreOptions{})
+			if v.Manifest, v.Report, v.Err = o.verify(ctx, s, named, backup.RestoreOptions{}); v.Err == nil {
+				v.Verdict, v.Partial = o.App.Verdict(v.Manifest, v.Report), o.App.Partial(v.Manifest)
+			}
+			o.learnKey(s, name, v.Err)
 			o.noteVerified(ctx, s, name, v.Manifest, v.Err)
 		}
 		if ctx.Err() != nil {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -75,10 +76,7 @@ func explain(op string, err error) error {
 	if !errors.As(err, &api) {
 		return reach(err)
 	}
-	text, errs := api.ErrorCode(), []error{err}
-	if said := shown(api.ErrorMessage()); said != "" && said != text {
-		text += " (" + said + ")"
-	}
+	text, errs := said(api), []error{err}
 	advise := func(advice string, kinds ...error) error {
 		return &failure{text + "; " + advice, append(errs, kinds...)}
 	}
@@ -107,6 +105,10 @@ func explain(op string, err error) error {
 		return advise("the policy must allow "+permissions[op], fs.ErrPermission)
 	case code == "BadRequest": // the answer to HEAD too
 		return advise("check the region and the credentials of the client, and the clock of this machine")
+	case code == "ExistingObjectIsDirectory":
+		return advise("a folder has the name of the file", fs.ErrExist)
+	case code == "ObjectParentIsFile":
+		return advise("a file has the name of the folder; remove the file, or use another Prefix")
 	case code == "PreconditionFailed" && op == "read":
 		return advise("the file was replaced while it was read; read it again")
 	case code == "InvalidObjectState":
@@ -119,6 +121,29 @@ func explain(op string, err error) error {
 		return advise("try again later")
 	}
 	return &failure{text, errs}
+}
+
+// said returns what the service said, as its code and its text.
+func said(api smithy.APIError) string {
+	code := shown(api.ErrorCode())
+	if text := shown(api.ErrorMessage()); text != "" && text != code {
+		return code + " (" + text + ")"
+	}
+	return code
+}
+
+// conflicts are the codes by which services say that another request of the same
+// name is under way. They answer with the status 409 for other reasons too.
+var conflicts = []string{"ConditionalRequestConflict", "OperationAborted", "ConcurrentModification"}
+
+// conflict returns nil unless an error says that another Put or Delete of the
+// name is under way.
+func conflict(err error) error {
+	var api smithy.APIError
+	if !errors.As(err, &api) || !slices.Contains(conflicts, api.ErrorCode()) {
+		return nil
+	}
+	return &failure{errConflict.Error() + ": " + said(api), []error{errConflict, err}}
 }
 
 // reach explains an error on the way to the service.

@@ -161,6 +161,33 @@ func TestAPutThatConflictsWithADeleteIsTriedAgain(t *testing.T) {
 	err := l.Put(t.Context(), "a", strings.NewReader("x"))
 	require.ErrorIs(t, err, fs.ErrExist)
 	require.ErrorContains(t, err, "another Put or Delete of the name is under way")
+	require.ErrorContains(t, err, "ConditionalRequestConflict (try again)")
+}
+
+func TestOnlyAConflictIsCalledOne(t *testing.T) {
+	for code, says := range map[string]string{
+		"ObjectParentIsFile":        "a file has the name of the folder",
+		"ExistingObjectIsDirectory": "a folder has the name of the file",
+		"InvalidBucketState":        "put s3://bucket/folder/a: InvalidBucketState (no)",
+	} {
+		puts := 0
+		l := locationAt(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodHead {
+				w.WriteHeader(404)
+				return
+			}
+			if r.Method == http.MethodPut {
+				puts++
+			}
+			answer(w, 409, code, "no")
+		})
+		err := l.Put(t.Context(), "a", strings.NewReader("x"))
+		require.ErrorContains(t, err, code+" (no)")
+		require.ErrorContains(t, err, says)
+		require.NotContains(t, err.Error(), "under way")
+		require.Equal(t, code == "ExistingObjectIsDirectory", errors.Is(err, fs.ErrExist))
+		require.Equal(t, 1, puts)
+	}
 }
 
 func TestAServiceThatHasStoredSomethingElseIsNotBelieved(t *testing.T) {

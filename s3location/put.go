@@ -2,6 +2,7 @@ package s3location
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/md5"
 	"crypto/rand"
@@ -240,7 +241,7 @@ func (u *upload) settle(ctx context.Context, err error) (done bool, _ error) {
 	case found != nil, code == http.StatusPreconditionFailed:
 		return false, &failure{errTaken.Error(), []error{errTaken, err}}
 	case taken:
-		return false, &failure{errConflict.Error(), []error{errConflict, err}}
+		return false, cmp.Or(conflict(err), err)
 	case unknown != nil:
 		u.left = maybeThere
 	}

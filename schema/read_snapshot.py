@@ -8,7 +8,7 @@ command in FORMAT.md prints, into SNAPSHOT_DATA_KEY. Exit status: 0 accepted, 1 
 NOT checked: signatures, limits, most forms, keys of records, references, the application's rules. Memory: 10 times FILE."""
 import base64, getpass, gzip, hashlib, hmac, json, os, re, sys
 REQUIRED = set("version created_at application_version data".split())
-OPTIONAL = set("format application schema_version origin metadata encryption salvaged left_out proof integrity".split())
+OPTIONAL = set("format application schema_version origin partial metadata encryption salvaged left_out proof integrity".split())
 def need(condition, otherwise, status=1):
     if not condition: sys.exit(print("REFUSED: " + otherwise, file=sys.stderr) or status)
 class Number(str): "The text of a number, so that 1.50 and 1e400 stay as they are."

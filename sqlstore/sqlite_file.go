@@ -45,8 +45,14 @@ func (s SQLiteFile) Copy(ctx context.Context, w io.Writer) error {
 			return fmt.Errorf("copy the database to %s: %w", filepath.Dir(f.Name()), contextError(ctx, err))
 		}
 		// SQLite has written to this file, since it has that name.
-		if err := s.check(ctx, f.Name()); err != nil {
+		if err := s.checkFilled(ctx, f); err != nil {
+			return err
+		}
+		switch err := s.check(ctx, f.Name()); {
+		case errors.Is(err, backup.ErrDamaged):
 			return fmt.Errorf("the database itself is damaged, repair it or restore a backup: %w", err)
+		case err != nil:
+			return fmt.Errorf("check the copy of the database: %w", err)
 		}
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			return err
@@ -81,6 +87,23 @@ func (s SQLiteFile) Check(ctx context.Context, r io.Reader) error {
 	})
 }
 
+// checkFilled refuses an empty copy of a database that is not empty. A VFS that keeps
+// databases in memory writes the copy there too, under the name of the file.
+func (s SQLiteFile) checkFilled(ctx context.Context, f *os.File) error {
+	info, err := f.Stat()
+	if err != nil || info.Size() > 0 {
+		return err
+	}
+	var pages int64
+	if err := s.DB.QueryRowContext(ctx, "PRAGMA page_count").Scan(&pages); err != nil {
+		return contextError(ctx, sqlite{}.explain(err))
+	}
+	if pages > 0 {
+		return fmt.Errorf("%w: the copy of the database is empty, though the database is not: SQLite has written it elsewhere than to a file; open the database without another VFS such as memdb", errors.ErrUnsupported)
+	}
+	return nil
+}
+
 // check checks the database in a file, and trusts nothing in it.
 func (s SQLiteFile) check(ctx context.Context, path string) error {
 	db := sql.OpenDB(connector{s.DB.Driver(), sqliteURL(path)})
@@ -101,7 +124,7 @@ func (s SQLiteFile) check(ctx context.Context, path string) error {
 		var problem string
 		err := rows.Scan(&problem)
 		if err == nil && problem != "ok" && !constraint.MatchString(problem) {
-			err = errors.New(problem)
+			err = foundError(problem)
 		}
 		return err
 	})
@@ -118,7 +141,7 @@ func (s SQLiteFile) checkApplication(ctx context.Context, db *sql.DB) error {
 		return damaged(ctx, err)
 	}
 	if err := s.DB.QueryRowContext(ctx, "PRAGMA application_id").Scan(&want); err != nil {
-		return contextError(ctx, err)
+		return contextError(ctx, sqlite{}.explain(err))
 	}
 	if is != want {
 		return fmt.Errorf("%w: the copy of the database has the application_id %#x, and this database has %#x", backup.ErrForeign, uint32(is), uint32(want))
@@ -131,7 +154,7 @@ func (s SQLiteFile) checkApplication(ctx context.Context, db *sql.DB) error {
 func (s SQLiteFile) checkSchema(ctx context.Context, db *sql.DB) error {
 	own, err := schemaOf(ctx, s.DB)
 	if err != nil {
-		return contextError(ctx, err)
+		return contextError(ctx, sqlite{}.explain(err))
 	}
 	theirs, err := schemaOf(ctx, db)
 	if err != nil {
@@ -170,9 +193,32 @@ func schemaOf(ctx context.Context, db *sql.DB) (map[string]bool, error) {
 	return statements, err
 }
 
+// A foundError is what integrity_check says of a copy.
+type foundError string
+
+func (e foundError) Error() string { return string(e) }
+
+var (
+	// broken matches what SQLite says of a damaged file, whatever else the text has.
+	broken = regexp.MustCompile(`(?i)malformed|not a database`)
+	// hindered matches what keeps SQLite from reading any file.
+	hindered = regexp.MustCompile(`(?i)is locked|interrupted|out of memory|disk is full|unable to open database file`)
+	// lacking matches what the connection of the check lacks.
+	lacking = regexp.MustCompile(`(?i)no such (collation sequence|function|module)|unknown tokenizer`)
+)
+
+// damaged returns ErrDamaged for an error of reading a copy, unless the error says
+// nothing about the copy.
 func damaged(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	var found foundError
+	sure := errors.As(err, &found) || broken.MatchString(err.Error())
+	switch {
+	case ctx.Err() != nil:
 		return ctx.Err()
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), !sure && hindered.MatchString(err.Error()):
+		return fmt.Errorf("the copy of the database cannot be read now: %w", sqlite{}.explain(err))
+	case !sure && lacking.MatchString(err.Error()):
+		return fmt.Errorf("%w: the check needs what only some connections have: %w; register it with the driver, for all connections", errors.ErrUnsupported, err)
 	}
 	return fmt.Errorf("%w: the copy of the database: %w", backup.ErrDamaged, err)
 }

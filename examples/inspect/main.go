@@ -85,7 +85,7 @@ func printVerdict(s *backup.Snapshot, w io.Writer) error {
 		verdict, integrity = "readable", "no digest, so it cannot be told whether this is all that was written"
 	}
 	if m.Salvaged != nil {
-		verdict = "salvaged from a damaged file"
+		verdict = "as it was saved"
 	}
 	records := int64(0)
 	for _, n := range m.Records {
@@ -93,7 +93,7 @@ func printVerdict(s *backup.Snapshot, w io.Writer) error {
 	}
 	text := fmt.Sprintf("%s: format %s, %d records in %d collections, %s\n", verdict, m.Version, records, len(m.Records), integrity)
 	if m.Salvaged != nil {
-		text += fmt.Sprintf("%s\n", m.Salvaged.Loss())
+		text = fmt.Sprintf("it can be read, but was salvaged from a damaged file. %s\n%s", m.Salvaged.Loss(), text)
 	}
 	if m.Partial {
 		text += "it is partial: a collection was left out when it was made\n"

@@ -101,7 +101,7 @@ func TestWhatIsNotCheckedIsNotCalledWhole(t *testing.T) {
 	document := `{"version":"1.0","created_at":"2024-01-15T10:30:00Z","application_version":"1.0.0",%s"data":{"items":[{"id":1}]}}`
 	for salvaged, want := range map[string]string{
 		"":                             "readable: format 1.0, 1 records in 1 collections, no digest",
-		`"salvaged":{"lost_bytes":7},`: "salvaged from a damaged file: format 1.0, 1 records in 1 collections, no digest",
+		`"salvaged":{"lost_bytes":7},`: "it can be read, but was salvaged from a damaged file. Lost are 7 bytes of the damaged file. It is not known",
 	} {
 		require.NoError(t, os.WriteFile(name, fmt.Appendf(nil, document, salvaged), 0o600))
 		out, err := inspect(t, "validate", name)

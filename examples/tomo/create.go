@@ -232,7 +232,7 @@ func (c *cli) printContents(m backup.Manifest) {
 	case m.Sealed:
 		fmt.Fprintf(c.stdout, "  sealed for %s\n", keyNames(m.Keys))
 	}
-	fmt.Fprintf(c.stdout, "  %s\n", contents(m))
+	fmt.Fprintf(c.stdout, "  %s\n", c.contents(m))
 	for _, left := range m.LeftOut {
 		fmt.Fprintf(c.stdout, "  left out: %s\n", printable(left.Error()))
 	}
@@ -290,11 +290,11 @@ func (c *cli) createFile(ctx context.Context, flags createFlags) error {
 }
 
 // contents sums up the content of a snapshot.
-func contents(m backup.Manifest) string {
+func (c *cli) contents(m backup.Manifest) string {
 	if m.Database {
 		return storedSize(m)
 	}
-	s := fmt.Sprintf("%s in %s, %s", plural(sum(m.Records), "record", "records"),
+	s := fmt.Sprintf("%s: %s in %s, %s", printable(c.app.Holds(m)), plural(sum(m.Records), "record", "records"),
 		plural(int64(len(m.Records)), "collection", "collections"), storedSize(m))
 	if m.Sealed {
 		s += ", secrets sealed"

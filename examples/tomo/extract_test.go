@@ -26,6 +26,7 @@ func TestTheDatabaseIsCopiedAndExtracted(t *testing.T) {
 	require.True(t, json.Valid([]byte(o.stdout)), o.stdout)
 	before, database := m.dump(), m.db()
 	out := m.path("out", "tomo.db")
+	require.NoError(t, os.Mkdir(filepath.Dir(out), 0o700))
 	require.Contains(t, m.ok("backup", "extract", name, "--output", out).stdout, "Database written: "+out)
 	m.sql("DELETE FROM applications")
 	for _, ending := range []string{"", "-wal", "-shm"} {

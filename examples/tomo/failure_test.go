@@ -81,6 +81,9 @@ func TestExitStatusTellsWrongUsageFromFailure(t *testing.T) {
 		"missing file to salvage":    {"backup salvage no.json --output out.json", statusFailed, "no.json"},
 		"missing file to verify":     {"backup verify no.json", statusFailed, "no.json"},
 		"missing folder":             {"backup list --dir no", statusFailed, "no"},
+		"missing folder to write to": {"backup create --output no/b.json", statusFailed, "the folder is missing"},
+		"missing folder to salvage":  {"backup salvage b.json --output no/s.json", statusFailed, "check that the drive is mounted"},
+		"missing folder to extract":  {"backup extract tomo-db-2024-01-15T10-30-00.db --output no/x.db", statusFailed, "the folder is missing"},
 		"missing database":           {"--db no.db backup create", statusFailed, "tomo init"},
 		"not a database":             {"--db b.json backup create", statusFailed, "b.json"},
 		"folder as a backup":         {"backup verify .", statusFailed, "."},
@@ -100,6 +103,7 @@ func TestExitStatusTellsWrongUsageFromFailure(t *testing.T) {
 	}
 	require.Equal(t, before, m.dump())
 	require.NoFileExists(t, m.path("no.db"))
+	require.NoDirExists(t, m.path("no"))
 }
 
 func TestABackupIsNeverOverwrittenWithoutForce(t *testing.T) {
@@ -162,6 +166,7 @@ func TestABackupThatIsInterruptedLeavesNothingHalf(t *testing.T) {
 	for round := range testtime.Pick(t, 4, 16) {
 		signal := []os.Signal{os.Interrupt, os.Kill, syscall.SIGTERM, os.Kill}[round%4]
 		force := (round%4 > 1) != (round%8 > 3)
+		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o700))
 		if force {
 			write(t, file, "precious")
 		}
@@ -193,6 +198,7 @@ func TestABackupThatIsInterruptedLeavesNothingHalf(t *testing.T) {
 		require.NoError(t, os.RemoveAll(filepath.Dir(file)))
 	}
 	require.NotZero(t, inTheMiddle, "no backup was caught in the middle")
+	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o700))
 	m.ok("backup", "create", "--output", file)
 }
 
@@ -297,11 +303,19 @@ func TestThePassphraseComesFromAFileTheEnvironmentOrNowhere(t *testing.T) {
 	m.fails(statusFailed, "empty", "backup", "create", "--output", file, "--passphrase-file", m.path("empty"))
 	require.NoFileExists(t, file)
 
-	write(t, m.path("passphrase"), " of a file \n")
+	for _, content := range []string{" of a file\n", "of a file \n", "of a file\n\n", "\ufeffof a file\n", "\xff\xfeo\x00f\x00", "caf" + "e\u0301\n"} {
+		write(t, m.path("passphrase"), content)
+		none.fails(statusFailed, "nobody could type this passphrase again", "backup", "create", "--output", file, "--passphrase-file", m.path("passphrase"))
+		require.NoFileExists(t, file)
+	}
+	m.with(passphraseVariable, "of a file\n").fails(statusFailed, "line break", "backup", "create", "--output", file)
+	write(t, m.path("passphrase"), "of a file\n")
 	none.ok("backup", "create", "--output", file, "--passphrase-file", m.path("passphrase"))
-	m.with(passphraseVariable, " of a file ").ok("backup", "verify", file)
+	for _, form := range []string{"of a file", "of a file\n", "\ufeffof a file"} {
+		m.with(passphraseVariable, form).ok("backup", "verify", file)
+	}
 	m.ok("backup", "verify", file, "--passphrase-file", m.path("passphrase"))
-	for _, name := range []string{"of a file", " of a file \n"} {
+	for _, name := range []string{" of a file", "of a file "} {
 		m.with(passphraseVariable, name).fails(statusFailed, "wrong key", "backup", "verify", file)
 	}
 	m.fails(statusFailed, "wrong key", "backup", "restore", "--input", file, "--full", "--yes")
@@ -318,6 +332,30 @@ func TestAFullDiskIsNamedAndLeavesNothing(t *testing.T) {
 	require.Contains(t, o.stderr, "check disk space")
 	require.Contains(t, o.stderr, filepath.Join(small, "b.json"))
 	require.Empty(t, files(t, small))
+}
+
+func TestARestoreThatTookPlaceIsDoneThoughNobodyCanReadItsReport(t *testing.T) {
+	m := newMachine(t, 2)
+	file := m.path("b.json")
+	m.ok("backup", "create", "--output", file)
+	for i, args := range [][]string{
+		{"backup", "restore", "--input", file, "--full", "--yes"},
+		{"backup", "restore", "--input", file, "--full", "--yes", "--json"},
+		{"backup", "undo", "--yes"},
+	} {
+		m.sql(fmt.Sprintf("UPDATE servers SET host = 'host%d.example.org'", i))
+		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		if err != nil {
+			t.Skip("this system has no /dev/full")
+		}
+		cmd := m.command(args...)
+		var stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = full, &stderr
+		require.NoError(t, cmd.Run(), "%s: %s", args, &stderr)
+		require.NoError(t, full.Close())
+		require.Contains(t, stderr.String(), "the restore took place, but its report cannot be printed")
+		require.Contains(t, stderr.String(), "what was there before is kept as tomo-backup-")
+	}
 }
 
 // tinyDisk returns a folder that holds less than a backup of 2,000 records a
@@ -439,10 +477,10 @@ func TestListShowsBackupsOfTomoAndNothingElse(t *testing.T) {
 
 	lines := strings.Split(strings.TrimSpace(m.ok("backup", "list", "--dir", dir).stdout), "\n")
 	require.Len(t, lines, 4)
-	require.Regexp(t, `^NAME +TIME +SIZE +TRIGGER +RECORDS +APP VERSION +STATE$`, lines[0])
+	require.Regexp(t, `^NAME +TIME +SIZE +TRIGGER +HOLDS +RECORDS +APP VERSION +STATE$`, lines[0])
 	text := strings.Join(lines[1:], "\n")
 	require.Regexp(t, `(?m)^tomo-backup-2024-01-15\.json .* manual .* whole$`, text, "the name that the guide's script gives")
-	require.Regexp(t, `(?m)^before-the-move\.json .* manual +2 +2\.1\.0 +whole$`, text)
+	require.Regexp(t, `(?m)^before-the-move\.json .* manual +Preferences only +2 +2\.1\.0 +partial$`, text)
 	require.Regexp(t, `(?m)^tomo-backup-2023-01-15T10-30-00\.json .* - +2\.1\.0 +damaged: `, text)
 }
 

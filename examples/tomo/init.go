@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/location"
 	"github.com/tomo-project/backup/tomo"
 )
 
@@ -57,6 +59,9 @@ func (c *cli) makeDatabase(ctx context.Context, path string, sample int) error {
 		if _, err := os.Lstat(path + suffix); err == nil && !exists(path) {
 			return fmt.Errorf("%s belongs to an earlier database: move it away first", path+suffix)
 		}
+	}
+	if err := location.Dir(filepath.Dir(path)).Make(); err != nil {
+		return err
 	}
 	err := publish(ctx, path, false, func(f *os.File) error {
 		db, err := makeTables(ctx, f.Name())

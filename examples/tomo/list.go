@@ -20,8 +20,8 @@ func (c *cli) listCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the backups, newest first",
-		Long: `List the backups, newest first: where they are, what made them, and whether they
-are whole. Here a backup counts as whole if its beginning and its end are as
+		Long: `List the backups, newest first: where they are, what made them, what they hold, and
+whether they are whole. A backup of a part is called partial. Here a backup counts as whole if its beginning and its end are as
 they were written. That is quick to check, even for thousands of backups. tomo
 backup verify reads a backup completely. A backup with another name, such as
 from a script, is always read completely. What an encrypted backup contains is
@@ -87,22 +87,34 @@ func (c *cli) printList(backups []manager.Backup, folders int) error {
 	if folders > 1 {
 		copies = "COPIES\t"
 	}
-	fmt.Fprintf(table, "NAME\tTIME\tSIZE\tTRIGGER\tRECORDS\tAPP VERSION\t%sSTATE\n", copies)
+	fmt.Fprintf(table, "NAME\tTIME\tSIZE\tTRIGGER\tHOLDS\tRECORDS\tAPP VERSION\t%sSTATE\n", copies)
 	for _, b := range backups {
 		records, appVersion := "-", "-"
 		if m := b.Manifest; m != nil {
 			records, appVersion = count(sum(m.Records)), printable(m.ApplicationVersion)
 		}
 		state, good := stateOf(b)
+		holds := orDash(printable(b.Holds))
 		if good == 0 || b.Database {
 			records = "-" // the counts are at the end of the file
+		}
+		if good == 0 {
+			holds = "-" // nothing, until it is salvaged
 		}
 		if folders > 1 {
 			copies = fmt.Sprintf("%d of %d\t", good, folders)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s%s\n", printable(b.Name), moment(b.CreatedAt), size(b.Bytes), orDash(printable(b.Trigger)), records, appVersion, copies, state)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s%s\n", printable(b.Name), moment(b.CreatedAt), size(b.Bytes), orDash(printable(b.Trigger)), holds, records, appVersion, copies, state)
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for _, b := range backups {
+		if b.Manifest != nil && b.Manifest.Salvaged != nil {
+			fmt.Fprintf(c.stdout, "\n%s was salvaged. %s\n", printable(b.Name), printable(b.Manifest.Salvaged.Loss()))
+		}
+	}
+	return nil
 }
 
 // stateOf says what is known about a backup, and how many of its copies are
@@ -124,13 +136,13 @@ func stateOf(b manager.Backup) (state string, good int) {
 	switch {
 	case good == 0:
 	case b.Manifest != nil && b.Manifest.Salvaged != nil:
-		parts = append(parts, "salvaged: it lacks records")
+		parts = append(parts, "salvaged, see below")
 	case b.Database:
 		parts = append(parts, "copy of the database")
 	case b.Manifest == nil:
 		parts = append(parts, "encrypted, not known")
 	default:
-		parts = append(parts, storedState(*b.Manifest))
+		parts = append(parts, storedState(b))
 	}
 	if good > 0 && b.InClear {
 		parts = append(parts, "its secrets, if it has any, stand in clear")
@@ -142,12 +154,16 @@ func stateOf(b manager.Backup) (state string, good int) {
 	return strings.Join(parts, "; "), good
 }
 
-// storedState says in which form the file of a good backup is stored.
-func storedState(m backup.Manifest) string {
-	state := "whole"
+// storedState says in which form the file of a good backup is stored. A backup of a part
+// is never called whole.
+func storedState(b manager.Backup) string {
+	m, state := *b.Manifest, "whole"
+	if b.Partial {
+		state = "partial"
+	}
 	// The digest of a compressed or encrypted backup is the digest of the file.
 	if m.SHA256 == "" && m.Compressed == "" && !m.Encrypted {
-		state = "readable, without a digest"
+		state = strings.Replace(state, "whole", "readable", 1) + ", without a digest"
 	}
 	if m.Compressed != "" {
 		state += ", " + string(m.Compressed)
@@ -201,7 +217,7 @@ func (c *cli) otherBackups(ctx context.Context, k *keeper, folder string, known 
 			b.Damaged, b.Copies[0].Err = true, err
 		case err == nil && (manifest.Application == c.app.Name || manifest.Application == "" && ownName):
 			b.CreatedAt, b.Trigger, b.Manifest = manifest.CreatedAt, manifest.Metadata["trigger"], &manifest
-			b.InClear = c.inClear(manifest)
+			b.InClear, b.Holds, b.Partial = c.inClear(manifest), c.app.Holds(manifest), c.app.Partial(manifest)
 		default:
 			continue // it belongs to somebody else
 		}

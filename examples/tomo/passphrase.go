@@ -9,9 +9,7 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strings"
 
-	"filippo.io/age"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
@@ -22,7 +20,6 @@ import (
 const (
 	passphraseVariable = "TOMO_BACKUP_PASSPHRASE"
 	maxPassphrase      = 64 << 10
-	maxWork            = 20 // scrypt with 2^20 takes 1 GiB
 )
 
 var errNoPassphrase = errors.New("a passphrase is needed for the secrets in the backup, or a key. Give it in one of these ways:\n" +
@@ -111,7 +108,13 @@ func (l *lazyKey) get(isNew bool) error {
 	if err != nil {
 		return err
 	}
-	l.key = backup.Passphrase(passphrase)
+	key := backup.Passphrase(passphrase)
+	if isNew { // it must not seal anything
+		if err := key.Validate(); err != nil {
+			return fmt.Errorf("passphrase: %w", err)
+		}
+	}
+	l.key = key
 	l.reveal = func() []byte { return passphrase }
 	return nil
 }
@@ -148,56 +151,41 @@ func (l *lazyKey) age() (*agekey.Recipient, *agekey.Identity, error) {
 	return agekey.Passphrase(l.reveal())
 }
 
+// OtherForms returns the keys for other forms of the passphrase (see
+// [backup.Identity]), unless nobody has asked for it yet.
+func (l *lazyKey) OtherForms() []backup.Identity {
+	if !l.known() {
+		return nil
+	}
+	return l.key.OtherForms()
+}
+
 // Decrypt implements [backup.Decrypter].
 func (l *lazyKey) Decrypt(r io.Reader) (io.Reader, error) {
-	file := &lazyFile{passphrase: l}
-	id, err := agekey.NewIdentity(file)
+	var read bytes.Buffer // the beginning of the file, which says what opens it
+	kinds := &kindsOfKeys{}
+	look, err := agekey.NewIdentity(kinds)
 	if err != nil {
 		return nil, err
 	}
-	plain, err := id.Decrypt(r)
-	switch {
-	case file.err != nil:
-		return nil, file.err
-	case !errors.Is(err, backup.ErrWrongKey):
-		return plain, err
-	case !file.fits:
-		return nil, fmt.Errorf("%w: no passphrase opens the file, it is encrypted for a private key", backup.ErrWrongKey)
+	if _, err := look.Decrypt(io.TeeReader(r, &read)); !slices.Contains(kinds.names, passphraseID) {
+		if errors.Is(err, backup.ErrWrongKey) {
+			err = fmt.Errorf("%w: no passphrase opens the file, it is encrypted for a private key", backup.ErrWrongKey)
+		}
+		return nil, err
 	}
-	return nil, fmt.Errorf("%w: this passphrase does not open the file; use the one that was set when the backup was made", backup.ErrWrongKey)
-}
-
-// A lazyFile is the passphrase for one file, as age asks for it.
-type lazyFile struct {
-	passphrase *lazyKey
-	fits       bool  // the file opens with a passphrase
-	err        error // kept here, because agekey would call it an error of a private key
-}
-
-// Unwrap implements [age.Identity].
-func (f *lazyFile) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
-	if !slices.ContainsFunc(stanzas, func(s *age.Stanza) bool { return s.Type == "scrypt" }) {
-		return nil, age.ErrIncorrectIdentity
+	if err := l.get(false); err != nil {
+		return nil, err
 	}
-	f.fits = true
-	if f.err = f.passphrase.get(false); f.err != nil {
-		return nil, f.err
-	}
-	id, err := age.NewScryptIdentity(string(f.passphrase.reveal()))
+	_, id, err := agekey.Passphrase(l.reveal())
 	if err != nil {
 		return nil, err
 	}
-	id.SetMaxWorkFactor(maxWork)
-	key, err := id.Unwrap(stanzas)
-	switch {
-	case err == nil, errors.Is(err, age.ErrIncorrectIdentity):
-		return key, err
-	case strings.Contains(err.Error(), "work factor too large"):
-		f.err = fmt.Errorf("%w: trying a passphrase takes too much work: %w; make sure that the file is yours", backup.ErrLimit, err)
-	default:
-		f.err = fmt.Errorf("%w: %w; try another copy or an older backup", backup.ErrDamaged, err)
+	plain, err := id.Decrypt(io.MultiReader(&read, r))
+	if errors.Is(err, backup.ErrWrongKey) {
+		err = fmt.Errorf("%w: this passphrase does not open the file; use the one that was set when the backup was made", backup.ErrWrongKey)
 	}
-	return nil, f.err
+	return plain, err
 }
 
 // passphraseGiven reports whether a passphrase was given explicitly.

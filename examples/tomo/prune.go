@@ -95,7 +95,7 @@ func (c *cli) printPruned(pruned []manager.Pruned, opts manager.PruneOptions, fa
 				verdict = "delete"
 				remove++
 			}
-			fmt.Fprintf(table, "  %s\t%s\t%s\t%s\n", verdict, printable(d.Name), orDash(printable(d.Trigger)), printable(strings.Join(d.Reasons, "; ")))
+			fmt.Fprintf(table, "  %s\t%s\t%s\t%s\t%s\n", verdict, printable(d.Name), orDash(printable(d.Trigger)), orDash(printable(d.Holds)), printable(strings.Join(d.Reasons, "; ")))
 		}
 		if err := table.Flush(); err != nil {
 			return err

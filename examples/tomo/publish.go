@@ -20,16 +20,13 @@ const tempPattern = ".tomo-*.tmp"
 
 // publish writes a file at path completely or not at all: it writes and syncs a
 // temporary file beside it, and then renames that. Unless force is set, it
-// returns an error that wraps fs.ErrExist if the name is taken. It makes
-// missing folders.
+// returns an error that wraps fs.ErrExist if the name is taken. It makes no
+// folder: while a drive is not mounted, its folder is missing too.
 func publish(ctx context.Context, path string, force bool, write func(*os.File) error) (err error) {
 	if err := checkTarget(path, force); err != nil {
 		return err
 	}
 	dir := filepath.Dir(path)
-	if err := location.Dir(dir).Make(); err != nil {
-		return err
-	}
 	temp, err := os.CreateTemp(dir, tempPattern) // a new file with mode 0600
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
@@ -68,6 +65,9 @@ func checkTarget(path string, force bool) error {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		if _, err := os.Stat(filepath.Dir(path)); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("write %s: the folder is missing: %w; check that the drive is mounted, or make the folder", path, fs.ErrNotExist)
+		}
 		return nil
 	case err != nil:
 		return err

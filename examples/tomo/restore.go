@@ -178,7 +178,8 @@ func (c *cli) restore(ctx context.Context, flags restoreFlags, strategy backup.S
 			return failed(err)
 		}
 		k.wipe()
-		return c.restored(ctx, k, report, back)
+		c.restored(ctx, k, report, back)
+		return nil
 	}
 	plan, err := manager.Plan(ctx, snapshot, opts)
 	if err != nil {
@@ -207,7 +208,8 @@ func (c *cli) restore(ctx context.Context, flags restoreFlags, strategy backup.S
 		return failed(err)
 	}
 	k.wipe()
-	return c.restored(ctx, k, report, back)
+	c.restored(ctx, k, report, back)
+	return nil
 }
 
 // openBackup opens a backup by its name or its file. The caller calls close
@@ -262,7 +264,7 @@ func totalsOf(report backup.Report) (t totals) {
 }
 
 // restored ends a restore, which took place: the folder that has the way back stays in use.
-func (c *cli) restored(ctx context.Context, k *keeper, report backup.Report, back sealing) error {
+func (c *cli) restored(ctx context.Context, k *keeper, report backup.Report, back sealing) {
 	if report.UndoneBy != "" {
 		folders, err := c.keepFolder(ctx, k)
 		if err != nil {
@@ -271,7 +273,19 @@ func (c *cli) restored(ctx context.Context, k *keeper, report backup.Report, bac
 			report.Warnings = append(report.Warnings, "the backup brought other folders of backups; the one of this machine stays in use beside them: "+strings.Join(folders, ", "))
 		}
 	}
-	return c.printRestored(report, k.database.path, back)
+	c.tellRestored(report, k.database.path, back)
+}
+
+// tellRestored prints the report of a restore that took place. Whoever cannot get
+// the report must not take the restore for failed, and run it again.
+func (c *cli) tellRestored(report backup.Report, database string, back sealing) {
+	if err := c.printRestored(report, database, back); err != nil {
+		kept := ""
+		if report.UndoneBy != "" {
+			kept = "; what was there before is kept as " + printable(report.UndoneBy)
+		}
+		fmt.Fprintf(c.stderr, "tomo: warning: the restore took place, but its report cannot be printed: %s%s\n", printable(err.Error()), kept)
+	}
 }
 
 func (c *cli) printRestored(report backup.Report, database string, back sealing) error {

@@ -119,7 +119,8 @@ func (c *cli) damagedFile(ctx context.Context, input string) (string, error) {
 const maxLost = 20 // places that are shown
 
 func (c *cli) printSalvaged(input, output string, report backup.SalvageReport) {
-	fmt.Fprintf(c.stdout, "Saved from %s\ninto %s:\n\n", printable(input), printable(output))
+	fmt.Fprintf(c.stdout, "Saved from %s\ninto %s.\n\n", printable(input), printable(output))
+	fmt.Fprintf(c.stdout, "%s\n\n", printable(report.Manifest.Salvaged.Loss()))
 	for _, name := range slices.Sorted(maps.Keys(report.Kept)) {
 		line := fmt.Sprintf("  %-14s %s", printable(name), plural(report.Kept[name], "record", "records"))
 		if n := report.Missing[name]; n > 0 {
@@ -136,7 +137,7 @@ func (c *cli) printSalvaged(input, output string, report backup.SalvageReport) {
 		}
 	}
 	if report.Ranges > 0 {
-		fmt.Fprintf(c.stdout, "\nLost: %s in %s:\n", plural(report.LostBytes, "byte", "bytes"), plural(report.Ranges, "place", "places"))
+		fmt.Fprintf(c.stdout, "\nNot used of the damaged file: %s in %s:\n", plural(report.LostBytes, "byte", "bytes"), plural(report.Ranges, "place", "places"))
 	}
 	shown := report.Lost[:min(len(report.Lost), maxLost)]
 	for _, lost := range shown {

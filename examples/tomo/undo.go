@@ -78,5 +78,6 @@ func (c *cli) undoOnce(ctx context.Context, k *keeper, yes bool) error {
 		return failed(err)
 	}
 	k.wipe()
-	return c.restored(ctx, k, report, back)
+	c.restored(ctx, k, report, back)
+	return nil
 }

@@ -75,6 +75,7 @@ type verifyResult struct {
 	Path     string          `json:"path"`
 	Manifest backup.Manifest `json:"manifest"`
 	Report   backup.Report   `json:"report"`
+	Verdict  string          `json:"verdict"`
 }
 
 func (c *cli) verify(ctx context.Context, path string) error {
@@ -99,19 +100,19 @@ func (c *cli) verify(ctx context.Context, path string) error {
 	}
 	done()
 	if c.json {
-		return c.printJSON(verifyResult{path, snapshot.Manifest(), report})
+		return c.printJSON(verifyResult{path, snapshot.Manifest(), report, c.app.Verdict(snapshot.Manifest(), report)})
 	}
 	c.printVerified(printable(path), snapshot.Manifest(), report)
 	return nil
 }
 
 func (c *cli) printVerified(path string, m backup.Manifest, report backup.Report) {
-	fmt.Fprintf(c.stdout, "%s %s.\n", path, verdict(m, report))
+	fmt.Fprintf(c.stdout, "%s %s.\n", path, printable(c.app.Verdict(m, report)))
 	fmt.Fprintf(c.stdout, "  made %s by Tomo %s\n", moment(m.CreatedAt), printable(m.ApplicationVersion))
 	if m.Installation != "" {
 		fmt.Fprintf(c.stdout, "  backup %s of the installation %s\n", count(m.Serial), printable(m.Installation))
 	}
-	fmt.Fprintf(c.stdout, "  %s\n", contents(m))
+	fmt.Fprintf(c.stdout, "  %s\n", c.contents(m))
 	if m.Format != "" {
 		fmt.Fprintf(c.stdout, "  format %s, described at %s\n", printable(m.Version), printable(m.Format))
 	}
@@ -127,27 +128,6 @@ func (c *cli) printVerified(path string, m backup.Manifest, report backup.Report
 		fmt.Fprintf(c.stdout, "    %-14s %s\n", collection.Name, count(collection.Records))
 	}
 	c.printRemarks(report)
-}
-
-// verdict says in a few words what the check of a backup has found.
-func verdict(m backup.Manifest, report backup.Report) string {
-	unopened := len(report.Collections) == 0 && len(m.Records) > 0
-	switch {
-	case m.Database:
-		return "is a whole copy of the database"
-	case m.Salvaged != nil && unopened:
-		return "was saved from a damaged backup and may lack records; as it was saved, it can be read"
-	case m.Salvaged != nil:
-		return "was saved from a damaged backup and may lack records; what it has can be restored"
-	// The digest of an encrypted backup stands beside it. A proof is a digest too.
-	case m.SHA256 == "" && !m.Encrypted && m.Authentic == "" && unopened:
-		return "can be read to its end, and has no digest to tell whether it is whole"
-	case m.SHA256 == "" && !m.Encrypted && m.Authentic == "":
-		return "can be restored, and has no digest to tell whether it is whole"
-	case unopened:
-		return "is whole, as far as its digest tells"
-	}
-	return "is whole and can be restored"
 }
 
 // openFile opens the file of a backup. The caller calls close when done with

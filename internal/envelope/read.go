@@ -73,7 +73,7 @@ func NewReader(ctx context.Context, file io.Reader, opts Options) (*Reader, erro
 		if err != nil {
 			return nil, in.cause(err)
 		}
-		buffered = bufio.NewReader(&decoded{decrypted, in, "decrypted", opts.Damaged})
+		buffered = bufio.NewReader(&decoded{r: decrypted, in: in, how: "decrypted", damaged: opts.Damaged})
 		if head, err = buffered.Peek(SniffBytes); err != nil && err != io.EOF {
 			return nil, err
 		}
@@ -85,14 +85,14 @@ func NewReader(ctx context.Context, file io.Reader, opts Options) (*Reader, erro
 		if err != nil {
 			return nil, in.damage("decompressed", err)
 		}
-		out.r = &decoded{decompressed, in, "decompressed", opts.Damaged}
+		out.r = &decoded{r: decompressed, in: in, how: "decompressed", damaged: opts.Damaged}
 	case Zstd:
 		// No usual level of compression needs a window of more than 8 MiB.
 		decompressed, err := zstd.NewReader(buffered, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(8<<20))
 		if err != nil {
 			return nil, in.damage("decompressed", err)
 		}
-		out.r, out.close = &decoded{decompressed, in, "decompressed", opts.Damaged}, decompressed.Close
+		out.r, out.close = &decoded{r: decompressed, in: in, how: "decompressed", damaged: opts.Damaged}, decompressed.Close
 	}
 	return out, nil
 }
@@ -222,12 +222,16 @@ func (e *encoded) damage(how string, err error) error {
 	case e.err != nil:
 		return e.err
 	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
-		return fmt.Errorf("%w: it cannot be %s: %w", fault.ErrLimit, how, err)
+		return fmt.Errorf("%w: it cannot be %s: it needs a window of more than 8 MiB, as zstd makes with --ultra or --long; run zstd -d --long=31 on it, and use the result", fault.ErrLimit, how)
 	case errors.Is(err, fault.ErrDamaged), errors.Is(err, fault.ErrLimit):
 		return err
 	}
 	return fmt.Errorf("%w: it cannot be %s: %w; try another copy or an older backup", fault.ErrDamaged, how, err)
 }
+
+// errBlock: the window of the file fits, so a block that does not fit the window is
+// damaged.
+var errBlock = errors.New("a block is larger than the window")
 
 // A decoded reads what a decoder makes of the file.
 type decoded struct {
@@ -235,11 +239,16 @@ type decoded struct {
 	in      *encoded
 	how     string
 	damaged func(error) // see Options.Damaged
+	begun   bool        // it has returned something
 }
 
 // Read implements io.Reader.
 func (d *decoded) Read(p []byte) (int, error) {
 	n, err := d.r.Read(p)
+	d.begun = d.begun || n > 0
+	if d.begun && errors.Is(err, zstd.ErrWindowSizeExceeded) {
+		err = errBlock
+	}
 	if err != nil && err != io.EOF {
 		err = d.in.damage(d.how, err)
 		if d.damaged != nil && errors.Is(err, fault.ErrDamaged) {

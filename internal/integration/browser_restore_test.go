@@ -47,7 +47,7 @@ func TestBrowserRestoresAllAndTakesItBack(t *testing.T) {
 	b.sees("admin@10.9.9.9:22")
 
 	b.overview()
-	b.sees("The newest backup is of")
+	b.sees("The newest full backup is of")
 	b.follows("Restore this backup")
 	b.on("Restore this backup")
 	b.sees("It was read to its end, and can be restored.")

@@ -55,6 +55,7 @@ func TestS3(t *testing.T) {
 		{"what is altered on its way is not stored", (*s3Server).altered},
 		{"a service that overwrites is refused", (*s3Server).overwrites},
 		{"errors say what to do, and no secret", (*s3Server).says},
+		{"a name that something else has is no conflict", (*s3Server).inTheWay},
 		{"a manager backs up, lists, restores, undoes and prunes", (*s3Server).manage},
 		{"a manager encrypts", (*s3Server).encrypted},
 		{"a list reads the ends of backups only", (*s3Server).lists},
@@ -80,6 +81,25 @@ func (s *s3Server) keepsTheRules(t *testing.T) {
 			return l
 		})
 	})
+}
+
+func (s *s3Server) inTheWay(t *testing.T) {
+	l := s.location(t)
+	putObject := func(key string) {
+		_, err := l.Client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &l.Bucket, Key: &key, Body: strings.NewReader("x")})
+		require.NoError(t, err)
+	}
+	putObject("backups/tomo/file/below")
+	putObject("taken")
+	err := l.Put(t.Context(), "file", strings.NewReader("x"))
+	require.ErrorContains(t, err, "a folder has the name of the file")
+	require.ErrorIs(t, err, fs.ErrExist)
+	below := &s3location.Location{Client: l.Client, Bucket: l.Bucket, Prefix: "taken"}
+	for _, size := range []int{1, 9 << 20} {
+		err := below.Put(t.Context(), "file", bytes.NewReader(noiseOf(size)))
+		require.ErrorContains(t, err, "a file has the name of the folder", "%d bytes", size)
+		require.NotErrorIs(t, err, fs.ErrExist)
+	}
 }
 
 func noiseOf(n int) []byte {

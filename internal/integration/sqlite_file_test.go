@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"modernc.org/sqlite"
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/agekey"
@@ -258,4 +260,88 @@ func TestADatabaseIsKeptBesideItsBackups(t *testing.T) {
 // managerLike returns a Manager with the same fields that was not used yet.
 func managerLike(m *manager.Manager) *manager.Manager {
 	return &manager.Manager{App: m.App, Source: m.Source, Sink: m.Sink, Locations: m.Locations, Recipients: m.Recipients, Encrypt: m.Encrypt, Compress: m.Compress, Database: m.Database}
+}
+
+// A wayward driver calls opening before it opens a copy to check it, and opens the copy
+// with copies.
+type wayward struct {
+	driver.Driver
+	copies  driver.Driver
+	opening func()
+}
+
+func (w *wayward) Open(name string) (driver.Conn, error) {
+	if !strings.Contains(name, "immutable") {
+		return w.Driver.Open(name)
+	}
+	w.opening()
+	return w.copies.Open(name)
+}
+
+func (w *wayward) OpenConnector(name string) (driver.Connector, error) {
+	return waywardConnector{w, name}, nil
+}
+
+type waywardConnector struct {
+	driver *wayward
+	name   string
+}
+
+func (n waywardConnector) Connect(context.Context) (driver.Conn, error) { return n.driver.Open(n.name) }
+
+func (n waywardConnector) Driver() driver.Driver { return n.driver }
+
+// Whoever is told to repair a database or to go back to a backup may lose what is whole.
+func TestOnlyADamagedDatabaseIsCalledDamaged(t *testing.T) {
+	for _, name := range []string{"a lock", "a stop", "a missing collation"} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			path := filepath.Join(t.TempDir(), "test.db")
+			knowing := &sqlite.Driver{}
+			require.NoError(t, knowing.RegisterCollationUtf8("fancy", strings.Compare))
+			w := &wayward{knowing, knowing, func() {}}
+			c, err := w.OpenConnector("file:" + path)
+			require.NoError(t, err)
+			db := sql.OpenDB(c)
+			defer db.Close()
+			db.SetMaxOpenConns(2)
+			exec(t, db, "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT COLLATE fancy); CREATE INDEX texts ON notes (text); INSERT INTO notes VALUES (1, 'a'), (2, 'b')")
+			file := sqlstore.SQLiteFile{DB: db, TempDir: t.TempDir()}
+			require.NoError(t, file.Copy(ctx, io.Discard))
+
+			other, err := db.Conn(t.Context())
+			require.NoError(t, err)
+			defer other.Close()
+			switch name {
+			case "a lock":
+				w.opening = func() {
+					_, err := other.ExecContext(t.Context(), "BEGIN EXCLUSIVE")
+					require.NoError(t, err)
+				}
+			case "a stop":
+				w.opening = cancel
+			case "a missing collation":
+				w.copies = &sqlite.Driver{}
+			}
+			err = file.Copy(ctx, io.Discard)
+			require.Error(t, err)
+			require.NotErrorIs(t, err, backup.ErrDamaged)
+			require.NotContains(t, err.Error(), "damaged")
+			require.Equal(t, name == "a stop", errors.Is(err, context.Canceled), err)
+			require.Equal(t, name == "a missing collation", errors.Is(err, errors.ErrUnsupported), err)
+		})
+	}
+}
+
+func TestAnEmptyCopyOfADatabaseInMemoryIsRefused(t *testing.T) {
+	db, err := sql.Open("sqlite", "file:/ledger?vfs=memdb")
+	require.NoError(t, err)
+	defer db.Close()
+	exec(t, db, "CREATE TABLE notes (id INTEGER PRIMARY KEY); INSERT INTO notes VALUES (1)")
+	var copied bytes.Buffer
+	err = sqlstore.SQLiteFile{DB: db, TempDir: t.TempDir()}.Copy(t.Context(), &copied)
+	require.ErrorContains(t, err, "the copy of the database is empty, though the database is not")
+	require.NotErrorIs(t, err, backup.ErrDamaged)
+	require.Zero(t, copied.Len())
 }

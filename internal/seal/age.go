@@ -20,6 +20,8 @@ const (
 	MaxAgeIDs  = 64
 	maxAgeID   = 200 // bytes
 	MaxScrypt  = 20  // scrypt with 2^20 takes 1 GiB
+
+	UsualScrypt = 18 // as "age -p" does
 )
 
 // ageKey is a wrapped key in a snapshot. A nil member is absent.

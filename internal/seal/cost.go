@@ -24,6 +24,10 @@ const (
 	// there are to try.
 	MaxTries = 2 * MaxWork
 
+	// MaxForms is the most Work that is spent on other forms of the passphrases, after all
+	// tries with the passphrases as they were given: 16 tries of a usual key.
+	MaxForms = 16 * 3 * UsualMemory
+
 	// UsualMemory is the Memory of a key that WrapPassphrase makes.
 	UsualMemory = 64 << 20
 )

@@ -33,7 +33,7 @@ var (
 // What keys are derived at.
 var (
 	written    = usualCost
-	scryptWork = 18 // as "age -p" does
+	scryptWork = UsualScrypt
 )
 
 // ScryptWork returns the work factor at which package agekey encrypts for a

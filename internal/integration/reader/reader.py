@@ -20,6 +20,7 @@ import functools
 import hashlib
 import hmac
 import json
+import math
 import os
 import re
 import subprocess
@@ -57,6 +58,8 @@ MAX_WINDOW = 8 * MIB
 MAX_AGE_HEADER = MIB
 MAX_WORK_FACTOR = 20
 MAX_AGE_KEY_FILE = 64 * 1024
+MAX_COST = 16_777_216  # KiB, of all wrapped keys together
+MAX_INTEGER = (1 << 53) - 1
 
 
 class Refused(Exception):
@@ -114,7 +117,7 @@ class Parser:
     def __init__(self, text):
         self.text = text
         self.at = 0
-        self.values = 0
+        self.values = 1
 
     def space(self):
         self.at = SPACE.match(self.text, self.at).end()
@@ -275,8 +278,9 @@ def python_value(value):
     return value
 
 
-def is_integer(value):
-    return isinstance(value, Num) and re.fullmatch(r"-?(0|[1-9][0-9]*)", value) is not None
+def is_integer(value, most=MAX_INTEGER):
+    """Whether a value is an integer as members other than data have them."""
+    return isinstance(value, Num) and re.fullmatch("0|[1-9][0-9]*", value) is not None and int(value) <= most
 
 
 def is_string(value):
@@ -323,6 +327,8 @@ class Keys:
 
 def age_stanzas(data):
     """The stanzas of the header of a binary age file, as lists of their arguments."""
+    if re.match(rb"age-encryption\.org/v([2-9]|[1-9][0-9]+)\n", data):
+        raise Refused("too-new", "it is of a later version of age")
     if not data.startswith(AGE_INTRO):
         raise damaged("it does not begin as a file of age")
     end = data.find(b"\n---", 0, MAX_AGE_HEADER)
@@ -346,8 +352,10 @@ def age_decrypt(data, passphrase, identities):
     armored = data.startswith(AGE_ARMOR)
     try:
         stanzas = age_stanzas(dearmor(data) if armored else data)
-    except (ValueError, Refused) as error:
+    except ValueError as error:
         return "damaged", str(error)
+    except Refused as error:
+        return error.kind, str(error)
     with_scrypt = [s for s in stanzas if s[0] == b"scrypt"]
     if with_scrypt and passphrase:
         factor = with_scrypt[0][2] if len(with_scrypt[0]) == 3 else b""
@@ -375,6 +383,11 @@ def age_decrypt(data, passphrase, identities):
 
 
 def decrypt_file(data, keys):
+    try:
+        age_stanzas(dearmor(data) if data.startswith(AGE_ARMOR) else data)
+    except (ValueError, Refused) as error:
+        if getattr(error, "kind", "") == "too-new":
+            raise
     if keys.none():
         raise Refused("no-key", "the file is encrypted")
     kind, result = age_decrypt(data, keys.passphrase, keys.identities)
@@ -462,7 +475,7 @@ def unzstd(data):
 def document_of(data, keys):
     """The document in a file, and what the manifest says of the file."""
     about = {}
-    if data.startswith(AGE_INTRO) or data.startswith(AGE_ARMOR):
+    if data.startswith(AGE_ARMOR) or re.match(rb"age-encryption\.org/v[1-9][0-9]*\n", data):
         data = decrypt_file(data, keys)
         about["encrypted"] = True
     for name, magic, expand in (("gzip", b"\x1f\x8b", gunzip), ("zstd", b"\x28\xb5\x2f\xfd", unzstd)):
@@ -477,7 +490,7 @@ def document_of(data, keys):
 
 TYPES = {
     "version": str, "format": str, "created_at": str, "application": str, "application_version": str,
-    "schema_version": Num, "origin": Obj, "metadata": Obj, "encryption": Obj, "salvaged": Obj, "data": Obj, "left_out": Obj, "proof": Obj,
+    "schema_version": Num, "origin": Obj, "partial": bool, "metadata": Obj, "encryption": Obj, "salvaged": Obj, "data": Obj, "left_out": Obj, "proof": Obj,
     "integrity": Obj,
 }
 REQUIRED = ("version", "created_at", "application_version", "data")
@@ -527,9 +540,9 @@ class Document:
             return
         if name != "version" or version == FORMAT:
             return
-        if re.fullmatch(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)", version):
-            if tuple(map(int, version.split("."))) > tuple(map(int, FORMAT.split("."))):
-                raise Refused("too-new", "the version of the format is %s, and this reader reads %s" % (version, FORMAT))
+        order = version_key(version)
+        if order and order > version_key(FORMAT):
+            raise Refused("too-new", "the version of the format is %s, and this reader reads %s" % (version, FORMAT))
         raise malformed("the version of the format is %r, and this reader reads %s" % (version, FORMAT))
 
     def member(self, parser, name):
@@ -558,7 +571,7 @@ class Document:
             self.members[name] = self.collections(parser)
             return
         parser.space()
-        start, parser.values = parser.at, 0
+        start, parser.values = parser.at, 1
         value = parser.value(1, MAX_MEMBER_DEPTH)
         if len(self.text[start:parser.at].encode()) > MAX_MEMBER:
             raise limit("the member %s is too large" % name)
@@ -615,7 +628,7 @@ class Document:
 
     def record(self, parser):
         parser.space()
-        start, parser.values = parser.at, 0
+        start, parser.values = parser.at, 1
         value = parser.value(1, MAX_DEPTH)
         if parser.at - start > MAX_RECORD or len(self.text[start:parser.at].encode()) > MAX_RECORD:
             raise limit("a record is too large")
@@ -627,9 +640,9 @@ class Document:
 
 DATE_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?(?:Z|([+-])(\d\d):(\d\d))", re.ASCII)
 SEMVER = re.compile(
-    r"(0|[1-9]\d*)(?:\.(0|[1-9]\d*))?(?:\.(0|[1-9]\d*))?"
+    r"(0|[1-9]\d*)(?:\.(0|[1-9]\d*)(?:\.(0|[1-9]\d*)"
     r"(?:-((?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*)(?:\.(?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*))*))?"
-    r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?", re.ASCII)
+    r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?)?)?", re.ASCII)
 
 
 def utc(text):
@@ -694,7 +707,7 @@ def check_header(doc, app):
     if version_key(doc.get("application_version")) is None:
         raise malformed("application_version is not a version")
     schema = doc.get("schema_version", Num("1"))
-    if not is_integer(schema) or int(schema) < 1:
+    if not is_integer(schema, math.inf) or int(schema) < 1:
         raise malformed("schema_version is not an integer from 1")
     if not all(map(is_string, doc.get("metadata", {}).values())):
         raise malformed("metadata is not an object of strings")
@@ -703,6 +716,8 @@ def check_header(doc, app):
         raise malformed("format is not an address")
     if "origin" in doc.members:
         check_origin(doc.get("origin"))
+    if doc.get("partial") is False:
+        raise malformed("partial is false")
     if "left_out" in doc.members:
         need_counts("left_out", doc.get("left_out"), 0)
     if "salvaged" in doc.members:
@@ -732,7 +747,7 @@ def check_origin(origin):
     installation, serial = origin["installation"], origin["serial"]
     if not is_string(installation) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", installation):
         raise malformed("installation is malformed")
-    if not is_integer(serial) or not 1 <= int(serial) < 1 << 53:
+    if not is_integer(serial) or int(serial) < 1:
         raise malformed("serial is out of bounds")
 
 
@@ -747,8 +762,12 @@ def check_proof_form(proof):
         if not isinstance(signature, Obj):
             raise malformed("ed25519 is not an object")
         need_members("ed25519", signature, ["key", "signature"])
-        if not all(map(is_string, signature.values())):
-            raise malformed("a member of ed25519 is not a string")
+        if not all(is_string(v) and v != "" for v in signature.values()):
+            raise malformed("a member of ed25519 is not a string of base64")
+        if from_base64(signature["key"], 32) is None or from_base64(signature["signature"], 64) is None:
+            raise Refused("unauthentic", "a member of ed25519 is malformed")
+    if "mac" in proof and from_base64(proof["mac"], 32) is None:
+        raise Refused("unauthentic", "the mac is malformed")
 
 
 def check_integrity(doc):
@@ -759,8 +778,10 @@ def check_integrity(doc):
     digest, counts = integrity.get("sha256"), integrity.get("records")
     if not is_string(digest) or digest != hashlib.sha256(doc.data[:doc.begins["integrity"]]).hexdigest():
         raise damaged("the digest does not fit")
+    if counts is not None:
+        need_counts("records of integrity", counts, 0)
     have = {str(name): str(len(records)) for name, records in doc.get("data").items()}
-    if not isinstance(counts, Obj) or counts != have or not all(map(is_integer, counts.values())):
+    if counts != have:
         raise damaged("the counts do not fit")
     if doc.text[doc.end - 1:] != "}\n" or doc.text[doc.end - 3:doc.end] != "}\n}":
         raise damaged("something else than the end follows the integrity")
@@ -810,19 +831,37 @@ def check_encryption(encryption, data):
         raise malformed("fields is not an object")
     for name, field in encryption["fields"].items():
         check_field(name, field, data.get(name))
-    if not isinstance(encryption["keys"], list) or not all(isinstance(k, Obj) for k in encryption["keys"]):
-        raise malformed("keys is not an array of objects")
+    if not isinstance(encryption["keys"], list):
+        raise malformed("keys is not an array")
     if len(encryption["keys"]) > MAX_KEYS:
         raise limit("there are too many wrapped keys")
     if from_base64(encryption["id"], 16) is None or from_base64(encryption["check"], 32) is None:
         raise damaged("id or check is malformed")
     for key in encryption["keys"]:
-        if not is_string(key.get("type")):
+        if not isinstance(key, Obj) or not is_string(key.get("type", Num())):
             raise damaged("a wrapped key has no type")
         if key["type"] == "argon2id":
             check_argon2id(key)
         elif key["type"] == "age":
             check_age(key)
+    if sum(map(cost, encryption["keys"])) > MAX_COST:
+        raise limit("the wrapped keys cost too much together")
+
+
+def cost(key):
+    """What a try of a wrapped key costs, in KiB."""
+    if key["type"] == "argon2id":
+        return int(key["memory"]) * int(key["time"])
+    if key["type"] == "age":
+        try:
+            stanzas = age_stanzas(from_base64(key["file"]))
+        except Refused:
+            return 0  # it is of no age that can be tried
+        factors = [s[2] for s in stanzas if s[0] == b"scrypt" and len(s) == 3 and re.fullmatch(rb"[1-9][0-9]*", s[2])]
+        if any(int(f) > MAX_WORK_FACTOR for f in factors):
+            raise limit("the work factor of a wrapped key is too high")
+        return sum(2 << int(f) for f in factors)
+    return 0
 
 
 def check_field(name, field, collection):
@@ -857,7 +896,7 @@ def check_argon2id(key):
     if not is_string(key["wrapped"]) or from_base64(key["wrapped"], 72) is None:
         raise damaged("a wrapped key is malformed")
     for name, least, most in (("time", 1, 16), ("memory", 8192, 1048576), ("threads", 1, 16)):
-        if not is_integer(key[name]):
+        if not is_integer(key[name], math.inf):
             raise damaged("%s of a wrapped key is not an integer" % name)
         if not least <= int(key[name]) <= most:
             raise limit("%s of a wrapped key is out of bounds" % name)
@@ -892,21 +931,20 @@ def argon2id(passphrase, salt, time, memory, threads):
 
 def unwrap(encryption, keys):
     """The data key, and whether a passphrase and argon2id gave it."""
-    for key in encryption["keys"]:
+    failed = Refused("wrong-key", "nothing that was given opens the data key")
+    for key in sorted(encryption["keys"], key=lambda k: (keys.require_proof and k["type"] != "argon2id", cost(k))):
         if key["type"] == "argon2id" and keys.passphrase:
             wrapping = argon2id(keys.passphrase, from_base64(key["salt"]), *(int(key[n]) for n in ("time", "memory", "threads")))
             data_key = xchacha_open(from_base64(key["wrapped"]), (DOMAIN + " key").encode(), wrapping)
             if data_key is not None:
                 return data_key, True
-    failed = Refused("wrong-key", "nothing that was given opens the data key")
-    for key in encryption["keys"]:
         if key["type"] == "age":
             file = from_base64(key["file"])
-            kind, result = age_decrypt(file, keys.passphrase, keys.identities) if file.startswith(AGE_INTRO) else ("damaged", "no file of age")
+            kind, result = ("damaged", "armored") if file.startswith(AGE_ARMOR) else age_decrypt(file, keys.passphrase, keys.identities)
             if kind == "ok" and len(result) == 32:
                 return result, False
             if kind != "wrong-key":
-                failed = Refused("limit" if kind == "limit" else "damaged", "a wrapped key of age is damaged")
+                failed = Refused("damaged" if kind == "ok" else kind, "a wrapped key of age: %s" % kind)
     raise failed
 
 
@@ -938,7 +976,7 @@ def look_up(value, path):
 def key_text(value):
     """The text of a key or of a part of one; None if the value cannot be one."""
     if isinstance(value, Num):
-        return str(value) if is_integer(value) else None
+        return str(value) if re.fullmatch("-?(0|[1-9][0-9]*)", value) else None
     return str(value) if isinstance(value, str) else None
 
 
@@ -960,6 +998,19 @@ def record_key(record, declared):
     return parts[0] or None
 
 
+def check_sealed(doc):
+    """Looks without a key whether a sealed value stands at each place."""
+    for name, field in doc.get("encryption")["fields"].items():
+        collection = doc.get("data").get(name, [])
+        for root in [collection] if isinstance(collection, Obj) else collection:
+            for holder, place, path in (p for secret in field["secrets"] for p in find_places(root, tokens(secret))):
+                box = sealed_box(holder[place], (name, pointer_of(path)))
+                if isinstance(collection, list) and record_key(root, field["key"]) is None:
+                    raise damaged("a record of %s with secrets has no key" % name)
+                if len(box) < 41:
+                    raise damaged("a sealed value of %s is too short" % name)
+
+
 def open_secrets(doc, value_key):
     encryption = doc.get("encryption")
     for name, field in encryption["fields"].items():
@@ -976,18 +1027,24 @@ def open_secrets(doc, value_key):
                     holder[place] = open_value(holder[place], frame(DOMAIN, *where), value_key, where[1:])
 
 
-def open_value(sealed, associated, value_key, where):
+def sealed_box(sealed, where):
     if not isinstance(sealed, Obj) or list(sealed) != ["$sealed"] or not is_string(sealed["$sealed"]):
-        raise damaged("a secret is in clear: %s %s %s" % where)
+        raise damaged("a secret is in clear: %s" % (where,))
     box = from_base64(sealed["$sealed"])
-    plain = xchacha_open(box, associated, value_key) if box is not None else None
+    if box is None:
+        raise damaged("a sealed value is malformed: %s" % (where,))
+    return box
+
+
+def open_value(sealed, associated, value_key, where):
+    plain = xchacha_open(sealed_box(sealed, where), associated, value_key)
     if plain is None:
         raise damaged("a secret does not open: %s %s %s" % where)
     try:
         parser = Parser(plain.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise damaged("a secret is not UTF-8: %s %s %s" % where)
-    value = parser.value(1, MAX_DEPTH)
+        value = parser.value(1, MAX_DEPTH)
+    except (UnicodeDecodeError, Refused) as error:
+        raise damaged("a secret is not JSON within the limits: %s %s %s" % where) from error
     parser.space()
     if parser.at != len(parser.text):
         raise damaged("a secret is not one value: %s %s %s" % where)
@@ -1022,8 +1079,12 @@ def unseal(doc, keys):
             by = "passphrase" if by_passphrase else None
     if "ed25519" in proof and keys.trusted:
         by = check_signature(doc, proof["ed25519"], keys.trusted) or by
-    if encryption is not None and encryption["fields"] and keys.none():
-        raise Refused("no-key", "it has secrets, and no key was given")
+    if encryption is not None and keys.none():
+        if not encryption["keys"]:
+            raise malformed("there are no wrapped keys")
+        check_sealed(doc)
+        if any(name in doc.get("data") for name in encryption["fields"]):
+            raise Refused("no-key", "it has secrets, and no key was given")
     if keys.require_proof and by is None:
         if "mac" in proof and encryption is not None and keys.none() and any(k["type"] == "argon2id" for k in encryption["keys"]):
             raise Refused("no-key", "it takes the passphrase to check the proof")
@@ -1180,7 +1241,8 @@ def manifest_of(doc, about, by):
         "records": {n: len(c) for n, c in doc.get("data").items()},
         **about,
     }
-    for name, value in (("application", doc.get("application")), ("metadata", doc.get("metadata")), ("authentic", by), ("format", doc.get("format"))):
+    for name, value in (("application", doc.get("application")), ("metadata", doc.get("metadata")), ("authentic", by), ("format", doc.get("format")),
+                        ("partial", doc.get("partial"))):
         if value:
             manifest[name] = value
     if "origin" in doc.members:

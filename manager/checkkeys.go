@@ -1,0 +1,296 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/filename"
+	"github.com/tomo-project/backup/internal/seal"
+)
+
+// A KeyCheck is what [Manager.CheckKeys] has found. Its String says it to a person.
+type KeyCheck struct {
+	// Backup is the newest backup of this Installation that takes a key, and Keys are the
+	// names of the keys that open it. Empty: there is no such backup, and any key is new.
+	Backup string   `json:"backup,omitempty"`
+	Keys   []string `json:"keys,omitempty"`
+
+	// Opens is set if one of the Identities opens Backup.
+	Opens bool `json:"opens"`
+
+	// Other is set if none of the Identities opens Backup. Without Identities it is set if
+	// none of the Recipients has the name of one of the Keys. If neither Opens nor Other is
+	// set, nothing tells.
+	Other bool `json:"other"`
+
+	// Gone are the Keys that none of the Recipients has: new backups do not open with them.
+	Gone []string `json:"gone,omitempty"`
+
+	// Need are the names of the kept backups that need the old key, or may need it: those
+	// that a try did not open, and older ones that were not tried. It is empty unless Other
+	// is set or there are keys in Gone.
+	Need []string `json:"need,omitempty"`
+
+	// Until is when Retention will have deleted all of Need, if backups are made by the
+	// Schedule from now on. Zero: nobody knows, or some of them are kept until a person
+	// deletes them.
+	Until time.Time `json:"until,omitzero"`
+}
+
+// String says in a few sentences what a person should know about a key that has changed.
+// It is empty if the keys are those of the newest backup, as far as is known.
+func (k KeyCheck) String() string {
+	var said string
+	switch {
+	case k.Other:
+		said = fmt.Sprintf("%s is sealed with another key: it takes %s, and the keys that are in use now do not open it. "+
+			"If the passphrase or the key is mistyped, give the one that was in use when that backup was made. If it has changed on purpose, keep the old one: ",
+			k.Backup, seal.NameKeys(k.Keys))
+	case len(k.Gone) > 0:
+		said = fmt.Sprintf("New backups do not open with %s, as %s does. Keep that key: ", seal.NameKeys(k.Gone), k.Backup)
+	default:
+		return ""
+	}
+	if len(k.Need) == 1 {
+		said += "1 kept backup needs it"
+	} else {
+		said += fmt.Sprintf("%d kept backups need it or may need it", len(k.Need))
+	}
+	if k.Until.IsZero() {
+		said += " as long as they are kept"
+	} else {
+		said += ", until about " + k.Until.Format(time.DateOnly) + " by the retention policy"
+	}
+	return said + ". Rewrap gives a backup the new key."
+}
+
+// triedKeys is how many backups CheckKeys tries at most. Each may take a second or more.
+const triedKeys = 3
+
+// CheckKeys tells whether the keys of the Manager open the newest backup of this
+// Installation. Ask before the first backup is made with keys that somebody has typed: a
+// typo would seal all new backups. It reads the beginning of one file, or of three if the
+// first does not open, and no data.
+//
+// The error wraps [backup.ErrWrongKey] and says what KeyCheck.String says, if the newest
+// backup is sealed with another key. Other errors say that the Locations cannot be asked,
+// or that a backup cannot be read. A key that has changed without locking anybody out is
+// no error, and KeyCheck.Gone and Need say so. Run asks by itself.
+func (m *Manager) CheckKeys(ctx context.Context) (KeyCheck, error) {
+	o, err := m.begin(ctx, "check keys")
+	if err != nil {
+		return KeyCheck{}, err
+	}
+	k, err := o.checkKeys(ctx)
+	if err == nil && k.Other {
+		err = fmt.Errorf("%w: %s", backup.ErrWrongKey, k)
+	}
+	if err != nil {
+		return k, fmt.Errorf("check keys: %w", err)
+	}
+	return k, nil
+}
+
+func (o *operation) checkKeys(ctx context.Context) (k KeyCheck, err error) {
+	c, unasked := o.list(ctx)
+	if c == nil {
+		return k, unasked
+	}
+	locked := slices.DeleteFunc(slices.Clone(c.backups), func(b Backup) bool { return !o.takesKey(b) })
+	if len(locked) == 0 {
+		return k, unasked
+	}
+	newest := locked[0]
+	if k.Backup = newest.Name; newest.Manifest != nil {
+		k.Keys = slices.Clone(newest.Manifest.Keys)
+	}
+	k.Gone = o.gone(newest)
+	need := locked
+	if len(o.Identities) == 0 {
+		k.Other = len(k.Keys) > 0 && len(k.Gone) == len(k.Keys)
+	} else {
+		for i, b := range locked[:min(triedKeys, len(locked))] {
+			err := o.tryKeys(ctx, b)
+			switch {
+			case err == nil && i == 0:
+				k.Opens = true
+			case err == nil:
+				need = locked[:i]
+			case !errors.Is(err, backup.ErrWrongKey) && !errors.Is(err, backup.ErrNoKey):
+				return k, fmt.Errorf("%s: %w", b.Name, err)
+			default:
+				k.Other = true
+				continue
+			}
+			break
+		}
+	}
+	if k.Other || len(k.Gone) > 0 {
+		for _, b := range need {
+			k.Need = append(k.Need, b.Name)
+		}
+		k.Until = o.gives(c.backups, k.Need)
+	}
+	return k, nil
+}
+
+// takesKey tells whether a backup of this Installation takes a key to open.
+func (m *Manager) takesKey(b Backup) bool {
+	switch {
+	case b.Damaged || b.Database:
+		return false
+	case b.Manifest == nil:
+		return b.named.Encrypted
+	}
+	return (b.Manifest.Sealed || b.Manifest.Encrypted) && (b.Manifest.Installation == "" || b.Manifest.Installation == m.Installation)
+}
+
+// tryKeys unwraps the key of a backup with the Identities.
+func (o *operation) tryKeys(ctx context.Context, b Backup) error {
+	var errs []error
+	for _, s := range o.sites {
+		if !b.goodAt(s) {
+			continue
+		}
+		err := o.tryKeysAt(ctx, s, b.named)
+		o.learnKey(s, b.Name, err)
+		if err == nil || errors.Is(err, backup.ErrWrongKey) || errors.Is(err, backup.ErrNoKey) {
+			return err
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", s.name, err))
+	}
+	return errors.Join(errs...)
+}
+
+func (o *operation) tryKeysAt(ctx context.Context, s *site, name filename.Name) error {
+	_, err := within(ctx, func(ctx context.Context, alive func()) (*backup.Manifest, error) {
+		r, err := s.Open(ctx, name.String())
+		if err != nil {
+			return nil, err
+		}
+		r = lively(r, alive)
+		defer r.Close()
+		return backup.Peek(ctx, r, backup.OpenOptions{Identities: patient(o.Identities, alive), Limits: o.Limits, TempDir: o.TempDir})
+	}, nil)
+	return err
+}
+
+// gone returns the names of the keys of a backup that new backups will not have.
+func (m *Manager) gone(b Backup) []string {
+	if b.Manifest == nil {
+		return nil
+	}
+	var given []any
+	if b.Manifest.Encrypted && m.Encrypt != nil {
+		given = []any{m.Encrypt}
+	} else {
+		for _, r := range m.Recipients {
+			given = append(given, r)
+		}
+	}
+	if len(given) == 0 { // nothing new is sealed here
+		return nil
+	}
+	var has []string
+	for _, r := range given {
+		if named, ok := r.(interface{ KeyIDs() []string }); ok {
+			has = append(has, named.KeyIDs()...)
+		} else {
+			has = append(has, seal.PassphraseID)
+		}
+	}
+	var gone []string
+	for _, id := range b.Manifest.Keys {
+		if !slices.Contains(has, id) {
+			gone = append(gone, id)
+		}
+	}
+	return gone
+}
+
+// learnKey remembers whether the Identities open a copy. Any error but ErrWrongKey says
+// nothing about that.
+func (m *Manager) learnKey(s *site, name string, err error) {
+	if err != nil && !errors.Is(err, backup.ErrWrongKey) {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for k, found := range m.seen {
+		if k.location == s.name && k.name == name {
+			if found.key = KeyOpens; err != nil {
+				found.key = KeyWrong
+			}
+			m.seen[k] = found
+		}
+	}
+}
+
+// knownKey returns what is known of whether the Identities open a backup.
+func (m *Manager) knownKey(b Backup) KeyState {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for k, found := range m.seen {
+		if k.name == b.Name && found.key != "" && slices.ContainsFunc(b.Copies, func(c Copy) bool { return c.Location == k.location }) {
+			return found.key
+		}
+	}
+	return KeyUnchecked
+}
+
+// gives returns when retention will have given up all of some backups, or zero. It asks
+// the policy as if all backups of the Schedule were made from now on.
+func (o *operation) gives(backups []Backup, names []string) time.Time {
+	const days = 20 * 366
+	if o.Schedule == nil || o.Retention.KeepsAll() {
+		return time.Time{}
+	}
+	var kept []backup.Dated
+	for _, b := range backups {
+		if class := o.class(b, PruneOptions{}); class == TriggerScheduled {
+			kept = append(kept, b.Dated())
+		} else if slices.Contains(names, b.Name) { // no rule deletes it by its age
+			return time.Time{}
+		}
+	}
+	last := o.start
+	var coming []backup.Dated
+	upTo := func(t time.Time) []backup.Dated {
+		for len(coming) < 50_000 {
+			next := after(o.Schedule, last)
+			if next.IsZero() || next.After(t) {
+				break
+			}
+			coming, last = append(coming, backup.Dated{Name: next.Format(time.RFC3339Nano), CreatedAt: next}), next
+		}
+		i, _ := slices.BinarySearchFunc(coming, t, func(d backup.Dated, t time.Time) int { return d.CreatedAt.Compare(t) })
+		return coming[:i]
+	}
+	needed := func(day int) bool {
+		at := o.start.AddDate(0, 0, day)
+		for _, d := range o.Retention.Decide(slices.Concat(kept, upTo(at)), at) {
+			if d.Keep && slices.Contains(names, d.Name) {
+				return true
+			}
+		}
+		return false
+	}
+	day := 1
+	for ; needed(day); day *= 2 {
+		if day > days {
+			return time.Time{}
+		}
+	}
+	for from := day / 2; from+1 < day; { // it is needed on the day from, and not on the day day
+		if mid := (from + day) / 2; needed(mid) {
+			from = mid
+		} else {
+			day = mid
+		}
+	}
+	return o.start.AddDate(0, 0, day)
+}

@@ -1,0 +1,151 @@
+package manager_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/manager"
+	"github.com/tomo-project/backup/schedule"
+)
+
+// withPassphrase is the same Manager, started with a passphrase.
+func withPassphrase(m *manager.Manager, passphrase string) *manager.Manager {
+	key := backup.Passphrase([]byte(passphrase))
+	again := whoHolds(m, key)
+	again.Recipients, again.Encrypt, again.Compress = []backup.Recipient{key}, nil, ""
+	again.Schedule, again.OnEvent = m.Schedule, m.OnEvent
+	return again
+}
+
+func scheduled(t *testing.T, m *manager.Manager) manager.Backup {
+	t.Helper()
+	b, err := m.Create(t.Context(), backup.BackupOptions{Metadata: map[string]string{backup.MetaTrigger: manager.TriggerScheduled}})
+	require.NoError(t, err)
+	return b
+}
+
+func TestAMistypedPassphraseIsFoundBeforeAnythingIsSealedWithIt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, _, _ := managed(newShelf("disk"))
+		right := withPassphrase(m, "correct horse")
+		k, err := right.CheckKeys(t.Context())
+		require.NoError(t, err, "there is no backup, so any key is new")
+		require.Equal(t, manager.KeyCheck{}, k)
+
+		old := scheduled(t, right)
+		time.Sleep(time.Hour)
+		made := scheduled(t, right)
+		k, err = right.CheckKeys(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, manager.KeyCheck{Backup: made.Name, Keys: []string{"passphrase"}, Opens: true}, k)
+		require.Empty(t, k.String())
+
+		typo := withPassphrase(m, "corect horse")
+		k, err = typo.CheckKeys(t.Context())
+		require.ErrorIs(t, err, backup.ErrWrongKey)
+		require.ErrorContains(t, err, made.Name+" is sealed with another key")
+		require.ErrorContains(t, err, "If the passphrase or the key is mistyped, give the one that was in use when that backup was made")
+		require.ErrorContains(t, err, "2 kept backups need it")
+		require.ErrorContains(t, err, "Rewrap")
+		require.Equal(t, []string{made.Name, old.Name}, k.Need)
+
+		// Neither good nor damaged.
+		listed := mustList(t, typo)
+		require.True(t, listed[0].OtherKey)
+		require.False(t, listed[0].Damaged)
+		require.False(t, listed[0].Usable(time.Now()))
+		require.NoError(t, listed[0].Copies[0].Err)
+		_, err = right.Verify(t.Context(), made.Name)
+		require.NoError(t, err)
+		require.False(t, mustList(t, right)[0].OtherKey)
+
+		// Whoever comes back with the right key learns of what was made with the typo.
+		time.Sleep(time.Hour)
+		bad := scheduled(t, typo)
+		k, err = right.CheckKeys(t.Context())
+		require.ErrorIs(t, err, backup.ErrWrongKey)
+		require.Equal(t, []string{bad.Name}, k.Need, "the right key opens the older ones")
+
+		none := whoHolds(m)
+		none.Recipients, none.Encrypt, none.Compress = nil, nil, ""
+		k, err = none.CheckKeys(t.Context())
+		require.NoError(t, err, "without a key nothing tells")
+		require.False(t, k.Opens || k.Other)
+	})
+}
+
+// New public keys are a change that the names tell, on a server that opens nothing.
+func TestAChangeOfPublicKeysIsSaidWithHowLongTheOldOneIsNeeded(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, _, old := publicOnly(t, newShelf("disk"))
+		m.Schedule, m.Retention = schedule.Daily{}, backup.Retention{Last: 7}
+		for range 3 {
+			scheduled(t, m)
+			time.Sleep(24 * time.Hour)
+		}
+		k, err := m.CheckKeys(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, k.String())
+
+		key := newPair(t)
+		changed := whoHolds(m)
+		changed.Schedule, changed.Recipients, changed.Encrypt = m.Schedule, []backup.Recipient{key.to}, key.to
+		k, err = changed.CheckKeys(t.Context())
+		require.ErrorIs(t, err, backup.ErrWrongKey)
+		require.Equal(t, k.Keys, k.Gone)
+		require.Len(t, k.Need, 3)
+		require.Equal(t, "2000-01-12", k.Until.Format(time.DateOnly), "seven more backups push them out")
+		require.ErrorContains(t, err, "until about 2000-01-12 by the retention policy")
+
+		// Who has the old private key too is not locked out, and is told the same.
+		changed = whoHolds(m, old.from)
+		changed.Schedule, changed.Recipients, changed.Encrypt = m.Schedule, []backup.Recipient{key.to}, key.to
+		k, err = changed.CheckKeys(t.Context())
+		require.NoError(t, err)
+		require.True(t, k.Opens)
+		require.Contains(t, k.String(), "New backups do not open with")
+		require.Contains(t, k.String(), "3 kept backups need it")
+
+		by, err := m.Create(t.Context(), backup.BackupOptions{})
+		require.NoError(t, err)
+		k, err = changed.CheckKeys(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, by.Name, k.Need[0])
+		require.Zero(t, k.Until, "no rule deletes what was made by hand")
+	})
+}
+
+// A backup with a second key is better than none, and an old backup that somebody can open
+// is better than a new one.
+func TestARunWithAnotherKeySaysSoAndPrunesNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, _, _ := managed(newShelf("disk"))
+		m.Retention, m.Schedule = backup.Retention{Last: 1}, schedule.Hourly{}
+		right := withPassphrase(m, "correct horse")
+		old := scheduled(t, right)
+		time.Sleep(time.Hour)
+
+		typo := withPassphrase(m, "corect horse")
+		log := new(eventLog)
+		typo.OnEvent = log.add
+		ctx, stop := context.WithTimeout(t.Context(), 150*time.Minute)
+		require.ErrorIs(t, typo.Run(ctx), context.DeadlineExceeded)
+		stop()
+		told := log.of(manager.EventOtherKey)
+		require.Len(t, told, 1)
+		require.Equal(t, old.Name, told[0].Backup)
+		require.Contains(t, told[0].Text, "is sealed with another key")
+		require.Contains(t, namesOf(mustList(t, right)), old.Name)
+		require.Greater(t, len(mustList(t, right)), 2)
+
+		ctx, stop = context.WithTimeout(t.Context(), 90*time.Minute)
+		require.ErrorIs(t, typo.Run(ctx), context.DeadlineExceeded)
+		stop()
+		require.Len(t, log.of(manager.EventOtherKey), 1, "it was started again with the same key, on purpose")
+		require.Len(t, mustList(t, right), 1)
+	})
+}
