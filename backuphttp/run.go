@@ -59,7 +59,7 @@ func (h *Handler) Run(ctx context.Context) error {
 	h.running = r
 	h.mu.Unlock()
 
-	h.reload(ctx)
+	h.reload(ctx, false)
 	h.resume(r)
 	if m := h.now(); m.Schedule == nil { // Run of the Manager asks by itself
 		r.wait.Go(func() { h.askKeys(ctx, m) })

@@ -14,6 +14,7 @@ import (
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/location"
 	"github.com/tomo-project/backup/manager"
+	"github.com/tomo-project/backup/tomo"
 )
 
 // A keeper is the Manager of this run, and what else a command needs.
@@ -127,6 +128,7 @@ func (c *cli) newManager(db *database, keys *keyring, locations []location.Locat
 		RequireProof: c.open.requireProof,
 		Trusted:      keys.trusted,
 		Drills:       manager.Drills{Scratch: scratchDatabase},
+		Own:          tomo.BackupSettings(),
 	}
 	m.DataPath, _ = c.databaseFile() // even if it is lost
 	if db != nil {
@@ -145,6 +147,7 @@ func (k *keeper) storing(s sealing) *manager.Manager {
 		Sink:         k.Sink,
 		Locations:    k.Locations,
 		Installation: k.Installation,
+		Own:          k.Own,
 		Recipients:   s.recipients,
 		Identities:   k.Identities,
 		Encrypt:      s.encrypt,
