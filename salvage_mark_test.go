@@ -228,3 +228,31 @@ func TestOnlyRecordsCountAsLost(t *testing.T) {
 	_, report := salvaged(t, app, strings.Replace(whole, `"host":"pi"`, `"host":"pi`, 1), backup.SalvageOptions{})
 	require.Equal(t, map[string]int64{"servers": 1}, report.Manifest.Salvaged.Records)
 }
+
+// A large record that each misfit is held against is read once.
+func TestMisfitsDoNotReadTheLastRecordAgain(t *testing.T) {
+	app := &backup.App{Name: "demo", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{
+		{Name: "a", Key: "/id", Schema: []byte(`{"required":["large"]}`)},
+		{Name: "b", Key: "/id", Schema: []byte(`{"required":["id"]}`)},
+	}}
+	const lines = 2000
+	whole := fileOf(t, app, backuptest.MapStore{"a": {"a1": `{"id":"a1","large":"` + strings.Repeat("x", 1<<20) + `"}`}, "b": {}})
+	cut := whole[:strings.Index(whole, "],\n\"b\"")]
+	file := &countedFile{Reader: strings.NewReader(strings.TrimSuffix(cut, "\n") + ",\n" + strings.Repeat(`{"id":"a2"},`+"\n", lines))}
+	var out strings.Builder
+	_, err := app.Salvage(t.Context(), &out, file, backup.SalvageOptions{})
+	require.NoError(t, err)
+	require.Less(t, file.read, int64(20*len(cut)), "each line read the large record")
+}
+
+// A countedFile counts what is read from it.
+type countedFile struct {
+	*strings.Reader
+	read int64
+}
+
+func (f *countedFile) ReadAt(b []byte, at int64) (int, error) {
+	n, err := f.Reader.ReadAt(b, at)
+	f.read += int64(n)
+	return n, err
+}
