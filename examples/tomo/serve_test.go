@@ -417,6 +417,7 @@ func TestRolesSayWhoMayDoWhat(t *testing.T) {
 				r := b.request(http.MethodGet, "/settings/backup/", nil)
 				r.AddCookie(&http.Cookie{Name: "tomo_session", Value: b.cookie()})
 				err := h.server.accounts.Authorize(r, backuphttp.Action(what))
+				require.Equal(t, who == "nobody", h.server.accounts.Client(r) == "")
 				if allowed {
 					require.NoError(t, err, "%s %s", who, what)
 				} else {
