@@ -135,3 +135,31 @@ func TestTheLossIsSaidInWords(t *testing.T) {
 	require.Equal(t, "Nothing is known to be lost. Its digest fitted: what was kept is as it was written.", (&backup.Salvaged{Digest: "fits", Counts: "known"}).Loss())
 	require.Equal(t, "Lost are 7 bytes of the damaged file. It is not known whether the counts of the damaged file were lost, so more may be missing. It is not known whether its digest fitted.", (&backup.Salvaged{LostBytes: 7}).Loss())
 }
+
+// A large record that each misfit is held against is read once.
+func TestMisfitsDoNotReadTheLastRecordAgain(t *testing.T) {
+	app := &backup.App{Name: "demo", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{
+		{Name: "a", Key: "/id", Schema: []byte(`{"required":["large"]}`)},
+		{Name: "b", Key: "/id", Schema: []byte(`{"required":["id"]}`)},
+	}}
+	const lines = 2000
+	whole := fileOf(t, app, backuptest.MapStore{"a": {"a1": `{"id":"a1","large":"` + strings.Repeat("x", 1<<20) + `"}`}, "b": {}})
+	cut := whole[:strings.Index(whole, "],\n\"b\"")]
+	file := &countedFile{Reader: strings.NewReader(strings.TrimSuffix(cut, "\n") + ",\n" + strings.Repeat(`{"id":"a2"},`+"\n", lines))}
+	var out strings.Builder
+	_, err := app.Salvage(t.Context(), &out, file, backup.SalvageOptions{})
+	require.NoError(t, err)
+	require.Less(t, file.read, int64(20*len(cut)), "each line read the large record")
+}
+
+// A countedFile counts what is read from it.
+type countedFile struct {
+	*strings.Reader
+	read int64
+}
+
+func (f *countedFile) ReadAt(b []byte, at int64) (int, error) {
+	n, err := f.Reader.ReadAt(b, at)
+	f.read += int64(n)
+	return n, err
+}
