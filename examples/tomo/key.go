@@ -239,5 +239,13 @@ func proofText(m backup.Manifest) string {
 	if m.Authentic != "" {
 		return "proven by the " + printable(m.Authentic)
 	}
+	switch {
+	case m.Salvaged != nil:
+		return "not proven: what was salvaged carries no proof, so nothing can prove it"
+	case !slices.Contains(m.Keys, "passphrase"):
+		return "not proven: no passphrase can prove it, only a signature of a --trust key"
+	case opened:
+		return "not proven: the passphrase opens it, but the proof of the passphrase is missing; somebody may have taken it away"
+	}
 	return "not proven: the passphrase or a signature of a --trust key would prove it"
 }
