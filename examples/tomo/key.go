@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -250,13 +251,23 @@ func (c *cli) rehearse(ctx context.Context) error {
 	return failed
 }
 
-// proofText says what proved that a backup is authentic.
-func proofText(m backup.Manifest) string {
+// proofText says what proved that a backup is authentic, or what could prove it. opened
+// says that the passphrase opened it.
+func proofText(m backup.Manifest, opened bool) string {
 	if key, signed := strings.CutPrefix(m.Authentic, "ed25519 "); signed {
 		return "signed by " + printable(key)
 	}
 	if m.Authentic != "" {
 		return "proven by the " + printable(m.Authentic)
+	}
+	switch {
+	case m.Salvaged != nil:
+		return "not proven: what was salvaged carries no proof, so nothing can prove it"
+	case m.Encrypted && m.SHA256 == "": // nobody has looked inside
+	case !slices.Contains(m.Keys, "passphrase"):
+		return "not proven: no passphrase can prove it, only a signature of a --trust key"
+	case opened:
+		return "not proven: the passphrase opens it, but the proof that belongs to it is missing: somebody may have taken it away"
 	}
 	return "not proven: the passphrase or a signature of a --trust key would prove it"
 }

@@ -156,6 +156,9 @@ func TestNothingIsDeletedWithoutAGoodBackupOrAfterALoss(t *testing.T) {
 	path := filepath.Join(m.backups(), newest)
 	whole := read(t, path)
 	flip(t, path)
+	dry := m.ok("backup", "prune", "--dry-run", "--keep-last", "1").stdout
+	require.NotContains(t, dry, "would delete", "a dry run promises what the run does")
+	require.Len(t, m.list(), 2)
 	m.ok("backup", "prune", "--keep-last", "1")
 	require.Len(t, m.list(), 2, "the older one is the newest good one")
 	write(t, path, whole)
