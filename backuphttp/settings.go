@@ -1,6 +1,7 @@
 package backuphttp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -193,15 +194,16 @@ func settingsOf(m *manager.Manager) Settings {
 		s.Schedule = "other"
 	}
 	if m.Schedule != nil {
-		if zone := zoneOfSchedule(m.Schedule); zone != time.Local {
+		if zone := zoneOfSchedule(m.Schedule, cmp.Or(m.TimeZone, time.Local)); zone != time.Local {
 			s.Zone = zone.String()
 		}
 	}
 	return s
 }
 
-// zoneOfSchedule returns the time zone of a schedule.
-func zoneOfSchedule(s schedule.Schedule) *time.Location {
+// zoneOfSchedule returns the time zone of a schedule. If it does not say, that is the zone of
+// the host.
+func zoneOfSchedule(s schedule.Schedule, host *time.Location) *time.Location {
 	var zone *time.Location
 	switch s := s.(type) {
 	case schedule.Hourly:
@@ -213,7 +215,7 @@ func zoneOfSchedule(s schedule.Schedule) *time.Location {
 	case schedule.Monthly:
 		zone = s.Location
 	default:
-		return time.Local
+		return host
 	}
 	if zone == nil {
 		return time.UTC

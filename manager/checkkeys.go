@@ -100,7 +100,7 @@ func (o *operation) checkKeys(ctx context.Context) (k KeyCheck, err error) {
 	if c == nil {
 		return k, unasked
 	}
-	locked := slices.DeleteFunc(slices.Clone(c.backups), func(b Backup) bool { return !o.takesKey(b) })
+	locked := slices.DeleteFunc(own(c.backups), func(b Backup) bool { return !o.takesKey(b) })
 	if len(locked) == 0 {
 		return k, unasked
 	}
@@ -133,7 +133,7 @@ func (o *operation) checkKeys(ctx context.Context) (k KeyCheck, err error) {
 		for _, b := range need {
 			k.Need = append(k.Need, b.Name)
 		}
-		k.Until = o.gives(c.backups, k.Need)
+		k.Until = o.gives(own(c.backups), k.Need)
 	}
 	return k, nil
 }

@@ -82,6 +82,11 @@ type Manager struct {
 	Schedule  schedule.Schedule
 	Scheduled Selection
 
+	// TimeZone is the zone in which Schedule, Drills.Schedule and Rehearsals are asked. A
+	// schedule with a zone of its own, such as [schedule.Daily], goes by that. Nil means
+	// time.Local.
+	TimeZone *time.Location
+
 	// Jitter is the longest random delay of a scheduled backup. It keeps many installations
 	// from using a shared server at the same moment.
 	Jitter time.Duration
@@ -119,7 +124,7 @@ type Manager struct {
 	// chooses it at its first start and keeps it where no restore changes it: never in what
 	// is backed up. With it, every backup has an origin (FORMAT.md, "Origin"): the id and a
 	// serial, which tell what was made later even if the clock was set. Empty: backups have
-	// no origin.
+	// no origin, and those of other installations count as one's own.
 	//
 	// A serial is one more than the highest that the Locations have of this Installation
 	// and that this Manager has handed out. Two backups have the same serial if they were

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tomo-project/backup"
 )
@@ -123,7 +124,8 @@ func (o *operation) prune(ctx context.Context, opts PruneOptions) ([]Pruned, err
 }
 
 // tidy deletes the notes and marks of backups that no longer exist anywhere. It leaves the
-// newest mark of a kind that outlives its backup.
+// newest mark of a kind that outlives its backup. With the backups of another installation
+// around it leaves all marks whose backups others have deleted, and no other mark.
 func (o *operation) tidy(ctx context.Context, c *catalog, pruned []Pruned) {
 	listed := make(map[string]bool)
 	left := make(map[string]bool)
@@ -147,9 +149,13 @@ func (o *operation) tidy(ctx context.Context, c *catalog, pruned []Pruned) {
 		}
 	}
 	for _, kind := range marks {
-		latest := c.latest(kind)
+		var latest time.Time
+		if kind.outlives() {
+			latest = c.latest(kind, o.start, c.mine)
+		}
 		for name, named := range c.marked[kind] {
-			if !kind.outlives() || !named.At.Equal(latest) {
+			theirs := !listed[name] && c.shared() // perhaps: nobody can tell
+			if !theirs && (!named.At.Equal(latest) || c.shared()) {
 				remove(name, string(kind))
 			}
 		}

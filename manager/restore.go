@@ -20,7 +20,7 @@ type Plan struct {
 	app      *backup.App
 	snapshot *backup.Snapshot
 	progress func(backup.Progress) // of the caller
-	warnings []string              // of PlanUndo
+	warnings []string              // of the Manager
 	takesOwn bool                  // it restores the records of Own
 }
 
@@ -82,10 +82,10 @@ func (m *Manager) Plan(ctx context.Context, snapshot *backup.Snapshot, opts back
 
 // plan makes a plan. While it is made, its progress is that of the operation.
 func (o *operation) plan(ctx context.Context, snapshot *backup.Snapshot, opts backup.RestoreOptions) (*Plan, error) {
-	p := &Plan{app: o.App, snapshot: snapshot, progress: opts.Progress, takesOwn: opts.TakeOwn}
+	p := &Plan{app: o.App, snapshot: snapshot, progress: opts.Progress, warnings: o.ofOthers(snapshot), takesOwn: opts.TakeOwn}
 	opts.Progress = o.progress(ctx, opts.Progress)
 	var err error
-	if p.plan, err = o.App.Plan(ctx, snapshot, o.Sink, opts); err != nil {
+	if p.plan, err = o.App.Plan(ctx, snapshot, heldSink{o.Sink}, opts); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -101,6 +101,15 @@ func (m *Manager) checkProof(snapshot *backup.Snapshot) error {
 		return nil
 	}
 	return fmt.Errorf("%w: a proof is required, and this snapshot is not proven: open it with the passphrase, or with the Trusted keys of the Manager", backup.ErrUnauthentic)
+}
+
+// ofOthers warns of a snapshot of another installation.
+func (m *Manager) ofOthers(snapshot *backup.Snapshot) []string {
+	from := snapshot.Manifest()
+	if !m.foreign(&from) {
+		return nil
+	}
+	return []string{fmt.Sprintf("the backup is of another installation, %s, and not of this one, %s", from.Installation, m.Installation)}
 }
 
 // checkSink returns an error if the Manager cannot restore.
@@ -142,10 +151,14 @@ func (m *Manager) Restore(ctx context.Context, snapshot *backup.Snapshot, opts b
 			return backup.Report{}, fault.Other(err)
 		}
 		opts.Progress = o.progress(ctx, opts.Progress)
-		return o.keepBack(ctx, opts.TakeOwn, opts.Before, func(before beforeFunc) (backup.Report, error) {
+		report, err := o.keepBack(ctx, opts.TakeOwn, opts.Before, func(before beforeFunc) (backup.Report, error) {
 			opts.Before = before
-			return o.App.Restore(ctx, snapshot, o.Sink, opts)
+			return o.App.Restore(ctx, snapshot, heldSink{o.Sink}, opts)
 		})
+		if err == nil {
+			report.Warnings = slices.Concat(o.ofOthers(snapshot), report.Warnings)
+		}
+		return report, err
 	})
 }
 

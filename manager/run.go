@@ -200,10 +200,10 @@ func (o *operation) scheduled(ctx context.Context, again, keepAll bool) (b Backu
 	if err != nil {
 		return b, due.slot, err
 	}
-	if comes(o.Rehearsals, c.latest(markRehearsed), now) {
+	if comes(o.zoned(o.Rehearsals), c.latest(markRehearsed, now, c.mine), now) {
 		o.emit(ctx, Event{Kind: EventRehearsal, Backup: b.Name})
 	}
-	if comes(o.Drills.Schedule, c.latest(markDrilled), b.CreatedAt) {
+	if comes(o.zoned(o.Drills.Schedule), c.latest(markDrilled, now, c.mine), b.CreatedAt) {
 		if err := o.drillMarked(ctx, c, b); err != nil {
 			return b, due.slot, fmt.Errorf("drill: %w", err)
 		}
@@ -238,6 +238,9 @@ func (o *operation) drillMarked(ctx context.Context, c *catalog, b Backup) error
 		return err
 	}
 	for name := range c.marked[markDrilled] {
+		if !c.mine(name) {
+			continue
+		}
 		for _, s := range o.sites {
 			if err := s.remove(ctx, name+string(markDrilled)); err != nil {
 				o.failed(ctx, s, name, fmt.Errorf("delete the mark of an earlier drill: %w", err))

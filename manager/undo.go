@@ -31,7 +31,7 @@ func (m *Manager) PlanUndo(ctx context.Context) (*Plan, error) {
 		back.snapshot.Close()
 		return nil, fmt.Errorf("plan: %s: %w", back.name, fault.Other(bare(err)))
 	}
-	p.warnings = back.warnings
+	p.warnings = slices.Concat(back.warnings, p.warnings)
 	return p, nil
 }
 
@@ -56,7 +56,7 @@ func (m *Manager) Undo(ctx context.Context) (backup.Report, error) {
 		opts.Progress = o.progress(ctx, nil)
 		report, err := o.keepBack(ctx, opts.TakeOwn, nil, func(before beforeFunc) (backup.Report, error) {
 			opts.Before = before
-			return o.App.Restore(ctx, back.snapshot, o.Sink, opts)
+			return o.App.Restore(ctx, back.snapshot, heldSink{o.Sink}, opts)
 		})
 		if err != nil {
 			return report, fmt.Errorf("%s: %w", back.name, err)
@@ -92,10 +92,18 @@ func (o *operation) findUndo(ctx context.Context) (*undo, error) {
 	if c == nil {
 		return nil, unasked
 	}
-	for _, b := range c.backups {
+	backups := slices.Clone(c.backups)
+	for i := 0; i < len(backups); i++ {
+		b := backups[i]
 		candidate, err := o.mayUndo(ctx, &b)
 		if err != nil {
 			return nil, err
+		}
+		if backups[i].Manifest == nil && b.serial() > 0 { // it has another place than its name tells
+			backups[i] = b
+			newestFirst(backups)
+			i = -1
+			continue
 		}
 		if !candidate {
 			continue
@@ -125,7 +133,7 @@ func (o *operation) findUndo(ctx context.Context) (*undo, error) {
 // can tell: the backup may be the newest from before a restore, and an older one must not
 // be taken instead.
 func (o *operation) mayUndo(ctx context.Context, b *Backup) (bool, error) {
-	if b.Database {
+	if b.Database || b.Foreign {
 		return false, nil
 	}
 	beforeRestore := b.Trigger == TriggerBeforeRestore
@@ -139,13 +147,14 @@ func (o *operation) mayUndo(ctx context.Context, b *Backup) (bool, error) {
 		manifest := snapshot.Manifest()
 		snapshot.Close()
 		b.Manifest, b.Trigger, b.CreatedAt = &manifest, manifest.Metadata[backup.MetaTrigger], manifest.CreatedAt
+		b.Foreign = o.foreign(&manifest)
 	}
 	switch {
 	case b.Manifest == nil:
 		return false, fmt.Errorf("%s may be from before a later restore, and cannot be read; try again, or restore the backup that you want by its name: %w", b.Name, b.Copies[0].Err)
-	case b.Trigger != TriggerBeforeRestore || !o.genuine(*b):
+	case b.Foreign || b.Trigger != TriggerBeforeRestore || !o.genuine(*b):
 		return false, nil
-	case b.CreatedAt.After(time.Now().Add(time.Minute)):
+	case b.serial() == 0 && b.CreatedAt.After(time.Now().Add(time.Minute)):
 		return false, fmt.Errorf("%w: %s is from before a restore by a clock that was ahead, so it cannot be told which restore was the last; restore the backup that you want by its name", backup.ErrInvalid, b.Name)
 	}
 	return true, nil
@@ -166,7 +175,7 @@ func (o *operation) openUndo(ctx context.Context, b Backup, restored bool) (_ *u
 		}
 	}()
 	m := snapshot.Manifest()
-	if m.Metadata[backup.MetaTrigger] != TriggerBeforeRestore || !m.CreatedAt.Equal(b.CreatedAt) {
+	if m.Metadata[backup.MetaTrigger] != TriggerBeforeRestore || !m.CreatedAt.Equal(b.CreatedAt) || m.Serial != b.serial() {
 		return nil, nil
 	}
 	if !restored {
@@ -174,7 +183,7 @@ func (o *operation) openUndo(ctx context.Context, b Backup, restored bool) (_ *u
 		// restore changed nothing.
 		opts := back.options()
 		opts.Progress, opts.Untried = o.progress(ctx, nil), true
-		plan, err := o.App.Plan(ctx, snapshot, o.Sink, opts)
+		plan, err := o.App.Plan(ctx, snapshot, heldSink{o.Sink}, opts)
 		if err != nil {
 			return nil, fault.Other(bare(err))
 		}

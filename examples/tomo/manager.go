@@ -42,10 +42,11 @@ func (c *cli) openKeeper(ctx context.Context, stores bool) (*keeper, error) {
 		return nil, err
 	}
 	if stores {
-		if db.installation, err = installation(ctx, db.path); err != nil {
-			fmt.Fprintf(c.stderr, "tomo: going on without the id of this installation: %s\n", printable(err.Error()))
-		}
+		db.installation, err = installation(ctx, db.path)
+	} else {
+		db.installation, err = knownInstallation(db.path)
 	}
+	c.withoutID(err)
 	k, err := c.newKeeper(ctx, db)
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -72,10 +73,22 @@ func (c *cli) lookAround(ctx context.Context) (*keeper, error) {
 		}
 	}
 	k, err := c.newKeeper(ctx, db)
-	if err != nil && db != nil {
-		db.Close()
+	if err != nil {
+		if db != nil {
+			db.Close()
+		}
+		return nil, err
 	}
-	return k, err
+	k.Installation, err = knownInstallation(path)
+	c.withoutID(err)
+	return k, nil
+}
+
+// withoutID says that a command goes on without the id of the installation.
+func (c *cli) withoutID(err error) {
+	if err != nil {
+		fmt.Fprintf(c.stderr, "tomo: going on without the id of this installation: %s\n", printable(err.Error()))
+	}
 }
 
 // newKeeper makes the keeper for the two functions above. db may be nil.

@@ -232,9 +232,9 @@ func (c *cli) askReplace(ctx context.Context, what, database string, report back
 		what, printable(database), moment(report.CreatedAt), plural(t.added, "record", "records"), count(t.updated), count(t.deleted))
 	if t.off() > 0 {
 		fmt.Fprintf(c.stderr, "  %s would not be as in the backup:\n", plural(t.off(), "record", "records"))
-		for _, warning := range report.Warnings {
-			fmt.Fprintf(c.stderr, "  %s\n", printable(warning))
-		}
+	}
+	for _, warning := range report.Warnings {
+		fmt.Fprintf(c.stderr, "  %s\n", printable(warning))
 	}
 	return c.askYes(ctx, "Type yes to go on: ")
 }
