@@ -82,6 +82,7 @@ type Backup struct {
 	sha256 string        // of the file, if its note says so
 
 	tooHigh bool // the serial is not believed: see serial.go
+	coming  bool // it is not made yet, see makeRoom
 }
 
 // newBackup returns a Backup with what a manifest says of it. The manifest may be nil.

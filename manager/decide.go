@@ -127,7 +127,7 @@ func anchors(decisions []Decision) []anchor {
 	seen := make(map[string]bool)
 	now := time.Now()
 	for i, d := range decisions {
-		if d.Damaged || d.OtherKey || d.CreatedAt.After(now) {
+		if d.coming || d.Damaged || d.OtherKey || d.CreatedAt.After(now) {
 			continue
 		}
 		for _, name := range append([]string{anything}, slices.Sorted(maps.Keys(d.Manifest.Records))...) {

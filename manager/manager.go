@@ -99,6 +99,12 @@ type Manager struct {
 	// 5, or all of them if Retention has no rules.
 	KeepBeforeRestore int
 
+	// Own names records, by collection, that say how this installation works, such as
+	// where and when it makes backups. Restore, Plan and Undo leave them as they are
+	// here, unless told otherwise, and say which differ ([backup.RestoreOptions]). A new
+	// installation, with no record in these collections yet, takes those of the backup.
+	Own map[string][]string
+
 	// AfterRestore, if not nil, is called when a restore has changed something. The host
 	// restarts then, or drops what it has in memory. The text of its error is in
 	// Report.AfterRestore, shortened, and the restore stands. People see that text and
@@ -157,6 +163,8 @@ type Manager struct {
 	holder string // who holds this Manager; empty: nobody
 	seen   map[seenFile]finding
 	serial int64 // the highest that was handed out here
+
+	keepAll bool // Run has found the newest backup sealed with another key
 }
 
 // The triggers say what has made a backup. They are in its metadata under "trigger".

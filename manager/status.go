@@ -139,7 +139,8 @@ func (m *Manager) Status(ctx context.Context) (Status, error) {
 
 // protects tells whether all of the data can be restored from a backup.
 func (o *operation) protects(b Backup) bool {
-	return b.Usable(o.start) && b.Trigger != TriggerBeforeRestore && o.genuine(b) && !b.Manifest.Partial
+	b.OtherKey = false // a reason of its own says so
+	return b.Usable(o.start) && b.Trigger != TriggerBeforeRestore && o.genuine(b) && !b.Partial
 }
 
 // place finds out where the copies of the newest good full backup are.

@@ -39,7 +39,8 @@ func (m *Manager) PlanUndo(ctx context.Context) (*Plan, error) {
 // restore" and replaces the collections in it. Undo is a restore too, so a second Undo
 // brings back what the first took away. PlanUndo says what Undo would do.
 //
-// Records of the host that were not valid are not in that backup, and stay. References
+// The records of Own come back only if the restore took them. Records of the host that
+// were not valid are not in that backup, and stay. References
 // that pointed to nothing before the restore may do so again. If a record that was added
 // since refers to a record that would be deleted, the error wraps [backup.ErrDangling].
 // The error wraps fs.ErrNotExist if there is nothing to undo. The other errors are those
@@ -53,7 +54,7 @@ func (m *Manager) Undo(ctx context.Context) (backup.Report, error) {
 		defer back.snapshot.Close()
 		opts := back.options()
 		opts.Progress = o.progress(ctx, nil)
-		report, err := o.keepBack(ctx, nil, func(before beforeFunc) (backup.Report, error) {
+		report, err := o.keepBack(ctx, opts.TakeOwn, nil, func(before beforeFunc) (backup.Report, error) {
 			opts.Before = before
 			return o.App.Restore(ctx, back.snapshot, heldSink{o.Sink}, opts)
 		})
@@ -70,14 +71,19 @@ type undo struct {
 	name     string
 	snapshot *backup.Snapshot
 	warnings []string
+	own      map[string][]string // of the Manager
 }
 
 func (u *undo) warn(format string, args ...any) {
 	u.warnings = append(u.warnings, fmt.Sprintf(format, args...))
 }
 
+// options leaves the records of Own as they are, unless the restore has taken them.
 func (u *undo) options() backup.RestoreOptions {
-	return backup.RestoreOptions{Strategy: backup.Replace, AsItWas: true}
+	return backup.RestoreOptions{
+		Strategy: backup.Replace, AsItWas: true,
+		Own: u.own, TakeOwn: u.snapshot.Manifest().Metadata[metaOwn] == ownTaken,
+	}
 }
 
 // findUndo opens the newest backup from before a restore.
@@ -161,7 +167,7 @@ func (o *operation) openUndo(ctx context.Context, b Backup, restored bool) (_ *u
 	if err != nil {
 		return nil, err
 	}
-	back := &undo{name: b.Name, snapshot: snapshot}
+	back := &undo{name: b.Name, snapshot: snapshot, own: o.Own}
 	taken := false
 	defer func() {
 		if !taken {

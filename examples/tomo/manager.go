@@ -14,6 +14,7 @@ import (
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/location"
 	"github.com/tomo-project/backup/manager"
+	"github.com/tomo-project/backup/tomo"
 )
 
 // A keeper is the Manager of this run, and what else a command needs.
@@ -33,13 +34,15 @@ type keeper struct {
 }
 
 // openKeeper opens the database and makes the Manager, for a command that needs
-// a database. If stores is true, it makes the default folder, and the id of the
-// installation. Backups are made without the id if it cannot be had.
+// a database. If stores is true, the first such command makes the id of the
+// installation, and the default folder. Backups are made without the id if it
+// cannot be had.
 func (c *cli) openKeeper(ctx context.Context, stores bool) (*keeper, error) {
 	db, err := c.openDatabase(ctx)
 	if err != nil {
 		return nil, err
 	}
+	first := stores && !exists(installationFile(db.path))
 	if stores {
 		db.installation, err = installation(ctx, db.path)
 	} else {
@@ -47,13 +50,11 @@ func (c *cli) openKeeper(ctx context.Context, stores bool) (*keeper, error) {
 	}
 	c.withoutID(err)
 	k, err := c.newKeeper(ctx, db)
+	if err == nil && first && isOwnFolder(k.Locations[0], db.path) {
+		err = makeOwnFolder(db.path)
+	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
-	}
-	if own, ok := k.Locations[0].(ownFolder); ok && stores {
-		if err := own.Make(); err != nil {
-			return nil, errors.Join(err, db.Close())
-		}
 	}
 	return k, nil
 }
@@ -127,6 +128,7 @@ func (c *cli) newManager(db *database, keys *keyring, locations []location.Locat
 		RequireProof: c.open.requireProof,
 		Trusted:      keys.trusted,
 		Drills:       manager.Drills{Scratch: scratchDatabase},
+		Own:          tomo.BackupSettings(),
 	}
 	m.DataPath, _ = c.databaseFile() // even if it is lost
 	if db != nil {
@@ -145,6 +147,7 @@ func (k *keeper) storing(s sealing) *manager.Manager {
 		Sink:         k.Sink,
 		Locations:    k.Locations,
 		Installation: k.Installation,
+		Own:          k.Own,
 		Recipients:   s.recipients,
 		Identities:   k.Identities,
 		Encrypt:      s.encrypt,

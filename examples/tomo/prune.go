@@ -107,6 +107,8 @@ func (c *cli) printPruned(pruned []manager.Pruned, opts manager.PruneOptions, fa
 		}
 		n := plural(int64(max(remove, len(p.Deleted))), "backup", "backups")
 		switch {
+		case p.Err != nil && opts.DryRun:
+			fmt.Fprintf(c.stdout, "  It would delete nothing: %s\n", printable(p.Err.Error()))
 		case p.Err != nil:
 			fmt.Fprintf(c.stdout, "  Deleted %d of %s. Then this failed: %s\n", len(p.Deleted), n, printable(p.Err.Error()))
 		case opts.DryRun && remove > 0:

@@ -1145,3 +1145,14 @@ func TestPagesAreFitForEverybody(t *testing.T) {
 	}
 	require.Contains(t, b.get("/style.css").header.Get("Content-Type"), "text/css")
 }
+
+func TestThePageTellsThatTheDefaultFolderIsGone(t *testing.T) {
+	m, h := newHost(t)
+	b := h.admin()
+	require.Contains(t, b.page("/settings/backup/"), "There are no backups yet")
+	require.NoError(t, os.RemoveAll(m.backups()))
+	page := b.page("/settings/backup/")
+	require.Contains(t, page, "the folder is missing")
+	require.NotContains(t, page, "There are no backups yet")
+	require.NoDirExists(t, m.backups())
+}

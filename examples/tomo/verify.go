@@ -65,7 +65,7 @@ func (c *cli) verifyCopies(ctx context.Context, name string) error {
 			fmt.Fprintf(c.stdout, "%s did not pass.\n", path)
 			continue
 		}
-		c.printVerified(path, v.Manifest, v.Report)
+		c.printVerified(path, v.Manifest, v.Report, k.keys.onlyPassphrase())
 	}
 	c.noteShrunk(ctx, k, name)
 	return failed
@@ -114,11 +114,11 @@ func (c *cli) verify(ctx context.Context, path string) error {
 	if c.json {
 		return c.printJSON(verifyResult{path, snapshot.Manifest(), report, c.app.Verdict(snapshot.Manifest(), report)})
 	}
-	c.printVerified(printable(path), snapshot.Manifest(), report)
+	c.printVerified(printable(path), snapshot.Manifest(), report, keys.onlyPassphrase())
 	return nil
 }
 
-func (c *cli) printVerified(path string, m backup.Manifest, report backup.Report) {
+func (c *cli) printVerified(path string, m backup.Manifest, report backup.Report, byPassphrase bool) {
 	fmt.Fprintf(c.stdout, "%s %s.\n", path, printable(c.app.Verdict(m, report)))
 	fmt.Fprintf(c.stdout, "  made %s by Tomo %s\n", moment(m.CreatedAt), printable(m.ApplicationVersion))
 	if m.Installation != "" {
@@ -132,7 +132,7 @@ func (c *cli) printVerified(path string, m backup.Manifest, report backup.Report
 		c.printRemarks(report)
 		return
 	}
-	fmt.Fprintf(c.stdout, "  authentic: %s\n", proofText(m))
+	fmt.Fprintf(c.stdout, "  authentic: %s\n", proofText(m, byPassphrase))
 	if len(m.Keys) > 0 {
 		fmt.Fprintf(c.stdout, "  opens with: %s\n", keyNames(m.Keys))
 	}
