@@ -80,7 +80,9 @@ type Backup struct {
 
 	named  filename.Name // Name in its parts
 	sha256 string        // of the file, if its note says so
-	coming bool          // it is not made yet, see makeRoom
+
+	tooHigh bool // the serial is not believed: see serial.go
+	coming  bool // it is not made yet, see makeRoom
 }
 
 // newBackup returns a Backup with what a manifest says of it. The manifest may be nil.
@@ -97,7 +99,7 @@ func (m *Manager) newBackup(name filename.Name, manifest *backup.Manifest) Backu
 // does not count as a good one.
 func (b Backup) Dated() backup.Dated {
 	d := backup.Dated{Name: b.Name, CreatedAt: b.CreatedAt, Damaged: b.Damaged || b.OtherKey}
-	if b.Manifest != nil {
+	if b.serial() > 0 {
 		d.Installation, d.Serial = b.Manifest.Installation, b.Manifest.Serial
 	}
 	return d
@@ -125,9 +127,10 @@ func (b Backup) Usable(now time.Time) bool {
 	return !b.Damaged && !b.OtherKey && !b.Database && !b.Foreign && !salvaged && (b.serial() > 0 || !b.CreatedAt.After(now.Add(skew)))
 }
 
-// serial returns the serial of a backup, or 0 if it has none that is known.
+// serial returns the serial of a backup, or 0 if it has none that is known, or one that
+// is too high to be believed.
 func (b *Backup) serial() int64 {
-	if b.Manifest == nil {
+	if b.Manifest == nil || b.tooHigh {
 		return 0
 	}
 	return b.Manifest.Serial

@@ -145,6 +145,7 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 			errs = append(errs, fmt.Errorf("%s: %w", s.name, err))
 		}
 	}
+	o.doubt(c)
 	c.join(o.sites)
 	c.flag(o.start)
 	for i := range c.backups {

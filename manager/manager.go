@@ -132,8 +132,8 @@ type Manager struct {
 	// processes whose clocks do not agree, or after the backup with the highest serial was
 	// deleted. Then their times decide. While no Location has a serial, a backup gets an
 	// origin only if all Locations can be asked, since one of them may have a higher serial.
-	// A serial that is more than a million above the next lower one does not count: an Event
-	// names the file, which somebody else has made.
+	// A serial that is more than a million above the next lower one does not count: the
+	// backup goes by its time, and an Event names the file, which somebody else has made.
 	Installation string
 
 	// NoReadme keeps no README. Otherwise each Location that gets a backup also gets a

@@ -45,12 +45,27 @@ func (o *operation) origin(ctx context.Context) (installation string, serial int
 			more = fmt.Sprintf(" (and %d more files like it)", n)
 		}
 		o.emit(ctx, Event{Kind: EventFailed, Backup: of.Name, Location: of.Copies[0].Location, Err: fmt.Errorf(
-			"its serial is %d, far above those of the other backups, so new backups do not go on from it%s; delete it if this application has not made it", of.Manifest.Serial, more)})
+			"its serial is %d, far above those of the other backups, so it goes by its date, and new backups do not go on from it%s; delete it if this application has not made it", of.Manifest.Serial, more)})
 	}
 	if serial == 0 && !all {
 		return "", 0, nil
 	}
 	return o.Installation, next, nil
+}
+
+// doubt marks the backups whose serials are too high. They go by their times, so that
+// the backups to come are newer.
+func (o *operation) doubt(c *catalog) {
+	if o.Installation == "" {
+		return
+	}
+	o.mu.Lock()
+	handed := o.serial
+	o.mu.Unlock()
+	_, tooHigh := c.highest(o.Installation, handed)
+	for _, b := range tooHigh {
+		b.tooHigh = true
+	}
 }
 
 // highest returns the highest serial of an installation that a copy of a backup tells, or

@@ -216,6 +216,7 @@ func TestAFileWithTheHighestSerialStopsNothing(t *testing.T) {
 			for i := range 3 {
 				time.Sleep(time.Minute)
 				require.Equal(t, int64(i+2), mustCreate(t, fresh).Manifest.Serial)
+				require.Equal(t, int64(i+2), mustList(t, again(m))[0].Manifest.Serial, "the newest")
 			}
 			warned := events.of(manager.EventFailed)
 			require.Len(t, warned, 3)

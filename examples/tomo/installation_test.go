@@ -19,6 +19,7 @@ func TestBackupsAreNumberedByAnIdThatNoRestoreChanges(t *testing.T) {
 	require.Regexp(t, "^[0-9a-f]{32}\n$", id)
 	require.Equal(t, id[:32], first.Manifest.Installation)
 	require.Equal(t, int64(1), first.Manifest.Serial)
+	require.Regexp(t, `(?m)^NAME +TIME +SERIAL +SIZE .*\n`+first.Name+` .* UTC +#1 +[0-9]`, m.ok("backup", "list").stdout)
 
 	m.sql("DELETE FROM applications")
 	m.ok("backup", "restore", first.Name, "--full", "--yes")

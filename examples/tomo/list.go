@@ -27,7 +27,8 @@ backup verify reads a backup completely. A backup with another name, such as
 from a script, is always read completely. What an encrypted backup contains is
 known from the small file beside it, and otherwise unknown.
 
-Backups of another installation of Tomo are listed apart. They are restored only
+A serial numbers the backups of an installation, whatever the clock says. Backups
+of another installation of Tomo are listed apart. They are restored only
 by name, and no policy deletes them. Files that are not backups of Tomo are not
 shown.`,
 		Args: arguments(cobra.NoArgs),
@@ -119,11 +120,22 @@ func (c *cli) printTable(backups []manager.Backup, folders int) error {
 	if folders > 1 {
 		copies = "COPIES\t"
 	}
-	fmt.Fprintf(table, "NAME\tTIME\tSIZE\tTRIGGER\tHOLDS\tRECORDS\tAPP VERSION\t%sSTATE\n", copies)
+	serial := ""
+	numbered := slices.ContainsFunc(backups, func(b manager.Backup) bool { return b.Manifest != nil && b.Manifest.Serial > 0 })
+	if numbered {
+		serial = "SERIAL\t"
+	}
+	fmt.Fprintf(table, "NAME\tTIME\t%sSIZE\tTRIGGER\tHOLDS\tRECORDS\tAPP VERSION\t%sSTATE\n", serial, copies)
 	for _, b := range backups {
 		records, appVersion := "-", "-"
 		if m := b.Manifest; m != nil {
 			records, appVersion = count(sum(m.Records)), printable(m.ApplicationVersion)
+		}
+		if numbered {
+			serial = "-\t"
+			if b.Manifest != nil && b.Manifest.Serial > 0 {
+				serial = fmt.Sprintf("#%d\t", b.Manifest.Serial)
+			}
 		}
 		state, good := stateOf(b)
 		holds := orDash(printable(b.Holds))
@@ -136,7 +148,7 @@ func (c *cli) printTable(backups []manager.Backup, folders int) error {
 		if folders > 1 {
 			copies = fmt.Sprintf("%d of %d\t", good, folders)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s%s\n", printable(b.Name), moment(b.CreatedAt), size(b.Bytes), orDash(printable(b.Trigger)), holds, records, appVersion, copies, state)
+		fmt.Fprintf(table, "%s\t%s\t%s%s\t%s\t%s\t%s\t%s\t%s%s\n", printable(b.Name), moment(b.CreatedAt), serial, size(b.Bytes), orDash(printable(b.Trigger)), holds, records, appVersion, copies, state)
 	}
 	if err := table.Flush(); err != nil {
 		return err
