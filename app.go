@@ -249,6 +249,10 @@ func (d Collection) compile() (*collection, error) {
 		}
 		col.refs = append(col.refs, ref{r, k})
 	}
+	if n := len(d.Secrets) + max(0, len(col.key)-1); n > maxPointers {
+		fail("%d pointers for its key and Secrets, the most is %d", n, maxPointers)
+		return col, errors.Join(errs...)
+	}
 	for _, s := range d.Secrets {
 		secret := pointer("Secret", s)
 		if d.Shape != Map && col.key.Overlaps(secret) {

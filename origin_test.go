@@ -2,6 +2,7 @@ package backup_test
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -88,4 +89,16 @@ func TestAPartialSnapshotSaysSo(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The pointers of a header are bounded before they are compared with each other, or one
+// small file would keep each list busy.
+func TestAHeaderWithManyPointersIsRefusedAtOnce(t *testing.T) {
+	app := markApp()
+	for i := range 1001 {
+		app.Collections[0].Secrets = append(app.Collections[0].Secrets, fmt.Sprintf("/s%d", i))
+	}
+	require.ErrorContains(t, app.Validate(), "1001 pointers for its key and Secrets, the most is 1000")
+	app.Collections[0].Secrets = app.Collections[0].Secrets[:1000]
+	require.NoError(t, app.Validate())
 }

@@ -31,6 +31,12 @@ type placement struct {
 	begun   *shard   // the collection that the line before began, if it did
 	ended   bool     // the line before ended a collection
 
+	// What tellsApart has found for the last record of a collection with so many, since
+	// that may be large and each line may ask.
+	apart     map[*shard]bool
+	apartFrom *shard
+	apartAt   int64
+
 	lost LostRange // the last one, which the next line may extend
 	buf  []byte
 }
@@ -279,12 +285,19 @@ func (p *placement) tellsApart(sh *shard) bool {
 	case p.current.n == 0:
 		return p.unsure || sh.col != nil && len(sh.col.Schema) > 0
 	}
-	last, isMap, err := p.lastRecord(p.current)
-	if err != nil {
-		return false
+	if p.apart == nil || p.apartFrom != p.current || p.apartAt != p.current.n {
+		p.apart, p.apartFrom, p.apartAt = make(map[*shard]bool), p.current, p.current.n
 	}
-	_, err = sh.fits(last, isMap)
-	return err != nil
+	apart, known := p.apart[sh]
+	if !known {
+		last, isMap, err := p.lastRecord(p.current)
+		if err == nil {
+			_, err = sh.fits(last, isMap)
+			apart = err != nil
+		}
+		p.apart[sh] = apart
+	}
+	return apart
 }
 
 // lastRecord reads the last record of a collection again.
@@ -339,7 +352,9 @@ func (p *placement) loseText(l codec.Line, reason string) {
 		p.lose(l, "", "", reason)
 		return
 	}
-	sh.gone++
+	if isRecord(l.Text) {
+		sh.gone++
+	}
 	key := ""
 	if sh.isMap {
 		key = codec.GlimpseName(l.Text)
@@ -347,6 +362,13 @@ func (p *placement) loseText(l codec.Line, reason string) {
 		key = sh.key.Glimpse(l.Text)
 	}
 	p.lose(l, sh.name, key, reason)
+}
+
+// isRecord tells whether a damaged line was a record, and not what begins or ends a
+// collection.
+func isRecord(line []byte) bool {
+	text := codec.Trim(line)
+	return len(text) > 0 && (text[0] == '{' || text[0] == '"') && bytes.IndexByte([]byte("[{"), text[len(text)-1]) < 0
 }
 
 // lose reports a line that cannot be used.

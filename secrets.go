@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/seal"
 )
 
@@ -28,6 +30,12 @@ const (
 
 	// minSealed is the size of the smallest sealed value: nonce, one byte and tag.
 	minSealed = 24 + 1 + 16
+
+	// maxPointers is how many pointers a collection may have for its keys and secrets,
+	// and maxAllPointers how many all collections may have. Each is compared with each
+	// of its collection, and with each member of a record.
+	maxPointers    = 1000
+	maxAllPointers = 10_000
 )
 
 // seal makes the member "encryption" for some collections, and the box that seals
@@ -107,6 +115,13 @@ func (e *encryption) check() error {
 	}
 	if e.ID == "" || e.Check == "" || e.Fields == nil || e.Keys == nil {
 		return fmt.Errorf(`%w: member "encryption" lacks a part`, ErrFormat)
+	}
+	pointers := 0
+	for name, fields := range e.Fields {
+		n := len(fields.Secrets) + strings.Count(fields.Key, ",")
+		if pointers += n; n > maxPointers || pointers > maxAllPointers {
+			return fmt.Errorf(`%w: member "encryption" has more than %d pointers for %s, or more than %d for all collections`, ErrLimit, maxPointers, codec.Quote(fault.Shorten(name)), maxAllPointers)
+		}
 	}
 	for name, fields := range e.Fields {
 		if err := checkFields(name, fields, fields.Key == ""); err != nil {

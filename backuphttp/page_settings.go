@@ -35,11 +35,11 @@ type prunePreview struct {
 	Problem string // why nothing would be deleted now
 }
 
-// Deletes returns how many files would be deleted.
+// Deletes returns how many files would be deleted. At a location with a problem, that is none.
 func (p prunePreview) Deletes() (n int) {
 	for _, at := range p.Pruned {
 		for _, d := range at.Decisions {
-			if !d.Keep {
+			if !d.Keep && at.Err == nil {
 				n++
 			}
 		}

@@ -8,13 +8,14 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tomo-project/backup"
 )
 
 // PruneOptions say what Prune does. The zero value applies Retention to scheduled backups.
 type PruneOptions struct {
-	// DryRun decides and deletes nothing.
+	// DryRun decides and verifies as Prune does, and deletes nothing.
 	DryRun bool
 
 	// Manual applies Retention to manual backups as if they were scheduled.
@@ -51,7 +52,8 @@ func (p Pruned) MarshalJSON() ([]byte, error) {
 // Before Prune deletes anything at a Location, it verifies the newest good backups that
 // are to stay there, as Verify does. If a backup turns out to be damaged, Prune decides
 // anew without it. If it cannot be verified for another reason, nothing is deleted there.
-// The oldest backup is deleted first.
+// The oldest backup is deleted first. A DryRun verifies too, so that its decisions are
+// those of Prune.
 //
 // While a backup has shrunk and no person has accepted that (see Accept), nothing is
 // deleted anywhere, since its predecessors may be all that is left. Then the error wraps
@@ -95,13 +97,14 @@ func (o *operation) prune(ctx context.Context, opts PruneOptions) ([]Pruned, err
 		b := c.backups[i]
 		errs = append(errs, fmt.Errorf("%w: %s (%s): nothing is deleted until somebody has looked; restore what is missing, or accept the loss", ErrShrunk, b.Name, shrinks(b.Shrunk)))
 	}
-	deletes := !opts.DryRun && len(errs) == 0
+	shrunk := len(errs) > 0
+	deletes := !opts.DryRun && !shrunk
 	for _, s := range o.sites {
 		r := Pruned{Location: s.name, Err: c.errs[s.name]}
 		if r.Err == nil {
-			if there := c.at[s.name]; !deletes {
+			if there := c.at[s.name]; shrunk {
 				r.Decisions = o.decide(there, opts)
-			} else if r.Decisions, r.Proven, r.Err = o.proven(ctx, s, there, opts); r.Err == nil {
+			} else if r.Decisions, r.Proven, r.Err = o.proven(ctx, s, there, opts); r.Err == nil && deletes {
 				r.Deleted, r.Err = o.delete(ctx, s, r.Decisions)
 			}
 			if r.Err != nil {
@@ -123,7 +126,8 @@ func (o *operation) prune(ctx context.Context, opts PruneOptions) ([]Pruned, err
 }
 
 // tidy deletes the notes and marks of backups that no longer exist anywhere. It leaves the
-// newest mark of a kind that outlives its backup.
+// newest mark of a kind that outlives its backup. With the backups of another installation
+// around it leaves all marks whose backups others have deleted, and no other mark.
 func (o *operation) tidy(ctx context.Context, c *catalog, pruned []Pruned) {
 	listed := make(map[string]bool)
 	left := make(map[string]bool)
@@ -147,9 +151,13 @@ func (o *operation) tidy(ctx context.Context, c *catalog, pruned []Pruned) {
 		}
 	}
 	for _, kind := range marks {
-		latest := c.latest(kind)
+		var latest time.Time
+		if kind.outlives() {
+			latest = c.latest(kind, o.start, c.mine)
+		}
 		for name, named := range c.marked[kind] {
-			if !kind.outlives() || !named.At.Equal(latest) {
+			theirs := !listed[name] && c.shared() // perhaps: nobody can tell
+			if !theirs && (!named.At.Equal(latest) || c.shared()) {
 				remove(name, string(kind))
 			}
 		}
@@ -182,7 +190,9 @@ func (o *operation) proven(ctx context.Context, s *site, backups []Backup, opts 
 		case !damage(err):
 			return decisions, proven, fmt.Errorf("nothing is deleted, because %s, the newest that would be kept, cannot be proven good: %w", d.Name, err)
 		}
-		o.failed(ctx, s, d.Name, err)
+		if !opts.DryRun {
+			o.failed(ctx, s, d.Name, err)
+		}
 		for i := range backups {
 			if backups[i].Name == d.Name {
 				backups[i].Damaged = true
@@ -211,7 +221,7 @@ func (o *operation) unproven(decisions []Decision, opts PruneOptions, proven []s
 				continue
 			}
 			list = append(list, d)
-			if o.RequireProof && deletes && d.Keep && !d.Damaged && !slices.Contains(proven, d.Name) {
+			if o.RequireProof && deletes && d.Keep && !d.coming && !d.Damaged && !slices.Contains(proven, d.Name) {
 				return &d
 			}
 			if !d.Keep {

@@ -54,7 +54,8 @@ func TestPruneKeepsWhatRetentionKeepsAndProvesTheNewest(t *testing.T) {
 
 		dry := mustPrune(t, m, manager.PruneOptions{DryRun: true})
 		require.Len(t, a.names(t), 5)
-		require.Empty(t, dry[0].Proven)
+		require.Equal(t, names[4:], dry[0].Proven)
+		require.Empty(t, dry[0].Deleted)
 		require.Empty(t, events.of(manager.EventPruned))
 
 		pruned := mustPrune(t, m, manager.PruneOptions{})
@@ -124,8 +125,15 @@ func TestPruneNeverDeletesTheNewestThatVerifies(t *testing.T) {
 		a.alter(t, names[4], rot)
 		a.alter(t, names[3], rot)
 
+		dry := mustPrune(t, m, manager.PruneOptions{DryRun: true})
+		require.Len(t, a.names(t), 5)
 		pruned := mustPrune(t, m, manager.PruneOptions{})
 		require.Equal(t, []string{names[2]}, pruned[0].Proven)
+		require.Equal(t, pruned[0].Proven, dry[0].Proven)
+		for i, d := range pruned[0].Decisions {
+			require.Equal(t, d.Keep, dry[0].Decisions[i].Keep, "a dry run promises what the run does")
+			require.Equal(t, d.Reasons, dry[0].Decisions[i].Reasons)
+		}
 		require.Equal(t, names[2:], a.names(t), "the damaged ones are kept while no good one is newer")
 		require.Equal(t, names[4:], b.names(t), "each location for itself")
 

@@ -36,6 +36,9 @@ type keyring struct {
 	signer     crypto.Signer // nil: nothing is signed
 }
 
+// onlyPassphrase tells whether nothing but the passphrase can have opened a backup.
+func (k *keyring) onlyPassphrase() bool { return len(k.openers) > 0 && len(k.identities) == 0 }
+
 // keys reads the keys that the flags name. The passphrase is read later, when
 // it is needed.
 func (c *cli) keys(ctx context.Context) (*keyring, error) {

@@ -65,9 +65,21 @@ func (c *cli) verifyCopies(ctx context.Context, name string) error {
 			fmt.Fprintf(c.stdout, "%s did not pass.\n", path)
 			continue
 		}
-		c.printVerified(path, v.Manifest, v.Report)
+		c.printVerified(path, v.Manifest, v.Report, k.keys.onlyPassphrase())
 	}
+	c.noteShrunk(ctx, k, name)
 	return failed
+}
+
+// noteShrunk says what a backup has lost since an earlier one. To check the backup alone
+// does not show that.
+func (c *cli) noteShrunk(ctx context.Context, k *keeper, name string) {
+	backups, _ := k.List(ctx) // the check has told of folders that are down
+	for _, b := range backups {
+		if b.Name == name && len(b.Shrunk) > 0 {
+			fmt.Fprintf(c.stdout, "Note: it has lost most of what an earlier backup had: %s\n", shrinks(b.Shrunk))
+		}
+	}
 }
 
 // verifyResult is what verify of a file prints with --json.
@@ -102,11 +114,11 @@ func (c *cli) verify(ctx context.Context, path string) error {
 	if c.json {
 		return c.printJSON(verifyResult{path, snapshot.Manifest(), report, c.app.Verdict(snapshot.Manifest(), report)})
 	}
-	c.printVerified(printable(path), snapshot.Manifest(), report)
+	c.printVerified(printable(path), snapshot.Manifest(), report, keys.onlyPassphrase())
 	return nil
 }
 
-func (c *cli) printVerified(path string, m backup.Manifest, report backup.Report) {
+func (c *cli) printVerified(path string, m backup.Manifest, report backup.Report, byPassphrase bool) {
 	fmt.Fprintf(c.stdout, "%s %s.\n", path, printable(c.app.Verdict(m, report)))
 	fmt.Fprintf(c.stdout, "  made %s by Tomo %s\n", moment(m.CreatedAt), printable(m.ApplicationVersion))
 	if m.Installation != "" {
@@ -120,7 +132,7 @@ func (c *cli) printVerified(path string, m backup.Manifest, report backup.Report
 		c.printRemarks(report)
 		return
 	}
-	fmt.Fprintf(c.stdout, "  authentic: %s\n", proofText(m))
+	fmt.Fprintf(c.stdout, "  authentic: %s\n", proofText(m, byPassphrase))
 	if len(m.Keys) > 0 {
 		fmt.Fprintf(c.stdout, "  opens with: %s\n", keyNames(m.Keys))
 	}
