@@ -94,6 +94,9 @@ func (c *comparison) compare() error {
 	if err := c.checkLeftBehind(); err != nil {
 		return err
 	}
+	if err := c.tellOwn(); err != nil {
+		return err
+	}
 	for _, col := range slices.Backward(c.cols) {
 		if err := c.compareSurplus(col); err != nil {
 			return err

@@ -27,6 +27,7 @@ type incoming struct {
 	invalid     map[string]map[int64]bool          // collection → ordinals of the records that are left out
 	spared      map[string]map[string]bool         // collection → keys of these: the host's records stay
 	rejected    map[string]map[string]*RecordError // collection → keys of records that the host does not take
+	own         map[string]map[string][]byte       // collection → keys of Own: the values of the snapshot, nil for none
 	leftOut     problems
 	warnings    []string
 }
@@ -57,6 +58,7 @@ func (a *App) prepare(ctx context.Context, s *Snapshot, opts RestoreOptions) (*i
 	if err := in.checkNames(); err != nil {
 		return nil, err
 	}
+	in.nameOwn()
 	if err := in.readAll(ctx); errors.Is(err, ErrNoKey) {
 		return in, cmp.Or(in.checkSalvaged(), err)
 	} else if err != nil {
@@ -113,6 +115,11 @@ func (in *incoming) checkNames() error {
 	for _, name := range in.opts.Only {
 		if in.byName[name] == nil {
 			return fmt.Errorf("%w: %s has no collection %q, only %s", ErrInvalid, in.Name, name, in.names())
+		}
+	}
+	for name := range in.opts.Own {
+		if in.byName[name] == nil {
+			return fmt.Errorf("%w: own records of %q: %s has only %s", ErrInvalid, name, in.Name, in.names())
 		}
 	}
 	for name, s := range in.opts.Strategies {
@@ -238,6 +245,9 @@ func (r *reading) check(col *collection, b *batch) error {
 	err := b.keep(func(rec *item) (bool, error) {
 		n := r.ordinals[col.Name]
 		r.ordinals[col.Name]++
+		if r.keepsOwn(col.Name, n, rec) {
+			return false, nil
+		}
 		found := col.inspect(rec, r.seen)
 		if len(found) > 0 {
 			r.leaveOut(col.Name, n, rec.key)
@@ -263,6 +273,8 @@ func (in *incoming) addSource(collection, section string) {
 func (in *incoming) leaveOut(collection string, ordinal int64, key string) {
 	if in.invalid[collection] == nil {
 		in.invalid[collection] = make(map[int64]bool)
+	}
+	if in.spared[collection] == nil {
 		in.spared[collection] = make(map[string]bool)
 	}
 	in.invalid[collection][ordinal] = true

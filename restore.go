@@ -65,6 +65,13 @@ type RestoreOptions struct {
 	// named in Report.LeftOut.
 	AsItWas bool
 
+	// Own names records, by collection, that say how this installation works, such as
+	// where it keeps its backups. They stay as they are here: the snapshot's records
+	// under these keys are not restored, and Replace deletes none of them. With TakeOwn
+	// they are restored as all others. A warning names each that differs, either way.
+	Own     map[string][]string
+	TakeOwn bool
+
 	// Before, if not nil, is called in the transaction before anything changes. held
 	// shows what the host has at that moment, and collections names what is
 	// restored. An error ends the restore, and its text is printed unchanged: it must

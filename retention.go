@@ -17,21 +17,73 @@ type Dated struct {
 	// CreatedAt is the point in time that the snapshot shows. Zero means not known.
 	CreatedAt time.Time `json:"created_at"`
 
+	// Installation and Serial are those of the [Manifest], or zero. Serials tell which
+	// backup of an installation was made later, even if its clock was wrong.
+	Installation string `json:"installation,omitempty"`
+	Serial       int64  `json:"serial,omitempty"`
+
 	// Damaged says that the backup is known not to restore. A backup of which nothing
 	// is known counts as good.
 	Damaged bool `json:"damaged,omitempty"`
 }
 
-// Compare orders backups newest first: its result is negative if d is newer than e.
-// Of several backups in the same second, the one with the highest suffix is the
-// newest, whatever their endings (see [App.ParseBackupName]).
-func (d Dated) Compare(e Dated) int {
-	stem := func(d Dated) string { stem, _, _ := strings.Cut(d.Name, "."); return stem }
+// SortNewestFirst sorts backups by what dated tells of them, newest first. Of two backups
+// of one installation that both have a serial, the higher serial is the newer. All other
+// backups are placed by their dates. A backup with a serial counts there as no older than
+// the backups of its installation that have a lower serial: its clock may have been behind.
+//
+// Backups of one serial, or without any, are in the order of their dates. Of several in
+// the same second, the backup with the highest suffix is the newest, whatever their endings
+// (see [App.ParseBackupName]).
+func SortNewestFirst[T any](backups []T, dated func(T) Dated) {
+	entries := make([]*placed[T], len(backups))
+	for i, b := range backups {
+		d := dated(b)
+		if d.Serial <= 0 || d.Installation == "" {
+			d.Serial, d.Installation = 0, ""
+		}
+		entries[i] = &placed[T]{b, d, d.CreatedAt}
+	}
+	slices.SortFunc(entries, func(a, b *placed[T]) int {
+		if c := strings.Compare(a.Installation, b.Installation); c != 0 {
+			return c
+		}
+		return b.compare(&a.Dated)
+	})
+	for i := 1; i < len(entries); i++ {
+		if e, before := entries[i], entries[i-1]; e.Serial > 0 && e.Installation == before.Installation && e.at.Before(before.at) {
+			e.at = before.at
+		}
+	}
+	slices.SortFunc(entries, func(a, b *placed[T]) int {
+		if c := cmp.Or(b.at.Compare(a.at), strings.Compare(b.Installation, a.Installation)); c != 0 {
+			return c
+		}
+		return a.compare(&b.Dated)
+	})
+	for i, e := range entries {
+		backups[i] = e.backup
+	}
+}
+
+// A placed backup has its place among backups of all installations.
+type placed[T any] struct {
+	backup T
+	Dated
+	at time.Time // its date, or that of a backup before it if that is later
+}
+
+// compare orders backups of one installation, or without any, newest first.
+func (d *Dated) compare(e *Dated) int {
+	if c := cmp.Or(cmp.Compare(e.Serial, d.Serial), e.CreatedAt.Compare(d.CreatedAt)); c != 0 {
+		return c
+	}
+	stem, _, _ := strings.Cut(d.Name, ".")
+	other, _, _ := strings.Cut(e.Name, ".")
 	return cmp.Or(
-		e.CreatedAt.Compare(d.CreatedAt),
-		cmp.Compare(len(stem(e)), len(stem(d))), // "-10" before "-9" before none
-		cmp.Compare(stem(e), stem(d)),
-		cmp.Compare(e.Name, d.Name),
+		cmp.Compare(len(other), len(stem)), // "-10" before "-9" before none
+		strings.Compare(other, stem),
+		strings.Compare(e.Name, d.Name),
 	)
 }
 
@@ -98,7 +150,7 @@ type Decision struct {
 
 // Decide says for each backup of one location whether to keep it, and why. It deletes
 // nothing itself, and does not change backups. The result is in the order of
-// [Dated.Compare], newest first. It depends neither on the order of backups nor on any
+// [SortNewestFirst]. It depends neither on the order of backups nor on any
 // clock but now. Under every policy:
 //
 //   - The newest good backup is kept. A backup is good if it is not Damaged.
@@ -108,6 +160,8 @@ type Decision struct {
 //     may be all that is left to salvage of its time.
 //   - A backup dated after now, or without a date, is kept and does not count. A clock
 //     was wrong, and that must not push out good backups.
+//   - Serials say which backup is newer, and dates say of which hour, day, week, month or
+//     year it is. A date that is too early stands: it may take a place of a wrong day.
 //   - It makes no difference how long ago the newest backup was made.
 //   - The backups that are kept would be kept again: pruning twice is the same as
 //     pruning once.
@@ -116,7 +170,7 @@ func (r Retention) Decide(backups []Dated, now time.Time) []Decision {
 	for i, d := range backups {
 		decisions[i].Dated = d
 	}
-	slices.SortFunc(decisions, func(a, b Decision) int { return a.Compare(b.Dated) })
+	SortNewestFirst(decisions, func(d Decision) Dated { return d.Dated })
 
 	counted := func(d Decision) bool { return !d.CreatedAt.IsZero() && !d.CreatedAt.After(now) }
 	newest := slices.IndexFunc(decisions, func(d Decision) bool { return counted(d) && !d.Damaged })

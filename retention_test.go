@@ -194,7 +194,7 @@ func checkPromises(t *testing.T, policy backup.Retention, backups []backup.Dated
 		require.NotEmpty(t, d.Reasons, "each decision has a reason")
 		require.NotContains(t, d.Reasons, "")
 		if i > 0 {
-			require.False(t, d.CreatedAt.After(decisions[i-1].CreatedAt), "newest first")
+			requireNewer(t, decisions[i-1].Dated, d.Dated)
 		}
 		future := d.CreatedAt.After(now)
 		if future {
@@ -235,6 +235,17 @@ func checkPromises(t *testing.T, policy backup.Retention, backups []backup.Dated
 
 	if len(filter(backups, past)) == len(filter(backups, func(b backup.Dated) bool { return !b.CreatedAt.IsZero() })) {
 		require.Equal(t, decisions, policy.Decide(backups, now.AddDate(20, 0, 0)), "a job that has stalled for years loses nothing")
+	}
+}
+
+// requireNewer checks two backups that stand in this order, newest first.
+func requireNewer(t *testing.T, newer, older backup.Dated) {
+	t.Helper()
+	switch {
+	case newer.Serial > 0 && older.Serial > 0 && newer.Installation == older.Installation && newer.Serial != older.Serial:
+		require.Greater(t, newer.Serial, older.Serial, "newest first, by serial")
+	case newer.Serial == 0 && older.Serial == 0:
+		require.False(t, older.CreatedAt.After(newer.CreatedAt), "newest first, by date")
 	}
 }
 
@@ -312,6 +323,67 @@ func TestRetentionPromisesHoldForRandomHistories(t *testing.T) {
 		policy, backups := randomCase(t, random)
 		if !t.Run(fmt.Sprint(i), func(t *testing.T) { checkPromises(t, policy, backups, epoch) }) {
 			t.Fatalf("%+v\n%+v", policy, backups)
+		}
+	}
+}
+
+// clocksJump gives the backups of a random case the serials of an installation, and some of
+// them dates of a clock that was wrong.
+func clocksJump(random *rand.Rand, backups []backup.Dated) {
+	wrong := time.Duration(0)
+	for i := range slices.Backward(backups) {
+		b := &backups[i]
+		b.Installation, b.Serial = "a1", int64(len(backups)-i)
+		if random.IntN(5) == 0 {
+			wrong = []time.Duration{0, 0, -20 * day, 30 * day, -9000 * day, 4000 * day}[random.IntN(6)]
+		}
+		if !b.CreatedAt.IsZero() {
+			b.CreatedAt = b.CreatedAt.Add(wrong)
+		}
+	}
+}
+
+func TestRetentionPromisesHoldWhateverTheClockSaid(t *testing.T) {
+	testtime.NotForRace(t)
+	random := rand.New(rand.NewPCG(2024, 3))
+	for i := range 500 {
+		policy, backups := randomCase(t, random)
+		clocksJump(random, backups)
+		if !t.Run(fmt.Sprint(i), func(t *testing.T) { checkPromises(t, policy, backups, epoch) }) {
+			t.Fatalf("%+v\n%+v", policy, backups)
+		}
+	}
+}
+
+// Whatever has a serial and whatever has none: there is one order, which no serial and, among
+// backups without a serial, no date contradicts.
+func TestThereIsOneOrderOfBackups(t *testing.T) {
+	random := rand.New(rand.NewPCG(2024, 4))
+	for range 500 {
+		_, backups := randomCase(t, random)
+		clocksJump(random, backups)
+		for i := range backups {
+			switch b := &backups[i]; random.IntN(4) {
+			case 0:
+				b.Installation, b.Serial = "", 0
+			case 1:
+				b.Installation = "b2"
+			case 2:
+				b.Serial = int64(1 + random.IntN(3))
+			}
+		}
+		sorted := slices.Clone(backups)
+		backup.SortNewestFirst(sorted, func(b backup.Dated) backup.Dated { return b })
+		for range 3 {
+			random.Shuffle(len(backups), func(i, j int) { backups[i], backups[j] = backups[j], backups[i] })
+			again := slices.Clone(backups)
+			backup.SortNewestFirst(again, func(b backup.Dated) backup.Dated { return b })
+			require.Equal(t, sorted, again)
+		}
+		for i := range sorted {
+			for _, older := range sorted[i+1:] {
+				requireNewer(t, sorted[i], older)
+			}
 		}
 	}
 }

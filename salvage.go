@@ -112,7 +112,8 @@ type LostRange struct {
 // counts of the file have them.
 //
 // Members of the header that are lost are replaced, with a warning: from Name, from
-// the App, or with the time of now. If the member "encryption" is lost, nothing can
+// the App, or with the time of now. The new snapshot is partial if its header was damaged
+// and the counts of the file show it. If the member "encryption" is lost, nothing can
 // open the secrets any more, and they are removed from the records. Only in that do
 // records differ from the file.
 //
@@ -265,6 +266,11 @@ func (s *salvage) conclude(o *outline, p *placement) {
 	if len(mark.Records) == 0 {
 		mark.Records = nil
 	}
+	_, versioned := o.at["schema_version"]
+	if !m.Partial && !o.proven && versioned && m.SchemaVersion == s.SchemaVersion && s.uncounted(o) {
+		m.Partial = true
+		s.warn("by its counts the snapshot was partial: it is marked so, although its header does not say it, or not any more")
+	}
 	mark.LostCollections = s.lostCollections(o, p)
 	if before != nil {
 		mark.inherit(before)
@@ -280,6 +286,17 @@ func (s *salvage) conclude(o *outline, p *placement) {
 	slices.Sort(guessed)
 	s.warnOfLoss(o, stripped, len(missing) > 0, more, guessed)
 	s.markMetadata()
+}
+
+// uncounted tells whether a collection that is not optional is not among the counts. Then
+// the snapshot was partial, if it had the schema version of the App. A collection that was
+// lost when the damaged file was salvaged itself was not left out on request.
+func (s *salvage) uncounted(o *outline) bool {
+	before := s.file.manifest.Salvaged
+	return o.counts != nil && slices.ContainsFunc(s.collections, func(col *collection) bool {
+		_, counted := o.counts[col.Name]
+		return !counted && !col.Optional && (before == nil || !slices.Contains(before.LostCollections, col.Name))
+	})
 }
 
 // lostCollections names the collections of which nothing was saved, as far as the file
@@ -322,6 +339,12 @@ func (s *salvage) warnOfLoss(o *outline, stripped int64, missing bool, more, gue
 	headerWhole := o.data >= 0 && (len(s.report.Lost) == 0 || s.report.Lost[0].From > o.data)
 	if _, found := o.at["metadata"]; !found && !headerWhole {
 		s.warn("the metadata may be lost")
+	}
+	if !s.file.manifest.Partial && !headerWhole && (o.counts == nil || s.uncounted(o)) {
+		s.warn("a line of the header is lost: the snapshot may be partial, so a collection that is missing may have been left out on request")
+	}
+	if s.file.manifest.Installation == "" && !headerWhole {
+		s.warn("the origin of the snapshot may be lost: it is not known which installation made it, nor its serial")
 	}
 	if stripped > 0 {
 		s.warn(`the member "encryption" is lost, and nothing opens the secrets any more: they were taken off %d records`, stripped)

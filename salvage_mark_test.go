@@ -1,6 +1,7 @@
 package backup_test
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 
@@ -134,6 +135,98 @@ func TestTheLossIsSaidInWords(t *testing.T) {
 		(&backup.Salvaged{LostBytes: 215, Records: map[string]int64{"servers": 3, "users": 2}, LostCollections: []string{"notes", "users"}, Digest: "differs", Counts: "lost"}).Loss())
 	require.Equal(t, "Nothing is known to be lost. Its digest fitted: what was kept is as it was written.", (&backup.Salvaged{Digest: "fits", Counts: "known"}).Loss())
 	require.Equal(t, "Lost are 7 bytes of the damaged file. It is not known whether the counts of the damaged file were lost, so more may be missing. It is not known whether its digest fitted.", (&backup.Salvaged{LostBytes: 7}).Loss())
+}
+
+// A damaged header does not turn a partial snapshot into a full one in silence.
+func TestAPartialSnapshotStaysPartial(t *testing.T) {
+	app := markApp()
+	var f bytes.Buffer
+	_, err := app.Backup(t.Context(), &f, backuptest.MapStore{"servers": {"s1": `{"id":"s1","host":"nas"}`}, "users": {}},
+		backup.BackupOptions{Only: []string{"servers"}, Installation: "a1", Serial: 7, CreatedAt: at})
+	require.NoError(t, err)
+	whole := f.String()
+	require.Contains(t, whole, "\n\"partial\":true,\n")
+	const (
+		mayBePartial = "the snapshot may be partial"
+		noOrigin     = "the origin of the snapshot may be lost"
+		byCounts     = "by its counts the snapshot was partial"
+	)
+	for name, c := range map[string]struct {
+		old, new string
+		endless  bool
+		partial  bool
+		warned   []string
+		not      []string
+	}{
+		"nothing":                       {"", "", false, true, nil, []string{mayBePartial, noOrigin, byCounts}},
+		"the counts":                    {"", "", true, true, nil, []string{mayBePartial, noOrigin, byCounts}},
+		"its value":                     {`"partial":true`, `"partial":tru`, false, true, nil, []string{mayBePartial, noOrigin, byCounts}},
+		"its value, and the counts":     {`"partial":true`, `"partial":tru`, true, true, nil, []string{mayBePartial, noOrigin}},
+		"its name":                      {`"partial"`, `"partia"`, false, true, []string{byCounts}, []string{mayBePartial, noOrigin}},
+		"its name, and the counts":      {`"partial"`, `"partia"`, true, false, []string{mayBePartial}, []string{noOrigin, byCounts}},
+		"the line is gone":              {"\"partial\":true,\n", "", false, true, []string{byCounts}, []string{noOrigin}},
+		"the origin":                    {`"origin":{`, `"origin":}`, false, true, []string{noOrigin}, []string{mayBePartial, byCounts}},
+		"its name, with schema version": {"\"schema_version\":1,\n" + line(t, whole, `"origin"`) + `"partial"`, `"partia"`, false, false, []string{mayBePartial, noOrigin}, []string{byCounts}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := strings.Replace(whole, c.old, c.new, 1)
+			if c.endless {
+				file = endless(file)
+			}
+			out, report := salvaged(t, app, file, backup.SalvageOptions{})
+			require.Equal(t, c.partial, report.Manifest.Partial)
+			require.Equal(t, c.partial, opened(t, out).Manifest().Partial)
+			if c.partial {
+				require.Empty(t, report.Manifest.Salvaged.LostCollections)
+			}
+			warnings := strings.Join(report.Warnings, "\n")
+			for _, text := range c.warned {
+				require.Contains(t, warnings, text)
+			}
+			for _, text := range c.not {
+				require.NotContains(t, warnings, text)
+			}
+		})
+	}
+}
+
+// A collection that an earlier salvage has lost was not left out on request.
+func TestALostCollectionIsNotLeftOut(t *testing.T) {
+	app := markApp()
+	whole := fileOf(t, app, backuptest.MapStore{"servers": {"s1": `{"id":"s1","host":"nas"}`}, "users": {"u1": `{"id":"u1","email":"a@example.org"}`}})
+	out, first := salvaged(t, app, strings.Replace(whole, `{"id":"u1"`, `{"id":u1"`, 1), backup.SalvageOptions{})
+	require.Equal(t, []string{"users"}, first.Manifest.Salvaged.LostCollections)
+	_, second := salvaged(t, app, altered(out), backup.SalvageOptions{})
+	require.False(t, second.Manifest.Partial)
+}
+
+// Without the line that begins the data, a record named "partial" is no header.
+func TestARecordNamedPartialSaysNothing(t *testing.T) {
+	app := &backup.App{Name: "demo", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{{Name: "settings", Shape: backup.Map}}}
+	whole := fileOf(t, app, backuptest.MapStore{"settings": {"a": `1`, "partial": `2`, "z": `3`}})
+	_, report := salvaged(t, app, whole[strings.Index(whole, `"partial"`):], backup.SalvageOptions{})
+	require.False(t, report.Manifest.Partial)
+}
+
+// A damaged line that ends or begins a collection is no record.
+func TestOnlyRecordsCountAsLost(t *testing.T) {
+	app := markApp()
+	app.Collections = append(app.Collections, backup.Collection{Name: "settings", Shape: backup.Map}, backup.Collection{Name: "themes", Shape: backup.Map})
+	whole := endless(fileOf(t, app, backuptest.MapStore{
+		"servers":  {"s1": `{"id":"s1","host":"nas"}`, "s2": `{"id":"s2","host":"pi"}`},
+		"users":    {"u1": `{"id":"u1","host":"h","email":"a@example.org"}`},
+		"settings": {"a": `1`}, "themes": {"b": `2`},
+	}))
+	for _, c := range [][2]string{
+		{"],\n\"users\":[\n", "]x\n\"usersx:[\n"},
+		{"},\n\"themes\":{\n", "}x\n\"themesx:{\n"},
+	} {
+		require.Contains(t, whole, c[0])
+		_, report := salvaged(t, app, strings.Replace(whole, c[0], c[1], 1), backup.SalvageOptions{})
+		require.Empty(t, report.Manifest.Salvaged.Records, c[1])
+	}
+	_, report := salvaged(t, app, strings.Replace(whole, `"host":"pi"`, `"host":"pi`, 1), backup.SalvageOptions{})
+	require.Equal(t, map[string]int64{"servers": 1}, report.Manifest.Salvaged.Records)
 }
 
 // A large record that each misfit is held against is read once.

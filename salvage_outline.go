@@ -125,6 +125,10 @@ func (o *outliner) takeLine(l codec.Line) {
 		if err == nil && wellFormed(name, value) && o.members[name] == nil {
 			o.members[name], o.at[name] = value, l.Offset
 		}
+		if o.members["partial"] == nil && bytes.HasPrefix(text, []byte(`"partial":`)) {
+			// Damaged or not, nothing but true can have stood there.
+			o.members["partial"] = []byte("true")
+		}
 		return
 	case text[0] == '"', text[len(text)-1] != '}':
 		return
@@ -157,6 +161,9 @@ func (o *outliner) finish(size int64) *outline {
 			delete(o.members, name) // the line is a record of a map
 			delete(o.at, name)
 		}
+	}
+	if _, intact := o.at["partial"]; !intact && o.data < 0 {
+		delete(o.members, "partial") // the line may be a record of a map
 	}
 	for _, offset := range o.end {
 		o.frame[offset] = false

@@ -352,7 +352,9 @@ func (p *placement) loseText(l codec.Line, reason string) {
 		p.lose(l, "", "", reason)
 		return
 	}
-	sh.gone++
+	if isRecord(l.Text) {
+		sh.gone++
+	}
 	key := ""
 	if sh.isMap {
 		key = codec.GlimpseName(l.Text)
@@ -360,6 +362,13 @@ func (p *placement) loseText(l codec.Line, reason string) {
 		key = sh.key.Glimpse(l.Text)
 	}
 	p.lose(l, sh.name, key, reason)
+}
+
+// isRecord tells whether a damaged line was a record, and not what begins or ends a
+// collection.
+func isRecord(line []byte) bool {
+	text := codec.Trim(line)
+	return len(text) > 0 && (text[0] == '{' || text[0] == '"') && bytes.IndexByte([]byte("[{"), text[len(text)-1]) < 0
 }
 
 // lose reports a line that cannot be used.

@@ -224,7 +224,7 @@ func TestSalvageKeepsWhatIsIntactAndNamesTheRest(t *testing.T) {
 			kept: all(map[string]int64{"servers": 1, "applications": -1, "users": -1}),
 			lost: lost{" ", "applications app-0000000"}, missing: map[string]int64{"servers": 2, "applications": 3, "users": 3},
 			warnings: []string{"version of the format is lost", "application is lost; the file was taken for one of tomo", "taken for made now", "version of the application is lost",
-				"schema version is lost", "metadata may be lost", "taken off 4 records", "digest does not fit", "records of servers follow damage"},
+				"schema version is lost", "metadata may be lost", "the origin of the snapshot may be lost", "taken off 4 records", "digest does not fit", "records of servers follow damage"},
 		},
 		"a hole over a record and a half": {
 			damage: zeroed(`{"id":"repo-0000000"`, `"type":"git","branch":"main","enabled":true,"token"`), kept: all(map[string]int64{"repositories": 1}),

@@ -68,7 +68,7 @@ func (h *Handler) applyPlan(ctx context.Context, r *restore, t *task) error {
 		return err
 	}
 	h.update(t, func(j *job) { j.Report = &report })
-	h.reload(ctx)
+	h.reload(ctx, true)
 	return nil
 }
 

@@ -25,7 +25,7 @@
 // frame a response, no response runs a script from elsewhere, and no cache keeps one.
 // The size of uploads is limited, and so is the rate at which keys can be tried. At a
 // time there are at most 4 uploads, 16 downloads and 64 streams of events, 4 of them of
-// one session. A client that sends or reads nothing for half a minute is cut off, and so
+// one client (Options.Client). A client that sends or reads nothing for half a minute is cut off, and so
 // is a file that after an hour has come or gone at less than 32 KiB a second. The host's
 // http.Server needs a ReadHeaderTimeout against clients that send no whole request. The
 // Handler keeps a key that a person types in memory while the person looks into the
@@ -77,6 +77,12 @@ type Options struct {
 	// and Login is set. For any other error the answer is 403. The text of the error is
 	// not shown.
 	Authorize func(r *http.Request, a Action) error
+
+	// Client tells clients apart, so that none takes all places for streams of events. It
+	// returns what Authorize goes by: the name of the user, or the value of the cookie of
+	// the session, and never a header that the sender chooses. If Client is nil or returns
+	// "", clients are told apart by their address. Behind a proxy all have the same.
+	Client func(r *http.Request) string
 
 	// Path is where the page is mounted, such as "/settings/backup/". If it is empty,
 	// the pattern of the http.ServeMux says where.

@@ -1,6 +1,7 @@
 package backuphttp
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -14,6 +15,7 @@ import (
 type history struct {
 	backups   []manager.Backup
 	schedule  schedule.Schedule // nil: there is no schedule
+	zone      *time.Location    // of the Manager
 	retention backup.Retention
 	failures  []failure
 	since     time.Time // when this schedule was set; zero: not known
@@ -35,11 +37,12 @@ const metaSlot = "scheduled_for"
 // backup, if it is before the schedule was set, or if retention would have deleted its
 // backup by now.
 func (h history) days(now time.Time) []dayInfo {
-	// A copy of the database is no backup.
-	h.backups = slices.DeleteFunc(slices.Clone(h.backups), func(b manager.Backup) bool { return b.Database })
-	zone := time.Local
+	// A copy of the database is no backup, and the schedule of another installation is not
+	// this one.
+	h.backups = slices.DeleteFunc(slices.Clone(h.backups), func(b manager.Backup) bool { return b.Database || b.Foreign })
+	zone := h.hostZone()
 	if h.schedule != nil {
-		zone = zoneOfSchedule(h.schedule)
+		zone = zoneOfSchedule(h.schedule, zone)
 	}
 	var dates []time.Time // at noon: no change of the clock takes noon away
 	for i := stripDays - 1; i >= 0; i-- {
@@ -102,7 +105,7 @@ func (h history) day(noon, now, first time.Time, scheduled []manager.Backup) day
 			continue
 		}
 		if !b.Damaged {
-			return info("made", "made %s", clock(b.CreatedAt))
+			return info("made", "made %s%s", clock(b.CreatedAt), part(b))
 		}
 		damaged = &b
 	}
@@ -152,6 +155,11 @@ func part(b manager.Backup) string {
 	return " (" + b.Holds + ")"
 }
 
+func (h history) hostZone() *time.Location { return cmp.Or(h.zone, time.Local) }
+
+// next asks the schedule in the zone in which Manager.Run asks it.
+func (h history) next(t time.Time) time.Time { return h.schedule.Next(t.In(h.hostZone())) }
+
 // slot returns the first time of the schedule on a day, or zero if it has none.
 func (h history) slot(noon time.Time, on func(time.Time) bool) time.Time {
 	if h.schedule == nil {
@@ -160,7 +168,7 @@ func (h history) slot(noon time.Time, on func(time.Time) bool) time.Time {
 	// It looks at some hours more than the day has: a change of the clock moves the ends
 	// of a day.
 	for t, end := noon.Add(-16*time.Hour), noon.Add(16*time.Hour); ; {
-		next := h.schedule.Next(t)
+		next := h.next(t)
 		if !next.After(t) || next.After(end) {
 			return time.Time{}
 		}
@@ -179,7 +187,7 @@ func (h history) serves(b manager.Backup, slot time.Time) bool {
 	if of.Equal(slot) {
 		return true
 	}
-	return !b.CreatedAt.After(slot) && slot.Sub(b.CreatedAt) < slot.Sub(of)/4 && h.schedule.Next(of).Equal(slot)
+	return !b.CreatedAt.After(slot) && slot.Sub(b.CreatedAt) < slot.Sub(of)/4 && h.next(of).Equal(slot)
 }
 
 // pruned tells whether retention would have deleted a backup made at slot by now.

@@ -150,3 +150,35 @@ func TestTheStripIsRightWhereClocksAreChanged(t *testing.T) {
 		})
 	}
 }
+
+// threeOnTheClock goes by the zone of the time that it is given, as a cron expression does.
+type threeOnTheClock struct{}
+
+func (threeOnTheClock) Next(after time.Time) time.Time {
+	y, m, d := after.Date()
+	for i := 0; ; i++ {
+		if t := time.Date(y, m, d+i, 3, 0, 0, 0, after.Location()); t.After(after) {
+			return t
+		}
+	}
+}
+
+func TestTheStripAsksTheScheduleInTheZoneOfTheManager(t *testing.T) {
+	zone := time.FixedZone("nine hours ahead", 9*3600)
+	at := func(day, hour int) time.Time { return time.Date(2024, 3, day, hour, 0, 0, 0, zone) }
+	h := history{schedule: threeOnTheClock{}, zone: zone}
+	for day := 20; day <= 29; day++ {
+		made := at(day, 3)
+		if day == 28 { // late, and so for two days
+			made = at(28, 23)
+		}
+		if day != 29 {
+			h.backups = append(h.backups, scheduled(made.UTC(), at(day, 3)))
+		}
+	}
+	days := h.days(at(29, 12).UTC())
+	require.Equal(t, "2024-03-29", days[stripDays-1].Date)
+	require.Equal(t, "mmmmmmmmmm", strip(days)[20:], days[20:])
+	s := settingsOf(&manager.Manager{Schedule: threeOnTheClock{}, TimeZone: zone})
+	require.Equal(t, "nine hours ahead", s.Zone)
+}

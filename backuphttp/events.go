@@ -16,7 +16,7 @@ func (h *Handler) getEvents(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Content-Type", "text/event-stream")
 		return nil
 	}
-	leave, ok := h.streams.enter(clientOf(r))
+	leave, ok := h.streams.enter(h.clientOf(r))
 	if !ok {
 		return tooMany("too many streams of events are open: close another tab of this page, or ask for the job now and then", 10*time.Second)
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tomo-project/backup/manager"
 )
 
 // listen opens a stream of events for a session.
@@ -34,7 +36,13 @@ func listen(h *host, session string) (*http.Response, reply) {
 }
 
 func TestStreamsOfEventsAreFew(t *testing.T) {
-	h := newHost(t, nil)
+	h := newHost(t, func(h *host, m *manager.Manager, o *Options) {
+		o.Client = func(r *http.Request) string {
+			c, err := r.Cookie("session")
+			require.NoError(t, err)
+			return c.Value
+		}
+	})
 	var first *http.Response
 	for session := range mostStreams / streamsOfClient {
 		for range streamsOfClient {
@@ -45,7 +53,7 @@ func TestStreamsOfEventsAreFew(t *testing.T) {
 			}
 		}
 		if session == 0 {
-			_, got := listen(h, "session=0")
+			_, got := listen(h, "session=0; more=1")
 			require.Equal(t, "too_many", got.code(t))
 			require.Equal(t, "10", got.Header.Get("Retry-After"))
 		}
@@ -61,6 +69,30 @@ func TestStreamsOfEventsAreFew(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		resp, _ = listen(h, "session=another")
 	}
+}
+
+// Without a name the address counts, and no header that the sender chooses.
+func TestClientsAreToldApart(t *testing.T) {
+	h := newHost(t, func(h *host, m *manager.Manager, o *Options) {
+		o.Client = func(r *http.Request) string { return r.Header.Get("X-Forwarded-User") } // set by a proxy
+	})
+	of := func(address, user, cookie string) client {
+		r := h.request("GET", "events", nil)
+		r.RemoteAddr = address
+		r.Header.Set("X-Forwarded-User", user)
+		r.Header.Set("Cookie", cookie)
+		return h.clientOf(r)
+	}
+	ada := of("192.0.2.1:1", "ada", "a=1")
+	require.Equal(t, ada, of("192.0.2.2:1", "ada", "a=2"))
+	require.NotEqual(t, ada, of("192.0.2.1:1", "bob", "a=1"))
+	nobody := of("192.0.2.1:1", "", "a=1")
+	require.Equal(t, nobody, of("192.0.2.1:2", "", "a=2"))
+	require.NotEqual(t, nobody, of("192.0.2.2:1", "", "a=1"))
+	require.NotEqual(t, nobody, of("192.0.2.1:1", "192.0.2.1", "a=1"))
+	h.opts.Client = nil
+	require.Equal(t, nobody, of("192.0.2.1:1", "ada", ""))
+	require.NotEqual(t, of("@", "", ""), of("/run/a.sock", "", ""), "an address without a port")
 }
 
 func TestWhoMayNoLongerSeeGetsNoMoreEvents(t *testing.T) {

@@ -102,7 +102,7 @@ func (h *Handler) admit(r *http.Request) (leave func(), err error) {
 	if !isUpload(r) {
 		return func() {}, nil
 	}
-	leave, ok := h.uploads.enter(clientOf(r))
+	leave, ok := h.uploads.enter(h.clientOf(r))
 	if !ok {
 		return nil, tooMany(fmt.Sprintf("%d uploads are under way, and more are not possible at a time; try again when one of them has ended", mostUploads), time.Minute)
 	}

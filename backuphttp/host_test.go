@@ -416,7 +416,9 @@ type overviewJSON struct {
 		Verified  *time.Time
 		NeedsKey  bool `json:"needs_key"`
 		CanDelete bool `json:"can_delete"`
+		OtherKey  bool `json:"other_key"`
 	}
+	OtherKey    string `json:"other_key"`
 	Collections []collectionInfo
 	Unreachable []string
 	Running     bool

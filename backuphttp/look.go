@@ -160,7 +160,7 @@ func (h *Handler) describe(ctx context.Context, r *restore, m *manager.Manager, 
 	case r.file != nil && ofSystem(err):
 		return restoreInfo{}, h.spoolFailed(err)
 	}
-	info := restoreInfo{ID: r.info.ID, Name: r.info.Name, Uploaded: r.info.Uploaded}
+	info := restoreInfo{ID: r.info.ID, Name: r.info.Name, Uploaded: r.info.Uploaded, Own: len(m.Own) > 0}
 	if needsKey(err) { // collections without secrets can be restored without a key
 		if bare, endBare, e := h.open(ctx, r, m, []backup.Identity{}); e == nil {
 			s, end = bare, endBare

@@ -98,6 +98,7 @@ type restoreInfo struct {
 	Older       string           `json:"older,omitempty"`       // for a damaged stored backup: the next older backup without a known problem
 	Keys        []string         `json:"keys,omitempty"`        // the names of the keys that open it
 	Collections []collectionInfo `json:"collections,omitempty"` // what it has; the Manifest has the numbers of records
+	Own         bool             `json:"own,omitempty"`         // some records stay as they are here, unless a plan takes them too
 	Plan        *planInfo        `json:"plan,omitempty"`
 }
 
@@ -112,6 +113,7 @@ type planInput struct {
 	NewerApp bool     `json:"allow_newer_app"`
 	Unknown  bool     `json:"allow_unknown"`
 	Salvaged bool     `json:"allow_salvaged"`
+	TakeOwn  bool     `json:"take_own"`
 	Untried  bool     `json:"untried"` // compare only, and try nothing
 }
 

@@ -34,7 +34,7 @@ func TestWhatIsNilIsAnError(t *testing.T) {
 			return []any{opts, opts.Manager}
 		},
 		TypedNils: []any{(*noAutomation)(nil)},
-		Optional:  []string{"Options.Automation", "Options.Identities", "Options.Logger"},
+		Optional:  []string{"Options.Automation", "Options.Client", "Options.Identities", "Options.Logger"},
 		Skip: map[string]string{
 			"Handler.ServeHTTP": "net/http calls it, with what is not nil",
 			"Handler.Run":       "it runs until its context is done",

@@ -40,7 +40,7 @@ func (h *Handler) overview(ctx context.Context) (overview, error) {
 	if next := o.Status.Next; next != nil {
 		o.Automated.Next, o.Automated.Late = next, now.Sub(*next) > time.Minute
 	}
-	past := history{backups: backups, schedule: m.Schedule, retention: m.Retention}
+	past := history{backups: backups, schedule: m.Schedule, zone: m.TimeZone, retention: m.Retention}
 	h.remember(&o, m, backups, &past)
 	o.Automated.Days = past.days(now)
 	return o, nil

@@ -216,6 +216,7 @@ func planOf(r *http.Request) (planInput, string) {
 		NewerApp: ticked("allow_newer_app"),
 		Unknown:  ticked("allow_unknown"),
 		Salvaged: ticked("allow_salvaged"),
+		TakeOwn:  ticked("take_own"),
 	}
 	return in, r.PostFormValue("mode")
 }

@@ -104,6 +104,7 @@ func (in planInput) options() (backup.RestoreOptions, error) {
 		AllowNewerApp:   in.NewerApp,
 		AllowUnknown:    in.Unknown,
 		AllowSalvaged:   in.Salvaged,
+		TakeOwn:         in.TakeOwn,
 		Untried:         in.Untried,
 	}
 	if in.Full {

@@ -52,14 +52,19 @@ func (r *room) enter(c client) (leave func(), ok bool) {
 // A client is a digest of what tells the sender of a request from others.
 type client [sha256.Size]byte
 
-// clientOf tells clients apart by the session: a login is in one of these two headers.
-// Without a session, the address has to do.
-func clientOf(r *http.Request) client {
-	session := r.Header.Get("Cookie") + "\x00" + r.Header.Get("Authorization")
-	if session == "\x00" {
-		session, _, _ = net.SplitHostPort(r.RemoteAddr)
+// clientOf tells clients apart by what Options.Client says. Where it says nothing, the
+// address has to do: a client chooses all its headers itself.
+func (h *Handler) clientOf(r *http.Request) client {
+	if h.opts.Client != nil {
+		if name := h.opts.Client(asSent(r)); name != "" {
+			return sha256.Sum256([]byte("name\x00" + name))
+		}
 	}
-	return sha256.Sum256([]byte(session))
+	address, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		address = r.RemoteAddr
+	}
+	return sha256.Sum256([]byte("address\x00" + address))
 }
 
 // tooMany refuses what there is no place for.

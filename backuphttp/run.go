@@ -59,8 +59,11 @@ func (h *Handler) Run(ctx context.Context) error {
 	h.running = r
 	h.mu.Unlock()
 
-	h.reload(ctx)
+	h.reload(ctx, false)
 	h.resume(r)
+	if m := h.now(); m.Schedule == nil { // Run of the Manager asks by itself
+		r.wait.Go(func() { h.askKeys(ctx, m) })
+	}
 	h.mu.Lock()
 	r.open = true
 	h.mu.Unlock()
@@ -83,6 +86,23 @@ func (h *Handler) Run(ctx context.Context) error {
 	h.running = nil
 	h.tell()
 	return ctx.Err()
+}
+
+// askKeys asks whether the newest backup is sealed with another key, before a person makes
+// a backup.
+func (h *Handler) askKeys(ctx context.Context, m *manager.Manager) {
+	k, _ := m.CheckKeys(ctx)
+	if k.String() == "" || ctx.Err() != nil {
+		return
+	}
+	if h.opts.Logger != nil {
+		h.opts.Logger.WarnContext(ctx, "the keys have changed since the newest backup was made", "backup", k.Backup, "details", k.String())
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.manager == m {
+		h.otherKey = k.String()
+	}
 }
 
 // resume starts the scheduled backups, unless they are running already.

@@ -1,6 +1,7 @@
 package backuphttp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -193,15 +194,16 @@ func settingsOf(m *manager.Manager) Settings {
 		s.Schedule = "other"
 	}
 	if m.Schedule != nil {
-		if zone := zoneOfSchedule(m.Schedule); zone != time.Local {
+		if zone := zoneOfSchedule(m.Schedule, cmp.Or(m.TimeZone, time.Local)); zone != time.Local {
 			s.Zone = zone.String()
 		}
 	}
 	return s
 }
 
-// zoneOfSchedule returns the time zone of a schedule.
-func zoneOfSchedule(s schedule.Schedule) *time.Location {
+// zoneOfSchedule returns the time zone of a schedule. If it does not say, that is the zone of
+// the host.
+func zoneOfSchedule(s schedule.Schedule, host *time.Location) *time.Location {
 	var zone *time.Location
 	switch s := s.(type) {
 	case schedule.Hourly:
@@ -213,7 +215,7 @@ func zoneOfSchedule(s schedule.Schedule) *time.Location {
 	case schedule.Monthly:
 		zone = s.Location
 	default:
-		return time.Local
+		return host
 	}
 	if zone == nil {
 		return time.UTC
@@ -348,20 +350,25 @@ func (s Settings) when() Settings {
 	return Settings{Enabled: s.Enabled, Schedule: s.Schedule, Weekday: s.Weekday, Time: s.Time, Zone: s.Zone}
 }
 
-// reload puts settings into effect that a restore, or the host, has saved.
-func (h *Handler) reload(ctx context.Context) {
+// reload puts settings into effect that a restore, or the host, has saved. After a restore
+// the first location stays in use, beside those that were restored: the way back is there.
+func (h *Handler) reload(ctx context.Context, restored bool) {
 	if h.opts.Automation == nil {
 		return
 	}
 	s, err := h.opts.Automation.Settings(ctx)
 	if err == nil {
 		h.mu.Lock()
-		same := reflect.DeepEqual(normal(s), normal(h.set))
+		old := h.set
 		h.mu.Unlock()
-		if same {
+		if reflect.DeepEqual(normal(s), normal(old)) {
 			return
 		}
-		err = h.change(ctx, s, false)
+		stays := restored && len(old.Locations) > 0 && !slices.Contains(s.Locations, old.Locations[0])
+		if stays {
+			s.Locations = append([]string{old.Locations[0]}, s.Locations[:min(len(s.Locations), mostLocations-1)]...)
+		}
+		err = h.change(ctx, s, stays)
 	}
 	if err != nil && ctx.Err() == nil {
 		h.log("read the settings again; the former ones stay in effect", err)

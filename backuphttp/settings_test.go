@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -519,4 +520,47 @@ func TestWhatTakesAKeyIsKnownByItsName(t *testing.T) {
 	} {
 		require.Equal(t, c.want, opens(c.identities, c.b), c)
 	}
+}
+
+// A restore that brings other folders does not take away the folder that has the way back.
+func TestTheWayBackIsFoundAfterARestoreThatBroughtOtherFolders(t *testing.T) {
+	here, there := t.TempDir(), filepath.Join(t.TempDir(), "missing drive")
+	var k *keeper
+	k, change := withSettings(Settings{Schedule: "daily", Locations: []string{here}}, func(h *host, m *manager.Manager) {
+		m.AfterRestore = func(context.Context, backup.Report) error {
+			k.set(Settings{Schedule: "daily", Locations: []string{there}}, nil)
+			return nil
+		}
+	})
+	h := newHost(t, change)
+	name := h.made()
+	h.store["servers"]["b2"] = `{"id":"b2","name":"other"}`
+	at := "restores/" + h.do(201, "POST", "restores", obj{"backup": name}).restored(h).ID
+	h.do(200, "POST", at+"/plan", obj{"full": true})
+	in := h.agreed(at, obj{})
+	in["confirm"] = "homelab"
+	require.Empty(t, h.began(at+"/apply", in).Error)
+	require.Equal(t, []string{here, there}, h.seen().Automated.Settings.Locations)
+	require.Equal(t, 1, k.saved, "and after a restart")
+	require.NotEmpty(t, h.seen().Undo)
+	require.NotEmpty(t, h.made(), "its own folder takes backups")
+}
+
+func TestThePageOffersToTakeTheRecordsOfThisMachineToo(t *testing.T) {
+	h := newHost(t, func(h *host, m *manager.Manager, _ *Options) { m.Own = map[string][]string{"settings": {"theme"}} })
+	name := h.made()
+	h.store["settings"]["theme"] = `"light"`
+	at := h.do(201, "POST", "restores", obj{"backup": name}).restored(h).ID
+	resp, err := http.Get(h.url + "restore/" + at)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	page, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Contains(t, string(page), `name="take_own"`)
+	plan := h.do(200, "POST", "restores/"+at+"/plan", obj{"full": true}).restored(h).Plan
+	require.Contains(t, plan.Report.Warnings, `settings "theme" stays as it is here; in the backup it is another one`)
+	require.Zero(t, plan.Changes)
+	plan = h.do(200, "POST", "restores/"+at+"/plan", obj{"full": true, "take_own": true}).restored(h).Plan
+	require.Contains(t, plan.Report.Warnings, `settings "theme" is another one in the backup: the restore takes that of the backup`)
+	require.EqualValues(t, 1, plan.Changes)
 }

@@ -21,7 +21,8 @@ import (
 // value is no folder, and every call fails with fs.ErrInvalid. The path of the folder
 // may lead through symbolic links. Inside of it a Dir handles regular files only: it
 // neither lists nor opens nor deletes a link, a folder or a device, so nothing leads
-// out of the folder. Only their owner can read its files (mode 0600).
+// out of the folder. Only their owner can read its files (mode 0600). What a process of
+// root makes belongs to the owner of the folder.
 //
 // [Dir.Make] makes the folder, and no other method does. Otherwise, while a drive is
 // not mounted, a folder on the system's own disk would take its place, and would look
@@ -173,17 +174,29 @@ func (d dir) make() error {
 	if err := os.MkdirAll(d.path, 0o700); err != nil {
 		return fmt.Errorf("make the folder of backups: %w", fault.Advise(err))
 	}
-	for _, p := range slices.Backward(missing) { // so that the new folders survive a loss of power
-		parent, err := os.Open(filepath.Dir(p))
-		if err != nil {
-			return fmt.Errorf("make the folder of backups: %w", fault.Advise(err))
-		}
-		err = errors.Join(syncFolder(parent), parent.Close())
-		if err != nil {
+	for _, p := range slices.Backward(missing) {
+		if err := settleMade(p); err != nil {
 			return fmt.Errorf("make the folder of backups: %w", fault.Advise(err))
 		}
 	}
 	return nil
+}
+
+// settleMade gives a new folder to the owner of the folder that it is in, and makes it
+// survive a loss of power.
+func settleMade(path string) error {
+	root, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if info, err := root.Stat("."); err == nil {
+		if made, err := root.Open(filepath.Base(path)); err == nil { // a link leads nowhere else
+			giveToOwner(made, info)
+			made.Close()
+		}
+	}
+	return rootFolder{root}.Sync()
 }
 
 func (d dir) openFile(ctx context.Context, name string) (io.ReadCloser, error) {

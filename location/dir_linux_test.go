@@ -261,6 +261,46 @@ func TestAFolderThatCannotBeWrittenOrReadIsNamed(t *testing.T) {
 	require.Contains(t, string(out), "PASS")
 }
 
+// A command that an administrator runs must not lock out the service.
+func TestWhatRootMakesBelongsToTheOwnerOfTheFolder(t *testing.T) {
+	const service = 65534
+	if args, yes := childArguments(); yes {
+		require.NoError(t, errors.Join(syscall.Setgroups(nil), syscall.Setgid(service), syscall.Setuid(service)))
+		_, err := location.Dir(args[0]).Lock(t.Context(), "theirs", "the service")
+		require.ErrorIs(t, err, fs.ErrPermission)
+		require.ErrorContains(t, err, "the file belongs to the user with the number 0, and this process runs as 65534")
+		unlock, err := location.Dir(args[0]).Lock(t.Context(), "tomo", "the service")
+		require.NoError(t, err)
+		require.NoError(t, unlock())
+		require.NoError(t, location.Dir(args[0]).Put(t.Context(), "b", strings.NewReader("content")))
+		return
+	}
+	if os.Getuid() != 0 {
+		t.Skip("only root can make what belongs to others")
+	}
+	home := t.TempDir()
+	require.NoError(t, os.Chmod(filepath.Dir(home), 0o755))
+	require.NoError(t, os.Chown(home, service, service))
+	d := location.Dir(filepath.Join(home, "data", "backups"))
+	require.NoError(t, d.Make())
+	require.NoError(t, d.Put(t.Context(), "a", strings.NewReader("content")))
+	unlock, err := d.Lock(t.Context(), "tomo", "root")
+	require.NoError(t, err)
+	require.NoError(t, unlock())
+	require.NoError(t, filepath.WalkDir(home, func(path string, _ fs.DirEntry, err error) error {
+		require.NoError(t, err)
+		info, err := os.Lstat(path)
+		require.NoError(t, err)
+		require.Equal(t, uint32(service), info.Sys().(*syscall.Stat_t).Uid, path)
+		require.Equal(t, uint32(service), info.Sys().(*syscall.Stat_t).Gid, path)
+		return nil
+	}))
+	require.NoError(t, os.WriteFile(filepath.Join(d.String(), ".theirs.lock"), nil, 0o600))
+	out, err := childProcess(t, d.String()).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Contains(t, string(out), "PASS")
+}
+
 func closedFolders(t *testing.T, dir string) {
 	for _, name := range []string{"no writing", "no reading", "nothing"} {
 		d := location.Dir(filepath.Join(dir, name))

@@ -48,6 +48,11 @@ func (r rootFolder) OpenFile(name string, flag int, perm fs.FileMode) (folderFil
 	if err != nil {
 		return nil, err
 	}
+	if flag&os.O_EXCL != 0 {
+		if info, err := r.Stat("."); err == nil {
+			giveToOwner(f, info)
+		}
+	}
 	return f, nil
 }
 

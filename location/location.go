@@ -73,7 +73,8 @@ type Locker interface {
 	// lock is taken, Lock returns at once an error that wraps ErrBusy and names its
 	// holder. If this Location has no locks after all, the error wraps
 	// errors.ErrUnsupported. The lock is free again when unlock was called, or when
-	// the process has ended, however it ended.
+	// the process has ended, however it ended. It is never free before, even if the
+	// process sleeps for long.
 	Lock(ctx context.Context, name, holder string) (unlock func() error, err error)
 }
 

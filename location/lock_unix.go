@@ -69,6 +69,11 @@ func (d dir) lock(ctx context.Context, name, holder string) (unlock func() error
 	defer f.Close()
 	hidden := "." + name + ".lock"
 	opened, err := openLock(f, hidden)
+	if errors.Is(err, fs.ErrPermission) {
+		if info, unknown := f.Lstat(hidden); unknown == nil {
+			return nil, fmt.Errorf("%w%s", d.failed("lock", hidden, err), whose(info))
+		}
+	}
 	if err != nil {
 		return nil, d.failed("lock", hidden, err)
 	}

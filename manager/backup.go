@@ -63,6 +63,13 @@ type Backup struct {
 	// the Manager's Locations.
 	Copies []Copy `json:"copies,omitempty"`
 
+	// Foreign is set for a backup of another installation of the App, as the Installation in
+	// its Manifest tells. It is restored only by its name. Retention, Undo, the Schedule,
+	// drills, rehearsals and the guard against backups that have shrunk leave it out, and it
+	// is not copied to other Locations. A backup without an Installation is not foreign: it
+	// was made before there was one.
+	Foreign bool `json:"foreign,omitempty"`
+
 	// Shrunk says of which collections the backup has lost most of the records, unless
 	// a person has accepted that ([Manager.Accept]).
 	Shrunk []Shrink `json:"shrunk,omitempty"`
@@ -73,6 +80,9 @@ type Backup struct {
 
 	named  filename.Name // Name in its parts
 	sha256 string        // of the file, if its note says so
+
+	tooHigh bool // the serial is not believed: see serial.go
+	coming  bool // it is not made yet, see makeRoom
 }
 
 // newBackup returns a Backup with what a manifest says of it. The manifest may be nil.
@@ -88,7 +98,11 @@ func (m *Manager) newBackup(name filename.Name, manifest *backup.Manifest) Backu
 // Dated returns what [backup.Retention] goes by. A backup that is sealed with another key
 // does not count as a good one.
 func (b Backup) Dated() backup.Dated {
-	return backup.Dated{Name: b.Name, CreatedAt: b.CreatedAt, Damaged: b.Damaged || b.OtherKey}
+	d := backup.Dated{Name: b.Name, CreatedAt: b.CreatedAt, Damaged: b.Damaged || b.OtherKey}
+	if b.serial() > 0 {
+		d.Installation, d.Serial = b.Manifest.Installation, b.Manifest.Serial
+	}
+	return d
 }
 
 // noDigest tells whether nothing but the whole file tells its digest.
@@ -96,18 +110,30 @@ func (b *Backup) noDigest() bool {
 	return b.sha256 == "" && (b.Manifest == nil || b.Manifest.SHA256 == "")
 }
 
-// newestFirst orders backups as [backup.Dated.Compare] does.
-func newestFirst(a, b Backup) int { return a.Dated().Compare(b.Dated()) }
+// newestFirst sorts backups.
+func newestFirst(backups []Backup) { backup.SortNewestFirst(backups, Backup.Dated) }
+
+// skew is how far apart the clocks of two machines may be.
+const skew = time.Hour
 
 // Usable tells whether the data can be restored from this backup, as far as is known. A
 // backup that is sealed with another key is not usable.
 // A damaged backup and a copy of the database are not usable. A salvaged backup is not
-// usable because records may be missing. A backup dated more than an hour after now is
-// not usable because a clock was wrong.
+// usable because records may be missing. A backup without a serial that is dated more than
+// an hour after now is not usable: a clock was wrong, so nobody knows when it was made.
+// A backup of another installation is not usable, since a person has to choose it.
 func (b Backup) Usable(now time.Time) bool {
-	const skew = time.Hour // between the clocks of two machines
 	salvaged := b.Manifest != nil && b.Manifest.Salvaged != nil
-	return !b.Damaged && !b.OtherKey && !b.Database && !salvaged && !b.CreatedAt.After(now.Add(skew))
+	return !b.Damaged && !b.OtherKey && !b.Database && !b.Foreign && !salvaged && (b.serial() > 0 || !b.CreatedAt.After(now.Add(skew)))
+}
+
+// serial returns the serial of a backup, or 0 if it has none that is known, or one that
+// is too high to be believed.
+func (b *Backup) serial() int64 {
+	if b.Manifest == nil || b.tooHigh {
+		return 0
+	}
+	return b.Manifest.Serial
 }
 
 // Good tells whether a backup can stand for all of the data, as far as is known: to

@@ -22,7 +22,8 @@ type KeyCheck struct {
 	// Opens is set if one of the Identities opens Backup.
 	Opens bool `json:"opens"`
 
-	// Other is set if none of the Identities opens Backup. Without Identities it is set if
+	// Other is set if none of the Identities opens Backup, unless one of the Keys is a public
+	// key of the Recipients or of Encrypt. Without Identities it is set if
 	// none of the Recipients has the name of one of the Keys. If neither Opens nor Other is
 	// set, nothing tells.
 	Other bool `json:"other"`
@@ -68,6 +69,33 @@ func (k KeyCheck) String() string {
 	return said + ". Rewrap gives a backup the new key."
 }
 
+// askKeys asks once whether the newest backup is sealed with another key, and tells the
+// host if it is. The key may be mistyped: then new backups would push out those that
+// somebody can open.
+func (m *Manager) askKeys(ctx context.Context) {
+	if m.keepsAll() {
+		return
+	}
+	k, _ := m.CheckKeys(ctx) // a Location that cannot be asked is told by the backup that follows
+	m.mu.Lock()
+	m.keepAll = k.Other
+	m.mu.Unlock()
+	said := k.String()
+	if k.Other {
+		said += " Backups go on with the keys that are in use now, and no backup is deleted until the next start."
+	}
+	if said != "" {
+		m.emit(ctx, Event{Kind: EventOtherKey, Operation: "run", Backup: k.Backup, Text: said})
+	}
+}
+
+// keepsAll tells whether Run prunes nothing.
+func (m *Manager) keepsAll() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.keepAll
+}
+
 // triedKeys is how many backups CheckKeys tries at most. Each may take a second or more.
 const triedKeys = 3
 
@@ -100,7 +128,7 @@ func (o *operation) checkKeys(ctx context.Context) (k KeyCheck, err error) {
 	if c == nil {
 		return k, unasked
 	}
-	locked := slices.DeleteFunc(slices.Clone(c.backups), func(b Backup) bool { return !o.takesKey(b) })
+	locked := slices.DeleteFunc(own(c.backups), func(b Backup) bool { return !o.takesKey(b) })
 	if len(locked) == 0 {
 		return k, unasked
 	}
@@ -122,6 +150,7 @@ func (o *operation) checkKeys(ctx context.Context) (k KeyCheck, err error) {
 				need = locked[:i]
 			case !errors.Is(err, backup.ErrWrongKey) && !errors.Is(err, backup.ErrNoKey):
 				return k, fmt.Errorf("%s: %w", b.Name, err)
+			case i == 0 && k.shared():
 			default:
 				k.Other = true
 				continue
@@ -133,9 +162,16 @@ func (o *operation) checkKeys(ctx context.Context) (k KeyCheck, err error) {
 		for _, b := range need {
 			k.Need = append(k.Need, b.Name)
 		}
-		k.Until = o.gives(c.backups, k.Need)
+		k.Until = o.gives(own(c.backups), k.Need)
 	}
 	return k, nil
+}
+
+// shared tells whether one of the Keys is a public key that new backups have too. Then it
+// is no new key that keeps the Identities from opening Backup. A short name, such as
+// that of a passphrase, says nothing.
+func (k KeyCheck) shared() bool {
+	return slices.ContainsFunc(k.Keys, func(id string) bool { return len(id) >= 32 && !slices.Contains(k.Gone, id) })
 }
 
 // takesKey tells whether a backup of this Installation takes a key to open.

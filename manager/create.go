@@ -21,6 +21,8 @@ import (
 // Manager. RequireProof, Trusted, Installation and Serial are always those of the Manager.
 // Without a trigger in opts.Metadata the trigger is "manual". Then Create copies older
 // backups to Locations that lack them; if that fails, it is an Event and no error.
+// Where the disk is full, Create first deletes what Retention would delete once the
+// backup is made, as Prune does.
 //
 // The Copies of the result name each Location, and say why the backup is not there. The
 // error is [location.ErrBusy], an error of [backup.App.Backup], or says that there are fewer copies
@@ -93,7 +95,11 @@ func (o *operation) store(ctx context.Context, src backup.DataSource, opts backu
 		return Backup{}, nil, err
 	}
 	kind := envelope.Kind{Compressed: string(opts.Compress), Encrypted: opts.Encrypt != nil}
-	return o.place(ctx, opts.CreatedAt, kind, func(ctx context.Context, w io.Writer) (backup.Manifest, error) {
+	trigger := opts.Metadata[backup.MetaTrigger]
+	if len(opts.Only) > 0 { // it takes the place of no full backup
+		trigger = ""
+	}
+	return o.place(ctx, opts.CreatedAt, kind, trigger, func(ctx context.Context, w io.Writer) (backup.Manifest, error) {
 		return o.App.Backup(ctx, w, src, opts)
 	})
 }
@@ -109,12 +115,16 @@ func (e *putError) Error() string { return e.err.Error() }
 func (e *putError) Unwrap() error { return e.err }
 
 // place stores a backup at the first location that takes it. The Copies of the result
-// are that copy, and the locations that did not take it.
-func (o *operation) place(ctx context.Context, at time.Time, kind envelope.Kind, produce maker) (Backup, *site, error) {
+// are that copy, and the locations that did not take it. Where the disk is full, place
+// makes room for a backup with this trigger, and tries again.
+func (o *operation) place(ctx context.Context, at time.Time, kind envelope.Kind, trigger string, produce maker) (Backup, *site, error) {
 	var copies []Copy
 	errs := o.downErrors()
 	for _, s := range o.sites {
 		b, err := o.placeAt(ctx, s, at, kind, produce)
+		if full(err) && o.makeRoom(ctx, s, o.newBackup(filename.New(o.App.Name, at, 1, kind), nil), trigger) {
+			b, err = o.placeAt(ctx, s, at, kind, produce)
+		}
 		if err == nil {
 			o.emit(ctx, Event{Kind: EventStored, Backup: b.Name, Location: s.name, Manifest: b.Manifest})
 			b.Copies = append(copies, Copy{Location: s.name})

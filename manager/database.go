@@ -77,7 +77,7 @@ func (o *operation) copyDatabase(ctx context.Context, metadata map[string]string
 	}
 	now := time.Now()
 	kind := envelope.Kind{Compressed: string(o.Compress), Encrypted: o.Encrypt != nil, Database: true}
-	b, first, err := o.place(ctx, now, kind, func(ctx context.Context, w io.Writer) (backup.Manifest, error) {
+	b, first, err := o.place(ctx, now, kind, metadata[backup.MetaTrigger], func(ctx context.Context, w io.Writer) (backup.Manifest, error) {
 		return o.writeDatabase(ctx, w, backup.Manifest{
 			CreatedAt:          now.UTC().Truncate(time.Second),
 			Application:        o.App.Name,

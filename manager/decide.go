@@ -33,7 +33,7 @@ var classes = []string{TriggerScheduled, classPartial, TriggerBeforeRestore, cla
 // class returns the class of a backup, or "" if retention does not apply to it.
 func (o *operation) class(b Backup, opts PruneOptions) string {
 	switch {
-	case !o.genuine(b):
+	case b.Foreign, !o.genuine(b):
 		return ""
 	case b.Database && o.RequireProof: // nothing can prove it
 		return ""
@@ -66,6 +66,8 @@ func (o *operation) decide(backups []Backup, opts PruneOptions) []Decision {
 		}
 		reason := "no trigger that retention applies to"
 		switch {
+		case b.Foreign:
+			reason = "of another installation"
 		case b.Manifest == nil && !b.Damaged:
 			reason = "nothing beside it tells what it is"
 		case b.Manifest == nil:
@@ -86,7 +88,7 @@ func (o *operation) decide(backups []Backup, opts PruneOptions) []Decision {
 		}
 		decisions = append(decisions, decided...)
 	}
-	slices.SortFunc(decisions, func(a, b Decision) int { return newestFirst(a.Backup, b.Backup) })
+	backup.SortNewestFirst(decisions, func(d Decision) backup.Dated { return d.Dated() })
 	return decisions
 }
 
@@ -125,7 +127,7 @@ func anchors(decisions []Decision) []anchor {
 	seen := make(map[string]bool)
 	now := time.Now()
 	for i, d := range decisions {
-		if d.Damaged || d.OtherKey || d.CreatedAt.After(now) {
+		if d.coming || d.Damaged || d.OtherKey || d.CreatedAt.After(now) {
 			continue
 		}
 		for _, name := range append([]string{anything}, slices.Sorted(maps.Keys(d.Manifest.Records))...) {

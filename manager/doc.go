@@ -44,7 +44,9 @@
 //
 // A process that was killed keeps nobody waiting for long. The operating system frees the
 // lock of a folder. A Location that is no [location.Locker] is free again after ten minutes;
-// for that the clocks of all processes must agree to within some minutes.
+// for that the clocks of all processes must agree to within some minutes. A process that has
+// slept for so long does not go on: whoever holds such a Location checks that right before
+// each Put and Delete there, before a file is complete, and before the Sink commits.
 //
 // # Several locations
 //
@@ -59,8 +61,9 @@
 // before it. It tells what was made later where the clock does not. The host makes the id
 // at its first start and keeps it outside of what is backed up and restored.
 //
-// The Locations belong to one installation. Another installation that keeps backups of the
-// same App there takes them for its own.
+// Two installations of an App may share a Location, if both have an Installation. Each sees
+// the backups of the other as Foreign: restored by name only, and otherwise left alone. A
+// mark whose backup is gone then counts for neither, since nobody can tell whose it is.
 //
 // # Files
 //
@@ -107,6 +110,6 @@
 //   - Proving: verify.go, drill.go, rehearse.go, probe.go
 //   - Other keys: rewrap.go
 //   - Telling: event.go, status.go
-//   - Locations: site.go, lease.go for those without locks, patience.go for those that do
-//     not answer
+//   - Locations: site.go, lease.go for those without locks, held.go for the checks of a hold,
+//     patience.go for those that do not answer
 package manager

@@ -25,7 +25,8 @@ type DrillReport struct {
 
 	// Age is the age of the data when the drill began: what a disaster at that moment would
 	// have lost (guide, "Recovery Point Objectives"). It is 0, and absent in JSON, for a
-	// partial or a salvaged backup: a disaster would have lost more.
+	// partial or a salvaged backup: a disaster would have lost more. So it is for a backup
+	// that is dated in the future, since nobody can tell then.
 	Age time.Duration `json:"age_ns,omitempty"`
 
 	// Took is the time from the first byte read to the commit (guide, "Recovery Time
@@ -102,7 +103,7 @@ func (o *operation) drill(ctx context.Context, name string) (report DrillReport,
 	m := snapshot.Manifest()
 	report = DrillReport{Backup: name, Holds: o.App.Holds(m)}
 	if m.Salvaged == nil && !o.App.Partial(m) {
-		report.Age = start.Sub(m.CreatedAt)
+		report.Age = max(0, start.Sub(m.CreatedAt))
 	}
 
 	scratch, remove, err := o.Drills.Scratch(ctx)

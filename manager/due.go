@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -31,8 +32,10 @@ type dueBackup struct {
 
 func (d dueBackup) after(now time.Time) bool { return d.at.IsZero() || d.at.After(now) }
 
-// due derives from the existing backups when to make the next scheduled backup.
+// due derives from the existing backups, newest first, when to make the next scheduled
+// backup.
 func (m *Manager) due(backups []Backup, now time.Time) dueBackup {
+	backups, asked := own(backups), m.zoned(m.Schedule)
 	i := slices.IndexFunc(backups, func(b Backup) bool {
 		// A wrong clock has made a backup from the future, unless its slot has come: then
 		// the clock of another process is only a little ahead of ours.
@@ -41,17 +44,17 @@ func (m *Manager) due(backups []Backup, now time.Time) dueBackup {
 			(!b.CreatedAt.After(now) || !slot.IsZero() && !slot.After(now))
 	})
 	if i < 0 {
-		return dueBackup{at: now, slot: latestSlot(m.Schedule, now.AddDate(0, -2, 0), now)}
+		return dueBackup{at: now, slot: latestSlot(asked, now.AddDate(0, -2, 0), now)}
 	}
 	last := backups[i]
-	next := nextSlot(m.Schedule, last)
+	next := nextSlot(asked, last)
 	switch {
 	case !next.IsZero() && !next.After(now):
-		return dueBackup{at: next, slot: latestSlot(m.Schedule, served(last), now)}
+		return dueBackup{at: next, slot: latestSlot(asked, served(last), now)}
 	case !next.IsZero() && last.good() < m.minCopies():
 		return dueBackup{at: now, slot: next, made: &last, short: &last}
 	}
-	if copied := m.copiedWith(backups, last); m.Database != nil && copied == nil {
+	if copied := m.copiedWith(backups, i); m.Database != nil && copied == nil {
 		return dueBackup{at: now, slot: slotOf(last), made: &last}
 	} else if m.Database != nil && copied.good() < m.minCopies() {
 		return dueBackup{at: now, slot: next, made: &last, short: copied}
@@ -59,18 +62,18 @@ func (m *Manager) due(backups []Backup, now time.Time) dueBackup {
 	return dueBackup{at: next, slot: next}
 }
 
-// copiedWith returns the copy of the database that was made with a scheduled backup or
-// after it, or nil.
-func (m *Manager) copiedWith(backups []Backup, last Backup) *Backup {
-	slot := slotOf(last)
-	i := slices.IndexFunc(backups, func(b Backup) bool {
-		return b.Database && b.Trigger == TriggerScheduled && !b.Damaged && m.genuine(b) &&
-			(!b.CreatedAt.Before(last.CreatedAt) || !slot.IsZero() && slot.Equal(slotOf(b)))
-	})
-	if i < 0 {
-		return nil
+// copiedWith returns the copy of the database that was made with the scheduled backup
+// at an index of the list or after it, or nil.
+func (m *Manager) copiedWith(backups []Backup, last int) *Backup {
+	at, slot := backups[last].CreatedAt, slotOf(backups[last])
+	for i := range backups {
+		b := &backups[i]
+		if b.Database && b.Trigger == TriggerScheduled && !b.Damaged && m.genuine(*b) &&
+			(i < last || b.CreatedAt.Equal(at) || !slot.IsZero() && slot.Equal(slotOf(*b))) {
+			return b
+		}
 	}
-	return &backups[i]
+	return nil
 }
 
 // slotOf returns the slot that a backup was made for, or zero if it does not say.
@@ -122,6 +125,23 @@ func latestSlot(s schedule.Schedule, from, now time.Time) time.Time {
 		slot = next
 	}
 	return slot
+}
+
+// A zonedSchedule is asked in one zone. A Schedule that a cron library has made of an
+// expression goes by the zone of the time that it is given.
+type zonedSchedule struct {
+	schedule.Schedule
+	zone *time.Location
+}
+
+func (s zonedSchedule) Next(after time.Time) time.Time { return s.Schedule.Next(after.In(s.zone)) }
+
+// zoned returns a schedule that is asked in the zone of the Manager. It may be nil.
+func (m *Manager) zoned(s schedule.Schedule) schedule.Schedule {
+	if s == nil {
+		return nil
+	}
+	return zonedSchedule{s, cmp.Or(m.TimeZone, time.Local)}
 }
 
 // after returns the next slot after t, or zero. A Schedule that returns a time that is not

@@ -63,7 +63,7 @@ const (
 
 	// EventOtherKey: the keys have changed since Backup, the newest, was made, as Text says.
 	// Run goes on, since a backup with a second key is better than none. If no key opens
-	// Backup, Run prunes nothing until it is started again.
+	// Backup, no Run of this Manager prunes anything.
 	EventOtherKey EventKind = "other key"
 
 	// EventPruned: Retention was applied at Location. If EventFailed follows, maybe only in part.

@@ -22,8 +22,9 @@ func (o *operation) spread(ctx context.Context, b Backup, from *site) Backup {
 			copies[i] = *known
 			continue
 		}
+		held := slices.IndexFunc(o.sites, func(held *site) bool { return held.name == s.name })
 		wait.Go(func() {
-			if err := o.copy(ctx, b, from, s); err != nil {
+			if err := o.copy(ctx, b, from, o.sites[held]); err != nil {
 				copies[i] = o.failed(ctx, s, b.Name, err)
 				return
 			}
@@ -129,7 +130,7 @@ func (o *operation) copiesOf(b Backup) []Copy {
 func (o *operation) lacking(ctx context.Context, c *catalog, to *site) []Backup {
 	there := slices.Clone(c.at[to.name])
 	lacks := make(map[string]bool)
-	for _, b := range c.backups {
+	for _, b := range own(c.backups) {
 		if old := find(there, b.Name); old != nil && !old.Damaged && old.sha256 == "" && b.sha256 != "" {
 			if err := o.restoreNote(ctx, to, b); err != nil {
 				o.failed(ctx, to, b.Name, err)

@@ -61,6 +61,8 @@ type catalog struct {
 	stems   map[string]bool                   // the names of backups, without their endings, that are in use somewhere
 	readmes map[string]int64                  // by location: the size of its README; absent: it has none
 	errs    map[string]error                  // by location: why it could not be asked
+
+	byName map[string]*Backup // of backups; nil: not made yet
 }
 
 // listHeld is list for an operation that changes something. Locations that cannot be
@@ -143,8 +145,9 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 			errs = append(errs, fmt.Errorf("%s: %w", s.name, err))
 		}
 	}
+	o.doubt(c)
 	c.join(o.sites)
-	c.flag()
+	c.flag(o.start)
 	for i := range c.backups {
 		c.backups[i].VerifiedAt = c.markedWhen(c.backups[i].named, markVerified, o.start)
 	}
@@ -243,7 +246,7 @@ func (c *catalog) join(sites []*site) {
 	for _, b := range joined {
 		c.backups = append(c.backups, *b)
 	}
-	slices.SortFunc(c.backups, newestFirst)
+	newestFirst(c.backups)
 }
 
 // merge adds what another location has under the same name.
@@ -290,6 +293,17 @@ func find(backups []Backup, name string) *Backup {
 	return nil
 }
 
+// find returns the backup of a name, or nil, for who asks for many.
+func (c *catalog) find(name string) *Backup {
+	if c.byName == nil {
+		c.byName = make(map[string]*Backup, len(c.backups))
+		for i := range c.backups {
+			c.byName[c.backups[i].Name] = &c.backups[i]
+		}
+	}
+	return c.byName[name]
+}
+
 // has tells whether a backup has a mark anywhere.
 func (c *catalog) has(kind mark, name string) bool {
 	_, found := c.marked[kind][name]
@@ -309,15 +323,40 @@ func (c *catalog) markedWhen(name filename.Name, kind mark, now time.Time) *time
 	return &at
 }
 
-// latest returns the time in the name of the newest backup that has a mark, or zero. A
-// partial backup that was accepted does not count, since it says nothing of the rest.
-func (c *catalog) latest(kind mark) time.Time {
+// latest returns the time of the newest mark that counts, or zero. The time of a mark is
+// that in the name of its backup. A mark of the future does not count: a clock was wrong.
+// Nor does a partial backup that was accepted, since it says nothing of the rest.
+func (c *catalog) latest(kind mark, now time.Time, counts func(name string) bool) time.Time {
 	var latest time.Time
 	for name, named := range c.marked[kind] {
-		if b := find(c.backups, name); kind == markAccepted && b != nil && b.Partial {
+		if named.At.After(now.Add(skew)) || !counts(name) {
 			continue
 		}
-		latest = later(latest, named.At)
+		if b := c.find(name); kind == markAccepted && b != nil && b.Partial {
+			continue
+		}
+		if named.At.After(latest) {
+			latest = named.At
+		}
 	}
 	return latest
+}
+
+// mine tells whether a mark is about a backup of this installation. If the backup is gone,
+// it is unless another installation has backups here too.
+func (c *catalog) mine(name string) bool {
+	if b := c.find(name); b != nil {
+		return !b.Foreign
+	}
+	return !c.shared()
+}
+
+// shared tells whether another installation has backups at the locations.
+func (c *catalog) shared() bool {
+	return slices.ContainsFunc(c.backups, func(b Backup) bool { return b.Foreign })
+}
+
+// own returns the backups of this installation.
+func own(backups []Backup) []Backup {
+	return slices.DeleteFunc(slices.Clone(backups), func(b Backup) bool { return b.Foreign })
 }

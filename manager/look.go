@@ -159,9 +159,14 @@ func (m *Manager) entry(s *site, f file, found finding) *Backup {
 	b := m.newBackup(f.named, found.manifest)
 	b.Bytes, b.sha256 = max(0, f.Bytes), found.sha256
 	b.Damaged, b.OtherKey = found.err != nil, found.key == KeyWrong
-	b.InClear = m.inClear(found.manifest)
+	b.InClear, b.Foreign = m.inClear(found.manifest), m.foreign(found.manifest)
 	b.Copies = []Copy{{s.name, found.err}}
 	return &b
+}
+
+// foreign tells whether a snapshot is of another installation.
+func (m *Manager) foreign(in *backup.Manifest) bool {
+	return in != nil && in.Installation != "" && m.Installation != "" && in.Installation != m.Installation
 }
 
 // inClear tells whether the secrets of a snapshot, if it has any, stand in clear.

@@ -82,6 +82,11 @@ type Manager struct {
 	Schedule  schedule.Schedule
 	Scheduled Selection
 
+	// TimeZone is the zone in which Schedule, Drills.Schedule and Rehearsals are asked. A
+	// schedule with a zone of its own, such as [schedule.Daily], goes by that. Nil means
+	// time.Local.
+	TimeZone *time.Location
+
 	// Jitter is the longest random delay of a scheduled backup. It keeps many installations
 	// from using a shared server at the same moment.
 	Jitter time.Duration
@@ -93,6 +98,12 @@ type Manager struct {
 	// KeepBeforeRestore is how many of the backups from before a restore are kept. 0 means
 	// 5, or all of them if Retention has no rules.
 	KeepBeforeRestore int
+
+	// Own names records, by collection, that say how this installation works, such as
+	// where and when it makes backups. Restore, Plan and Undo leave them as they are
+	// here, unless told otherwise, and say which differ ([backup.RestoreOptions]). A new
+	// installation, with no record in these collections yet, takes those of the backup.
+	Own map[string][]string
 
 	// AfterRestore, if not nil, is called when a restore has changed something. The host
 	// restarts then, or drops what it has in memory. The text of its error is in
@@ -113,7 +124,7 @@ type Manager struct {
 	// chooses it at its first start and keeps it where no restore changes it: never in what
 	// is backed up. With it, every backup has an origin (FORMAT.md, "Origin"): the id and a
 	// serial, which tell what was made later even if the clock was set. Empty: backups have
-	// no origin.
+	// no origin, and those of other installations count as one's own.
 	//
 	// A serial is one more than the highest that the Locations have of this Installation
 	// and that this Manager has handed out. Two backups have the same serial if they were
@@ -121,8 +132,8 @@ type Manager struct {
 	// processes whose clocks do not agree, or after the backup with the highest serial was
 	// deleted. Then their times decide. While no Location has a serial, a backup gets an
 	// origin only if all Locations can be asked, since one of them may have a higher serial.
-	// If a file has the highest serial there can be, all new backups get the same serial,
-	// and an Event names the file.
+	// A serial that is more than a million above the next lower one does not count: the
+	// backup goes by its time, and an Event names the file, which somebody else has made.
 	Installation string
 
 	// NoReadme keeps no README. Otherwise each Location that gets a backup also gets a
@@ -152,6 +163,8 @@ type Manager struct {
 	holder string // who holds this Manager; empty: nobody
 	seen   map[seenFile]finding
 	serial int64 // the highest that was handed out here
+
+	keepAll bool // Run has found the newest backup sealed with another key
 }
 
 // The triggers say what has made a backup. They are in its metadata under "trigger".

@@ -56,12 +56,12 @@ func (m *Manager) hold(ctx context.Context, name string) (_ *operation, _ contex
 		return fail(err)
 	}
 	undo = append(undo, m.leave)
-	held := o.sites[:0:0]
+	held, checks := o.sites[:0:0], []checkFunc(nil)
 	for _, s := range o.sites {
-		unlock, err := s.lock(ctx, cancel, m.App.Name, holder)
+		unlock, check, err := s.lock(ctx, cancel, m.App.Name, holder)
 		if err == nil {
 			undo = append(undo, func() { o.giveBack(ctx, s, unlock) })
-			held = append(held, s)
+			held, checks = append(held, &site{heldLocation{s.Location, check}, s.name}), append(checks, check)
 			err = ctx.Err()
 		}
 		switch {
@@ -76,7 +76,14 @@ func (m *Manager) hold(ctx context.Context, name string) (_ *operation, _ contex
 	if o.sites = held; len(held) == 0 {
 		return fail(fault.Other(fmt.Errorf("no location can be used: %w", errors.Join(o.downErrors()...))))
 	}
-	return o, ctx, release, nil
+	return o, context.WithValue(ctx, heldKey{}, checkFunc(func(ctx context.Context) error {
+		for _, check := range checks {
+			if err := check(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})), release, nil
 }
 
 // describeHolder tells a person which operation of which process holds something, and

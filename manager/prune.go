@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tomo-project/backup"
 )
@@ -125,7 +126,8 @@ func (o *operation) prune(ctx context.Context, opts PruneOptions) ([]Pruned, err
 }
 
 // tidy deletes the notes and marks of backups that no longer exist anywhere. It leaves the
-// newest mark of a kind that outlives its backup.
+// newest mark of a kind that outlives its backup. With the backups of another installation
+// around it leaves all marks whose backups others have deleted, and no other mark.
 func (o *operation) tidy(ctx context.Context, c *catalog, pruned []Pruned) {
 	listed := make(map[string]bool)
 	left := make(map[string]bool)
@@ -149,9 +151,13 @@ func (o *operation) tidy(ctx context.Context, c *catalog, pruned []Pruned) {
 		}
 	}
 	for _, kind := range marks {
-		latest := c.latest(kind)
+		var latest time.Time
+		if kind.outlives() {
+			latest = c.latest(kind, o.start, c.mine)
+		}
 		for name, named := range c.marked[kind] {
-			if !kind.outlives() || !named.At.Equal(latest) {
+			theirs := !listed[name] && c.shared() // perhaps: nobody can tell
+			if !theirs && (!named.At.Equal(latest) || c.shared()) {
 				remove(name, string(kind))
 			}
 		}
@@ -215,7 +221,7 @@ func (o *operation) unproven(decisions []Decision, opts PruneOptions, proven []s
 				continue
 			}
 			list = append(list, d)
-			if o.RequireProof && deletes && d.Keep && !d.Damaged && !slices.Contains(proven, d.Name) {
+			if o.RequireProof && deletes && d.Keep && !d.coming && !d.Damaged && !slices.Contains(proven, d.Name) {
 				return &d
 			}
 			if !d.Keep {

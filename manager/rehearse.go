@@ -14,8 +14,9 @@ import (
 )
 
 // Rehearse proves that the key that a person holds opens the backups, before the day when
-// it must. At each Location it opens the newest backup that is [Backup.Usable], with these
-// Identities and not those of the Manager. It checks all that Verify checks, so it opens
+// it must. At each Location it opens the newest backup that is [Backup.Usable], a Partial
+// one only if there is no other, with these Identities and not those of the Manager. It
+// checks all that Verify checks, so it opens
 // every secret. A wrong key fails before the data is read.
 //
 // The result has an entry for each Location, and the error joins theirs. A backup that
@@ -41,25 +42,25 @@ func (o *operation) rehearse(ctx context.Context, identities []backup.Identity) 
 	}
 	var found []Verified
 	var errs []error
-	var newest Backup
+	var tried []string
 	for _, s := range o.sites {
 		v := Verified{Location: s.name, Err: c.errs[s.name]}
 		there := slices.DeleteFunc(slices.Clone(c.at[s.name]), func(b Backup) bool {
 			b.OtherKey = false // the person's key is another
 			return !b.Usable(o.start)
 		})
-		slices.SortFunc(there, newestFirst)
+		newestFirst(there)
 		switch {
 		case v.Err != nil:
 		case len(there) == 0:
 			v.Err = fmt.Errorf("there is no backup to try the key on: %w", fs.ErrNotExist)
 		default:
-			v.Backup = there[0].Name
-			if v.Manifest, v.Report, v.Err = o.rehearseAt(ctx, s, there[0].named, identities); v.Err == nil {
+			// A partial backup may have no secrets for the key to open.
+			b := there[max(0, slices.IndexFunc(there, func(b Backup) bool { return !b.Partial }))]
+			v.Backup = b.Name
+			tried = append(tried, v.Backup)
+			if v.Manifest, v.Report, v.Err = o.rehearseAt(ctx, s, b.named, identities); v.Err == nil {
 				v.Verdict, v.Partial = o.App.Verdict(v.Manifest, v.Report), o.App.Partial(v.Manifest)
-			}
-			if newestFirst(there[0], newest) < 0 {
-				newest = there[0]
 			}
 		}
 		if ctx.Err() != nil {
@@ -73,8 +74,8 @@ func (o *operation) rehearse(ctx context.Context, identities []backup.Identity) 
 	if len(errs) > 0 {
 		return found, errors.Join(errs...)
 	}
-	newest = *find(c.backups, newest.Name) // with all its copies
-	if err := o.mark(ctx, newest, markRehearsed); err != nil {
+	i := slices.IndexFunc(c.backups, func(b Backup) bool { return slices.Contains(tried, b.Name) })
+	if err := o.mark(ctx, c.backups[i], markRehearsed); err != nil {
 		return found, fmt.Errorf("the key opens every backup that was tried, but that could not be noted: %w", err)
 	}
 	return found, nil

@@ -20,7 +20,8 @@ type Plan struct {
 	app      *backup.App
 	snapshot *backup.Snapshot
 	progress func(backup.Progress) // of the caller
-	warnings []string              // of PlanUndo
+	warnings []string              // of the Manager
+	takesOwn bool                  // it restores the records of Own
 }
 
 // Report says what Apply would do.
@@ -72,16 +73,19 @@ func (m *Manager) Plan(ctx context.Context, snapshot *backup.Snapshot, opts back
 	if err := m.checkProof(snapshot); err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
+	if opts, err = m.withOwn(ctx, opts); err != nil {
+		return nil, fmt.Errorf("plan: %w", fault.Other(err))
+	}
 	p, err := o.plan(ctx, snapshot, opts)
 	return p, fault.Other(err) // the host misses something, and no Location
 }
 
 // plan makes a plan. While it is made, its progress is that of the operation.
 func (o *operation) plan(ctx context.Context, snapshot *backup.Snapshot, opts backup.RestoreOptions) (*Plan, error) {
-	p := &Plan{app: o.App, snapshot: snapshot, progress: opts.Progress}
+	p := &Plan{app: o.App, snapshot: snapshot, progress: opts.Progress, takesOwn: opts.TakeOwn, warnings: o.ofOthers(snapshot)}
 	opts.Progress = o.progress(ctx, opts.Progress)
 	var err error
-	if p.plan, err = o.App.Plan(ctx, snapshot, o.Sink, opts); err != nil {
+	if p.plan, err = o.App.Plan(ctx, snapshot, heldSink{o.Sink}, opts); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -97,6 +101,15 @@ func (m *Manager) checkProof(snapshot *backup.Snapshot) error {
 		return nil
 	}
 	return fmt.Errorf("%w: a proof is required, and this snapshot is not proven: open it with the passphrase, or with the Trusted keys of the Manager", backup.ErrUnauthentic)
+}
+
+// ofOthers warns of a snapshot of another installation.
+func (m *Manager) ofOthers(snapshot *backup.Snapshot) []string {
+	from := snapshot.Manifest()
+	if !m.foreign(&from) {
+		return nil
+	}
+	return []string{fmt.Sprintf("the backup is of another installation, %s, and not of this one, %s", from.Installation, m.Installation)}
 }
 
 // checkSink returns an error if the Manager cannot restore.
@@ -133,11 +146,19 @@ func (m *Manager) Restore(ctx context.Context, snapshot *backup.Snapshot, opts b
 		if err := m.checkProof(snapshot); err != nil {
 			return backup.Report{}, err
 		}
+		opts, err := m.withOwn(ctx, opts)
+		if err != nil {
+			return backup.Report{}, fault.Other(err)
+		}
 		opts.Progress = o.progress(ctx, opts.Progress)
-		return o.keepBack(ctx, opts.Before, func(before beforeFunc) (backup.Report, error) {
+		report, err := o.keepBack(ctx, opts.TakeOwn, opts.Before, func(before beforeFunc) (backup.Report, error) {
 			opts.Before = before
-			return o.App.Restore(ctx, snapshot, o.Sink, opts)
+			return o.App.Restore(ctx, snapshot, heldSink{o.Sink}, opts)
 		})
+		if err == nil {
+			report.Warnings = slices.Concat(o.ofOthers(snapshot), report.Warnings)
+		}
+		return report, err
 	})
 }
 
@@ -157,7 +178,7 @@ func (m *Manager) Apply(ctx context.Context, p *Plan) (backup.Report, error) {
 		}
 		plan := *p.plan // a copy, since its progress is now that of this operation
 		plan.Progress = o.progress(ctx, p.progress)
-		report, err := o.keepBack(ctx, plan.Before, func(before beforeFunc) (backup.Report, error) {
+		report, err := o.keepBack(ctx, p.takesOwn, plan.Before, func(before beforeFunc) (backup.Report, error) {
 			plan.Before = before
 			return plan.Apply(ctx)
 		})
@@ -228,11 +249,11 @@ type beforeFunc = func(ctx context.Context, held backup.DataSource, collections 
 
 // keepBack runs a restore with a way back: the backup that the restore has made before it
 // changes anything. The caller's own function is called after that.
-func (o *operation) keepBack(ctx context.Context, also beforeFunc, restore func(beforeFunc) (backup.Report, error)) (backup.Report, error) {
+func (o *operation) keepBack(ctx context.Context, takesOwn bool, also beforeFunc, restore func(beforeFunc) (backup.Report, error)) (backup.Report, error) {
 	if _, err := o.catalog(ctx); err != nil { // now, since others may have to wait for the transaction
 		return backup.Report{}, err
 	}
-	back := &wayBack{operation: o, also: also}
+	back := &wayBack{operation: o, also: also, takesOwn: takesOwn}
 	ended := false
 	defer func() {
 		if !ended { // the host has panicked, and rolls back
@@ -260,7 +281,8 @@ func (o *operation) keepBack(ctx context.Context, also beforeFunc, restore func(
 // A wayBack is the backup of what a restore is about to replace.
 type wayBack struct {
 	*operation
-	also beforeFunc
+	also     beforeFunc
+	takesOwn bool // the restore takes the records of Own
 
 	saved Backup
 	at    *site // nil: there is nothing to drop
@@ -270,9 +292,13 @@ type wayBack struct {
 // store is the beforeFunc of the restore.
 func (b *wayBack) store(ctx context.Context, held backup.DataSource, collections []string) error {
 	b.drop(ctx) // of a transaction that starts over
+	metadata := map[string]string{backup.MetaTrigger: TriggerBeforeRestore}
+	if b.takesOwn {
+		metadata[metaOwn] = ownTaken
+	}
 	b.saved, b.at, b.err = b.operation.store(ctx, held, backup.BackupOptions{
 		Only:            collections,
-		Metadata:        map[string]string{backup.MetaTrigger: TriggerBeforeRestore},
+		Metadata:        metadata,
 		LeaveOutInvalid: true,
 	})
 	if b.err != nil || b.also == nil {

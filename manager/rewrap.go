@@ -89,7 +89,7 @@ func (o *operation) rewrap(ctx context.Context, name string, opts RewrapOptions)
 	if err != nil {
 		return Backup{}, fmt.Errorf("%s: %w", name, bare(err))
 	}
-	b, first, err := o.place(ctx, was.CreatedAt, kindOf(&m), func(ctx context.Context, w io.Writer) (backup.Manifest, error) {
+	b, first, err := o.place(ctx, was.CreatedAt, kindOf(&m), "", func(ctx context.Context, w io.Writer) (backup.Manifest, error) {
 		_, err := io.Copy(w, stream.WithContext(ctx, io.NewSectionReader(temp, 0, out.N)))
 		return m, err
 	})

@@ -26,7 +26,7 @@ import (
 // to an hour, and is up to a quarter longer at random. No failure ends Run, and nothing is
 // pruned after a failed backup or drill. OnEvent and Logger are told of each backup that
 // was made, missed or has failed, and at the start if the newest backup is sealed with
-// another key ([Manager.CheckKeys]). Then Run prunes nothing. They are not told of a first [location.ErrBusy], since another
+// another key ([Manager.CheckKeys]). Then no Run of this Manager prunes. They are not told of a first [location.ErrBusy], since another
 // process may be making the same backup.
 func (m *Manager) Run(ctx context.Context) error {
 	if err := m.check(); err != nil {
@@ -38,7 +38,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	if m.Drills.Schedule != nil && m.Drills.Scratch == nil {
 		return errors.New("manager: Drills.Schedule needs Drills.Scratch")
 	}
-	keepAll := m.otherKey(ctx)
+	m.askKeys(ctx)
 	var pause time.Duration // after a failure
 	busy := false           // and that failure was ErrBusy
 	var last time.Time      // the slot of the last backup that was made here
@@ -53,7 +53,7 @@ func (m *Manager) Run(ctx context.Context) error {
 			return err
 		}
 		wait := time.Duration(0)
-		switch slot, err := m.runOnce(ctx, pause > 0, busy, keepAll); {
+		switch slot, err := m.runOnce(ctx, pause > 0, busy); {
 		case err == nil && slot.After(last):
 			last, pause, busy = slot, 0, false
 		case errors.Is(err, errNotDue):
@@ -68,20 +68,6 @@ func (m *Manager) Run(ctx context.Context) error {
 			return err
 		}
 	}
-}
-
-// otherKey asks whether the newest backup is sealed with another key, and tells the host if
-// it is. The key may be mistyped: then all that follows would push out the backups that
-// somebody can open.
-func (m *Manager) otherKey(ctx context.Context) bool {
-	k, err := m.CheckKeys(ctx)
-	if said := k.String(); said != "" && (err == nil || k.Other) {
-		if k.Other {
-			said += " Backups go on with the keys that are in use now, and no backup is deleted until the next start."
-		}
-		m.emit(ctx, Event{Kind: EventOtherKey, Operation: "run", Backup: k.Backup, Text: said})
-	}
-	return k.Other
 }
 
 // wake returns what is due next, as far as the locations that can be asked tell.
@@ -139,7 +125,7 @@ var errNotDue = errors.New("no scheduled backup is due")
 
 // runOnce makes the scheduled backup that is due. It looks once more whether one is due when
 // nobody else can make it any more. It returns the slot that the backup was for.
-func (m *Manager) runOnce(ctx context.Context, again, busy, keepAll bool) (time.Time, error) {
+func (m *Manager) runOnce(ctx context.Context, again, busy bool) (time.Time, error) {
 	o, held, release, err := m.hold(ctx, "run")
 	if err != nil {
 		if ctx.Err() == nil && (busy || !errors.Is(err, location.ErrBusy)) {
@@ -148,7 +134,7 @@ func (m *Manager) runOnce(ctx context.Context, again, busy, keepAll bool) (time.
 		return time.Time{}, err
 	}
 	defer release()
-	b, slot, err := o.scheduled(held, again, keepAll)
+	b, slot, err := o.scheduled(held, again)
 	if err == errNotDue {
 		return slot, err
 	}
@@ -158,7 +144,7 @@ func (m *Manager) runOnce(ctx context.Context, again, busy, keepAll bool) (time.
 // lateness is how late a backup may begin without having been missed.
 const lateness = time.Minute
 
-func (o *operation) scheduled(ctx context.Context, again, keepAll bool) (b Backup, slot time.Time, err error) {
+func (o *operation) scheduled(ctx context.Context, again bool) (b Backup, slot time.Time, err error) {
 	c, err := o.listHeld(ctx)
 	if err != nil {
 		return Backup{}, slot, err
@@ -200,15 +186,15 @@ func (o *operation) scheduled(ctx context.Context, again, keepAll bool) (b Backu
 	if err != nil {
 		return b, due.slot, err
 	}
-	if comes(o.Rehearsals, c.latest(markRehearsed), now) {
+	if comes(o.zoned(o.Rehearsals), c.latest(markRehearsed, now, c.mine), now) {
 		o.emit(ctx, Event{Kind: EventRehearsal, Backup: b.Name})
 	}
-	if comes(o.Drills.Schedule, c.latest(markDrilled), b.CreatedAt) {
+	if comes(o.zoned(o.Drills.Schedule), c.latest(markDrilled, now, c.mine), b.CreatedAt) {
 		if err := o.drillMarked(ctx, c, b); err != nil {
 			return b, due.slot, fmt.Errorf("drill: %w", err)
 		}
 	}
-	if keepAll { // older backups may be the only ones that somebody can open
+	if o.keepsAll() { // older backups may be the only ones that somebody can open
 		return b, due.slot, nil
 	}
 	if _, err := o.prune(ctx, PruneOptions{}); err != nil {
@@ -238,6 +224,9 @@ func (o *operation) drillMarked(ctx context.Context, c *catalog, b Backup) error
 		return err
 	}
 	for name := range c.marked[markDrilled] {
+		if !c.mine(name) {
+			continue
+		}
 		for _, s := range o.sites {
 			if err := s.remove(ctx, name+string(markDrilled)); err != nil {
 				o.failed(ctx, s, name, fmt.Errorf("delete the mark of an earlier drill: %w", err))

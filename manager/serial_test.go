@@ -197,38 +197,57 @@ func TestTheBackupsOfOthersDoNotCount(t *testing.T) {
 	})
 }
 
-// A file with the highest serial that there can be, made by whoever can write to the
-// location, does not stop backups.
+// A file with a serial near the highest that there can be, made by whoever can write to
+// the location, uses up no serials.
 func TestAFileWithTheHighestSerialStopsNothing(t *testing.T) {
 	const highest = 1<<53 - 1
-	bubble(t, func(t *testing.T) {
-		disk := newShelf("disk")
-		m, _, _ := managed(disk)
-		m.Installation = "a1"
-		evil := mustCreate(t, m)
-		time.Sleep(time.Minute)
-		reserial(t, disk, evil.Name, fmt.Sprintf(`{"installation":"a1","serial":%d}`, highest-1))
-		var events eventLog
-		m = again(m)
-		m.OnEvent = events.add
-		require.Equal(t, int64(highest), mustCreate(t, m).Manifest.Serial)
-		require.Empty(t, events.of(manager.EventFailed))
-		reserial(t, disk, evil.Name, fmt.Sprintf(`{"installation":"a1","serial":%d}`, highest))
-		for range 3 {
+	for _, serial := range []int64{highest, highest - 1, 2 << 20} {
+		bubble(t, func(t *testing.T) {
+			disk := newShelf("disk")
+			m, _, _ := managed(disk)
+			m.Installation = "a1"
+			mustCreate(t, m)
 			time.Sleep(time.Minute)
-			b := mustCreate(t, m)
-			require.Equal(t, int64(highest), b.Manifest.Serial)
-			require.Equal(t, b.Name, mustList(t, m)[0].Name)
-		}
-		warned := events.of(manager.EventFailed)
-		require.Len(t, warned, 3)
-		require.Equal(t, "disk", warned[0].Location)
-		require.ErrorContains(t, warned[0].Err, "highest there can be")
-		for _, b := range mustList(t, m) {
-			require.NoError(t, m.Delete(t.Context(), b.Name))
-		}
-		require.Equal(t, int64(1), mustCreate(t, again(m)).Manifest.Serial, "after a person has tidied up")
-	})
+			evil := mustCreate(t, m)
+			reserial(t, disk, evil.Name, fmt.Sprintf(`{"installation":"a1","serial":%d}`, serial))
+			var events eventLog
+			fresh := again(m)
+			fresh.OnEvent = events.add
+			for i := range 3 {
+				time.Sleep(time.Minute)
+				require.Equal(t, int64(i+2), mustCreate(t, fresh).Manifest.Serial)
+				require.Equal(t, int64(i+2), mustList(t, again(m))[0].Manifest.Serial, "the newest")
+			}
+			warned := events.of(manager.EventFailed)
+			require.Len(t, warned, 3)
+			for _, e := range warned {
+				require.Equal(t, evil.Name, e.Backup)
+				require.Equal(t, "disk", e.Location)
+				require.ErrorContains(t, e.Err, "far above those of the other backups")
+			}
+			require.NoError(t, fresh.Delete(t.Context(), evil.Name))
+			time.Sleep(time.Minute)
+			require.Equal(t, int64(5), mustCreate(t, fresh).Manifest.Serial)
+			time.Sleep(time.Minute)
+			require.Equal(t, int64(6), mustCreate(t, again(m)).Manifest.Serial)
+			require.Len(t, events.of(manager.EventFailed), 3)
+		})
+	}
+}
+
+// The lowest serial counts however high it is, since the earlier backups may be pruned.
+func TestTheLowestSerialMayBeHigh(t *testing.T) {
+	for origin, want := range map[int64]int64{5 << 20: 5<<20 + 1, 1<<53 - 1: 1} {
+		bubble(t, func(t *testing.T) {
+			disk := newShelf("disk")
+			m, _, _ := managed(disk)
+			m.Installation = "a1"
+			only := mustCreate(t, m)
+			reserial(t, disk, only.Name, fmt.Sprintf(`{"installation":"a1","serial":%d}`, origin))
+			time.Sleep(time.Minute)
+			require.Equal(t, want, mustCreate(t, again(m)).Manifest.Serial)
+		})
+	}
 }
 
 // A note that tells an origin that no backup can have is no note.

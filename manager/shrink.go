@@ -41,23 +41,25 @@ var ErrShrunk = errors.New("backup has shrunk")
 // an earlier backup had in it, so that it cannot shrink bit by bit. It has shrunk if it had
 // at least two records and has none now, or if it has lost at least ten records and more
 // than half. The comparison begins with the newest backup that a person has accepted, and
-// if that is Partial, only of the collections that it has.
+// if that is Partial, only of the collections that it has. If that backup is gone, the
+// comparison begins with the first that is not dated before it. The mark of a backup that
+// is gone does not count if it is of the future: a clock was wrong.
 //
 // A damaged backup is not flagged, but later backups are compared with it if its counts
 // are known. A backup from before a restore shows what was to go, and a salvaged backup
-// lacks what could not be saved; both are left out.
-func (c *catalog) flag() {
-	accepted := c.accepted()
+// lacks what could not be saved; both are left out, and so are backups of other installations.
+func (c *catalog) flag(now time.Time) {
+	accepted := c.accepted(now)
 	most := make(map[string]int64)
 	shrunk := make(map[string][]Shrink)
-	for i := range slices.Backward(c.backups) {
+	for i := len(c.backups) - 1; i >= 0; i-- {
 		b := &c.backups[i]
-		if b.Manifest == nil || b.Trigger == TriggerBeforeRestore || b.Manifest.Salvaged != nil {
+		if b.Foreign || b.Manifest == nil || b.Trigger == TriggerBeforeRestore || b.Manifest.Salvaged != nil {
 			continue
 		}
 		b.Shrunk = nil
 		for _, name := range slices.Sorted(maps.Keys(b.Manifest.Records)) {
-			if b.CreatedAt.Before(accepted(name)) {
+			if i > accepted(name) {
 				continue
 			}
 			is, was := b.Manifest.Records[name], most[name]
@@ -75,34 +77,40 @@ func (c *catalog) flag() {
 	}
 }
 
-// accepted returns the times since which losses count, by collection: that of the newest
-// backup with the collection that a person has accepted. A backup that is gone may have
-// had them all.
-func (c *catalog) accepted() func(collection string) time.Time {
-	all := c.latest(markAccepted)
-	some := make(map[string]time.Time)
-	for name, named := range c.marked[markAccepted] {
-		if b := find(c.backups, name); b != nil && b.Partial {
+// accepted returns the index of the backup that the comparison begins with, by collection:
+// that of the newest backup with the collection that a person has accepted. A backup that
+// is gone may have had them all.
+func (c *catalog) accepted(now time.Time) func(collection string) int {
+	all := len(c.backups) - 1
+	some := make(map[string]int)
+	for i := all; i >= 0; i-- {
+		switch b := c.backups[i]; {
+		case b.Foreign || !c.has(markAccepted, b.Name):
+		case !b.Partial:
+			all = i
+		default:
 			for collection := range b.Manifest.Records {
-				some[collection] = later(some[collection], named.At)
+				some[collection] = i
 			}
 		}
 	}
-	return func(collection string) time.Time { return later(all, some[collection]) }
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
+	gone := c.latest(markAccepted, now, func(name string) bool { return c.find(name) == nil && c.mine(name) })
+	for all >= 0 && c.backups[all].CreatedAt.Before(gone) {
+		all--
 	}
-	return b
+	return func(collection string) int {
+		if i, ok := some[collection]; ok {
+			return min(i, all)
+		}
+		return all
+	}
 }
 
 // lostIn returns what a new backup has lost, which is not in the catalog.
 func (c *catalog) lostIn(b Backup) []Shrink {
 	with := catalog{backups: append(slices.Clone(c.backups), b), marked: c.marked}
-	slices.SortFunc(with.backups, newestFirst)
-	with.flag()
+	newestFirst(with.backups)
+	with.flag(time.Now())
 	return find(with.backups, b.Name).Shrunk
 }
 

@@ -139,8 +139,8 @@ func (m *Manager) Status(ctx context.Context) (Status, error) {
 
 // protects tells whether all of the data can be restored from a backup.
 func (o *operation) protects(b Backup) bool {
-	return b.Usable(o.start) && b.Trigger != TriggerBeforeRestore && o.genuine(b) && !b.Manifest.Partial &&
-		(o.Installation == "" || b.Manifest.Installation == "" || b.Manifest.Installation == o.Installation)
+	b.OtherKey = false // a reason of its own says so
+	return b.Usable(o.start) && b.Trigger != TriggerBeforeRestore && o.genuine(b) && !b.Partial
 }
 
 // place finds out where the copies of the newest good full backup are.
@@ -171,7 +171,7 @@ func (s *Status) place(ctx context.Context, o *operation, c *catalog, good *Back
 func (s *Status) past(o *operation, c *catalog) {
 	s.Verified, s.Drilled, s.Rehearsed = o.lastMark(c, markVerified), o.lastMark(c, markDrilled), o.lastMark(c, markRehearsed)
 	for _, b := range c.backups {
-		if s.Scheduled == nil && b.Trigger == TriggerScheduled && !b.Database && !b.Damaged && o.genuine(b) && !b.CreatedAt.After(o.start) {
+		if s.Scheduled == nil && b.Trigger == TriggerScheduled && !b.Database && !b.Damaged && !b.Foreign && o.genuine(b) && !b.CreatedAt.After(o.start) {
 			s.Scheduled = &Marked{b.Name, b.CreatedAt}
 		}
 		if s.HeldUp == "" && len(b.Shrunk) > 0 {
@@ -190,7 +190,7 @@ func (s *Status) past(o *operation, c *catalog) {
 func (o *operation) lastMark(c *catalog, kind mark) *Marked {
 	var last *Marked
 	for name, named := range c.marked[kind] {
-		if b := find(c.backups, name); b != nil && !o.protects(*b) {
+		if b := c.find(name); b == nil && !c.mine(name) || b != nil && !o.protects(*b) {
 			continue
 		}
 		if at := c.markedWhen(named, kind, o.start); at != nil && (last == nil || at.After(last.At)) {
@@ -280,7 +280,7 @@ func (s *Status) judgeAge(o *operation, good *Backup) {
 		}
 		return
 	}
-	next := nextSlot(o.Schedule, *good)
+	next := nextSlot(o.zoned(o.Schedule), *good)
 	if late := o.start.Sub(next); !next.IsZero() && late > o.Jitter+overdueAfter {
 		s.Overdue = true
 		s.because("overdue", "A full backup has been due for %s. The log says why none was made.", inWords(late))
@@ -324,10 +324,10 @@ func (s *Status) judgeProof(o *operation, c *catalog) {
 	case o.start.Sub(proven) > provenFor:
 		s.because("unproven", "No full backup was verified for %s. Verify it, or make a drill.", inWords(o.start.Sub(proven)))
 	}
-	if comes(o.Drills.Schedule, c.latest(markDrilled), o.start) {
+	if comes(o.zoned(o.Drills.Schedule), c.latest(markDrilled, o.start, c.mine), o.start) {
 		s.because("drill", "A drill is due: it proves that a backup restores.")
 	}
-	if comes(o.Rehearsals, c.latest(markRehearsed), o.start) {
+	if comes(o.zoned(o.Rehearsals), c.latest(markRehearsed, o.start, c.mine), o.start) {
 		s.because("rehearsal", "A rehearsal is due: a person should prove that their key opens the backups.")
 	}
 }

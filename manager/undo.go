@@ -31,7 +31,7 @@ func (m *Manager) PlanUndo(ctx context.Context) (*Plan, error) {
 		back.snapshot.Close()
 		return nil, fmt.Errorf("plan: %s: %w", back.name, fault.Other(bare(err)))
 	}
-	p.warnings = back.warnings
+	p.warnings = slices.Concat(back.warnings, p.warnings)
 	return p, nil
 }
 
@@ -39,7 +39,8 @@ func (m *Manager) PlanUndo(ctx context.Context) (*Plan, error) {
 // restore" and replaces the collections in it. Undo is a restore too, so a second Undo
 // brings back what the first took away. PlanUndo says what Undo would do.
 //
-// Records of the host that were not valid are not in that backup, and stay. References
+// The records of Own come back only if the restore took them. Records of the host that
+// were not valid are not in that backup, and stay. References
 // that pointed to nothing before the restore may do so again. If a record that was added
 // since refers to a record that would be deleted, the error wraps [backup.ErrDangling].
 // The error wraps fs.ErrNotExist if there is nothing to undo. The other errors are those
@@ -53,9 +54,9 @@ func (m *Manager) Undo(ctx context.Context) (backup.Report, error) {
 		defer back.snapshot.Close()
 		opts := back.options()
 		opts.Progress = o.progress(ctx, nil)
-		report, err := o.keepBack(ctx, nil, func(before beforeFunc) (backup.Report, error) {
+		report, err := o.keepBack(ctx, opts.TakeOwn, nil, func(before beforeFunc) (backup.Report, error) {
 			opts.Before = before
-			return o.App.Restore(ctx, back.snapshot, o.Sink, opts)
+			return o.App.Restore(ctx, back.snapshot, heldSink{o.Sink}, opts)
 		})
 		if err != nil {
 			return report, fmt.Errorf("%s: %w", back.name, err)
@@ -70,14 +71,19 @@ type undo struct {
 	name     string
 	snapshot *backup.Snapshot
 	warnings []string
+	own      map[string][]string // of the Manager
 }
 
 func (u *undo) warn(format string, args ...any) {
 	u.warnings = append(u.warnings, fmt.Sprintf(format, args...))
 }
 
+// options leaves the records of Own as they are, unless the restore has taken them.
 func (u *undo) options() backup.RestoreOptions {
-	return backup.RestoreOptions{Strategy: backup.Replace, AsItWas: true}
+	return backup.RestoreOptions{
+		Strategy: backup.Replace, AsItWas: true,
+		Own: u.own, TakeOwn: u.snapshot.Manifest().Metadata[metaOwn] == ownTaken,
+	}
 }
 
 // findUndo opens the newest backup from before a restore.
@@ -86,10 +92,18 @@ func (o *operation) findUndo(ctx context.Context) (*undo, error) {
 	if c == nil {
 		return nil, unasked
 	}
-	for _, b := range c.backups {
+	backups := slices.Clone(c.backups)
+	for i := 0; i < len(backups); i++ {
+		b := backups[i]
 		candidate, err := o.mayUndo(ctx, &b)
 		if err != nil {
 			return nil, err
+		}
+		if backups[i].Manifest == nil && b.serial() > 0 { // it has another place than its name tells
+			backups[i] = b
+			newestFirst(backups)
+			i = -1
+			continue
 		}
 		if !candidate {
 			continue
@@ -119,7 +133,7 @@ func (o *operation) findUndo(ctx context.Context) (*undo, error) {
 // can tell: the backup may be the newest from before a restore, and an older one must not
 // be taken instead.
 func (o *operation) mayUndo(ctx context.Context, b *Backup) (bool, error) {
-	if b.Database {
+	if b.Database || b.Foreign {
 		return false, nil
 	}
 	beforeRestore := b.Trigger == TriggerBeforeRestore
@@ -133,13 +147,14 @@ func (o *operation) mayUndo(ctx context.Context, b *Backup) (bool, error) {
 		manifest := snapshot.Manifest()
 		snapshot.Close()
 		b.Manifest, b.Trigger, b.CreatedAt = &manifest, manifest.Metadata[backup.MetaTrigger], manifest.CreatedAt
+		b.Foreign = o.foreign(&manifest)
 	}
 	switch {
 	case b.Manifest == nil:
 		return false, fmt.Errorf("%s may be from before a later restore, and cannot be read; try again, or restore the backup that you want by its name: %w", b.Name, b.Copies[0].Err)
-	case b.Trigger != TriggerBeforeRestore || !o.genuine(*b):
+	case b.Foreign || b.Trigger != TriggerBeforeRestore || !o.genuine(*b):
 		return false, nil
-	case b.CreatedAt.After(time.Now().Add(time.Minute)):
+	case b.serial() == 0 && b.CreatedAt.After(time.Now().Add(time.Minute)):
 		return false, fmt.Errorf("%w: %s is from before a restore by a clock that was ahead, so it cannot be told which restore was the last; restore the backup that you want by its name", backup.ErrInvalid, b.Name)
 	}
 	return true, nil
@@ -152,7 +167,7 @@ func (o *operation) openUndo(ctx context.Context, b Backup, restored bool) (_ *u
 	if err != nil {
 		return nil, err
 	}
-	back := &undo{name: b.Name, snapshot: snapshot}
+	back := &undo{name: b.Name, snapshot: snapshot, own: o.Own}
 	taken := false
 	defer func() {
 		if !taken {
@@ -160,7 +175,7 @@ func (o *operation) openUndo(ctx context.Context, b Backup, restored bool) (_ *u
 		}
 	}()
 	m := snapshot.Manifest()
-	if m.Metadata[backup.MetaTrigger] != TriggerBeforeRestore || !m.CreatedAt.Equal(b.CreatedAt) {
+	if m.Metadata[backup.MetaTrigger] != TriggerBeforeRestore || !m.CreatedAt.Equal(b.CreatedAt) || m.Serial != b.serial() {
 		return nil, nil
 	}
 	if !restored {
@@ -168,7 +183,7 @@ func (o *operation) openUndo(ctx context.Context, b Backup, restored bool) (_ *u
 		// restore changed nothing.
 		opts := back.options()
 		opts.Progress, opts.Untried = o.progress(ctx, nil), true
-		plan, err := o.App.Plan(ctx, snapshot, o.Sink, opts)
+		plan, err := o.App.Plan(ctx, snapshot, heldSink{o.Sink}, opts)
 		if err != nil {
 			return nil, fault.Other(bare(err))
 		}

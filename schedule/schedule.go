@@ -22,7 +22,9 @@ type Schedule interface {
 	// Next returns the first due time strictly after after, or the zero Time if
 	// there is none. It depends on nothing else, and asks no clock. Called with the
 	// time of the last backup, it says when the next one is due. That time lies in
-	// the past if the machine was off then.
+	// the past if the machine was off then. A manager.Manager asks all its schedules in
+	// one zone, its TimeZone: after is a time in that zone, so that a schedule without a
+	// zone of its own, such as a parsed cron expression, means the clock of the host.
 	Next(after time.Time) time.Time
 }
 

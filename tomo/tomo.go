@@ -41,6 +41,16 @@ var (
 	logsSchema []byte
 )
 
+// BackupSettings returns the records that say where and when a Tomo makes backups, and
+// which it keeps, in the form of the field Own of a manager.Manager. A restore leaves
+// them as they are on this machine. Each call returns a new map.
+func BackupSettings() map[string][]string {
+	return map[string][]string{"settings": {
+		"backup_dir", "backup_enabled", "backup_include_logs", "backup_keep_days", "backup_keep_last",
+		"backup_locations", "backup_schedule", "backup_time", "backup_weekday",
+	}}
+}
+
 // App returns the declaration of Tomo. version is the semantic version of the
 // build, such as "2.1.0". The collections are the six of the user's guide
 // ("Full Backup Contents") and the optional logs. Each call returns a new App,

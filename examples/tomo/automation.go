@@ -60,7 +60,15 @@ func (a automation) Save(ctx context.Context, p backuphttp.Settings) error {
 	if err != nil {
 		return err
 	}
-	err = a.db.store.Update(ctx, func(w backup.Writer) error {
+	if err = a.db.saveSettings(ctx, s); err == nil {
+		a.log.Info("settings of automatic backups changed")
+	}
+	return err
+}
+
+// saveSettings stores settings; nil removes one.
+func (db *database) saveSettings(ctx context.Context, s settings) error {
+	return db.store.Update(ctx, func(w backup.Writer) error {
 		var put []backup.Record
 		var unset []string
 		for _, key := range slices.Sorted(maps.Keys(s)) {
@@ -75,10 +83,30 @@ func (a automation) Save(ctx context.Context, p backuphttp.Settings) error {
 		}
 		return w.Put(ctx, "settings", put)
 	})
-	if err == nil {
-		a.log.Info("settings of automatic backups changed")
+}
+
+// keepFolder has the first folder of backups stay in use after a restore that has brought
+// other folders: the way back is in it. It returns the folders that are then in use, or nil
+// if nothing had to be done.
+func (c *cli) keepFolder(ctx context.Context, k *keeper) ([]string, error) {
+	if c.dir != "" {
+		return nil, nil
 	}
-	return err
+	s, err := readSettings(ctx, k.database)
+	if err != nil {
+		return nil, err
+	}
+	p, _ := c.toPage(s) // what is wrong becomes its default
+	for _, path := range p.Locations {
+		if path == k.folders[0] || sameFile(path, k.folders[0]) {
+			return nil, nil
+		}
+	}
+	p.Locations = append([]string{k.folders[0]}, p.Locations[:min(len(p.Locations), mostLocations-1)]...)
+	if s, err = c.fromPage(p); err != nil {
+		return nil, err
+	}
+	return p.Locations, k.database.saveSettings(ctx, settings{"backup_dir": s["backup_dir"], "backup_locations": s["backup_locations"]})
 }
 
 func (a automation) Manager(ctx context.Context, p backuphttp.Settings) (*manager.Manager, error) {
@@ -92,11 +120,6 @@ func (a automation) Manager(ctx context.Context, p backuphttp.Settings) (*manage
 	}
 	if m.Scheduled.Include, err = stored.include(); err != nil {
 		a.log.Warn("going on without logs in backups", "error", err.Error())
-	}
-	if own, ok := m.Locations[0].(ownFolder); ok {
-		if err := own.Make(); err != nil { // people can choose another folder on the page
-			a.log.Warn("no folder for backups", "error", err.Error())
-		}
 	}
 	return m, nil
 }

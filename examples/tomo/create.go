@@ -25,6 +25,7 @@ type createFlags struct {
 	database  bool
 
 	leaveOutInvalid bool
+	newKey          bool
 }
 
 func (c *cli) createCommand() *cobra.Command {
@@ -57,7 +58,10 @@ open them (tomo key generate). If the variable or --passphrase-file gives a
 passphrase too, that also opens them. With --encrypt the whole file is
 encrypted: for the recipients, or without --recipient with the passphrase.
 Whoever restores the backup can tell from the passphrase that it is authentic.
-Without a passphrase, --sign proves it.`,
+Without a passphrase, --sign proves it.
+
+If the newest backup is sealed with another key, the command stops: the
+passphrase may be mistyped. --new-key says that it has changed on purpose.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := c.checkCollections(cmd, "only", flags.only); err != nil {
@@ -83,6 +87,7 @@ Without a passphrase, --sign proves it.`,
 	cmd.Flags().StringSliceVar(&flags.only, "only", nil, "`COLLECTIONS` to back up, such as servers,users (default: all but logs)")
 	cmd.Flags().StringSliceVar(&flags.include, "include", nil, "optional `COLLECTIONS` to back up too: logs")
 	cmd.Flags().BoolVar(&flags.leaveOutInvalid, "leave-out-invalid", false, "leave out records that are not valid, and name them")
+	cmd.Flags().BoolVar(&flags.newKey, "new-key", false, "make the backup although the newest one is sealed with another key")
 	databaseFlag(cmd, &flags.database)
 	c.locationFlags(cmd)
 	minCopiesFlag(cmd, &flags.minCopies)
@@ -116,6 +121,9 @@ func (c *cli) create(ctx context.Context, flags createFlags) error {
 		return err
 	}
 	if err := c.sealNew(k.Manager, k.keys); err != nil {
+		return err
+	}
+	if err := c.checkKeys(ctx, k, flags.newKey); err != nil {
 		return err
 	}
 	if flags.database {

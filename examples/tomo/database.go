@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	_ "modernc.org/sqlite"
 
@@ -59,7 +60,11 @@ func (c *cli) openDatabase(ctx context.Context) (*database, error) {
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("database %s: not a file", path)
 	}
-	db, err := openSQLite(path, "wal")
+	open := func() (*sql.DB, error) { return openSQLite(path, "wal") }
+	if onReadOnlyMount(path) {
+		open = func() (*sql.DB, error) { return openUnchanging(path) }
+	}
+	db, err := open()
 	if err != nil {
 		return nil, err
 	}
@@ -90,6 +95,33 @@ func openSQLite(path, journal string) (*sql.DB, error) {
 		"mode":    {"rw"},
 		"_pragma": {"busy_timeout(5000)", "foreign_keys(1)", "journal_mode(" + journal + ")", "synchronous(full)", "secure_delete(1)"},
 	}.Encode()}
+	return sql.Open("sqlite", name.String())
+}
+
+// onReadOnlyMount tells whether nobody can write to a file, since its file system
+// is mounted for reading only.
+func onReadOnlyMount(path string) bool {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err == nil {
+		f.Close()
+	}
+	return errors.Is(err, syscall.EROFS)
+}
+
+// openUnchanging opens a SQLite file on a read-only mount, to back it up. SQLite
+// cannot keep the files there that it needs beside a database. So it must not look
+// for them, and a file with changes must not be there.
+func openUnchanging(path string) (*sql.DB, error) {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	for _, beside := range []string{"-wal", "-journal"} {
+		if info, err := os.Stat(absolute + beside); err == nil && info.Size() > 0 {
+			return nil, fmt.Errorf("database %s: it is on a read-only mount, and %s has changes that belong to it: copy both to a folder that can be written, and name the copy with --db", path, absolute+beside)
+		}
+	}
+	name := url.URL{Scheme: "file", Path: filepath.ToSlash(absolute), RawQuery: url.Values{"mode": {"ro"}, "immutable": {"1"}}.Encode()}
 	return sql.Open("sqlite", name.String())
 }
 

@@ -378,6 +378,87 @@ func tinyDisk(t *testing.T, m *machine) (dir string, command func(args ...string
 	}
 }
 
+// readOnly mounts a folder for reading only.
+func readOnly(t *testing.T, dir string) {
+	t.Helper()
+	for _, args := range [][]string{{"--bind", dir, dir}, {"-o", "remount,bind,ro", dir}} {
+		if out, err := exec.Command("mount", args...).CombinedOutput(); err != nil {
+			t.Skipf("this process may not mount a folder: %s", out)
+		}
+		if args[0] == "--bind" {
+			t.Cleanup(func() {
+				if out, err := exec.CommandContext(context.Background(), "umount", dir).CombinedOutput(); err != nil {
+					t.Errorf("umount: %s", out)
+				}
+			})
+		}
+	}
+}
+
+func TestADatabaseOnAReadOnlyMountCanBeBackedUp(t *testing.T) {
+	m := newMachine(t, 3)
+	old, file, dir := m.path("old.json"), m.path("b.json"), m.path("elsewhere")
+	m.ok("backup", "create", "--output", old)
+	m.create() // SQLite has been here
+	m.sql("UPDATE servers SET host = 'changed.example.org'")
+	before := m.dump()
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	wal := m.db() + "-wal"
+	require.NoFileExists(t, wal)
+	readOnly(t, m.path(".tomo"))
+	m.ok("backup", "create", "--output", file, "--include", "logs")
+	m.ok("backup", "verify", file)
+	m.ok("backup", "create", "--database", "--dir", dir)
+	m.fails(statusFailed, "read-only", "backup", "create")
+	m.fails(statusFailed, "read-only", "backup", "restore", "--input", old, "--full", "--yes", "--dir", dir)
+	other := newMachine(t, 0)
+	other.ok("backup", "restore", "--input", file, "--full", "--yes")
+	require.Equal(t, before, other.dump())
+}
+
+func TestABackupOnReadOnlyMediaIsRestoredByItsName(t *testing.T) {
+	m := newMachine(t, 3)
+	disc := m.path("disc")
+	require.NoError(t, os.Mkdir(disc, 0o700))
+	b := m.create("--dir", disc)
+	before := m.dump()
+	m.sql("UPDATE servers SET host = 'changed.example.org'")
+	changed := m.dump()
+	readOnly(t, disc)
+	o := m.ok("backup", "restore", b.Name, "--dir", disc, "--full", "--yes")
+	require.Contains(t, o.stderr, "cannot be written to")
+	require.Contains(t, o.stdout, "To bring it back:\n  tomo backup undo\n")
+	require.Equal(t, before, m.dump())
+	require.Len(t, m.list(), 1, "the way back")
+	m.ok("backup", "undo", "--yes")
+	require.Equal(t, changed, m.dump())
+}
+
+func TestABackupByRootDoesNotLockTomoOut(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can make what belongs to others")
+	}
+	const service = 65534
+	m := newMachine(t, 1)
+	require.NoError(t, os.Chmod(filepath.Dir(m.home), 0o755))
+	require.NoError(t, filepath.WalkDir(m.home, func(path string, _ os.DirEntry, err error) error {
+		return os.Chown(path, service, service)
+	}))
+	m.ok("backup", "create", "--encrypt", "--database")
+	cmd := m.without("TMPDIR").command("backup", "create", "--encrypt", "--database", "--json")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: service, Gid: service}}
+	o := finish(t, cmd)
+	require.Equal(t, statusDone, o.status, o.stderr)
+	require.Empty(t, o.stderr)
+	require.NoError(t, filepath.WalkDir(m.home, func(path string, _ os.DirEntry, err error) error {
+		require.NoError(t, err)
+		info, err := os.Lstat(path)
+		require.NoError(t, err)
+		require.Equal(t, uint32(service), info.Sys().(*syscall.Stat_t).Uid, path)
+		return nil
+	}))
+}
+
 func TestAFolderThatCannotBeWrittenIsNamed(t *testing.T) {
 	m := newMachine(t, 1)
 	require.NoError(t, os.Chmod(filepath.Dir(m.home), 0o755))
@@ -464,6 +545,7 @@ func TestJSONIsOneDocumentOnStandardOutput(t *testing.T) {
 func TestListShowsBackupsOfTomoAndNothingElse(t *testing.T) {
 	m := newMachine(t, 2)
 	dir := m.path("dir")
+	require.NoError(t, os.Mkdir(dir, 0o700))
 	m.ok("backup", "create", "--output", filepath.Join(dir, "tomo-backup-2024-01-15.json"))
 	m.ok("backup", "create", "--output", filepath.Join(dir, "before-the-move.json"), "--only", "preferences")
 	whole := read(t, filepath.Join(dir, "tomo-backup-2024-01-15.json"))

@@ -19,6 +19,7 @@ import (
 func TestTheCommandsOfTheGuideDoWhatItSays(t *testing.T) {
 	m := newMachine(t, 5)
 	file := m.path("path", "to", "backup.json")
+	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o700))
 	before := m.dump()
 
 	o := m.ok("backup", "create", "--output", file)

@@ -78,7 +78,10 @@ func (c *cli) makeDatabase(ctx context.Context, path string, sample int) error {
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%w: an existing database is not touched", err)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return makeOwnFolder(path)
 }
 
 // makeTables makes an empty database from an empty file, or from none. Nobody

@@ -34,6 +34,20 @@ func installation(ctx context.Context, path string) (string, error) {
 			text, err = os.ReadFile(name)
 		}
 	}
+	return parseInstallation(name, text, err)
+}
+
+// knownInstallation returns the id for a command that only looks, or "" if there is none.
+func knownInstallation(path string) (string, error) {
+	name := installationFile(path)
+	text, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return parseInstallation(name, text, err)
+}
+
+func parseInstallation(name string, text []byte, err error) (string, error) {
 	if err != nil {
 		return "", err
 	}

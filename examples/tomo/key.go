@@ -40,6 +40,8 @@ type generateFlags struct {
 	output      string
 	postQuantum bool
 	signing     bool
+	passphrase  bool
+	sheet       string
 }
 
 func (c *cli) generateCommand() *cobra.Command {
@@ -58,11 +60,25 @@ without it the backups are lost.
 
 With --signing it is an Ed25519 key, PKCS #8 in PEM, for --sign FILE. It stays
 with whoever makes backups. Whoever restores a backup gives the public key
-(--trust KEY): it proves that nobody else has made or altered the backup.`,
+(--trust KEY): it proves that nobody else has made or altered the backup.
+
+With --passphrase it is a passphrase of 120 random bits, for --passphrase-file
+FILE, in letters and digits that a person can read and type. It is not printed.
+--sheet FILE writes a recovery sheet too, to print and keep with your papers:
+the passphrase, what it opens, and how, with Tomo and without.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if flags.output == "" || flags.output == "-" {
 				return usagef("say where the private key goes: --output FILE")
+			}
+			if flags.passphrase && (flags.signing || flags.postQuantum) {
+				return usagef("--passphrase excludes --signing and --post-quantum")
+			}
+			if flags.sheet != "" && !flags.passphrase {
+				return usagef("--sheet is for --passphrase")
+			}
+			if flags.passphrase {
+				return c.generatePassphrase(flags)
 			}
 			if flags.signing && flags.postQuantum {
 				return usagef("--post-quantum makes keys that open backups: remove it, or --signing")
@@ -73,14 +89,17 @@ with whoever makes backups. Whoever restores a backup gives the public key
 	cmd.Flags().StringVar(&flags.output, "output", "", "`FILE` to write the private key to, which must not exist")
 	cmd.Flags().BoolVar(&flags.postQuantum, "post-quantum", false, "make a key that a quantum computer cannot break either; it is long")
 	cmd.Flags().BoolVar(&flags.signing, "signing", false, "make a key that signs backups")
+	cmd.Flags().BoolVar(&flags.passphrase, "passphrase", false, "make a passphrase")
+	cmd.Flags().StringVar(&flags.sheet, "sheet", "", "`FILE` to write a recovery sheet to, which must not exist")
 	return cmd
 }
 
 // generated is what key generate prints with --json.
 type generated struct {
 	Path      string `json:"path"`
-	Type      string `json:"type"` // "age", "age-post-quantum" or "ed25519"
-	PublicKey string `json:"public_key"`
+	Type      string `json:"type"` // "age", "age-post-quantum", "ed25519" or "passphrase"
+	PublicKey string `json:"public_key,omitempty"`
+	Sheet     string `json:"sheet,omitempty"` // the recovery sheet
 }
 
 func (c *cli) generate(flags generateFlags) error {

@@ -262,7 +262,7 @@ func TestRewrappingChangesWhoCanOpenABackup(t *testing.T) {
 	require.Equal(t, before, other.dump())
 
 	// One that is encrypted as a whole stays so.
-	whole := none.create("--recipient", oldPublic, "--encrypt", "--compress", "gzip", "--location", drive)
+	whole := none.create("--new-key", "--recipient", oldPublic, "--encrypt", "--compress", "gzip", "--location", drive)
 	write(t, m.path("new"), "another passphrase\n")
 	none.fails(statusFailed, "a passphrase must not seem to prove it", "backup", "rewrap", whole.Name, "--identity", oldKey, "--new-passphrase-file", m.path("new"), "--location", drive)
 	none.fails(statusFailed, "does not open with the keys that were given", "backup", "rewrap", whole.Name, "--identity", oldKey, "--recipient", newPublic, "--delete-old", "--location", drive)
@@ -279,7 +279,7 @@ func TestRewrappingChangesWhoCanOpenABackup(t *testing.T) {
 	require.Contains(t, o.stdout, "authentic: not proven", "what nothing proved is not vouched for")
 
 	// What a passphrase proves must not lose its proof.
-	proven := m.create()
+	proven := m.create("--new-key")
 	o = m.fails(statusFailed, "would be lost", "backup", "rewrap", proven.Name, "--recipient", newPublic)
 	require.Contains(t, o.stderr, "--sign FILE")
 	require.NotContains(t, o.stderr, "Do not restore it")
@@ -401,6 +401,7 @@ func TestAWholeFileIsEncryptedAndCompressed(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(m.backups(), b.Name+".manifest")))
 	require.Regexp(t, regexp.QuoteMeta(b.Name)+` .* - +- +- +encrypted, not known\n`, m.ok("backup", "list").stdout)
 	dir := m.path("other names")
+	require.NoError(t, os.Mkdir(dir, 0o700))
 	m.ok("backup", "create", "--output", filepath.Join(dir, "tomo-backup-monday.json.zst"), "--compress", "zstd")
 	m.ok("backup", "create", "--output", filepath.Join(dir, "tomo-backup-monday.json.age"), "--encrypt")
 	m.ok("backup", "create", "--output", filepath.Join(dir, "not-ours.json.age"), "--encrypt")

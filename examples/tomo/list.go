@@ -27,7 +27,10 @@ backup verify reads a backup completely. A backup with another name, such as
 from a script, is always read completely. What an encrypted backup contains is
 known from the small file beside it, and otherwise unknown.
 
-Files that are not backups of Tomo are not shown.`,
+A serial numbers the backups of an installation, whatever the clock says. Backups
+of another installation of Tomo are listed apart. They are restored only
+by name, and no policy deletes them. Files that are not backups of Tomo are not
+shown.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.list(cmd.Context()) },
 	}
@@ -58,7 +61,7 @@ func (c *cli) list(ctx context.Context) error {
 		}
 		backups = append(backups, others...)
 	}
-	slices.SortStableFunc(backups, func(a, b manager.Backup) int { return b.CreatedAt.Compare(a.CreatedAt) })
+	backup.SortNewestFirst(backups, manager.Backup.Dated)
 	k.wipe()
 
 	switch {
@@ -81,17 +84,58 @@ func (c *cli) list(ctx context.Context) error {
 	return failed // after the content of the other folders
 }
 
+// printList prints the backups of this installation, and then those of each other.
 func (c *cli) printList(backups []manager.Backup, folders int) error {
+	var own []manager.Backup
+	var others []string
+	of := make(map[string][]manager.Backup)
+	for _, b := range backups {
+		if !b.Foreign {
+			own = append(own, b)
+			continue
+		}
+		id := b.Manifest.Installation
+		if of[id] == nil {
+			others = append(others, id)
+		}
+		of[id] = append(of[id], b)
+	}
+	if len(own) == 0 {
+		fmt.Fprintln(c.stdout, "No backups of this installation.")
+	} else if err := c.printTable(own, folders); err != nil {
+		return err
+	}
+	for _, id := range others {
+		fmt.Fprintf(c.stdout, "\nOf another installation, %s. They are restored only by name:\n", printable(id))
+		if err := c.printTable(of[id], folders); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *cli) printTable(backups []manager.Backup, folders int) error {
 	table := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
 	copies := ""
 	if folders > 1 {
 		copies = "COPIES\t"
 	}
-	fmt.Fprintf(table, "NAME\tTIME\tSIZE\tTRIGGER\tHOLDS\tRECORDS\tAPP VERSION\t%sSTATE\n", copies)
+	serial := ""
+	numbered := slices.ContainsFunc(backups, func(b manager.Backup) bool { return b.Manifest != nil && b.Manifest.Serial > 0 })
+	if numbered {
+		serial = "SERIAL\t"
+	}
+	fmt.Fprintf(table, "NAME\tTIME\t%sSIZE\tTRIGGER\tHOLDS\tRECORDS\tAPP VERSION\t%sSTATE\n", serial, copies)
 	for _, b := range backups {
 		records, appVersion := "-", "-"
 		if m := b.Manifest; m != nil {
 			records, appVersion = count(sum(m.Records)), printable(m.ApplicationVersion)
+		}
+		if numbered {
+			serial = "-\t"
+			if b.Manifest != nil && b.Manifest.Serial > 0 {
+				serial = fmt.Sprintf("#%d\t", b.Manifest.Serial)
+			}
 		}
 		state, good := stateOf(b)
 		holds := orDash(printable(b.Holds))
@@ -104,7 +148,7 @@ func (c *cli) printList(backups []manager.Backup, folders int) error {
 		if folders > 1 {
 			copies = fmt.Sprintf("%d of %d\t", good, folders)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s%s\n", printable(b.Name), moment(b.CreatedAt), size(b.Bytes), orDash(printable(b.Trigger)), holds, records, appVersion, copies, state)
+		fmt.Fprintf(table, "%s\t%s\t%s%s\t%s\t%s\t%s\t%s\t%s%s\n", printable(b.Name), moment(b.CreatedAt), serial, size(b.Bytes), orDash(printable(b.Trigger)), holds, records, appVersion, copies, state)
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -218,6 +262,7 @@ func (c *cli) otherBackups(ctx context.Context, k *keeper, folder string, known 
 		case err == nil && (manifest.Application == c.app.Name || manifest.Application == "" && ownName):
 			b.CreatedAt, b.Trigger, b.Manifest = manifest.CreatedAt, manifest.Metadata["trigger"], &manifest
 			b.InClear, b.Holds, b.Partial = c.inClear(manifest), c.app.Holds(manifest), c.app.Partial(manifest)
+			b.Foreign = manifest.Installation != "" && k.Installation != "" && manifest.Installation != k.Installation
 		default:
 			continue // it belongs to somebody else
 		}

@@ -1,12 +1,12 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -105,8 +105,7 @@ func (c *cli) firstLocation(s settings) (location.Location, error) {
 	if err != nil {
 		return nil, err
 	}
-	path, err = filepath.Abs(filepath.Join(filepath.Dir(path), "backups"))
-	return ownFolder{location.Dir(path)}, err
+	return ownFolder(path)
 }
 
 func sameFile(a, b string) bool {
@@ -118,15 +117,56 @@ func sameFile(a, b string) bool {
 	return err == nil && os.SameFile(first, second)
 }
 
-// An ownFolder is the default folder. No drive has to be mounted for it, so the
-// first command that stores something makes it. Until then it is empty.
-type ownFolder struct{ location.Dir }
-
-// List implements [location.Location].
-func (f ownFolder) List(ctx context.Context) ([]location.File, error) {
-	files, err := f.Dir.List(ctx)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+// keepWayBackElsewhere adds the folders of the settings to those of k, if the folder
+// of --dir is on read-only media. Otherwise nothing could be restored from there,
+// since a restore stores what it replaces.
+func (c *cli) keepWayBackElsewhere(k *keeper) error {
+	if c.dir == "" || !readOnlyFolder(string(c.dir)) {
+		return nil
 	}
-	return files, err
+	fmt.Fprintf(c.stderr, "tomo: %s cannot be written to, so what the restore replaces goes to the folders of the settings\n", printable(string(c.dir)))
+	c.dir = "" // undo looks there
+	locations, err := c.locations(k.settings)
+	if err != nil {
+		return err
+	}
+	for _, l := range locations {
+		if !slices.Contains(k.folders, fmt.Sprint(l)) {
+			k.Locations, k.folders = append(k.Locations, l), append(k.folders, fmt.Sprint(l))
+		}
+	}
+	return nil
+}
+
+// readOnlyFolder tells whether a folder is on a file system that is mounted for
+// reading only.
+func readOnlyFolder(path string) bool {
+	f, err := os.CreateTemp(path, tempPattern)
+	if err == nil {
+		f.Close()
+		os.Remove(f.Name())
+	}
+	return errors.Is(err, syscall.EROFS)
+}
+
+// ownFolder returns the default folder, beside the database at path. It is made
+// with the database, or by the first command that stores a backup. Nothing makes
+// it a second time: if it is missing later, it had backups that are missing too.
+func ownFolder(path string) (location.Dir, error) {
+	path, err := filepath.Abs(filepath.Join(filepath.Dir(path), "backups"))
+	return location.Dir(path), err
+}
+
+func isOwnFolder(l location.Location, path string) bool {
+	folder, err := ownFolder(path)
+	return err == nil && l == location.Location(folder)
+}
+
+// makeOwnFolder makes the default folder.
+func makeOwnFolder(path string) error {
+	folder, err := ownFolder(path)
+	if err != nil {
+		return err
+	}
+	return folder.Make()
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/location"
 	"github.com/tomo-project/backup/manager"
+	"github.com/tomo-project/backup/tomo"
 )
 
 // A keeper is the Manager of this run, and what else a command needs.
@@ -34,26 +35,27 @@ type keeper struct {
 }
 
 // openKeeper opens the database and makes the Manager, for a command that needs
-// a database. If stores is true, it makes the default folder, and the id of the
-// installation. Backups are made without the id if it cannot be had.
+// a database. If stores is true, the first such command makes the id of the
+// installation, and the default folder. Backups are made without the id if it
+// cannot be had.
 func (c *cli) openKeeper(ctx context.Context, stores bool) (*keeper, error) {
 	db, err := c.openDatabase(ctx)
 	if err != nil {
 		return nil, err
 	}
+	first := stores && !exists(installationFile(db.path))
 	if stores {
-		if db.installation, err = installation(ctx, db.path); err != nil {
-			fmt.Fprintf(c.stderr, "tomo: going on without the id of this installation: %s\n", printable(err.Error()))
-		}
+		db.installation, err = installation(ctx, db.path)
+	} else {
+		db.installation, err = knownInstallation(db.path)
 	}
+	c.withoutID(err)
 	k, err := c.newKeeper(ctx, db)
+	if err == nil && first && isOwnFolder(k.Locations[0], db.path) {
+		err = makeOwnFolder(db.path)
+	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
-	}
-	if own, ok := k.Locations[0].(ownFolder); ok && stores {
-		if err := own.Make(); err != nil {
-			return nil, errors.Join(err, db.Close())
-		}
 	}
 	return k, nil
 }
@@ -72,10 +74,22 @@ func (c *cli) lookAround(ctx context.Context) (*keeper, error) {
 		}
 	}
 	k, err := c.newKeeper(ctx, db)
-	if err != nil && db != nil {
-		db.Close()
+	if err != nil {
+		if db != nil {
+			db.Close()
+		}
+		return nil, err
 	}
-	return k, err
+	k.Installation, err = knownInstallation(path)
+	c.withoutID(err)
+	return k, nil
+}
+
+// withoutID says that a command goes on without the id of the installation.
+func (c *cli) withoutID(err error) {
+	if err != nil {
+		fmt.Fprintf(c.stderr, "tomo: going on without the id of this installation: %s\n", printable(err.Error()))
+	}
 }
 
 // newKeeper makes the keeper for the two functions above. db may be nil.
@@ -115,6 +129,7 @@ func (c *cli) newManager(db *database, keys *keyring, locations []location.Locat
 		RequireProof: c.open.requireProof,
 		Trusted:      keys.trusted,
 		Drills:       manager.Drills{Scratch: scratchDatabase},
+		Own:          tomo.BackupSettings(),
 	}
 	m.DataPath, _ = c.databaseFile() // even if it is lost
 	if db != nil {
@@ -133,6 +148,7 @@ func (k *keeper) storing(s sealing) *manager.Manager {
 		Sink:         k.Sink,
 		Locations:    k.Locations,
 		Installation: k.Installation,
+		Own:          k.Own,
 		Recipients:   s.recipients,
 		Identities:   k.Identities,
 		Encrypt:      s.encrypt,

@@ -44,7 +44,7 @@ func TestABackupIsKeptAtSeveralFoldersAndRestoredFromAny(t *testing.T) {
 	require.Contains(t, o.stdout, filepath.Join(m.backups(), b.Name)+" did not pass")
 
 	require.NoError(t, os.RemoveAll(m.backups()))
-	require.Contains(t, m.ok("backup", "list", "--location", drive).stdout, b.Name, "a new machine with the drive of the old one")
+	require.Contains(t, m.fails(statusFailed, "the folder is missing", "backup", "list", "--location", drive).stdout, b.Name, "the drive is there")
 	m.fails(statusUsage, "same folder", "backup", "create", "--location", drive, "--location", drive+"/.")
 }
 
@@ -260,7 +260,7 @@ func TestTheSettingsSayWhereAndWhatIsKept(t *testing.T) {
 	b := m.create()
 	require.FileExists(t, filepath.Join(dir, b.Name))
 	require.Equal(t, []string{b.Name}, names(m.list()))
-	require.NoDirExists(t, m.backups())
+	require.Empty(t, files(t, m.backups()))
 	require.NoError(t, os.Mkdir(m.path("flag"), 0o700))
 	m.create("--dir", m.path("flag"))
 	require.Len(t, m.list("--dir", m.path("flag")), 1)
@@ -328,7 +328,19 @@ func TestTheListIsThereWithoutADatabase(t *testing.T) {
 	require.Contains(t, o.stderr, "without the settings")
 
 	empty := newMachine(t, -1)
-	require.Contains(t, empty.ok("backup", "list").stdout, "No backups in "+empty.backups())
+	empty.fails(statusFailed, "the folder is missing", "backup", "list")
 	require.NoDirExists(t, empty.path(".tomo"))
 	require.False(t, slices.Contains(files(t, empty.home), ".tomo"))
+}
+
+// An empty list is said only of a folder that is there.
+func TestADefaultFolderThatIsGoneIsToldAndNotMadeAnew(t *testing.T) {
+	m := newMachine(t, 2)
+	require.Contains(t, m.ok("backup", "list").stdout, "No backups in "+m.backups(), "a new installation")
+	m.create()
+	require.NoError(t, os.RemoveAll(m.backups()))
+	m.fails(statusFailed, "the folder is missing", "backup", "list")
+	m.fails(statusFailed, "the folder is missing", "backup", "create")
+	m.fails(statusFailed, "the folder is missing", "backup", "undo", "--yes")
+	require.NoDirExists(t, m.backups())
 }

@@ -26,6 +26,7 @@ var errNoPassphrase = errors.New("a passphrase is needed for the secrets in the 
 	"  in the environment variable " + passphraseVariable + "\n" +
 	"  in a file, with --passphrase-file FILE\n" +
 	"  at the prompt, by running the command in a terminal\n" +
+	"  a new one in a file, with a sheet to print: tomo key generate --passphrase --output FILE --sheet FILE\n" +
 	"  without a passphrase: --recipient KEY seals for a public key, --identity FILE opens with a private key")
 
 // passphraseFlag adds --passphrase-file. There is no flag for the passphrase

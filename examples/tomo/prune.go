@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/manager"
 )
 
@@ -67,15 +68,19 @@ func (c *cli) prune(ctx context.Context, policy policyFlags, opts manager.PruneO
 // newestShrunk returns the name of the backup to accept. Accepting it accepts
 // the earlier ones too.
 func newestShrunk(pruned []manager.Pruned) string {
-	var newest manager.Backup
+	var shrunk []manager.Backup
 	for _, p := range pruned {
 		for _, d := range p.Decisions {
-			if len(d.Shrunk) > 0 && d.CreatedAt.After(newest.CreatedAt) {
-				newest = d.Backup
+			if len(d.Shrunk) > 0 {
+				shrunk = append(shrunk, d.Backup)
 			}
 		}
 	}
-	return newest.Name
+	backup.SortNewestFirst(shrunk, manager.Backup.Dated)
+	if len(shrunk) == 0 {
+		return ""
+	}
+	return shrunk[0].Name
 }
 
 func (c *cli) printPruned(pruned []manager.Pruned, opts manager.PruneOptions, failed error) error {

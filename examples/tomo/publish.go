@@ -37,6 +37,7 @@ func publish(ctx context.Context, path string, force bool, write func(*os.File) 
 			err = errors.Join(err, removed)
 		}
 	}()
+	giveToOwner(temp)
 	if err := write(temp); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}

@@ -33,6 +33,7 @@ type restoreFlags struct {
 	allowDangling   bool
 	skipClashes     bool
 	allowSalvaged   bool
+	backupSettings  bool
 }
 
 func (c *cli) restoreCommand() *cobra.Command {
@@ -60,6 +61,10 @@ The --strategy decides about records that are on both sides and differ:
   merge                   takes the record of the backup, member by member
   replace                 takes the record of the backup, and deletes records
                           that the backup does not have; asks first
+
+The settings of backups stay those of this machine, unless --backup-settings is
+given or nothing was set here yet. If other folders come from the backup, those
+of this machine stay in use beside them.
 
 --dry-run shows, record by record, what would happen. The restore is tried, and
 rolled back, so what the database refuses shows too. With --untried it is only
@@ -104,6 +109,7 @@ compared, which is faster. The question before a restore is asked after a trial.
 	cmd.Flags().BoolVar(&flags.allowDangling, "allow-dangling", false, "accept references to records that do not exist, and name them")
 	cmd.Flags().BoolVar(&flags.skipClashes, "skip-clashes", false, "leave out records that clash with current ones over a unique value, and name them")
 	cmd.Flags().BoolVar(&flags.allowSalvaged, "allow-salvaged", false, "replace current data even from a salvaged file, which lacks records")
+	cmd.Flags().BoolVar(&flags.backupSettings, "backup-settings", false, "take the settings of backups from the backup too: folders, schedule, what is kept")
 	c.locationFlags(cmd)
 	c.openFlags(cmd)
 	c.recipientFlags(cmd, "what is replaced")
@@ -150,6 +156,9 @@ func (c *cli) restore(ctx context.Context, flags restoreFlags, strategy backup.S
 		if back, err = k.keys.wayBack(snapshot.Manifest().Encrypted); err != nil {
 			return failed(err)
 		}
+		if err := c.keepWayBackElsewhere(k); err != nil {
+			return failed(err)
+		}
 		manager = k.storing(back)
 	}
 
@@ -163,6 +172,7 @@ func (c *cli) restore(ctx context.Context, flags restoreFlags, strategy backup.S
 		Untried:         flags.untried,
 		AllowSalvaged:   flags.allowSalvaged,
 		LeaveOutInvalid: flags.leaveOutInvalid,
+		TakeOwn:         flags.backupSettings,
 		Progress:        k.show,
 	}
 	if !flags.dryRun && (flags.yes || strategy != backup.Replace) {
@@ -171,7 +181,7 @@ func (c *cli) restore(ctx context.Context, flags restoreFlags, strategy backup.S
 			return failed(err)
 		}
 		k.wipe()
-		c.tellRestored(report, k.database.path, back)
+		c.restored(ctx, k, report, back)
 		return nil
 	}
 	plan, err := manager.Plan(ctx, snapshot, opts)
@@ -201,7 +211,7 @@ func (c *cli) restore(ctx context.Context, flags restoreFlags, strategy backup.S
 		return failed(err)
 	}
 	k.wipe()
-	c.tellRestored(report, k.database.path, back)
+	c.restored(ctx, k, report, back)
 	return nil
 }
 
@@ -225,9 +235,9 @@ func (c *cli) askReplace(ctx context.Context, what, database string, report back
 		what, printable(database), moment(report.CreatedAt), plural(t.added, "record", "records"), count(t.updated), count(t.deleted))
 	if t.off() > 0 {
 		fmt.Fprintf(c.stderr, "  %s would not be as in the backup:\n", plural(t.off(), "record", "records"))
-		for _, warning := range report.Warnings {
-			fmt.Fprintf(c.stderr, "  %s\n", printable(warning))
-		}
+	}
+	for _, warning := range report.Warnings {
+		fmt.Fprintf(c.stderr, "  %s\n", printable(warning))
 	}
 	return c.askYes(ctx, "Type yes to go on: ")
 }
@@ -254,6 +264,19 @@ func totalsOf(report backup.Report) (t totals) {
 		t.add(r)
 	}
 	return t
+}
+
+// restored ends a restore, which took place: the folder that has the way back stays in use.
+func (c *cli) restored(ctx context.Context, k *keeper, report backup.Report, back sealing) {
+	if report.UndoneBy != "" {
+		folders, err := c.keepFolder(ctx, k)
+		if err != nil {
+			report.Warnings = append(report.Warnings, fmt.Sprintf("the way back is in %s, and could not be added to the settings: give it to tomo backup undo with --dir: %v", k.folders[0], err))
+		} else if folders != nil {
+			report.Warnings = append(report.Warnings, "the backup brought other folders of backups; the one of this machine stays in use beside them: "+strings.Join(folders, ", "))
+		}
+	}
+	c.tellRestored(report, k.database.path, back)
 }
 
 // tellRestored prints the report of a restore that took place. Whoever cannot get

@@ -98,8 +98,24 @@ func (c *cli) rewrap(ctx context.Context, name string, flags rewrapFlags) error 
 	if err != nil {
 		return err
 	}
+	if !c.json {
+		if n := othersWithKey(ctx, k, name, b.Name); n > 0 {
+			fmt.Fprintf(c.stdout, "%s may still need the old key. Keep it until they are deleted, or give them the new key too.\n", plural(n, "other backup", "other backups"))
+		}
+	}
 	c.warn(k)
 	return nil
+}
+
+// othersWithKey returns how many backups take a key, besides these.
+func othersWithKey(ctx context.Context, k *keeper, names ...string) (n int64) {
+	backups, _ := k.List(ctx)
+	for _, b := range backups {
+		if m := b.Manifest; m != nil && !b.Database && (m.Sealed || m.Encrypted) && !slices.Contains(names, b.Name) {
+			n++
+		}
+	}
+	return n
 }
 
 // storedAs says, from the name of a backup, in which form its file is stored.

@@ -247,6 +247,7 @@ func TestNoCommandShowsOrLeavesASecret(t *testing.T) {
 	w.tomo(statusDone, "backup", "create", "--recipient", public, "--encrypt", "--output", w.path("whole.age"))
 	w.both(statusDone, "backup", "create", "--output", w.path("out.json"), "--force")
 	w.both(statusDone, "backup", "list", "--location", drive)
+	w.both(statusAtRisk, "backup", "status", "--location", drive)
 	w.tomo(statusUsage, "backup", "create", "--recipient", w.secrets["private key "+identity])
 	w.tomo(statusUsage, "backup", "verify", plain, "--trust", w.secrets["private key "+identity])
 	w.tomo(statusFailed, "backup", "create", "--recipients-file", identity)

@@ -120,8 +120,14 @@ func (c *cli) newServer(ctx context.Context, addr string, proxy bool) (_ *server
 		return nil, err
 	}
 	s.closers = append(s.closers, s.db.Close)
+	first := !exists(installationFile(path))
 	if s.db.installation, err = installation(ctx, path); err != nil {
 		s.log.Warn("going on without the id of this installation", "error", err.Error())
+	}
+	if first {
+		if err := makeOwnFolder(path); err != nil { // people can choose another folder on the page
+			s.log.Warn("no folder for backups", "error", err.Error())
+		}
 	}
 	s.accounts = web.NewAccounts(s.db.store, s.log)
 	s.accounts.Proxy = proxy

@@ -417,6 +417,7 @@ func TestRolesSayWhoMayDoWhat(t *testing.T) {
 				r := b.request(http.MethodGet, "/settings/backup/", nil)
 				r.AddCookie(&http.Cookie{Name: "tomo_session", Value: b.cookie()})
 				err := h.server.accounts.Authorize(r, backuphttp.Action(what))
+				require.Equal(t, who == "nobody", h.server.accounts.Client(r) == "")
 				if allowed {
 					require.NoError(t, err, "%s %s", who, what)
 				} else {
@@ -720,7 +721,7 @@ func TestAfterARestoreTheServerGoesOnWithWhatWasRestored(t *testing.T) {
 	snapshot, err := manager.Open(ctx, made.Name)
 	require.NoError(t, err)
 	defer snapshot.Close()
-	report, err := manager.Restore(ctx, snapshot, backup.RestoreOptions{Strategy: backup.Replace})
+	report, err := manager.Restore(ctx, snapshot, backup.RestoreOptions{Strategy: backup.Replace, TakeOwn: true})
 	require.NoError(t, err)
 	require.Empty(t, report.AfterRestore)
 	h.says("going on with what was restored")
@@ -1143,4 +1144,15 @@ func TestPagesAreFitForEverybody(t *testing.T) {
 		}
 	}
 	require.Contains(t, b.get("/style.css").header.Get("Content-Type"), "text/css")
+}
+
+func TestThePageTellsThatTheDefaultFolderIsGone(t *testing.T) {
+	m, h := newHost(t)
+	b := h.admin()
+	require.Contains(t, b.page("/settings/backup/"), "There are no backups yet")
+	require.NoError(t, os.RemoveAll(m.backups()))
+	page := b.page("/settings/backup/")
+	require.Contains(t, page, "the folder is missing")
+	require.NotContains(t, page, "There are no backups yet")
+	require.NoDirExists(t, m.backups())
 }

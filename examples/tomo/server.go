@@ -52,6 +52,7 @@ func (s *server) build(ctx context.Context) (err error) {
 	s.page, err = backuphttp.New(backuphttp.Options{
 		Automation: automation{s},
 		Authorize:  s.accounts.Authorize,
+		Client:     s.accounts.Client,
 		Path:       web.BackupsPath,
 		Login:      web.LoginPath + "?next=" + url.QueryEscape(web.BackupsPath),
 		Home:       "/",

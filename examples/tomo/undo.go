@@ -78,6 +78,6 @@ func (c *cli) undoOnce(ctx context.Context, k *keeper, yes bool) error {
 		return failed(err)
 	}
 	k.wipe()
-	c.tellRestored(report, k.database.path, back)
+	c.restored(ctx, k, report, back)
 	return nil
 }

@@ -67,7 +67,19 @@ func (c *cli) verifyCopies(ctx context.Context, name string) error {
 		}
 		c.printVerified(path, v.Manifest, v.Report, k.keys.onlyPassphrase())
 	}
+	c.noteShrunk(ctx, k, name)
 	return failed
+}
+
+// noteShrunk says what a backup has lost since an earlier one. To check the backup alone
+// does not show that.
+func (c *cli) noteShrunk(ctx context.Context, k *keeper, name string) {
+	backups, _ := k.List(ctx) // the check has told of folders that are down
+	for _, b := range backups {
+		if b.Name == name && len(b.Shrunk) > 0 {
+			fmt.Fprintf(c.stdout, "Note: it has lost most of what an earlier backup had: %s\n", shrinks(b.Shrunk))
+		}
+	}
 }
 
 // verifyResult is what verify of a file prints with --json.

@@ -16,9 +16,16 @@ import (
 type duplicate struct {
 	name string
 	at   int64 // of the second name
+
+	// outside is set outside of all values. A name inside of a value may belong to a
+	// secret, and no error quotes it.
+	outside bool
 }
 
 func (e *duplicate) Error() string {
+	if !e.outside {
+		return "duplicate name of a member in an object"
+	}
 	return fmt.Sprintf("duplicate object member name %q", fault.Shorten(e.name))
 }
 
@@ -77,7 +84,7 @@ func findDuplicate(object []memberName) error {
 		for i := range object {
 			for j := range i {
 				if bytes.Equal(object[i].text, object[j].text) {
-					return &duplicate{string(object[i].text), int64(object[i].at)}
+					return &duplicate{name: string(object[i].text), at: int64(object[i].at)}
 				}
 			}
 		}
@@ -86,7 +93,7 @@ func findDuplicate(object []memberName) error {
 	slices.SortFunc(object, func(a, b memberName) int { return bytes.Compare(a.text, b.text) })
 	for i := range object[1:] {
 		if a, b := object[i], object[i+1]; bytes.Equal(a.text, b.text) {
-			return &duplicate{string(a.text), int64(max(a.at, b.at))}
+			return &duplicate{name: string(a.text), at: int64(max(a.at, b.at))}
 		}
 	}
 	return nil

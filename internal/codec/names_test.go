@@ -21,7 +21,8 @@ func TestANameTwiceIsFoundAmongFewAndMany(t *testing.T) {
 			text := `{` + members.String() + fmt.Sprintf(`"\u006b%d":1}`, twice)
 			dst, err := Compact([]byte("before"), []byte(text), testLimits)
 			require.ErrorIs(t, err, ErrSyntax)
-			require.ErrorContains(t, err, fmt.Sprintf(`"k%d"`, twice))
+			require.ErrorContains(t, err, "duplicate")
+			require.NotContains(t, err.Error(), "k", "a name may belong to a secret")
 			require.Equal(t, "before", string(dst))
 			document := head + `"data":{"l":[` + text + `]}}`
 			_, err = Scan(strings.NewReader(document), testLimits, noHooks)
@@ -62,7 +63,7 @@ func TestANameThatOnlyLooksTheSameIsNotRefused(t *testing.T) {
 	require.NoError(t, err)
 	s := &scanner{doc: doc, hooks: Hooks{Again: strings.NewReader(good)}, in: new(tap)}
 	for i, name := range []string{"x", "y", "x"} {
-		s.suspects = append(s.suspects, suspect{i % 2, &duplicate{name, 0}})
+		s.suspects = append(s.suspects, suspect{i % 2, &duplicate{name: name}})
 	}
 	require.NoError(t, s.lookAgain(), "each name is there once")
 	s.hooks.Again = strings.NewReader(text)

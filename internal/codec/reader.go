@@ -11,6 +11,7 @@ import (
 	"hash/maphash"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -80,7 +81,10 @@ func (s *scanner) wrap(err error) error {
 	}
 	e := &Error{Kind: ErrSyntax, Offset: s.dec.InputOffset(), Collection: s.collection, Err: err}
 	if syntactic, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-		e.Offset, e.Err = syntactic.ByteOffset, syntactic.Err
+		e.Offset, e.Err = syntactic.ByteOffset, plain(err)
+	}
+	if own, ok := errors.AsType[*syntaxError](err); ok {
+		e.Offset = own.at
 	}
 	if twice, ok := errors.AsType[*duplicate](err); ok {
 		e.Offset = twice.at
@@ -94,7 +98,7 @@ func (s *scanner) wrap(err error) error {
 		e.Kind = ErrLayout
 	case errors.Is(err, errHook):
 		return errors.Unwrap(err)
-	case e.Err == io.EOF, errors.Is(e.Err, io.ErrUnexpectedEOF):
+	case isEnd(e.Err):
 		e.Err = fmt.Errorf("the document ends too early: %w", io.ErrUnexpectedEOF)
 		if s.in.n == 0 {
 			e.Err = fmt.Errorf("the file is empty: %w", io.ErrUnexpectedEOF)
@@ -103,6 +107,9 @@ func (s *scanner) wrap(err error) error {
 	}
 	return e
 }
+
+// isEnd tells whether the text ended where more was expected.
+func isEnd(err error) bool { return err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) }
 
 var errHook = errors.New("stopped by the caller")
 
@@ -132,7 +139,7 @@ func (s *scanner) document() error {
 			return err
 		}
 		if s.doc.Members[name] != nil {
-			return &duplicate{name, at}
+			return &duplicate{name, at, true}
 		}
 		if first != (name == "version") {
 			return layoutError(`its first member is not "version"`)
@@ -200,7 +207,7 @@ func (s *scanner) before(name string) ([]byte, error) {
 	at := s.dec.InputOffset() - int64(len(name)+2)
 	s.in.advance(at)
 	if !bytes.HasPrefix(s.in.pending, Quote(name)) {
-		return nil, &jsontext.SyntacticError{ByteOffset: at, Err: fmt.Errorf("the name %q is written with an escape", name)}
+		return nil, &syntaxError{at, fmt.Sprintf("the name %q is written with an escape", name)}
 	}
 	return s.in.whole.Sum(nil), nil
 }
@@ -214,13 +221,31 @@ func (s *scanner) end() error {
 		if s.in.err != nil {
 			return err
 		}
-		return &jsontext.SyntacticError{ByteOffset: end, Err: errors.New("something follows the end of the document")}
+		return &syntaxError{end, "something follows the end of the document"}
 	}
-	if s.doc.SHA256 != "" && string(s.in.pending) != "\n}\n" {
-		return &jsontext.SyntacticError{ByteOffset: end, Err: errors.New("the line of \"integrity\" and the line \"}\" behind it are not as they were written")}
+	if s.doc.SHA256 != "" && string(s.in.pending) != lastLines {
+		return &syntaxError{end, wrongEnd(string(s.in.pending))}
 	}
 	s.doc.Bytes = s.in.n
 	return nil
+}
+
+// lastLines is all that follows the value of "integrity".
+const lastLines = "\n}\n"
+
+// wrongEnd says what is wrong with an end that is not lastLines. Programs that handle
+// text files change ends in two ways, and a person can undo both.
+func wrongEnd(end string) string {
+	switch strings.ReplaceAll(end, "\r\n", "\n") {
+	case strings.TrimSuffix(lastLines, "\n"):
+		if !strings.Contains(end, "\r") {
+			return "only the line end behind the last line is missing: add it (echo >> FILE), and open the file again"
+		}
+		fallthrough
+	case lastLines:
+		return `its line ends were converted to those of Windows: convert them back (tr -d '\r' < FILE > NEWFILE), and open the result`
+	}
+	return "the line of \"integrity\" and the line \"}\" behind it are not as they were written"
 }
 
 // No snapshot has more members or collections. Their names are kept in memory,
@@ -296,7 +321,7 @@ func (s *scanner) data() error {
 			return err
 		}
 		if slices.ContainsFunc(s.doc.Collections, func(sec Section) bool { return sec.Name == name }) {
-			return &duplicate{name, at}
+			return &duplicate{name, at, true}
 		}
 		if len(s.doc.Collections) == MaxCollections {
 			return fmt.Errorf("%w: more than %d collections", ErrLimit, MaxCollections)
@@ -389,7 +414,7 @@ func (s *scanner) key(keys *keyset.Set) error {
 	if keys.AddBytes(name) {
 		return nil
 	}
-	twice := &duplicate{string(name), s.dec.InputOffset() - int64(len(literal))}
+	twice := &duplicate{name: string(name), at: s.dec.InputOffset() - int64(len(literal))}
 	if s.suspects = append(s.suspects, suspect{len(s.doc.Collections), twice}); s.hooks.Again == nil || len(s.suspects) > maxSuspects {
 		return twice
 	}

@@ -47,15 +47,6 @@ func compact(dst, src []byte) ([]byte, error) {
 // deeply.
 func isTooDeep(err error) bool { return err.Error() == "exceeded max depth" }
 
-// plain removes the offset and the prefix from an error of jsontext, whose
-// offsets count from the place where it began to read.
-func plain(err error) error {
-	if s, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-		return s.Err
-	}
-	return err
-}
-
 // The longest number, and the most digits in its exponent. Any IEEE 754 number
 // fits, and arithmetic stays fast.
 const (
@@ -260,7 +251,7 @@ func unmarshal(value []byte, v any, opts ...jsonv2.Options) error {
 	if hasNull(Decode(value)) {
 		return errors.New("it is or has null")
 	}
-	return jsonv2.Unmarshal(value, v, append(opts, jsonv2.RejectUnknownMembers(true))...)
+	return plainMeaning(jsonv2.Unmarshal(value, v, append(opts, jsonv2.RejectUnknownMembers(true))...))
 }
 
 // MaxInteger is the largest integer of the header: 2^53-1, the largest that

@@ -395,3 +395,10 @@ func (a *Accounts) Authorize(r *http.Request, action backuphttp.Action) error {
 	}
 	return errForbidden
 }
+
+// Client is for [backuphttp.Options]: the id of the user who is logged in.
+func (a *Accounts) Client(r *http.Request) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.sessions[sessionOf(r)].user
+}

@@ -1,0 +1,45 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"syscall"
+
+	"github.com/tomo-project/backup"
+)
+
+// full tells whether a location did not take a backup because it has no room.
+func full(err error) bool {
+	var put *putError
+	return errors.As(err, &put) && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT))
+}
+
+// makeRoom deletes at a site what Retention would delete there anyway once the coming
+// backup is made. As in Prune, the newest good backups are proven first. They stay, since
+// the coming backup may fail. It returns false if nothing was deleted.
+func (o *operation) makeRoom(ctx context.Context, s *site, coming Backup, trigger string) bool {
+	c, err := o.catalog(ctx)
+	if err != nil || c.errs[s.name] != nil || slices.ContainsFunc(c.backups, func(b Backup) bool { return len(b.Shrunk) > 0 }) {
+		return false
+	}
+	coming.coming, coming.Trigger = true, trigger
+	coming.Manifest = &backup.Manifest{Application: o.App.Name, Installation: o.Installation, CreatedAt: coming.CreatedAt, SHA256: "coming"}
+	decisions, _, err := o.proven(ctx, s, append(slices.Clone(c.at[s.name]), coming), PruneOptions{})
+	var deleted []string
+	if err == nil {
+		decisions = slices.DeleteFunc(decisions, func(d Decision) bool { return d.coming })
+		deleted, err = o.delete(ctx, s, decisions)
+	}
+	if err != nil {
+		o.failed(ctx, s, "", fmt.Errorf("make room for a backup: %w", err))
+	}
+	if len(deleted) == 0 {
+		return false
+	}
+	o.asked = nil
+	o.emit(ctx, Event{Kind: EventPruned, Location: s.name}, slog.Any("deleted", deleted))
+	return true
+}
