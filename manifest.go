@@ -277,6 +277,9 @@ func (s *Snapshot) readHeader(doc *codec.Document) error {
 	m.Compressed, m.Encrypted = Compression(s.envelope.Compressed), s.envelope.Encrypted
 	m.CreatedAt = t.UTC()
 	m.SHA256 = sum.SHA256
+	if len(m.Metadata) == 0 {
+		m.Metadata = nil // "{}" says no more than no member
+	}
 	if e := s.encryption; e != nil {
 		m.Sealed = len(e.Fields) > 0
 		m.Keys = keyIDs(e.Keys)
