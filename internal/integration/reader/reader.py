@@ -54,6 +54,8 @@ LEAST_MAP_KEY = 32
 MAX_NUMBER = 1024
 MAX_EXPONENT = 4
 MAX_KEYS = 16
+MAX_POINTERS = 1000
+MAX_ALL_POINTERS = 10_000
 MAX_WINDOW = 8 * MIB
 MAX_AGE_HEADER = MIB
 MAX_WORK_FACTOR = 20
@@ -829,6 +831,9 @@ def check_encryption(encryption, data):
         raise malformed("id or check is not a string of base64")
     if not isinstance(encryption["fields"], Obj):
         raise malformed("fields is not an object")
+    pointers = list(map(count_pointers, encryption["fields"].values()))
+    if max(pointers, default=0) > MAX_POINTERS or sum(pointers) > MAX_ALL_POINTERS:
+        raise limit("fields has too many pointers")
     for name, field in encryption["fields"].items():
         check_field(name, field, data.get(name))
     if not isinstance(encryption["keys"], list):
@@ -846,6 +851,14 @@ def check_encryption(encryption, data):
             check_age(key)
     if sum(map(cost, encryption["keys"])) > MAX_COST:
         raise limit("the wrapped keys cost too much together")
+
+
+def count_pointers(field):
+    """The pointers of a member of fields, as far as it has the form of one."""
+    if not isinstance(field, Obj) or not isinstance(field.get("secrets"), list):
+        return 0
+    key = field.get("key", "")
+    return len(field["secrets"]) + (key.count(",") if is_string(key) else 0)
 
 
 def cost(key):
