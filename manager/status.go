@@ -139,7 +139,7 @@ func (m *Manager) Status(ctx context.Context) (Status, error) {
 
 // protects tells whether all of the data can be restored from a backup.
 func (o *operation) protects(b Backup) bool {
-	return b.Usable(o.start) && b.Trigger != TriggerBeforeRestore && o.genuine(b) && !b.Manifest.Partial &&
+	return b.Usable(o.start) && b.Trigger != TriggerBeforeRestore && o.genuine(b) && !b.Partial &&
 		(o.Installation == "" || b.Manifest.Installation == "" || b.Manifest.Installation == o.Installation)
 }
 
