@@ -128,7 +128,7 @@ func (s *Snapshot) unwrapKey(ctx context.Context, identities []Identity, progres
 	case tooMany:
 		return fmt.Errorf("%w: to try all of the given keys goes over more than %s of memory in all passes; give only the key that was in use when the snapshot was made", ErrLimit, seal.Bytes(seal.MaxTries))
 	}
-	return fmt.Errorf("%w: none of the given keys opens this snapshot, which takes %s; nothing was changed, try the key that was in use when it was made", ErrWrongKey, seal.NameKeys(keyIDs(s.encryption.Keys)))
+	return fmt.Errorf("%w: none of the given keys opens this snapshot, which takes %s; try the key that was in use when it was made", ErrWrongKey, seal.NameKeys(keyIDs(s.encryption.Keys)))
 }
 
 // otherForms returns the identities for other forms of passphrases (see [Identity]).

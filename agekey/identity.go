@@ -232,7 +232,7 @@ func open(file io.Reader, keys []privateKey, ids []string) (io.Reader, error) {
 		if given == "" {
 			given = "of an unknown kind"
 		}
-		err := fmt.Errorf("%w: it is encrypted for %s; what was given (%s) does not open it, give a private key of one of those", backup.ErrWrongKey, list(ids), given)
+		err := fmt.Errorf("%w: it is encrypted for %s; what was given (%s) does not open it", backup.ErrWrongKey, list(ids), given)
 		if o.work == 0 {
 			err = seal.Untried(err)
 		}

@@ -21,6 +21,8 @@ import (
 // Manager. RequireProof, Trusted, Installation and Serial are always those of the Manager.
 // Without a trigger in opts.Metadata the trigger is "manual". Then Create copies older
 // backups to Locations that lack them; if that fails, it is an Event and no error.
+// Where the disk is full, Create first deletes what Retention would delete once the
+// backup is made, as Prune does.
 //
 // The Copies of the result name each Location, and say why the backup is not there. The
 // error is [location.ErrBusy], an error of [backup.App.Backup], or says that there are fewer copies

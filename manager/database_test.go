@@ -302,14 +302,15 @@ func TestACopyOfADatabaseProvesNothing(t *testing.T) {
 		a := newShelf("disk")
 		m, _, _ := withDatabase(a)
 		m.Schedule = schedule.Daily{}
+		public, signer, err := ed25519.GenerateKey(nil)
+		require.NoError(t, err)
+		m.Signer, m.Trusted = signer, []ed25519.PublicKey{public}
 		stop := running(t, m)
 		time.Sleep(4 * 24 * time.Hour)
 		stop()
 		name := newestDatabase(t, m).Name
 
 		strict, _, _ := withDatabase(a)
-		public, signer, err := ed25519.GenerateKey(nil)
-		require.NoError(t, err)
 		strict.Database, strict.RequireProof = nil, true
 		strict.Signer, strict.Trusted = signer, []ed25519.PublicKey{public}
 		strict.Retention = backup.Retention{Last: 1}

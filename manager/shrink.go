@@ -129,6 +129,16 @@ func (m *Manager) Accept(ctx context.Context, name string) error {
 	return o.done(ctx, Event{Backup: name}, o.accept(ctx, name))
 }
 
+// A notShrunk is the name of a backup that cannot be accepted. The request is invalid, and
+// not the data of the backup.
+type notShrunk string
+
+func (n notShrunk) Error() string {
+	return string(n) + " has not shrunk, so there is nothing to accept"
+}
+
+func (n notShrunk) Unwrap() error { return backup.ErrInvalid }
+
 func (o *operation) accept(ctx context.Context, name string) error {
 	c, err := o.listHeld(ctx)
 	if err != nil {
@@ -141,7 +151,7 @@ func (o *operation) accept(ctx context.Context, name string) error {
 	case c.has(markAccepted, name):
 		return nil
 	case len(b.Shrunk) == 0:
-		return fmt.Errorf("%w: %s has not shrunk, so there is nothing to accept", backup.ErrInvalid, name)
+		return notShrunk(name)
 	}
 	return o.mark(ctx, *b, markAccepted)
 }

@@ -35,7 +35,8 @@ type SQLiteFile struct {
 }
 
 // Copy implements manager.Database. It checks the copy as Check does: a copy of a
-// damaged database must not push out good copies.
+// damaged database must not push out good copies. The error is errors.ErrUnsupported if
+// the copy is empty and the database is not, as with a VFS that keeps files in memory.
 func (s SQLiteFile) Copy(ctx context.Context, w io.Writer) error {
 	if err := cmp.Or(fault.Missing("the DB of the SQLiteFile", s.DB), fault.Missing("the io.Writer", w)); err != nil {
 		return err

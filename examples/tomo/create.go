@@ -145,6 +145,7 @@ func (c *cli) create(ctx context.Context, flags createFlags) error {
 	if printed := c.printCreated(b); printed != nil {
 		return printed
 	}
+	c.printFilled(k, b)
 	if err != nil { // it names the missing copies
 		return fmt.Errorf("too few copies: %w", err)
 	}
@@ -199,6 +200,24 @@ func (c *cli) printCreated(b manager.Backup) error {
 		fmt.Fprintf(c.stdout, "It has lost most of what the last backup had:\n  %s\nNo backup is deleted until somebody accepts the loss:\n  %s\n", shrinks(b.Shrunk), c.hint("accept", b.Name))
 	}
 	return nil
+}
+
+// printFilled says how many older backups a folder got that lacked them.
+func (c *cli) printFilled(k *keeper, made manager.Backup) {
+	if c.json {
+		return
+	}
+	for _, folder := range k.folders {
+		var older int64
+		for _, e := range k.stored {
+			if e.Location == folder && e.Backup != made.Name {
+				older++
+			}
+		}
+		if older > 0 {
+			fmt.Fprintf(c.stdout, "Copied %s to %s too, which lacked them.\n", plural(older, "older backup", "older backups"), printable(folder))
+		}
+	}
 }
 
 // printCopied reports a copy of the database.

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -176,6 +177,9 @@ func newSigningKey() (text, public string, err error) {
 // and that survives a loss of power.
 func writeKey(path, text string) (err error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%w; a key is never overwritten: give a new name with --output", err)
+	}
 	if err != nil {
 		return err
 	}

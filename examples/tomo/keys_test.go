@@ -292,7 +292,7 @@ func TestRewrappingChangesWhoCanOpenABackup(t *testing.T) {
 	o = none.ok("backup", "verify", made.Name, "--identity", newKey, "--trust", trusted, "--require-proof")
 	require.Contains(t, o.stdout, "signed by "+trusted)
 	flip(t, filepath.Join(m.backups(), proven.Name))
-	m.fails(statusFailed, "Try another copy", "backup", "rewrap", proven.Name, "--recipient", newPublic, "--sign", signing)
+	m.fails(statusFailed, "list shows other copies", "backup", "rewrap", proven.Name, "--recipient", newPublic, "--sign", signing)
 }
 
 func TestWhatIsNotAuthenticIsRefusedAndNothingChanges(t *testing.T) {

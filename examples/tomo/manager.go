@@ -31,6 +31,7 @@ type keeper struct {
 
 	mu     sync.Mutex
 	failed []manager.Event // failures that did not end the operation
+	stored []manager.Event // copies that were made
 }
 
 // openKeeper opens the database and makes the Manager, for a command that needs
@@ -163,6 +164,8 @@ func (k *keeper) note(e manager.Event) {
 	switch {
 	case e.Kind == manager.EventProgress && k.show != nil:
 		k.show(*e.Progress)
+	case e.Kind == manager.EventStored:
+		k.stored = append(k.stored, e)
 	case e.Kind == manager.EventFailed && e.Location != "":
 		k.failed = append(k.failed, e)
 	}

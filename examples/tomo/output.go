@@ -57,8 +57,8 @@ func advice(err error) string {
 		return "Give the private key with --identity FILE, or the passphrase in " + passphraseVariable + " or with --passphrase-file FILE: those of the time when the backup was made."
 	case errors.Is(err, backup.ErrNoKey):
 		return "Give the private key with --identity FILE, or the passphrase in " + passphraseVariable + " or with --passphrase-file FILE."
-	case errors.Is(err, backup.ErrDamaged):
-		return "Try another copy or an older backup (tomo backup list). tomo backup salvage saves what is intact in a damaged backup."
+	case errors.Is(err, backup.ErrDamaged) && !errors.Is(err, errSalvage):
+		return "tomo backup list shows other copies and older backups. tomo backup salvage saves what is intact in a damaged backup."
 	}
 	return ""
 }

@@ -179,7 +179,7 @@ func (c *cli) printRewrapped(name string, b manager.Backup, s sealing, deleted b
 		fmt.Fprintln(c.stdout, "The old one is deleted.")
 		return nil
 	}
-	fmt.Fprintln(c.stdout, "The old one is still there, and opens with the keys that it had. To delete it:")
+	fmt.Fprintln(c.stdout, "The old one is still there, and opens with the keys that it had. With --delete-old, rewrap deletes it. To delete it now:")
 	for _, copy := range b.Copies {
 		path := filepath.Join(copy.Location, name)
 		if !exists(path) {

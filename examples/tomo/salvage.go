@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -45,6 +46,9 @@ replaces would delete what is lost, so it is refused without --allow-salvaged.`,
 	return cmd
 }
 
+// errSalvage begins the error of a salvage. To advise another salvage would be no help.
+var errSalvage = errors.New("cannot salvage")
+
 // salvageResult is what salvage prints with --json.
 type salvageResult struct {
 	Path string `json:"path"`
@@ -81,7 +85,7 @@ func (c *cli) salvage(ctx context.Context, input, output string) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("%w %s: %w", errSalvage, path, err)
 	}
 	done()
 	if c.json {

@@ -721,7 +721,7 @@ func TestAfterARestoreTheServerGoesOnWithWhatWasRestored(t *testing.T) {
 	snapshot, err := manager.Open(ctx, made.Name)
 	require.NoError(t, err)
 	defer snapshot.Close()
-	report, err := manager.Restore(ctx, snapshot, backup.RestoreOptions{Strategy: backup.Replace})
+	report, err := manager.Restore(ctx, snapshot, backup.RestoreOptions{Strategy: backup.Replace, TakeOwn: true})
 	require.NoError(t, err)
 	require.Empty(t, report.AfterRestore)
 	h.says("going on with what was restored")

@@ -2,7 +2,9 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -42,4 +44,31 @@ func TestVerifySaysWhyNothingIsProven(t *testing.T) {
 	none := m.without(passphraseVariable)
 	none.ok("backup", "create", "--output", m.path("public.json"), "--recipient", public)
 	require.Contains(t, none.ok("backup", "verify", m.path("public.json")).stdout, "not proven: no passphrase can prove it")
+}
+
+func TestAnErrorDoesNotAdviseTwiceOrInVain(t *testing.T) {
+	m := newMachine(t, 1)
+	made := m.create()
+	path := filepath.Join(m.backups(), made.Name)
+	o := m.with(passphraseVariable, "wrong").fails(statusFailed, "wrong key", "backup", "verify", path)
+	require.NotContains(t, o.stderr, "nothing was changed", "verify never changes anything")
+	write(t, m.path("empty"), "")
+	o = m.fails(statusFailed, "cannot salvage", "backup", "salvage", m.path("empty"), "--output", m.path("out"))
+	require.NotContains(t, o.stderr, "tomo backup salvage")
+	flip(t, path)
+	o = m.fails(statusFailed, "damaged", "backup", "verify", path)
+	require.Equal(t, 1, strings.Count(strings.ToLower(o.stderr), "another copy"), o.stderr)
+	require.Contains(t, o.stderr, "tomo backup salvage")
+	write(t, m.path("taken"), "key")
+	m.fails(statusFailed, "give a new name with --output", "key", "generate", "--output", m.path("taken"))
+}
+
+func TestCreateSaysThatANewFolderGetsTheOlderBackups(t *testing.T) {
+	m := newMachine(t, 1)
+	m.create()
+	m.create()
+	drive := m.path("drive")
+	require.NoError(t, os.Mkdir(drive, 0o700))
+	require.Contains(t, m.ok("backup", "create", "--location", drive).stdout, "Copied 2 older backups to "+drive+" too")
+	require.NotContains(t, m.ok("backup", "create", "--location", drive).stdout, "Copied")
 }

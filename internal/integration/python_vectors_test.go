@@ -4,13 +4,17 @@ package integration
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/hex"
 	"encoding/json"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -164,7 +168,11 @@ func documentForShortReader(t testing.TB, v backuptest.Vector) (document []byte,
 // What the short reader does not do is in its text. A file that age encrypted with a
 // passphrase takes a terminal.
 func TestTheReaderOfAHundredLinesReadsEveryVector(t *testing.T) {
-	require.LessOrEqual(t, bytes.Count(readFile(t, "../../schema/read_snapshot.py"), []byte("\n")), 100)
+	source := readFile(t, "../../schema/read_snapshot.py")
+	require.LessOrEqual(t, bytes.Count(source, []byte("\n")), 100)
+	for line := range strings.Lines(string(source)) {
+		require.LessOrEqual(t, len(line), 121, line)
+	}
 	vectors, read, step := backuptest.Vectors(), 0, testtime.Pick(t, 5, 1)
 	for i := 0; i < len(vectors); i += step {
 		v := vectors[i]
@@ -209,4 +217,69 @@ func TestTheReaderOfAHundredLinesRefusesWhatIsDamaged(t *testing.T) {
 	}
 	t.Logf("%d vectors refused", refused)
 	require.NotZero(t, refused)
+}
+
+func TestTheReaderOfAHundredLinesSaysWhatIsWrong(t *testing.T) {
+	sealed, public, signed := goodVector(t, func(v backuptest.Vector) bool {
+		return v.Passphrase != "" && v.Manifest.Sealed && bytes.HasPrefix(v.Data, []byte("{")) && slices.Contains(v.Manifest.Keys, "passphrase")
+	}), goodVector(t, func(v backuptest.Vector) bool {
+		return v.Passphrase == "" && v.Manifest.Sealed && bytes.HasPrefix(v.Data, []byte("{")) && !bytes.Contains(v.Data, []byte("argon2id"))
+	}), goodVector(t, func(v backuptest.Vector) bool {
+		return v.Identities != "" && v.Manifest.Sealed && bytes.Contains(v.Data, []byte(`"ed25519"`)) && !bytes.Contains(v.Data, []byte(`"mac"`))
+	})
+	with := "SNAPSHOT_PASSPHRASE=" + sealed.Passphrase
+	var zipped bytes.Buffer
+	w := gzip.NewWriter(&zipped)
+	_, err := w.Write(sealed.Data)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	flipped := bytes.Clone(sealed.Data)
+	flipped[len(flipped)/2] ^= 0x80
+	costly := regexp.MustCompile(`\{"type":"argon2id".*?\}`).ReplaceAllFunc(sealed.Data, func(key []byte) []byte {
+		key = regexp.MustCompile(`"memory":\d+`).ReplaceAll(key, []byte(`"memory":1048576`))
+		key = regexp.MustCompile(`"time":\d+`).ReplaceAll(key, []byte(`"time":16`))
+		return bytes.Join([][]byte{key, key}, []byte(","))
+	})
+	costly = regexp.MustCompile(`(?m)^"integrity":.*\n`).ReplaceAll(costly, nil)
+	costly = bytes.Replace(costly, []byte("},\n}"), []byte("}\n}"), 1)
+	for name, c := range map[string]struct {
+		data              []byte
+		environment, says string
+		status            int
+	}{
+		"cut":              {sealed.Data[:len(sealed.Data)/2], with, "damaged or cut off: take another copy", 1},
+		"a flipped bit":    {flipped, with, "take another copy", 1},
+		"cut gzip":         {zipped.Bytes()[:zipped.Len()/2], with, "damaged or cut off: take another copy", 1},
+		"unknown member":   {bytes.Replace(sealed.Data, []byte(`"created_at"`), []byte(`"surprise":1,"created_at"`), 1), with, "missing or unknown: ['surprise']", 1},
+		"missing member":   {[]byte(`{"version":"1.0","created_at":"2024-01-15T10:30:00Z","data":{}}`), with, "missing or unknown: ['application_version']", 1},
+		"wrong passphrase": {sealed.Data, "SNAPSHOT_PASSPHRASE=wrong", "wrong key", 3},
+		"wrong data key":   {sealed.Data, "SNAPSHOT_DATA_KEY=" + strings.Repeat("0", 64), "wrong key", 3},
+		"no data key":      {sealed.Data, "SNAPSHOT_DATA_KEY=secret", "wrong key", 3},
+		"public keys only": {public.Data, "SNAPSHOT_PASSPHRASE=any", "it takes a private key: see FORMAT.md, Wrapped keys", 3},
+		"costly keys":      {costly, with, "costs more than is allowed", 1},
+	} {
+		start := time.Now()
+		out, says, status := shortReader(t, c.data, c.environment)
+		require.Contains(t, says, c.says, name)
+		require.Equal(t, c.status, status, name)
+		require.Empty(t, out, name)
+		require.Less(t, time.Since(start), time.Minute, name)
+	}
+	document, environment := documentForShortReader(t, signed)
+	_, says, status := shortReader(t, document, environment)
+	require.Zero(t, status, says)
+	require.Contains(t, says, "signature not checked")
+	require.NotContains(t, says, "MISSING")
+}
+
+// goodVector returns the first good vector of which is is true.
+func goodVector(t testing.TB, is func(backuptest.Vector) bool) backuptest.Vector {
+	t.Helper()
+	for _, v := range backuptest.Vectors() {
+		if v.Expect == "ok" && is(v) {
+			return v
+		}
+	}
+	t.Fatal("there is no such vector")
+	return backuptest.Vector{}
 }
