@@ -173,6 +173,13 @@ func (s *salvage) salvage(w io.Writer, r io.Reader) error {
 	if err := p.placeAll(); err != nil {
 		return err
 	}
+	if s.records == 0 && s.size == 0 {
+		why := "the file is empty"
+		if k := s.file.envelope; k.Encrypted || k.Compressed != "" {
+			why = "nothing of it could be decrypted or expanded"
+		}
+		return fmt.Errorf("%w: there is nothing to salvage: %s", ErrDamaged, why)
+	}
 	if s.records == 0 {
 		return fmt.Errorf("%w: there is nothing to salvage: no line of it is a record of a collection that is known in %s; a whole document in another layout than Backup writes needs no salvage, only to be opened", ErrDamaged, s.Name)
 	}
