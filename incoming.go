@@ -81,6 +81,9 @@ func (in *incoming) checkOrigin() error {
 	if m.SHA256 == "" {
 		in.warn("the snapshot has no integrity information: damage cannot be noticed")
 	}
+	if in.snapshot.lacksProof() {
+		in.warn("the snapshot was made for a passphrase and lacks the proof that such a snapshot has: somebody may have altered it and taken the proof away; use another copy unless you know where it comes from")
+	}
 	for _, name := range slices.Sorted(maps.Keys(m.Missing)) {
 		in.warn(fmt.Sprintf("%s is incomplete in the snapshot: invalid records left out of it: %d", name, m.Missing[name]))
 	}

@@ -184,9 +184,10 @@ func checkFormat(value []byte) error {
 	if version == FormatVersion {
 		return nil
 	}
-	err := fmt.Errorf("%w: it has format %s, this build reads format %s", ErrFormat, codec.Quote(version), FormatVersion)
+	has := fmt.Sprintf("it has format %s, this build reads format %s", codec.Quote(fault.Shorten(version)), FormatVersion)
+	err := fmt.Errorf("%w: %s", ErrFormat, has)
 	if v := "v" + version; semver.IsValid(v) && semver.Compare(v, "v"+FormatVersion) > 0 {
-		err = fmt.Errorf("%w: %w; use a newer build of the application", ErrTooNew, err)
+		err = fault.Retell(fmt.Errorf("%w: %w", ErrTooNew, err), fmt.Sprintf("%v: %s; use a newer build of the application", ErrTooNew, has))
 	}
 	return err
 }
@@ -252,7 +253,7 @@ func (s *Snapshot) readHeader(doc *codec.Document) error {
 		return wrong
 	}
 	if doc.SHA256 != "" && !maps.Equal(sum.Records, m.Records) {
-		return fmt.Errorf("%w: its integrity line says that it has records %v, but it has %v; try another copy or an older backup", ErrDamaged, sum.Records, m.Records)
+		return fmt.Errorf("%w: its integrity line does not count the records that are there (%s); try another copy or an older backup", ErrDamaged, countsApart(sum.Records, m.Records))
 	}
 	t, err := time.Parse(time.RFC3339, created)
 	if err != nil || !dateTime.MatchString(created) {
@@ -282,6 +283,32 @@ func (s *Snapshot) readHeader(doc *codec.Document) error {
 	}
 	s.manifest = m
 	return nil
+}
+
+// countsApart says where two counts of records differ.
+func countsApart(said, are map[string]int64) string {
+	all := maps.Clone(are)
+	maps.Copy(all, said)
+	var apart []string
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		n, counted := said[name]
+		m, found := are[name]
+		name = fault.Shorten(name)
+		switch {
+		case n == m && counted == found:
+			continue
+		case !counted:
+			apart = append(apart, fmt.Sprintf("%s is not counted, and has %d", name, m))
+		case !found:
+			apart = append(apart, fmt.Sprintf("%s: %d counted, and it is not there", name, n))
+		default:
+			apart = append(apart, fmt.Sprintf("%s: %d counted, %d are there", name, n, m))
+		}
+		if len(apart) == 5 {
+			break
+		}
+	}
+	return strings.Join(apart, "; ")
 }
 
 // A member describes one of the members around the data.

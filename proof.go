@@ -110,6 +110,13 @@ func (s *Snapshot) authenticate(doc *codec.Document, opts OpenOptions) error {
 	return fmt.Errorf("%w: a proof is required, and it carries none; if you know where it comes from, open it without requiring one", ErrUnauthentic)
 }
 
+// lacksProof tells whether the member "mac" is missing that each writer makes for a
+// passphrase, but for one that salvages. Whoever alters the file can take it away.
+func (s *Snapshot) lacksProof() bool {
+	e, m := s.encryption, s.manifest
+	return e != nil && slices.ContainsFunc(e.Keys, byPassphrase) && (s.proof == nil || s.proof.MAC == "") && m.Salvaged == nil && m.Authentic == ""
+}
+
 // Proven tells whether the snapshot was proven authentic when it was opened: by a
 // passphrase, or by a signature with one of the trusted keys.
 func (s *Snapshot) Proven(trusted []ed25519.PublicKey) bool {

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"hash/maphash"
@@ -359,12 +360,16 @@ func (s *salvage) warnOfLoss(o *outline, stripped int64, missing bool, more, gue
 	if s.file.manifest.Sealed && s.file.box == nil {
 		s.warn("the secrets were not opened, and a damaged one among them would refuse the restore; salvage with the key to find it")
 	}
+	mend := s.mendEnd()
+	if mend != "" && s.report.LostBytes == 0 && !missing {
+		s.warn("no record is lost, so mend the file and use it, and not what was made of it: %s", mend)
+	}
 	switch {
 	case o.counts == nil:
 		s.warn("the integrity line is lost: it is not known how many records are missing, and no digest proves the values of those that were kept")
 	case !o.proven:
 		s.warn("the digest does not fit: a value that was altered and is still valid cannot be told from an intact one")
-	case s.report.LostBytes == 0 && !missing:
+	case s.report.LostBytes == 0 && !missing && mend == "":
 		s.warn("the file is whole: use it, and not what was made of it")
 	}
 	for _, name := range more {
@@ -373,6 +378,21 @@ func (s *salvage) warnOfLoss(o *outline, stripped int64, missing bool, more, gue
 	for _, name := range guessed {
 		s.warn("records of %s follow damage that may hide where another collection begins: they were taken for what they look like", name)
 	}
+}
+
+// mendEnd says how to mend the end of the file, if a person can.
+func (s *salvage) mendEnd() string {
+	const last = int64(len("}\r\n}\r\n"))
+	tail := make([]byte, min(last, s.size))
+	if n, err := s.file.r.ReadAt(tail, s.size-int64(len(tail))); n < len(tail) && err != nil {
+		return ""
+	}
+	value, end := bytes.LastIndexByte(tail, '}'), ""
+	if value > 0 {
+		value = bytes.LastIndexByte(tail[:value], '}')
+		end = string(tail[value+1:])
+	}
+	return codec.MendEnd(end)
 }
 
 // plus adds numbers that may come from a hostile file. The sum is at most the largest

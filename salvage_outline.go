@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/seal"
 	"github.com/tomo-project/backup/internal/stream"
 )
@@ -336,6 +337,9 @@ func (s *salvage) unlock(o *outline) error {
 		return nil
 	}
 	if err := s.file.unwrapKey(s.ctx, s.opts.Identities, s.opts.Progress); err != nil {
+		if errors.Is(err, ErrWrongKey) && !o.proven {
+			err = fault.Retell(err, "none of the given keys opens the secrets: the file is damaged, maybe in its wrapped keys, so the key may be the right one")
+		}
 		return fmt.Errorf("%w; without a key the sealed values are copied as they are", err)
 	}
 	box, err := seal.NewBox(s.file.key, e.ID)

@@ -189,7 +189,7 @@ func (s *Snapshot) unlock(ctx context.Context, identities []Identity, progress f
 		return fmt.Errorf(`%w: member "encryption": %w`, ErrDamaged, err)
 	}
 	if err := box.VerifyCheck(e.Check, s.manifest.Application, s.manifest.SchemaVersion, e.Fields); err != nil {
-		return fmt.Errorf(`%w: the key fits, but the member "encryption" has been altered: %w`, ErrDamaged, err)
+		return fmt.Errorf(`%w: the key fits, but the member "application", "schema_version" or "encryption" has been altered: %w`, ErrDamaged, err)
 	}
 	s.box = box
 	return nil

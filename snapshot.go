@@ -89,9 +89,9 @@ type Snapshot struct {
 
 // OpenSnapshot reads a snapshot to its end and checks all that can be checked
 // without its App: the version of the format, strict JSON, limits, the digest, the
-// counts, that one of the Identities opens the secrets, and the proof. It refuses a
-// wrong key before it reads the data. It recognizes a compressed or encrypted file
-// by its first bytes.
+// counts, that one of the Identities opens the secrets, and the proof. It tells a wrong
+// key from a damaged wrapped key, if the snapshot has a digest. It recognizes a
+// compressed or encrypted file by its first bytes.
 //
 // A file, and any other reader that is an io.Seeker and io.ReaderAt, is read in
 // place, from its current position. It must stay open and unchanged until Close; a
@@ -145,10 +145,17 @@ func (s *Snapshot) open(ctx context.Context, r io.Reader, opts OpenOptions) erro
 	if err := notSnapshot(head); err != nil {
 		return err
 	}
+	var noFit error // no key fits, but the wrapped keys may be damaged
 	doc, err := codec.Scan(buffered, s.limits, codec.Hooks{
 		Version: checkFormat,
 		Again:   s.r,
-		Header:  func(members map[string][]byte) error { return s.unlockEarly(ctx, members, opts) },
+		Header: func(members map[string][]byte) error {
+			err := s.unlockEarly(ctx, members, opts)
+			if errors.Is(err, ErrWrongKey) {
+				noFit, err = err, nil
+			}
+			return err
+		},
 		Progress: func(collection string, records, bytes int64) error {
 			if opts.Progress != nil {
 				opts.Progress(Progress{"read", collection, records, bytes, size})
@@ -167,7 +174,13 @@ func (s *Snapshot) open(ctx context.Context, r io.Reader, opts OpenOptions) erro
 		return fromCodec(err)
 	}
 	s.sections = doc.Collections
-	if err := s.readHeader(doc); err != nil {
+	err = s.readHeader(doc)
+	switch {
+	case noFit != nil && (err == nil || err == errNoWrappedKey):
+		return noFit
+	case noFit != nil && errors.Is(err, ErrDamaged):
+		return fmt.Errorf("%w; none of the given keys opens the snapshot, so the damage may be in a wrapped key, and the key may be the right one", err)
+	case err != nil:
 		return err
 	}
 	if err := s.unlock(ctx, opts.Identities, opts.Progress); err != nil {
@@ -180,8 +193,9 @@ func (s *Snapshot) open(ctx context.Context, r io.Reader, opts OpenOptions) erro
 }
 
 // unlockEarly unwraps the data key before the data is read, if the member
-// "encryption" stands before that: with a wrong key nobody should have to wait. The
-// rest of the header is read later, since members may follow the data.
+// "encryption" stands before that. So what a key costs is refused early. Whether a key is
+// wrong is told when the digest fits: a damaged wrapped key looks the same. The rest of
+// the header is read later, since members may follow the data.
 func (s *Snapshot) unlockEarly(ctx context.Context, members map[string][]byte, opts OpenOptions) error {
 	if members["encryption"] == nil || len(opts.Identities) == 0 {
 		return nil

@@ -117,7 +117,7 @@ func sameFile(a, b string) bool {
 	return err == nil && os.SameFile(first, second)
 }
 
-// keepWayBackElsewhere adds the folders of the settings to those of k, if the folder
+// keepWayBackElsewhere puts the folders of the settings before those of k, if the folder
 // of --dir is on read-only media. Otherwise nothing could be restored from there,
 // since a restore stores what it replaces.
 func (c *cli) keepWayBackElsewhere(k *keeper) error {
@@ -130,11 +130,16 @@ func (c *cli) keepWayBackElsewhere(k *keeper) error {
 	if err != nil {
 		return err
 	}
+	var folders []string
 	for _, l := range locations {
-		if !slices.Contains(k.folders, fmt.Sprint(l)) {
-			k.Locations, k.folders = append(k.Locations, l), append(k.folders, fmt.Sprint(l))
+		folders = append(folders, fmt.Sprint(l))
+	}
+	for i, folder := range k.folders {
+		if !slices.Contains(folders, folder) {
+			locations, folders = append(locations, k.Locations[i]), append(folders, folder)
 		}
 	}
+	k.Locations, k.folders = locations, folders
 	return nil
 }
 

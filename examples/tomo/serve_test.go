@@ -789,7 +789,7 @@ type (
 func (b *browser) restores(name string) jobOfPage {
 	b.t.Helper()
 	r := call[restoreOfPage](b, http.MethodPost, "restores", `{"backup":"`+name+`"}`)
-	r = call[restoreOfPage](b, http.MethodPost, "restores/"+r.ID+"/plan", `{"full":true}`)
+	r = call[restoreOfPage](b, http.MethodPost, "restores/"+r.ID+"/plan", `{"full":true,"take_own":true}`)
 	j := call[jobOfPage](b, http.MethodPost, "restores/"+r.ID+"/apply", `{"plan":"`+r.Plan.ID+`","confirm":"`+r.Plan.Confirm+`"}`)
 	require.Eventually(b.t, func() bool {
 		j = call[jobOfPage](b, http.MethodGet, "jobs/"+j.ID, "")
@@ -966,7 +966,7 @@ func TestTheReportOfARestoreOutlivesTheSession(t *testing.T) {
 	b.login("admin", passwordLine.FindStringSubmatch(m.ok("user", "password", "admin").stdout)[1])
 
 	r := call[restoreOfPage](b, http.MethodPost, "restores", `{"backup":"`+made.Name+`"}`)
-	r = call[restoreOfPage](b, http.MethodPost, "restores/"+r.ID+"/plan", `{"full":true}`)
+	r = call[restoreOfPage](b, http.MethodPost, "restores/"+r.ID+"/plan", `{"full":true,"take_own":true}`)
 	job := b.do(b.api(http.MethodPost, "restores/"+r.ID+"/apply", `{"plan":"`+r.Plan.ID+`","confirm":"`+r.Plan.Confirm+`"}`))
 	var j jobOfPage
 	require.NoError(t, json.Unmarshal([]byte(job.body), &j), job.body)

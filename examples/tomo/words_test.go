@@ -23,6 +23,12 @@ var update = flag.Bool("update", false, "write the golden files in testdata anew
 // at puts a backup of the database there with a fixed time and serial, and returns its name.
 func (m *machine) at(serial int64, passphrase string, only ...string) string {
 	m.t.Helper()
+	return m.atOf(strings.Repeat("0123456789abcdef", 2), serial, passphrase, only...)
+}
+
+// atOf is at for a backup of some installation.
+func (m *machine) atOf(installation string, serial int64, passphrase string, only ...string) string {
+	m.t.Helper()
 	db, err := openSQLite(m.db(), "wal")
 	require.NoError(m.t, err)
 	defer db.Close()
@@ -31,7 +37,7 @@ func (m *machine) at(serial int64, passphrase string, only ...string) string {
 		CreatedAt:    time.Date(2024, 1, int(serial), 10, 30, 0, 0, time.UTC),
 		Recipients:   []backup.Recipient{backup.Passphrase([]byte(passphrase))},
 		Metadata:     map[string]string{"trigger": "manual"},
-		Installation: strings.Repeat("0123456789abcdef", 2),
+		Installation: installation,
 		Serial:       serial,
 		Only:         only,
 	}
@@ -45,6 +51,9 @@ func (m *machine) at(serial int64, passphrase string, only ...string) string {
 
 // changing is what differs each time: how long something took, and how old it is.
 var changing = regexp.MustCompile(`(the data is|restore took|comparison) [0-9][0-9a-zµ.,]*( (ms|s|minutes?|hours?|days?))?`)
+
+// today is a time of this run, or an age in days.
+var today = regexp.MustCompile(`[0-9]+ days|20(2[5-9]|[3-9][0-9])-[0-9-]+ [0-9:]+ UTC`)
 
 // What the commands say of backups that are not what they seem stands in a file, so that a
 // person reads it as a whole.
@@ -64,19 +73,22 @@ func TestWhatIsSaidOfBackupsSideBySide(t *testing.T) {
 	partial := m.at(11, testPassphrase, "servers")
 	say("backup", "drill") // the newest full backup
 	otherKey := m.at(12, "another passphrase for tests")
+	foreign := m.atOf(strings.Repeat("fedcba9876543210", 2), 14, testPassphrase)
 	m.sql("DELETE FROM preferences", "DELETE FROM applications")
 	shrunk := m.at(13, testPassphrase)
 	saved := filepath.Join(m.backups(), "saved.json")
 	say("backup", "salvage", cut, "--output", saved)
 	say("backup", "salvage", plain, "--output", m.path("needless.json"))
 	say("backup", "list")
-	for _, name := range []string{plain, partial, saved, otherKey, shrunk} {
+	say("backup", "status")
+	for _, name := range []string{plain, partial, saved, otherKey, foreign, shrunk} {
 		say("backup", "verify", name)
 	}
-	for _, name := range []string{plain, partial, otherKey, shrunk} {
+	for _, name := range []string{plain, partial, otherKey, foreign, shrunk} {
 		say("backup", "drill", name)
 	}
 	got := changing.ReplaceAllString(strings.ReplaceAll(said.String(), m.home, "~"), "$1 …")
+	got = today.ReplaceAllString(got, "…")
 	file := filepath.Join("testdata", "words.golden")
 	if *update {
 		require.NoError(t, os.MkdirAll("testdata", 0o755))

@@ -3,6 +3,7 @@ package codec
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -224,7 +225,7 @@ func (s *scanner) end() error {
 		return &syntaxError{end, "something follows the end of the document"}
 	}
 	if s.doc.SHA256 != "" && string(s.in.pending) != lastLines {
-		return &syntaxError{end, wrongEnd(string(s.in.pending))}
+		return &syntaxError{end, cmp.Or(MendEnd(string(s.in.pending)), `the line of "integrity" and the line "}" behind it are not as they were written`)}
 	}
 	s.doc.Bytes = s.in.n
 	return nil
@@ -233,19 +234,19 @@ func (s *scanner) end() error {
 // lastLines is all that follows the value of "integrity".
 const lastLines = "\n}\n"
 
-// wrongEnd says what is wrong with an end that is not lastLines. Programs that handle
-// text files change ends in two ways, and a person can undo both.
-func wrongEnd(end string) string {
+// MendEnd says what is wrong with all that follows the value of "integrity", and how to
+// mend it. Programs that handle text files change ends in two ways, and a person can undo
+// both. For any other end the text is empty.
+func MendEnd(end string) string {
 	switch strings.ReplaceAll(end, "\r\n", "\n") {
-	case strings.TrimSuffix(lastLines, "\n"):
-		if !strings.Contains(end, "\r") {
+	case end:
+		if end == strings.TrimSuffix(lastLines, "\n") {
 			return "only the line end behind the last line is missing: add it (echo >> FILE), and open the file again"
 		}
-		fallthrough
-	case lastLines:
+	case lastLines, strings.TrimSuffix(lastLines, "\n"):
 		return `its line ends were converted to those of Windows: convert them back (tr -d '\r' < FILE > NEWFILE), and open the result`
 	}
-	return "the line of \"integrity\" and the line \"}\" behind it are not as they were written"
+	return ""
 }
 
 // No snapshot has more members or collections. Their names are kept in memory,

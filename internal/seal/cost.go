@@ -97,7 +97,12 @@ func parseType(wrapped []byte) (string, error) {
 
 // malformed makes err an ErrMalformed. An error of JSON may quote a name that is as long
 // as a hostile header.
-func malformed(err error) error { return fmt.Errorf("%w: %.200s", ErrMalformed, err) }
+func malformed(err error) error {
+	if wrong, ok := errors.AsType[*json.SemanticError](err); ok {
+		err = fmt.Errorf("the member %q is unknown, or is not of its type", wrong.JSONPointer)
+	}
+	return fmt.Errorf("%w: %.200s", ErrMalformed, err)
+}
 
 // Untried marks an error that says that a key does not fit: finding that out took no
 // derivation. The result wraps ErrOtherType too, and has the text of err.
