@@ -207,7 +207,10 @@ func (s *salvage) salvage(w io.Writer, r io.Reader) error {
 }
 
 func (s *salvage) warn(format string, args ...any) {
-	s.report.Warnings = append(s.report.Warnings, fmt.Sprintf(format, args...))
+	text := fmt.Sprintf(format, args...)
+	if !slices.Contains(s.report.Warnings, text) { // the file is read twice
+		s.report.Warnings = append(s.report.Warnings, text)
+	}
 }
 
 // eachLine calls f for each line of r.

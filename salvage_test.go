@@ -3,6 +3,7 @@ package backup_test
 import (
 	"bytes"
 	"cmp"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -85,6 +86,7 @@ func salvaged(t testing.TB, app *backup.App, file string, opts backup.SalvageOpt
 	require.NotNil(t, report.Manifest.Salvaged, "it must be marked")
 	require.Equal(t, "salvaged", report.Manifest.Metadata["trigger"])
 	require.Equal(t, report.Kept, report.Manifest.Records)
+	require.Len(t, slices.Compact(slices.Sorted(slices.Values(report.Warnings))), len(report.Warnings), "nothing is told twice: %q", report.Warnings)
 	return out.String(), report
 }
 
@@ -805,6 +807,16 @@ func TestAWrongKeyIsRefusedAndNoKeyIsNot(t *testing.T) {
 	_, report = salvaged(t, homelab(), file, backup.SalvageOptions{Identities: identities})
 	require.Equal(t, map[string]int64{"servers": 1}, report.Missing)
 	require.Contains(t, report.Lost[0].Reason, "does not open")
+}
+
+func TestWhatASalvageNotesIsToldOnce(t *testing.T) {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, err := w.Write([]byte(homelabFile(t)))
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	_, report := salvaged(t, homelab(), b.String()[:b.Len()-10], backup.SalvageOptions{})
+	require.Equal(t, 1, strings.Count(strings.Join(report.Warnings, "\n"), "only the beginning of the file could be read"))
 }
 
 func TestNothingToSalvage(t *testing.T) {
