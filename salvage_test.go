@@ -3,7 +3,6 @@ package backup_test
 import (
 	"bytes"
 	"cmp"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -807,16 +806,6 @@ func TestAWrongKeyIsRefusedAndNoKeyIsNot(t *testing.T) {
 	_, report = salvaged(t, homelab(), file, backup.SalvageOptions{Identities: identities})
 	require.Equal(t, map[string]int64{"servers": 1}, report.Missing)
 	require.Contains(t, report.Lost[0].Reason, "does not open")
-}
-
-func TestWhatASalvageNotesIsToldOnce(t *testing.T) {
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	_, err := w.Write([]byte(homelabFile(t)))
-	require.NoError(t, err)
-	require.NoError(t, w.Close())
-	_, report := salvaged(t, homelab(), b.String()[:b.Len()-10], backup.SalvageOptions{})
-	require.Equal(t, 1, strings.Count(strings.Join(report.Warnings, "\n"), "only the beginning of the file could be read"))
 }
 
 func TestNothingToSalvage(t *testing.T) {
