@@ -174,6 +174,13 @@ func (s *salvage) salvage(w io.Writer, r io.Reader) error {
 	if err := p.placeAll(); err != nil {
 		return err
 	}
+	if s.records == 0 && s.size == 0 {
+		why := "the file is empty"
+		if k := s.file.envelope; k.Encrypted || k.Compressed != "" {
+			why = "nothing of it could be decrypted or expanded"
+		}
+		return fmt.Errorf("%w: there is nothing to salvage: %s", ErrDamaged, why)
+	}
 	if s.records == 0 {
 		return fmt.Errorf("%w: there is nothing to salvage: no line of it is a record of a collection that is known in %s; a whole document in another layout than Backup writes needs no salvage, only to be opened", ErrDamaged, s.Name)
 	}
@@ -200,7 +207,10 @@ func (s *salvage) salvage(w io.Writer, r io.Reader) error {
 }
 
 func (s *salvage) warn(format string, args ...any) {
-	s.report.Warnings = append(s.report.Warnings, fmt.Sprintf(format, args...))
+	text := fmt.Sprintf(format, args...)
+	if !slices.Contains(s.report.Warnings, text) { // the file is read twice
+		s.report.Warnings = append(s.report.Warnings, text)
+	}
 }
 
 // eachLine calls f for each line of r.

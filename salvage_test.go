@@ -2,6 +2,7 @@ package backup_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -84,6 +85,7 @@ func salvaged(t testing.TB, app *backup.App, file string, opts backup.SalvageOpt
 	require.NotNil(t, report.Manifest.Salvaged, "it must be marked")
 	require.Equal(t, "salvaged", report.Manifest.Metadata["trigger"])
 	require.Equal(t, report.Kept, report.Manifest.Records)
+	require.Len(t, slices.Compact(slices.Sorted(slices.Values(report.Warnings))), len(report.Warnings), "nothing is told twice: %q", report.Warnings)
 	return out.String(), report
 }
 
@@ -809,6 +811,7 @@ func TestAWrongKeyIsRefusedAndNoKeyIsNot(t *testing.T) {
 func TestNothingToSalvage(t *testing.T) {
 	for name, file := range map[string]string{
 		"empty":          "",
+		"cut gzip":       "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff",
 		"a line feed":    "\n",
 		"zeros":          strings.Repeat("\x00", 100_000),
 		"something else": "Dear Sir,\n\n{yours}\n",
@@ -827,7 +830,11 @@ func TestNothingToSalvage(t *testing.T) {
 			err := salvageError(t, homelab(), file, backup.SalvageOptions{})
 			require.ErrorIs(t, err, backup.ErrDamaged)
 			require.ErrorContains(t, err, "nothing to salvage")
-			require.ErrorContains(t, err, "only to be opened")
+			says := cmp.Or(map[string]string{
+				"empty":    "the file is empty",
+				"cut gzip": "nothing of it could be decrypted or expanded",
+			}[name], "only to be opened")
+			require.ErrorContains(t, err, says)
 		})
 	}
 }

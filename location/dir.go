@@ -144,7 +144,7 @@ func (d dir) failed(op, name string, err error) error {
 	path := filepath.Join(d.path, name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && d.missing():
-		return fmt.Errorf("%s %s: the folder is missing: %w; check that the drive is mounted, or make the folder", op, path, err)
+		return fmt.Errorf("%s %s: the folder is missing: %w; check that the drive is mounted, or make the folder", op, d.path, err)
 	case errors.Is(err, syscall.ENOTDIR):
 		return fmt.Errorf("%s %s: the path of the folder leads to something else: %w; check the path", op, path, err)
 	case errors.Is(err, fs.ErrPermission) && (op == "open" || op == "list"):

@@ -509,7 +509,7 @@ func TestEachFailureOfADirSaysWhatAndWhereAndWhatToDo(t *testing.T) {
 		"put, name of a folder":     {path, put(t.Context(), "folder"), fs.ErrExist, "put " + file("folder") + ": the name is taken"},
 		"put, name invalid":         {path, put(t.Context(), "../a"), fs.ErrInvalid, "put in " + path + `: invalid argument: "../a" cannot be the name of a backup`},
 		"put, cancelled":            {path, put(cancelled, "b"), context.Canceled, "put " + file("b") + ": context canceled"},
-		"put, folder missing":       {gone, put(t.Context(), "a"), fs.ErrNotExist, "put " + filepath.Join(gone, "a") + ": the folder is missing: no such file or directory; check that the drive is mounted, or make the folder"},
+		"put, folder missing":       {gone, put(t.Context(), "a"), fs.ErrNotExist, "put " + gone + ": the folder is missing: no such file or directory; check that the drive is mounted, or make the folder"},
 		"put, path of a file":       {file("a"), put(t.Context(), "b"), syscall.ENOTDIR, "the path of the folder leads to something else"},
 		"put, path through a file":  {file("a/b"), put(t.Context(), "b"), syscall.ENOTDIR, "the path of the folder leads to something else"},
 		"put, no path":              {"", put(t.Context(), "a"), fs.ErrInvalid, "the path of the folder of backups is empty"},

@@ -87,6 +87,18 @@ func TestTheFirstProgramRestoresWhatItLost(t *testing.T) {
 	require.NotContains(t, read(t, backups[0]), "hunter2", "it is a secret")
 }
 
+func TestTheFirstProgramLeavesNoFileThatIsNoBackup(t *testing.T) {
+	cmd := command(t, build(t, "onefile"))
+	cmd.Env = append(cmd.Env, "NOTES_PASSPHRASE=")
+	out, err := cmd.CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(out), "passphrase")
+	require.NotContains(t, string(out), "goroutine")
+	backups, err := filepath.Glob(filepath.Join(cmd.Dir, "notes-backup-*"))
+	require.NoError(t, err)
+	require.Empty(t, backups)
+}
+
 func TestTheSecondProgramMakesBackupsUntilItIsStopped(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("package filestore needs flock")
@@ -99,9 +111,6 @@ func TestTheSecondProgramMakesBackupsUntilItIsStopped(t *testing.T) {
 	cmd.Stderr = &log
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
-	notes := filepath.Join(cmd.Dir, "data", "notes")
-	require.NoError(t, os.MkdirAll(notes, 0o700))
-	require.NoError(t, os.WriteFile(filepath.Join(notes, "n1.json"), []byte(`{"id":"n1","text":"buy milk"}`), 0o600))
 	require.NoError(t, cmd.Start())
 	defer cmd.Process.Kill()
 
@@ -115,5 +124,5 @@ func TestTheSecondProgramMakesBackupsUntilItIsStopped(t *testing.T) {
 	n, _ = stdout.Read(printed)
 	require.Equal(t, "stopped: context canceled\n", string(printed[:n]))
 	require.NoError(t, cmd.Wait())
-	require.Contains(t, log.String(), "/mnt/usb/notes", "a drive that is missing is told")
+	require.Contains(t, log.String(), "/mnt/usb/notes: the folder is missing", "a drive that is missing is told")
 }

@@ -141,6 +141,9 @@ func (c *cli) restore(ctx context.Context, flags restoreFlags, strategy backup.S
 	}
 	defer k.Close()
 	failed := func(err error) error {
+		if strings.HasPrefix(err.Error(), "open "+flags.input+": ") { // it names the backup
+			return fmt.Errorf("restore failed%s: %w", unchanged(err), err)
+		}
 		return fmt.Errorf("restore failed%s: %s: %w", unchanged(err), flags.input, err)
 	}
 	snapshot, closeSnapshot, err := c.openBackup(ctx, k, flags.input)

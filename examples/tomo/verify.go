@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -142,10 +145,29 @@ func (c *cli) printVerified(path string, m backup.Manifest, report backup.Report
 	c.printRemarks(report)
 }
 
+// isOther tells whether a file that is damaged as a backup is something else: it neither
+// begins like a backup nor has the first member of one.
+func isOther(f io.ReaderAt) bool {
+	head := make([]byte, 4096)
+	n, err := f.ReadAt(head, 0)
+	if head = head[:n]; err != nil && err != io.EOF || bytes.Contains(head, []byte(`"version"`)) || isEncrypted(f) {
+		return false
+	}
+	for _, begin := range []string{"{", "\x1f\x8b", "\x28\xb5\x2f\xfd"} {
+		if bytes.HasPrefix(bytes.TrimSpace(head), []byte(begin)) {
+			return false
+		}
+	}
+	return n > 0
+}
+
 // openFile opens the file of a backup. The caller calls close when done with
 // the snapshot.
 func (c *cli) openFile(ctx context.Context, path string, keys *keyring, show func(backup.Progress)) (snapshot *backup.Snapshot, close func(), err error) {
 	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w; give a NAME from tomo backup list, or the path of a file", err)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -153,6 +175,9 @@ func (c *cli) openFile(ctx context.Context, path string, keys *keyring, show fun
 	if err != nil {
 		if errors.Is(err, backup.ErrNoKey) && len(keys.openers) == 0 {
 			err = lockedFor(err, f)
+		}
+		if errors.Is(err, backup.ErrDamaged) && isOther(f) {
+			err = errors.New("this is no backup: a backup is a JSON object, compressed or encrypted or neither")
 		}
 		f.Close()
 		return nil, nil, err

@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -32,9 +33,10 @@ func main() {
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	check(err)
 	_, err = app.Backup(ctx, file, data, backup.BackupOptions{Recipients: []backup.Recipient{key}})
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+		err = errors.Join(err, os.Remove(name)) // what is left is no backup
+	}
 	check(err)
-	check(file.Sync())
-	check(file.Close())
 
 	_, err = db.Exec(`DELETE FROM notes`)
 	check(err)
@@ -56,6 +58,7 @@ func main() {
 
 func check(err error) {
 	if err != nil {
-		panic(err)
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 }

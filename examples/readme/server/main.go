@@ -3,7 +3,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -27,9 +29,9 @@ func main() {
 		{Name: "notes", Key: "/id"},                  // data/notes/n1.json: {"id":"n1","text":"buy milk"}
 		{Name: "settings", Layout: filestore.Object}, // data/settings.json: {"theme":"dark"}
 	}}
-	folder := location.Dir("backups")
-	if err := folder.Make(); err != nil { // a backup makes no folder: a drive may not be mounted
-		panic(err)
+	folder := location.Dir("backups") // a backup makes no folder: a drive may not be mounted
+	if err := errors.Join(os.MkdirAll(data.Path, 0o700), folder.Make()); err != nil {
+		log.Fatal(err)
 	}
 	key := backup.Passphrase([]byte(os.Getenv("NOTES_PASSPHRASE")))
 	m := &manager.Manager{
