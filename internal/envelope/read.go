@@ -222,16 +222,12 @@ func (e *encoded) damage(how string, err error) error {
 	case e.err != nil:
 		return e.err
 	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
-		return fmt.Errorf("%w: it cannot be %s: it needs a window of more than 8 MiB, as zstd makes with --ultra or --long; run zstd -d --long=31 on it, and use the result", fault.ErrLimit, how)
+		return fmt.Errorf("%w: it cannot be %s: it needs a window of more than 8 MiB, as zstd makes with --ultra or --long, or it is damaged; run zstd -d --long=31 on it, and use the result", fault.ErrLimit, how)
 	case errors.Is(err, fault.ErrDamaged), errors.Is(err, fault.ErrLimit):
 		return err
 	}
 	return fmt.Errorf("%w: it cannot be %s: %w; try another copy or an older backup", fault.ErrDamaged, how, err)
 }
-
-// errBlock: the window of the file fits, so a block that does not fit the window is
-// damaged.
-var errBlock = errors.New("a block is larger than the window")
 
 // A decoded reads what a decoder makes of the file.
 type decoded struct {
@@ -239,16 +235,11 @@ type decoded struct {
 	in      *encoded
 	how     string
 	damaged func(error) // see Options.Damaged
-	begun   bool        // it has returned something
 }
 
 // Read implements io.Reader.
 func (d *decoded) Read(p []byte) (int, error) {
 	n, err := d.r.Read(p)
-	d.begun = d.begun || n > 0
-	if d.begun && errors.Is(err, zstd.ErrWindowSizeExceeded) {
-		err = errBlock
-	}
 	if err != nil && err != io.EOF {
 		err = d.in.damage(d.how, err)
 		if d.damaged != nil && errors.Is(err, fault.ErrDamaged) {
