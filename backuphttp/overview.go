@@ -13,6 +13,7 @@ import (
 // overview returns what the first page shows.
 func (h *Handler) overview(ctx context.Context) (overview, error) {
 	m := h.now()
+	lastRun := h.lastRun() // before the list, which then has what that run has made
 	backups, err := m.List(ctx)
 	if backups == nil && err != nil {
 		return overview{}, err
@@ -34,6 +35,7 @@ func (h *Handler) overview(ctx context.Context) (overview, error) {
 	o.Automated.Editable = h.opts.Automation != nil
 	o.Automated.Locations = namesOf(m)
 	o.Automated.Settings = h.settings()
+	o.Automated.LastRun = lastRun
 	if o.Status, err = m.Status(ctx); err != nil {
 		return overview{}, err
 	}
@@ -73,11 +75,19 @@ func (h *Handler) remember(o *overview, m *manager.Manager, backups []manager.Ba
 			o.Last = &j
 		}
 	}
-	if t := h.lastScheduled(); t != nil {
-		j := t.job
-		o.Automated.LastRun = &j
-	}
 	past.failures, past.since, past.busy = slices.Clone(h.failures), h.since, h.scheduled != nil
+}
+
+// lastRun returns the last scheduled backup of this process that has ended, or nil.
+func (h *Handler) lastRun() *job {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := h.lastScheduled()
+	if t == nil {
+		return nil
+	}
+	j := t.job
+	return &j
 }
 
 // A verdict is what this process has found when it has read a backup.

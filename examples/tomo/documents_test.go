@@ -15,6 +15,9 @@ var notRun = map[string]string{
 	"go get github.com/tomo-project/backup": "it needs the network",
 	"go build -o tomo ./examples/tomo":      "this test binary is the command",
 	"go test work":                          "it is what runs this test",
+
+	"NOTES_PASSPHRASE='correct horse' go run ./examples/readme/onefile": "the tests of examples/readme run it",
+	"NOTES_PASSPHRASE='correct horse' go run ./examples/readme/server":  "the tests of examples/readme run it",
 }
 
 // untilStopped begins the commands that run until they are stopped. Only their flags
