@@ -64,11 +64,14 @@ func (c *cli) verifyCopies(ctx context.Context, name string) error {
 	}
 	for _, v := range copies {
 		path := printable(filepath.Join(v.Location, name))
-		if v.Err != nil {
+		switch {
+		case errors.Is(v.Err, backup.ErrWrongKey), errors.Is(v.Err, backup.ErrNoKey): // nothing is known to be wrong with it
+			fmt.Fprintf(c.stdout, "%s could not be checked: it takes another key.\n", path)
+		case v.Err != nil:
 			fmt.Fprintf(c.stdout, "%s did not pass.\n", path)
-			continue
+		default:
+			c.printVerified(path, v.Manifest, v.Report, k.keys.onlyPassphrase())
 		}
-		c.printVerified(path, v.Manifest, v.Report, k.keys.onlyPassphrase())
 	}
 	c.noteShrunk(ctx, k, name)
 	return failed
