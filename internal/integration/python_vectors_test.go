@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
@@ -185,7 +186,8 @@ func TestTheReaderOfAHundredLinesReadsEveryVector(t *testing.T) {
 		require.Contains(t, says, "ACCEPTED")
 		require.Equal(t, v.Manifest.Salvaged != nil, strings.Contains(says, "SALVAGED"), "%s: %s", v.Name, says)
 		require.Equal(t, v.Manifest.SHA256 == "", strings.Contains(says, "NO DIGEST"), "%s: %s", v.Name, says)
-		s, err := backup.OpenSnapshot(t.Context(), strings.NewReader(out), backup.OpenOptions{})
+		// An opened secret counts its levels from 1, and in the output those of its record.
+		s, err := backup.OpenSnapshot(t.Context(), strings.NewReader(out), backup.OpenOptions{Limits: backup.Limits{Depth: 200, Values: 300_000}})
 		require.NoError(t, err, "%s: %s", v.Name, out)
 		store := backuptest.VectorStore()
 		_, err = backuptest.VectorApp().Restore(t.Context(), s, store, backup.RestoreOptions{})
@@ -200,8 +202,9 @@ func TestTheReaderOfAHundredLinesReadsEveryVector(t *testing.T) {
 
 func TestTheReaderOfAHundredLinesRefusesWhatIsDamaged(t *testing.T) {
 	// These vectors pass: a declaration of the application or a limit refuses the first
-	// two, Python's gzip lets zeros be, and what the last adds is of no use to anybody.
-	passes := map[string]bool{"sealed-but-no-encryption": true, "gzip-trailing-zeros": true, "sealed-key-unknown-member": true}
+	// two, Python's gzip lets zeros be, and a wrapped key that is not needed is not looked at.
+	passes := map[string]bool{"sealed-but-no-encryption": true, "sealed-too-deep": true, "gzip-trailing-zeros": true,
+		"sealed-key-unknown-member": true, "sealed-second-key-malformed": true, "sealed-key-type-number": true}
 	vectors, refused, step := backuptest.Vectors(), 0, testtime.Pick(t, 5, 1)
 	for i := 0; i < len(vectors); i += step {
 		v := vectors[i]
@@ -210,10 +213,11 @@ func TestTheReaderOfAHundredLinesRefusesWhatIsDamaged(t *testing.T) {
 			continue
 		}
 		out, says, status := shortReader(t, v.Data, "SNAPSHOT_PASSPHRASE="+v.Passphrase)
-		require.NotZero(t, status, "%s: %s", v.Name, v.Note)
-		require.Empty(t, out, v.Name)
-		require.Contains(t, says, "REFUSED", v.Name)
-		refused++
+		if assert.NotZero(t, status, "%s: %s", v.Name, v.Note) {
+			require.Empty(t, out, v.Name)
+			require.Contains(t, says, "REFUSED", v.Name)
+			refused++
+		}
 	}
 	t.Logf("%d vectors refused", refused)
 	require.NotZero(t, refused)
