@@ -492,12 +492,13 @@ func newHome(t *testing.T, n int) *home {
 	require.NoError(t, err)
 	if n > 0 {
 		h.tomo("init", "--sample", fmt.Sprint(n))
-		h.tomo("backup", "restore", "--yes", "--only", "settings", "--strategy", "replace", "--input", seed) // others make backups at once
+		h.tomo("backup", "restore", "--yes", "--only", "settings", "--backup-settings", "--strategy", "replace", "--input", seed) // others make backups at once
 	} else {
 		h.tomo("init")
 		h.tomo("backup", "restore", "--yes", "--full", "--input", seed)
 	}
 	require.NoError(t, os.RemoveAll(h.backups())) // the way back
+	require.NoError(t, os.Mkdir(h.backups(), 0o700))
 	says := h.tomo("user", "password", "ada")
 	h.password = strings.TrimSpace(says[strings.LastIndexByte(strings.TrimSpace(says), ' '):])
 	return h
