@@ -5,9 +5,7 @@ package main
 import (
 	"bytes"
 	"crypto/ed25519"
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,16 +19,6 @@ import (
 	"filippo.io/age"
 	"github.com/stretchr/testify/require"
 )
-
-// remade alters a document and makes its digest anew, as everybody can.
-func remade(t *testing.T, text, old, with string) string {
-	t.Helper()
-	require.Contains(t, text, old)
-	text = strings.ReplaceAll(text, old, with)
-	at := strings.LastIndex(text, "\n\"integrity\":") + 1
-	sum := sha256.Sum256([]byte(text[:at]))
-	return text[:at] + regexp.MustCompile(`[0-9a-f]{64}`).ReplaceAllString(text[at:], hex.EncodeToString(sum[:]))
-}
 
 func TestAKeyThatIsMadeIsAnOrdinaryOne(t *testing.T) {
 	m := newMachine(t, -1)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -77,4 +79,14 @@ func TestCreateSaysThatANewFolderGetsTheOlderBackups(t *testing.T) {
 	require.NoError(t, os.Mkdir(drive, 0o700))
 	require.Contains(t, m.ok("backup", "create", "--location", drive).stdout, "Copied 2 older backups to "+drive+" too")
 	require.NotContains(t, m.ok("backup", "create", "--location", drive).stdout, "Copied")
+}
+
+// remade alters a document and makes its digest anew, as everybody can.
+func remade(t *testing.T, text, old, with string) string {
+	t.Helper()
+	require.Contains(t, text, old)
+	text = strings.ReplaceAll(text, old, with)
+	at := strings.LastIndex(text, "\n\"integrity\":") + 1
+	sum := sha256.Sum256([]byte(text[:at]))
+	return text[:at] + regexp.MustCompile(`[0-9a-f]{64}`).ReplaceAllString(text[at:], hex.EncodeToString(sum[:]))
 }
