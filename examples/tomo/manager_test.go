@@ -18,12 +18,6 @@ import (
 	"github.com/tomo-project/backup/tomo"
 )
 
-// flip alters one letter in the middle of a file.
-func flip(t *testing.T, name string) {
-	t.Helper()
-	require.NoError(t, damage(name))
-}
-
 func TestABackupIsKeptAtSeveralFoldersAndRestoredFromAny(t *testing.T) {
 	m := newMachine(t, 3)
 	drive := m.path("drive")

@@ -90,3 +90,9 @@ func remade(t *testing.T, text, old, with string) string {
 	sum := sha256.Sum256([]byte(text[:at]))
 	return text[:at] + regexp.MustCompile(`[0-9a-f]{64}`).ReplaceAllString(text[at:], hex.EncodeToString(sum[:]))
 }
+
+// flip alters one letter in the middle of a file.
+func flip(t *testing.T, name string) {
+	t.Helper()
+	require.NoError(t, damage(name))
+}
