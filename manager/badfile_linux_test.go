@@ -100,7 +100,7 @@ func TestOneBadFileNeverHidesTheOthers(t *testing.T) {
 		"a note without its backup": {name: badName + ".age.manifest", make: text("{}")},
 		"changed in a distant year": {make: func(t *testing.T, path string) {
 			text(badHeader+`"data":{}}`)(t, path)
-			distant := syscall.Timespec{Sec: time.Date(20000, 1, 1, 0, 0, 0, 0, time.UTC).Unix()} // os.Chtimes would overflow
+			distant := syscall.Timespec{Sec: seconds(syscall.Timespec{}.Sec, time.Date(20000, 1, 1, 0, 0, 0, 0, time.UTC))} // os.Chtimes would overflow
 			require.NoError(t, syscall.UtimesNano(path, []syscall.Timespec{distant, distant}))
 		}, shown: true},
 	} {
@@ -255,3 +255,6 @@ func TestAFileWithoutASizeIsNotCalledDamagedByItsNote(t *testing.T) {
 		require.Zero(t, bad.Bytes)
 	})
 }
+
+// seconds has the size that a Timespec has here. 32 bits hold no distant year.
+func seconds[T int32 | int64](_ T, t time.Time) T { return T(t.Unix()) }

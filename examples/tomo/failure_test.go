@@ -634,7 +634,7 @@ func TestAFileFromADistantYearDoesNotBreakTheList(t *testing.T) {
 	dir := testtime.MemoryDir(t) // most disks know no such year
 	m.ok("backup", "create", "--output", filepath.Join(dir, "tomo-backup-good.json"))
 	for name, year := range map[string]int{"tomo-backup-late.json": 20_000, "tomo-backup-early.json": -20_000} {
-		at := syscall.Timespec{Sec: time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC).Unix()} // os.Chtimes would overflow
+		at := syscall.Timespec{Sec: seconds(syscall.Timespec{}.Sec, time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC))} // os.Chtimes would overflow
 		write(t, filepath.Join(dir, name), "{")
 		require.NoError(t, syscall.UtimesNano(filepath.Join(dir, name), []syscall.Timespec{at, at}))
 	}
@@ -645,3 +645,6 @@ func TestAFileFromADistantYearDoesNotBreakTheList(t *testing.T) {
 		require.True(t, b.Damaged)
 	}
 }
+
+// seconds has the size that a Timespec has here. 32 bits hold no distant year.
+func seconds[T int32 | int64](_ T, t time.Time) T { return T(t.Unix()) }
