@@ -129,18 +129,18 @@ func (f restoreFlags) chosen(changed bool) (backup.Strategy, error) {
 }
 
 // options returns what the flags say of a restore.
-func (flags restoreFlags) options(strategy backup.Strategy, show func(backup.Progress)) backup.RestoreOptions {
+func (f restoreFlags) options(strategy backup.Strategy, show func(backup.Progress)) backup.RestoreOptions {
 	return backup.RestoreOptions{
-		Only:            flags.only,
+		Only:            f.only,
 		Strategy:        strategy,
-		AllowNewerApp:   flags.allowNewer,
-		AllowUnknown:    flags.allowUnknown,
-		AllowDangling:   flags.allowDangling,
-		SkipClashes:     flags.skipClashes,
-		Untried:         flags.untried,
-		AllowSalvaged:   flags.allowSalvaged,
-		LeaveOutInvalid: flags.leaveOutInvalid,
-		TakeOwn:         flags.backupSettings,
+		AllowNewerApp:   f.allowNewer,
+		AllowUnknown:    f.allowUnknown,
+		AllowDangling:   f.allowDangling,
+		SkipClashes:     f.skipClashes,
+		Untried:         f.untried,
+		AllowSalvaged:   f.allowSalvaged,
+		LeaveOutInvalid: f.leaveOutInvalid,
+		TakeOwn:         f.backupSettings,
 		Progress:        show,
 	}
 }
