@@ -285,7 +285,7 @@ func (p *placement) tellsApart(sh *shard) bool {
 	case p.current.n == 0:
 		return p.unsure || sh.col != nil && len(sh.col.Schema) > 0
 	}
-	if p.apart == nil || p.apartFrom != p.current || p.apartAt != p.current.n {
+	if p.apartFrom != p.current || p.apartAt != p.current.n {
 		p.apart, p.apartFrom, p.apartAt = make(map[*shard]bool), p.current, p.current.n
 	}
 	apart, known := p.apart[sh]

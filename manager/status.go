@@ -110,8 +110,9 @@ const (
 	overdueAfter = time.Hour
 )
 
-// Status says how well the data is protected, and why. It asks the Locations as List does,
-// and reads no backup. The error says why nobody can tell: that ctx is done, or that the
+// Status says how well the data is protected, and why. It asks the Locations as List does.
+// The first time it also tries the Identities on the newest good backup, of which it reads
+// the beginning: with a passphrase that may take a second. The error says why nobody can tell: that ctx is done, or that the
 // Manager cannot work. A Location that is down is no error, but a Reason.
 func (m *Manager) Status(ctx context.Context) (Status, error) {
 	o, err := m.begin(ctx, "status")
