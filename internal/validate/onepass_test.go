@@ -10,6 +10,7 @@ import (
 
 	"github.com/tomo-project/backup/internal/onepass"
 	"github.com/tomo-project/backup/internal/onepass/passtest"
+	"github.com/tomo-project/backup/internal/validate"
 	"github.com/tomo-project/backup/tomo"
 )
 
@@ -92,6 +93,32 @@ func BenchmarkRead(b *testing.B) {
 	b.Run("no schema", func(b *testing.B) { benchmarkRead(b, newJudge(b, `{}`, "/id"), serverRecord) })
 	for name, j := range tomoJudges(b) {
 		b.Run(name, func(b *testing.B) { benchmarkRead(b, j, tomoRecord(name, 1)) })
+	}
+}
+
+// BenchmarkCompile measures what the first use of a schema costs, what a use of the same
+// schema costs, and what a Pass costs beside.
+func BenchmarkCompile(b *testing.B) {
+	for _, c := range tomo.App("1.0.0").Collections {
+		b.Run(c.Name+"/new", func(b *testing.B) {
+			for i := 0; b.Loop(); i++ {
+				_, err := validate.Compile(c.Name, fmt.Append(c.Schema, strings.Repeat(" ", i)))
+				require.NoError(b, err)
+			}
+		})
+		b.Run(c.Name+"/again", func(b *testing.B) {
+			for b.Loop() {
+				_, err := validate.Compile(c.Name, c.Schema)
+				require.NoError(b, err)
+			}
+		})
+		b.Run(c.Name+"/pass", func(b *testing.B) {
+			s, err := validate.Compile(c.Name, c.Schema)
+			require.NoError(b, err)
+			for b.Loop() {
+				onepass.New(s.Rule(), [][]string{{"id"}})
+			}
+		})
 	}
 }
 
