@@ -83,7 +83,11 @@ type builder struct {
 	states map[string]uint16 // by key
 	todo   []threads
 	steps  int
-	seen   []bool // by instruction
+
+	// For one step.
+	stack, to []uint32
+	seen      []int // by instruction, the number of the step that came to it last
+	key       []byte
 }
 
 // threads are the instructions at which the threads of a program are, before assertions
@@ -102,7 +106,7 @@ func newTable(expr string) *table {
 	if err != nil {
 		return nil
 	}
-	b := &builder{prog: prog, table: new(table), states: map[string]uint16{}, seen: make([]bool, len(prog.Inst))}
+	b := &builder{prog: prog, table: new(table), states: map[string]uint16{}, seen: make([]int, len(prog.Inst))}
 	b.columns()
 	b.state(threads{[]uint32{uint32(prog.Start)}, -1})
 	for len(b.todo) > 0 {
@@ -177,53 +181,54 @@ func kindOfRune(c rune) rune {
 
 // state returns the number of a state, and adds it if it is new.
 func (b *builder) state(t threads) uint16 {
-	key := binary.AppendVarint(nil, int64(t.last))
+	b.key = binary.AppendVarint(b.key[:0], int64(t.last))
 	for _, pc := range t.at {
-		key = binary.AppendUvarint(key, uint64(pc))
+		b.key = binary.AppendUvarint(b.key, uint64(pc))
 	}
-	n, ok := b.states[string(key)]
+	n, ok := b.states[string(b.key)]
 	if !ok {
 		n = uint16(len(b.states))
-		b.states[string(key)] = n
-		b.todo = append(b.todo, t)
+		b.states[string(b.key)] = n
+		b.todo = append(b.todo, threads{slices.Clone(t.at), t.last})
 	}
 	return n
 }
 
 // step follows the threads over a character, or over the end of the text, -1. It tells
-// whether there is a match before the character.
+// whether there is a match before the character. The threads are good until the next step.
 func (b *builder) step(from threads, c rune) (to []uint32, match bool) {
 	flags := syntax.EmptyOpContext(from.last, c)
-	clear(b.seen)
-	stack := slices.Clone(from.at)
-	for len(stack) > 0 {
-		pc := stack[len(stack)-1]
-		stack = stack[:len(stack)-1]
-		if b.seen[pc] {
+	b.steps++
+	this := b.steps
+	b.to = b.to[:0]
+	for b.stack = append(b.stack[:0], from.at...); len(b.stack) > 0; {
+		pc := b.stack[len(b.stack)-1]
+		b.stack = b.stack[:len(b.stack)-1]
+		if b.seen[pc] >= this {
 			continue
 		}
-		b.seen[pc] = true
 		b.steps++
+		b.seen[pc] = b.steps
 		switch inst := &b.prog.Inst[pc]; inst.Op {
 		case syntax.InstMatch:
 			return nil, true
 		case syntax.InstAlt, syntax.InstAltMatch:
-			stack = append(stack, inst.Out, inst.Arg)
+			b.stack = append(b.stack, inst.Out, inst.Arg)
 		case syntax.InstCapture, syntax.InstNop:
-			stack = append(stack, inst.Out)
+			b.stack = append(b.stack, inst.Out)
 		case syntax.InstEmptyWidth:
 			if syntax.EmptyOp(inst.Arg)&^flags == 0 {
-				stack = append(stack, inst.Out)
+				b.stack = append(b.stack, inst.Out)
 			}
 		case syntax.InstFail:
 		default:
 			if c >= 0 && inst.MatchRune(c) {
-				to = append(to, inst.Out)
+				b.to = append(b.to, inst.Out)
 			}
 		}
 	}
 	// A match may begin at any place.
-	to = append(to, uint32(b.prog.Start))
-	slices.Sort(to)
-	return slices.Compact(to), false
+	b.to = append(b.to, uint32(b.prog.Start))
+	slices.Sort(b.to)
+	return slices.Compact(b.to), false
 }
