@@ -354,7 +354,7 @@ func (s *scanner) section(name string) error {
 	endPart := func() {
 		end := s.dec.InputOffset()
 		s.in.advance(end)
-		sec.parts = append(sec.parts, part{end, sum.Sum64()})
+		sec.parts = append(sec.parts, part{end: end, sum: sum.Sum64()})
 		sum.Reset()
 	}
 	for more := s.dec.PeekKind(); more != '}' && more != ']'; more = s.dec.PeekKind() {
