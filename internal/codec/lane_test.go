@@ -196,7 +196,7 @@ func TestTheLaneAndTheDecoderAgree(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
-	for range testtime.Pick(t, 300, 20_000) {
+	for range testtime.Pick(t, 100, 20_000) {
 		text := someSnapshot(r)
 		agree(t, text, someWay(r))
 		for range 10 {
@@ -258,7 +258,7 @@ func manyLines(n int, pad string) []byte {
 func TestTheLaneTakesAllThatIsWritten(t *testing.T) {
 	for name, text := range map[string][]byte{
 		"short records": manyLines(9000, ""),
-		"long records":  manyLines(30, strings.Repeat("x", 600_000)),
+		"long records":  manyLines(5, strings.Repeat("x", 600_000)),
 	} {
 		for _, workers := range []int{1, 3} {
 			t.Run(fmt.Sprintf("%s, %d workers", name, workers), func(t *testing.T) {
@@ -316,7 +316,13 @@ func TestTheLaneLeavesNoGoroutineBehind(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Equal(t, broken, scanIt())
-			require.LessOrEqual(t, runtime.NumGoroutine(), before+1) // of the subtest
+			for range 1000 {
+				if runtime.NumGoroutine() <= before+1 { // of the subtest
+					return
+				}
+				time.Sleep(time.Millisecond)
+			}
+			t.Errorf("%d goroutines, and before %d", runtime.NumGoroutine(), before)
 		})
 	}
 }
