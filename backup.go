@@ -397,11 +397,7 @@ func (sw *snapshotWriter) writeBatch(col *collection, batch *batch) error {
 		r := &batch.items[i]
 		value := r.value
 		if sw.box != nil && len(col.secrets) > 0 {
-			view, err := col.sealRecord(sw.box, r.key, col.view(r.key, value))
-			if err != nil {
-				return err
-			}
-			value = col.unview(r.key, view)
+			value = col.unview(r.key, col.sealMarked(nil, sw.box, r.key, col.view(r.key, value), nil))
 			if len(value) > sw.limits.RecordBytes {
 				return &RecordError{Collection: col.Name, Key: r.key, Offset: -1, Err: fmt.Errorf("%w: with its secrets sealed the record has %d bytes, the limit is %d (Limits.RecordBytes)", ErrLimit, len(value), sw.limits.RecordBytes)}
 			}
