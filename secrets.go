@@ -283,30 +283,40 @@ func (s *Snapshot) opener(sec *codec.Section) (func(item) (item, error), error) 
 	if err != nil {
 		return nil, err
 	}
+	strict, limits := onepass.New(nil, nil), onepass.Limits{Depth: s.limits.Depth, Values: s.limits.Values}
 	return func(r item) (item, error) {
 		r, view, err := p.view(r)
 		if err != nil {
 			return r, err
 		}
-		view, err = codec.Rewrite(view, p.secrets, func(pointer string, value []byte) ([]byte, error) {
-			text, err := p.text(r, pointer, value)
+		var out []byte // view up to last, with its secrets open
+		last := 0
+		err = codec.Find(view, p.secrets, func(pointer string, start, end int) error {
+			text, err := p.text(r, pointer, view[start:end])
 			if err != nil {
-				return nil, err
+				return err
 			}
-			plain, err := s.box.Open(nil, text, sec.Name, r.key, pointer)
+			out = append(slices.Grow(out, len(view)-last), view[last:start]...)
+			last = end
+			plain := len(out)
+			if out, err = s.box.Open(out, text, sec.Name, r.key, pointer); err != nil {
+				return p.fail(r, pointer, fmt.Errorf("the sealed secret does not open: %w", err))
+			}
+			if _, ok := strict.Read(out[plain:], limits, nil); ok {
+				return nil
+			}
+			value, err := codec.Compact(nil, out[plain:], s.limits)
 			if err != nil {
-				return nil, p.fail(r, pointer, fmt.Errorf("the sealed secret does not open: %w", err))
+				return p.fail(r, pointer, fmt.Errorf("the opened secret is not JSON: %w", err))
 			}
-			if plain, err = codec.Compact(nil, plain, s.limits); err != nil {
-				return nil, p.fail(r, pointer, fmt.Errorf("the opened secret is not JSON: %w", err))
-			}
-			return plain, nil
+			out = append(out[:plain], value...)
+			return nil
 		})
-		if err != nil {
+		if err != nil || last == 0 {
 			return r, err
 		}
-		if r.value = view; sec.IsMap {
-			r.value = unviewMember(r.key, view)
+		if r.value = append(out, view[last:]...); sec.IsMap {
+			r.value = unviewMember(r.key, r.value)
 		}
 		return r, nil
 	}, nil
