@@ -132,6 +132,7 @@ func (a *App) backup(ctx context.Context, w io.Writer, src DataSource, opts Back
 	if err != nil {
 		return Manifest{}, err
 	}
+	defer sw.seen.open.close()
 	if err := sw.checkProvable(); err != nil {
 		return Manifest{}, err
 	}
@@ -428,7 +429,10 @@ func (sw *snapshotWriter) writeEnd() (Manifest, error) {
 		return Manifest{}, err
 	}
 	m := sw.manifest
-	dangling := sw.seen.dangling(sw.opts.LeaveOutInvalid)
+	dangling, err := sw.seen.dangling(sw.opts.LeaveOutInvalid)
+	if err != nil {
+		return Manifest{}, err
+	}
 	if err := errors.Join(sw.problems.err(ErrInvalid), dangling.err(ErrDangling)); err != nil {
 		return Manifest{}, fmt.Errorf("%w\ncorrect this in %s, or have invalid records left out", err, sw.Name)
 	}
