@@ -87,7 +87,8 @@ const MetaTrigger = "trigger"
 
 // Backup writes a snapshot of the data of src to w. It reads the records at one
 // point in time, and validates, seals and writes them as they come. So the memory
-// that it needs depends on the number of keys and not on the size of the data.
+// that it needs depends on the number of keys and not on the size of the data. Many
+// references to records that come later go to an encrypted temporary file.
 //
 // A backup is good only if Backup returned nil, and the file behind w was closed and
 // synced without an error. After an error the caller must throw away what was
