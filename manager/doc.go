@@ -77,6 +77,9 @@
 //   - ".drilled", an empty file: the backup has passed a drill.
 //   - ".rehearsed", an empty file: a person has opened the backup with their key.
 //   - ".verified", an empty file: the backup was opened and read to its end, and all was good.
+//   - ".writing", an empty file: an encrypted backup or a copy of the database is being
+//     stored. If its writer dies before the note is there, the next method that holds the
+//     Location deletes what is left. Until then List does not show it.
 //
 // Each Location also gets a README, the name of the App with "-backup-README.txt" behind
 // it. It says to whoever finds the backups what they are, and how to open them without this
@@ -101,7 +104,7 @@
 // Each verb has a file. manager.go has what a Manager is made of, and operation.go how each
 // method begins, holds the Locations and ends.
 //
-//   - Making: create.go, serial.go, fill.go for the other Locations, readme.go, database.go,
+//   - Making: create.go, serial.go, unfinished.go for writers that died, fill.go for the other Locations, readme.go, database.go,
 //     run.go with due.go
 //   - Looking: list.go, look.go for one file, beside.go for notes and marks, backup.go for
 //     what is known of a backup, open.go

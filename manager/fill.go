@@ -56,15 +56,30 @@ func (o *operation) copy(ctx context.Context, b Backup, from, to *site) error {
 		return fmt.Errorf("copy from %s: %w", from.name, err)
 	}
 	defer r.Close()
+	if err := to.beginWriting(ctx, b.named); err != nil {
+		return err
+	}
+	if err := o.copyFile(ctx, b, r, from, to); err != nil {
+		return err
+	}
+	to.endWriting(ctx, b.named)
+	o.emit(ctx, Event{Kind: EventStored, Backup: b.Name, Location: to.name, Manifest: b.Manifest})
+	return nil
+}
+
+// copyFile copies the file of a backup. After an error nothing of it is left, or the mark
+// of its writer says that it is not whole.
+func (o *operation) copyFile(ctx context.Context, b Backup, r io.Reader, from, to *site) error {
 	d := newDigester()
 	if err := to.Put(ctx, b.Name, io.TeeReader(blaming{r, from}, d)); err != nil {
+		to.endWriting(ctx, b.named)
 		return err
 	}
 	if b.noDigest() { // it has no note, so all that is known is what was read
 		b.Bytes, b.sha256 = d.bytes, d.contents().sha256
 	}
 	if err := o.readBack(ctx, to, b); err != nil {
-		err = errors.Join(err, to.drop(ctx, b.named))
+		err = errors.Join(err, to.undoWriting(ctx, b.named))
 		if source := o.readBack(ctx, from, b); source != nil {
 			o.learn(from, b.Name, source)
 			err = fmt.Errorf("copy from %s: %w", from.name, source)
@@ -72,9 +87,8 @@ func (o *operation) copy(ctx context.Context, b Backup, from, to *site) error {
 		return err
 	}
 	if err := o.putNote(ctx, to, b); err != nil {
-		return errors.Join(err, to.drop(ctx, b.named))
+		return errors.Join(err, to.undoWriting(ctx, b.named))
 	}
-	o.emit(ctx, Event{Kind: EventStored, Backup: b.Name, Location: to.name, Manifest: b.Manifest})
 	return nil
 }
 

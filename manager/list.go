@@ -166,6 +166,7 @@ func (o *operation) listAt(ctx context.Context, s *site) (backups []Backup, file
 	if err != nil {
 		return nil, nil, err
 	}
+	files = o.finished(ctx, s, files)
 	ours := o.backupFiles(files)
 	found := make([]*Backup, len(ours))
 	ctx, cancel := context.WithCancelCause(ctx)
