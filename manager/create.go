@@ -21,7 +21,7 @@ import (
 // Manager. RequireProof, Trusted, Installation and Serial are always those of the Manager.
 // Without a trigger in opts.Metadata the trigger is "manual". Then Create copies older
 // backups to Locations that lack them; if that fails, it is an Event and no error.
-// Where the disk is full, Create first deletes what Retention would delete once the
+// Where a disk is full, Create first deletes what Retention would delete there once the
 // backup is made, as Prune does.
 //
 // The Copies of the result name each Location, and say why the backup is not there. The
@@ -122,7 +122,7 @@ func (o *operation) place(ctx context.Context, at time.Time, kind envelope.Kind,
 	errs := o.downErrors()
 	for _, s := range o.sites {
 		b, err := o.placeAt(ctx, s, at, kind, produce)
-		if full(err) && o.makeRoom(ctx, s, o.newBackup(filename.New(o.App.Name, at, 1, kind), nil), trigger) {
+		if fullAt(err) && o.makeRoom(ctx, s, o.toBeMade(filename.New(o.App.Name, at, 1, kind), trigger)) {
 			b, err = o.placeAt(ctx, s, at, kind, produce)
 		}
 		if err == nil {

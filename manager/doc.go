@@ -84,7 +84,8 @@
 // Each Location also gets a README, the name of the App with "-backup-README.txt" behind
 // it. It says to whoever finds the backups what they are, and how to open them without this
 // software. A README that a person has changed is left alone for ever, and one that was
-// deleted is made anew with the next backup; NoReadme switches it off.
+// deleted is made anew with the next backup; NoReadme switches it off. On a full disk it
+// gives its room to the lease of whoever makes more room.
 //
 // While a Location that is no Locker is held, a file that ends with ".lease" is there. Probe
 // stores a file that ends with ".tmp" for a moment. All other files are left alone.
@@ -104,8 +105,9 @@
 // Each verb has a file. manager.go has what a Manager is made of, and operation.go how each
 // method begins, holds the Locations and ends.
 //
-//   - Making: create.go, serial.go, unfinished.go for writers that died, fill.go for the other Locations, readme.go, database.go,
-//     run.go with due.go
+//   - Making: create.go, serial.go, room.go for disks that are full, unfinished.go for
+//     writers that died, fill.go for the other Locations, readme.go, database.go, run.go
+//     with due.go
 //   - Looking: list.go, look.go for one file, beside.go for notes and marks, backup.go for
 //     what is known of a backup, open.go
 //   - Restoring: restore.go, undo.go
