@@ -60,6 +60,13 @@ func TestCreateRefusesAKeyThatHasChanged(t *testing.T) {
 	typo.fails(statusFailed, "wrong key", "backup", "verify", first.Name)
 	require.NotContains(t, o.stderr, "older backup")
 
+	file := m.path("out.json")
+	o = typo.fails(statusFailed, first.Name+" is sealed with another key", "backup", "create", "--output", file)
+	require.Contains(t, o.stderr, "--new-key")
+	require.NoFileExists(t, file)
+	require.Contains(t, typo.ok("backup", "create", "--output", file, "--new-key").stderr, "warning: "+first.Name+" is sealed with another key")
+	require.Empty(t, m.ok("backup", "create", "--output", file, "--force").stderr)
+
 	o = typo.ok("backup", "create", "--new-key")
 	require.Contains(t, o.stderr, "warning: "+first.Name+" is sealed with another key")
 	require.Len(t, m.list(), 2)
