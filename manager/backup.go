@@ -74,6 +74,11 @@ type Backup struct {
 	// a person has accepted that ([Manager.Accept]).
 	Shrunk []Shrink `json:"shrunk,omitempty"`
 
+	// Rekeyed is set if the backup is sealed with another key than those before it (see
+	// [Manager.CheckKeys]), and nobody has accepted that ([Manager.Accept]) or opened a
+	// backup with their key since ([Manager.Rehearse]).
+	Rekeyed bool `json:"rekeyed,omitempty"`
+
 	// VerifiedAt is when a copy was last opened, read to its end and found good, by Verify or
 	// Drill of any process. Nil: not known. It says nothing about a copy that is damaged since.
 	VerifiedAt *time.Time `json:"verified_at,omitempty"`

@@ -2,6 +2,7 @@ package manager_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -129,7 +130,8 @@ func TestAChangeOfPublicKeysIsSaidWithHowLongTheOldOneIsNeeded(t *testing.T) {
 // is better than a new one.
 func TestARunWithAnotherKeySaysSoAndPrunesNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		m, _, _ := managed(newShelf("disk"))
+		shelf := newShelf("disk")
+		m, _, _ := managed(shelf)
 		m.Retention, m.Schedule = backup.Retention{Last: 1}, schedule.Hourly{}
 		right := withPassphrase(m, "correct horse")
 		old := scheduled(t, right)
@@ -156,9 +158,33 @@ func TestARunWithAnotherKeySaysSoAndPrunesNothing(t *testing.T) {
 		}
 		again(typo) // after a pause, as a page for people makes it
 		require.Contains(t, namesOf(mustList(t, right)), old.Name)
-		anew := withPassphrase(m, "corect horse") // the process was started again with the same key, on purpose
-		anew.Retention, anew.OnEvent = m.Retention, log.add
-		again(anew)
+		anew := func() *manager.Manager { // the process was started again, or has other settings
+			m2 := withPassphrase(m, "corect horse")
+			m2.Schedule, m2.Retention, m2.OnEvent = m.Schedule, m.Retention, log.add
+			return m2
+		}
+		again(anew())
+		require.Contains(t, namesOf(mustList(t, right)), old.Name)
+		_, err := anew().Prune(t.Context(), manager.PruneOptions{})
+		require.ErrorIs(t, err, manager.ErrRekeyed)
+		first := mustList(t, anew())
+		i := slices.IndexFunc(first, func(b manager.Backup) bool { return b.Rekeyed })
+		require.ErrorContains(t, err, first[i].Name)
+		status := mustStatus(t, anew())
+		require.Equal(t, first[i].Name, status.HeldUp)
+		require.Contains(t, codes(status), "rekeyed")
+
+		key := backup.Passphrase([]byte("corect horse"))
+		for how, accept := range map[string]func() error{
+			"accepted":  func() error { return anew().Accept(t.Context(), first[i].Name) },
+			"rehearsed": func() error { _, err := anew().Rehearse(t.Context(), key); return err },
+		} {
+			mark := first[i].Name + ".rekeyed"
+			shelf.files()[mark] = ""
+			require.NoError(t, accept(), how)
+			require.NotContains(t, shelf.files(), mark, how)
+		}
+		again(anew())
 		require.Len(t, mustList(t, right), 1)
 	})
 }

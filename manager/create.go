@@ -62,6 +62,7 @@ func (o *operation) create(ctx context.Context, opts backup.BackupOptions) (Back
 	if !o.setAside(ctx, c) { // the host was told, and the backup is made
 		return b, o.enough(b)
 	}
+	o.markRekeyed(ctx, &b)
 	if b.Shrunk = c.lostIn(b); len(b.Shrunk) > 0 {
 		o.emit(ctx, Event{Kind: EventShrunk, Backup: b.Name, Text: shrinks(b.Shrunk)})
 	}

@@ -77,6 +77,8 @@
 //   - ".drilled", an empty file: the backup has passed a drill.
 //   - ".rehearsed", an empty file: a person has opened the backup with their key.
 //   - ".verified", an empty file: the backup was opened and read to its end, and all was good.
+//   - ".rekeyed", an empty file: the backup is sealed with another key than those before it,
+//     and nobody has accepted that.
 //   - ".writing", an empty file: an encrypted backup or a copy of the database is being
 //     stored. If its writer dies before the note is there, the next method that holds the
 //     Location deletes what is left. Until then List does not show it.

@@ -146,10 +146,16 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 		}
 	}
 	o.doubt(c)
+	for _, there := range c.at {
+		for i := range there {
+			there[i].Rekeyed = !there[i].Foreign && c.has(markRekeyed, there[i].Name)
+		}
+	}
 	c.join(o.sites)
 	c.flag(o.start)
 	for i := range c.backups {
-		c.backups[i].VerifiedAt = c.markedWhen(c.backups[i].named, markVerified, o.start)
+		b := &c.backups[i]
+		b.VerifiedAt = c.markedWhen(b.named, markVerified, o.start)
 	}
 	o.asked = c
 	return c, errors.Join(errs...)

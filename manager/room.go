@@ -28,7 +28,7 @@ func fullAt(err error) bool {
 // the coming backup may fail. It returns false if nothing was deleted.
 func (o *operation) makeRoom(ctx context.Context, s *site, coming Backup) bool {
 	c, err := o.catalog(ctx)
-	if err != nil || c.errs[s.name] != nil || len(c.lostIn(coming)) > 0 || slices.ContainsFunc(c.backups, func(b Backup) bool { return len(b.Shrunk) > 0 }) {
+	if err != nil || c.errs[s.name] != nil || len(c.lostIn(coming)) > 0 || o.heldUp(c) != nil {
 		return false
 	}
 	coming.coming = true

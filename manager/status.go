@@ -43,6 +43,7 @@ const (
 //	             wrong key      the keys of the Manager do not open it
 //	             key unchecked  it needs a key, and nobody has tried a key on it
 //	             shrunk         a backup has lost most of a collection, so Prune deletes nothing
+//	             rekeyed        a backup takes another key than those before, so Prune deletes nothing
 //	             unproven       for 35 days, no full backup was verified, drilled or rehearsed
 //	             drill          a drill is due
 //	             rehearsal      a rehearsal is due
@@ -175,7 +176,7 @@ func (s *Status) past(o *operation, c *catalog) {
 		if s.Scheduled == nil && b.Trigger == TriggerScheduled && !b.Database && !b.Damaged && !b.Foreign && o.genuine(b) && !b.CreatedAt.After(o.start) {
 			s.Scheduled = &Marked{b.Name, b.CreatedAt}
 		}
-		if s.HeldUp == "" && len(b.Shrunk) > 0 {
+		if s.HeldUp == "" && (len(b.Shrunk) > 0 || b.Rekeyed) {
 			s.HeldUp = b.Name
 		}
 	}
@@ -262,11 +263,20 @@ func (s *Status) judge(ctx context.Context, o *operation, c *catalog, good *Back
 		s.Key = o.keyState(ctx, c, good)
 		s.judgeProof(o, c)
 	}
-	if s.HeldUp != "" {
-		s.because("shrunk", "%s has lost data (%s), so no old backup is deleted. Restore what is missing, or accept the loss.", s.HeldUp, shrinks(find(c.backups, s.HeldUp).Shrunk))
-	}
+	s.judgeHold(c)
 	if len(s.Reasons) == 0 {
 		s.Verdict = Protected
+	}
+}
+
+// judgeHold says of which backups a person has to decide before Prune goes on.
+func (s *Status) judgeHold(c *catalog) {
+	if i := slices.IndexFunc(c.backups, func(b Backup) bool { return len(b.Shrunk) > 0 }); i >= 0 {
+		b := c.backups[i]
+		s.because("shrunk", "%s has lost data (%s), so no old backup is deleted. Restore what is missing, or accept the loss.", b.Name, shrinks(b.Shrunk))
+	}
+	if i := slices.IndexFunc(c.backups, func(b Backup) bool { return b.Rekeyed }); i >= 0 {
+		s.because("rekeyed", "%s takes another key than the backups before it, so no old backup is deleted. If the key is right, accept the backup.", c.backups[i].Name)
 	}
 }
 

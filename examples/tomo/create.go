@@ -136,6 +136,12 @@ func (c *cli) create(ctx context.Context, flags createFlags) error {
 	if err != nil && b.Name == "" {
 		return fmt.Errorf("backup failed: %w", err)
 	}
+	if b.Rekeyed && flags.newKey { // it has changed on purpose
+		if accepted := k.Accept(ctx, b.Name); accepted != nil {
+			return accepted
+		}
+		b.Rekeyed = false
+	}
 	if c.json && flags.database && err == nil {
 		copied, err := k.CopyDatabase(ctx)
 		if printed := c.printJSON(withDatabase{b, copied}); printed != nil {

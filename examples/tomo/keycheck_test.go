@@ -4,6 +4,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -70,6 +71,14 @@ func TestCreateRefusesAKeyThatHasChanged(t *testing.T) {
 	o = typo.ok("backup", "create", "--new-key")
 	require.Contains(t, o.stderr, "warning: "+first.Name+" is sealed with another key")
 	require.Len(t, m.list(), 2)
+	require.NotContains(t, typo.ok("backup", "list").stdout, "its key is another", "--new-key accepts it")
+	held := filepath.Join(m.backups(), m.list()[0].Name+".rekeyed") // as a server leaves it
+	require.NoError(t, os.WriteFile(held, nil, 0o600))
+	require.Contains(t, typo.ok("backup", "list").stdout, "its key is another")
+	o = typo.fails(statusFailed, "nothing is deleted", "backup", "prune", "--keep-last", "1")
+	require.Contains(t, o.stderr, "tomo backup accept "+m.list()[0].Name)
+	typo.ok("backup", "accept", m.list()[0].Name)
+	require.NoFileExists(t, held)
 	typo.ok("backup", "create")
 	require.Contains(t, m.fails(statusFailed, "sealed with another key", "backup", "create").stderr, "2 kept backups")
 

@@ -195,6 +195,9 @@ func stateOf(b manager.Backup) (state string, good int) {
 	if len(b.Shrunk) > 0 {
 		parts = append(parts, "shrunk: "+shrinks(b.Shrunk))
 	}
+	if b.Rekeyed {
+		parts = append(parts, "its key is another than before")
+	}
 	return strings.Join(parts, "; "), good
 }
 
