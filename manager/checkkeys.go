@@ -103,7 +103,7 @@ func (m *Manager) setRekeying(yes bool) {
 // markRekeyed remembers of a new backup that it is the first that is sealed with another
 // key. The mark holds Prune up after a restart too.
 func (o *operation) markRekeyed(ctx context.Context, b *Backup) {
-	if !o.isRekeying() || !o.takesKey(*b) {
+	if !o.isRekeying() || !takesKey(*b) {
 		return
 	}
 	if err := o.mark(ctx, *b, markRekeyed); err != nil {
@@ -166,7 +166,7 @@ func (o *operation) checkKeys(ctx context.Context) (k KeyCheck, err error) {
 	if c == nil {
 		return k, unasked
 	}
-	locked := slices.DeleteFunc(own(c.backups), func(b Backup) bool { return !o.takesKey(b) })
+	locked := slices.DeleteFunc(own(c.backups), func(b Backup) bool { return !takesKey(b) })
 	if len(locked) == 0 {
 		return k, unasked
 	}
@@ -212,15 +212,15 @@ func (k KeyCheck) shared() bool {
 	return slices.ContainsFunc(k.Keys, func(id string) bool { return len(id) >= 32 && !slices.Contains(k.Gone, id) })
 }
 
-// takesKey tells whether a backup of this Installation takes a key to open.
-func (m *Manager) takesKey(b Backup) bool {
+// takesKey tells whether a backup takes a key to open.
+func takesKey(b Backup) bool {
 	switch {
 	case b.Damaged || b.Database:
 		return false
 	case b.Manifest == nil:
 		return b.named.Encrypted
 	}
-	return (b.Manifest.Sealed || b.Manifest.Encrypted) && (b.Manifest.Installation == "" || b.Manifest.Installation == m.Installation)
+	return b.Manifest.Sealed || b.Manifest.Encrypted
 }
 
 // tryKeys unwraps the key of a backup with the Identities.

@@ -188,3 +188,22 @@ func TestARunWithAnotherKeySaysSoAndPrunesNothing(t *testing.T) {
 		require.Len(t, mustList(t, right), 1)
 	})
 }
+
+// Without an Installation all backups count as one's own, also for their keys.
+func TestWithoutAnInstallationTheKeysOfAllBackupsAreChecked(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, _, _ := managed(newShelf("disk"))
+		one := withPassphrase(m, "correct horse")
+		one.Installation = "one"
+		made := scheduled(t, one)
+		k, err := withPassphrase(m, "corect horse").CheckKeys(t.Context())
+		require.ErrorIs(t, err, backup.ErrWrongKey)
+		require.Equal(t, made.Name, k.Backup)
+
+		two := withPassphrase(m, "corect horse")
+		two.Installation = "two"
+		k, err = two.CheckKeys(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, k.Backup, "it has keys of its own")
+	})
+}
