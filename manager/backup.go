@@ -88,6 +88,7 @@ type Backup struct {
 
 	tooHigh bool // the serial is not believed: see serial.go
 	coming  bool // it is not made yet, see makeRoom
+	opened  bool // one of the Identities opens a copy
 }
 
 // newBackup returns a Backup with what a manifest says of it. The manifest may be nil.
@@ -130,6 +131,25 @@ const skew = time.Hour
 func (b Backup) Usable(now time.Time) bool {
 	salvaged := b.Manifest != nil && b.Manifest.Salvaged != nil
 	return !b.Damaged && !b.OtherKey && !b.Database && !b.Foreign && !salvaged && (b.serial() > 0 || !b.CreatedAt.After(now.Add(skew)))
+}
+
+// KeyState tells whether a key opens the backup, as far as is known: whether this Manager
+// has tried its Identities on a copy, or some process has opened it and read it to its end.
+// List tries no key.
+func (b Backup) KeyState() KeyState {
+	locked := b.named.Encrypted
+	if m := b.Manifest; m != nil {
+		locked = m.Sealed || m.Encrypted
+	}
+	switch {
+	case !locked:
+		return KeyNotNeeded
+	case b.OtherKey:
+		return KeyWrong
+	case b.opened || b.VerifiedAt != nil:
+		return KeyOpens
+	}
+	return KeyUnchecked
 }
 
 // serial returns the serial of a backup, or 0 if it has none that is known, or one that

@@ -214,13 +214,7 @@ func (k KeyCheck) shared() bool {
 
 // takesKey tells whether a backup takes a key to open.
 func takesKey(b Backup) bool {
-	switch {
-	case b.Damaged || b.Database:
-		return false
-	case b.Manifest == nil:
-		return b.named.Encrypted
-	}
-	return b.Manifest.Sealed || b.Manifest.Encrypted
+	return !b.Damaged && !b.Database && b.KeyState() != KeyNotNeeded
 }
 
 // tryKeys unwraps the key of a backup with the Identities.

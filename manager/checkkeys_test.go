@@ -207,3 +207,32 @@ func TestWithoutAnInstallationTheKeysOfAllBackupsAreChecked(t *testing.T) {
 		require.Empty(t, k.Backup, "it has keys of its own")
 	})
 }
+
+// List tries no key, so it does not know whether one opens a backup.
+func TestAListSaysWhetherAKeyOpensABackupOnlyIfOneWasTried(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, _, _ := managed(newShelf("disk"))
+		right := func() *manager.Manager { return withPassphrase(m, "correct horse") }
+		made := scheduled(t, right())
+		state := func(m *manager.Manager) manager.KeyState { return mustList(t, m)[0].KeyState() }
+		require.Equal(t, manager.KeyUnchecked, state(right()))
+
+		wrong := withPassphrase(m, "corect horse")
+		state(wrong)
+		_, err := wrong.CheckKeys(t.Context())
+		require.Error(t, err)
+		require.Equal(t, manager.KeyWrong, state(wrong))
+		again := right()
+		state(again)
+		_, err = again.CheckKeys(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, manager.KeyOpens, state(again))
+
+		_, err = right().Verify(t.Context(), made.Name)
+		require.NoError(t, err)
+		require.Equal(t, manager.KeyOpens, state(right()), "the mark says that somebody opened it")
+		require.Equal(t, manager.KeyWrong, state(wrong))
+
+		require.Equal(t, manager.KeyNotNeeded, manager.Backup{Manifest: &backup.Manifest{}}.KeyState())
+	})
+}

@@ -19,7 +19,7 @@ const (
 	Unprotected Verdict = "unprotected"
 )
 
-// A KeyState says whether the keys of a Manager open its newest good full backup.
+// A KeyState says whether the keys of a Manager open a backup, such as its newest good full one.
 type KeyState string
 
 const (

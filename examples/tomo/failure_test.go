@@ -561,7 +561,7 @@ func TestListShowsBackupsOfTomoAndNothingElse(t *testing.T) {
 	require.Len(t, lines, 4)
 	require.Regexp(t, `^NAME +TIME +SIZE +TRIGGER +HOLDS +RECORDS +APP VERSION +STATE$`, lines[0])
 	text := strings.Join(lines[1:], "\n")
-	require.Regexp(t, `(?m)^tomo-backup-2024-01-15\.json .* manual .* whole$`, text, "the name that the guide's script gives")
+	require.Regexp(t, `(?m)^tomo-backup-2024-01-15\.json .* manual .* whole, no key tried$`, text, "the name that the guide's script gives")
 	require.Regexp(t, `(?m)^before-the-move\.json .* manual +Preferences only +2 +2\.1\.0 +partial$`, text)
 	require.Regexp(t, `(?m)^tomo-backup-2023-01-15T10-30-00\.json .* - +2\.1\.0 +damaged: `, text)
 }

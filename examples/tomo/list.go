@@ -218,6 +218,12 @@ func storedState(b manager.Backup) string {
 	if m.Encrypted {
 		state += ", encrypted"
 	}
+	switch b.KeyState() {
+	case manager.KeyUnchecked:
+		state += ", no key tried"
+	case manager.KeyWrong:
+		state += ", sealed with another key"
+	}
 	return state
 }
 
