@@ -36,7 +36,8 @@ func (c *cli) accept(ctx context.Context, name string) error {
 		return explainMissing(err)
 	}
 	if c.json {
-		return c.printJSON(map[string]string{"accepted": name})
+		c.done("the backup was accepted", func() error { return c.printJSON(map[string]string{"accepted": name}) })
+		return nil
 	}
 	fmt.Fprintf(c.stdout, "Accepted: %s. Pruning goes on.\n", printable(name))
 	return nil

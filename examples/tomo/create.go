@@ -144,14 +144,10 @@ func (c *cli) create(ctx context.Context, flags createFlags) error {
 	}
 	if c.json && flags.database && err == nil {
 		copied, err := k.CopyDatabase(ctx)
-		if printed := c.printJSON(withDatabase{b, copied}); printed != nil {
-			return printed
-		}
+		c.done("the backup was made", func() error { return c.printJSON(withDatabase{b, copied}) })
 		return failedCopy(err)
 	}
-	if printed := c.printCreated(b); printed != nil {
-		return printed
-	}
+	c.done("the backup was made", func() error { return c.printCreated(b) })
 	c.printFilled(k, b)
 	if err != nil { // it names the missing copies
 		return fmt.Errorf("too few copies: %w", err)
@@ -318,7 +314,8 @@ func (c *cli) createFile(ctx context.Context, flags createFlags) error {
 	}
 	done()
 	if c.json {
-		return c.printJSON(createResult{flags.output, manifest})
+		c.done("the backup was made", func() error { return c.printJSON(createResult{flags.output, manifest}) })
+		return nil
 	}
 	fmt.Fprintf(c.stdout, "Backup written: %s\n", printable(flags.output))
 	c.printContents(manifest)

@@ -358,6 +358,35 @@ func TestARestoreThatTookPlaceIsDoneThoughNobodyCanReadItsReport(t *testing.T) {
 	}
 }
 
+func TestWhatTookPlaceIsDoneThoughNobodyCanReadIt(t *testing.T) {
+	m := newMachine(t, 2)
+	name := m.create().Name
+	broken, fresh := m.path("broken.json"), m.path("new")
+	text := read(t, filepath.Join(m.backups(), name))
+	write(t, broken, text[:len(text)/2])
+	write(t, fresh, "another passphrase\n")
+	for _, args := range [][]string{
+		{"backup", "create", "--json"},
+		{"backup", "create", "--json", "--database"},
+		{"backup", "create", "--json", "--output", m.path("out.json")},
+		{"backup", "rewrap", name, "--json", "--new-passphrase-file", fresh},
+		{"backup", "salvage", broken, "--json", "--output", m.path("saved.json")},
+		{"backup", "prune", "--keep-last", "1"},
+		{"backup", "prune", "--keep-last", "1", "--json"},
+	} {
+		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		if err != nil {
+			t.Skip("this system has no /dev/full")
+		}
+		cmd := m.command(args...)
+		var stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = full, &stderr
+		require.NoError(t, cmd.Run(), "%s: %s", args, &stderr)
+		require.NoError(t, full.Close())
+		require.Contains(t, stderr.String(), ", but that cannot be printed", args)
+	}
+}
+
 // tinyDisk returns a folder that holds less than a backup of 2,000 records a
 // collection and what runs the command on it: a file system of its own if this
 // process may mount one, else a limit on the size of files.

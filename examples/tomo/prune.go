@@ -55,8 +55,11 @@ func (c *cli) prune(ctx context.Context, policy policyFlags, opts manager.PruneO
 	pruned, err := k.Prune(ctx, opts)
 	k.wipe()
 	if len(pruned) > 0 {
-		if printed := c.printPruned(pruned, opts, err); printed != nil {
-			return printed
+		print := func() error { return c.printPruned(pruned, opts, err) }
+		if err == nil && !opts.DryRun {
+			c.done("the backups were pruned", print)
+		} else if printed := print(); printed != nil {
+			return errors.Join(err, printed)
 		}
 	}
 	if errors.Is(err, manager.ErrShrunk) {
