@@ -197,6 +197,7 @@ func (in *incoming) expected() []*collection {
 // A reading is the first pass through a snapshot.
 type reading struct {
 	*incoming
+	stages   *stages
 	batches  map[string]*batch // by collection
 	ordinals map[string]int64  // number of records so far, by collection
 	records  int64             // of all collections
@@ -204,6 +205,11 @@ type reading struct {
 }
 
 func (r *reading) checkSections(ctx context.Context) error {
+	r.stages = &stages{
+		work: func(b *batch) { b.check(r.snapshot.limits, true, nil) },
+		done: r.admit,
+	}
+	defer r.stages.stop()
 	migrating := r.newMigrating(ctx, r.snapshot.limits)
 	for i := range r.snapshot.sections {
 		sec := &r.snapshot.sections[i]
@@ -215,52 +221,62 @@ func (r *reading) checkSections(ctx context.Context) error {
 			return r.take(col, rec)
 		})
 		if err != nil {
-			return err
+			return cmp.Or(r.stages.wait(0), err)
 		}
 		for _, col := range r.compiled.collections {
 			if b := r.batches[col.Name]; b != nil {
-				if err := r.check(col, b); err != nil {
+				if err := r.check(b); err != nil {
 					return err
 				}
 			}
 		}
 	}
-	return ctx.Err()
+	return cmp.Or(r.stages.wait(0), ctx.Err())
 }
 
 // take adds a record to the batch of its collection.
 func (r *reading) take(col *collection, rec item) error {
 	b := r.batches[col.Name]
 	if b == nil {
-		b = new(batch)
+		b = r.stages.batch(col)
 		r.batches[col.Name] = b
 	}
 	b.addItem(rec)
 	r.bytes = max(r.bytes, rec.offset)
 	if b.full() {
-		return r.check(col, b)
+		return r.check(b)
 	}
 	return nil
 }
 
-// check checks a batch, and empties it.
-func (r *reading) check(col *collection, b *batch) error {
-	err := b.keep(func(rec *item) (bool, error) {
-		n := r.ordinals[col.Name]
-		r.ordinals[col.Name]++
-		if r.keepsOwn(col.Name, n, rec) {
-			return false, nil
-		}
-		found := col.inspect(rec, r.seen)
-		if len(found) > 0 {
-			r.leaveOut(col.Name, n, rec.key)
-		}
-		return len(found) == 0, r.leftOut.add(found...)
+// check has a batch checked.
+func (r *reading) check(b *batch) error {
+	delete(r.batches, b.col.Name)
+	b.told = Progress{Phase: "check", Collection: b.col.Name, Bytes: r.bytes, Total: r.snapshot.manifest.Bytes}
+	return r.stages.put(b)
+}
+
+// admit remembers which records of a batch that was checked are restored, and which are
+// left out.
+func (r *reading) admit(b *batch) error {
+	col := b.col
+	first := r.ordinals[col.Name]
+	r.ordinals[col.Name] += int64(len(b.items))
+	ordinal := func(i int) int64 { return first + int64(i) }
+	err := r.seen.admit(b, func(i int) bool {
+		return r.keepsOwn(col.Name, ordinal(i), &b.items[i])
+	}, func(i int, found []*RecordError) error {
+		r.leaveOut(col.Name, ordinal(i), b.items[i].key)
+		return r.leftOut.add(found...)
 	})
-	r.records += int64(len(b.items))
-	b.reset()
+	for i := range b.notes {
+		if !b.notes[i].left {
+			r.records++
+		}
+	}
 	if err == nil && r.opts.Progress != nil {
-		r.opts.Progress(Progress{"check", col.Name, r.records, r.bytes, r.snapshot.manifest.Bytes})
+		b.told.Records = r.records
+		r.opts.Progress(b.told)
 	}
 	return err
 }
