@@ -81,9 +81,11 @@ func (col *collection) setPass() {
 			add(p, place{i, len(r.key) > 1})
 		}
 	}
-	if col.schema == nil {
-		col.pass = onepass.New(nil, pointers)
+	var rule *onepass.Rule
+	if col.schema != nil {
+		rule = col.schema.Rule()
 	}
+	col.pass = onepass.New(rule, pointers)
 }
 
 // check writes down what is known of each record. With a box it seals the secrets of
