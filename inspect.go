@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/tomo-project/backup/internal/codec"
@@ -239,13 +240,24 @@ func (p *pad) join(view []byte, place, n int) (key []byte, all, ok bool) {
 	return p.text[start:], true, true
 }
 
-// seal seals the secrets of a record.
+// seal seals the secrets of a valid record. If the check was sure of it, its marks are still
+// there.
 func (b *batch) seal(r *item, n *note, box *seal.Box) {
-	if n.sure && b.col.Shape != Map {
+	col, p := b.col, &b.pad
+	var marks []onepass.Mark
+	if n.sure {
+		marks = slices.DeleteFunc(p.marks, func(m onepass.Mark) bool { return m.Place >= len(col.secrets) })
 		r.key = string(n.key)
+	} else if col.Shape == Map {
+		p.view = appendMember(p.view[:0], r.key, r.value)
 	}
-	view, _ := b.col.sealRecord(box, r.key, b.col.view(r.key, r.value))
-	n.sealed = b.col.unview(r.key, view)
+	view := r.value
+	if col.Shape == Map {
+		view = p.view
+	}
+	start := len(p.seals)
+	p.seals = col.sealMarked(p.seals, box, r.key, view, marks)
+	n.sealed = col.unview(r.key, p.seals[start:len(p.seals):len(p.seals)])
 }
 
 // examine checks a record against the declaration of its collection, and sets its
