@@ -343,13 +343,13 @@ func (sw *snapshotWriter) writeCollection(r Reader, col *collection, stages *sta
 			return cmp.Or(stages.wait(0), err)
 		}
 		if b.add(rec, sw.limits); b.full() {
-			if err := stages.put(b); err != nil {
+			if err := stages.put(b, false); err != nil {
 				return err
 			}
 			b = stages.batch(col)
 		}
 	}
-	if err := cmp.Or(stages.put(b), stages.wait(0)); err != nil {
+	if err := cmp.Or(stages.put(b, true), stages.wait(0)); err != nil {
 		return err
 	}
 	return fault.Advise(sw.out.EndCollection())

@@ -198,17 +198,14 @@ func (in *incoming) expected() []*collection {
 type reading struct {
 	*incoming
 	stages   *stages
-	batches  map[string]*batch // by collection
+	batches  map[string]*batch // of migrated records, by collection
 	ordinals map[string]int64  // number of records so far, by collection
 	records  int64             // of all collections
 	bytes    int64             // offset up to which the snapshot was read
 }
 
 func (r *reading) checkSections(ctx context.Context) error {
-	r.stages = &stages{
-		work: func(b *batch) { b.check(r.snapshot.limits, true, nil) },
-		done: r.admit,
-	}
+	r.stages = &stages{work: r.check, done: r.admit}
 	defer r.stages.stop()
 	migrating := r.newMigrating(ctx, r.snapshot.limits)
 	for i := range r.snapshot.sections {
@@ -216,45 +213,70 @@ func (r *reading) checkSections(ctx context.Context) error {
 		if r.byName[sec.Name] != nil && r.wants(sec.Name) {
 			r.addSource(sec.Name, sec.Name)
 		}
-		err := r.produce(sec, migrating, func(col *collection, rec item) error {
-			r.addSource(col.Name, sec.Name)
-			return r.take(col, rec)
-		})
-		if err != nil {
-			return cmp.Or(r.stages.wait(0), err)
+		var err error
+		if r.migrates() {
+			err = r.checkMigrated(sec, migrating)
+		} else {
+			err = r.checkSection(ctx, sec)
 		}
-		for _, col := range r.compiled.collections {
-			if b := r.batches[col.Name]; b != nil {
-				if err := r.check(b); err != nil {
-					return err
-				}
+		if err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// checkSection checks the records of a section that need no migration.
+func (r *reading) checkSection(ctx context.Context, sec *codec.Section) error {
+	col, err := r.readable(sec)
+	if col == nil || err != nil {
+		return err
+	}
+	looks := r.looksForSecrets(col, sec)
+	return r.snapshot.eachPart(ctx, sec, col, func(b *batch) {
+		if looks {
+			b.findUnlisted()
+		}
+		r.check(b)
+	}, func(b *batch) error {
+		r.warnExposed(b.col, b.exposed)
+		return r.admit(b)
+	})
+}
+
+// checkMigrated migrates the records of a section, and checks what comes out of it.
+func (r *reading) checkMigrated(sec *codec.Section, m *migrating) error {
+	check := func(b *batch, alone bool) error {
+		delete(r.batches, b.col.Name)
+		return r.stages.put(b, alone)
+	}
+	err := r.produce(sec, m, func(col *collection, rec item) error {
+		r.addSource(col.Name, sec.Name)
+		b := r.batches[col.Name]
+		if b == nil {
+			b = r.stages.batch(col)
+			r.batches[col.Name] = b
+		}
+		if b.addItem(rec); b.full() {
+			return check(b, false)
+		}
+		return nil
+	})
+	if err != nil {
+		return cmp.Or(r.stages.wait(0), err)
+	}
+	for _, col := range r.compiled.collections {
+		if b := r.batches[col.Name]; b != nil {
+			if err := check(b, true); err != nil {
+				return err
 			}
 		}
 	}
-	return cmp.Or(r.stages.wait(0), ctx.Err())
+	return r.stages.wait(0)
 }
 
-// take adds a record to the batch of its collection.
-func (r *reading) take(col *collection, rec item) error {
-	b := r.batches[col.Name]
-	if b == nil {
-		b = r.stages.batch(col)
-		r.batches[col.Name] = b
-	}
-	b.addItem(rec)
-	r.bytes = max(r.bytes, rec.offset)
-	if b.full() {
-		return r.check(b)
-	}
-	return nil
-}
-
-// check has a batch checked.
-func (r *reading) check(b *batch) error {
-	delete(r.batches, b.col.Name)
-	b.told = Progress{Phase: "check", Collection: b.col.Name, Bytes: r.bytes, Total: r.snapshot.manifest.Bytes}
-	return r.stages.put(b)
-}
+// check checks the records of a batch.
+func (r *reading) check(b *batch) { b.check(r.snapshot.limits, true, nil) }
 
 // admit remembers which records of a batch that was checked are restored, and which are
 // left out.
@@ -273,10 +295,10 @@ func (r *reading) admit(b *batch) error {
 		if !b.notes[i].left {
 			r.records++
 		}
+		r.bytes = max(r.bytes, b.items[i].offset)
 	}
 	if err == nil && r.opts.Progress != nil {
-		b.told.Records = r.records
-		r.opts.Progress(b.told)
+		r.opts.Progress(Progress{"check", col.Name, r.records, r.bytes, r.snapshot.manifest.Bytes})
 	}
 	return err
 }
@@ -317,44 +339,66 @@ func (in *incoming) checkSalvaged() error {
 	return nil
 }
 
+// migrates tells whether the records of the snapshot are of an older schema version.
+func (in *incoming) migrates() bool { return in.snapshot.manifest.SchemaVersion < in.SchemaVersion }
+
+// readable returns the collection that the records of a section are of, if they need no
+// migration. It returns nil for a section that is left out.
+func (in *incoming) readable(sec *codec.Section) (*collection, error) {
+	switch col := in.byName[sec.Name]; {
+	case !in.wants(sec.Name):
+		return nil, nil
+	case col == nil:
+		return nil, in.unknown(sec.Name)
+	case sec.IsMap != (col.Shape == Map):
+		return nil, fmt.Errorf("%w: %s has another shape in the snapshot than in %s", ErrInvalid, sec.Name, in.Name)
+	default:
+		return col, in.checkUnlocked(sec)
+	}
+}
+
+// checkUnlocked refuses a section with secrets that cannot be opened.
+func (in *incoming) checkUnlocked(sec *codec.Section) error {
+	if in.snapshot.locked(sec) {
+		return fmt.Errorf("%w: the secrets of %s are sealed; it takes %s to open them", ErrNoKey, sec.Name, seal.NameKeys(keyIDs(in.snapshot.encryption.Keys)))
+	}
+	return nil
+}
+
+// looksForSecrets tells whether secrets of a collection may stand in clear in a section.
+func (in *incoming) looksForSecrets(col *collection, sec *codec.Section) bool {
+	return col != nil && len(col.secrets) > 0 && sec.IsMap == (col.Shape == Map) && !in.snapshot.sealed(sec)
+}
+
+// warnExposed warns of secrets that stand in clear.
+func (in *incoming) warnExposed(col *collection, exposed bool) {
+	if exposed && !in.snapshot.envelope.Encrypted {
+		in.warnOnce(fmt.Sprintf("secrets of %s stand in clear in the snapshot: whoever can read its file sees them", col.Name))
+	}
+}
+
 // produce reads a section of the snapshot, and calls f for each record that comes out
 // of it, with its secrets open and migrated. It leaves out collections that are not
 // wanted. The value of r is valid until f returns.
 func (in *incoming) produce(sec *codec.Section, m *migrating, f func(col *collection, r item) error) error {
 	declared := in.byName[sec.Name]
-	version := in.snapshot.manifest.SchemaVersion
-	if version == in.SchemaVersion {
-		switch {
-		case !in.wants(sec.Name):
-			return nil
-		case declared == nil:
-			return in.unknown(sec.Name)
-		case sec.IsMap != (declared.Shape == Map):
-			return fmt.Errorf("%w: %s has another shape in the snapshot than in %s", ErrInvalid, sec.Name, in.Name)
-		}
+	if err := in.checkUnlocked(sec); err != nil {
+		return err
 	}
-	if in.snapshot.locked(sec) {
-		return fmt.Errorf("%w: the secrets of %s are sealed; it takes %s to open them", ErrNoKey, sec.Name, seal.NameKeys(keyIDs(in.snapshot.encryption.Keys)))
-	}
-	unlisted := declared != nil && sec.IsMap == (declared.Shape == Map) && !in.snapshot.sealed(sec)
+	looks := in.looksForSecrets(declared, sec)
 	return in.snapshot.eachRecord(m.ctx, sec, func(r item) error {
-		if unlisted {
-			inClear, err := declared.findUnlisted(r)
+		if looks {
+			exposed, err := declared.findUnlisted(r)
 			if err != nil {
 				return err
 			}
-			if inClear && !in.snapshot.envelope.Encrypted {
-				in.warnOnce(fmt.Sprintf("secrets of %s stand in clear in the snapshot: whoever can read its file sees them", declared.Name))
-			}
-		}
-		if version == in.SchemaVersion {
-			return f(declared, r)
+			in.warnExposed(declared, exposed)
 		}
 		if !sec.IsMap && declared != nil && declared.Shape != Map {
 			r.key, _ = declared.key.Of(r.value)
 		}
 		m.offset, m.secrets = r.offset, func() secretTexts { return in.secretsIn(sec, r) }
-		return m.migrate(version, sec.Name, Record{r.key, r.value}, func(name string, out Record) error {
+		return m.migrate(in.snapshot.manifest.SchemaVersion, sec.Name, Record{r.key, r.value}, func(name string, out Record) error {
 			if !in.wants(name) {
 				return nil
 			}
@@ -386,25 +430,44 @@ func (in *incoming) eachBatch(ctx context.Context, col *collection, f func(*batc
 	var b batch
 	var n int64
 	invalid := in.invalid[col.Name]
+	take := func(r item) error {
+		if n++; invalid[n-1] {
+			return nil
+		}
+		var err error
+		if b.addItem(r); b.full() {
+			err = f(&b)
+			b.reset()
+		}
+		return err
+	}
 	migrating := in.newMigrating(ctx, in.snapshot.limits)
 	for _, name := range in.from[col.Name] {
-		err := in.produce(in.snapshot.section(name), migrating, func(target *collection, r item) error {
-			if target != col {
+		sec := in.snapshot.section(name)
+		var err error
+		if in.migrates() {
+			err = in.produce(sec, migrating, func(target *collection, r item) error {
+				if target != col {
+					return nil
+				}
+				r.key, _ = col.identity(&r) // it had a key when it was checked
+				return take(r)
+			})
+		} else {
+			err = in.snapshot.eachPart(ctx, sec, col, func(b *batch) {
+				for i := range b.items {
+					r := &b.items[i]
+					r.key, _ = col.identity(r)
+				}
+			}, func(b *batch) error {
+				for _, r := range b.items {
+					if err := take(r); err != nil {
+						return err
+					}
+				}
 				return nil
-			}
-			if n++; invalid[n-1] {
-				return nil
-			}
-			var err error
-			if r.key, err = col.identity(&r); err != nil {
-				return err // cannot happen: it had a key when it was checked
-			}
-			if b.addItem(r); b.full() {
-				err = f(&b)
-				b.reset()
-			}
-			return err
-		})
+			})
+		}
 		if err != nil {
 			return err
 		}

@@ -17,14 +17,17 @@ type batch struct {
 	buf   []byte
 
 	// What the stages know of it.
-	col    *collection
-	notes  []note // of the items, once they are checked
-	pad    pad
-	told   Progress
-	err    error
-	crash  *crash
-	worked chan struct{} // the first stage is done
-	ready  chan struct{} // all but the last stage are done
+	col     *collection
+	part    codec.Part // that the items are from
+	damage  error      // why they are not all of the part
+	notes   []note     // of the items, once they are checked
+	pad     pad
+	exposed bool // a secret stands in clear in the snapshot
+	told    Progress
+	err     error
+	crash   *crash
+	worked  chan struct{} // the first stage is done
+	ready   chan struct{} // all but the last stage are done
 }
 
 // A batch is full with batchSize records or batchBytes bytes. A single record may
@@ -68,7 +71,7 @@ func (b *batch) full() bool { return len(b.items) >= batchSize || len(b.buf) >= 
 func (b *batch) reset() {
 	clear(b.items)
 	clear(b.notes)
-	b.items, b.notes, b.err, b.crash = b.items[:0], b.notes[:0], nil, nil
+	b.items, b.notes, b.damage, b.err, b.crash, b.exposed = b.items[:0], b.notes[:0], nil, nil, nil, false
 	b.buf = emptied(b.buf)
 	b.pad.reset()
 }

@@ -43,12 +43,13 @@ func (s *stages) batch(col *collection) *batch {
 	return b
 }
 
-// put takes a batch through the stages. Its error may be about a batch before it.
-func (s *stages) put(b *batch) error {
+// put takes a batch through the stages. alone says that it may be the only one. The error may
+// be about a batch before it.
+func (s *stages) put(b *batch, alone bool) error {
 	if s.err != nil {
 		return s.err
 	}
-	if n := runtime.GOMAXPROCS(0); n == 1 && len(s.line) == 0 || len(s.line) == 0 && !b.full() {
+	if len(s.line) == 0 && (alone || runtime.GOMAXPROCS(0) == 1) {
 		s.work(b)
 		if s.write != nil {
 			s.err = s.write(b)
@@ -62,7 +63,7 @@ func (s *stages) put(b *batch) error {
 		s.order <- b
 	}
 	most := s.workers + 1
-	if len(b.buf) > 2*batchBytes { // a large record is alone
+	if len(b.buf)+b.part.Size() > 2*batchBytes { // a large record is alone
 		most = 0
 	}
 	return s.wait(most)
