@@ -228,7 +228,7 @@ func (cm *compiler) object(r *ObjectRule, n *node) *objectCheck {
 		c.names = cm.check(r.Names, nil)
 	}
 	for _, p := range r.Patterns {
-		c.patterns = append(c.patterns, patternCheck{newPattern(p.Pattern), cm.check(p.Rule, nil), cm.check(p.Rule, n.rest())})
+		c.patterns = append(c.patterns, patternCheck{p.Pattern.ready(), cm.check(p.Rule, nil), cm.check(p.Rule, n.rest())})
 	}
 	for i, name := range r.known(n) {
 		if !utf8.ValidString(name) {
@@ -294,7 +294,7 @@ func (cm *compiler) member(c *objectCheck, r *ObjectRule, n *node, name string, 
 		rules = append(rules, rule)
 	}
 	for _, p := range r.Patterns {
-		if p.Pattern.MatchString(name) {
+		if p.Pattern.re.MatchString(name) {
 			rules = append(rules, p.Rule)
 		}
 	}

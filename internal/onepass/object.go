@@ -7,7 +7,7 @@ func (w *walk) object(at int, c *objectCheck) int {
 	}
 	w.depth--
 	seen, names := len(w.seen), len(w.names)
-	for range c.required {
+	for range c.required { // a bit for each member
 		w.seen = append(w.seen, 0)
 	}
 	end, count := w.members(at, c, seen)
@@ -56,7 +56,10 @@ func (w *walk) members(at int, c *objectCheck, seen int) (end, count int) {
 			if m.name != yes {
 				return m.name, count
 			}
-			i = w.all(i, m.check, m.also)
+			start := i
+			if i = w.value(i, m.check); m.also != nil && i >= 0 {
+				i = w.also(start, i, m.also)
+			}
 		} else {
 			i = w.otherMember(i, c)
 		}
@@ -136,14 +139,10 @@ func (w *walk) otherMember(at int, c *objectCheck) int {
 	return end
 }
 
-// all reads a value that several checks are about.
-func (w *walk) all(at int, c *check, also []*check) int {
-	end := w.value(at, c)
-	if end < 0 {
-		return end
-	}
-	for _, a := range also {
-		if v := w.judge(at, a); v != yes {
+// also returns end, if further checks accept the value that has been read.
+func (w *walk) also(at, end int, checks []*check) int {
+	for _, c := range checks {
+		if v := w.judge(at, c); v != yes {
 			return v
 		}
 	}

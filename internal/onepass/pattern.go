@@ -5,18 +5,34 @@ import (
 	"regexp"
 	"regexp/syntax"
 	"slices"
+	"sync"
 	"unicode/utf8"
 )
 
-// A pattern is a regular expression. For text in ASCII it is a table, which takes a step a
+// A Pattern is a regular expression. For text in ASCII it is a table, which takes a step a
 // byte; package regexp takes many.
-type pattern struct {
+type Pattern struct {
 	re    *regexp.Regexp
-	table *table // nil: none
+	table func() *table // nil: none
 }
 
-// newPattern takes what regexp.Compile returns.
-func newPattern(re *regexp.Regexp) *pattern { return &pattern{re, newTable(re.String())} }
+// NewPattern takes what regexp.Compile returns.
+func NewPattern(re *regexp.Regexp) *Pattern {
+	return &Pattern{re, sync.OnceValue(func() *table { return newTable(re.String()) })}
+}
+
+// A pattern is a Pattern whose table is made.
+type pattern struct {
+	re    *regexp.Regexp
+	table *table
+}
+
+func (p *Pattern) ready() *pattern {
+	if p == nil {
+		return nil
+	}
+	return &pattern{p.re, p.table()}
+}
 
 func (p *pattern) match(text []byte) bool {
 	if p.table != nil {

@@ -1,9 +1,6 @@
 package onepass
 
-import (
-	"math/big"
-	"regexp"
-)
+import "math/big"
 
 // Kinds are kinds of JSON values.
 type Kinds uint8
@@ -51,7 +48,7 @@ type Enum struct {
 // A StringRule is about strings. A length of -1 does not matter.
 type StringRule struct {
 	MinLength, MaxLength int // in code points
-	Pattern              *regexp.Regexp
+	Pattern              *Pattern
 	Format               *Format
 }
 
@@ -82,7 +79,7 @@ type ObjectRule struct {
 
 // A PatternRule is for the members of an object whose names match a pattern.
 type PatternRule struct {
-	Pattern *regexp.Regexp
+	Pattern *Pattern
 	Rule    *Rule
 }
 

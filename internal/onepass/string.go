@@ -18,10 +18,7 @@ func newStringCheck(r *StringRule) *stringCheck {
 	if r == nil {
 		return nil
 	}
-	c := &stringCheck{min: r.MinLength, max: r.MaxLength, format: r.Format}
-	if r.Pattern != nil {
-		c.pattern = newPattern(r.Pattern)
-	}
+	c := &stringCheck{min: r.MinLength, max: r.MaxLength, pattern: r.Pattern.ready(), format: r.Format}
 	if c.format != nil {
 		c.quick = quick[c.format.Name]
 	}

@@ -3,84 +3,26 @@ package validate_test
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tomo-project/backup/internal/codec"
 	"github.com/tomo-project/backup/internal/onepass"
+	"github.com/tomo-project/backup/internal/onepass/passtest"
 	"github.com/tomo-project/backup/internal/validate"
 	"github.com/tomo-project/backup/tomo"
 )
 
-// limits are small, so that mutants reach them.
-var limits = codec.Limits{RecordBytes: 1 << 20, Depth: 12, Values: 200}
-
-// A reader is a schema with places, and what must agree about a record.
-type reader struct {
-	schema *validate.Schema
-	pass   *onepass.Pass
-	places []codec.Pointer
-}
-
-func newReader(t testing.TB, schema string, pointers ...string) *reader {
+func newJudge(t testing.TB, schema string, pointers ...string) *passtest.Judge {
 	t.Helper()
-	s, err := validate.Compile("servers", []byte(schema))
+	j, err := passtest.New([]byte(schema), pointers...)
 	require.NoError(t, err)
-	r := &reader{schema: s}
-	var tokens [][]string
-	for _, text := range pointers {
-		p, err := codec.ParsePointer(text)
-		require.NoError(t, err)
-		r.places = append(r.places, p)
-		tokens = append(tokens, p)
-	}
-	r.pass = onepass.New(s.Rule(), tokens)
-	return r
+	return j
 }
 
-// valid tells what the slow checks say of a record.
-func (r *reader) valid(text string) bool {
-	compact, err := codec.Compact(nil, []byte(text), limits)
-	return err == nil && string(compact) == text && len(r.schema.Validate(codec.Decode(compact))) == 0
-}
-
-// marks are the places that package codec finds, in the order of Pass.Read.
-func (r *reader) marks(text string) (marks []onepass.Mark) {
-	for i, p := range r.places {
-		_ = codec.Find([]byte(text), []codec.Pointer{p}, func(_ string, start, end int) error {
-			marks = append(marks, onepass.Mark{Place: i, Start: start, End: end})
-			return nil
-		})
-	}
-	slices.SortStableFunc(marks, func(a, b onepass.Mark) int {
-		if a.Start != b.Start {
-			return a.Start - b.Start
-		}
-		return a.Place - b.Place
-	})
-	return marks
-}
-
-// check reads a record with both, and fails if the pass says more than is true.
-func (r *reader) check(t testing.TB, text string) (accepted, valid bool) {
-	marks, accepted := r.pass.Read([]byte(text), onepass.Limits{Depth: limits.Depth, Values: limits.Values}, nil)
-	valid = r.valid(text)
-	if accepted && !valid {
-		t.Fatalf("the pass accepts what is not valid: %q", text)
-	}
-	if accepted {
-		if want := r.marks(text); !slices.Equal(marks, want) {
-			t.Fatalf("marks of %q: %v, want %v", text, marks, want)
-		}
-	}
-	return accepted, valid
-}
-
-func tomoReaders(t testing.TB) (readers map[string]*reader) {
-	readers = map[string]*reader{}
+func tomoJudges(t testing.TB) (judges map[string]*passtest.Judge) {
+	judges = map[string]*passtest.Judge{}
 	for _, c := range tomo.App("1.0.0").Collections {
 		pointers := c.Secrets
 		if c.Key != "" {
@@ -89,9 +31,9 @@ func tomoReaders(t testing.TB) (readers map[string]*reader) {
 		for _, ref := range c.Refs {
 			pointers = append(pointers, ref.Pointer)
 		}
-		readers[c.Name] = newReader(t, string(c.Schema), pointers...)
+		judges[c.Name] = newJudge(t, string(c.Schema), pointers...)
 	}
-	return readers
+	return judges
 }
 
 // tomoRecord returns what the schema sees of a sample.
@@ -105,9 +47,9 @@ func tomoRecord(collection string, i int) string {
 }
 
 func TestThePassAcceptsTomosRecords(t *testing.T) {
-	for name, r := range tomoReaders(t) {
+	for name, j := range tomoJudges(t) {
 		for i := range 16 {
-			accepted, valid := r.check(t, tomoRecord(name, i))
+			accepted, valid := j.Check(t, []byte(tomoRecord(name, i)))
 			require.True(t, valid, name)
 			require.True(t, accepted, "%s: %s", name, tomoRecord(name, i))
 		}
@@ -134,12 +76,12 @@ const serverSchema = `{
 
 const serverRecord = `{"id":"srv-00000042","name":"node 42","host":"10.0.0.42","port":43,"user":"tomo","status":"online","description":"rack 1, second shelf, behind the door with the sign","tags":["rack-1","production"],"priority":2,"created_at":"2024-01-15T10:30:00Z"}`
 
-func benchmarkRead(b *testing.B, r *reader, text string) {
+func benchmarkRead(b *testing.B, j *passtest.Judge, text string) {
 	record, marks := []byte(text), make([]onepass.Mark, 0, 16)
 	b.SetBytes(int64(len(record)))
 	b.ReportAllocs()
 	for b.Loop() {
-		_, ok := r.pass.Read(record, onepass.Limits{Depth: 100, Values: 10000}, marks[:0])
+		_, ok := j.Pass.Read(record, onepass.Limits{Depth: 100, Values: 10000}, marks[:0])
 		if !ok {
 			b.Fatal("not accepted")
 		}
@@ -147,28 +89,54 @@ func benchmarkRead(b *testing.B, r *reader, text string) {
 }
 
 func BenchmarkRead(b *testing.B) {
-	b.Run("server", func(b *testing.B) { benchmarkRead(b, newReader(b, serverSchema, "/id"), serverRecord) })
-	b.Run("no schema", func(b *testing.B) { benchmarkRead(b, newReader(b, `{}`, "/id"), serverRecord) })
-	for name, r := range tomoReaders(b) {
-		b.Run(name, func(b *testing.B) { benchmarkRead(b, r, tomoRecord(name, 1)) })
+	b.Run("server", func(b *testing.B) { benchmarkRead(b, newJudge(b, serverSchema, "/id"), serverRecord) })
+	b.Run("no schema", func(b *testing.B) { benchmarkRead(b, newJudge(b, `{}`, "/id"), serverRecord) })
+	for name, j := range tomoJudges(b) {
+		b.Run(name, func(b *testing.B) { benchmarkRead(b, j, tomoRecord(name, 1)) })
+	}
+}
+
+// BenchmarkCompile measures what the first use of a schema costs, what a use of the same
+// schema costs, and what a Pass costs beside.
+func BenchmarkCompile(b *testing.B) {
+	for _, c := range tomo.App("1.0.0").Collections {
+		b.Run(c.Name+"/new", func(b *testing.B) {
+			for i := 0; b.Loop(); i++ {
+				_, err := validate.Compile(c.Name, fmt.Append(c.Schema, strings.Repeat(" ", i)))
+				require.NoError(b, err)
+			}
+		})
+		b.Run(c.Name+"/again", func(b *testing.B) {
+			for b.Loop() {
+				_, err := validate.Compile(c.Name, c.Schema)
+				require.NoError(b, err)
+			}
+		})
+		b.Run(c.Name+"/pass", func(b *testing.B) {
+			s, err := validate.Compile(c.Name, c.Schema)
+			require.NoError(b, err)
+			for b.Loop() {
+				onepass.New(s.Rule(), [][]string{{"id"}})
+			}
+		})
 	}
 }
 
 func BenchmarkValidate(b *testing.B) {
-	run := func(name string, r *reader, text string) {
+	run := func(name string, j *passtest.Judge, text string) {
 		b.Run(name, func(b *testing.B) {
 			b.SetBytes(int64(len(text)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if !r.valid(text) {
+				if !j.Valid([]byte(text)) {
 					b.Fatal("not valid")
 				}
 			}
 		})
 	}
-	run("server", newReader(b, serverSchema, "/id"), serverRecord)
-	for name, r := range tomoReaders(b) {
-		run(name, r, tomoRecord(name, 1))
+	run("server", newJudge(b, serverSchema, "/id"), serverRecord)
+	for name, j := range tomoJudges(b) {
+		run(name, j, tomoRecord(name, 1))
 	}
 }
 
@@ -213,15 +181,15 @@ func TestThePassAgreesWithTheValidator(t *testing.T) {
 		"of another": {schema: `{"$ref":"https://json-schema.org/draft/2020-12/schema"}`, refused: []string{`{}`, `{"type":5}`}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newReader(t, c.schema, c.pointers...)
+			j := newJudge(t, c.schema, c.pointers...)
 			for range 2 { // the pass learns
 				for _, text := range c.values {
-					accepted, valid := r.check(t, text)
+					accepted, valid := j.Check(t, []byte(text))
 					require.True(t, valid, "not valid: %s", text)
 					require.True(t, accepted, "not accepted: %s", text)
 				}
 				for _, text := range c.refused {
-					accepted, _ := r.check(t, text)
+					accepted, _ := j.Check(t, []byte(text))
 					require.False(t, accepted, "accepted: %s", text)
 				}
 			}

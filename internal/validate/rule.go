@@ -116,7 +116,10 @@ func (r *ruler) setString(rule *onepass.Rule, s *jsonschema.Schema) {
 	if s.MinLength == -1 && s.MaxLength == -1 && s.Pattern == nil && format == nil {
 		return
 	}
-	rule.String = &onepass.StringRule{MinLength: s.MinLength, MaxLength: s.MaxLength, Pattern: s.Pattern, Format: format}
+	rule.String = &onepass.StringRule{MinLength: s.MinLength, MaxLength: s.MaxLength, Format: format}
+	if s.Pattern != nil {
+		rule.String.Pattern = onepass.NewPattern(s.Pattern)
+	}
 	if format != nil && format.Valid == nil {
 		rule.Doubt = onepass.EveryKind // a format of the host may be about any value
 	}
@@ -160,11 +163,10 @@ func (r *ruler) setObject(rule *onepass.Rule, s *jsonschema.Schema) {
 	for name, property := range s.Properties {
 		object.Properties[name] = r.rule(property)
 	}
+	// The map has no order, and that of the patterns decides nothing.
 	for pattern, property := range s.PatternProperties {
-		object.Patterns = append(object.Patterns, onepass.PatternRule{Pattern: pattern, Rule: r.rule(property)})
+		object.Patterns = append(object.Patterns, onepass.PatternRule{Pattern: onepass.NewPattern(pattern), Rule: r.rule(property)})
 	}
-	// The map has no order. That of the patterns decides nothing.
-	slices.SortFunc(object.Patterns, func(a, b onepass.PatternRule) int { return strings.Compare(a.Pattern.String(), b.Pattern.String()) })
 	switch additional := s.AdditionalProperties.(type) {
 	case bool:
 		if !additional {

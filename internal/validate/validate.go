@@ -26,8 +26,11 @@ type Schema struct {
 }
 
 // Compile compiles a JSON Schema of draft 2020-12. It refuses one that names another draft,
-// and references to other documents. Formats are asserted.
-func Compile(name string, schema []byte) (*Schema, error) {
+// and references to other documents. Formats are asserted. It keeps the schemas that were
+// compiled last, since an App has its schemas compiled for each call.
+func Compile(name string, schema []byte) (*Schema, error) { return compiled.get(name, schema) }
+
+func compile(name string, schema []byte) (*Schema, error) {
 	c := jsonschema.NewCompiler()
 	c.Draft = jsonschema.Draft2020
 	c.AssertFormat = true
