@@ -126,25 +126,27 @@ func (s *stages) start() {
 				b.ready <- struct{}{}
 				continue
 			}
-			s.run(b, b.ready, func() { b.err = s.write(b) })
-			failed = b.err != nil || b.crash != nil
+			failed = s.run(b, b.ready, func() { b.err = s.write(b) })
 		}
 	})
 }
 
-// run calls f for a batch, and then sends to next, also if f does not return.
-func (s *stages) run(b *batch, next chan<- struct{}, f func()) {
+// run calls f for a batch, and then sends to next, also if f does not return. The batch
+// then belongs to another goroutine. failed tells whether it is the last to be written.
+func (s *stages) run(b *batch, next chan<- struct{}, f func()) (failed bool) {
 	returned := false
 	defer func() {
 		if !returned {
 			b.crash = &crash{recover()}
 		}
+		failed = b.err != nil || b.crash != nil
 		next <- struct{}{}
 	}()
 	if !s.stopped.Load() {
 		f()
 	}
 	returned = true
+	return false
 }
 
 // A crash is what ended a function that did not return: the value of a panic, or nil for
