@@ -45,7 +45,8 @@ type OpenOptions struct {
 	PreferProof bool
 
 	// TempDir is the folder of the temporary file that is kept until Close if the
-	// input cannot seek, or is compressed or encrypted. That file is encrypted.
+	// input cannot seek, or is compressed or encrypted, and of the one that is kept
+	// until the end of a restore if it opens secrets or migrates. Both are encrypted.
 	// Empty means os.TempDir.
 	TempDir string
 
@@ -83,6 +84,7 @@ type Snapshot struct {
 	r       io.ReaderAt
 	temp    *envelope.Spool // is r, if the input could not be read in place
 	release func()          // releases the reader of the envelope, if not nil
+	tempDir string          // see OpenOptions.TempDir
 	closer  io.Closer       // the reader, if Close closes it
 	name    string          // see OpenOptions.Name
 	closed  int32           // 1 after Close
@@ -106,7 +108,7 @@ func OpenSnapshot(ctx context.Context, r io.Reader, opts OpenOptions) (*Snapshot
 	if err := opts.given(r); err != nil {
 		return nil, fmt.Errorf("open snapshot: %w", err)
 	}
-	s := &Snapshot{limits: opts.Limits.codec(), proofFirst: opts.RequireProof || opts.PreferProof, name: opts.Name}
+	s := &Snapshot{limits: opts.Limits.codec(), proofFirst: opts.RequireProof || opts.PreferProof, name: opts.Name, tempDir: opts.TempDir}
 	if err := s.open(ctx, r, opts); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("open snapshot: %w", err)
