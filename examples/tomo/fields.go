@@ -18,11 +18,23 @@ type secretFields struct {
 	pointers [][]string
 }
 
-// The tokens of a JSON Pointer (RFC 6901).
-var (
-	unescape = strings.NewReplacer("~1", "/", "~0", "~")
-	escape   = strings.NewReplacer("~", "~0", "/", "~1")
-)
+// unescape turns a token as it is written in a JSON Pointer (RFC 6901) into its
+// text, and appendEscaped does the reverse.
+var unescape = strings.NewReplacer("~1", "/", "~0", "~")
+
+func appendEscaped(dst, token []byte) []byte {
+	for _, c := range token {
+		switch c {
+		case '~':
+			dst = append(dst, "~0"...)
+		case '/':
+			dst = append(dst, "~1"...)
+		default:
+			dst = append(dst, c)
+		}
+	}
+	return dst
+}
 
 // descend returns the pointers that go through token, without that token. last
 // tells whether one of them ends there.
@@ -132,7 +144,7 @@ func (w *rewriting) walkParts(pointers [][]string, end byte, token func() ([]byt
 		rest, secret := descend(pointers, t)
 		length := len(w.pointer)
 		if rest != nil || secret {
-			w.pointer = append(append(w.pointer, '/'), escape.Replace(string(t))...)
+			w.pointer = appendEscaped(append(w.pointer, '/'), t)
 		}
 		if err := w.walk(rest, secret); err != nil {
 			return err

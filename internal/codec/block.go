@@ -30,9 +30,9 @@ func (b *block) begin(sec *Section, l Limits) {
 	b.limits.Depth = min(l.Depth, MaxDepth)
 }
 
-// release gives the memory of long records back.
-func (b *block) release(size int) {
-	if cap(b.text) > 4*max(size, firstBytes) {
+// release gives memory back, if there is more than most.
+func (b *block) release(most int) {
+	if cap(b.text) > most {
 		b.text, b.compact = nil, nil
 	}
 	clear(b.names)

@@ -34,12 +34,13 @@ type lane struct {
 	carry []byte // what was read and is in no block
 	queue []*block
 	ended bool // nothing more can be cut
+	long  bool // the next line is so long that it is read alone
 }
 
 // blockBytes is the approximate size of a block. firstBytes is that of the first
 // block of a section: most sections are small.
 const (
-	blockBytes = 256 << 10
+	blockBytes = 128 << 10
 	firstBytes = 16 << 10
 )
 
@@ -52,7 +53,7 @@ func newLane(s *scanner, size int) *lane {
 
 // records reads records of a section, whose bracket was just read.
 func (l *lane) records(sec *Section, keys *keyset.Set) error {
-	l.sec, l.keys, l.at, l.last, l.ended = sec, keys, l.s.offset(), 0, false
+	l.sec, l.keys, l.at, l.last, l.ended, l.long = sec, keys, l.s.offset(), 0, false, false
 	if !l.begins() {
 		return nil
 	}
@@ -61,13 +62,12 @@ func (l *lane) records(sec *Section, keys *keyset.Set) error {
 	if err := l.inline(min(firstBytes, l.size)); err != nil {
 		return err
 	}
-	for l.workers == 1 && !l.ended {
-		if err := l.inline(l.size); err != nil {
-			return err
+	for !l.ended {
+		work := l.parallel
+		if l.workers == 1 || l.long {
+			work = func() error { return l.inline(l.size) }
 		}
-	}
-	if !l.ended {
-		if err := l.parallel(); err != nil {
+		if err := work(); err != nil {
 			return err
 		}
 	}
@@ -100,7 +100,9 @@ func (l *lane) block(i int) *block {
 // inline does all the work on one block.
 func (l *lane) inline(size int) error {
 	b := l.block(0)
-	if !l.cut(b, size) {
+	l.long = false
+	if !l.cut(b, size, l.s.limits.RecordBytes+HeaderBytes) {
+		l.ended = true
 		return nil
 	}
 	b.check()
@@ -109,12 +111,12 @@ func (l *lane) inline(size int) error {
 		return err
 	}
 	l.s.in.whole.Write(b.text)
-	b.release(l.size)
+	b.release(longLine * l.size)
 	return nil
 }
 
-// parallel reads blocks until the lane ends. All goroutines have ended when it
-// returns.
+// parallel reads blocks until the lane ends, or a line is long. All goroutines
+// have ended when it returns.
 func (l *lane) parallel() error {
 	n := 2*l.workers + 3
 	jobs, taken, free := make(chan *block, n), make(chan *block, n), make(chan *block, n)
@@ -132,7 +134,7 @@ func (l *lane) parallel() error {
 	running.Go(func() {
 		for b := range taken {
 			l.s.in.whole.Write(b.text)
-			b.release(l.size)
+			b.release(longLine * l.size)
 			free <- b
 		}
 	})
@@ -146,9 +148,9 @@ func (l *lane) parallel() error {
 		l.queue = l.queue[:0]
 	}()
 	for {
-		for !l.ended && len(l.queue) < n-2 && (len(l.queue) == 0 || len(free) > 0) {
+		for !l.ended && !l.long && len(l.queue) < n-2 && (len(l.queue) == 0 || len(free) > 0) {
 			b := <-free
-			if !l.cut(b, l.size) {
+			if !l.cut(b, l.size, longLine*l.size) {
 				free <- b
 				break
 			}
@@ -156,10 +158,7 @@ func (l *lane) parallel() error {
 			jobs <- b
 		}
 		if len(l.queue) == 0 {
-			if l.ended {
-				return nil
-			}
-			continue
+			return nil
 		}
 		b := l.queue[0]
 		<-b.checked
@@ -174,9 +173,13 @@ func (l *lane) parallel() error {
 	}
 }
 
-// cut makes a block of the next lines. It returns false if there are none, or if
-// the next line is so long that the blocks before it must be done first.
-func (l *lane) cut(b *block, size int) bool {
+// longLine is how many times the size of a block a line has at least that is long.
+const longLine = 8
+
+// cut makes a block of the next lines, which has more than size bytes only if a
+// line has. It returns false if there are no more lines, or if the next line is
+// longer than most.
+func (l *lane) cut(b *block, size, most int) bool {
 	in := l.s.in
 	b.begin(l.sec, l.s.limits)
 	text := append(b.text[:0], l.carry...)
@@ -184,17 +187,14 @@ func (l *lane) cut(b *block, size int) bool {
 		if room := in.max - l.next; int64(size) >= room {
 			size, more = int(room), false
 		}
-		full := false
+		var full bool
 		text, full = in.fill(text, size)
 		closed := b.split(text, l.opening())
 		if l.ended = closed || !more || !full; l.ended || len(b.ends) > 0 {
 			break
 		}
-		if size > l.s.limits.RecordBytes+HeaderBytes {
-			l.ended = true
-			break
-		}
-		if len(l.queue) > 0 {
+		if size > most {
+			l.long = true
 			break
 		}
 	}

@@ -92,8 +92,7 @@ var anything = func() *check {
 // A compiler makes checks of rules.
 type compiler struct {
 	made  map[ruleAt]*check
-	nodes map[*node]*check // of the nil Rule
-	later []func()         // what needs complete checks
+	later []func() // what needs complete checks
 	fails bool
 }
 

@@ -11,16 +11,13 @@ var quick = map[string]func(text []byte) bool{
 	"uuid":      isUsualUUID,
 }
 
-// digits returns the number in text, which must be digits only, or -1.
-func digits(text []byte) int {
-	n := 0
-	for _, c := range text {
-		if !isDigit(c) {
-			return -1
-		}
-		n = n*10 + int(c-'0')
+// pair returns the number in the first two bytes of text, or -1 if they are not digits.
+func pair(text []byte) int {
+	high, low := text[0]-'0', text[1]-'0'
+	if high > 9 || low > 9 {
+		return -1
 	}
-	return n
+	return int(high)*10 + int(low)
 }
 
 var daysOfMonth = [...]int{1: 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}
@@ -30,11 +27,11 @@ func isUsualDate(t []byte) bool {
 	if len(t) != len("2006-01-02") || t[4] != '-' || t[7] != '-' {
 		return false
 	}
-	year, month, day := digits(t[:4]), digits(t[5:7]), digits(t[8:])
-	if year < 0 || month < 1 || month > 12 || day < 1 {
+	century, year, month, day := pair(t), pair(t[2:]), pair(t[5:]), pair(t[8:])
+	if century < 0 || year < 0 || month < 1 || month > 12 || day < 1 {
 		return false
 	}
-	isLeap := year%4 == 0 && (year%100 != 0 || year%400 == 0)
+	isLeap := year%4 == 0 && (year != 0 || century%4 == 0)
 	return day <= daysOfMonth[month] || isLeap && month == 2 && day == 29
 }
 
@@ -44,7 +41,7 @@ func isUsualTime(t []byte) bool {
 	if len(t) < len("2006-01-02T15:04:05Z") || t[10] != 'T' || !isUsualDate(t[:10]) || t[16] != ':' || !isClock(t[11:16]) {
 		return false
 	}
-	if second := digits(t[17:19]); second < 0 || second > 59 {
+	if second := pair(t[17:]); second < 0 || second > 59 {
 		return false
 	}
 	t = t[19:]
@@ -62,7 +59,7 @@ func isUsualTime(t []byte) bool {
 
 // isClock accepts 15:04.
 func isClock(t []byte) bool {
-	hour, minute := digits(t[:2]), digits(t[3:])
+	hour, minute := pair(t), pair(t[3:])
 	return t[2] == ':' && 0 <= hour && hour <= 23 && 0 <= minute && minute <= 59
 }
 
@@ -115,11 +112,12 @@ func isUsualEmail(t []byte) bool {
 
 func isUsualIPv4(t []byte) bool {
 	for group := range 4 {
-		n := 0
-		for n < len(t) && isDigit(t[n]) {
+		n, number := 0, 0
+		for n < len(t) && n < 3 && isDigit(t[n]) {
+			number = number*10 + int(t[n]-'0')
 			n++
 		}
-		if n == 0 || n > 3 || n > 1 && t[0] == '0' || digits(t[:n]) > 255 {
+		if n == 0 || n > 1 && t[0] == '0' || number > 255 {
 			return false
 		}
 		if t = t[n:]; group < 3 {

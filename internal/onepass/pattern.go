@@ -43,29 +43,32 @@ func (p *pattern) match(text []byte) bool {
 	return p.re.Match(text)
 }
 
-// A table is a deterministic automaton.
+// A table is a deterministic automaton. Its states are the indexes of their first cells in
+// next. The first state is the start.
 type table struct {
-	classes [utf8.RuneSelf]uint8 // the column of a byte
-	columns int
-	next    []uint16 // by state and column: the next state
-	final   []bool   // by state: the end of the text is a match
+	columns [256]uint8 // of bytes
+	width   int        // how many columns there are
+	next    []uint32   // the next state, or one of those below
 }
 
-// The first state is always the start.
-const found = 0xffff // there is a match, whatever follows
+const (
+	atEnd    = 0 // the column of the end of the text
+	notASCII = 1 // the column of bytes that are not ASCII
+
+	found    = 1<<32 - 1 // there is a match, whatever follows
+	notFound = 1<<32 - 2 // at the end of the text
+	leave    = 1<<32 - 3 // to package regexp
+)
 
 // match tells whether there is a match in text. ok is false if text is not ASCII.
 func (t *table) match(text []byte) (match, ok bool) {
-	state := uint16(0)
+	state := uint32(0)
 	for _, c := range text {
-		if c >= utf8.RuneSelf {
-			return false, false
-		}
-		if state = t.next[int(state)*t.columns+int(t.classes[c])]; state == found {
-			return true, true
+		if state = t.next[state+uint32(t.columns[c])]; state >= leave {
+			return state == found, state == found
 		}
 	}
-	return t.final[state], true
+	return t.next[state+atEnd] == found, true
 }
 
 // What a table may cost. A pattern that needs more has none.
@@ -79,11 +82,15 @@ const (
 type builder struct {
 	prog   *syntax.Prog
 	table  *table
-	sample []rune            // a byte of each column
-	states map[string]uint16 // by key
+	sample []rune            // a character of each column
+	states map[string]uint32 // by key
 	todo   []threads
 	steps  int
-	seen   []bool // by instruction
+
+	// For one step.
+	stack, to []uint32
+	seen      []int // by instruction, the number of the step that came to it last
+	key       []byte
 }
 
 // threads are the instructions at which the threads of a program are, before assertions
@@ -102,22 +109,25 @@ func newTable(expr string) *table {
 	if err != nil {
 		return nil
 	}
-	b := &builder{prog: prog, table: new(table), states: map[string]uint16{}, seen: make([]bool, len(prog.Inst))}
+	b := &builder{prog: prog, table: new(table), states: map[string]uint32{}, seen: make([]int, len(prog.Inst))}
 	b.columns()
 	b.state(threads{[]uint32{uint32(prog.Start)}, -1})
 	for len(b.todo) > 0 {
 		from := b.todo[0]
 		b.todo = b.todo[1:]
+		end := uint32(notFound)
+		if _, match := b.step(from, -1); match {
+			end = found
+		}
+		b.table.next = append(b.table.next, end, leave)
 		for _, c := range b.sample {
 			to, match := b.step(from, c)
-			state := uint16(found)
+			state := uint32(found)
 			if !match {
 				state = b.state(threads{to, kindOfRune(c)})
 			}
 			b.table.next = append(b.table.next, state)
 		}
-		_, match := b.step(from, -1)
-		b.table.final = append(b.table.final, match)
 		if len(b.states) > maxStates || b.steps > maxSteps {
 			return nil
 		}
@@ -139,6 +149,9 @@ func (b *builder) columns() {
 			insts = append(insts, inst)
 		}
 	}
+	for c := range b.table.columns {
+		b.table.columns[c] = notASCII
+	}
 	columns := map[string]uint8{}
 	for c := rune(0); c < utf8.RuneSelf; c++ {
 		key := []byte{byte(kindOfRune(c))}
@@ -151,13 +164,13 @@ func (b *builder) columns() {
 		}
 		column, ok := columns[string(key)]
 		if !ok {
-			column = uint8(len(columns))
+			column = notASCII + 1 + uint8(len(columns))
 			columns[string(key)] = column
 			b.sample = append(b.sample, c)
 		}
-		b.table.classes[c] = column
+		b.table.columns[c] = column
 	}
-	b.table.columns = len(columns)
+	b.table.width = notASCII + 1 + len(columns)
 }
 
 func isRune(op syntax.InstOp) bool {
@@ -176,54 +189,55 @@ func kindOfRune(c rune) rune {
 }
 
 // state returns the number of a state, and adds it if it is new.
-func (b *builder) state(t threads) uint16 {
-	key := binary.AppendVarint(nil, int64(t.last))
+func (b *builder) state(t threads) uint32 {
+	b.key = binary.AppendVarint(b.key[:0], int64(t.last))
 	for _, pc := range t.at {
-		key = binary.AppendUvarint(key, uint64(pc))
+		b.key = binary.AppendUvarint(b.key, uint64(pc))
 	}
-	n, ok := b.states[string(key)]
+	n, ok := b.states[string(b.key)]
 	if !ok {
-		n = uint16(len(b.states))
-		b.states[string(key)] = n
-		b.todo = append(b.todo, t)
+		n = uint32(len(b.states) * b.table.width)
+		b.states[string(b.key)] = n
+		b.todo = append(b.todo, threads{slices.Clone(t.at), t.last})
 	}
 	return n
 }
 
 // step follows the threads over a character, or over the end of the text, -1. It tells
-// whether there is a match before the character.
+// whether there is a match before the character. The threads are good until the next step.
 func (b *builder) step(from threads, c rune) (to []uint32, match bool) {
 	flags := syntax.EmptyOpContext(from.last, c)
-	clear(b.seen)
-	stack := slices.Clone(from.at)
-	for len(stack) > 0 {
-		pc := stack[len(stack)-1]
-		stack = stack[:len(stack)-1]
-		if b.seen[pc] {
+	b.steps++
+	this := b.steps
+	b.to = b.to[:0]
+	for b.stack = append(b.stack[:0], from.at...); len(b.stack) > 0; {
+		pc := b.stack[len(b.stack)-1]
+		b.stack = b.stack[:len(b.stack)-1]
+		if b.seen[pc] >= this {
 			continue
 		}
-		b.seen[pc] = true
 		b.steps++
+		b.seen[pc] = b.steps
 		switch inst := &b.prog.Inst[pc]; inst.Op {
 		case syntax.InstMatch:
 			return nil, true
 		case syntax.InstAlt, syntax.InstAltMatch:
-			stack = append(stack, inst.Out, inst.Arg)
+			b.stack = append(b.stack, inst.Out, inst.Arg)
 		case syntax.InstCapture, syntax.InstNop:
-			stack = append(stack, inst.Out)
+			b.stack = append(b.stack, inst.Out)
 		case syntax.InstEmptyWidth:
 			if syntax.EmptyOp(inst.Arg)&^flags == 0 {
-				stack = append(stack, inst.Out)
+				b.stack = append(b.stack, inst.Out)
 			}
 		case syntax.InstFail:
 		default:
 			if c >= 0 && inst.MatchRune(c) {
-				to = append(to, inst.Out)
+				b.to = append(b.to, inst.Out)
 			}
 		}
 	}
 	// A match may begin at any place.
-	to = append(to, uint32(b.prog.Start))
-	slices.Sort(to)
-	return slices.Compact(to), false
+	b.to = append(b.to, uint32(b.prog.Start))
+	slices.Sort(b.to)
+	return slices.Compact(b.to), false
 }

@@ -34,11 +34,10 @@ func (w *walk) string(at int, c *check) int {
 	if c.text == nil && c.enums == nil {
 		return end
 	}
-	s := span{at, end}.inner()
+	text := w.text[at+1 : end-1]
 	if escaped {
-		s = w.unquote(s)
+		text = w.bytes(w.unquote(span{at, end}.inner()))
 	}
-	text := w.bytes(s)
 	for i := range c.enums {
 		if !c.enums[i].hasString(text) {
 			return no
@@ -82,7 +81,7 @@ func scanString(b []byte, i int) (end int, escaped bool) {
 			quotes, slashes := x^(lowBits*'"'), x^(lowBits*'\\')
 			// The lowest of the high bits that are set here is at the first byte that is
 			// special: a quote, a backslash, below a space, or not ASCII.
-			special := ((quotes-lowBits)&^quotes | (slashes-lowBits)&^slashes | (x-lowBits*' ')&^x | x) & highBits
+			special := ((quotes - lowBits) | (slashes - lowBits) | (x - lowBits*' ') | x) & highBits
 			if special != 0 {
 				i += bits.TrailingZeros64(special) / 8
 				break

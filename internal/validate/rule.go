@@ -13,18 +13,27 @@ import (
 	"github.com/tomo-project/backup/internal/onepass"
 )
 
-// A ruler makes a rule of a compiled schema. The rule accepts only values that the schema
+// newRule makes a rule of a compiled schema. The rule accepts only values that the schema
 // accepts, and refuses only values that it refuses. What the rule cannot say, it doubts.
+func newRule(s *jsonschema.Schema) *onepass.Rule {
+	doc, _, _ := strings.Cut(s.Location, "#")
+	r := ruler{made: map[*jsonschema.Schema]*onepass.Rule{}, loops: map[*jsonschema.Schema]bool{}, doc: doc + "#"}
+	rule := r.rule(s)
+	if r.beyond {
+		return &onepass.Rule{Kinds: onepass.EveryKind, Doubt: onepass.EveryKind}
+	}
+	return rule
+}
+
+// A ruler makes rules of a schema and of all those in it.
 type ruler struct {
 	made  map[*jsonschema.Schema]*onepass.Rule
 	loops map[*jsonschema.Schema]bool // see doLoop
 	doc   string                      // how the locations in the schema begin
-}
 
-func newRule(s *jsonschema.Schema) *onepass.Rule {
-	doc, _, _ := strings.Cut(s.Location, "#")
-	r := ruler{map[*jsonschema.Schema]*onepass.Rule{}, map[*jsonschema.Schema]bool{}, doc + "#"}
-	return r.rule(s)
+	// beyond is set if the validator may go in circles for some value. Then it refuses
+	// the value, wherever in the schema that happens, even below a "not".
+	beyond bool
 }
 
 // kinds are the kinds of values that a type of JSON Schema has.
@@ -44,8 +53,8 @@ func (r *ruler) rule(s *jsonschema.Schema) *onepass.Rule {
 	rule := &onepass.Rule{Kinds: onepass.EveryKind}
 	r.made[s] = rule
 	switch {
-	case r.isForeign(s), r.doLoop(s):
-		rule.Doubt = onepass.EveryKind
+	case isForeign(s, r.doc), r.doLoop(s):
+		r.beyond = true
 		return rule
 	case s.Always != nil:
 		if !*s.Always {
@@ -66,19 +75,19 @@ func (r *ruler) rule(s *jsonschema.Schema) *onepass.Rule {
 	if len(s.Enum) > 0 {
 		rule.Enums = append(rule.Enums, enum(s.Enum))
 	}
-	r.setString(rule, s)
-	r.setNumber(rule, s)
+	setString(rule, s)
+	setNumber(rule, s)
 	r.setObject(rule, s)
 	r.setArray(rule, s)
 	r.combine(rule, s)
 	return rule
 }
 
-// isForeign tells whether a schema is of another draft than ours or is not compiled with
-// our options, or has a keyword that no rule has. Package jsonschema has schemas of its own,
-// which describe schemas, and any other may refer to them.
-func (r *ruler) isForeign(s *jsonschema.Schema) bool {
-	return s.Draft != jsonschema.Draft2020 || !strings.HasPrefix(s.Location, r.doc) ||
+// isForeign tells whether a schema is outside of doc or of another draft, or has a keyword
+// that no rule has. Package jsonschema has schemas of its own, which describe schemas, and
+// any other may refer to them.
+func isForeign(s *jsonschema.Schema, doc string) bool {
+	return s.Draft != jsonschema.Draft2020 || !strings.HasPrefix(s.Location, doc) ||
 		s.RecursiveRef != nil || s.DynamicRef != nil || len(s.Extensions) > 0 ||
 		s.RegexProperties || s.Dependencies != nil || s.Items != nil || s.AdditionalItems != nil
 }
@@ -111,8 +120,8 @@ func enum(values []any) (e onepass.Enum) {
 	return e
 }
 
-func (r *ruler) setString(rule *onepass.Rule, s *jsonschema.Schema) {
-	format := r.format(s.Format)
+func setString(rule *onepass.Rule, s *jsonschema.Schema) {
+	format := format(s.Format)
 	if s.MinLength == -1 && s.MaxLength == -1 && s.Pattern == nil && format == nil {
 		return
 	}
@@ -126,7 +135,7 @@ func (r *ruler) setString(rule *onepass.Rule, s *jsonschema.Schema) {
 }
 
 // format returns a format that the schema asserts, or nil.
-func (r *ruler) format(name string) *onepass.Format {
+func format(name string) *onepass.Format {
 	valid := jsonschema.Formats[name]
 	if valid == nil {
 		return nil
@@ -138,7 +147,7 @@ func (r *ruler) format(name string) *onepass.Format {
 	return &onepass.Format{Name: name, Valid: func(text string) bool { return valid(text) }}
 }
 
-func (r *ruler) setNumber(rule *onepass.Rule, s *jsonschema.Schema) {
+func setNumber(rule *onepass.Rule, s *jsonschema.Schema) {
 	if s.Minimum == nil && s.ExclusiveMinimum == nil && s.Maximum == nil && s.ExclusiveMaximum == nil && s.MultipleOf == nil {
 		return
 	}
@@ -175,7 +184,7 @@ func (r *ruler) setObject(rule *onepass.Rule, s *jsonschema.Schema) {
 	case *jsonschema.Schema:
 		object.Additional = r.rule(additional)
 	}
-	if s.UnevaluatedProperties != nil {
+	if r.rule(s.UnevaluatedProperties) != nil {
 		rule.Doubt |= onepass.Object
 	}
 	if len(s.DependentSchemas) > 0 {
@@ -197,7 +206,7 @@ func (r *ruler) setArray(rule *onepass.Rule, s *jsonschema.Schema) {
 	if s.Contains != nil {
 		array.Contains, array.MinContains, array.MaxContains = r.rule(s.Contains), s.MinContains, s.MaxContains
 	}
-	if s.UnevaluatedItems != nil {
+	if r.rule(s.UnevaluatedItems) != nil {
 		rule.Doubt |= onepass.Array
 	}
 	if !reflect.DeepEqual(array, &onepass.ArrayRule{MinItems: -1, MaxItems: -1}) {
@@ -225,13 +234,13 @@ func (r *ruler) rules(schemas []*jsonschema.Schema) (rules []*onepass.Rule) {
 }
 
 // doLoop tells whether a schema leads back to itself, or to another that does, without a
-// step into the value. The validator refuses every value for which it goes in circles.
+// step into the value.
 func (r *ruler) doLoop(s *jsonschema.Schema) bool {
 	if loops, known := r.loops[s]; known {
 		return loops
 	}
 	r.loops[s] = true // until it is known better
-	beside := slices.Concat([]*jsonschema.Schema{s.Ref, s.DynamicRef, s.Not, s.If, s.Then, s.Else}, s.AllOf, s.AnyOf, s.OneOf)
+	beside := slices.Concat([]*jsonschema.Schema{s.Ref, s.Not, s.If, s.Then, s.Else}, s.AllOf, s.AnyOf, s.OneOf)
 	for _, d := range s.DependentSchemas {
 		beside = append(beside, d)
 	}

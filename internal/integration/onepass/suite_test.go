@@ -57,7 +57,7 @@ func groups(t testing.TB) (all []group) {
 
 func TestThePassAgreesWithTheValidatorOnTheTestSuite(t *testing.T) {
 	testtime.NotForRace(t)
-	n := testtime.Pick(t, 10, 1000) // mutants of each value
+	n := testtime.Pick(t, 10, 200) // mutants of each value
 	r := rand.New(rand.NewPCG(1, 2))
 	mutants, valid, accepted, beyond := 0, 0, 0, map[string]int{}
 	for _, g := range groups(t) {
