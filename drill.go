@@ -32,10 +32,11 @@ func (a *App) drill(ctx context.Context, s *Snapshot, scratch Store, opts Restor
 		return Report{}, err
 	}
 	start := time.Now()
-	in, err := a.prepare(ctx, s, opts)
+	in, err := a.prepareToRestore(ctx, s, opts)
 	if err != nil {
 		return Report{}, err
 	}
+	defer in.forget()
 	report, err := in.transact(ctx, onlyEmpty{scratch, a.Collections}, in.restoring)
 	if err != nil {
 		return Report{}, err
