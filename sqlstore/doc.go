@@ -88,6 +88,11 @@
 // which tells it from an integer. Dates and times are what the host has stored, text or
 // numbers.
 //
+// Tables with an INTEGER PRIMARY KEY, and those WITHOUT ROWID, are read several times
+// faster than others. Their rows come from the pages of the database, if the driver has the
+// virtual table sqlite_dbpage (modernc.org/sqlite has it), and if they have no generated
+// columns.
+//
 // AUTOINCREMENT continues after the largest number that the table has had here, restored
 // rows included. An INTEGER PRIMARY KEY takes NULL for the next number, so a record
 // without that member, or with null, is refused.
