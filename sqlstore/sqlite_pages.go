@@ -88,20 +88,12 @@ func (r *sqliteTree) rows(ctx context.Context, number uint32, depth int, f func(
 	}
 	r.pages[depth] = page
 	page = page[:r.usable]
-	inner, known := r.kind(page[0])
-	cells, pointers := int(binary.BigEndian.Uint16(page[3:])), page[8:]
-	if inner {
-		pointers = page[12:]
-	}
-	if !known || 2*cells > len(pointers) || cells == 0 && depth > 0 {
+	inner, pointers, err := r.layout(page)
+	if err != nil || len(pointers) == 0 && depth > 0 {
 		return errUnexpected
 	}
-	for i := range cells {
-		at := int(binary.BigEndian.Uint16(pointers[2*i:]))
-		if at+4 > len(page) {
-			return errUnexpected
-		}
-		cell := page[at:]
+	for ; len(pointers) > 0; pointers = pointers[2:] {
+		cell := page[binary.BigEndian.Uint16(pointers):]
 		if inner {
 			if err := r.rows(ctx, binary.BigEndian.Uint32(cell), depth+1, f); err != nil {
 				return err
@@ -124,12 +116,31 @@ func (r *sqliteTree) rows(ctx context.Context, number uint32, depth int, f func(
 	return nil
 }
 
-// kind tells whether a page of a kind has pages below it, and whether the tree can have it.
-func (r *sqliteTree) kind(b byte) (inner, known bool) {
+// layout tells whether there are pages below a page, and returns where its cells are.
+func (r *sqliteTree) layout(page []byte) (inner bool, pointers []byte, err error) {
+	kind := [...]byte{5, 13}
 	if r.index {
-		return b == 2, b == 2 || b == 10
+		kind = [...]byte{2, 10}
 	}
-	return b == 5, b == 5 || b == 13
+	switch page[0] {
+	case kind[0]:
+		inner, pointers = true, page[12:]
+	case kind[1]:
+		pointers = page[8:]
+	default:
+		return false, nil, errUnexpected
+	}
+	size := 2 * int(binary.BigEndian.Uint16(page[3:]))
+	if size > len(pointers) {
+		return false, nil, errUnexpected
+	}
+	pointers = pointers[:size]
+	for i := 0; i < size; i += 2 {
+		if int(binary.BigEndian.Uint16(pointers[i:]))+4 > len(page) {
+			return false, nil, errUnexpected
+		}
+	}
+	return inner, pointers, nil
 }
 
 // cell returns the row that begins at cell.

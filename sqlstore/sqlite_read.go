@@ -51,7 +51,7 @@ func (tx *sqliteTx) records(ctx context.Context, v *view, t *table, yield func(b
 }
 
 // eachRow calls f with each row of a table as it is stored, and sets the fields of row. It
-// fails if the rows have no number or key in whose order they are stored.
+// fails if there is no order of the key in the pages.
 func (tx *sqliteTx) eachRow(ctx context.Context, t *table, row *sqliteRow, f func(rowid int64, payload []byte) error) (err error) {
 	// This also locks the table, where connections share a cache: pages have what another
 	// connection has not committed.
@@ -70,14 +70,17 @@ func (tx *sqliteTx) eachRow(ctx context.Context, t *table, row *sqliteRow, f fun
 	if row.fields, err = tx.fields(ctx, t, tree.index); err != nil {
 		return err
 	}
+	var index uint32
 	if tree.index {
 		for part, i := range t.keys {
 			if row.fields[part].column != i {
 				return errUnexpected
 			}
 		}
-	} else if len(t.keys) > 1 || !t.columns[t.keys[0]].lite.rowid {
-		return errUnexpected
+	} else if !t.columns[t.keys[0]].lite.rowid || len(t.keys) > 1 {
+		if index, err = tx.keyIndex(ctx, t); err != nil {
+			return err
+		}
 	}
 	if tree.stmt, err = tx.conn.PrepareContext(ctx, sqlitePage); err != nil {
 		return err
@@ -86,7 +89,11 @@ func (tx *sqliteTx) eachRow(ctx context.Context, t *table, row *sqliteRow, f fun
 	if err := tree.header(ctx); err != nil {
 		return err
 	}
-	return tree.rows(ctx, root, 0, f)
+	if index == 0 {
+		return tree.rows(ctx, root, 0, f)
+	}
+	x := &sqliteIndex{table: tree, root: root, index: &sqliteTree{stmt: tree.stmt, index: true, usable: tree.usable}}
+	return x.rows(ctx, index, f)
 }
 
 // fields returns what the rows of a table have, in the order in which it is stored. The key

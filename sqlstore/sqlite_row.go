@@ -47,11 +47,10 @@ var sqliteWidths = [...]int{0, 1, 2, 3, 4, 6, 8, 8, 0, 0}
 
 // take sets the cells. It returns false if the row is not as expected.
 func (r *sqliteRow) take(rowid int64, payload []byte) bool {
-	size, types, ok := varint(payload)
-	if !ok || size < int64(len(payload)-len(types)) || size > int64(len(payload)) {
+	types, body, ok := record(payload)
+	if !ok {
 		return false
 	}
-	types, body := payload[len(payload)-len(types):size], payload[size:]
 	for i := range r.fields {
 		f := &r.fields[i]
 		var cell sqliteCell
@@ -78,6 +77,16 @@ func (r *sqliteRow) take(rowid int64, payload []byte) bool {
 		r.cells[f.column] = cell
 	}
 	return len(types) == 0
+}
+
+// record returns the types and the values of a row.
+func record(payload []byte) (types, body []byte, ok bool) {
+	size, rest, ok := varint(payload)
+	start := len(payload) - len(rest)
+	if !ok || size < int64(start) || size > int64(len(payload)) {
+		return nil, nil, false
+	}
+	return payload[start:size], payload[size:], true
 }
 
 // set reads the value at the beginning of body. It returns what follows.

@@ -29,6 +29,9 @@ var pagesKeys = map[string]struct{ columns, end, key string }{
 	"numbers without rowid": {"id INT PRIMARY KEY", " WITHOUT ROWID", "i * i * i * 99991"},
 	"text and numbers":      {"id NUMERIC PRIMARY KEY", " WITHOUT ROWID", "CASE i % 2 WHEN 0 THEN i ELSE 'k' || i END"},
 	"bytes":                 {"id BLOB PRIMARY KEY", " WITHOUT ROWID", "CAST(randomblob(3 + i % 70) || i AS BLOB)"},
+	"text of an index":      {"id TEXT PRIMARY KEY", "", "printf('%d é %0*d', i % 7, i % 90, i)"},
+	"bytes of an index":     {"id BLOB PRIMARY KEY", "", "CAST(randomblob(3 + i % 70) || i AS BLOB)"},
+	"long text of an index": {"id TEXT PRIMARY KEY", "", "printf('%.*c', i % 3000, 'x') || i"},
 	"long text":             {"id TEXT PRIMARY KEY", " WITHOUT ROWID", "printf('%.*c', i % 3000, 'x') || i"},
 }
 
@@ -202,4 +205,18 @@ func TestSQLiteReadsNothingUncommittedFromASharedCache(t *testing.T) {
 	time.Sleep(100 * time.Millisecond)
 	require.NoError(t, tx.Rollback())
 	require.Equal(t, []string{`"1" {"id":1}`}, <-read)
+}
+
+// Where the order of the key is not that of the rows, SQLite takes over.
+func TestSQLiteReadsRowsThatLieInAnotherOrder(t *testing.T) {
+	const columns = "id TEXT PRIMARY KEY, pad TEXT"
+	db := open(t, "CREATE TABLE things ("+columns+"); CREATE TABLE twin ("+columns+twinColumns+")")
+	exec(t, db, "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000) INSERT INTO things SELECT hex(i * 7919 % 6011), printf('%.*c', 2500, 'x') FROM n")
+	exec(t, db, "INSERT INTO twin (id, pad) SELECT * FROM things")
+	want, err := readAll(t.Context(), things(db), "twin")
+	require.NoError(t, err)
+	require.Len(t, want, 6000)
+	got, err := readAll(t.Context(), things(db), "things")
+	require.NoError(t, err)
+	require.Equal(t, want, got)
 }
