@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"errors"
-	"math"
 )
 
 // SQLite hands out rows value by value, which takes longer than all else that a backup
@@ -23,7 +22,8 @@ type sqliteTree struct {
 	stmt    *sql.Stmt // returns a page
 	index   bool      // the table is WITHOUT ROWID: its tree is that of an index
 	usable  int       // bytes of a page
-	pages   [][]byte  // the page at each depth
+	pages   int       // of the database
+	path    [][]byte  // the page at each depth
 	more    []byte    // a page with the rest of a row
 	payload []byte    // a row that is on several pages
 }
@@ -79,14 +79,14 @@ func (r *sqliteTree) rows(ctx context.Context, number uint32, depth int, f func(
 	if depth == deepest {
 		return errUnexpected
 	}
-	if depth == len(r.pages) {
-		r.pages = append(r.pages, nil)
+	if depth == len(r.path) {
+		r.path = append(r.path, nil)
 	}
-	page, err := r.page(ctx, r.pages[depth], number)
+	page, err := r.page(ctx, r.path[depth], number)
 	if err != nil {
 		return err
 	}
-	r.pages[depth] = page
+	r.path[depth] = page
 	page = page[:r.usable]
 	inner, pointers, err := r.layout(page)
 	if err != nil || len(pointers) == 0 && depth > 0 {
@@ -149,7 +149,7 @@ func (r *sqliteTree) cell(ctx context.Context, cell []byte) (rowid int64, payloa
 	if ok && !r.index {
 		rowid, cell, ok = varint(cell)
 	}
-	if !ok || n < 0 || n > math.MaxInt32 {
+	if !ok || n < 0 || n > int64(r.pages)*int64(r.usable) {
 		return 0, nil, errUnexpected
 	}
 	size, most := int(n), r.usable-35

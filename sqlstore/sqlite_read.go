@@ -89,10 +89,13 @@ func (tx *sqliteTx) eachRow(ctx context.Context, t *table, row *sqliteRow, f fun
 	if err := tree.header(ctx); err != nil {
 		return err
 	}
+	if err := tx.conn.QueryRowContext(ctx, "PRAGMA main.page_count").Scan(&tree.pages); err != nil {
+		return err
+	}
 	if index == 0 {
 		return tree.rows(ctx, root, 0, f)
 	}
-	x := &sqliteIndex{table: tree, root: root, index: &sqliteTree{stmt: tree.stmt, index: true, usable: tree.usable}}
+	x := &sqliteIndex{table: tree, root: root, index: &sqliteTree{stmt: tree.stmt, index: true, usable: tree.usable, pages: tree.pages}}
 	return x.rows(ctx, index, f)
 }
 

@@ -1,10 +1,13 @@
 package integration
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -219,4 +222,37 @@ func TestSQLiteReadsRowsThatLieInAnotherOrder(t *testing.T) {
 	got, err := readAll(t.Context(), things(db), "things")
 	require.NoError(t, err)
 	require.Equal(t, want, got)
+}
+
+// Damage never makes a store panic or read for ever.
+func TestSQLiteDamagedPagesAreReadToAnEnd(t *testing.T) {
+	db := openFile(t, t.TempDir()+"/whole.db", "_pragma=page_size(512)&_pragma=journal_mode(DELETE)", `CREATE TABLE things (id TEXT PRIMARY KEY, v) WITHOUT ROWID; CREATE TABLE twin (id TEXT PRIMARY KEY, v);
+		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200) INSERT INTO things SELECT printf('%05d', i), printf('%.*c', i * 13 % 1500, 'x') FROM n;
+		INSERT INTO twin SELECT * FROM things`)
+	var path string
+	require.NoError(t, db.QueryRow("SELECT file FROM pragma_database_list").Scan(&path))
+	whole, err := os.ReadFile(path)
+	require.NoError(t, err)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	damaged := filepath.Join(t.TempDir(), "damaged.db")
+	failed := 0
+	for range 150 {
+		content := bytes.Clone(whole)
+		for range 1 + rnd.IntN(3) {
+			page := 1 + rnd.IntN(len(content)/512-1)
+			content[page*512+rnd.IntN(64)] = byte(rnd.UintN(256))
+		}
+		require.NoError(t, os.WriteFile(damaged, content, 0o600))
+		hurt, err := sql.Open("sqlite", "file:"+damaged)
+		require.NoError(t, err)
+		for _, table := range []string{"things", "twin"} {
+			lines, err := readAll(t.Context(), store(hurt, sqlstore.Table{Collection: table}), table)
+			require.LessOrEqual(t, len(lines), 2000)
+			if err != nil {
+				failed++
+			}
+		}
+		require.NoError(t, hurt.Close())
+	}
+	require.NotZero(t, failed)
 }
