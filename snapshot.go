@@ -84,6 +84,7 @@ type Snapshot struct {
 	release func()          // releases the reader of the envelope, if not nil
 	closer  io.Closer       // the reader, if Close closes it
 	name    string          // see OpenOptions.Name
+	tempDir string          // see OpenOptions.TempDir
 	closed  int32           // 1 after Close
 }
 
@@ -105,7 +106,7 @@ func OpenSnapshot(ctx context.Context, r io.Reader, opts OpenOptions) (*Snapshot
 	if err := opts.given(r); err != nil {
 		return nil, fmt.Errorf("open snapshot: %w", err)
 	}
-	s := &Snapshot{limits: opts.Limits.codec(), proofFirst: opts.RequireProof || opts.PreferProof, name: opts.Name}
+	s := &Snapshot{limits: opts.Limits.codec(), proofFirst: opts.RequireProof || opts.PreferProof, name: opts.Name, tempDir: opts.TempDir}
 	if err := s.open(ctx, r, opts); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("open snapshot: %w", err)
