@@ -87,7 +87,8 @@ const MetaTrigger = "trigger"
 
 // Backup writes a snapshot of the data of src to w. It reads the records at one
 // point in time, and validates, seals and writes them as they come. So the memory
-// that it needs depends on the number of keys and not on the size of the data.
+// that it needs depends on the number of keys and not on the size of the data. Many
+// references to records that come later go to an encrypted temporary file.
 //
 // A backup is good only if Backup returned nil, and the file behind w was closed and
 // synced without an error. After an error the caller must throw away what was
@@ -132,6 +133,7 @@ func (a *App) backup(ctx context.Context, w io.Writer, src DataSource, opts Back
 	if err != nil {
 		return Manifest{}, err
 	}
+	defer sw.seen.open.close()
 	if err := sw.checkProvable(); err != nil {
 		return Manifest{}, err
 	}
@@ -397,11 +399,7 @@ func (sw *snapshotWriter) writeBatch(col *collection, batch *batch) error {
 		r := &batch.items[i]
 		value := r.value
 		if sw.box != nil && len(col.secrets) > 0 {
-			view, err := col.sealRecord(sw.box, r.key, col.view(r.key, value))
-			if err != nil {
-				return err
-			}
-			value = col.unview(r.key, view)
+			value = col.unview(r.key, col.sealMarked(nil, sw.box, r.key, col.view(r.key, value), nil))
 			if len(value) > sw.limits.RecordBytes {
 				return &RecordError{Collection: col.Name, Key: r.key, Offset: -1, Err: fmt.Errorf("%w: with its secrets sealed the record has %d bytes, the limit is %d (Limits.RecordBytes)", ErrLimit, len(value), sw.limits.RecordBytes)}
 			}
@@ -432,7 +430,10 @@ func (sw *snapshotWriter) writeEnd() (Manifest, error) {
 		return Manifest{}, err
 	}
 	m := sw.manifest
-	dangling := sw.seen.dangling(sw.opts.LeaveOutInvalid)
+	dangling, err := sw.seen.dangling(sw.opts.LeaveOutInvalid)
+	if err != nil {
+		return Manifest{}, err
+	}
 	if err := errors.Join(sw.problems.err(ErrInvalid), dangling.err(ErrDangling)); err != nil {
 		return Manifest{}, fmt.Errorf("%w\ncorrect this in %s, or have invalid records left out", err, sw.Name)
 	}

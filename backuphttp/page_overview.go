@@ -83,7 +83,7 @@ func (a automated) Retention() string { return retention(a.Settings) }
 // done are the texts that a redirect to the overview can name: it cannot bring others.
 var done = map[string]string{
 	"deleted":   "The backup was deleted.",
-	"accepted":  "The loss is accepted. Old backups are deleted again, as the settings say.",
+	"accepted":  "The backup is accepted. Old backups are deleted again, as the settings say.",
 	"saved":     "The settings are saved and in effect.",
 	"discarded": "The restore was cancelled. Nothing was changed.",
 }

@@ -73,27 +73,61 @@ func (k KeyCheck) String() string {
 // host if it is. The key may be mistyped: then new backups would push out those that
 // somebody can open.
 func (m *Manager) askKeys(ctx context.Context) {
-	if m.keepsAll() {
+	if m.isRekeying() {
 		return
 	}
 	k, _ := m.CheckKeys(ctx) // a Location that cannot be asked is told by the backup that follows
-	m.mu.Lock()
-	m.keepAll = k.Other
-	m.mu.Unlock()
 	said := k.String()
 	if k.Other {
-		said += " Backups go on with the keys that are in use now, and no backup is deleted until the next start."
+		said += " Backups go on with the keys that are in use now, and no backup is deleted until somebody accepts the first of them, or opens it in a rehearsal."
 	}
 	if said != "" {
 		m.emit(ctx, Event{Kind: EventOtherKey, Operation: "run", Backup: k.Backup, Text: said})
 	}
 }
 
-// keepsAll tells whether Run prunes nothing.
-func (m *Manager) keepsAll() bool {
+// isRekeying tells whether the newest backup was found sealed with another key, and none
+// was made since.
+func (m *Manager) isRekeying() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.keepAll
+	return m.rekeys
+}
+
+func (m *Manager) setRekeying(yes bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.rekeys = yes
+}
+
+// markRekeyed remembers of a new backup that it is the first that is sealed with another
+// key. The mark holds Prune up after a restart too.
+func (o *operation) markRekeyed(ctx context.Context, b *Backup) {
+	if !o.isRekeying() || !takesKey(*b) {
+		return
+	}
+	if err := o.mark(ctx, *b, markRekeyed); err != nil {
+		o.emit(ctx, Event{Kind: EventFailed, Backup: b.Name, Err: fmt.Errorf("note that it is sealed with another key: %w", err)})
+		return
+	}
+	b.Rekeyed = true
+	o.setRekeying(false)
+}
+
+// acceptKeys deletes the marks of all backups that hold Prune up for their keys.
+func (o *operation) acceptKeys(ctx context.Context, c *catalog) error {
+	var errs []error
+	for _, b := range c.backups {
+		if !b.Rekeyed {
+			continue
+		}
+		for _, s := range o.sites {
+			if err := s.remove(ctx, b.Name+string(markRekeyed)); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", s.name, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // triedKeys is how many backups CheckKeys tries at most. Each may take a second or more.
@@ -107,13 +141,17 @@ const triedKeys = 3
 // The error wraps [backup.ErrWrongKey] and says what KeyCheck.String says, if the newest
 // backup is sealed with another key. Other errors say that the Locations cannot be asked,
 // or that a backup cannot be read. A key that has changed without locking anybody out is
-// no error, and KeyCheck.Gone and Need say so. Run asks by itself.
+// no error, and KeyCheck.Gone and Need say so. Run asks by itself. The next backup that
+// Create or Run makes after such an error is Backup.Rekeyed.
 func (m *Manager) CheckKeys(ctx context.Context) (KeyCheck, error) {
 	o, err := m.begin(ctx, "check keys")
 	if err != nil {
 		return KeyCheck{}, err
 	}
 	k, err := o.checkKeys(ctx)
+	if err == nil {
+		m.setRekeying(k.Other)
+	}
 	if err == nil && k.Other {
 		err = fmt.Errorf("%w: %s", backup.ErrWrongKey, k)
 	}
@@ -128,7 +166,7 @@ func (o *operation) checkKeys(ctx context.Context) (k KeyCheck, err error) {
 	if c == nil {
 		return k, unasked
 	}
-	locked := slices.DeleteFunc(own(c.backups), func(b Backup) bool { return !o.takesKey(b) })
+	locked := slices.DeleteFunc(own(c.backups), func(b Backup) bool { return !takesKey(b) })
 	if len(locked) == 0 {
 		return k, unasked
 	}
@@ -174,15 +212,9 @@ func (k KeyCheck) shared() bool {
 	return slices.ContainsFunc(k.Keys, func(id string) bool { return len(id) >= 32 && !slices.Contains(k.Gone, id) })
 }
 
-// takesKey tells whether a backup of this Installation takes a key to open.
-func (m *Manager) takesKey(b Backup) bool {
-	switch {
-	case b.Damaged || b.Database:
-		return false
-	case b.Manifest == nil:
-		return b.named.Encrypted
-	}
-	return (b.Manifest.Sealed || b.Manifest.Encrypted) && (b.Manifest.Installation == "" || b.Manifest.Installation == m.Installation)
+// takesKey tells whether a backup takes a key to open.
+func takesKey(b Backup) bool {
+	return !b.Damaged && !b.Database && b.KeyState() != KeyNotNeeded
 }
 
 // tryKeys unwraps the key of a backup with the Identities.

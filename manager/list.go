@@ -23,7 +23,8 @@ import (
 // Whole means that the file begins and ends as it was written. Of a file that this Manager
 // has listed before, it also means what Verify, Prune, Open or another method has found out
 // since; Verify reads every copy to its end. What List says of a compressed or encrypted backup it
-// takes from the note beside the file, so it needs no key. InClear tells of secrets that
+// takes from the note beside the file, so it needs no key, and tries none: Backup.KeyState
+// says whether a key is known to open the backup. InClear tells of secrets that
 // nothing protects. Of an encrypted backup without
 // a note it knows the name and the size only. List opens a file only if the file has
 // changed since the last List; the first 10,000 files of a folder take about a second.
@@ -147,6 +148,11 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 		}
 	}
 	o.doubt(c)
+	for _, there := range c.at {
+		for i := range there {
+			there[i].Rekeyed = !there[i].Foreign && c.has(markRekeyed, there[i].Name)
+		}
+	}
 	c.join(o.sites)
 	c.flag(o.start)
 	if len(c.marked[markVerified]) > 0 {
@@ -170,7 +176,7 @@ func (o *operation) listAt(ctx context.Context, s *site) (backups []Backup, ours
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	ours, others = o.backupFiles(files)
+	ours, others = o.backupFiles(o.finished(ctx, s, files))
 	found := make([]*Backup, len(ours))
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -258,12 +264,12 @@ func (c *catalog) join(sites []*site) {
 // merge adds what another location has under the same name.
 func (b *Backup) merge(other Backup) {
 	c := other.Copies[0]
-	b.OtherKey = b.OtherKey || other.OtherKey
+	b.OtherKey, b.opened = b.OtherKey || other.OtherKey, b.opened || other.opened
 	if !b.Damaged && !other.Damaged && b.differs(other) {
 		good := slices.IndexFunc(b.Copies, func(c Copy) bool { return c.Err == nil })
 		c.Err = fmt.Errorf("it is another backup than %s at %s, under the same name", b.Name, b.Copies[good].Location)
 	} else if !other.Damaged && (b.Damaged || b.Manifest == nil) {
-		other.Copies, other.OtherKey = append(b.Copies, c), b.OtherKey
+		other.Copies, other.OtherKey, other.opened = append(b.Copies, c), b.OtherKey, b.opened
 		*b = other
 		return
 	}

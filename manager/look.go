@@ -198,7 +198,7 @@ func (m *Manager) entry(s *site, f file, found finding) *Backup {
 	}
 	b := m.newBackup(f.named, found.manifest)
 	b.Bytes, b.sha256 = max(0, f.Bytes), found.sha256
-	b.Damaged, b.OtherKey = found.err != nil, found.key == KeyWrong
+	b.Damaged, b.OtherKey, b.opened = found.err != nil, found.key == KeyWrong, found.key == KeyOpens
 	b.InClear, b.Foreign = m.inClear(found.manifest), m.foreign(found.manifest)
 	b.Copies = []Copy{{s.name, found.err}}
 	return &b

@@ -164,7 +164,7 @@ type Manager struct {
 	seen   map[string]map[string]*seenFile // by the names of the location and of the file
 	serial int64                           // the highest that was handed out here
 
-	keepAll bool // Run has found the newest backup sealed with another key
+	rekeys bool // the newest backup is sealed with another key, and the next one gets a mark
 }
 
 // The triggers say what has made a backup. They are in its metadata under "trigger".

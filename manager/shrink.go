@@ -37,6 +37,10 @@ func shrinks(list []Shrink) string {
 // deleted until a person has looked and accepts the loss.
 var ErrShrunk = errors.New("backup has shrunk")
 
+// ErrRekeyed says that a backup is sealed with another key than those before it. Nothing is
+// deleted until a person accepts that, or has opened a backup with the new key.
+var ErrRekeyed = errors.New("the key of the backups has changed")
+
 // flag sets Shrunk of each backup. Each collection is compared with the most records that
 // an earlier backup had in it, so that it cannot shrink bit by bit. It has shrunk if it had
 // at least two records and has none now, or if it has lost at least ten records and more
@@ -130,7 +134,8 @@ func (c *catalog) lostIn(b Backup) []Shrink {
 // Accept says that a person has looked at a backup that has shrunk, and that this loss
 // and all losses before it are right, so that Prune goes on. A mark beside the copies of
 // the backup remembers it, even when the backup is deleted. To accept a backup again is no
-// error. The error wraps [backup.ErrInvalid] if the backup has not shrunk, and
+// error. If the backup is Rekeyed, Accept also says that its key is right. The error wraps
+// [backup.ErrInvalid] if the backup has neither shrunk nor another key, and
 // fs.ErrNotExist if no Location has it. It may be [location.ErrBusy].
 func (m *Manager) Accept(ctx context.Context, name string) error {
 	o, ctx, release, err := m.hold(ctx, "accept")
@@ -161,6 +166,10 @@ func (o *operation) accept(ctx context.Context, name string) error {
 	switch {
 	case b == nil:
 		return fmt.Errorf("no location has %s: %w", fault.Shorten(name), fs.ErrNotExist)
+	case b.Rekeyed:
+		if err := o.acceptKeys(ctx, c); err != nil || len(b.Shrunk) == 0 {
+			return err
+		}
 	case c.has(markAccepted, name):
 		return nil
 	case len(b.Shrunk) == 0:

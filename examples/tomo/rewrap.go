@@ -92,9 +92,7 @@ func (c *cli) rewrap(ctx context.Context, name string, flags rewrapFlags) error 
 	if err != nil && b.Name == "" {
 		return explainMissing(c.proofLost(ctx, k, name, err))
 	}
-	if printed := c.printRewrapped(name, b, s, flags.deleteOld && err == nil); printed != nil {
-		return printed
-	}
+	c.done("the new backup was made", func() error { return c.printRewrapped(name, b, s, flags.deleteOld && err == nil) })
 	if err != nil {
 		return err
 	}
