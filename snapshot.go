@@ -87,6 +87,7 @@ type Snapshot struct {
 	tempDir string          // see OpenOptions.TempDir
 	closer  io.Closer       // the reader, if Close closes it
 	name    string          // see OpenOptions.Name
+	tempDir string          // see OpenOptions.TempDir
 	closed  int32           // 1 after Close
 }
 

@@ -351,25 +351,20 @@ func (m *Manager) learnKey(s *site, name string, err error) {
 	if err != nil && !errors.Is(err, backup.ErrWrongKey) {
 		return
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for k, found := range m.seen {
-		if k.location == s.name && k.name == name {
-			if found.key = KeyOpens; err != nil {
-				found.key = KeyWrong
-			}
-			m.seen[k] = found
+	m.amend(s, name, func(found *finding) {
+		if found.key = KeyOpens; err != nil {
+			found.key = KeyWrong
 		}
-	}
+	})
 }
 
 // knownKey returns what is known of whether the Identities open a backup.
 func (m *Manager) knownKey(b Backup) KeyState {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for k, found := range m.seen {
-		if k.name == b.Name && found.key != "" && slices.ContainsFunc(b.Copies, func(c Copy) bool { return c.Location == k.location }) {
-			return found.key
+	for _, c := range b.Copies {
+		if seen := m.seen[c.Location][b.Name]; seen != nil && seen.key != "" {
+			return seen.key
 		}
 	}
 	return KeyUnchecked
