@@ -273,6 +273,18 @@ func (col *collection) findUnlisted(r item) (inClear bool, err error) {
 	return inClear, err
 }
 
+// findUnlisted looks for secrets that the snapshot does not list in all records of a batch.
+func (b *batch) findUnlisted() {
+	for i, r := range b.items {
+		exposed, err := b.col.findUnlisted(r)
+		if err != nil {
+			b.items, b.damage = b.items[:i], err
+			return
+		}
+		b.exposed = b.exposed || exposed
+	}
+}
+
 // opener returns a function that opens the secrets of a record of a section. It is
 // nil if the section has no secrets, or there is no key.
 func (s *Snapshot) opener(sec *codec.Section) (func(item) (item, error), error) {

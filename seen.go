@@ -2,6 +2,8 @@ package backup
 
 import (
 	"context"
+	"errors"
+	"slices"
 
 	"github.com/tomo-project/backup/internal/keyset"
 )
@@ -32,10 +34,46 @@ func newSeen(collections []*collection) *seen {
 	return s
 }
 
+// admit remembers the keys and the references of the valid records of a batch that skip,
+// if not nil, does not keep out. It calls f with what is wrong with one of the others.
+func (s *seen) admit(b *batch, skip func(i int) bool, f func(i int, found []*RecordError) error) error {
+	keys := s.keys[b.col.Name]
+	targets := make([]*keyset.Set, len(b.col.refs))
+	for i, r := range b.col.refs {
+		targets[i] = s.keys[r.Collection]
+	}
+	for i := range b.items {
+		r, n := &b.items[i], &b.notes[i]
+		if n.left = n.err != nil || skip != nil && skip(i); n.left {
+			continue
+		}
+		found := n.found
+		if len(found) == 0 && !keys.AddBytes(n.key) {
+			r.key = string(n.key)
+			found = []*RecordError{b.col.problem(r, "", errors.New("another record has the same key"))}
+		}
+		if n.left = len(found) > 0; n.left {
+			if err := f(i, found); err != nil {
+				return err
+			}
+			continue
+		}
+		if !n.sure || slices.ContainsFunc(b.pad.links[n.first:n.last], func(l link) bool {
+			return targets[l.ref] != nil && !targets[l.ref].HasBytes(l.key)
+		}) {
+			r.key = string(n.key)
+			s.addRefs(b.col, r)
+		}
+	}
+	return nil
+}
+
 // addRefs remembers the references of a record to collections that take part.
 func (s *seen) addRefs(col *collection, r *item) {
-	view := col.view(r.key, r.value)
-	col.eachRef(view, func(target, ref, pointer string, err error) {
+	if len(col.refs) == 0 || s.over {
+		return
+	}
+	col.eachRef(col.view(r.key, r.value), func(target, ref, pointer string, err error) {
 		if keys := s.keys[target]; err == nil && keys != nil && !keys.Has(ref) && !s.over {
 			s.add(openRef{col, r.key, r.offset, col.inside(r.key, pointer), target, ref})
 		}
@@ -51,7 +89,7 @@ func (s *seen) add(o openRef) {
 	if s.open.add(o); len(s.open.buf) < max(most, s.least) {
 		return
 	}
-	s.open.drop(func(h heldRef) bool { return s.keys[h.target.Name].Has(string(h.ref)) })
+	s.open.drop(func(h heldRef) bool { return s.keys[h.target.Name].HasBytes(h.ref) })
 	if len(s.open.buf) > most/2 {
 		if s.bounded {
 			s.open, s.over = openRefs{}, true
@@ -66,7 +104,7 @@ func (s *seen) add(o openRef) {
 func (s *seen) dangling(tolerate bool) (*problems, error) {
 	p := &problems{tolerate: tolerate}
 	err := s.open.all(func(h heldRef) error {
-		if keys := s.keys[h.target.Name]; keys == nil || keys.Has(string(h.ref)) {
+		if keys := s.keys[h.target.Name]; keys == nil || keys.HasBytes(h.ref) {
 			return nil
 		}
 		return p.add(h.problem())
