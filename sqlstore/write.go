@@ -94,34 +94,28 @@ func (w *writer) Keys(ctx context.Context, collection string) iter.Seq2[string, 
 }
 
 func (w *writer) keys(ctx context.Context, t *table, yield func(string) bool) error {
-	rows, err := w.conn.QueryContext(ctx, "SELECT "+t.selectedKey+" FROM "+t.name)
-	if err != nil {
-		return fmt.Errorf("read the keys of %s: %w", t.collection, contextError(ctx, err))
-	}
-	defer rows.Close()
 	row := newKey(t)
-	newKeys := w.rowsThatWait(t)
-	for rows.Next() {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := rows.Scan(row.dest...); err != nil {
-			return fmt.Errorf("read the keys of %s: %w", t.collection, err)
-		}
-		key, err := row.key(w.dialect)
-		if err != nil {
-			return err
-		}
-		if w.goes(t, key) {
-			continue
-		}
-		delete(newKeys, key)
-		if !yield(key) {
-			return nil
-		}
+	take := func(d Dialect, buf []byte) (string, []byte, error) {
+		key, err := row.key(d)
+		return key, buf, err
 	}
-	if err := rows.Err(); err != nil {
+	newKeys := w.rowsThatWait(t)
+	more := true
+	err := w.eachRecord(ctx, "SELECT "+t.selectedKey+" FROM "+t.name, row, take, func(r backup.Record) bool {
+		if w.goes(t, r.Key) {
+			return true
+		}
+		delete(newKeys, r.Key)
+		more = yield(r.Key)
+		return more
+	})
+	switch {
+	case err != nil && aboutRecord(err):
+		return err
+	case err != nil:
 		return fmt.Errorf("read the keys of %s: %w", t.collection, contextError(ctx, err))
+	case !more:
+		return nil
 	}
 	for key := range newKeys {
 		if !yield(key) {

@@ -148,3 +148,5 @@ tool (
 	filippo.io/age/cmd/age
 	filippo.io/age/cmd/age-plugin-batchpass
 )
+
+replace github.com/tomo-project/backup/pgxwire => ../../pgxwire

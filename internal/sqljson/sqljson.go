@@ -14,7 +14,7 @@ import (
 var ErrUTF8 = errors.New("the text is not valid UTF-8")
 
 // AppendString appends s as a JSON string to dst.
-func AppendString(dst []byte, s string) ([]byte, error) {
+func AppendString[T string | []byte](dst []byte, s T) ([]byte, error) {
 	for i := 0; i < len(s); i++ {
 		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
 			dst, err := jsontext.AppendQuote(dst, s)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/internal/integration/servers"
+	"github.com/tomo-project/backup/pgxwire"
 	"github.com/tomo-project/backup/sqlstore"
 )
 
@@ -121,7 +122,7 @@ func runServerChild(ctx context.Context, work, name string, records int) error {
 		return d.makeDatabase(ctx, peerDB)
 	case "drop":
 		return errors.Join(d.remove(ctx, benchDB), d.remove(ctx, oursDB), d.remove(ctx, peerDB))
-	case "backup", "backup-zstd":
+	case "backup", "backup-zstd", "backup-wire":
 		db, err := d.open(benchDB)
 		if err != nil {
 			return err
@@ -133,11 +134,11 @@ func runServerChild(ctx context.Context, work, name string, records int) error {
 		}
 		return measure(func() error {
 			return toFile("ours.json", func(w io.Writer) error {
-				_, err := a.Backup(ctx, w, store(db, d.dialect), opts)
+				_, err := a.Backup(ctx, w, dbStore(db, d, work), opts)
 				return err
 			})
 		})
-	case "restore":
+	case "restore", "restore-wire":
 		if err := d.remove(ctx, peerDB); err != nil {
 			return err
 		}
@@ -146,9 +147,18 @@ func runServerChild(ctx context.Context, work, name string, records int) error {
 			return err
 		}
 		defer db.Close()
-		return measure(func() error { return restore(ctx, a, store(db, d.dialect)) })
+		return measure(func() error { return restore(ctx, a, dbStore(db, d, work)) })
 	}
 	return fmt.Errorf("unknown work %q", work)
+}
+
+// dbStore returns the store of the benchmarks. Work that ends in -wire goes past database/sql.
+func dbStore(db *sql.DB, d dbms, work string) sqlstore.Store {
+	s := store(db, d.dialect)
+	if strings.HasSuffix(work, "-wire") {
+		s.Wire = pgxwire.Wire{}
+	}
+	return s
 }
 
 // remove drops a database.
