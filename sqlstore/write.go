@@ -33,6 +33,7 @@ type writer struct {
 	records []backup.Record
 	ends    []int
 	buf     []byte
+	copied  []byte // the data of a COPY
 }
 
 func (w *writer) close() {
