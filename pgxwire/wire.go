@@ -34,19 +34,20 @@ var _ sqlstore.Wire = Wire{}
 
 // Query implements [sqlstore.Wire]. It works in any mode of pgx and behind PgBouncer,
 // since it prepares nothing.
-func (Wire) Query(ctx context.Context, driver any, query string) (sqlstore.WireRows, error) {
+func (Wire) Query(ctx context.Context, driver any, query string, args ...[]byte) (sqlstore.WireRows, error) {
 	conn, err := connection(driver)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case len(args) > 0:
+		return &rows{result: conn.ExecParams(ctx, query, args, nil, nil, nil)}, nil
 	}
-	results := conn.Exec(ctx, query)
-	if !results.NextResult() {
-		if err := results.Close(); err != nil {
-			return nil, err
-		}
-		return nil, errors.New("pgxwire: the query has no result")
+	// Without arguments the simple protocol is enough.
+	all := conn.Exec(ctx, query)
+	if !all.NextResult() {
+		return nil, cmp.Or(all.Close(), errors.New("pgxwire: the query has no result"))
 	}
-	return &rows{results.ResultReader(), results}, nil
+	return &rows{all.ResultReader(), all}, nil
 }
 
 // Copy implements [sqlstore.Wire].
@@ -69,7 +70,7 @@ func connection(driver any) (*pgconn.PgConn, error) {
 
 type rows struct {
 	result *pgconn.ResultReader
-	all    *pgconn.MultiResultReader
+	all    *pgconn.MultiResultReader // nil after a query with arguments
 }
 
 func (r *rows) Next() bool       { return r.result.NextRow() }
@@ -77,5 +78,8 @@ func (r *rows) Values() [][]byte { return r.result.Values() }
 
 func (r *rows) Close() error {
 	_, err := r.result.Close()
-	return cmp.Or(err, r.all.Close())
+	if r.all != nil {
+		err = cmp.Or(err, r.all.Close())
+	}
+	return err
 }

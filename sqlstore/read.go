@@ -63,11 +63,13 @@ func aboutRecord(err error) bool {
 	return errors.As(err, &record)
 }
 
+// A take appends the record of the row at hand to a buffer.
+type take func(Dialect, []byte) (key string, _ []byte, err error)
+
 // eachRecord calls yield with a record for each row of a query until yield returns false.
-// take appends the record of the row at hand to a buffer.
-func (v *view) eachRecord(ctx context.Context, query string, row *row, take func(Dialect, []byte) (string, []byte, error), yield func(backup.Record) bool) error {
+func (v *view) eachRecord(ctx context.Context, query string, row *row, take take, yield func(backup.Record) bool) error {
 	if v.wire != nil {
-		return v.eachWireRecord(ctx, query, row, take, yield)
+		return v.eachWireRecord(ctx, query, nil, row, take, yield)
 	}
 	rows, err := v.conn.QueryContext(ctx, query)
 	if err != nil {

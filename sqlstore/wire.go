@@ -13,9 +13,9 @@ import (
 // pgxwire has one. driver is what [sql.Conn.Raw] gives. An error of the server has a
 // method SQLState.
 type Wire interface {
-	// Query runs a query that has no arguments. The connection is busy until the rows are
-	// closed.
-	Query(ctx context.Context, driver any, query string) (WireRows, error)
+	// Query runs a query. The arguments are the texts of $1, $2…. The connection is busy
+	// until the rows are closed.
+	Query(ctx context.Context, driver any, query string, args ...[]byte) (WireRows, error)
 
 	// Copy runs COPY … FROM STDIN, whose data is the rest of data.
 	Copy(ctx context.Context, driver any, statement string, data io.Reader) error
@@ -49,7 +49,7 @@ const (
 type wireReader struct {
 	rows WireRows
 	row  *row
-	take func(Dialect, []byte) (string, []byte, error)
+	take take
 
 	keys   []string
 	ends   []int
@@ -60,10 +60,10 @@ type wireReader struct {
 
 // eachWireRecord is eachRecord without database/sql. yield may use the connection only
 // when the rows are over, as with the rows of database/sql.
-func (v *view) eachWireRecord(ctx context.Context, query string, row *row, take func(Dialect, []byte) (string, []byte, error), yield func(backup.Record) bool) error {
+func (v *view) eachWireRecord(ctx context.Context, query string, args [][]byte, row *row, take take, yield func(backup.Record) bool) error {
 	r := &wireReader{row: row, take: take}
 	err := v.conn.Raw(func(driver any) (err error) {
-		r.rows, err = v.wire.Query(ctx, driver, query)
+		r.rows, err = v.wire.Query(ctx, driver, query, args...)
 		return err
 	})
 	if err != nil {

@@ -143,26 +143,16 @@ func (w *writer) Lookup(ctx context.Context, collection string, keys []string) (
 	if w.waiting[t] != nil {
 		waiting = w.waiting[t].rows
 	}
-	err = w.in(ctx, t, keys, "SELECT "+t.selected+" FROM "+t.name, "", func(s *sql.Stmt, args []any) error {
-		rows, err := s.QueryContext(ctx, args...)
-		if err != nil {
-			return err
+	find := w.lookup
+	if w.wire != nil {
+		find = w.wireLookup
+	}
+	err = find(ctx, t, keys, row, func(key string, end int) bool {
+		if w.goes(t, key) || waiting[key] != nil {
+			return false
 		}
-		defer rows.Close()
-		for rows.Next() {
-			start := len(w.buf)
-			var key string
-			if key, w.buf, err = row.scan(w.dialect, rows, w.buf); err != nil {
-				return err
-			}
-			if w.goes(t, key) || waiting[key] != nil {
-				w.buf = w.buf[:start]
-				continue
-			}
-			w.records = append(w.records, backup.Record{Key: key})
-			w.ends = append(w.ends, len(w.buf))
-		}
-		return rows.Err()
+		w.records, w.ends = append(w.records, backup.Record{Key: key}), append(w.ends, end)
+		return true
 	})
 	if err != nil {
 		return nil, w.fail(fmt.Errorf("look up records of %s: %w", collection, contextError(ctx, err)))
@@ -178,6 +168,29 @@ func (w *writer) Lookup(ctx context.Context, collection string, keys []string) (
 		}
 	}
 	return w.records, nil
+}
+
+// lookup appends the records with the given keys to w.buf, as far as found takes them. found
+// gets the end of each.
+func (w *writer) lookup(ctx context.Context, t *table, keys []string, row *row, found func(key string, end int) bool) error {
+	return w.in(ctx, t, keys, "SELECT "+t.selected+" FROM "+t.name, "", func(s *sql.Stmt, args []any) error {
+		rows, err := s.QueryContext(ctx, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			start := len(w.buf)
+			var key string
+			if key, w.buf, err = row.scan(w.dialect, rows, w.buf); err != nil {
+				return err
+			}
+			if !found(key, len(w.buf)) {
+				w.buf = w.buf[:start]
+			}
+		}
+		return rows.Err()
+	})
 }
 
 // Delete implements [backup.Writer].
