@@ -14,8 +14,9 @@ import (
 // known to stay as they are. Everything else is inserted, and so is what COPY refuses.
 
 const (
-	copyFew  = 8    // records that are not worth a COPY
-	copyMost = 4096 // records of one COPY
+	copyFew   = 8       // records that are not worth a COPY
+	copyMost  = 4096    // records of one COPY
+	copyBytes = 1 << 20 // the same in bytes, roughly
 )
 
 // A copyState says whether rows of a table can be copied.

@@ -89,6 +89,7 @@ func keepsMoment(s, layout, zone string, most int) bool {
 			return false
 		}
 	}
-	t, err := time.Parse(layout, s[:len(layout)])
-	return err == nil && (t.Year() > 0 || layout == time.TimeOnly)
+	s = s[:len(layout)]
+	t, err := time.Parse(layout, s) // which takes a blank for a digit, too
+	return err == nil && hasForm(s, layout) && (t.Year() > 0 || layout == time.TimeOnly)
 }

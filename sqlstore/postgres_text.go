@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"time"
 	"unicode/utf8"
 
 	"github.com/tomo-project/backup/internal/sqljson"
@@ -35,7 +36,7 @@ func appendWireText(dst []byte, c *column, s wireText) ([]byte, bool, error) {
 	case c.Kind == Text && isWireMoment(s):
 		start := len(dst)
 		dst = append(append(dst, '"'), s...)
-		dst[start+1+len("2006-01-02")] = 'T'
+		dst[start+1+len(time.DateOnly)] = 'T'
 		if t, ok := bytes.CutSuffix(dst, []byte("+00")); ok {
 			dst = append(t, 'Z')
 		}
@@ -48,17 +49,24 @@ func appendWireText(dst []byte, c *column, s wireText) ([]byte, bool, error) {
 
 // isWireMoment tells whether s is a timestamp of a year of four digits after Christ.
 func isWireMoment(s wireText) bool {
-	const form = "dddd-dd-dd dd:dd:dd"
-	if len(s) < len(form) || s[len(s)-1] == 'C' {
+	const n = len(time.DateTime)
+	return len(s) >= n && s[len(s)-1] != 'C' && hasForm(s[:n], time.DateTime)
+}
+
+// hasForm tells whether s has a digit where layout has one, and is layout elsewhere.
+func hasForm[T string | wireText](s T, layout string) bool {
+	if len(s) != len(layout) {
 		return false
 	}
-	for i := range len(form) {
-		if c := s[i]; c != form[i] && (form[i] != 'd' || c < '0' || c > '9') {
+	for i := range len(layout) {
+		if isDigit(layout[i]) != isDigit(s[i]) || !isDigit(s[i]) && s[i] != layout[i] {
 			return false
 		}
 	}
 	return true
 }
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 // appendWithoutSpace appends the text of a jsonb. The server has made it, so it is JSON
 // without duplicate names.

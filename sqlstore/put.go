@@ -83,7 +83,7 @@ func (w *writer) put(ctx context.Context, t *table, records []backup.Record) err
 		p.rows = append(p.rows, r)
 		p.bytes += size
 		w.overwritten(t, r.Key)
-		if len(p.rows) == p.full {
+		if len(p.rows) == p.full || p.full > p.most && p.bytes >= copyBytes {
 			if err := w.flush(ctx, p); err != nil {
 				return err
 			}
