@@ -62,7 +62,7 @@ func (Wire) Copy(ctx context.Context, driver any, statement string, data io.Read
 
 func connection(driver any) (*pgconn.PgConn, error) {
 	conn, ok := driver.(*stdlib.Conn)
-	if !ok {
+	if !ok || conn == nil {
 		return nil, fmt.Errorf("pgxwire: the connection is a %T: open the database with github.com/jackc/pgx/v5/stdlib, or leave Store.Wire empty", driver)
 	}
 	return conn.Conn().PgConn(), nil
