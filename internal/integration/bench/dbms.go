@@ -122,7 +122,7 @@ func runServerChild(ctx context.Context, work, name string, records int) error {
 		return d.makeDatabase(ctx, peerDB)
 	case "drop":
 		return errors.Join(d.remove(ctx, benchDB), d.remove(ctx, oursDB), d.remove(ctx, peerDB))
-	case "backup", "backup-zstd", "backup-wire":
+	case "backup", "backup-zstd":
 		db, err := d.open(benchDB)
 		if err != nil {
 			return err
@@ -134,11 +134,11 @@ func runServerChild(ctx context.Context, work, name string, records int) error {
 		}
 		return measure(func() error {
 			return toFile("ours.json", func(w io.Writer) error {
-				_, err := a.Backup(ctx, w, dbStore(db, d, work), opts)
+				_, err := a.Backup(ctx, w, dbStore(db, d), opts)
 				return err
 			})
 		})
-	case "restore", "restore-wire":
+	case "restore":
 		if err := d.remove(ctx, peerDB); err != nil {
 			return err
 		}
@@ -147,15 +147,15 @@ func runServerChild(ctx context.Context, work, name string, records int) error {
 			return err
 		}
 		defer db.Close()
-		return measure(func() error { return restore(ctx, a, dbStore(db, d, work)) })
+		return measure(func() error { return restore(ctx, a, dbStore(db, d)) })
 	}
 	return fmt.Errorf("unknown work %q", work)
 }
 
-// dbStore returns the store of the benchmarks. Work that ends in -wire goes past database/sql.
-func dbStore(db *sql.DB, d dbms, work string) sqlstore.Store {
+// dbStore returns the store of the benchmarks.
+func dbStore(db *sql.DB, d dbms) sqlstore.Store {
 	s := store(db, d.dialect)
-	if strings.HasSuffix(work, "-wire") {
+	if d.dialect == sqlstore.PostgreSQL {
 		s.Wire = pgxwire.Wire{}
 	}
 	return s
