@@ -20,6 +20,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/internal/integration/servers"
+	"github.com/tomo-project/backup/pgxwire"
 	"github.com/tomo-project/backup/sqlstore"
 )
 
@@ -133,7 +134,7 @@ func runServerChild(ctx context.Context, work, name string, records int) error {
 		}
 		return measure(func() error {
 			return toFile("ours.json", func(w io.Writer) error {
-				_, err := a.Backup(ctx, w, store(db, d.dialect), opts)
+				_, err := a.Backup(ctx, w, dbStore(db, d), opts)
 				return err
 			})
 		})
@@ -146,9 +147,18 @@ func runServerChild(ctx context.Context, work, name string, records int) error {
 			return err
 		}
 		defer db.Close()
-		return measure(func() error { return restore(ctx, a, store(db, d.dialect)) })
+		return measure(func() error { return restore(ctx, a, dbStore(db, d)) })
 	}
 	return fmt.Errorf("unknown work %q", work)
+}
+
+// dbStore returns the store of the benchmarks.
+func dbStore(db *sql.DB, d dbms) sqlstore.Store {
+	s := store(db, d.dialect)
+	if d.dialect == sqlstore.PostgreSQL {
+		s.Wire = pgxwire.Wire{}
+	}
+	return s
 }
 
 // remove drops a database.
