@@ -16,6 +16,7 @@ type view struct {
 	tx      transaction
 	tables  map[string]*table
 	all     []*table
+	changes int // how often a table was about to change
 }
 
 func (v *view) table(collection string) (*table, error) {
@@ -45,7 +46,13 @@ func (v *view) records(ctx context.Context, collection string, yield func(backup
 	if err != nil {
 		return err
 	}
-	rows, err := v.conn.QueryContext(ctx, "SELECT "+t.selected+" FROM "+t.name+" ORDER BY "+t.order)
+	query, args := t.query(""), []any(nil)
+	if tx, ok := v.tx.(*sqliteTx); ok {
+		if query, args, err = tx.records(ctx, v, t, yield); query == "" {
+			return err
+		}
+	}
+	rows, err := v.conn.QueryContext(ctx, query, args...)
 	if err != nil {
 		return v.failed(ctx, collection, err)
 	}
@@ -68,6 +75,12 @@ func (v *view) records(ctx context.Context, collection string, yield func(backup
 		return v.failed(ctx, collection, err)
 	}
 	return ctx.Err()
+}
+
+// query returns the statement that reads the rows that meet a condition, in the order of
+// their keys.
+func (t *table) query(where string) string {
+	return "SELECT " + t.selected + " FROM " + t.name + where + " ORDER BY " + t.order
 }
 
 func (v *view) failed(ctx context.Context, collection string, err error) error {

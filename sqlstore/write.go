@@ -52,6 +52,7 @@ func (w *writer) change(ctx context.Context, collection string) (*table, error) 
 		return nil, err
 	}
 	w.settled = false
+	w.changes++
 	if !w.touched {
 		w.touched = true
 		if err := w.tx.touch(ctx, w.all); err != nil {

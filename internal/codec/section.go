@@ -98,6 +98,9 @@ func (p *Part) Load(sec *Section, i int, r io.ReaderAt) error {
 	return nil
 }
 
+// Size returns how many bytes Load has read.
+func (p *Part) Size() int { return len(p.text) }
+
 func (p *Part) changed() error {
 	return &Error{Kind: ErrSyntax, Offset: p.start, Collection: p.sec.Name, Err: errors.New("the file was changed while it was read")}
 }

@@ -216,6 +216,16 @@ func Quote(s string) []byte {
 	return b
 }
 
+// AppendQuote appends s to dst as a JSON string.
+func AppendQuote(dst []byte, s string) []byte {
+	dst, _ = jsontext.AppendQuote(dst, s)
+	return dst
+}
+
+// IsOne tells whether b is one value. It takes what stands between a colon and a bracket
+// or brace in a compact text that is well-formed, which can be several members.
+func IsOne(b []byte) bool { return skipValue(b, 0) == len(b) }
+
 // OnlyMember returns the text of a string, if the compact object v has just one
 // member and that is the string called name.
 func OnlyMember(v []byte, name string) (text []byte, ok bool) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,7 +22,7 @@ import (
 
 // A group is a schema of the suite, and values for it.
 type group struct {
-	name   string
+	file   string
 	schema []byte
 	values [][]byte
 }
@@ -36,13 +37,12 @@ func groups(t testing.TB) (all []group) {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
 		var read []struct {
-			Description string
-			Schema      json.RawMessage
-			Tests       []struct{ Data json.RawMessage }
+			Schema json.RawMessage
+			Tests  []struct{ Data json.RawMessage }
 		}
 		require.NoError(t, json.Unmarshal(text, &read), file)
 		for _, r := range read {
-			g := group{name: filepath.Base(file) + ", " + r.Description, schema: r.Schema}
+			g := group{file: filepath.Base(file), schema: r.Schema}
 			for _, test := range r.Tests {
 				v := jsontext.Value(test.Data)
 				require.NoError(t, v.Compact())
@@ -55,36 +55,41 @@ func groups(t testing.TB) (all []group) {
 	return all
 }
 
+// beyond are the files about keywords that the pass leaves to the validator.
+var beyond = []string{"dynamicRef.json", "unevaluatedItems.json", "unevaluatedProperties.json"}
+
 func TestThePassAgreesWithTheValidatorOnTheTestSuite(t *testing.T) {
 	testtime.NotForRace(t)
-	n := testtime.Pick(t, 10, 200) // mutants of each value
+	n := testtime.Pick(t, 20, 300) // mutants of each value
 	r := rand.New(rand.NewPCG(1, 2))
-	mutants, valid, accepted, beyond := 0, 0, 0, map[string]int{}
+	mutants, valid, accepted, left := 0, 0, 0, map[string]int{}
 	for _, g := range groups(t) {
 		j, err := passtest.New(g.schema, "/foo", "/*/bar", "/0")
 		if err != nil {
-			continue // it refers to other documents, or needs regular expressions that RE2 has not
+			continue // it refers to other documents, or has a pattern that RE2 has not
 		}
 		for _, text := range g.values {
+			mutant := text
 			for i := range n {
-				if i > 0 {
-					mutants++
-					text = passtest.Mutate(r, text)
-				}
-				a, v := j.Check(t, text)
-				if v {
+				a, v := j.Check(t, mutant)
+				if v && !slices.Contains(beyond, g.file) {
 					valid++
+					if a {
+						accepted++
+					} else {
+						left[g.file]++
+					}
 				}
-				if a {
-					accepted++
-				} else if v {
-					beyond[g.name]++
+				if i%4 == 0 {
+					mutant = text
 				}
+				mutant = passtest.Mutate(r, mutant)
+				mutants++
 			}
 		}
 	}
-	t.Logf("%d mutants, %d valid, %.1f%% of these accepted; beyond the pass: %v", mutants, valid, 100*float64(accepted)/float64(valid), beyond)
-	require.Greater(t, float64(accepted), 0.7*float64(valid))
+	t.Logf("%d mutants. Without %v, %d are valid and %.1f%% of these accepted. The others, by file: %v", mutants, beyond, valid, 100*float64(accepted)/float64(valid), left)
+	require.Greater(t, float64(accepted), 0.95*float64(valid))
 }
 
 func FuzzOnePassSuite(f *testing.F) {
