@@ -106,6 +106,8 @@ func TestWhatIsGivenIsUsedInOnePlace(t *testing.T) {
 				only = []string{"internal/seal", "agekey", "examples/tomo", "examples/tomo/web"}
 			case strings.HasPrefix(imported, "golang.org/x/text"):
 				only = []string{"internal/passphrase"}
+			case strings.HasPrefix(imported, "github.com/jackc/pgx"):
+				only = []string{"pgxwire", "internal/integration/bench"}
 			case imported == "log/slog" && path.Dir(f.path) == ".":
 				require.Equal(t, "keys.go", f.path, "the root logs nothing: a key only says how it is logged")
 				continue

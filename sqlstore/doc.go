@@ -130,6 +130,11 @@
 // statement_timeout of the connection ends neither View nor Update. Its lock_timeout
 // holds.
 //
+// With [Store.Wire], rows go past database/sql. A restore then writes records by COPY into
+// tables that were empty, if all their values are of a form that the column surely
+// stores as it is. Anything else is inserted. Tables with triggers or rules are never
+// written by COPY. The records and the errors are the same.
+//
 // The user of the connection needs SELECT, INSERT, UPDATE and DELETE on the tables, and
 // SELECT and UPDATE on their sequences. If a policy hides rows from that user, the
 // result is an error.

@@ -30,6 +30,7 @@ type put struct {
 	t     *table
 	set   []int // indexes of the columns
 	most  int   // rows of the largest statement
+	full  int   // rows that are stored at once
 	args  []any
 	rows  []backup.Record   // what the arguments are from
 	bytes int               // the size of the records, roughly
@@ -82,7 +83,7 @@ func (w *writer) put(ctx context.Context, t *table, records []backup.Record) err
 		p.rows = append(p.rows, r)
 		p.bytes += size
 		w.overwritten(t, r.Key)
-		if len(p.rows) == p.most {
+		if len(p.rows) == p.full || p.full > p.most && p.bytes >= copyBytes {
 			if err := w.flush(ctx, p); err != nil {
 				return err
 			}
@@ -240,6 +241,10 @@ func (w *writer) newPut(t *table, mask string) *put {
 	if t.lite.triggers() {
 		p.most = 1
 	}
+	p.full = p.most
+	if w.wire != nil {
+		p.full = copyMost
+	}
 	if w.puts == nil {
 		w.puts = map[*table]map[string]*put{}
 	}
@@ -261,6 +266,10 @@ func (p *put) columns() []*column {
 
 // flush stores the rows of p.
 func (w *writer) flush(ctx context.Context, p *put) error {
+	if done, err := w.copyIn(ctx, p); done || err != nil {
+		p.reset()
+		return err
+	}
 	for from := 0; from < len(p.rows); {
 		// The largest statement, or a power of two.
 		rows, left := p.most, len(p.rows)-from
