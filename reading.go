@@ -216,6 +216,9 @@ func (in *incoming) eachBatch(ctx context.Context, col *collection, f func(*batc
 	var b batch
 	var n int64
 	invalid := in.invalid[col.Name]
+	if in.keeps(col.Name) {
+		invalid = nil // what is kept is valid
+	}
 	take := func(r item) error {
 		if n++; invalid[n-1] {
 			return nil
