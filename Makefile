@@ -28,4 +28,4 @@ demo:
 	go run ./examples/tomo demo
 
 tidy:
-	for m in . examples examples/bbolt internal/integration internal/integration/pocketbase s3location tools; do (cd $$m && go mod tidy) || exit 1; done
+	for m in . examples examples/bbolt internal/integration internal/integration/pocketbase pgxwire s3location tools; do (cd $$m && go mod tidy) || exit 1; done

@@ -47,8 +47,8 @@ func (a *App) drill(ctx context.Context, s *Snapshot, scratch Store, opts Restor
 	// then finds nothing to change, and to a backup.
 	in.opts.Strategy, in.opts.Strategies = Replace, nil
 	_, err = in.transact(ctx, scratch, func(w Writer) *comparison {
-		return &comparison{incoming: in, host: w, each: func(c Change) error {
-			return different(c.Collection, c.Key, string(c.Action))
+		return &comparison{incoming: in, host: w, each: func(e entry) error {
+			return different(e.collection, e.key, string(e.action))
 		}}
 	})
 	if err != nil {

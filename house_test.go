@@ -101,11 +101,13 @@ func TestWhatIsGivenIsUsedInOnePlace(t *testing.T) {
 			case strings.HasPrefix(imported, "github.com/santhosh-tekuri/jsonschema"):
 				only = []string{"internal/validate"}
 			case strings.HasPrefix(imported, "github.com/go-json-experiment/json"):
-				only = []string{"internal/codec", "internal/seal", "internal/sqljson", "internal/validate", "agekey"}
+				only = []string{"internal/codec", "internal/onepass/passtest", "internal/seal", "internal/sqljson", "internal/validate", "agekey"}
 			case strings.HasPrefix(imported, "golang.org/x/crypto"):
 				only = []string{"internal/seal", "agekey", "examples/tomo", "examples/tomo/web"}
 			case strings.HasPrefix(imported, "golang.org/x/text"):
 				only = []string{"internal/passphrase"}
+			case strings.HasPrefix(imported, "github.com/jackc/pgx"):
+				only = []string{"pgxwire", "internal/integration/bench"}
 			case imported == "log/slog" && path.Dir(f.path) == ".":
 				require.Equal(t, "keys.go", f.path, "the root logs nothing: a key only says how it is logged")
 				continue

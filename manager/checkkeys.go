@@ -40,6 +40,8 @@ type KeyCheck struct {
 	// Schedule from now on. Zero: nobody knows, or some of them are kept until a person
 	// deletes them.
 	Until time.Time `json:"until,omitzero"`
+
+	untried bool // some of Need were not tried
 }
 
 // String says in a few sentences what a person should know about a key that has changed.
@@ -56,17 +58,30 @@ func (k KeyCheck) String() string {
 	default:
 		return ""
 	}
-	if len(k.Need) == 1 {
-		said += "1 kept backup needs it"
-	} else {
-		said += fmt.Sprintf("%d kept backups need it or may need it", len(k.Need))
+	return said + k.needs("it") + ". Rewrap gives a backup the new key."
+}
+
+// Kept says how many kept backups need the old key, and until when. It is empty if none
+// does.
+func (k KeyCheck) Kept() string {
+	if len(k.Need) == 0 {
+		return ""
+	}
+	return k.needs("the old key")
+}
+
+func (k KeyCheck) needs(key string) string {
+	said := "1 kept backup needs " + key
+	if len(k.Need) != 1 {
+		said = fmt.Sprintf("%d kept backups need %s", len(k.Need), key)
+	}
+	if k.untried {
+		said += " or may need it"
 	}
 	if k.Until.IsZero() {
-		said += " as long as they are kept"
-	} else {
-		said += ", until about " + k.Until.Format(time.DateOnly) + " by the retention policy"
+		return said + " as long as they are kept"
 	}
-	return said + ". Rewrap gives a backup the new key."
+	return said + ", until about " + k.Until.Format(time.DateOnly) + " by the retention policy"
 }
 
 // askKeys asks once whether the newest backup is sealed with another key, and tells the
@@ -130,6 +145,54 @@ func (o *operation) acceptKeys(ctx context.Context, c *catalog) error {
 	return errors.Join(errs...)
 }
 
+// OldKeys tells after a change of keys, or after Rewrap, which kept backups the keys of this
+// Manager do not open: Need and Until of the result are set. A backup for one of the public
+// keys among the Recipients counts as opened. The backups in except are left out. OldKeys
+// tries the Identities on ten backups at most, the newest first.
+func (m *Manager) OldKeys(ctx context.Context, except ...string) (k KeyCheck, err error) {
+	const most = 10
+	o, err := m.begin(ctx, "old keys")
+	if err != nil {
+		return k, err
+	}
+	c, err := o.list(ctx)
+	if c == nil {
+		return k, fmt.Errorf("old keys: %w", err)
+	}
+	tried := 0
+	for _, b := range own(c.backups) {
+		if !takesKey(b) || slices.Contains(except, b.Name) {
+			continue
+		}
+		of := KeyCheck{Gone: o.gone(b)}
+		if b.Manifest != nil {
+			of.Keys = b.Manifest.Keys
+		}
+		switch {
+		case of.shared():
+			continue
+		case len(of.Keys) > 0 && len(of.Gone) == len(of.Keys): // none of the new keys is of its kind
+		case len(o.Identities) == 0 || tried == most:
+			k.untried = true
+		default:
+			tried++
+			failed := o.tryKeys(ctx, b)
+			if ctx.Err() != nil {
+				return k, ctx.Err()
+			}
+			if failed == nil {
+				continue
+			}
+			k.untried = k.untried || !errors.Is(failed, backup.ErrWrongKey)
+		}
+		k.Need = append(k.Need, b.Name)
+	}
+	if len(k.Need) > 0 {
+		k.Until = o.gives(own(c.backups), k.Need)
+	}
+	return k, err
+}
+
 // triedKeys is how many backups CheckKeys tries at most. Each may take a second or more.
 const triedKeys = 3
 
@@ -175,7 +238,7 @@ func (o *operation) checkKeys(ctx context.Context) (k KeyCheck, err error) {
 		k.Keys = slices.Clone(newest.Manifest.Keys)
 	}
 	k.Gone = o.gone(newest)
-	need := locked
+	need, failed, opened := locked, 0, false
 	if len(o.Identities) == 0 {
 		k.Other = len(k.Keys) > 0 && len(k.Gone) == len(k.Keys)
 	} else {
@@ -185,12 +248,13 @@ func (o *operation) checkKeys(ctx context.Context) (k KeyCheck, err error) {
 			case err == nil && i == 0:
 				k.Opens = true
 			case err == nil:
-				need = locked[:i]
+				need, opened = locked[:i], true
 			case !errors.Is(err, backup.ErrWrongKey) && !errors.Is(err, backup.ErrNoKey):
 				return k, fmt.Errorf("%s: %w", b.Name, err)
 			case i == 0 && k.shared():
 			default:
 				k.Other = true
+				failed++
 				continue
 			}
 			break
@@ -200,6 +264,7 @@ func (o *operation) checkKeys(ctx context.Context) (k KeyCheck, err error) {
 		for _, b := range need {
 			k.Need = append(k.Need, b.Name)
 		}
+		k.untried = !opened && len(need) > max(1, failed)
 		k.Until = o.gives(own(c.backups), k.Need)
 	}
 	return k, nil
@@ -286,25 +351,20 @@ func (m *Manager) learnKey(s *site, name string, err error) {
 	if err != nil && !errors.Is(err, backup.ErrWrongKey) {
 		return
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for k, found := range m.seen {
-		if k.location == s.name && k.name == name {
-			if found.key = KeyOpens; err != nil {
-				found.key = KeyWrong
-			}
-			m.seen[k] = found
+	m.amend(s, name, func(found *finding) {
+		if found.key = KeyOpens; err != nil {
+			found.key = KeyWrong
 		}
-	}
+	})
 }
 
 // knownKey returns what is known of whether the Identities open a backup.
 func (m *Manager) knownKey(b Backup) KeyState {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for k, found := range m.seen {
-		if k.name == b.Name && found.key != "" && slices.ContainsFunc(b.Copies, func(c Copy) bool { return c.Location == k.location }) {
-			return found.key
+	for _, c := range b.Copies {
+		if seen := m.seen[c.Location][b.Name]; seen != nil && seen.key != "" {
+			return seen.key
 		}
 	}
 	return KeyUnchecked

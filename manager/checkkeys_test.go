@@ -236,3 +236,45 @@ func TestAListSaysWhetherAKeyOpensABackupOnlyIfOneWasTried(t *testing.T) {
 		require.Equal(t, manager.KeyNotNeeded, manager.Backup{Manifest: &backup.Manifest{}}.KeyState())
 	})
 }
+
+// What opens with the new passphrase already needs no old one.
+func TestOnlyBackupsThatTheNewKeysDoNotOpenNeedTheOldOnes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, _, _ := managed(newShelf("disk"))
+		m.Schedule = schedule.Daily{}
+		was := withPassphrase(m, "correct horse")
+		var old []string
+		for range 3 {
+			old = append(old, scheduled(t, was).Name)
+			time.Sleep(24 * time.Hour)
+		}
+		now := withPassphrase(m, "battery staple")
+		now.Retention = backup.Retention{Last: 7}
+		scheduled(t, now)
+		k, err := now.OldKeys(t.Context(), old[2])
+		require.NoError(t, err)
+		require.Equal(t, []string{old[1], old[0]}, k.Need)
+		require.Equal(t, "2 kept backups need the old key, until about 2000-01-10 by the retention policy", k.Kept())
+
+		was.Identities = append(was.Identities, now.Identities...)
+		for _, name := range old {
+			_, err := was.Rewrap(t.Context(), name, manager.RewrapOptions{Recipients: now.Recipients, Delete: true})
+			require.NoError(t, err)
+		}
+		k, err = now.OldKeys(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, k.Kept())
+
+		// Public keys have names, which tell without a try.
+		key := newPair(t)
+		public := whoHolds(m)
+		public.Recipients = []backup.Recipient{key.to}
+		k, err = public.OldKeys(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "4 kept backups need the old key as long as they are kept", k.Kept())
+		scheduled(t, public)
+		k, err = public.OldKeys(t.Context())
+		require.NoError(t, err)
+		require.Len(t, k.Need, 4)
+	})
+}

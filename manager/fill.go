@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"slices"
 	"sync"
 
@@ -160,27 +161,31 @@ func (o *operation) copiesOf(b Backup) []Copy {
 // lacking returns the backups to copy to a location. It also puts back notes that are
 // missing there.
 func (o *operation) lacking(ctx context.Context, c *catalog, to *site) []Backup {
-	there := slices.Clone(c.at[to.name])
-	lacks := make(map[string]bool)
-	for _, b := range own(c.backups) {
-		if old := find(there, b.Name); old != nil && !old.Damaged && old.sha256 == "" && b.sha256 != "" {
-			if err := o.restoreNote(ctx, to, b); err != nil {
-				o.failed(ctx, to, b.Name, err)
-			}
-		}
-		if b.firstGood(o.sites) == nil || b.at(to) != nil && !b.damagedAt(to) {
+	lacks := make(map[string]Backup)
+	for i := range c.backups {
+		b := &c.backups[i]
+		if b.Foreign {
 			continue
 		}
-		there = slices.DeleteFunc(there, func(old Backup) bool { return old.Name == b.Name })
-		there = append(there, b)
-		lacks[b.Name] = true
+		if b.sha256 != "" && b.at(to) != nil { // it has a note somewhere
+			if old := find(c.at[to.name], b.Name); old != nil && !old.Damaged && old.sha256 == "" {
+				if err := o.restoreNote(ctx, to, *b); err != nil {
+					o.failed(ctx, to, b.Name, err)
+				}
+			}
+		}
+		if b.firstGood(o.sites) != nil && (b.at(to) == nil || b.damagedAt(to)) {
+			lacks[b.Name] = *b
+		}
 	}
 	if len(lacks) == 0 {
 		return nil
 	}
+	there := slices.DeleteFunc(slices.Clone(c.at[to.name]), func(old Backup) bool { _, again := lacks[old.Name]; return again })
+	there = slices.AppendSeq(there, maps.Values(lacks))
 	var missing []Backup
 	for _, d := range o.decide(there, PruneOptions{}) {
-		if d.Keep && lacks[d.Name] {
+		if _, wanted := lacks[d.Name]; d.Keep && wanted {
 			missing = append(missing, d.Backup)
 		}
 	}

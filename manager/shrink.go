@@ -54,31 +54,39 @@ var ErrRekeyed = errors.New("the key of the backups has changed")
 // lacks what could not be saved; both are left out, and so are backups of other installations.
 func (c *catalog) flag(now time.Time) {
 	accepted := c.accepted(now)
-	most := make(map[string]int64)
+	c.most = make(map[string]int64)
 	shrunk := make(map[string][]Shrink)
 	for i := len(c.backups) - 1; i >= 0; i-- {
 		b := &c.backups[i]
-		if b.Foreign || b.Manifest == nil || b.Trigger == TriggerBeforeRestore || b.Manifest.Salvaged != nil {
-			continue
+		if b.Shrunk = c.losses(b, func(collection string) bool { return i <= accepted(collection) }); len(b.Shrunk) > 0 {
+			shrunk[b.Name] = b.Shrunk
 		}
-		b.Shrunk = nil
-		for _, name := range slices.Sorted(maps.Keys(b.Manifest.Records)) {
-			if i > accepted(name) {
-				continue
-			}
-			is, was := b.Manifest.Records[name], most[name]
-			if !b.Damaged && (is == 0 && was >= 2 || was-is >= 10 && is < was/2) {
-				b.Shrunk = append(b.Shrunk, Shrink{name, was, is})
-			}
-			most[name] = max(is, was)
-		}
-		shrunk[b.Name] = b.Shrunk
 	}
 	for _, there := range c.at {
 		for i := range there {
 			there[i].Shrunk = shrunk[there[i].Name]
 		}
 	}
+}
+
+// losses returns what a backup has lost since those before it, and counts its records for
+// those after it. compared tells whether the comparison has come to a collection.
+func (c *catalog) losses(b *Backup, compared func(collection string) bool) (lost []Shrink) {
+	if b.Foreign || b.Manifest == nil || b.Trigger == TriggerBeforeRestore || b.Manifest.Salvaged != nil {
+		return nil
+	}
+	for name, is := range b.Manifest.Records {
+		if !compared(name) {
+			continue
+		}
+		was := c.most[name]
+		if !b.Damaged && (is == 0 && was >= 2 || was-is >= 10 && is < was/2) {
+			lost = append(lost, Shrink{name, was, is})
+		}
+		c.most[name] = max(is, was)
+	}
+	slices.SortFunc(lost, func(a, b Shrink) int { return strings.Compare(a.Collection, b.Collection) })
+	return lost
 }
 
 // accepted returns the index of the backup that the comparison begins with, by collection:
@@ -112,6 +120,11 @@ func (c *catalog) accepted(now time.Time) func(collection string) int {
 
 // lostIn returns what a new backup has lost, which is not in the catalog.
 func (c *catalog) lostIn(b Backup) []Shrink {
+	newest := !slices.ContainsFunc(c.backups, func(old Backup) bool { return !old.CreatedAt.Before(b.CreatedAt) })
+	if newest && len(c.marked[markAccepted]) == 0 { // it is compared with all others
+		with := catalog{most: maps.Clone(c.most)}
+		return with.losses(&b, func(string) bool { return true })
+	}
 	with := catalog{backups: append(slices.Clone(c.backups), b), marked: c.marked}
 	newestFirst(with.backups)
 	with.flag(time.Now())

@@ -55,14 +55,18 @@ func (s *site) undoWriting(ctx context.Context, name filename.Name) error {
 // unfinished returns the names of the backups that are being stored, and whether their
 // files are there with a note.
 func (m *Manager) unfinished(files []location.File) (names []filename.Name, whole func(filename.Name) bool) {
-	there := make(map[string]bool)
 	for _, f := range files {
 		if name, ok := strings.CutSuffix(f.Name, writingEnding); ok {
 			if named, ours := filename.Parse(m.App.Name, name); ours && needsNote(named) {
 				names = append(names, named)
 			}
 		}
-		there[f.Name] = true
+	}
+	there := make(map[string]bool)
+	if len(names) > 0 { // the folder may be large
+		for _, f := range files {
+			there[f.Name] = true
+		}
 	}
 	return names, func(name filename.Name) bool { return there[name.String()] && there[name.String()+noteEnding] }
 }

@@ -88,6 +88,11 @@
 // which tells it from an integer. Dates and times are what the host has stored, text or
 // numbers.
 //
+// Rows come from the pages of the database, which is several times as fast as values from
+// the driver. That needs the virtual table sqlite_dbpage, which modernc.org/sqlite has, and
+// a table without generated columns. It is fastest for tables WITHOUT ROWID and for those
+// with an INTEGER PRIMARY KEY. With another key, the rows must lie roughly in its order.
+//
 // AUTOINCREMENT continues after the largest number that the table has had here, restored
 // rows included. An INTEGER PRIMARY KEY takes NULL for the next number, so a record
 // without that member, or with null, is refused.
@@ -124,6 +129,11 @@
 // wraps that of the driver, or the transaction begins again: see [Store.Retries]. The
 // statement_timeout of the connection ends neither View nor Update. Its lock_timeout
 // holds.
+//
+// With [Store.Wire], rows go past database/sql. A restore then writes records by COPY into
+// tables that were empty, if all their values are of a form that the column surely
+// stores as it is. Anything else is inserted. Tables with triggers or rules are never
+// written by COPY. The records and the errors are the same.
 //
 // The user of the connection needs SELECT, INSERT, UPDATE and DELETE on the tables, and
 // SELECT and UPDATE on their sequences. If a policy hides rows from that user, the

@@ -10,7 +10,10 @@ import (
 
 // A pgTable and a pgColumn are what PostgreSQL says about a table and a column.
 type (
-	pgTable struct{ oid int64 }
+	pgTable struct {
+		oid  int64
+		copy copyState
+	}
 
 	pgColumn struct {
 		postgresType
@@ -28,6 +31,10 @@ type (
 		followed  bool     // foreign keys of other tables change with it
 		checks    string   // the CHECK constraints on it
 		write     string   // the expression that makes a value of the argument v.cN
+		checked   bool     // write fails if the column would change the value
+
+		// keeps tells whether the server is known to store a text as it is, or to refuse it.
+		keeps func(text string) bool
 	}
 )
 

@@ -79,6 +79,7 @@ func (postgres) settle(c *column, i int) error {
 		c.settleDocument()
 	}
 	c.settleExpressions("v.c" + strconv.Itoa(i))
+	c.settleKeeps()
 	return nil
 }
 
@@ -110,6 +111,7 @@ func (c *column) settleExpressions(arg string) {
 // unchanged returns the expression of a value that fails under the condition changed.
 // random keeps PostgreSQL from evaluating the failing part beforehand.
 func (c *column) unchanged(value, changed string) string {
+	c.pg.checked = true
 	return "CASE WHEN " + changed + " THEN (" + literal(misfit+c.Name+"\n") + "||random())::int::text::" + c.declared + " ELSE " + value + " END"
 }
 

@@ -12,6 +12,11 @@ import (
 )
 
 func (postgres) append(dst []byte, c *column, v any) ([]byte, error) {
+	if text, ok := v.(*wireText); ok {
+		if dst, done, err := appendWireText(dst, c, *text); done {
+			return dst, err
+		}
+	}
 	s, err := textOf(v)
 	switch {
 	case err != nil:

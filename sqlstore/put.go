@@ -30,6 +30,7 @@ type put struct {
 	t     *table
 	set   []int // indexes of the columns
 	most  int   // rows of the largest statement
+	full  int   // rows that are stored at once
 	args  []any
 	rows  []backup.Record   // what the arguments are from
 	bytes int               // the size of the records, roughly
@@ -82,7 +83,7 @@ func (w *writer) put(ctx context.Context, t *table, records []backup.Record) err
 		p.rows = append(p.rows, r)
 		p.bytes += size
 		w.overwritten(t, r.Key)
-		if len(p.rows) == p.most {
+		if len(p.rows) == p.full || p.full > p.most && p.bytes >= copyBytes {
 			if err := w.flush(ctx, p); err != nil {
 				return err
 			}
@@ -144,6 +145,16 @@ func (w *writer) bind(t *table, r backup.Record, values []any, seen []bool) (*co
 
 // bindMembers sets the values of the columns from the members of an object.
 func (w *writer) bindMembers(t *table, object string, values []any, seen []bool) (at *column, err error) {
+	all := t.inOrder(object, func(i int, value string) bool {
+		seen[i] = true
+		values[i], err = bindValue(w.dialect, t.columns[i], value)
+		return err == nil
+	})
+	if all {
+		return nil, nil
+	}
+	clear(values)
+	clear(seen)
 	next := 0
 	err = sqljson.Members(object, func(name, value string) error {
 		i, field, err := t.member(name, next)
@@ -161,6 +172,27 @@ func (w *writer) bindMembers(t *table, object string, values []any, seen []bool)
 		return err
 	})
 	return at, err
+}
+
+// inOrder calls f with the columns of a record and their JSON. It returns false if f does, and
+// if the record is not as a store writes it: members in the order of the columns, without
+// white space around them.
+func (t *table) inOrder(record string, f func(i int, value string) bool) bool {
+	at := 0
+	for i, c := range t.columns {
+		name := at + 1
+		value := name + len(c.name) + 1
+		if value > len(record) || record[name:value-1] != c.name || record[value-1] != ':' {
+			continue // the record may lack it
+		}
+		if first := at == 0; first && record[0] != '{' || !first && record[at] != ',' {
+			return false
+		}
+		if at = sqljson.ValueEnd(record, value); at < 0 || at == len(record) || !f(i, record[value:at]) {
+			return false
+		}
+	}
+	return at > 0 && record[at:] == "}"
 }
 
 // member returns the index of the column of a member, which is mostly the next one. Without
@@ -209,6 +241,10 @@ func (w *writer) newPut(t *table, mask string) *put {
 	if t.lite.triggers() {
 		p.most = 1
 	}
+	p.full = p.most
+	if w.wire != nil {
+		p.full = copyMost
+	}
 	if w.puts == nil {
 		w.puts = map[*table]map[string]*put{}
 	}
@@ -230,6 +266,10 @@ func (p *put) columns() []*column {
 
 // flush stores the rows of p.
 func (w *writer) flush(ctx context.Context, p *put) error {
+	if done, err := w.copyIn(ctx, p); done || err != nil {
+		p.reset()
+		return err
+	}
 	for from := 0; from < len(p.rows); {
 		// The largest statement, or a power of two.
 		rows, left := p.most, len(p.rows)-from

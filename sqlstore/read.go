@@ -1,8 +1,10 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"iter"
 
@@ -12,10 +14,12 @@ import (
 // A view reads the tables in a transaction.
 type view struct {
 	dialect Dialect
+	wire    Wire // nil: database/sql alone
 	conn    *sql.Conn
 	tx      transaction
 	tables  map[string]*table
 	all     []*table
+	changes int // how often a table was about to change
 }
 
 func (v *view) table(collection string) (*table, error) {
@@ -45,29 +49,62 @@ func (v *view) records(ctx context.Context, collection string, yield func(backup
 	if err != nil {
 		return err
 	}
-	rows, err := v.conn.QueryContext(ctx, "SELECT "+t.selected+" FROM "+t.name+" ORDER BY "+t.order)
-	if err != nil {
+	query, args := t.query(""), []any(nil)
+	if tx, ok := v.tx.(*sqliteTx); ok {
+		if query, args, err = tx.records(ctx, v, t, yield); query == "" {
+			return err
+		}
+	}
+	row := newRow(t)
+	err = v.eachRecord(ctx, query, args, row, row.record, yield)
+	if err != nil && !aboutRecord(err) {
 		return v.failed(ctx, collection, err)
 	}
+	return cmp.Or(err, ctx.Err())
+}
+
+// aboutRecord tells whether an error names a record already.
+func aboutRecord(err error) bool {
+	var record *backup.RecordError
+	return errors.As(err, &record)
+}
+
+// A take appends the record of the row at hand to a buffer.
+type take func(Dialect, []byte) (key string, _ []byte, err error)
+
+// eachRecord calls yield with a record for each row of a query until yield returns false.
+func (v *view) eachRecord(ctx context.Context, query string, args []any, row *row, take take, yield func(backup.Record) bool) error {
+	if v.wire != nil {
+		return v.eachWireRecord(ctx, query, nil, row, take, yield) // only SQLite, which has no wire, has args
+	}
+	rows, err := v.conn.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
 	defer rows.Close()
-	row := newRow(t)
 	var buf []byte
 	for rows.Next() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		if err := rows.Scan(row.dest...); err != nil {
+			return err
+		}
 		var key string
-		if key, buf, err = row.scan(v.dialect, rows, buf[:0]); err != nil {
+		if key, buf, err = take(v.dialect, buf[:0]); err != nil {
 			return err
 		}
 		if !yield(backup.Record{Key: key, Value: buf}) {
 			return nil
 		}
 	}
-	if err := rows.Err(); err != nil {
-		return v.failed(ctx, collection, err)
-	}
-	return ctx.Err()
+	return rows.Err()
+}
+
+// query returns the statement that reads the rows that meet a condition, in the order of
+// their keys.
+func (t *table) query(where string) string {
+	return "SELECT " + t.selected + " FROM " + t.name + where + " ORDER BY " + t.order
 }
 
 func (v *view) failed(ctx context.Context, collection string, err error) error {
@@ -76,14 +113,16 @@ func (v *view) failed(ctx context.Context, collection string, err error) error {
 
 // A row takes the values that are scanned from a row.
 type row struct {
-	t     *table
-	cells []any
-	dest  []any
-	keys  []int // where the key is among the cells
+	t       *table
+	columns []*column // of the cells
+	cells   []any
+	dest    []any
+	texts   []wireText
+	keys    []int // where the key is among the cells
 }
 
 // newRow returns a row for all columns.
-func newRow(t *table) *row { return scanned(t, len(t.columns), t.keys) }
+func newRow(t *table) *row { return scanned(t, t.columns, t.keys) }
 
 // newKey returns a row for the columns of the key alone.
 func newKey(t *table) *row {
@@ -91,11 +130,12 @@ func newKey(t *table) *row {
 	for part := range keys {
 		keys[part] = part
 	}
-	return scanned(t, len(keys), keys)
+	return scanned(t, t.keyColumns(), keys)
 }
 
-func scanned(t *table, columns int, keys []int) *row {
-	r := &row{t: t, cells: make([]any, columns), dest: make([]any, columns), keys: keys}
+func scanned(t *table, columns []*column, keys []int) *row {
+	n := len(columns)
+	r := &row{t: t, columns: columns, cells: make([]any, n), dest: make([]any, n), texts: make([]wireText, n), keys: keys}
 	for i := range r.cells {
 		r.dest[i] = &r.cells[i]
 	}
@@ -104,10 +144,15 @@ func scanned(t *table, columns int, keys []int) *row {
 
 // scan appends the record of the current row to buf.
 func (r *row) scan(d Dialect, rows *sql.Rows, buf []byte) (key string, _ []byte, err error) {
-	t := r.t
 	if err := rows.Scan(r.dest...); err != nil {
-		return "", buf, fmt.Errorf("read %s: %w", t.collection, err)
+		return "", buf, fmt.Errorf("read %s: %w", r.t.collection, err)
 	}
+	return r.record(d, buf)
+}
+
+// record appends the record of the cells to buf.
+func (r *row) record(d Dialect, buf []byte) (key string, _ []byte, err error) {
+	t := r.t
 	if key, err = r.key(d); err != nil {
 		return "", buf, err
 	}

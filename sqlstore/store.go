@@ -41,6 +41,10 @@ type Store struct {
 	// Table.Name. The tables need not exist. "*" stands for all that are not in Tables.
 	Exclude []string
 
+	// Wire, if not nil, reads and writes rows past database/sql, which is faster. It is for
+	// PostgreSQL. The module pgxwire beside this one has it for the driver pgx.
+	Wire Wire
+
 	// Retries is how often Update begins again if the database ends its transaction
 	// because of others: a deadlock or a serialization failure. Zero means that Update
 	// returns the first such error. SQLite has neither.
@@ -181,6 +185,9 @@ func (s Store) given() error {
 	if s.DB == nil || s.Dialect == nil {
 		return errors.New("sqlstore: a Store needs DB and Dialect")
 	}
+	if s.Wire != nil && s.Dialect != PostgreSQL {
+		return errors.New("sqlstore: Store.Wire is for PostgreSQL only")
+	}
 	return nil
 }
 
@@ -206,7 +213,7 @@ func (s Store) run(ctx context.Context, write bool, f func(*view) error) error {
 	if err != nil {
 		return fmt.Errorf("sqlstore: begin a transaction: %w", explain(s.Dialect, contextError(ctx, err)))
 	}
-	v := &view{dialect: s.Dialect, conn: conn, tx: tx, tables: map[string]*table{}}
+	v := &view{dialect: s.Dialect, wire: s.Wire, conn: conn, tx: tx, tables: map[string]*table{}}
 	for _, declared := range s.Tables {
 		t, err := s.describe(ctx, tx, declared)
 		if err != nil {

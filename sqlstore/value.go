@@ -129,6 +129,8 @@ func textOf(v any) (string, error) {
 		return v, nil
 	case []byte:
 		return string(v), nil
+	case *wireText:
+		return string(*v), nil
 	case int64:
 		return strconv.FormatInt(v, 10), nil
 	case uint64:

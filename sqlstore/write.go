@@ -33,6 +33,7 @@ type writer struct {
 	records []backup.Record
 	ends    []int
 	buf     []byte
+	copied  []byte // the data of a COPY
 }
 
 func (w *writer) close() {
@@ -52,6 +53,7 @@ func (w *writer) change(ctx context.Context, collection string) (*table, error) 
 		return nil, err
 	}
 	w.settled = false
+	w.changes++
 	if !w.touched {
 		w.touched = true
 		if err := w.tx.touch(ctx, w.all); err != nil {
@@ -94,34 +96,28 @@ func (w *writer) Keys(ctx context.Context, collection string) iter.Seq2[string, 
 }
 
 func (w *writer) keys(ctx context.Context, t *table, yield func(string) bool) error {
-	rows, err := w.conn.QueryContext(ctx, "SELECT "+t.selectedKey+" FROM "+t.name)
-	if err != nil {
-		return fmt.Errorf("read the keys of %s: %w", t.collection, contextError(ctx, err))
-	}
-	defer rows.Close()
 	row := newKey(t)
-	newKeys := w.rowsThatWait(t)
-	for rows.Next() {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := rows.Scan(row.dest...); err != nil {
-			return fmt.Errorf("read the keys of %s: %w", t.collection, err)
-		}
-		key, err := row.key(w.dialect)
-		if err != nil {
-			return err
-		}
-		if w.goes(t, key) {
-			continue
-		}
-		delete(newKeys, key)
-		if !yield(key) {
-			return nil
-		}
+	take := func(d Dialect, buf []byte) (string, []byte, error) {
+		key, err := row.key(d)
+		return key, buf, err
 	}
-	if err := rows.Err(); err != nil {
+	newKeys := w.rowsThatWait(t)
+	more := true
+	err := w.eachRecord(ctx, "SELECT "+t.selectedKey+" FROM "+t.name, nil, row, take, func(r backup.Record) bool {
+		if w.goes(t, r.Key) {
+			return true
+		}
+		delete(newKeys, r.Key)
+		more = yield(r.Key)
+		return more
+	})
+	switch {
+	case err != nil && aboutRecord(err):
+		return err
+	case err != nil:
 		return fmt.Errorf("read the keys of %s: %w", t.collection, contextError(ctx, err))
+	case !more:
+		return nil
 	}
 	for key := range newKeys {
 		if !yield(key) {
@@ -148,26 +144,16 @@ func (w *writer) Lookup(ctx context.Context, collection string, keys []string) (
 	if w.waiting[t] != nil {
 		waiting = w.waiting[t].rows
 	}
-	err = w.in(ctx, t, keys, "SELECT "+t.selected+" FROM "+t.name, "", func(s *sql.Stmt, args []any) error {
-		rows, err := s.QueryContext(ctx, args...)
-		if err != nil {
-			return err
+	find := w.lookup
+	if w.wire != nil {
+		find = w.wireLookup
+	}
+	err = find(ctx, t, keys, row, func(key string, end int) bool {
+		if w.goes(t, key) || waiting[key] != nil {
+			return false
 		}
-		defer rows.Close()
-		for rows.Next() {
-			start := len(w.buf)
-			var key string
-			if key, w.buf, err = row.scan(w.dialect, rows, w.buf); err != nil {
-				return err
-			}
-			if w.goes(t, key) || waiting[key] != nil {
-				w.buf = w.buf[:start]
-				continue
-			}
-			w.records = append(w.records, backup.Record{Key: key})
-			w.ends = append(w.ends, len(w.buf))
-		}
-		return rows.Err()
+		w.records, w.ends = append(w.records, backup.Record{Key: key}), append(w.ends, end)
+		return true
 	})
 	if err != nil {
 		return nil, w.fail(fmt.Errorf("look up records of %s: %w", collection, contextError(ctx, err)))
@@ -183,6 +169,29 @@ func (w *writer) Lookup(ctx context.Context, collection string, keys []string) (
 		}
 	}
 	return w.records, nil
+}
+
+// lookup appends the records with the given keys to w.buf, as far as found takes them. found
+// gets the end of each.
+func (w *writer) lookup(ctx context.Context, t *table, keys []string, row *row, found func(key string, end int) bool) error {
+	return w.in(ctx, t, keys, "SELECT "+t.selected+" FROM "+t.name, "", func(s *sql.Stmt, args []any) error {
+		rows, err := s.QueryContext(ctx, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			start := len(w.buf)
+			var key string
+			if key, w.buf, err = row.scan(w.dialect, rows, w.buf); err != nil {
+				return err
+			}
+			if !found(key, len(w.buf)) {
+				w.buf = w.buf[:start]
+			}
+		}
+		return rows.Err()
+	})
 }
 
 // Delete implements [backup.Writer].

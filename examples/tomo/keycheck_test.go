@@ -96,3 +96,18 @@ func mustPublic(m *machine) string {
 	m.ok("key", "generate", "--output", path)
 	return regexp.MustCompile(`age1[a-z0-9]+`).FindString(read(m.t, path))
 }
+
+func TestRewrapSaysHowManyBackupsNeedTheOldKeyAndUntilWhen(t *testing.T) {
+	m := newMachine(t, 2)
+	for range 3 {
+		m.create()
+	}
+	fresh := m.path("new")
+	write(t, fresh, "another passphrase\n")
+	o := m.ok("backup", "rewrap", m.list()[2].Name, "--new-passphrase-file", fresh, "--delete-old")
+	require.Contains(t, o.stdout, "Besides, 2 kept backups need the old key as long as they are kept. Keep that key")
+	o = m.ok("backup", "rewrap", m.list()[0].Name, "--new-passphrase-file", fresh, "--delete-old")
+	require.Contains(t, o.stdout, "Besides, 1 kept backup needs the old key", "the first opens with the new one")
+	o = m.ok("backup", "rewrap", m.list()[1].Name, "--new-passphrase-file", fresh, "--delete-old")
+	require.NotContains(t, o.stdout, "old key")
+}

@@ -59,17 +59,16 @@ func (l *lane) records(sec *Section, keys *keyset.Set) error {
 	}
 	l.next = l.at
 	l.carry = l.s.in.take(l.carry[:0], l.at)
-	if err := l.inline(min(firstBytes, l.size)); err != nil {
-		return err
-	}
-	for !l.ended {
-		work := l.parallel
+	err := l.inline(min(firstBytes, l.size))
+	for err == nil && !l.ended {
 		if l.workers == 1 || l.long {
-			work = func() error { return l.inline(l.size) }
+			err = l.inline(l.size)
+		} else {
+			err = l.parallel()
 		}
-		if err := work(); err != nil {
-			return err
-		}
+	}
+	if err != nil {
+		return err
 	}
 	l.s.in.back(l.carry)
 	return l.resume()

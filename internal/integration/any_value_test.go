@@ -488,6 +488,7 @@ func TestPostgresReturnsAnyValueOrRefusesItByName(t *testing.T) {
 		exec(t, db, script.String())
 		kept, refused := v.check(t)
 		t.Logf("%d values of %d types came back, %d were refused by name", kept, len(v.declared), refused)
+		sameByWire(t, v)
 		script.Reset()
 		for i := range v.declared {
 			fmt.Fprintf(&script, "DROP TABLE t%d, k%[1]d;", i)

@@ -92,7 +92,7 @@ func TestABackupThatCoversAllNamesTheTablesThatItWouldMiss(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			db := d.open(t, `CREATE TABLE users (id integer PRIMARY KEY, name varchar(9)); INSERT INTO users VALUES (1, 'Ann');
 				CREATE TABLE sessions (id integer PRIMARY KEY); CREATE VIEW everybody AS SELECT name FROM users`)
-			s, app := describe(t, sqlstore.Store{DB: db, Dialect: d.Dialect, Exclude: []string{"sessions", "never_was"}})
+			s, app := describe(t, sqlstore.Store{DB: db, Dialect: d.Dialect, Wire: wire(d.Dialect), Exclude: []string{"sessions", "never_was"}})
 			require.Equal(t, []string{"users /id"}, collections(app))
 			require.True(t, s.CoverAll)
 			var file bytes.Buffer
@@ -126,7 +126,7 @@ func TestDescribeSaysWhatItCannotDeclare(t *testing.T) {
 	for name, d := range dialects {
 		t.Run(name, func(t *testing.T) {
 			db := d.open(t, `CREATE TABLE users (id integer PRIMARY KEY); CREATE TABLE log (at integer, line varchar(9)); CREATE TABLE stars (weight real NOT NULL PRIMARY KEY); CREATE TABLE codes (code varchar(9) UNIQUE NOT NULL); CREATE TABLE halves (half real UNIQUE NOT NULL)`)
-			s := sqlstore.Store{DB: db, Dialect: d.Dialect}
+			s := sqlstore.Store{DB: db, Dialect: d.Dialect, Wire: wire(d.Dialect)}
 			_, _, err := s.Describe(t.Context())
 			for _, table := range []string{"log", "stars", "halves"} {
 				require.ErrorContains(t, err, `in table "`+table+`": `)
@@ -169,7 +169,7 @@ func TestDescribeTakesWhatIsUniqueForTheKey(t *testing.T) {
 			from, to := d.open(t, schema), d.open(t, schema)
 			exec(t, from, `INSERT INTO codes VALUES (NULL, 1, 'x', 'c', 't'), (NULL, 1, 'y', 'd', 'u')`)
 			exec(t, from, `INSERT INTO members VALUES (NULL, 'x', 1), ('n', 'x', 2)`)
-			s, app := describe(t, sqlstore.Store{DB: from, Dialect: d.Dialect})
+			s, app := describe(t, sqlstore.Store{DB: from, Dialect: d.Dialect, Wire: wire(d.Dialect)})
 			require.Equal(t, []string{"codes /code */token", "members /a,/b"}, collections(app))
 			require.Equal(t, []sqlstore.Table{{Collection: "codes", Key: "code"}, {Collection: "members", Key: "a,b"}}, s.Tables)
 			onto := s
@@ -185,7 +185,7 @@ func TestDescribeLeavesOutTheTablesOfMigrationTools(t *testing.T) {
 			db := d.open(t, `CREATE TABLE users (id integer PRIMARY KEY); CREATE TABLE goose_db_version (id integer PRIMARY KEY); CREATE TABLE schema_migrations (version varchar(9));
 				CREATE TABLE bun_migration_locks (id integer PRIMARY KEY); CREATE TABLE django_migrations (id integer PRIMARY KEY); CREATE TABLE migrations (id integer PRIMARY KEY)`)
 			given := []string{"absent"}
-			s, app := describe(t, sqlstore.Store{DB: db, Dialect: d.Dialect, Exclude: given, Tables: []sqlstore.Table{{Collection: "django_migrations"}}})
+			s, app := describe(t, sqlstore.Store{DB: db, Dialect: d.Dialect, Wire: wire(d.Dialect), Exclude: given, Tables: []sqlstore.Table{{Collection: "django_migrations"}}})
 			require.Equal(t, []string{"django_migrations /id", "migrations /id", "users /id"}, collections(app))
 			require.Equal(t, []string{"absent", "bun_migration_locks", "goose_db_version", "schema_migrations"}, s.Exclude)
 			require.NoError(t, s.View(t.Context(), func(backup.Reader) error { return nil }))
@@ -275,7 +275,7 @@ func TestDescribeWritesKeysOfSeveralColumns(t *testing.T) {
 			exec(t, from, `INSERT INTO roles VALUES ('a,"b'), ('c')`)
 			exec(t, from, `INSERT INTO members VALUES ('x', 'a,"b', 1), (NULL, 'c', 1), ('y', 'c', 2)`)
 			exec(t, from, `INSERT INTO grants VALUES (1, 'a,"b', 1), (2, 'c', NULL)`)
-			s, app := describe(t, sqlstore.Store{DB: from, Dialect: d.Dialect})
+			s, app := describe(t, sqlstore.Store{DB: from, Dialect: d.Dialect, Wire: wire(d.Dialect)})
 			require.Equal(t, []string{
 				"grants /id /u,/r>members",
 				"members /user_id,/role_id /role_id>roles /user_id>users",
@@ -436,7 +436,7 @@ func TestDescribedBackupsOfRandomTablesRestore(t *testing.T) {
 					exec(t, from, row)
 				}
 				from.SetMaxOpenConns(0)
-				s, app := describe(t, sqlstore.Store{DB: from, Dialect: d.Dialect})
+				s, app := describe(t, sqlstore.Store{DB: from, Dialect: d.Dialect, Wire: wire(d.Dialect)})
 				require.Len(t, app.Collections, 6)
 				for _, c := range app.Collections {
 					refs += len(c.Refs)

@@ -25,6 +25,7 @@ require (
 	github.com/robfig/cron/v3 v3.0.1
 	github.com/stretchr/testify v1.12.1
 	github.com/tomo-project/backup v0.0.0-00010101000000-000000000000
+	github.com/tomo-project/backup/pgxwire v0.0.0-00010101000000-000000000000
 	github.com/tomo-project/backup/s3location v0.0.0-00010101000000-000000000000
 	github.com/versity/versitygw v1.8.0
 	golang.org/x/crypto v0.58.0
@@ -149,3 +150,5 @@ tool (
 	filippo.io/age/cmd/age
 	filippo.io/age/cmd/age-plugin-batchpass
 )
+
+replace github.com/tomo-project/backup/pgxwire => ../../pgxwire

@@ -49,7 +49,7 @@ func (d database) sql(statements string) string {
 }
 
 func (d database) new(t *testing.T, schema string, tables ...sqlstore.Table) sqlstore.Store {
-	return sqlstore.Store{DB: d.open(t, d.sql(schema)), Dialect: d.dialect, Tables: tables}
+	return sqlstore.Store{DB: d.open(t, d.sql(schema)), Dialect: d.dialect, Wire: wire(d.dialect), Tables: tables}
 }
 
 func (d database) exec(t *testing.T, s sqlstore.Store, statements string) {

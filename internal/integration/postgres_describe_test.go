@@ -35,7 +35,7 @@ func TestPostgresDescribesAnApplication(t *testing.T) {
 		INSERT INTO servers (owner, name, labels, ports, tags, flags, weights, ids, code, price, load) VALUES (1, 'nas', 'null', '{{1,2},{3,NULL}}', '{a,NULL}', '{t,NULL}', '{1.50,NaN}', ARRAY[gen_random_uuid()], 'x', 1.5, 1e-30);
 		INSERT INTO "Order" ("server.id", by_name) SELECT id, name FROM servers;
 		INSERT INTO audit.users VALUES (1, 2); INSERT INTO audit.lines VALUES (1, 1); INSERT INTO readings VALUES ('infinity', 5, 0.1); INSERT INTO settings VALUES ('theme', '"dark"', now())`)
-	s, app := describe(t, sqlstore.Store{DB: from, Dialect: sqlstore.PostgreSQL, CoverAll: true, Tables: []sqlstore.Table{
+	s, app := describe(t, sqlstore.Store{DB: from, Dialect: sqlstore.PostgreSQL, Wire: wire(sqlstore.PostgreSQL), CoverAll: true, Tables: []sqlstore.Table{
 		{Collection: "trail", Name: "audit.users"}, {Collection: "settings", Value: "value"},
 	}})
 	require.Equal(t, []string{

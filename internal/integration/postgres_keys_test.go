@@ -101,7 +101,7 @@ func TestPostgresForeignKeysThatAreNotValid(t *testing.T) {
 		t.Run("keys"+deferrable, func(t *testing.T) {
 			db, _ := newPostgres(t, `CREATE TABLE p (id int PRIMARY KEY); CREATE TABLE c (id int PRIMARY KEY, p int, n text); INSERT INTO p VALUES (1); INSERT INTO c VALUES (1, 1), (2, 77), (3, 78);
 				ALTER TABLE c ADD CONSTRAINT later FOREIGN KEY (p) REFERENCES p`+deferrable+` NOT VALID`)
-			s, collections, err := sqlstore.Store{DB: db, Dialect: sqlstore.PostgreSQL}.Describe(t.Context())
+			s, collections, err := sqlstore.Store{DB: db, Dialect: sqlstore.PostgreSQL, Wire: wire(sqlstore.PostgreSQL)}.Describe(t.Context())
 			require.NoError(t, err)
 			require.Equal(t, "c", collections[0].Name)
 			require.Empty(t, collections[0].Refs, "old rows may dangle")
@@ -147,7 +147,7 @@ func TestPostgresForeignKeysThatAreNotEnforced(t *testing.T) {
 	db, _ := newPostgres(t, ``)
 	needsPostgres(t, db, 18)
 	exec(t, db, `CREATE TABLE p (id int PRIMARY KEY); CREATE TABLE c (id int PRIMARY KEY, p int REFERENCES p ON DELETE CASCADE NOT ENFORCED); INSERT INTO p VALUES (1), (2); INSERT INTO c VALUES (1, 2), (2, 77)`)
-	s, collections, err := sqlstore.Store{DB: db, Dialect: sqlstore.PostgreSQL}.Describe(t.Context())
+	s, collections, err := sqlstore.Store{DB: db, Dialect: sqlstore.PostgreSQL, Wire: wire(sqlstore.PostgreSQL)}.Describe(t.Context())
 	require.NoError(t, err)
 	for _, c := range collections {
 		require.Empty(t, c.Refs)
@@ -174,7 +174,7 @@ func TestPostgresNotNullThatIsNotValid(t *testing.T) {
 	db, _ := newPostgres(t, ``)
 	needsPostgres(t, db, 18)
 	exec(t, db, `CREATE TABLE a (id int PRIMARY KEY, n int, m int NOT NULL); INSERT INTO a VALUES (1, NULL, 1); ALTER TABLE a ADD CONSTRAINT nn NOT NULL n NOT VALID`)
-	s, collections, err := sqlstore.Store{DB: db, Dialect: sqlstore.PostgreSQL}.Describe(t.Context())
+	s, collections, err := sqlstore.Store{DB: db, Dialect: sqlstore.PostgreSQL, Wire: wire(sqlstore.PostgreSQL)}.Describe(t.Context())
 	require.NoError(t, err)
 	require.Contains(t, string(collections[0].Schema), `"n": {"type": ["integer", "null"]}`)
 	require.Contains(t, string(collections[0].Schema), `"m": {"type": "integer"}`)
@@ -190,7 +190,7 @@ func TestPostgresForeignKeysOfPeriods(t *testing.T) {
 			needsPostgres(t, db, 18)
 			exec(t, db, `CREATE EXTENSION btree_gist; CREATE TABLE z_jobs (id int PRIMARY KEY, emp int NOT NULL, during daterange NOT NULL, UNIQUE (emp, during WITHOUT OVERLAPS));
 				CREATE TABLE a_tasks (id int PRIMARY KEY, emp int, during daterange, CONSTRAINT in_job FOREIGN KEY (emp, PERIOD during) REFERENCES z_jobs (emp, PERIOD during)`+deferrable+`)`)
-			s, collections, err := sqlstore.Store{DB: db, Dialect: sqlstore.PostgreSQL}.Describe(t.Context())
+			s, collections, err := sqlstore.Store{DB: db, Dialect: sqlstore.PostgreSQL, Wire: wire(sqlstore.PostgreSQL)}.Describe(t.Context())
 			require.NoError(t, err)
 			require.Empty(t, collections[0].Refs, "contained is not equal")
 			look(t, s, func(w related) {

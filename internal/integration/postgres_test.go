@@ -84,7 +84,7 @@ func newPostgres(t testing.TB, schema string) (*sql.DB, string) {
 }
 
 func pg(db *sql.DB, tables ...sqlstore.Table) sqlstore.Store {
-	return sqlstore.Store{DB: db, Dialect: sqlstore.PostgreSQL, Tables: tables}
+	return sqlstore.Store{DB: db, Dialect: sqlstore.PostgreSQL, Wire: wire(sqlstore.PostgreSQL), Tables: tables}
 }
 
 // column returns the texts of the first column of a query.

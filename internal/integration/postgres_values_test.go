@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/pgxwire"
 	"github.com/tomo-project/backup/sqlstore"
 )
 
@@ -232,8 +233,15 @@ func TestPostgresRefusesToChangeAValueSilently(t *testing.T) {
 		"object in array": `"a":[{}]`, "empty arrays in array": `"a":[[]]`, "text in array that is too long": `"va":["abcd"]`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := put(s, "things", record("0", `{"id":0}`), record("1", `{"id":1,`+member+`}`), record("3", `{"id":3}`))
+			records := []backup.Record{record("0", `{"id":0}`), record("1", `{"id":1,`+member+`}`)}
+			for i := 3; i < 20; i++ { // enough for COPY
+				records = append(records, record(fmt.Sprint(i), fmt.Sprintf(`{"id":%d}`, i)))
+			}
+			err := put(s, "things", records...)
 			require.Error(t, err)
+			wired := s
+			wired.Wire = pgxwire.Wire{}
+			require.EqualError(t, put(wired, "things", records...), err.Error(), "past database/sql")
 			if name != "constraint of a domain" {
 				require.ErrorIs(t, err, backup.ErrInvalid)
 			}

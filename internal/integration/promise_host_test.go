@@ -266,7 +266,7 @@ func (t *randomTable) read(ctx context.Context, db *sql.DB, into map[string][]st
 
 // app returns the store and the App of the schema: described, or made by hand.
 func (h randomHost) app(ctx context.Context, db *sql.DB, s *randomSchema, described bool, order []int) (sqlstore.Store, *backup.App, error) {
-	store := sqlstore.Store{DB: db, Dialect: h.dialect}
+	store := sqlstore.Store{DB: db, Dialect: h.dialect, Wire: wire(h.dialect)}
 	app := &backup.App{Name: "promise", Version: "1.0.0", SchemaVersion: 1}
 	if described {
 		for _, t := range s.tables {

@@ -110,7 +110,7 @@ func TestPostgresSequencesThatNoColumnOwns(t *testing.T) {
 	exec(t, from, `INSERT INTO things VALUES (1234, 77, 'x'), (5, NULL, ''); INSERT INTO tickets_sold (v) SELECT '' FROM generate_series(1, 12); INSERT INTO tickets_sold VALUES ('by hand 2024-99', ''), ('-', '');
 		INSERT INTO bills (v) SELECT '' FROM generate_series(1, 9); INSERT INTO bills VALUES ('2024-0500', ''), ('INV-123456789012345678901234567890', ''); INSERT INTO typed (v) VALUES ('a'), ('b');
 		INSERT INTO limited VALUES (3, ''), (999, ''); INSERT INTO numbers VALUES (1, 1e30, ''), (2, 'NaN', ''), (3, 41, ''); INSERT INTO other VALUES (1, 88)`)
-	data, app := describe(t, sqlstore.Store{DB: from, Dialect: sqlstore.PostgreSQL, Exclude: []string{"numbers"}})
+	data, app := describe(t, sqlstore.Store{DB: from, Dialect: sqlstore.PostgreSQL, Wire: wire(sqlstore.PostgreSQL), Exclude: []string{"numbers"}})
 	data.Exclude = nil
 	data.Tables = append(data.Tables, sqlstore.Table{Collection: "numbers", Columns: []sqlstore.Column{{Name: "n", Kind: sqlstore.Text}}})
 	app.Collections = append(app.Collections, backup.Collection{Name: "numbers", Key: "/id"})

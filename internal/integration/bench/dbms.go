@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/url"
 	"os"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/internal/integration/servers"
+	"github.com/tomo-project/backup/pgxwire"
 	"github.com/tomo-project/backup/sqlstore"
 )
 
@@ -84,6 +86,25 @@ var dbmses = map[string]dbms{
 	},
 }
 
+// begin starts the server and makes the input of the rows. stop must be called also
+// after an error.
+func (d dbms) begin(dir, name string, records int) (stop func(), err error) {
+	server, end, err := d.start()
+	if err != nil {
+		return end, err
+	}
+	if err := os.Setenv(d.variable, server); err != nil {
+		return end, err
+	}
+	stop = func() {
+		if err := runQuietly(dir, childCommand(records, "drop", name)); err != nil {
+			log.Print(err)
+		}
+		end()
+	}
+	return stop, d.prepare(dir, name, server, records)
+}
+
 // prepare makes the input of the rows: a database and its dump.
 func (d dbms) prepare(dir, name, server string, records int) error {
 	if err := d.client(dir, server); err != nil {
@@ -133,11 +154,11 @@ func runServerChild(ctx context.Context, work, name string, records int) error {
 		}
 		return measure(func() error {
 			return toFile("ours.json", func(w io.Writer) error {
-				_, err := a.Backup(ctx, w, store(db, d.dialect), opts)
+				_, err := a.Backup(ctx, w, dbStore(db, d), opts)
 				return err
 			})
 		})
-	case "restore":
+	case "restore", "replace":
 		if err := d.remove(ctx, peerDB); err != nil {
 			return err
 		}
@@ -146,9 +167,28 @@ func runServerChild(ctx context.Context, work, name string, records int) error {
 			return err
 		}
 		defer db.Close()
-		return measure(func() error { return restore(ctx, a, store(db, d.dialect)) })
+		opts := backup.RestoreOptions{}
+		if work == "replace" {
+			opts.Strategy = backup.Replace
+			if err := d.load(ctx, db, records); err != nil {
+				return err
+			}
+			if _, err := db.ExecContext(ctx, "UPDATE servers SET priority = priority + 1"); err != nil {
+				return err
+			}
+		}
+		return measure(func() error { return restore(ctx, a, dbStore(db, d), opts) })
 	}
 	return fmt.Errorf("unknown work %q", work)
+}
+
+// dbStore returns the store of the benchmarks.
+func dbStore(db *sql.DB, d dbms) sqlstore.Store {
+	s := store(db, d.dialect)
+	if d.dialect == sqlstore.PostgreSQL {
+		s.Wire = pgxwire.Wire{}
+	}
+	return s
 }
 
 // remove drops a database.
