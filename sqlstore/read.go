@@ -48,8 +48,12 @@ func (v *view) records(ctx context.Context, collection string, yield func(backup
 	if err != nil {
 		return err
 	}
+	order, err := v.orderOf(ctx, t)
+	if err != nil {
+		return v.failed(ctx, collection, err)
+	}
 	row := newRow(t)
-	query := "SELECT " + t.selected + " FROM " + t.name + " ORDER BY " + t.order
+	query := "SELECT " + t.selected + " FROM " + t.name + " ORDER BY " + order
 	err = v.eachRecord(ctx, query, row, row.record, yield)
 	if err != nil && !aboutRecord(err) {
 		return v.failed(ctx, collection, err)
@@ -81,7 +85,7 @@ func (v *view) eachRecord(ctx context.Context, query string, row *row, take take
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := rows.Scan(row.dest...); err != nil {
+		if err := row.fill(rows); err != nil {
 			return err
 		}
 		var key string
@@ -106,11 +110,21 @@ type row struct {
 	cells   []any
 	dest    []any
 	texts   []wireText
+	raw     []int // which cells are scanned into texts, which costs no allocation
 	keys    []int // where the key is among the cells
 }
 
 // newRow returns a row for all columns.
-func newRow(t *table) *row { return scanned(t, t.columns, t.keys) }
+func newRow(t *table) *row {
+	r := scanned(t, t.columns, t.keys)
+	for i, c := range t.columns {
+		if c.my.sentAsText(c) {
+			r.raw = append(r.raw, i)
+			r.dest[i] = (*sql.RawBytes)(&r.texts[i])
+		}
+	}
+	return r
+}
 
 // newKey returns a row for the columns of the key alone.
 func newKey(t *table) *row {
@@ -130,9 +144,22 @@ func scanned(t *table, columns []*column, keys []int) *row {
 	return r
 }
 
+// fill scans the current row into the cells.
+func (r *row) fill(rows *sql.Rows) error {
+	if err := rows.Scan(r.dest...); err != nil {
+		return err
+	}
+	for _, i := range r.raw {
+		if r.cells[i] = nil; r.texts[i] != nil {
+			r.cells[i] = &r.texts[i]
+		}
+	}
+	return nil
+}
+
 // scan appends the record of the current row to buf.
 func (r *row) scan(d Dialect, rows *sql.Rows, buf []byte) (key string, _ []byte, err error) {
-	if err := rows.Scan(r.dest...); err != nil {
+	if err := r.fill(rows); err != nil {
 		return "", buf, fmt.Errorf("read %s: %w", r.t.collection, err)
 	}
 	return r.record(d, buf)
