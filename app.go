@@ -10,6 +10,7 @@ import (
 
 	"github.com/tomo-project/backup/internal/codec"
 	"github.com/tomo-project/backup/internal/fault"
+	"github.com/tomo-project/backup/internal/onepass"
 	"github.com/tomo-project/backup/internal/validate"
 )
 
@@ -140,11 +141,14 @@ type collection struct {
 	secrets []codec.Pointer
 
 	schema *validate.Schema // nil: any value is allowed
+	pass   *onepass.Pass    // nil: no pass tells that a record is valid
+	places []place          // what the pointers of pass are for
 }
 
 type ref struct {
 	Ref
-	key codec.Key
+	key   codec.Key
+	place int // the index of the first of its pointers among the places of the collection
 }
 
 var (
@@ -247,7 +251,7 @@ func (d Collection) compile() (*collection, error) {
 		if len(k) > 1 && k.HasAny() {
 			fail("Ref %s has a wildcard and more than one pointer: use one or the other", r.Pointer)
 		}
-		col.refs = append(col.refs, ref{r, k})
+		col.refs = append(col.refs, ref{Ref: r, key: k})
 	}
 	if n := len(d.Secrets) + max(0, len(col.key)-1); n > maxPointers {
 		fail("%d pointers for its key and Secrets, the most is %d", n, maxPointers)
@@ -276,6 +280,7 @@ func (d Collection) compile() (*collection, error) {
 			errs = append(errs, err)
 		}
 	}
+	col.setPass()
 	return col, errors.Join(errs...)
 }
 
@@ -317,10 +322,13 @@ func (col *collection) view(key string, value []byte) []byte {
 	return viewMember(key, value)
 }
 
-func viewMember(key string, value []byte) []byte {
-	view := append([]byte{'{'}, codec.Quote(key)...)
-	view = append(append(view, ':'), value...)
-	return append(view, '}')
+func viewMember(key string, value []byte) []byte { return appendMember(nil, key, value) }
+
+// appendMember appends an object with one member.
+func appendMember(dst []byte, key string, value []byte) []byte {
+	dst = codec.AppendQuote(append(dst, '{'), key)
+	dst = append(append(dst, ':'), value...)
+	return append(dst, '}')
 }
 
 // unview is the inverse of view: it returns the value of the record.

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ed25519"
@@ -87,7 +88,8 @@ const MetaTrigger = "trigger"
 
 // Backup writes a snapshot of the data of src to w. It reads the records at one
 // point in time, and validates, seals and writes them as they come. So the memory
-// that it needs depends on the number of keys and not on the size of the data.
+// that it needs depends on the number of keys and not on the size of the data. Many
+// references to records that come later go to an encrypted temporary file.
 //
 // A backup is good only if Backup returned nil, and the file behind w was closed and
 // synced without an error. After an error the caller must throw away what was
@@ -132,6 +134,7 @@ func (a *App) backup(ctx context.Context, w io.Writer, src DataSource, opts Back
 	if err != nil {
 		return Manifest{}, err
 	}
+	defer sw.seen.open.close()
 	if err := sw.checkProvable(); err != nil {
 		return Manifest{}, err
 	}
@@ -303,8 +306,14 @@ func (sw *snapshotWriter) writeSource(src DataSource, collections []*collection)
 		if inside = fault.Missing("the Reader of the DataSource", r); inside != nil {
 			return inside
 		}
+		stages := &stages{
+			work:  func(b *batch) { b.check(sw.limits, false, sw.box) },
+			write: sw.writeBatch,
+			done:  sw.tell,
+		}
+		defer stages.stop()
 		for _, col := range collections {
-			if inside = sw.writeCollection(r, col); inside != nil {
+			if inside = sw.writeCollection(r, col, stages); inside != nil {
 				break
 			}
 		}
@@ -324,45 +333,25 @@ func (sw *snapshotWriter) writeSource(src DataSource, collections []*collection)
 }
 
 // writeCollection reads the records of one collection, checks them and writes them.
-func (sw *snapshotWriter) writeCollection(r Reader, col *collection) error {
+func (sw *snapshotWriter) writeCollection(r Reader, col *collection, stages *stages) error {
 	if err := sw.out.BeginCollection(col.Name, col.Shape == Map); err != nil {
 		return fault.Advise(fmt.Errorf("write: %w", err))
 	}
 	sw.manifest.Records[col.Name] = 0
-	var batch batch
-	flush := func() error {
-		if err := sw.ctx.Err(); err != nil {
-			return err
-		}
-		if err := sw.dropInvalid(col, &batch); err != nil {
-			return err
-		}
-		if err := sw.writeBatch(col, &batch); err != nil {
-			return err
-		}
-		batch.reset()
-		if sw.opts.Progress != nil {
-			sw.opts.Progress(Progress{Phase: "backup", Collection: col.Name, Records: sw.records, Bytes: sw.out.Bytes()})
-		}
-		return nil
-	}
+	b := stages.batch(col)
 	for rec, err := range r.Records(sw.ctx, col.Name) {
 		if err != nil {
-			return fmt.Errorf("read %s from the host: %w", col.Name, aboutRecord(col.Name, rec.Key, err))
+			err = fmt.Errorf("read %s from the host: %w", col.Name, aboutRecord(col.Name, rec.Key, err))
+			return cmp.Or(stages.wait(0), err)
 		}
-		if err := batch.add(rec, sw.limits); err != nil {
-			if err := sw.problems.add(&RecordError{Collection: col.Name, Key: rec.Key, Offset: -1, Err: err}); err != nil {
+		if b.add(rec, sw.limits); b.full() {
+			if err := stages.put(b, false); err != nil {
 				return err
 			}
-			continue
-		}
-		if batch.full() {
-			if err := flush(); err != nil {
-				return err
-			}
+			b = stages.batch(col)
 		}
 	}
-	if err := flush(); err != nil {
+	if err := cmp.Or(stages.put(b, true), stages.wait(0)); err != nil {
 		return err
 	}
 	return fault.Advise(sw.out.EndCollection())
@@ -377,32 +366,44 @@ func aboutRecord(collection, key string, err error) error {
 	return &RecordError{Collection: collection, Key: key, Offset: -1, Err: err}
 }
 
-// dropInvalid drops the records from the batch that must not be written.
-func (sw *snapshotWriter) dropInvalid(col *collection, batch *batch) error {
-	return batch.keep(func(r *item) (bool, error) {
-		found := col.inspect(r, sw.seen)
-		if len(found) > 0 && !sw.opts.LeaveOutInvalid {
-			sw.seen.keys[col.Name].Add(r.key) // so that references to it are no second problem
-		}
-		return len(found) == 0, sw.problems.add(found...)
-	})
-}
-
-// writeBatch seals and writes a batch.
-func (sw *snapshotWriter) writeBatch(col *collection, batch *batch) error {
-	if sw.problems.fatal() {
-		return nil // the file is worthless by now; the records are only checked
+// writeBatch writes the records of a batch that has been checked, except those that must
+// not be written.
+func (sw *snapshotWriter) writeBatch(b *batch) error {
+	if err := sw.ctx.Err(); err != nil {
+		return err
 	}
-	for i := range batch.items {
-		r := &batch.items[i]
-		value := r.value
-		if sw.box != nil && len(col.secrets) > 0 {
-			view, err := col.sealRecord(sw.box, r.key, col.view(r.key, value))
-			if err != nil {
+	for i, n := range b.notes {
+		if n.err != nil {
+			if err := sw.problems.add(&RecordError{Collection: b.col.Name, Key: b.items[i].key, Offset: -1, Err: n.err}); err != nil {
 				return err
 			}
-			value = col.unview(r.key, view)
-			if len(value) > sw.limits.RecordBytes {
+		}
+	}
+	err := sw.seen.admit(b, nil, func(i int, found []*RecordError) error {
+		if !sw.opts.LeaveOutInvalid {
+			sw.seen.keys[b.col.Name].Add(b.items[i].key) // so that references to it are no second problem
+		}
+		return sw.problems.add(found...)
+	})
+	if err == nil && !sw.problems.fatal() { // else the file is worthless; the records are only checked
+		err = sw.writeRecords(b)
+	}
+	b.told = Progress{Phase: "backup", Collection: b.col.Name, Records: sw.records, Bytes: sw.out.Bytes()}
+	return err
+}
+
+// writeRecords writes the records of a batch that are not left out.
+func (sw *snapshotWriter) writeRecords(b *batch) error {
+	col := b.col
+	written := int64(0)
+	for i := range b.items {
+		r, n := &b.items[i], &b.notes[i]
+		if n.left {
+			continue
+		}
+		value := r.value
+		if n.sealed != nil {
+			if value = n.sealed; len(value) > sw.limits.RecordBytes {
 				return &RecordError{Collection: col.Name, Key: r.key, Offset: -1, Err: fmt.Errorf("%w: with its secrets sealed the record has %d bytes, the limit is %d (Limits.RecordBytes)", ErrLimit, len(value), sw.limits.RecordBytes)}
 			}
 		}
@@ -414,14 +415,25 @@ func (sw *snapshotWriter) writeBatch(col *collection, batch *batch) error {
 		if err := sw.out.Record(r.key, value); err != nil {
 			return fault.Advise(fmt.Errorf("write: %w", err))
 		}
+		written++
 	}
-	n := int64(len(batch.items))
-	sw.manifest.Records[col.Name] += n
-	if sw.records += n; sw.records > sw.limits.Records {
+	sw.manifest.Records[col.Name] += written
+	if sw.records += written; sw.records > sw.limits.Records {
 		return fmt.Errorf("%w: more than %d records (Limits.Records)", ErrLimit, sw.limits.Records)
 	}
 	if sw.out.Bytes() > sw.limits.TotalBytes {
 		return fmt.Errorf("%w: more than %d bytes (Limits.TotalBytes)", ErrLimit, sw.limits.TotalBytes)
+	}
+	return nil
+}
+
+// tell tells the host how far the backup is.
+func (sw *snapshotWriter) tell(b *batch) error {
+	if err := sw.ctx.Err(); err != nil {
+		return err
+	}
+	if sw.opts.Progress != nil {
+		sw.opts.Progress(b.told)
 	}
 	return nil
 }
@@ -432,7 +444,10 @@ func (sw *snapshotWriter) writeEnd() (Manifest, error) {
 		return Manifest{}, err
 	}
 	m := sw.manifest
-	dangling := sw.seen.dangling(sw.opts.LeaveOutInvalid)
+	dangling, err := sw.seen.dangling(sw.opts.LeaveOutInvalid)
+	if err != nil {
+		return Manifest{}, err
+	}
 	if err := errors.Join(sw.problems.err(ErrInvalid), dangling.err(ErrDangling)); err != nil {
 		return Manifest{}, fmt.Errorf("%w\ncorrect this in %s, or have invalid records left out", err, sw.Name)
 	}

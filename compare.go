@@ -1,9 +1,7 @@
 package backup
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash"
@@ -27,7 +25,7 @@ type comparison struct {
 	write  bool                    // make the changes
 	trial  bool                    // they are rolled back
 	digest hash.Hash               // of all changes, if not nil
-	each   func(Change) error      // called for all changes, if not nil
+	each   func(entry) error       // called for all changes, if not nil
 	finish func(*comparison) error // called when all is compared, if not nil; its error ends the transaction
 	done   func(*comparison) error // called at the end, if not nil; its error ends the transaction
 	report Report
@@ -198,7 +196,7 @@ func (c *comparison) compareSurplus(col *collection) error {
 			}
 		}
 		for _, key := range keys {
-			if err := c.noteChange(col, Change{Key: key, Action: Delete}, found[key], nil); err != nil {
+			if err := c.noteChange(entry{collection: col.Name, key: key, action: Delete, before: found[key]}); err != nil {
 				return err
 			}
 		}
@@ -317,25 +315,24 @@ func (c *comparison) compareRecord(col *collection, r *item, existing []byte) (o
 	report := c.reports[col.Name]
 	report.Records++
 	*report.count(after.fate)++
-	change := Change{Key: r.key}
+	change := entry{collection: col.Name, key: r.key, before: existing, after: after.value}
 	switch after.fate {
 	case added:
-		change.Action = Add
+		change.action = Add
 	case updated:
-		change.Action = Update
+		change.action = Update
 	case skipped:
 		if len(report.Conflicts) < 100 {
 			report.Conflicts = append(report.Conflicts, r.key)
 		}
-		change.Action, change.With = Skip, with
+		change.action, change.with, change.after = Skip, with, r.value
 		if err := c.noteOther(col, with); err != nil {
 			return after, err
 		}
-		return after, c.noteChange(col, change, existing, r.value)
 	default:
 		return after, nil
 	}
-	return after, c.noteChange(col, change, existing, after.value)
+	return after, c.noteChange(change)
 }
 
 // decide returns what becomes of one record of the snapshot. If it clashes, with is the
@@ -412,36 +409,17 @@ func (c *comparison) noteOther(col *collection, key string) error {
 }
 
 // addToDigest adds texts, each with its length before it.
-func (c *comparison) addToDigest(parts ...[]byte) {
-	var frame []byte
-	for _, part := range parts {
-		frame = binary.AppendUvarint(frame, uint64(len(part)))
-		frame = append(frame, part...)
-	}
-	c.digest.Write(frame)
-}
+func (c *comparison) addToDigest(parts ...[]byte) { c.digest.Write(appendFrame(nil, parts...)) }
 
 // noteChange adds a change to the digest, and calls each.
-func (c *comparison) noteChange(col *collection, change Change, before, after []byte) error {
-	key := change.Key
+func (c *comparison) noteChange(e entry) error {
 	if c.digest != nil {
-		c.addToDigest([]byte(col.Name), []byte(key), []byte(change.Action), before, after)
+		c.addToDigest([]byte(e.collection), []byte(e.key), []byte(e.action), e.before, e.after)
 	}
 	if c.each == nil {
 		return nil
 	}
-	change.Collection = col.Name
-	view := func(value []byte) []byte {
-		if value == nil { // so that the other side is shown member by member
-			return []byte("{}")
-		}
-		return col.view(key, value)
-	}
-	codec.Diff(view(before), view(after), col.secrets, []byte(`"(secret)"`), func(pointer string, before, after []byte) {
-		// The memory of the values is used again.
-		change.Fields = append(change.Fields, FieldChange{col.inside(key, pointer), bytes.Clone(before), bytes.Clone(after)})
-	})
-	return c.each(change)
+	return c.each(e)
 }
 
 // verdict returns an error if something speaks against the restore. What is

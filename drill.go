@@ -32,10 +32,11 @@ func (a *App) drill(ctx context.Context, s *Snapshot, scratch Store, opts Restor
 		return Report{}, err
 	}
 	start := time.Now()
-	in, err := a.prepare(ctx, s, opts)
+	in, err := a.prepareToRestore(ctx, s, opts)
 	if err != nil {
 		return Report{}, err
 	}
+	defer in.forget()
 	report, err := in.transact(ctx, onlyEmpty{scratch, a.Collections}, in.restoring)
 	if err != nil {
 		return Report{}, err
@@ -46,8 +47,8 @@ func (a *App) drill(ctx context.Context, s *Snapshot, scratch Store, opts Restor
 	// then finds nothing to change, and to a backup.
 	in.opts.Strategy, in.opts.Strategies = Replace, nil
 	_, err = in.transact(ctx, scratch, func(w Writer) *comparison {
-		return &comparison{incoming: in, host: w, each: func(c Change) error {
-			return different(c.Collection, c.Key, string(c.Action))
+		return &comparison{incoming: in, host: w, each: func(e entry) error {
+			return different(e.collection, e.key, string(e.action))
 		}}
 	})
 	if err != nil {

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/mod/semver"
 
 	"github.com/tomo-project/backup/internal/codec"
-	"github.com/tomo-project/backup/internal/seal"
 )
 
 // incoming is a snapshot that can be restored: all of it was read, opened, migrated
@@ -23,6 +22,7 @@ type incoming struct {
 	opts        RestoreOptions
 	collections []*collection // to restore, in the order of restore
 	seen        *seen
+	kept        *kept                              // nil: the records are read from the snapshot again
 	from        map[string][]string                // collection → sections of the snapshot that its records come from
 	invalid     map[string]map[int64]bool          // collection → ordinals of the records that are left out
 	spared      map[string]map[string]bool         // collection → keys of these: the host's records stay
@@ -35,6 +35,28 @@ type incoming struct {
 // prepare checks all that can be checked without the host. Beside ErrNoKey it returns
 // what it knows, with its warnings.
 func (a *App) prepare(ctx context.Context, s *Snapshot, opts RestoreOptions) (*incoming, error) {
+	in, err := a.newIncoming(s, opts)
+	if err != nil {
+		return nil, err
+	}
+	return in.prepare(ctx)
+}
+
+// prepareToRestore is prepare for what calls forget at its end.
+func (a *App) prepareToRestore(ctx context.Context, s *Snapshot, opts RestoreOptions) (*incoming, error) {
+	in, err := a.newIncoming(s, opts)
+	if err != nil {
+		return nil, err
+	}
+	in.keepRecords()
+	if _, err := in.prepare(ctx); err != nil {
+		in.forget()
+		return nil, err
+	}
+	return in, nil
+}
+
+func (a *App) newIncoming(s *Snapshot, opts RestoreOptions) (*incoming, error) {
 	c, err := a.compile()
 	if err != nil {
 		return nil, err
@@ -42,7 +64,7 @@ func (a *App) prepare(ctx context.Context, s *Snapshot, opts RestoreOptions) (*i
 	if err := s.given(); err != nil {
 		return nil, err
 	}
-	in := &incoming{
+	return &incoming{
 		compiled: c,
 		snapshot: s,
 		opts:     opts,
@@ -51,7 +73,10 @@ func (a *App) prepare(ctx context.Context, s *Snapshot, opts RestoreOptions) (*i
 		spared:   make(map[string]map[string]bool),
 		rejected: make(map[string]map[string]*RecordError),
 		leftOut:  problems{tolerate: opts.LeaveOutInvalid},
-	}
+	}, nil
+}
+
+func (in *incoming) prepare(ctx context.Context) (*incoming, error) {
 	if err := in.checkOrigin(); err != nil {
 		return nil, err
 	}
@@ -182,89 +207,6 @@ func (in *incoming) readAll(ctx context.Context) error {
 	return nil
 }
 
-// expected returns the collections that the snapshot may have records of. For an
-// older snapshot only its migration can tell, so that these are all.
-func (in *incoming) expected() []*collection {
-	var cols []*collection
-	for _, col := range in.compiled.collections {
-		if in.wants(col.Name) && (in.snapshot.section(col.Name) != nil || in.snapshot.manifest.SchemaVersion < in.SchemaVersion) {
-			cols = append(cols, col)
-		}
-	}
-	return cols
-}
-
-// A reading is the first pass through a snapshot.
-type reading struct {
-	*incoming
-	batches  map[string]*batch // by collection
-	ordinals map[string]int64  // number of records so far, by collection
-	records  int64             // of all collections
-	bytes    int64             // offset up to which the snapshot was read
-}
-
-func (r *reading) checkSections(ctx context.Context) error {
-	migrating := r.newMigrating(ctx, r.snapshot.limits)
-	for i := range r.snapshot.sections {
-		sec := &r.snapshot.sections[i]
-		if r.byName[sec.Name] != nil && r.wants(sec.Name) {
-			r.addSource(sec.Name, sec.Name)
-		}
-		err := r.produce(sec, migrating, func(col *collection, rec item) error {
-			r.addSource(col.Name, sec.Name)
-			return r.take(col, rec)
-		})
-		if err != nil {
-			return err
-		}
-		for _, col := range r.compiled.collections {
-			if b := r.batches[col.Name]; b != nil {
-				if err := r.check(col, b); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return ctx.Err()
-}
-
-// take adds a record to the batch of its collection.
-func (r *reading) take(col *collection, rec item) error {
-	b := r.batches[col.Name]
-	if b == nil {
-		b = new(batch)
-		r.batches[col.Name] = b
-	}
-	b.addItem(rec)
-	r.bytes = max(r.bytes, rec.offset)
-	if b.full() {
-		return r.check(col, b)
-	}
-	return nil
-}
-
-// check checks a batch, and empties it.
-func (r *reading) check(col *collection, b *batch) error {
-	err := b.keep(func(rec *item) (bool, error) {
-		n := r.ordinals[col.Name]
-		r.ordinals[col.Name]++
-		if r.keepsOwn(col.Name, n, rec) {
-			return false, nil
-		}
-		found := col.inspect(rec, r.seen)
-		if len(found) > 0 {
-			r.leaveOut(col.Name, n, rec.key)
-		}
-		return len(found) == 0, r.leftOut.add(found...)
-	})
-	r.records += int64(len(b.items))
-	b.reset()
-	if err == nil && r.opts.Progress != nil {
-		r.opts.Progress(Progress{"check", col.Name, r.records, r.bytes, r.snapshot.manifest.Bytes})
-	}
-	return err
-}
-
 // addSource remembers that records of a collection come from a section.
 func (in *incoming) addSource(collection, section string) {
 	if !slices.Contains(in.from[collection], section) {
@@ -301,60 +243,6 @@ func (in *incoming) checkSalvaged() error {
 	return nil
 }
 
-// produce reads a section of the snapshot, and calls f for each record that comes out
-// of it, with its secrets open and migrated. It leaves out collections that are not
-// wanted. The value of r is valid until f returns.
-func (in *incoming) produce(sec *codec.Section, m *migrating, f func(col *collection, r item) error) error {
-	declared := in.byName[sec.Name]
-	version := in.snapshot.manifest.SchemaVersion
-	if version == in.SchemaVersion {
-		switch {
-		case !in.wants(sec.Name):
-			return nil
-		case declared == nil:
-			return in.unknown(sec.Name)
-		case sec.IsMap != (declared.Shape == Map):
-			return fmt.Errorf("%w: %s has another shape in the snapshot than in %s", ErrInvalid, sec.Name, in.Name)
-		}
-	}
-	if in.snapshot.locked(sec) {
-		return fmt.Errorf("%w: the secrets of %s are sealed; it takes %s to open them", ErrNoKey, sec.Name, seal.NameKeys(keyIDs(in.snapshot.encryption.Keys)))
-	}
-	unlisted := declared != nil && sec.IsMap == (declared.Shape == Map) && !in.snapshot.sealed(sec)
-	return in.snapshot.eachRecord(m.ctx, sec, func(r item) error {
-		if unlisted {
-			inClear, err := declared.findUnlisted(r)
-			if err != nil {
-				return err
-			}
-			if inClear && !in.snapshot.envelope.Encrypted {
-				in.warnOnce(fmt.Sprintf("secrets of %s stand in clear in the snapshot: whoever can read its file sees them", declared.Name))
-			}
-		}
-		if version == in.SchemaVersion {
-			return f(declared, r)
-		}
-		if !sec.IsMap && declared != nil && declared.Shape != Map {
-			r.key, _ = declared.key.Of(r.value)
-		}
-		m.offset, m.secrets = r.offset, func() secretTexts { return in.secretsIn(sec, r) }
-		return m.migrate(version, sec.Name, Record{r.key, r.value}, func(name string, out Record) error {
-			if !in.wants(name) {
-				return nil
-			}
-			col := in.byName[name]
-			if col == nil {
-				return in.unknown(name)
-			}
-			value, err := codec.Compact(nil, out.Value, in.snapshot.limits)
-			if err != nil {
-				return &RecordError{Collection: name, Key: out.Key, Offset: r.offset, Err: fmt.Errorf("%w after migration: %w", ErrInvalid, err)}
-			}
-			return f(col, item{out.Key, value, r.offset})
-		})
-	})
-}
-
 // unknown refuses a collection that is not declared, or warns that it is left out.
 func (in *incoming) unknown(name string) error {
 	text := fmt.Sprintf("the snapshot has a collection %s, which %s %s does not know", codec.Quote(name), in.Name, in.Version)
@@ -363,40 +251,6 @@ func (in *incoming) unknown(name string) error {
 	}
 	in.warnOnce(text + "; it was left out")
 	return nil
-}
-
-// eachBatch calls f for the valid records of a collection, batch by batch.
-func (in *incoming) eachBatch(ctx context.Context, col *collection, f func(*batch) error) error {
-	var b batch
-	var n int64
-	invalid := in.invalid[col.Name]
-	migrating := in.newMigrating(ctx, in.snapshot.limits)
-	for _, name := range in.from[col.Name] {
-		err := in.produce(in.snapshot.section(name), migrating, func(target *collection, r item) error {
-			if target != col {
-				return nil
-			}
-			if n++; invalid[n-1] {
-				return nil
-			}
-			var err error
-			if r.key, err = col.identity(&r); err != nil {
-				return err // cannot happen: it had a key when it was checked
-			}
-			if b.addItem(r); b.full() {
-				err = f(&b)
-				b.reset()
-			}
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	if len(b.items) == 0 {
-		return nil
-	}
-	return f(&b)
 }
 
 // report returns a Report without the collections.

@@ -50,6 +50,9 @@ func TestADamagedWrappedKeyIsNotToldAsAWrongKey(t *testing.T) {
 		require.ErrorIs(t, err, backup.ErrDamaged)
 		require.NotErrorIs(t, err, backup.ErrWrongKey)
 		require.ErrorContains(t, err, "the damage may be in a wrapped key")
+
+		_, peeked := backup.Peek(t.Context(), reread(r, flipped), backup.OpenOptions{Identities: key})
+		require.EqualError(t, peeked, err.Error())
 	}
 	_, err := secretApp().Salvage(t.Context(), io.Discard, strings.NewReader(flipped), backup.SalvageOptions{Identities: key})
 	require.ErrorIs(t, err, backup.ErrWrongKey)
@@ -117,4 +120,12 @@ func TestErrorsForPeopleHaveNoTypesOfGo(t *testing.T) {
 			}
 		})
 	}
+}
+
+// reread returns a reader of the same kind from the beginning.
+func reread(r io.Reader, text string) io.Reader {
+	if _, ok := r.(io.Seeker); ok {
+		return strings.NewReader(text)
+	}
+	return struct{ io.Reader }{strings.NewReader(text)}
 }

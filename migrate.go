@@ -15,7 +15,7 @@ import (
 // Versions"). [Migration] makes one of a function.
 //
 // A Migrator must give the same result for the same record, and remember nothing: a
-// restore migrates each record more than once, and the collections in any order.
+// plan migrates each record more than once, and the collections in any order.
 type Migrator interface {
 	// From is the schema version that this step migrates from, 1 or more.
 	From() int

@@ -25,7 +25,8 @@ import (
 // Peek does not look at what it does not read: a snapshot without an error may still
 // be damaged. It opens no secrets and checks no proof. Of opts it uses Identities, Limits and
 // TempDir. With Identities it refuses a snapshot that none of them opens, with
-// [ErrWrongKey]: it unwraps the data key, and compares the check value.
+// [ErrWrongKey]: it unwraps the data key, and compares the check value. Then it reads all
+// of a plain file, since a wrapped key that is damaged looks like a wrong key.
 //
 // Its errors are those of OpenSnapshot. Beside an error, the Manifest is what the
 // beginning of a plain file says, or nil if that cannot be read.
@@ -54,7 +55,7 @@ func Peek(ctx context.Context, r io.Reader, opts OpenOptions) (*Manifest, error)
 	if done && err == nil {
 		err = s.unlock(ctx, opts.Identities, opts.Progress)
 	}
-	if done {
+	if done && !errors.Is(err, ErrWrongKey) { // whether the wrapped key is damaged only the digest tells
 		return begins, err
 	}
 	if _, err := at.Seek(0, io.SeekStart); err != nil {

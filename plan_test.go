@@ -311,21 +311,17 @@ func TestAPlanIsStaleWhenWhatItConcernsHasChanged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			store := planHost()
 			p := mustPlan(t, s, store, c.strategy)
+			changes := changesOf(t, p)
 			c.change(store)
 			before := store.Clone()
-			var last error
-			for _, err := range p.Changes(t.Context()) {
-				last = err
-			}
+			require.Equal(t, changes, changesOf(t, p), "the changes stay those of the plan")
 			report, err := p.Apply(t.Context())
 			if c.stale {
-				require.ErrorIs(t, last, backup.ErrStale)
 				require.ErrorIs(t, err, backup.ErrStale)
 				require.ErrorContains(t, err, "make a new plan")
 				require.Equal(t, before, store)
 				return
 			}
-			require.NoError(t, last)
 			require.NoError(t, err)
 			require.Equal(t, p.Report().Collections, report.Collections)
 			if c.strategy == backup.Replace {
@@ -333,86 +329,6 @@ func TestAPlanIsStaleWhenWhatItConcernsHasChanged(t *testing.T) {
 				require.ErrorIs(t, err, backup.ErrStale, "a plan is carried out once")
 			}
 		})
-	}
-}
-
-func TestChangesCanBeAbandonedAndKept(t *testing.T) {
-	source, store := backuptest.MapStore{}, backuptest.MapStore{}
-	for _, name := range []string{"servers", "applications", "settings", "users", "logs"} {
-		source[name], store[name] = map[string]string{}, map[string]string{}
-	}
-	for i := range 2000 {
-		key := fmt.Sprintf("%04d", i)
-		source["users"][key] = fmt.Sprintf(`{"id":%q,"n":"snapshot %d"}`, key, i)
-		store["users"][key] = fmt.Sprintf(`{"id":%q,"n":"host %d"}`, key, i)
-	}
-	s := backedUp(t, homelab(), source, backup.BackupOptions{})
-	p := mustPlan(t, s, store, backup.Replace)
-	for n := range 20 {
-		for _, err := range p.Changes(t.Context()) {
-			require.NoError(t, err)
-			if n--; n < 0 {
-				break
-			}
-		}
-	}
-	var kept []backup.Change
-	for c, err := range p.Changes(t.Context()) {
-		require.NoError(t, err)
-		kept = append(kept, c)
-	}
-	require.Len(t, kept, 2000)
-	for i, c := range kept {
-		require.Equal(t, []backup.FieldChange{{Pointer: "/n", Before: []byte(fmt.Sprintf(`"host %d"`, i)), After: []byte(fmt.Sprintf(`"snapshot %d"`, i))}}, c.Fields)
-	}
-	_, err := p.Apply(t.Context())
-	require.NoError(t, err)
-	require.Equal(t, source, store)
-}
-
-func TestChangesComeOnceWhenTheSinkStartsOver(t *testing.T) {
-	s := backedUp(t, homelab(), homelabStore(), backup.BackupOptions{})
-	store := planHost()
-	flaky := &struct{ backup.Sink }{store}
-	p, err := homelab().Plan(t.Context(), s, flaky, backup.RestoreOptions{Strategy: backup.Replace})
-	require.NoError(t, err)
-	want := changesOf(t, p)
-	flaky.Sink = again(store)
-	require.Equal(t, want, changesOf(t, p))
-	for range p.Changes(t.Context()) {
-		break
-	}
-	// A Sink that starts over whatever the error is finds nobody listening.
-	flaky.Sink = sinkFunc(func(ctx context.Context, write func(backup.Writer) error) error {
-		store.Update(ctx, write)
-		return store.Update(ctx, write)
-	})
-	for range p.Changes(t.Context()) {
-		break
-	}
-}
-
-func TestChangesEndWithTheErrorOfTheHost(t *testing.T) {
-	s := backedUp(t, homelab(), homelabStore(), backup.BackupOptions{})
-	boom := errors.New("boom")
-	for _, call := range []backuptest.Call{backuptest.CallUpdate, backuptest.CallKeys, backuptest.CallLookup} {
-		for nth := 1; ; nth++ {
-			sink := &struct{ backup.Sink }{planHost()}
-			p, err := homelab().Plan(t.Context(), s, sink, backup.RestoreOptions{Strategy: backup.Replace})
-			require.NoError(t, err)
-			f := &backuptest.Faulty{Sink: sink.Sink, On: call, Nth: nth, Err: boom}
-			sink.Sink = f
-			var last error
-			for _, err := range p.Changes(t.Context()) {
-				require.NoError(t, last, "nothing follows an error")
-				last = err
-			}
-			if !f.Reached() {
-				require.NoError(t, last)
-				break
-			}
-			require.ErrorIs(t, last, boom)
-		}
 	}
 }
 

@@ -229,10 +229,11 @@ func (a *App) Restore(ctx context.Context, s *Snapshot, dst Sink, opts RestoreOp
 		return Report{}, fmt.Errorf("restore: %w", err)
 	}
 	start := time.Now()
-	in, err := a.prepare(ctx, s, opts)
+	in, err := a.prepareToRestore(ctx, s, opts)
 	if err != nil {
 		return Report{}, fmt.Errorf("restore: %w", err)
 	}
+	defer in.forget()
 	report, err := in.transact(ctx, dst, in.restoring)
 	if err != nil {
 		return Report{}, fmt.Errorf("restore: %w", err)

@@ -36,39 +36,40 @@ type Dated struct {
 // the same second, the backup with the highest suffix is the newest, whatever their endings
 // (see [App.ParseBackupName]).
 func SortNewestFirst[T any](backups []T, dated func(T) Dated) {
-	entries := make([]*placed[T], len(backups))
+	entries := make([]placed, len(backups))
 	for i, b := range backups {
 		d := dated(b)
 		if d.Serial <= 0 || d.Installation == "" {
 			d.Serial, d.Installation = 0, ""
 		}
-		entries[i] = &placed[T]{b, d, d.CreatedAt}
+		entries[i] = placed{i, d, d.CreatedAt}
 	}
-	slices.SortFunc(entries, func(a, b *placed[T]) int {
+	slices.SortFunc(entries, func(a, b placed) int {
 		if c := strings.Compare(a.Installation, b.Installation); c != 0 {
 			return c
 		}
 		return b.compare(&a.Dated)
 	})
 	for i := 1; i < len(entries); i++ {
-		if e, before := entries[i], entries[i-1]; e.Serial > 0 && e.Installation == before.Installation && e.at.Before(before.at) {
+		if e, before := &entries[i], entries[i-1]; e.Serial > 0 && e.Installation == before.Installation && e.at.Before(before.at) {
 			e.at = before.at
 		}
 	}
-	slices.SortFunc(entries, func(a, b *placed[T]) int {
+	slices.SortFunc(entries, func(a, b placed) int {
 		if c := cmp.Or(b.at.Compare(a.at), strings.Compare(b.Installation, a.Installation)); c != 0 {
 			return c
 		}
 		return a.compare(&b.Dated)
 	})
+	unsorted := slices.Clone(backups)
 	for i, e := range entries {
-		backups[i] = e.backup
+		backups[i] = unsorted[e.index]
 	}
 }
 
 // A placed backup has its place among backups of all installations.
-type placed[T any] struct {
-	backup T
+type placed struct {
+	index int // of the backup
 	Dated
 	at time.Time // its date, or that of a backup before it if that is later
 }

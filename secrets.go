@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/tomo-project/backup/internal/codec"
 	"github.com/tomo-project/backup/internal/fault"
+	"github.com/tomo-project/backup/internal/onepass"
 	"github.com/tomo-project/backup/internal/seal"
 )
 
@@ -93,13 +95,56 @@ func (c *compiled) checkSource(s *Snapshot) error {
 	return nil
 }
 
-// sealRecord returns the view of a record with its secrets sealed.
-func (col *collection) sealRecord(box *seal.Box, key string, view []byte) ([]byte, error) {
-	return codec.Rewrite(view, col.secrets, func(pointer string, value []byte) ([]byte, error) {
-		out := []byte(`{"` + sealedMember + `":"`)
-		out = box.Seal(out, value, col.Name, key, pointer)
-		return append(out, `"}`...), nil
-	})
+// sealMarked appends the view of a record to dst, with its secrets sealed. marks are the
+// places of the secrets in the view, in the order of the text, with their index among the
+// secrets of the collection. With nil, sealMarked looks for them.
+func (col *collection) sealMarked(dst []byte, box *seal.Box, key string, view []byte, marks []onepass.Mark) []byte {
+	start, last := len(dst), 0
+	sealAt := func(pointer string, start, end int) error {
+		dst = append(dst, view[last:start]...)
+		dst = append(dst, `{"`+sealedMember+`":"`...)
+		dst = box.Seal(dst, view[start:end], col.Name, key, pointer)
+		dst = append(dst, `"}`...)
+		last = end
+		return nil
+	}
+	found := marks != nil
+	for _, m := range marks {
+		var pointer string
+		if pointer, found = col.secretAt(view, m); !found {
+			dst, last = dst[:start], 0
+			break
+		}
+		sealAt(pointer, m.Start, m.End)
+	}
+	if !found {
+		codec.Find(view, col.secrets, sealAt)
+	}
+	return append(dst, view[last:]...)
+}
+
+// secretAt returns the pointer to a secret without Any. ok is false if that takes more
+// than a look at the name before the secret.
+func (col *collection) secretAt(view []byte, m onepass.Mark) (pointer string, ok bool) {
+	pointer = col.Secrets[m.Place]
+	switch tokens := col.secrets[m.Place]; slices.Index(tokens, codec.Any) {
+	case -1:
+		return pointer, true
+	case len(tokens) - 1:
+		name, ok := nameBefore(view, m.Start)
+		return strings.TrimSuffix(pointer, codec.Any) + codec.Escape(string(name)), ok
+	}
+	return "", false
+}
+
+// nameBefore returns the name of the member whose value begins at an index of a compact
+// text. ok is false for an element of an array, and for a name with escapes.
+func nameBefore(text []byte, at int) (name []byte, ok bool) {
+	text, ok = bytes.CutSuffix(text[:at], []byte(`":`))
+	// A quotation mark in a name has a backslash before it.
+	name = text[bytes.LastIndexByte(text, '"')+1:]
+	escaped := bytes.HasSuffix(text[:len(text)-len(name)], []byte(`\"`)) || bytes.IndexByte(name, '\\') >= 0
+	return name, ok && !escaped
 }
 
 // check checks the member "encryption" as far as that takes neither a key nor the data.
@@ -228,6 +273,18 @@ func (col *collection) findUnlisted(r item) (inClear bool, err error) {
 	return inClear, err
 }
 
+// findUnlisted looks for secrets that the snapshot does not list in all records of a batch.
+func (b *batch) findUnlisted() {
+	for i, r := range b.items {
+		exposed, err := b.col.findUnlisted(r)
+		if err != nil {
+			b.items, b.damage = b.items[:i], err
+			return
+		}
+		b.exposed = b.exposed || exposed
+	}
+}
+
 // opener returns a function that opens the secrets of a record of a section. It is
 // nil if the section has no secrets, or there is no key.
 func (s *Snapshot) opener(sec *codec.Section) (func(item) (item, error), error) {
@@ -238,30 +295,40 @@ func (s *Snapshot) opener(sec *codec.Section) (func(item) (item, error), error) 
 	if err != nil {
 		return nil, err
 	}
+	strict, limits := onepass.New(nil, nil), onepass.Limits{Depth: s.limits.Depth, Values: s.limits.Values}
 	return func(r item) (item, error) {
 		r, view, err := p.view(r)
 		if err != nil {
 			return r, err
 		}
-		view, err = codec.Rewrite(view, p.secrets, func(pointer string, value []byte) ([]byte, error) {
-			text, err := p.text(r, pointer, value)
+		var out []byte // view up to last, with its secrets open
+		last := 0
+		err = codec.Find(view, p.secrets, func(pointer string, start, end int) error {
+			text, err := p.text(r, pointer, view[start:end])
 			if err != nil {
-				return nil, err
+				return err
 			}
-			plain, err := s.box.Open(nil, text, sec.Name, r.key, pointer)
+			out = append(slices.Grow(out, len(view)-last), view[last:start]...)
+			last = end
+			plain := len(out)
+			if out, err = s.box.Open(out, text, sec.Name, r.key, pointer); err != nil {
+				return p.fail(r, pointer, fmt.Errorf("the sealed secret does not open: %w", err))
+			}
+			if _, ok := strict.Read(out[plain:], limits, nil); ok {
+				return nil
+			}
+			value, err := codec.Compact(nil, out[plain:], s.limits)
 			if err != nil {
-				return nil, p.fail(r, pointer, fmt.Errorf("the sealed secret does not open: %w", err))
+				return p.fail(r, pointer, fmt.Errorf("the opened secret is not JSON: %w", err))
 			}
-			if plain, err = codec.Compact(nil, plain, s.limits); err != nil {
-				return nil, p.fail(r, pointer, fmt.Errorf("the opened secret is not JSON: %w", err))
-			}
-			return plain, nil
+			out = append(out[:plain], value...)
+			return nil
 		})
-		if err != nil {
+		if err != nil || last == 0 {
 			return r, err
 		}
-		if r.value = view; sec.IsMap {
-			r.value = unviewMember(r.key, view)
+		if r.value = append(out, view[last:]...); sec.IsMap {
+			r.value = unviewMember(r.key, r.value)
 		}
 		return r, nil
 	}, nil

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -44,7 +45,8 @@ type OpenOptions struct {
 	PreferProof bool
 
 	// TempDir is the folder of the temporary file that is kept until Close if the
-	// input cannot seek, or is compressed or encrypted. That file is encrypted.
+	// input cannot seek, or is compressed or encrypted, and of the one that is kept
+	// until the end of a restore if it opens secrets or migrates. Both are encrypted.
 	// Empty means os.TempDir.
 	TempDir string
 
@@ -82,6 +84,7 @@ type Snapshot struct {
 	r       io.ReaderAt
 	temp    *envelope.Spool // is r, if the input could not be read in place
 	release func()          // releases the reader of the envelope, if not nil
+	tempDir string          // see OpenOptions.TempDir
 	closer  io.Closer       // the reader, if Close closes it
 	name    string          // see OpenOptions.Name
 	closed  int32           // 1 after Close
@@ -105,7 +108,7 @@ func OpenSnapshot(ctx context.Context, r io.Reader, opts OpenOptions) (*Snapshot
 	if err := opts.given(r); err != nil {
 		return nil, fmt.Errorf("open snapshot: %w", err)
 	}
-	s := &Snapshot{limits: opts.Limits.codec(), proofFirst: opts.RequireProof || opts.PreferProof, name: opts.Name}
+	s := &Snapshot{limits: opts.Limits.codec(), proofFirst: opts.RequireProof || opts.PreferProof, name: opts.Name, tempDir: opts.TempDir}
 	if err := s.open(ctx, r, opts); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("open snapshot: %w", err)
@@ -337,6 +340,20 @@ func (s *Snapshot) section(name string) *codec.Section {
 // eachRecord calls f for the records of a section, with their secrets open if there
 // is a key. In a List it derives the key of a record only if secrets are opened.
 func (s *Snapshot) eachRecord(ctx context.Context, sec *codec.Section, f func(item) error) error {
+	return s.eachPart(ctx, sec, nil, func(*batch) {}, func(b *batch) error {
+		for _, r := range b.items {
+			if err := f(r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// eachPart takes the records of a section in batches of any size through work, in any
+// order and in other goroutines, and then through done. The secrets are open as in
+// eachRecord.
+func (s *Snapshot) eachPart(ctx context.Context, sec *codec.Section, col *collection, work func(*batch), done func(*batch) error) error {
 	open, err := s.opener(sec)
 	if err != nil {
 		return err
@@ -344,26 +361,43 @@ func (s *Snapshot) eachRecord(ctx context.Context, sec *codec.Section, f func(it
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	n := 0
-	var stopped error // of f, which says nothing about the snapshot
-	err = sec.Records(s.r, func(name string, value []byte, offset int64) error {
-		if n++; n%256 == 0 && ctx.Err() != nil {
-			return ctx.Err()
+	stages := &stages{
+		work: func(b *batch) {
+			b.damage = fromCodec(b.readPart(open))
+			work(b)
+		},
+		done: func(b *batch) error { return cmp.Or(done(b), b.damage, ctx.Err()) },
+	}
+	defer stages.stop()
+	for i := range sec.Parts() {
+		b := stages.batch(col)
+		if err := b.part.Load(sec, i, s.r); err != nil {
+			return cmp.Or(stages.wait(0), fromCodec(err))
 		}
-		r := item{name, value, offset}
+		if err := stages.put(b, sec.Parts() == 1); err != nil {
+			return err
+		}
+	}
+	return stages.wait(0)
+}
+
+// readPart makes items of the records of a part of a section. It ends with the first
+// secret that does not open.
+func (b *batch) readPart(open func(item) (item, error)) error {
+	if err := b.part.Split(); err != nil {
+		return err
+	}
+	for _, rec := range b.part.Records {
+		r := item{rec.Name, rec.Value, rec.Offset}
 		if open != nil {
 			var err error
 			if r, err = open(r); err != nil {
 				return err
 			}
 		}
-		stopped = f(r)
-		return stopped
-	})
-	if stopped != nil {
-		return stopped
+		b.items = append(b.items, r)
 	}
-	return fromCodec(err)
+	return nil
 }
 
 // Close removes the temporary file, if there is one. It closes the reader that was

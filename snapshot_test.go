@@ -432,7 +432,7 @@ func TestAnyDepthThatIsAllowedCanBeRestored(t *testing.T) {
 func crowd(t testing.TB) []byte {
 	var b strings.Builder
 	b.WriteString(plainHead + `"data":{"users":[`)
-	for i := range 3000 {
+	for i := range 30_000 {
 		fmt.Fprintf(&b, `{"id":%d,"name":"somebody in the crowd"},`, i)
 	}
 	b.WriteString(`{"id":"last"}]}}`)

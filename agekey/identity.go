@@ -252,6 +252,7 @@ type opener struct {
 }
 
 func (o *opener) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
+	defer o.giveBack()
 	for _, s := range stanzas {
 		if kind := kindOf(s.Type); kind != "" && !slices.Contains(o.kinds, kind) {
 			o.kinds = append(o.kinds, kind)
@@ -282,6 +283,9 @@ func (o *opener) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 	}
 	return nil, age.ErrIncorrectIdentity
 }
+
+// giveBack returns the memory that trying passphrases took to the system.
+func (o *opener) giveBack() { seal.GiveBack(int64(o.work+o.forms) << 10) }
 
 // kindOf returns the kind of key that a stanza is for, or "" if it is for none.
 func kindOf(stanzaType string) string {

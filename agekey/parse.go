@@ -161,9 +161,11 @@ func (l *lockedFile) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 	if len(stanzas) != 1 || stanzas[0].Type != "scrypt" {
 		return nil, age.ErrIncorrectIdentity
 	}
-	if err := new(opener).checkWork(stanzas); err != nil {
+	o := new(opener)
+	if err := o.checkWork(stanzas); err != nil {
 		return nil, err
 	}
+	defer o.giveBack()
 	const what = "the file of private keys"
 	text, err := ask(l.passphrase, what)
 	if err != nil {

@@ -186,7 +186,7 @@ func (r *Recipient) Encrypt(w io.Writer) (io.WriteCloser, error) {
 	if err := fault.Missing("the io.Writer", w); err != nil {
 		return nil, err
 	}
-	out, err := age.Encrypt(w, recipients...)
+	out, err := encryptTo(w, recipients)
 	if err != nil {
 		return nil, fmt.Errorf("encrypt for age keys: %w", err)
 	}
@@ -219,7 +219,7 @@ func (r *Recipient) recipients() ([]age.Recipient, error) {
 
 func encrypt(plain []byte, recipients ...age.Recipient) ([]byte, error) {
 	var file bytes.Buffer
-	w, err := age.Encrypt(&file, recipients...)
+	w, err := encryptTo(&file, recipients)
 	if err != nil {
 		return nil, err
 	}
@@ -230,4 +230,14 @@ func encrypt(plain []byte, recipients ...age.Recipient) ([]byte, error) {
 		return nil, err
 	}
 	return file.Bytes(), nil
+}
+
+// encryptTo is age.Encrypt. It does not keep the memory that a passphrase takes.
+func encryptTo(w io.Writer, recipients []age.Recipient) (io.WriteCloser, error) {
+	for _, r := range recipients {
+		if _, ok := r.(*age.ScryptRecipient); ok {
+			defer seal.GiveBack(1 << 10 << seal.ScryptWork())
+		}
+	}
+	return age.Encrypt(w, recipients...)
 }

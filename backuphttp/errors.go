@@ -63,6 +63,7 @@ var kinds = []struct {
 	{location.ErrBusy, http.StatusConflict, "busy"},
 	{backup.ErrStale, http.StatusConflict, "stale"},
 	{manager.ErrShrunk, http.StatusConflict, "shrunk"},
+	{manager.ErrRekeyed, http.StatusConflict, "rekeyed"},
 	{backup.ErrUncertain, http.StatusInternalServerError, "uncertain"},
 	{backup.ErrWrongKey, statusInvalid, "wrong_key"},
 	{backup.ErrNoKey, statusInvalid, "no_key"},

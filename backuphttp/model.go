@@ -26,6 +26,7 @@ type overview struct {
 	Undo        string           `json:"undo,omitempty"`        // the backup that Undo would restore
 	Good        string           `json:"good,omitempty"`        // the newest full backup without a known problem
 	Shrunk      bool             `json:"shrunk,omitempty"`
+	Rekeyed     bool             `json:"rekeyed,omitempty"`
 	OtherKey    string           `json:"other_key,omitempty"` // what a person should know about a key that has changed
 	Automated   automated        `json:"automated"`
 }

@@ -27,9 +27,9 @@ func TestThePageSaysThatABackupIsSealedWithAnotherKey(t *testing.T) {
 		old = b.Name
 		m.Schedule = schedule.Monthly{}
 	})
-	require.Eventually(t, func() bool { return h.seen().OtherKey != "" }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { o := h.seen(); return o.OtherKey != "" && o.Automated.LastRun != nil }, time.Minute, time.Millisecond)
 	require.Contains(t, h.seen().OtherKey, old+" is sealed with another key")
-	require.Contains(t, h.seen().OtherKey, "no backup is deleted until the next start")
+	require.Contains(t, h.seen().OtherKey, "no backup is deleted until somebody accepts")
 
 	j := h.began("backups/"+old+"/verify", nil)
 	require.Equal(t, "wrong_key", j.Code)

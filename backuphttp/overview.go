@@ -28,6 +28,7 @@ func (h *Handler) overview(ctx context.Context) (overview, error) {
 		Undo:        undoes(backups, now),
 		Good:        newestGood(backups, now),
 		Shrunk:      slices.ContainsFunc(backups, func(b manager.Backup) bool { return len(b.Shrunk) > 0 }),
+		Rekeyed:     slices.ContainsFunc(backups, func(b manager.Backup) bool { return b.Rekeyed }),
 	}
 	for _, c := range m.App.Collections {
 		o.Collections = append(o.Collections, collectionOf(m.App, c.Name))

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 
 	"github.com/tomo-project/backup/manager"
 )
@@ -15,19 +16,25 @@ type overviewPage struct {
 	*frame
 	overview
 	Include []string // the optional collections that are ticked
-	All     bool     // show all backups
+	From    int      // the index of the first backup on the page
 }
 
-// firstBackups is how many backups are shown at first.
-const firstBackups = 50
+// backupsAPage is how many backups are shown at a time.
+const backupsAPage = 50
 
-// Listed returns the backups that the page shows.
+// Listed returns the backups that the page shows. FirstListed and LastListed are the
+// numbers of the first and the last of them, counted from 1.
 func (o overviewPage) Listed() []backupInfo {
-	if o.All || len(o.Backups) <= firstBackups {
-		return o.Backups
-	}
-	return o.Backups[:firstBackups]
+	return o.Backups[o.From:min(o.From+backupsAPage, len(o.Backups))]
 }
+func (o overviewPage) FirstListed() int64 { return int64(o.From) + 1 }
+func (o overviewPage) LastListed() int64  { return int64(o.From + len(o.Listed())) }
+
+// Newer and Older are where the pages beside this one begin, and Oldest is where the last
+// page begins.
+func (o overviewPage) Newer() int  { return max(o.From-backupsAPage, 0) }
+func (o overviewPage) Older() int  { return o.From + backupsAPage }
+func (o overviewPage) Oldest() int { return max(len(o.Backups)-1, 0) / backupsAPage * backupsAPage }
 
 // Best returns the backup to recover from: the newest full one without a known problem. It
 // returns nil if there is none.
@@ -76,7 +83,7 @@ func (a automated) Retention() string { return retention(a.Settings) }
 // done are the texts that a redirect to the overview can name: it cannot bring others.
 var done = map[string]string{
 	"deleted":   "The backup was deleted.",
-	"accepted":  "The loss is accepted. Old backups are deleted again, as the settings say.",
+	"accepted":  "The backup is accepted. Old backups are deleted again, as the settings say.",
 	"saved":     "The settings are saved and in effect.",
 	"discarded": "The restore was cancelled. Nothing was changed.",
 }
@@ -92,7 +99,11 @@ func (p *pages) answerOverview(w http.ResponseWriter, r *http.Request, f *frame,
 	if err != nil {
 		return err
 	}
-	return p.show(w, code, "overview", overviewPage{frame: f, overview: o, Include: r.PostForm["include"], All: r.FormValue("all") != ""})
+	page := overviewPage{frame: f, overview: o, Include: r.PostForm["include"]}
+	if from, err := strconv.Atoi(r.FormValue("from")); err == nil {
+		page.From = min(max(from, 0), page.Oldest())
+	}
+	return p.show(w, code, "overview", page)
 }
 
 // sorry answers with the overview and an error.

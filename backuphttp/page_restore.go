@@ -20,6 +20,21 @@ type choosePage struct {
 	Most int64 // the largest size of a file to upload
 }
 
+// mostChoices is how many backups there are to choose from. The pages of the list have all.
+const mostChoices = 500
+
+// Choices returns the newest backups, and the suggested backup if it is older.
+func (p choosePage) Choices() []backupInfo {
+	if len(p.Backups) <= mostChoices {
+		return p.Backups
+	}
+	newest := slices.Clip(p.Backups[:mostChoices])
+	if i := slices.IndexFunc(p.Backups, func(b backupInfo) bool { return b.Name == p.Good }); i >= mostChoices {
+		newest = append(newest, p.Backups[i])
+	}
+	return newest
+}
+
 func (p *pages) showChoose(w http.ResponseWriter, r *http.Request) error {
 	return p.answerChoose(w, r, nil)
 }

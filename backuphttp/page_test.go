@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"maps"
 	"math"
@@ -111,7 +112,7 @@ func (e *element) within(name string) *element {
 
 // paths are the paths of all pages, in all states.
 func paths(f *fake) []string {
-	list := []string{"", "?all=1", "?done=saved", "restore", "settings", "prune"}
+	list := []string{"", "?from=50", "?done=saved", "restore", "settings", "prune"}
 	for _, b := range f.o.Backups {
 		list = append(list, "backups/"+url.PathEscape(b.Name)+"/delete")
 	}
@@ -656,18 +657,57 @@ func TestNothingCanBeStartedWhereNothingRuns(t *testing.T) {
 	require.NotContains(t, page, "Undo the last restore")
 }
 
-func TestManyBackupsAreShownOnRequest(t *testing.T) {
+func TestManyBackupsAreShownInPages(t *testing.T) {
 	f := newFake("")
 	for i := range 200 {
 		b := f.o.Backups[1]
 		b.Name = fmt.Sprint("tomo-backup-", i)
 		f.o.Backups = append(f.o.Backups, b)
 	}
+	all := len(f.o.Backups)
+	var shown []string
+	for from := 0; from < all; from += 50 {
+		page := get(f.handler(), fmt.Sprint("?from=", from)).Body.String()
+		names := regexp.MustCompile(`<small class="name"><bdi>([^<]*)</bdi></small></th>`).FindAllStringSubmatch(page, -1)
+		require.LessOrEqual(t, len(names), 50)
+		for _, name := range names {
+			shown = append(shown, html.UnescapeString(name[1]))
+		}
+		require.Contains(t, page, fmt.Sprintf("%d to %d", from+1, min(from+50, all)))
+		require.Equal(t, from > 0, strings.Contains(page, ">Newer<"))
+		require.Equal(t, from+50 < all, strings.Contains(page, ">Older<"))
+		require.Equal(t, from+50 < all, strings.Contains(page, ">Oldest<"))
+	}
+	require.Len(t, shown, all)
+	for i, b := range f.o.Backups {
+		require.Equal(t, b.Name, shown[i])
+	}
 	rows := func(path string) int {
 		return strings.Count(get(f.handler(), path).Body.String(), `scope="row"`)
 	}
 	require.Equal(t, 50, rows(""))
-	require.Equal(t, 205, rows("?all=1"))
+	require.Equal(t, 50, rows("?from=-1"))
+	require.Equal(t, 50, rows("?from=x"))
+	require.Equal(t, all%50, rows("?from=99999"))
+}
+
+func TestTheNewestBackupsAndTheSuggestedOneCanBeChosen(t *testing.T) {
+	f := newFake("")
+	for i := range 1000 {
+		b := f.o.Backups[1]
+		b.Name = fmt.Sprint("tomo-backup-", i)
+		f.o.Backups = append(f.o.Backups, b)
+	}
+	const note = "the list of all backups"
+	f.o.Good = "tomo-backup-900"
+	page := get(f.handler(), "restore").Body.String()
+	require.Equal(t, 501, strings.Count(page, "<option"))
+	require.Contains(t, page, `value="tomo-backup-900" selected="selected"`)
+	require.Contains(t, page, note)
+	f.o.Backups, f.o.Good = f.o.Backups[:500], ""
+	page = get(f.handler(), "restore").Body.String()
+	require.Equal(t, 500, strings.Count(page, "<option"))
+	require.NotContains(t, page, note)
 }
 
 // The files are in the binary, a browser may keep them for ever, and they load nothing

@@ -138,16 +138,13 @@ func (h *Handler) changes(ctx context.Context, id, plan string, from, most int) 
 		return nil, false, err
 	}
 	changes = []backup.Change{}
-	n, size := 0, 0
-	for c, err := range r.plan.Changes(ctx) {
-		if errors.Is(err, backup.ErrStale) {
-			err = h.stale(r)
+	size := 0
+	for c, err := range r.plan.ChangesFrom(ctx, from) {
+		if ofSystem(err) {
+			err = h.spoolFailed(err)
 		}
 		if err != nil {
 			return nil, false, err
-		}
-		if n++; n <= from {
-			continue
 		}
 		for _, f := range c.Fields {
 			size += len(f.Before) + len(f.After)

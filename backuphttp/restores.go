@@ -55,9 +55,13 @@ func (r *restore) drop() {
 }
 
 func (r *restore) dropPlan() {
-	if r.plan != nil && r.info.Undo { // other plans share the snapshot, which stays open
+	switch {
+	case r.plan == nil:
+	case r.info.Undo:
 		r.plan.Close()
 		r.end()
+	default: // other plans share the snapshot, which stays open
+		r.plan.DropChanges()
 	}
 	r.plan, r.planned = nil, nil
 }

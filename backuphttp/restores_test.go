@@ -217,6 +217,8 @@ func TestAStalePlanDoesNothingAndStays(t *testing.T) {
 	h.do(200, "POST", at+"/plan", obj{"full": true})
 	h.store["servers"] = map[string]string{}
 	shown := h.get(at).restored(t).Plan.ID
+	h.do(200, "GET", h.changesOf(at), nil) // it shows what the plan was
+	require.Equal(t, "stale", h.do(409, "POST", at+"/apply", h.agreed(at, obj{"confirm": "homelab"})).code(t))
 	require.Equal(t, "stale", h.do(409, "GET", h.changesOf(at), nil).code(t))
 	require.Equal(t, "stale", h.do(409, "GET", h.changesOf(at), nil).code(t), "looking at a stale plan makes no new plan")
 	require.Equal(t, shown, h.get(at).restored(t).Plan.ID)

@@ -37,10 +37,10 @@ func (h *Handler) newSpool() (*spool, error) {
 // that does not show the path of the file.
 func (h *Handler) spoolFailed(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		h.log("keep an uploaded backup", err)
+		h.log("keep a temporary file", err)
 		return &refusal{status: http.StatusInsufficientStorage, code: "no_space", text: "the server has no room for the file: free some disk space, then try again"}
 	}
-	return h.hide("keep an uploaded backup", err)
+	return h.hide("keep a temporary file", err)
 }
 
 // Write implements io.Writer. It reserves the room first.

@@ -74,6 +74,11 @@ type Backup struct {
 	// a person has accepted that ([Manager.Accept]).
 	Shrunk []Shrink `json:"shrunk,omitempty"`
 
+	// Rekeyed is set if the backup is sealed with another key than those before it (see
+	// [Manager.CheckKeys]), and nobody has accepted that ([Manager.Accept]) or opened a
+	// backup with their key since ([Manager.Rehearse]).
+	Rekeyed bool `json:"rekeyed,omitempty"`
+
 	// VerifiedAt is when a copy was last opened, read to its end and found good, by Verify or
 	// Drill of any process. Nil: not known. It says nothing about a copy that is damaged since.
 	VerifiedAt *time.Time `json:"verified_at,omitempty"`
@@ -83,6 +88,7 @@ type Backup struct {
 
 	tooHigh bool // the serial is not believed: see serial.go
 	coming  bool // it is not made yet, see makeRoom
+	opened  bool // one of the Identities opens a copy
 }
 
 // newBackup returns a Backup with what a manifest says of it. The manifest may be nil.
@@ -125,6 +131,25 @@ const skew = time.Hour
 func (b Backup) Usable(now time.Time) bool {
 	salvaged := b.Manifest != nil && b.Manifest.Salvaged != nil
 	return !b.Damaged && !b.OtherKey && !b.Database && !b.Foreign && !salvaged && (b.serial() > 0 || !b.CreatedAt.After(now.Add(skew)))
+}
+
+// KeyState tells whether a key opens the backup, as far as is known: whether this Manager
+// has tried its Identities on a copy, or some process has opened it and read it to its end.
+// List tries no key.
+func (b Backup) KeyState() KeyState {
+	locked := b.named.Encrypted
+	if m := b.Manifest; m != nil {
+		locked = m.Sealed || m.Encrypted
+	}
+	switch {
+	case !locked:
+		return KeyNotNeeded
+	case b.OtherKey:
+		return KeyWrong
+	case b.opened || b.VerifiedAt != nil:
+		return KeyOpens
+	}
+	return KeyUnchecked
 }
 
 // serial returns the serial of a backup, or 0 if it has none that is known, or one that

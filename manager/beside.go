@@ -148,15 +148,16 @@ const (
 	markDrilled   mark = ".drilled"   // it has passed a drill
 	markRehearsed mark = ".rehearsed" // a person has opened it with their key
 	markVerified  mark = ".verified"  // it was opened and read to its end, and all was good
+	markRekeyed   mark = ".rekeyed"   // it is sealed with another key than the backup before it
 )
 
-var marks = []mark{markAccepted, markRestored, markDrilled, markRehearsed, markVerified}
+var marks = []mark{markAccepted, markRestored, markDrilled, markRehearsed, markVerified, markRekeyed}
 
 // renews tells whether a mark says when something was done the last time, and not the first.
 func (k mark) renews() bool { return k == markRehearsed || k == markVerified }
 
 // outlives tells whether the newest mark of a kind stays when its backup is deleted.
-func (k mark) outlives() bool { return k != markRestored }
+func (k mark) outlives() bool { return k != markRestored && k != markRekeyed }
 
 // mark puts a mark beside every good copy of a backup. It returns an error if there is
 // no mark anywhere afterwards.

@@ -40,6 +40,8 @@ type KeyCheck struct {
 	// Schedule from now on. Zero: nobody knows, or some of them are kept until a person
 	// deletes them.
 	Until time.Time `json:"until,omitzero"`
+
+	untried bool // some of Need were not tried
 }
 
 // String says in a few sentences what a person should know about a key that has changed.
@@ -56,44 +58,139 @@ func (k KeyCheck) String() string {
 	default:
 		return ""
 	}
-	if len(k.Need) == 1 {
-		said += "1 kept backup needs it"
-	} else {
-		said += fmt.Sprintf("%d kept backups need it or may need it", len(k.Need))
+	return said + k.needs("it") + ". Rewrap gives a backup the new key."
+}
+
+// Kept says how many kept backups need the old key, and until when. It is empty if none
+// does.
+func (k KeyCheck) Kept() string {
+	if len(k.Need) == 0 {
+		return ""
+	}
+	return k.needs("the old key")
+}
+
+func (k KeyCheck) needs(key string) string {
+	said := "1 kept backup needs " + key
+	if len(k.Need) != 1 {
+		said = fmt.Sprintf("%d kept backups need %s", len(k.Need), key)
+	}
+	if k.untried {
+		said += " or may need it"
 	}
 	if k.Until.IsZero() {
-		said += " as long as they are kept"
-	} else {
-		said += ", until about " + k.Until.Format(time.DateOnly) + " by the retention policy"
+		return said + " as long as they are kept"
 	}
-	return said + ". Rewrap gives a backup the new key."
+	return said + ", until about " + k.Until.Format(time.DateOnly) + " by the retention policy"
 }
 
 // askKeys asks once whether the newest backup is sealed with another key, and tells the
 // host if it is. The key may be mistyped: then new backups would push out those that
 // somebody can open.
 func (m *Manager) askKeys(ctx context.Context) {
-	if m.keepsAll() {
+	if m.isRekeying() {
 		return
 	}
 	k, _ := m.CheckKeys(ctx) // a Location that cannot be asked is told by the backup that follows
-	m.mu.Lock()
-	m.keepAll = k.Other
-	m.mu.Unlock()
 	said := k.String()
 	if k.Other {
-		said += " Backups go on with the keys that are in use now, and no backup is deleted until the next start."
+		said += " Backups go on with the keys that are in use now, and no backup is deleted until somebody accepts the first of them, or opens it in a rehearsal."
 	}
 	if said != "" {
 		m.emit(ctx, Event{Kind: EventOtherKey, Operation: "run", Backup: k.Backup, Text: said})
 	}
 }
 
-// keepsAll tells whether Run prunes nothing.
-func (m *Manager) keepsAll() bool {
+// isRekeying tells whether the newest backup was found sealed with another key, and none
+// was made since.
+func (m *Manager) isRekeying() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.keepAll
+	return m.rekeys
+}
+
+func (m *Manager) setRekeying(yes bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.rekeys = yes
+}
+
+// markRekeyed remembers of a new backup that it is the first that is sealed with another
+// key. The mark holds Prune up after a restart too.
+func (o *operation) markRekeyed(ctx context.Context, b *Backup) {
+	if !o.isRekeying() || !takesKey(*b) {
+		return
+	}
+	if err := o.mark(ctx, *b, markRekeyed); err != nil {
+		o.emit(ctx, Event{Kind: EventFailed, Backup: b.Name, Err: fmt.Errorf("note that it is sealed with another key: %w", err)})
+		return
+	}
+	b.Rekeyed = true
+	o.setRekeying(false)
+}
+
+// acceptKeys deletes the marks of all backups that hold Prune up for their keys.
+func (o *operation) acceptKeys(ctx context.Context, c *catalog) error {
+	var errs []error
+	for _, b := range c.backups {
+		if !b.Rekeyed {
+			continue
+		}
+		for _, s := range o.sites {
+			if err := s.remove(ctx, b.Name+string(markRekeyed)); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", s.name, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// OldKeys tells after a change of keys, or after Rewrap, which kept backups the keys of this
+// Manager do not open: Need and Until of the result are set. A backup for one of the public
+// keys among the Recipients counts as opened. The backups in except are left out. OldKeys
+// tries the Identities on ten backups at most, the newest first.
+func (m *Manager) OldKeys(ctx context.Context, except ...string) (k KeyCheck, err error) {
+	const most = 10
+	o, err := m.begin(ctx, "old keys")
+	if err != nil {
+		return k, err
+	}
+	c, err := o.list(ctx)
+	if c == nil {
+		return k, fmt.Errorf("old keys: %w", err)
+	}
+	tried := 0
+	for _, b := range own(c.backups) {
+		if !takesKey(b) || slices.Contains(except, b.Name) {
+			continue
+		}
+		of := KeyCheck{Gone: o.gone(b)}
+		if b.Manifest != nil {
+			of.Keys = b.Manifest.Keys
+		}
+		switch {
+		case of.shared():
+			continue
+		case len(of.Keys) > 0 && len(of.Gone) == len(of.Keys): // none of the new keys is of its kind
+		case len(o.Identities) == 0 || tried == most:
+			k.untried = true
+		default:
+			tried++
+			failed := o.tryKeys(ctx, b)
+			if ctx.Err() != nil {
+				return k, ctx.Err()
+			}
+			if failed == nil {
+				continue
+			}
+			k.untried = k.untried || !errors.Is(failed, backup.ErrWrongKey)
+		}
+		k.Need = append(k.Need, b.Name)
+	}
+	if len(k.Need) > 0 {
+		k.Until = o.gives(own(c.backups), k.Need)
+	}
+	return k, err
 }
 
 // triedKeys is how many backups CheckKeys tries at most. Each may take a second or more.
@@ -107,13 +204,17 @@ const triedKeys = 3
 // The error wraps [backup.ErrWrongKey] and says what KeyCheck.String says, if the newest
 // backup is sealed with another key. Other errors say that the Locations cannot be asked,
 // or that a backup cannot be read. A key that has changed without locking anybody out is
-// no error, and KeyCheck.Gone and Need say so. Run asks by itself.
+// no error, and KeyCheck.Gone and Need say so. Run asks by itself. The next backup that
+// Create or Run makes after such an error is Backup.Rekeyed.
 func (m *Manager) CheckKeys(ctx context.Context) (KeyCheck, error) {
 	o, err := m.begin(ctx, "check keys")
 	if err != nil {
 		return KeyCheck{}, err
 	}
 	k, err := o.checkKeys(ctx)
+	if err == nil {
+		m.setRekeying(k.Other)
+	}
 	if err == nil && k.Other {
 		err = fmt.Errorf("%w: %s", backup.ErrWrongKey, k)
 	}
@@ -128,7 +229,7 @@ func (o *operation) checkKeys(ctx context.Context) (k KeyCheck, err error) {
 	if c == nil {
 		return k, unasked
 	}
-	locked := slices.DeleteFunc(own(c.backups), func(b Backup) bool { return !o.takesKey(b) })
+	locked := slices.DeleteFunc(own(c.backups), func(b Backup) bool { return !takesKey(b) })
 	if len(locked) == 0 {
 		return k, unasked
 	}
@@ -137,7 +238,7 @@ func (o *operation) checkKeys(ctx context.Context) (k KeyCheck, err error) {
 		k.Keys = slices.Clone(newest.Manifest.Keys)
 	}
 	k.Gone = o.gone(newest)
-	need := locked
+	need, failed, opened := locked, 0, false
 	if len(o.Identities) == 0 {
 		k.Other = len(k.Keys) > 0 && len(k.Gone) == len(k.Keys)
 	} else {
@@ -147,12 +248,13 @@ func (o *operation) checkKeys(ctx context.Context) (k KeyCheck, err error) {
 			case err == nil && i == 0:
 				k.Opens = true
 			case err == nil:
-				need = locked[:i]
+				need, opened = locked[:i], true
 			case !errors.Is(err, backup.ErrWrongKey) && !errors.Is(err, backup.ErrNoKey):
 				return k, fmt.Errorf("%s: %w", b.Name, err)
 			case i == 0 && k.shared():
 			default:
 				k.Other = true
+				failed++
 				continue
 			}
 			break
@@ -162,6 +264,7 @@ func (o *operation) checkKeys(ctx context.Context) (k KeyCheck, err error) {
 		for _, b := range need {
 			k.Need = append(k.Need, b.Name)
 		}
+		k.untried = !opened && len(need) > max(1, failed)
 		k.Until = o.gives(own(c.backups), k.Need)
 	}
 	return k, nil
@@ -174,15 +277,9 @@ func (k KeyCheck) shared() bool {
 	return slices.ContainsFunc(k.Keys, func(id string) bool { return len(id) >= 32 && !slices.Contains(k.Gone, id) })
 }
 
-// takesKey tells whether a backup of this Installation takes a key to open.
-func (m *Manager) takesKey(b Backup) bool {
-	switch {
-	case b.Damaged || b.Database:
-		return false
-	case b.Manifest == nil:
-		return b.named.Encrypted
-	}
-	return (b.Manifest.Sealed || b.Manifest.Encrypted) && (b.Manifest.Installation == "" || b.Manifest.Installation == m.Installation)
+// takesKey tells whether a backup takes a key to open.
+func takesKey(b Backup) bool {
+	return !b.Damaged && !b.Database && b.KeyState() != KeyNotNeeded
 }
 
 // tryKeys unwraps the key of a backup with the Identities.
@@ -254,25 +351,20 @@ func (m *Manager) learnKey(s *site, name string, err error) {
 	if err != nil && !errors.Is(err, backup.ErrWrongKey) {
 		return
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for k, found := range m.seen {
-		if k.location == s.name && k.name == name {
-			if found.key = KeyOpens; err != nil {
-				found.key = KeyWrong
-			}
-			m.seen[k] = found
+	m.amend(s, name, func(found *finding) {
+		if found.key = KeyOpens; err != nil {
+			found.key = KeyWrong
 		}
-	}
+	})
 }
 
 // knownKey returns what is known of whether the Identities open a backup.
 func (m *Manager) knownKey(b Backup) KeyState {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for k, found := range m.seen {
-		if k.name == b.Name && found.key != "" && slices.ContainsFunc(b.Copies, func(c Copy) bool { return c.Location == k.location }) {
-			return found.key
+	for _, c := range b.Copies {
+		if seen := m.seen[c.Location][b.Name]; seen != nil && seen.key != "" {
+			return seen.key
 		}
 	}
 	return KeyUnchecked

@@ -2,6 +2,7 @@ package manager_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -129,7 +130,8 @@ func TestAChangeOfPublicKeysIsSaidWithHowLongTheOldOneIsNeeded(t *testing.T) {
 // is better than a new one.
 func TestARunWithAnotherKeySaysSoAndPrunesNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		m, _, _ := managed(newShelf("disk"))
+		shelf := newShelf("disk")
+		m, _, _ := managed(shelf)
 		m.Retention, m.Schedule = backup.Retention{Last: 1}, schedule.Hourly{}
 		right := withPassphrase(m, "correct horse")
 		old := scheduled(t, right)
@@ -156,9 +158,123 @@ func TestARunWithAnotherKeySaysSoAndPrunesNothing(t *testing.T) {
 		}
 		again(typo) // after a pause, as a page for people makes it
 		require.Contains(t, namesOf(mustList(t, right)), old.Name)
-		anew := withPassphrase(m, "corect horse") // the process was started again with the same key, on purpose
-		anew.Retention, anew.OnEvent = m.Retention, log.add
-		again(anew)
+		anew := func() *manager.Manager { // the process was started again, or has other settings
+			m2 := withPassphrase(m, "corect horse")
+			m2.Schedule, m2.Retention, m2.OnEvent = m.Schedule, m.Retention, log.add
+			return m2
+		}
+		again(anew())
+		require.Contains(t, namesOf(mustList(t, right)), old.Name)
+		_, err := anew().Prune(t.Context(), manager.PruneOptions{})
+		require.ErrorIs(t, err, manager.ErrRekeyed)
+		first := mustList(t, anew())
+		i := slices.IndexFunc(first, func(b manager.Backup) bool { return b.Rekeyed })
+		require.ErrorContains(t, err, first[i].Name)
+		status := mustStatus(t, anew())
+		require.Equal(t, first[i].Name, status.HeldUp)
+		require.Contains(t, codes(status), "rekeyed")
+
+		key := backup.Passphrase([]byte("corect horse"))
+		for how, accept := range map[string]func() error{
+			"accepted":  func() error { return anew().Accept(t.Context(), first[i].Name) },
+			"rehearsed": func() error { _, err := anew().Rehearse(t.Context(), key); return err },
+		} {
+			mark := first[i].Name + ".rekeyed"
+			shelf.files()[mark] = ""
+			require.NoError(t, accept(), how)
+			require.NotContains(t, shelf.files(), mark, how)
+		}
+		again(anew())
 		require.Len(t, mustList(t, right), 1)
+	})
+}
+
+// Without an Installation all backups count as one's own, also for their keys.
+func TestWithoutAnInstallationTheKeysOfAllBackupsAreChecked(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, _, _ := managed(newShelf("disk"))
+		one := withPassphrase(m, "correct horse")
+		one.Installation = "one"
+		made := scheduled(t, one)
+		k, err := withPassphrase(m, "corect horse").CheckKeys(t.Context())
+		require.ErrorIs(t, err, backup.ErrWrongKey)
+		require.Equal(t, made.Name, k.Backup)
+
+		two := withPassphrase(m, "corect horse")
+		two.Installation = "two"
+		k, err = two.CheckKeys(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, k.Backup, "it has keys of its own")
+	})
+}
+
+// List tries no key, so it does not know whether one opens a backup.
+func TestAListSaysWhetherAKeyOpensABackupOnlyIfOneWasTried(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, _, _ := managed(newShelf("disk"))
+		right := func() *manager.Manager { return withPassphrase(m, "correct horse") }
+		made := scheduled(t, right())
+		state := func(m *manager.Manager) manager.KeyState { return mustList(t, m)[0].KeyState() }
+		require.Equal(t, manager.KeyUnchecked, state(right()))
+
+		wrong := withPassphrase(m, "corect horse")
+		state(wrong)
+		_, err := wrong.CheckKeys(t.Context())
+		require.Error(t, err)
+		require.Equal(t, manager.KeyWrong, state(wrong))
+		again := right()
+		state(again)
+		_, err = again.CheckKeys(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, manager.KeyOpens, state(again))
+
+		_, err = right().Verify(t.Context(), made.Name)
+		require.NoError(t, err)
+		require.Equal(t, manager.KeyOpens, state(right()), "the mark says that somebody opened it")
+		require.Equal(t, manager.KeyWrong, state(wrong))
+
+		require.Equal(t, manager.KeyNotNeeded, manager.Backup{Manifest: &backup.Manifest{}}.KeyState())
+	})
+}
+
+// What opens with the new passphrase already needs no old one.
+func TestOnlyBackupsThatTheNewKeysDoNotOpenNeedTheOldOnes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, _, _ := managed(newShelf("disk"))
+		m.Schedule = schedule.Daily{}
+		was := withPassphrase(m, "correct horse")
+		var old []string
+		for range 3 {
+			old = append(old, scheduled(t, was).Name)
+			time.Sleep(24 * time.Hour)
+		}
+		now := withPassphrase(m, "battery staple")
+		now.Retention = backup.Retention{Last: 7}
+		scheduled(t, now)
+		k, err := now.OldKeys(t.Context(), old[2])
+		require.NoError(t, err)
+		require.Equal(t, []string{old[1], old[0]}, k.Need)
+		require.Equal(t, "2 kept backups need the old key, until about 2000-01-10 by the retention policy", k.Kept())
+
+		was.Identities = append(was.Identities, now.Identities...)
+		for _, name := range old {
+			_, err := was.Rewrap(t.Context(), name, manager.RewrapOptions{Recipients: now.Recipients, Delete: true})
+			require.NoError(t, err)
+		}
+		k, err = now.OldKeys(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, k.Kept())
+
+		// Public keys have names, which tell without a try.
+		key := newPair(t)
+		public := whoHolds(m)
+		public.Recipients = []backup.Recipient{key.to}
+		k, err = public.OldKeys(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "4 kept backups need the old key as long as they are kept", k.Kept())
+		scheduled(t, public)
+		k, err = public.OldKeys(t.Context())
+		require.NoError(t, err)
+		require.Len(t, k.Need, 4)
 	})
 }

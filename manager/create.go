@@ -21,7 +21,7 @@ import (
 // Manager. RequireProof, Trusted, Installation and Serial are always those of the Manager.
 // Without a trigger in opts.Metadata the trigger is "manual". Then Create copies older
 // backups to Locations that lack them; if that fails, it is an Event and no error.
-// Where the disk is full, Create first deletes what Retention would delete once the
+// Where a disk is full, Create first deletes what Retention would delete there once the
 // backup is made, as Prune does.
 //
 // The Copies of the result name each Location, and say why the backup is not there. The
@@ -62,6 +62,7 @@ func (o *operation) create(ctx context.Context, opts backup.BackupOptions) (Back
 	if !o.setAside(ctx, c) { // the host was told, and the backup is made
 		return b, o.enough(b)
 	}
+	o.markRekeyed(ctx, &b)
 	if b.Shrunk = c.lostIn(b); len(b.Shrunk) > 0 {
 		o.emit(ctx, Event{Kind: EventShrunk, Backup: b.Name, Text: shrinks(b.Shrunk)})
 	}
@@ -122,7 +123,7 @@ func (o *operation) place(ctx context.Context, at time.Time, kind envelope.Kind,
 	errs := o.downErrors()
 	for _, s := range o.sites {
 		b, err := o.placeAt(ctx, s, at, kind, produce)
-		if full(err) && o.makeRoom(ctx, s, o.newBackup(filename.New(o.App.Name, at, 1, kind), nil), trigger) {
+		if fullAt(err) && o.makeRoom(ctx, s, o.toBeMade(filename.New(o.App.Name, at, 1, kind), trigger)) {
 			b, err = o.placeAt(ctx, s, at, kind, produce)
 		}
 		if err == nil {
@@ -141,8 +142,7 @@ func (o *operation) place(ctx context.Context, at time.Time, kind envelope.Kind,
 	return Backup{}, nil, fmt.Errorf("no location took the backup: %w", errors.Join(errs...))
 }
 
-// placeAt stores a backup at one location under the first free name, reads it back, and
-// puts its note beside it.
+// placeAt stores a backup at one location under the first free name.
 func (o *operation) placeAt(ctx context.Context, s *site, at time.Time, kind envelope.Kind, produce maker) (Backup, error) {
 	c, err := o.catalog(ctx)
 	if err != nil {
@@ -153,18 +153,31 @@ func (o *operation) placeAt(ctx context.Context, s *site, at time.Time, kind env
 		if c.stems[name.Stem] { // a backup has the same name everywhere
 			continue
 		}
-		b, err := o.write(ctx, s, name, produce)
+		b, err := o.storeAt(ctx, s, name, produce)
 		var put *putError
 		if errors.As(err, &put) && errors.Is(err, fs.ErrExist) && n < 1000 && ctx.Err() == nil {
 			continue // somebody has put a file there without holding the location
 		}
-		if err == nil {
-			if err = cmp.Or(o.readBack(ctx, s, b), o.putNote(ctx, s, b)); err != nil {
-				err = &putError{errors.Join(err, s.drop(ctx, name))}
-			}
-		}
 		return b, err
 	}
+}
+
+// storeAt stores a backup under a name, reads it back, and puts its note beside it.
+func (o *operation) storeAt(ctx context.Context, s *site, name filename.Name, produce maker) (Backup, error) {
+	if err := s.beginWriting(ctx, name); err != nil {
+		return o.newBackup(name, nil), &putError{err}
+	}
+	b, err := o.write(ctx, s, name, produce)
+	if err == nil {
+		if err = o.readBack(ctx, s, b); err == nil {
+			err = o.putNote(ctx, s, b)
+		}
+		if err != nil {
+			return b, &putError{errors.Join(err, s.undoWriting(ctx, name))}
+		}
+	}
+	s.endWriting(ctx, name)
+	return b, err
 }
 
 // write streams a backup into a location.

@@ -77,11 +77,17 @@
 //   - ".drilled", an empty file: the backup has passed a drill.
 //   - ".rehearsed", an empty file: a person has opened the backup with their key.
 //   - ".verified", an empty file: the backup was opened and read to its end, and all was good.
+//   - ".rekeyed", an empty file: the backup is sealed with another key than those before it,
+//     and nobody has accepted that.
+//   - ".writing", an empty file: an encrypted backup or a copy of the database is being
+//     stored. If its writer dies before the note is there, the next method that holds the
+//     Location deletes what is left. Until then List does not show it.
 //
 // Each Location also gets a README, the name of the App with "-backup-README.txt" behind
 // it. It says to whoever finds the backups what they are, and how to open them without this
 // software. A README that a person has changed is left alone for ever, and one that was
-// deleted is made anew with the next backup; NoReadme switches it off.
+// deleted is made anew with the next backup; NoReadme switches it off. On a full disk it
+// gives its room to the lease of whoever makes more room.
 //
 // While a Location that is no Locker is held, a file that ends with ".lease" is there. Probe
 // stores a file that ends with ".tmp" for a moment. All other files are left alone.
@@ -101,8 +107,9 @@
 // Each verb has a file. manager.go has what a Manager is made of, and operation.go how each
 // method begins, holds the Locations and ends.
 //
-//   - Making: create.go, serial.go, fill.go for the other Locations, readme.go, database.go,
-//     run.go with due.go
+//   - Making: create.go, serial.go, room.go for disks that are full, unfinished.go for
+//     writers that died, fill.go for the other Locations, readme.go, database.go, run.go
+//     with due.go
 //   - Looking: list.go, look.go for one file, beside.go for notes and marks, backup.go for
 //     what is known of a backup, open.go
 //   - Restoring: restore.go, undo.go

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"slices"
 	"sync"
 
@@ -17,21 +18,27 @@ import (
 func (o *operation) spread(ctx context.Context, b Backup, from *site) Backup {
 	var wait sync.WaitGroup
 	copies := make([]Copy, len(o.Locations))
+	copied := make([]*site, len(copies))
 	for i, s := range o.Manager.sites() {
 		if known := o.known(b, s); known != nil {
 			copies[i] = *known
 			continue
 		}
-		held := slices.IndexFunc(o.sites, func(held *site) bool { return held.name == s.name })
-		wait.Go(func() {
-			if err := o.copy(ctx, b, from, o.sites[held]); err != nil {
-				copies[i] = o.failed(ctx, s, b.Name, err)
-				return
-			}
-			copies[i] = Copy{Location: s.name}
-		})
+		copies[i].Location = s.name
+		copied[i] = o.sites[slices.IndexFunc(o.sites, func(held *site) bool { return held.name == s.name })]
+		wait.Go(func() { copies[i].Err = o.copy(ctx, b, from, copied[i]) })
 	}
 	wait.Wait()
+	for i, to := range copied { // one after the other, since room is made by asking all of them
+		if to == nil {
+			continue
+		}
+		if err := o.copyAgain(ctx, b, from, to, copies[i].Err); err != nil {
+			copies[i] = o.failed(ctx, to, b.Name, err)
+		} else {
+			copies[i].Err = nil
+		}
+	}
 	if kindOf(b.Manifest).Plain() {
 		b.sha256 = "" // no note keeps it
 	}
@@ -42,6 +49,15 @@ func (o *operation) spread(ctx context.Context, b Backup, from *site) Backup {
 		}
 	}
 	return b
+}
+
+// copyAgain makes room where a copy has failed because the disk is full, and copies once
+// more. It returns the last error.
+func (o *operation) copyAgain(ctx context.Context, b Backup, from, to *site, err error) error {
+	if full(err) && o.makeRoom(ctx, to, b) {
+		return o.copy(ctx, b, from, to)
+	}
+	return err
 }
 
 // known returns what is known of a backup at a site, or nil.
@@ -56,15 +72,30 @@ func (o *operation) copy(ctx context.Context, b Backup, from, to *site) error {
 		return fmt.Errorf("copy from %s: %w", from.name, err)
 	}
 	defer r.Close()
+	if err := to.beginWriting(ctx, b.named); err != nil {
+		return err
+	}
+	if err := o.copyFile(ctx, b, r, from, to); err != nil {
+		return err
+	}
+	to.endWriting(ctx, b.named)
+	o.emit(ctx, Event{Kind: EventStored, Backup: b.Name, Location: to.name, Manifest: b.Manifest})
+	return nil
+}
+
+// copyFile copies the file of a backup. After an error nothing of it is left, or the mark
+// of its writer says that it is not whole.
+func (o *operation) copyFile(ctx context.Context, b Backup, r io.Reader, from, to *site) error {
 	d := newDigester()
 	if err := to.Put(ctx, b.Name, io.TeeReader(blaming{r, from}, d)); err != nil {
+		to.endWriting(ctx, b.named)
 		return err
 	}
 	if b.noDigest() { // it has no note, so all that is known is what was read
 		b.Bytes, b.sha256 = d.bytes, d.contents().sha256
 	}
 	if err := o.readBack(ctx, to, b); err != nil {
-		err = errors.Join(err, to.drop(ctx, b.named))
+		err = errors.Join(err, to.undoWriting(ctx, b.named))
 		if source := o.readBack(ctx, from, b); source != nil {
 			o.learn(from, b.Name, source)
 			err = fmt.Errorf("copy from %s: %w", from.name, source)
@@ -72,9 +103,8 @@ func (o *operation) copy(ctx context.Context, b Backup, from, to *site) error {
 		return err
 	}
 	if err := o.putNote(ctx, to, b); err != nil {
-		return errors.Join(err, to.drop(ctx, b.named))
+		return errors.Join(err, to.undoWriting(ctx, b.named))
 	}
-	o.emit(ctx, Event{Kind: EventStored, Backup: b.Name, Location: to.name, Manifest: b.Manifest})
 	return nil
 }
 
@@ -100,6 +130,9 @@ func (o *operation) fill(ctx context.Context, c *catalog, concerned Backup) []Co
 	for _, to := range o.sites {
 		for _, b := range o.lacking(ctx, c, to) {
 			err := o.fillIn(ctx, c, b, to)
+			if full(err) && o.makeRoom(ctx, to, b) {
+				err = o.fillIn(ctx, c, b, to)
+			}
 			if b.Name == concerned.Name {
 				copyAt(copies, to).Err = err
 			}
@@ -128,27 +161,31 @@ func (o *operation) copiesOf(b Backup) []Copy {
 // lacking returns the backups to copy to a location. It also puts back notes that are
 // missing there.
 func (o *operation) lacking(ctx context.Context, c *catalog, to *site) []Backup {
-	there := slices.Clone(c.at[to.name])
-	lacks := make(map[string]bool)
-	for _, b := range own(c.backups) {
-		if old := find(there, b.Name); old != nil && !old.Damaged && old.sha256 == "" && b.sha256 != "" {
-			if err := o.restoreNote(ctx, to, b); err != nil {
-				o.failed(ctx, to, b.Name, err)
-			}
-		}
-		if b.firstGood(o.sites) == nil || b.at(to) != nil && !b.damagedAt(to) {
+	lacks := make(map[string]Backup)
+	for i := range c.backups {
+		b := &c.backups[i]
+		if b.Foreign {
 			continue
 		}
-		there = slices.DeleteFunc(there, func(old Backup) bool { return old.Name == b.Name })
-		there = append(there, b)
-		lacks[b.Name] = true
+		if b.sha256 != "" && b.at(to) != nil { // it has a note somewhere
+			if old := find(c.at[to.name], b.Name); old != nil && !old.Damaged && old.sha256 == "" {
+				if err := o.restoreNote(ctx, to, *b); err != nil {
+					o.failed(ctx, to, b.Name, err)
+				}
+			}
+		}
+		if b.firstGood(o.sites) != nil && (b.at(to) == nil || b.damagedAt(to)) {
+			lacks[b.Name] = *b
+		}
 	}
 	if len(lacks) == 0 {
 		return nil
 	}
+	there := slices.DeleteFunc(slices.Clone(c.at[to.name]), func(old Backup) bool { _, again := lacks[old.Name]; return again })
+	there = slices.AppendSeq(there, maps.Values(lacks))
 	var missing []Backup
 	for _, d := range o.decide(there, PruneOptions{}) {
-		if d.Keep && lacks[d.Name] {
+		if _, wanted := lacks[d.Name]; d.Keep && wanted {
 			missing = append(missing, d.Backup)
 		}
 	}

@@ -62,6 +62,9 @@ type leaseTaker struct {
 // take holds the site until the lease is released. It calls cancel if the hold is lost.
 func (t leaseTaker) take(ctx context.Context, cancel context.CancelCauseFunc) (*heldLease, error) {
 	mine, until, err := t.put(ctx)
+	if full(err) {
+		mine, until, err = t.putWhereFull(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -219,6 +222,18 @@ func (t leaseTaker) put(ctx context.Context) (name string, until time.Time, err 
 	}, nil)
 	if err != nil {
 		t.remove(ctx, name) // it may be there all the same
+	}
+	return name, until, err
+}
+
+// putWhereFull stores a new lease where there is no room for it: in the place of leases
+// that have expired, or of the README. Whoever has the lease can make more room.
+func (t leaseTaker) putWhereFull(ctx context.Context) (name string, until time.Time, err error) {
+	if err := t.other(ctx, ""); err != nil {
+		return "", until, err
+	}
+	if name, until, err = t.put(ctx); err != nil && t.spareReadme(ctx, t.app) {
+		return t.put(ctx)
 	}
 	return name, until, err
 }

@@ -23,7 +23,8 @@ import (
 // Whole means that the file begins and ends as it was written. Of a file that this Manager
 // has listed before, it also means what Verify, Prune, Open or another method has found out
 // since; Verify reads every copy to its end. What List says of a compressed or encrypted backup it
-// takes from the note beside the file, so it needs no key. InClear tells of secrets that
+// takes from the note beside the file, so it needs no key, and tries none: Backup.KeyState
+// says whether a key is known to open the backup. InClear tells of secrets that
 // nothing protects. Of an encrypted backup without
 // a note it knows the name and the size only. List opens a file only if the file has
 // changed since the last List; the first 10,000 files of a folder take about a second.
@@ -63,6 +64,7 @@ type catalog struct {
 	errs    map[string]error                  // by location: why it could not be asked
 
 	byName map[string]*Backup // of backups; nil: not made yet
+	most   map[string]int64   // by collection: the most records that count for the next backup, see flag
 }
 
 // listHeld is list for an operation that changes something. Locations that cannot be
@@ -119,19 +121,19 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 	var wait sync.WaitGroup
 	for _, s := range o.sites {
 		wait.Go(func() {
-			backups, files, err := o.listAt(ctx, s)
+			backups, ours, others, err := o.listAt(ctx, s)
 			mu.Lock()
 			defer mu.Unlock()
+			c.at[s.name] = backups
+			for _, f := range ours {
+				c.stems[f.named.Stem] = true
+			}
 			if err != nil {
 				c.errs[s.name] = err
+				return
 			}
-			c.at[s.name] = backups
-			for _, f := range files {
-				if named, ours := filename.Parse(o.App.Name, f.Name); ours {
-					c.stems[named.Stem] = true
-				} else if err == nil {
-					c.addBeside(o.App.Name, s, f)
-				}
+			for _, f := range others {
+				c.addBeside(o.App.Name, s, f)
 			}
 		})
 	}
@@ -146,10 +148,17 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 		}
 	}
 	o.doubt(c)
+	for _, there := range c.at {
+		for i := range there {
+			there[i].Rekeyed = !there[i].Foreign && c.has(markRekeyed, there[i].Name)
+		}
+	}
 	c.join(o.sites)
 	c.flag(o.start)
-	for i := range c.backups {
-		c.backups[i].VerifiedAt = c.markedWhen(c.backups[i].named, markVerified, o.start)
+	if len(c.marked[markVerified]) > 0 {
+		for i := range c.backups {
+			c.backups[i].VerifiedAt = c.markedWhen(c.backups[i].named, markVerified, o.start)
+		}
 	}
 	o.asked = c
 	return c, errors.Join(errs...)
@@ -159,14 +168,15 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 // one does not and none has answered, the location is given up.
 const lookers = 8
 
-// listAt returns the backups at one site in any order, and all files there. It returns the
-// files with an error too if only the backups could not be looked into.
-func (o *operation) listAt(ctx context.Context, s *site) (backups []Backup, files []location.File, err error) {
-	files, err = s.files(ctx)
+// listAt returns the backups at one site in any order, their files, and the other files
+// there. It returns the files with an error too if only the backups could not be looked
+// into.
+func (o *operation) listAt(ctx context.Context, s *site) (backups []Backup, ours []file, others []location.File, err error) {
+	files, err := s.files(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	ours := o.backupFiles(files)
+	ours, others = o.backupFiles(o.finished(ctx, s, files))
 	found := make([]*Backup, len(ours))
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -198,15 +208,16 @@ func (o *operation) listAt(ctx context.Context, s *site) (backups []Backup, file
 	close(unknown)
 	wait.Wait()
 	if ctx.Err() != nil {
-		return nil, files, context.Cause(ctx)
+		return nil, ours, others, context.Cause(ctx)
 	}
 	o.forget(s, ours)
+	backups = make([]Backup, 0, len(found))
 	for _, b := range found {
 		if b != nil {
 			backups = append(backups, *b)
 		}
 	}
-	return backups, files, nil
+	return backups, ours, others, nil
 }
 
 // addBeside adds a file to the catalog if it is a note or a mark of a backup of the app, or
@@ -231,20 +242,21 @@ func (c *catalog) addBeside(app string, s *site, file location.File) {
 
 // join makes one entry of all copies of a backup.
 func (c *catalog) join(sites []*site) {
-	joined := make(map[string]*Backup)
-	for _, s := range sites {
+	joined := make(map[string]int) // by name: the index of its entry
+	c.backups = []Backup{}
+	for i, s := range sites {
+		c.backups = slices.Grow(c.backups, max(0, len(c.at[s.name])-len(c.backups)))
 		for _, b := range c.at[s.name] {
-			b.Copies = slices.Clone(b.Copies)
-			if known := joined[b.Name]; known != nil {
-				known.merge(b)
-			} else {
-				joined[b.Name] = &b
+			b.Copies = slices.Clip(b.Copies) // merge appends to them
+			if known, ok := joined[b.Name]; ok {
+				c.backups[known].merge(b)
+				continue
 			}
+			if i < len(sites)-1 { // nobody asks after the last
+				joined[b.Name] = len(c.backups)
+			}
+			c.backups = append(c.backups, b)
 		}
-	}
-	c.backups = make([]Backup, 0, len(joined))
-	for _, b := range joined {
-		c.backups = append(c.backups, *b)
 	}
 	newestFirst(c.backups)
 }
@@ -252,12 +264,12 @@ func (c *catalog) join(sites []*site) {
 // merge adds what another location has under the same name.
 func (b *Backup) merge(other Backup) {
 	c := other.Copies[0]
-	b.OtherKey = b.OtherKey || other.OtherKey
+	b.OtherKey, b.opened = b.OtherKey || other.OtherKey, b.opened || other.opened
 	if !b.Damaged && !other.Damaged && b.differs(other) {
 		good := slices.IndexFunc(b.Copies, func(c Copy) bool { return c.Err == nil })
 		c.Err = fmt.Errorf("it is another backup than %s at %s, under the same name", b.Name, b.Copies[good].Location)
 	} else if !other.Damaged && (b.Damaged || b.Manifest == nil) {
-		other.Copies, other.OtherKey = append(b.Copies, c), b.OtherKey
+		other.Copies, other.OtherKey, other.opened = append(b.Copies, c), b.OtherKey, b.opened
 		*b = other
 		return
 	}

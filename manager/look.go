@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -22,37 +23,41 @@ type file struct {
 	note  *location.File // nil: none
 }
 
-// backupFiles returns the files that are named as backups of the App.
-func (m *Manager) backupFiles(files []location.File) []file {
+// backupFiles parts the files at a location into those that are named as backups of the
+// App, and the others.
+func (m *Manager) backupFiles(files []location.File) (ours []file, others []location.File) {
 	notes := make(map[string]*location.File)
-	for i := range files {
-		if name, ok := strings.CutSuffix(files[i].Name, noteEnding); ok {
-			notes[name] = &files[i]
-		}
-	}
-	var ours []file
 	for _, f := range files {
 		if named, ok := filename.Parse(m.App.Name, f.Name); ok {
-			ours = append(ours, file{f, named, notes[f.Name]})
+			ours = append(ours, file{File: f, named: named})
+			continue
+		}
+		others = append(others, f)
+		if name, ok := strings.CutSuffix(f.Name, noteEnding); ok {
+			notes[name] = &f
 		}
 	}
-	return ours
-}
-
-// A seenFile is a file and its note as they were when a Manager looked into them.
-type seenFile struct {
-	location, name string
-	bytes          int64
-	modTime        time.Time
-	note           time.Time // the ModTime of the note; zero: no note
-}
-
-func (f file) seenAt(s *site) seenFile {
-	seen := seenFile{location: s.name, name: f.Name, bytes: f.Bytes, modTime: f.ModTime}
-	if f.note != nil {
-		seen.note = f.note.ModTime
+	if len(notes) > 0 {
+		for i := range ours {
+			ours[i].note = notes[ours[i].Name]
+		}
 	}
-	return seen
+	return ours, others
+}
+
+// A fileState is what tells that a file and its note are as they were.
+type fileState struct {
+	bytes   int64
+	modTime time.Time
+	note    time.Time // the ModTime of the note; zero: no note
+}
+
+func (f file) state() fileState {
+	state := fileState{bytes: f.Bytes, modTime: f.ModTime}
+	if f.note != nil {
+		state.note = f.note.ModTime
+	}
+	return state
 }
 
 // remembers tells whether a change of the file or of its note would show, so that what
@@ -69,16 +74,56 @@ type finding struct {
 	key      KeyState         // what a try of the Identities has found; empty: none was made
 }
 
+// A seenFile is a file that a Manager has looked into.
+type seenFile struct {
+	was fileState // when the Manager looked
+	finding
+	made  bool    // entry is that of the finding
+	entry *Backup // nil: it is of another application
+}
+
 // recall returns what was found in a file before. known is false if the file was never
 // looked into, or has changed since.
 func (m *Manager) recall(s *site, f file) (b *Backup, known bool) {
 	m.mu.Lock()
-	found, known := m.seen[f.seenAt(s)]
-	m.mu.Unlock()
-	if !known {
+	defer m.mu.Unlock()
+	seen := m.seen[s.name][f.Name]
+	if seen == nil || seen.was != f.state() {
+		delete(m.seen[s.name], f.Name)
 		return nil, false
 	}
-	return m.entry(s, f, found), true
+	if !seen.made {
+		seen.entry, seen.made = m.entry(s, f, seen.finding), true
+	}
+	if seen.entry == nil {
+		return nil, true
+	}
+	found := *seen.entry
+	found.Copies = slices.Clone(found.Copies)
+	return &found, true
+}
+
+// remember keeps what was found in a file for recall.
+func (m *Manager) remember(s *site, f file, found finding) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.seen == nil {
+		m.seen = make(map[string]map[string]*seenFile)
+	}
+	if m.seen[s.name] == nil {
+		m.seen[s.name] = make(map[string]*seenFile)
+	}
+	m.seen[s.name][f.Name] = &seenFile{was: f.state(), finding: found}
+}
+
+// amend changes what is remembered of a file, if it is.
+func (m *Manager) amend(s *site, name string, change func(*finding)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if seen := m.seen[s.name][name]; seen != nil {
+		change(&seen.finding)
+		seen.made = false
+	}
 }
 
 // look finds out about a file from its note, or from its beginning and its end. It
@@ -102,12 +147,7 @@ func (o *operation) look(ctx context.Context, s *site, f file) (*Backup, error) 
 	// An error that is not about the content may be gone the next time.
 	lasts := err == nil || errors.Is(err, backup.ErrDamaged) || errors.Is(err, backup.ErrFormat) || errors.Is(err, backup.ErrTooNew) || errors.Is(err, backup.ErrLimit)
 	if lasts && f.remembers() {
-		o.mu.Lock()
-		if o.seen == nil {
-			o.seen = make(map[seenFile]finding)
-		}
-		o.seen[f.seenAt(s)] = found
-		o.mu.Unlock()
+		o.remember(s, f, found)
 	}
 	return o.entry(s, f, found), err
 }
@@ -158,7 +198,7 @@ func (m *Manager) entry(s *site, f file, found finding) *Backup {
 	}
 	b := m.newBackup(f.named, found.manifest)
 	b.Bytes, b.sha256 = max(0, f.Bytes), found.sha256
-	b.Damaged, b.OtherKey = found.err != nil, found.key == KeyWrong
+	b.Damaged, b.OtherKey, b.opened = found.err != nil, found.key == KeyWrong, found.key == KeyOpens
 	b.InClear, b.Foreign = m.inClear(found.manifest), m.foreign(found.manifest)
 	b.Copies = []Copy{{s.name, found.err}}
 	return &b
@@ -183,27 +223,26 @@ func (m *Manager) learn(s *site, name string, err error) {
 	if err != nil && !errors.Is(err, backup.ErrDamaged) && !errors.Is(err, backup.ErrUnauthentic) {
 		return
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for k, found := range m.seen {
-		if k.location == s.name && k.name == name {
-			found.err = err
-			m.seen[k] = found
-		}
-	}
+	m.amend(s, name, func(found *finding) { found.err = err })
 }
 
 // forget drops what is known of files that are no longer at a site.
 func (m *Manager) forget(s *site, there []file) {
-	left := make(map[seenFile]bool, len(there))
-	for _, f := range there {
-		left[f.seenAt(s)] = true
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for k := range m.seen {
-		if k.location == s.name && !left[k] {
-			delete(m.seen, k)
+	seen := m.seen[s.name]
+	left := 0
+	for _, f := range there {
+		if seen[f.Name] != nil {
+			left++
 		}
 	}
+	if left == len(seen) {
+		return
+	}
+	names := make(map[string]bool, len(there))
+	for _, f := range there {
+		names[f.Name] = true
+	}
+	maps.DeleteFunc(seen, func(name string, _ *seenFile) bool { return !names[name] })
 }

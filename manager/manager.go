@@ -160,11 +160,11 @@ type Manager struct {
 	wrong   error // what check has found
 
 	mu     sync.Mutex
-	holder string // who holds this Manager; empty: nobody
-	seen   map[seenFile]finding
-	serial int64 // the highest that was handed out here
+	holder string                          // who holds this Manager; empty: nobody
+	seen   map[string]map[string]*seenFile // by the names of the location and of the file
+	serial int64                           // the highest that was handed out here
 
-	keepAll bool // Run has found the newest backup sealed with another key
+	rekeys bool // the newest backup is sealed with another key, and the next one gets a mark
 }
 
 // The triggers say what has made a backup. They are in its metadata under "trigger".

@@ -105,7 +105,7 @@ func (s *shelf) files() backuptest.MapLocation { return s.Location.(backuptest.M
 // names are those of the files on the shelf, but for marks.
 func (s *shelf) names(t testing.TB) []string {
 	return slices.DeleteFunc(s.all(t), func(name string) bool {
-		return slices.Contains([]string{".restored", ".accepted", ".drilled", ".rehearsed", ".verified", ".manifest"}, path.Ext(name))
+		return slices.Contains([]string{".restored", ".accepted", ".drilled", ".rehearsed", ".verified", ".manifest", ".writing", ".rekeyed"}, path.Ext(name))
 	})
 }
 

@@ -20,6 +20,7 @@ type operation struct {
 	start time.Time
 	sites []*site // the sites that take part; those that are held if it changes something
 	down  []Copy  // the other locations, and why they take no part
+	holds bool    // it holds the sites
 
 	asked *catalog // what the sites had when they were last asked; nil: not yet
 }
@@ -76,6 +77,7 @@ func (m *Manager) hold(ctx context.Context, name string) (_ *operation, _ contex
 	if o.sites = held; len(held) == 0 {
 		return fail(fault.Other(fmt.Errorf("no location can be used: %w", errors.Join(o.downErrors()...))))
 	}
+	o.holds = true
 	return o, context.WithValue(ctx, heldKey{}, checkFunc(func(ctx context.Context) error {
 		for _, check := range checks {
 			if err := check(ctx); err != nil {

@@ -57,7 +57,8 @@ func (p Pruned) MarshalJSON() ([]byte, error) {
 //
 // While a backup has shrunk and no person has accepted that (see Accept), nothing is
 // deleted anywhere, since its predecessors may be all that is left. Then the error wraps
-// ErrShrunk. The decisions are returned with an error too. A Location that is down is no
+// ErrShrunk. Nor is anything deleted while a backup is Rekeyed, since its predecessors may be
+// all that somebody can open. Then the error wraps ErrRekeyed. The decisions are returned with an error too. A Location that is down is no
 // error, but has an entry with Err. Prune may return [location.ErrBusy], but not with DryRun.
 func (m *Manager) Prune(ctx context.Context, opts PruneOptions) ([]Pruned, error) {
 	if opts.DryRun {
@@ -92,17 +93,15 @@ func (o *operation) prune(ctx context.Context, opts PruneOptions) ([]Pruned, err
 	}
 	var result []Pruned
 	var errs []error
-	// To accept the newest backup that has shrunk is to accept those before it.
-	if i := slices.IndexFunc(c.backups, func(b Backup) bool { return len(b.Shrunk) > 0 }); i >= 0 {
-		b := c.backups[i]
-		errs = append(errs, fmt.Errorf("%w: %s (%s): nothing is deleted until somebody has looked; restore what is missing, or accept the loss", ErrShrunk, b.Name, shrinks(b.Shrunk)))
+	if err := o.heldUp(c); err != nil {
+		errs = append(errs, err)
 	}
-	shrunk := len(errs) > 0
-	deletes := !opts.DryRun && !shrunk
+	held := len(errs) > 0
+	deletes := !opts.DryRun && !held
 	for _, s := range o.sites {
 		r := Pruned{Location: s.name, Err: c.errs[s.name]}
 		if r.Err == nil {
-			if there := c.at[s.name]; shrunk {
+			if there := c.at[s.name]; held {
 				r.Decisions = o.decide(there, opts)
 			} else if r.Decisions, r.Proven, r.Err = o.proven(ctx, s, there, opts); r.Err == nil && deletes {
 				r.Deleted, r.Err = o.delete(ctx, s, r.Decisions)
@@ -123,6 +122,22 @@ func (o *operation) prune(ctx context.Context, opts PruneOptions) ([]Pruned, err
 		o.tidy(ctx, c, result)
 	}
 	return result, errors.Join(errs...)
+}
+
+// heldUp returns an error if nothing may be deleted until a person has looked. To accept
+// the newest backup that the error is about is to accept those before it.
+func (o *operation) heldUp(c *catalog) error {
+	var errs []error
+	if i := slices.IndexFunc(c.backups, func(b Backup) bool { return len(b.Shrunk) > 0 }); i >= 0 {
+		b := c.backups[i]
+		errs = append(errs, fmt.Errorf("%w: %s (%s): nothing is deleted until somebody has looked; restore what is missing, or accept the loss", ErrShrunk, b.Name, shrinks(b.Shrunk)))
+	}
+	if i := slices.IndexFunc(c.backups, func(b Backup) bool { return b.Rekeyed }); i >= 0 {
+		errs = append(errs, fmt.Errorf("%w: %s takes another key than the backups before it, so nothing is deleted; if the key is mistyped, give the right one, and delete what was made with the wrong one; if it has changed on purpose, accept the backup, or open it in a rehearsal", ErrRekeyed, c.backups[i].Name))
+	} else if o.isRekeying() {
+		errs = append(errs, fmt.Errorf("%w: the keys that are in use now do not open the newest backup, so nothing is deleted", ErrRekeyed))
+	}
+	return errors.Join(errs...)
 }
 
 // tidy deletes the notes and marks of backups that no longer exist anywhere. It leaves the

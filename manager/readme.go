@@ -25,7 +25,7 @@ var readmeText string
 
 // readmeRevision counts the versions of readmeText. A Manager of an older version of this
 // library leaves a newer text alone.
-const readmeRevision = 2
+const readmeRevision = 3
 
 // readmeName is the name of the README of an application.
 func readmeName(app string) string { return app + "-backup-README.txt" }
@@ -43,14 +43,26 @@ func readme(app string) string {
 
 var readmeEnd = regexp.MustCompile(`Revision ([0-9]{1,9})\. SHA-256 of the lines above: ([0-9a-f]{64})\n$`)
 
-// outdated tells whether a README is as an older version of this library wrote it.
-func outdated(text []byte) bool {
+// revisionOf returns the revision of a README that is as some version of this library wrote
+// it. Otherwise ok is false.
+func revisionOf(text []byte) (revision int, ok bool) {
 	end := readmeEnd.FindSubmatchIndex(text)
 	if end == nil {
-		return false
+		return 0, false
 	}
 	revision, err := strconv.Atoi(string(text[end[2]:end[3]]))
-	return err == nil && revision < readmeRevision && fmt.Sprintf("%x", sha256.Sum256(text[:end[0]])) == string(text[end[4]:end[5]])
+	return revision, err == nil && fmt.Sprintf("%x", sha256.Sum256(text[:end[0]])) == string(text[end[4]:end[5]])
+}
+
+// spareReadme deletes the README at a site, unless a person has changed it. It returns
+// whether there was one. The next backup writes it again.
+func (s *site) spareReadme(ctx context.Context, app string) bool {
+	text, err := s.head(ctx, readmeName(app), 64<<10)
+	if err != nil {
+		return false
+	}
+	_, ours := revisionOf(text)
+	return ours && s.remove(ctx, readmeName(app)) == nil
 }
 
 // explain keeps the README at a site, unless a person has changed it. It changes nothing
@@ -72,8 +84,11 @@ func (o *operation) putReadme(ctx context.Context, s *site, c *catalog) error {
 			return nil
 		}
 		old, err := s.head(ctx, name, 64<<10)
-		if err != nil || !outdated(old) {
+		if err != nil {
 			return err
+		}
+		if revision, ours := revisionOf(old); !ours || revision >= readmeRevision {
+			return nil
 		}
 		if err := s.remove(ctx, name); err != nil {
 			return err

@@ -21,7 +21,8 @@ import (
 //
 // The result has an entry for each Location, and the error joins theirs. A backup that
 // needs no key is an error, since it proves nothing. If all went well, Rehearse puts a
-// mark beside the newest backup, for [Manager.Rehearsals].
+// mark beside the newest backup, for [Manager.Rehearsals]. A backup that is Rekeyed then
+// holds Prune up no longer.
 func (m *Manager) Rehearse(ctx context.Context, identities ...backup.Identity) ([]Verified, error) {
 	o, err := m.begin(ctx, "rehearse")
 	if err = cmp.Or(err, fault.MissingIn("identities", identities)); err != nil {
@@ -75,7 +76,7 @@ func (o *operation) rehearse(ctx context.Context, identities []backup.Identity) 
 		return found, errors.Join(errs...)
 	}
 	i := slices.IndexFunc(c.backups, func(b Backup) bool { return slices.Contains(tried, b.Name) })
-	if err := o.mark(ctx, c.backups[i], markRehearsed); err != nil {
+	if err := cmp.Or(o.mark(ctx, c.backups[i], markRehearsed), o.acceptKeys(ctx, c)); err != nil {
 		return found, fmt.Errorf("the key opens every backup that was tried, but that could not be noted: %w", err)
 	}
 	return found, nil

@@ -36,13 +36,27 @@ func (p *Plan) Report() backup.Report {
 
 // Changes yields the changes as [backup.Plan.Changes] does.
 func (p *Plan) Changes(ctx context.Context) iter.Seq2[backup.Change, error] {
+	return p.ChangesFrom(ctx, 0)
+}
+
+// ChangesFrom yields the changes but the first skip, as [backup.Plan.ChangesFrom] does.
+func (p *Plan) ChangesFrom(ctx context.Context, skip int) iter.Seq2[backup.Change, error] {
 	if err := p.given(); err != nil {
 		return func(yield func(backup.Change, error) bool) { yield(backup.Change{}, err) }
 	}
-	return p.plan.Changes(ctx)
+	return p.plan.ChangesFrom(ctx, skip)
 }
 
-// Close closes the Snapshot of the plan, whether the caller has opened it or PlanUndo.
+// DropChanges removes what the plan keeps for Changes, as [backup.Plan.DropChanges] does.
+func (p *Plan) DropChanges() error {
+	if err := p.given(); err != nil {
+		return err
+	}
+	return p.plan.DropChanges()
+}
+
+// Close removes what the plan keeps, and closes its Snapshot, whether the caller has
+// opened it or PlanUndo.
 func (p *Plan) Close() error {
 	if err := p.given(); err != nil {
 		return err

@@ -9,24 +9,29 @@ import (
 	"syscall"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/internal/filename"
 )
 
-// full tells whether a location did not take a backup because it has no room.
+// full tells whether there is no room for a file.
 func full(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// fullAt tells whether a location did not take a backup because it has no room.
+func fullAt(err error) bool {
 	var put *putError
-	return errors.As(err, &put) && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT))
+	return errors.As(err, &put) && full(err)
 }
 
 // makeRoom deletes at a site what Retention would delete there anyway once the coming
-// backup is made. As in Prune, the newest good backups are proven first. They stay, since
+// backup is there. As in Prune, the newest good backups are proven first. They stay, since
 // the coming backup may fail. It returns false if nothing was deleted.
-func (o *operation) makeRoom(ctx context.Context, s *site, coming Backup, trigger string) bool {
+func (o *operation) makeRoom(ctx context.Context, s *site, coming Backup) bool {
 	c, err := o.catalog(ctx)
-	if err != nil || c.errs[s.name] != nil || slices.ContainsFunc(c.backups, func(b Backup) bool { return len(b.Shrunk) > 0 }) {
+	if err != nil || c.errs[s.name] != nil || len(c.lostIn(coming)) > 0 || o.heldUp(c) != nil {
 		return false
 	}
-	coming.coming, coming.Trigger = true, trigger
-	coming.Manifest = &backup.Manifest{Application: o.App.Name, Installation: o.Installation, CreatedAt: coming.CreatedAt, SHA256: "coming"}
+	coming.coming = true
 	decisions, _, err := o.proven(ctx, s, append(slices.Clone(c.at[s.name]), coming), PruneOptions{})
 	var deleted []string
 	if err == nil {
@@ -42,4 +47,12 @@ func (o *operation) makeRoom(ctx context.Context, s *site, coming Backup, trigge
 	o.asked = nil
 	o.emit(ctx, Event{Kind: EventPruned, Location: s.name}, slog.Any("deleted", deleted))
 	return true
+}
+
+// toBeMade returns what is known of a backup before it is made.
+func (o *operation) toBeMade(name filename.Name, trigger string) Backup {
+	b := o.newBackup(name, nil)
+	b.Trigger = trigger
+	b.Manifest = &backup.Manifest{Application: o.App.Name, Installation: o.Installation, CreatedAt: b.CreatedAt, SHA256: "coming"}
+	return b
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -57,5 +58,89 @@ func TestTheNewestGoodBackupStaysOnAFullDisk(t *testing.T) {
 			require.ErrorIs(t, err, syscall.ENOSPC)
 			require.Equal(t, names[1:], disk.names(t))
 		}
+	})
+}
+
+// fits lets a shelf have room for n files of any kind.
+func (s *shelf) fits(t *testing.T, n int) {
+	s.set(nil, func(name string, r io.Reader) error {
+		if len(s.all(t)) >= n {
+			return fmt.Errorf("put %s: %w", name, syscall.ENOSPC)
+		}
+		return s.Location.Put(t.Context(), name, r)
+	})
+}
+
+func TestAFurtherFullDiskIsFreedOfWhatRetentionWouldDelete(t *testing.T) {
+	scheduled := backup.BackupOptions{Metadata: map[string]string{"trigger": "scheduled"}}
+	bubble(t, func(t *testing.T) {
+		disk, drive := newShelf("disk"), newShelf("drive")
+		m, host, events := managed(disk, drive)
+		for i := range 3 { // so that the last one of the test has shrunk
+			host["users"][fmt.Sprint(100+i)] = fmt.Sprintf(`{"id":%d,"name":"u%[1]d"}`, 100+i)
+		}
+		names := daysOf(t, m, repeat("scheduled", 3)...)
+		drive.holds(t, 3)
+		b, err := m.Create(t.Context(), scheduled)
+		require.NoError(t, err, "everything is kept, and one copy is enough")
+		require.ErrorIs(t, b.Copies[1].Err, syscall.ENOSPC)
+		require.Equal(t, names, drive.names(t))
+		require.NoError(t, m.Delete(t.Context(), b.Name))
+
+		m.Retention, events.list = backup.Retention{Last: 3}, nil
+		time.Sleep(time.Minute)
+		b, err = m.Create(t.Context(), scheduled)
+		require.NoError(t, err)
+		require.NoError(t, b.Copies[1].Err)
+		require.Equal(t, append(names[1:], b.Name), drive.names(t))
+		require.Equal(t, append(names[:3:3], b.Name), disk.names(t), "there is room")
+		require.Empty(t, events.of(manager.EventFailed))
+
+		// What is filled in later gets room too.
+		drive.set(errDown, nil)
+		time.Sleep(time.Minute)
+		_, err = m.Create(t.Context(), scheduled)
+		require.NoError(t, err)
+		drive.holds(t, 3)
+		time.Sleep(time.Minute)
+		events.list = nil
+		last, err := m.Create(t.Context(), scheduled)
+		require.NoError(t, err)
+		require.NoError(t, last.Copies[1].Err)
+		require.Empty(t, events.of(manager.EventFailed))
+		require.Len(t, drive.names(t), 3)
+
+		// A backup that has lost data costs no older backup.
+		clear(host["users"])
+		time.Sleep(time.Minute)
+		before := drive.names(t)
+		b, err = m.Create(t.Context(), scheduled)
+		require.NoError(t, err)
+		require.NotEmpty(t, b.Shrunk)
+		require.ErrorIs(t, b.Copies[1].Err, syscall.ENOSPC)
+		require.Equal(t, before, drive.names(t))
+	})
+}
+
+func TestAFullDiskWithoutLocksIsHeldAndFreed(t *testing.T) {
+	scheduled := backup.BackupOptions{Metadata: map[string]string{"trigger": "scheduled"}}
+	bubble(t, func(t *testing.T) {
+		disk := newShelf("disk")
+		m, events := explaining(disk)
+		m.Retention = backup.Retention{Last: 3}
+		names := daysOf(t, m, repeat("scheduled", 3)...)
+		disk.fits(t, 4) // these, and the README
+		b, err := m.Create(t.Context(), scheduled)
+		require.NoError(t, err)
+		require.Equal(t, append(names[1:], b.Name), disk.all(t))
+		require.Len(t, events.of(manager.EventPruned), 1)
+
+		// A README that a person has changed stays.
+		disk.set(nil, nil)
+		disk.files()[readmeName] = "Ask Maria."
+		disk.fits(t, 4)
+		_, err = m.Create(t.Context(), scheduled)
+		require.ErrorIs(t, err, syscall.ENOSPC)
+		require.Equal(t, "Ask Maria.", disk.files()[readmeName])
 	})
 }

@@ -194,9 +194,6 @@ func (o *operation) scheduled(ctx context.Context, again bool) (b Backup, slot t
 			return b, due.slot, fmt.Errorf("drill: %w", err)
 		}
 	}
-	if o.keepsAll() { // older backups may be the only ones that somebody can open
-		return b, due.slot, nil
-	}
 	if _, err := o.prune(ctx, PruneOptions{}); err != nil {
 		o.emit(ctx, Event{Kind: EventFailed, Err: fmt.Errorf("prune: %w", err)})
 	}

@@ -37,6 +37,10 @@ func shrinks(list []Shrink) string {
 // deleted until a person has looked and accepts the loss.
 var ErrShrunk = errors.New("backup has shrunk")
 
+// ErrRekeyed says that a backup is sealed with another key than those before it. Nothing is
+// deleted until a person accepts that, or has opened a backup with the new key.
+var ErrRekeyed = errors.New("the key of the backups has changed")
+
 // flag sets Shrunk of each backup. Each collection is compared with the most records that
 // an earlier backup had in it, so that it cannot shrink bit by bit. It has shrunk if it had
 // at least two records and has none now, or if it has lost at least ten records and more
@@ -50,31 +54,39 @@ var ErrShrunk = errors.New("backup has shrunk")
 // lacks what could not be saved; both are left out, and so are backups of other installations.
 func (c *catalog) flag(now time.Time) {
 	accepted := c.accepted(now)
-	most := make(map[string]int64)
+	c.most = make(map[string]int64)
 	shrunk := make(map[string][]Shrink)
 	for i := len(c.backups) - 1; i >= 0; i-- {
 		b := &c.backups[i]
-		if b.Foreign || b.Manifest == nil || b.Trigger == TriggerBeforeRestore || b.Manifest.Salvaged != nil {
-			continue
+		if b.Shrunk = c.losses(b, func(collection string) bool { return i <= accepted(collection) }); len(b.Shrunk) > 0 {
+			shrunk[b.Name] = b.Shrunk
 		}
-		b.Shrunk = nil
-		for _, name := range slices.Sorted(maps.Keys(b.Manifest.Records)) {
-			if i > accepted(name) {
-				continue
-			}
-			is, was := b.Manifest.Records[name], most[name]
-			if !b.Damaged && (is == 0 && was >= 2 || was-is >= 10 && is < was/2) {
-				b.Shrunk = append(b.Shrunk, Shrink{name, was, is})
-			}
-			most[name] = max(is, was)
-		}
-		shrunk[b.Name] = b.Shrunk
 	}
 	for _, there := range c.at {
 		for i := range there {
 			there[i].Shrunk = shrunk[there[i].Name]
 		}
 	}
+}
+
+// losses returns what a backup has lost since those before it, and counts its records for
+// those after it. compared tells whether the comparison has come to a collection.
+func (c *catalog) losses(b *Backup, compared func(collection string) bool) (lost []Shrink) {
+	if b.Foreign || b.Manifest == nil || b.Trigger == TriggerBeforeRestore || b.Manifest.Salvaged != nil {
+		return nil
+	}
+	for name, is := range b.Manifest.Records {
+		if !compared(name) {
+			continue
+		}
+		was := c.most[name]
+		if !b.Damaged && (is == 0 && was >= 2 || was-is >= 10 && is < was/2) {
+			lost = append(lost, Shrink{name, was, is})
+		}
+		c.most[name] = max(is, was)
+	}
+	slices.SortFunc(lost, func(a, b Shrink) int { return strings.Compare(a.Collection, b.Collection) })
+	return lost
 }
 
 // accepted returns the index of the backup that the comparison begins with, by collection:
@@ -108,6 +120,11 @@ func (c *catalog) accepted(now time.Time) func(collection string) int {
 
 // lostIn returns what a new backup has lost, which is not in the catalog.
 func (c *catalog) lostIn(b Backup) []Shrink {
+	newest := !slices.ContainsFunc(c.backups, func(old Backup) bool { return !old.CreatedAt.Before(b.CreatedAt) })
+	if newest && len(c.marked[markAccepted]) == 0 { // it is compared with all others
+		with := catalog{most: maps.Clone(c.most)}
+		return with.losses(&b, func(string) bool { return true })
+	}
 	with := catalog{backups: append(slices.Clone(c.backups), b), marked: c.marked}
 	newestFirst(with.backups)
 	with.flag(time.Now())
@@ -117,7 +134,8 @@ func (c *catalog) lostIn(b Backup) []Shrink {
 // Accept says that a person has looked at a backup that has shrunk, and that this loss
 // and all losses before it are right, so that Prune goes on. A mark beside the copies of
 // the backup remembers it, even when the backup is deleted. To accept a backup again is no
-// error. The error wraps [backup.ErrInvalid] if the backup has not shrunk, and
+// error. If the backup is Rekeyed, Accept also says that its key is right. The error wraps
+// [backup.ErrInvalid] if the backup has neither shrunk nor another key, and
 // fs.ErrNotExist if no Location has it. It may be [location.ErrBusy].
 func (m *Manager) Accept(ctx context.Context, name string) error {
 	o, ctx, release, err := m.hold(ctx, "accept")
@@ -148,6 +166,10 @@ func (o *operation) accept(ctx context.Context, name string) error {
 	switch {
 	case b == nil:
 		return fmt.Errorf("no location has %s: %w", fault.Shorten(name), fs.ErrNotExist)
+	case b.Rekeyed:
+		if err := o.acceptKeys(ctx, c); err != nil || len(b.Shrunk) == 0 {
+			return err
+		}
 	case c.has(markAccepted, name):
 		return nil
 	case len(b.Shrunk) == 0:

@@ -19,7 +19,7 @@ const (
 	Unprotected Verdict = "unprotected"
 )
 
-// A KeyState says whether the keys of a Manager open its newest good full backup.
+// A KeyState says whether the keys of a Manager open a backup, such as its newest good full one.
 type KeyState string
 
 const (
@@ -43,14 +43,14 @@ const (
 //	             wrong key      the keys of the Manager do not open it
 //	             key unchecked  it needs a key, and nobody has tried a key on it
 //	             shrunk         a backup has lost most of a collection, so Prune deletes nothing
+//	             rekeyed        a backup takes another key than those before, so Prune deletes nothing
 //	             unproven       for 35 days, no full backup was verified, drilled or rehearsed
 //	             drill          a drill is due
 //	             rehearsal      a rehearsal is due
 //	protected                   none of these
 //
-// A good backup is one that is [Backup.Usable], that says of itself what its name says, and
-// that was not made before a restore. It is full if it has all collections that are not
-// Optional. The marks beside the backups tell what was verified, drilled and rehearsed, so a
+// A good full backup is one that is [Backup.Good], and that says of itself what its name
+// says. Whether the keys open it is a reason of its own. The marks beside the backups tell what was verified, drilled and rehearsed, so a
 // restart forgets nothing. Whoever can write to a Location can write marks, too.
 type Status struct {
 	Verdict Verdict   `json:"verdict"`
@@ -141,7 +141,7 @@ func (m *Manager) Status(ctx context.Context) (Status, error) {
 // protects tells whether all of the data can be restored from a backup.
 func (o *operation) protects(b Backup) bool {
 	b.OtherKey = false // a reason of its own says so
-	return b.Usable(o.start) && b.Trigger != TriggerBeforeRestore && o.genuine(b) && !b.Partial
+	return b.Good(o.start) && o.genuine(b)
 }
 
 // place finds out where the copies of the newest good full backup are.
@@ -175,7 +175,7 @@ func (s *Status) past(o *operation, c *catalog) {
 		if s.Scheduled == nil && b.Trigger == TriggerScheduled && !b.Database && !b.Damaged && !b.Foreign && o.genuine(b) && !b.CreatedAt.After(o.start) {
 			s.Scheduled = &Marked{b.Name, b.CreatedAt}
 		}
-		if s.HeldUp == "" && len(b.Shrunk) > 0 {
+		if s.HeldUp == "" && (len(b.Shrunk) > 0 || b.Rekeyed) {
 			s.HeldUp = b.Name
 		}
 	}
@@ -252,7 +252,7 @@ func (s *Status) judge(ctx context.Context, o *operation, c *catalog, good *Back
 		s.because("none", "There is no good full backup. Make one.")
 	}
 	if good != nil {
-		s.judgeAge(o, good)
+		s.judgeAge(o, c, good)
 	}
 	for _, text := range down {
 		s.because("down", "A location cannot be asked: %s", text)
@@ -262,11 +262,20 @@ func (s *Status) judge(ctx context.Context, o *operation, c *catalog, good *Back
 		s.Key = o.keyState(ctx, c, good)
 		s.judgeProof(o, c)
 	}
-	if s.HeldUp != "" {
-		s.because("shrunk", "%s has lost data (%s), so no old backup is deleted. Restore what is missing, or accept the loss.", s.HeldUp, shrinks(find(c.backups, s.HeldUp).Shrunk))
-	}
+	s.judgeHold(c)
 	if len(s.Reasons) == 0 {
 		s.Verdict = Protected
+	}
+}
+
+// judgeHold says of which backups a person has to decide before Prune goes on.
+func (s *Status) judgeHold(c *catalog) {
+	if i := slices.IndexFunc(c.backups, func(b Backup) bool { return len(b.Shrunk) > 0 }); i >= 0 {
+		b := c.backups[i]
+		s.because("shrunk", "%s has lost data (%s), so no old backup is deleted. Restore what is missing, or accept the loss.", b.Name, shrinks(b.Shrunk))
+	}
+	if i := slices.IndexFunc(c.backups, func(b Backup) bool { return b.Rekeyed }); i >= 0 {
+		s.because("rekeyed", "%s takes another key than the backups before it, so no old backup is deleted. If the key is right, accept the backup.", c.backups[i].Name)
 	}
 }
 
@@ -274,14 +283,18 @@ func (s *Status) because(code, format string, args ...any) {
 	s.Reasons = append(s.Reasons, Reason{code, fmt.Sprintf(format, args...)})
 }
 
-func (s *Status) judgeAge(o *operation, good *Backup) {
+func (s *Status) judgeAge(o *operation, c *catalog, good *Backup) {
 	if o.Schedule == nil {
 		if s.Overdue = s.Age > provenFor; s.Overdue {
 			s.because("overdue", "No backups are scheduled, and the newest good full backup is %s old. Make one.", inWords(s.Age))
 		}
 		return
 	}
-	next := nextSlot(o.zoned(o.Schedule), *good)
+	made := slices.IndexFunc(c.backups, func(b Backup) bool {
+		b.Shrunk = nil // it was made, and a reason of its own says so
+		return o.protects(b)
+	})
+	next := nextSlot(o.zoned(o.Schedule), c.backups[made])
 	if late := o.start.Sub(next); !next.IsZero() && late > o.Jitter+overdueAfter {
 		s.Overdue = true
 		s.because("overdue", "A full backup has been due for %s. The log says why none was made.", inWords(late))

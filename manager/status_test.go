@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -247,5 +248,26 @@ func TestTheStatusReadsWellAndHasAJSONForm(t *testing.T) {
 			"locations":[{"location":"a","whole":true},{"location":"b","whole":true}],"key":"opens",
 			"verified":{"backup":"homelab-backup-2000-01-01T00-00-00.json","at":"2000-01-01T00:00:00Z"}}`, string(text))
 		require.Equal(t, "Nobody has looked", manager.Status{}.String())
+	})
+}
+
+// What the page recommends and what Status goes by is one backup.
+func TestABackupThatHasShrunkIsNotTheNewestGoodOne(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, host, _ := managed(newShelf("disk"))
+		m.Schedule = schedule.Daily{}
+		good := scheduled(t, m)
+		clear(host["applications"])
+		for range 3 {
+			time.Sleep(24 * time.Hour)
+			require.NotEmpty(t, scheduled(t, m).Shrunk)
+		}
+		s := mustStatus(t, m)
+		require.Equal(t, good.Name, s.Backup)
+		require.Equal(t, 72*time.Hour, s.Age, "so much would be lost")
+		require.Contains(t, codes(s), "shrunk")
+		require.NotContains(t, codes(s), "overdue", "backups are made")
+		list := mustList(t, m)
+		require.Equal(t, s.Backup, list[slices.IndexFunc(list, func(b manager.Backup) bool { return b.Good(time.Now()) })].Name)
 	})
 }

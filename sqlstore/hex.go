@@ -24,8 +24,11 @@ func hexText(b []byte) string { return "x'" + hex.EncodeToString(b) + "'" }
 func parseHex(s string) (keyBytes, bool) {
 	digits, ok := strings.CutPrefix(s, "x'")
 	digits, closed := strings.CutSuffix(digits, "'")
+	if !ok || !closed {
+		return "", false
+	}
 	b, err := hex.DecodeString(digits)
-	if !ok || !closed || err != nil || strings.ToLower(digits) != digits {
+	if err != nil || strings.ToLower(digits) != digits {
 		return "", false
 	}
 	return keyBytes(b), true

@@ -106,6 +106,15 @@ func (t *table) appendNormal(dst []byte, d Dialect, record string) (_ []byte, la
 	if t.value >= 0 {
 		return appendNormal(dst, d, t.columns[t.value], record), false
 	}
+	columns := 0
+	same := t.inOrder(record, func(i int, value string) bool {
+		columns++
+		c := t.columns[i]
+		return d.realBits(c, value) == 0 && (value[0] != '[' || !c.pg.array)
+	})
+	if same && columns == len(t.columns) {
+		return dst, false
+	}
 	next := 0
 	seen := make([]bool, len(t.columns))
 	err := sqljson.Members(record, func(name, value string) error {

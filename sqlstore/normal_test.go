@@ -50,13 +50,13 @@ func TestNormalChangesTheFloatsOfARecordAndNothingElse(t *testing.T) {
 		{PostgreSQL, postgresColumnOf("float8"), `{"x":9.999999999999999e+22}`, ""},
 		{PostgreSQL, postgresColumnOf("float8"), `[1]`, ""},
 		{PostgreSQL, postgresColumnOf("_float4"), `{"c":[[7.6962304e+07,null],["NaN",-0]]}`, `{"c":[[76962300,null],["NaN",-0]]}`},
-		{PostgreSQL, postgresColumnOf("numeric"), `{"c":9.999999999999999e+22}`, `{"c":9.999999999999999e+22}`},
-		{PostgreSQL, postgresColumnOf("jsonb"), `{"c":[9.999999999999999e+22]}`, `{"c":[9.999999999999999e+22]}`},
+		{PostgreSQL, postgresColumnOf("numeric"), `{"c":9.999999999999999e+22}`, ""},
+		{PostgreSQL, postgresColumnOf("jsonb"), `{"c":[9.999999999999999e+22]}`, ""},
 		{MariaDB, mariadbColumnOf("float"), `{"c":7.6962304e+07}`, `{"c":76962300}`},
 		{SQLite, sqliteColumnOf("REAL"), `{"c":9.999999999999999e+22}`, `{"c":1e+23}`},
-		{SQLite, sqliteColumnOf("NUMERIC"), `{"c":72057594037927936}`, `{"c":72057594037927936}`}, // an integer
+		{SQLite, sqliteColumnOf("NUMERIC"), `{"c":72057594037927936}`, ""}, // an integer
 		{SQLite, sqliteColumnOf("NUMERIC"), `{"c":7.2057594037927936e16}`, `{"c":72057594037927940.0}`},
-		{SQLite, sqliteColumnOf("JSON"), `{"c":{"a":9.999999999999999e+22}}`, `{"c":{"a":9.999999999999999e+22}}`},
+		{SQLite, sqliteColumnOf("JSON"), `{"c":{"a":9.999999999999999e+22}}`, ""},
 	} {
 		table := &table{plain: "t", columns: []*column{settled(t, c.d, c.column)}, value: -1}
 		require.NoError(t, table.prepare(c.d))

@@ -145,6 +145,16 @@ func (w *writer) bind(t *table, r backup.Record, values []any, seen []bool) (*co
 
 // bindMembers sets the values of the columns from the members of an object.
 func (w *writer) bindMembers(t *table, object string, values []any, seen []bool) (at *column, err error) {
+	all := t.inOrder(object, func(i int, value string) bool {
+		seen[i] = true
+		values[i], err = bindValue(w.dialect, t.columns[i], value)
+		return err == nil
+	})
+	if all {
+		return nil, nil
+	}
+	clear(values)
+	clear(seen)
 	next := 0
 	err = sqljson.Members(object, func(name, value string) error {
 		i, field, err := t.member(name, next)
@@ -162,6 +172,27 @@ func (w *writer) bindMembers(t *table, object string, values []any, seen []bool)
 		return err
 	})
 	return at, err
+}
+
+// inOrder calls f with the columns of a record and their JSON. It returns false if f does, and
+// if the record is not as a store writes it: members in the order of the columns, without
+// white space around them.
+func (t *table) inOrder(record string, f func(i int, value string) bool) bool {
+	at := 0
+	for i, c := range t.columns {
+		name := at + 1
+		value := name + len(c.name) + 1
+		if value > len(record) || record[name:value-1] != c.name || record[value-1] != ':' {
+			continue // the record may lack it
+		}
+		if first := at == 0; first && record[0] != '{' || !first && record[at] != ',' {
+			return false
+		}
+		if at = sqljson.ValueEnd(record, value); at < 0 || at == len(record) || !f(i, record[value:at]) {
+			return false
+		}
+	}
+	return at > 0 && record[at:] == "}"
 }
 
 // member returns the index of the column of a member, which is mostly the next one. Without

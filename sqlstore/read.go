@@ -19,6 +19,7 @@ type view struct {
 	tx      transaction
 	tables  map[string]*table
 	all     []*table
+	changes int // how often a table was about to change
 }
 
 func (v *view) table(collection string) (*table, error) {
@@ -52,9 +53,14 @@ func (v *view) records(ctx context.Context, collection string, yield func(backup
 	if err != nil {
 		return v.failed(ctx, collection, err)
 	}
+	query, args := t.query("", order), []any(nil)
+	if tx, ok := v.tx.(*sqliteTx); ok {
+		if query, args, err = tx.records(ctx, v, t, yield); query == "" {
+			return err
+		}
+	}
 	row := newRow(t)
-	query := "SELECT " + t.selected + " FROM " + t.name + " ORDER BY " + order
-	err = v.eachRecord(ctx, query, row, row.record, yield)
+	err = v.eachRecord(ctx, query, args, row, row.record, yield)
 	if err != nil && !aboutRecord(err) {
 		return v.failed(ctx, collection, err)
 	}
@@ -71,11 +77,11 @@ func aboutRecord(err error) bool {
 type take func(Dialect, []byte) (key string, _ []byte, err error)
 
 // eachRecord calls yield with a record for each row of a query until yield returns false.
-func (v *view) eachRecord(ctx context.Context, query string, row *row, take take, yield func(backup.Record) bool) error {
+func (v *view) eachRecord(ctx context.Context, query string, args []any, row *row, take take, yield func(backup.Record) bool) error {
 	if v.wire != nil {
 		return v.eachWireRecord(ctx, query, nil, row, take, yield)
 	}
-	rows, err := v.conn.QueryContext(ctx, query)
+	rows, err := v.conn.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err
 	}
@@ -97,6 +103,11 @@ func (v *view) eachRecord(ctx context.Context, query string, row *row, take take
 		}
 	}
 	return rows.Err()
+}
+
+// query returns the statement that reads the rows that meet a condition, in an order.
+func (t *table) query(where, order string) string {
+	return "SELECT " + t.selected + " FROM " + t.name + where + " ORDER BY " + order
 }
 
 func (v *view) failed(ctx context.Context, collection string, err error) error {

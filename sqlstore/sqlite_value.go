@@ -17,35 +17,12 @@ func (d sqlite) append(dst []byte, c *column, v any) ([]byte, error) {
 	case int64:
 		return d.appendInteger(dst, c, v)
 	case float64:
-		switch {
-		case math.IsNaN(v) || math.IsInf(v, 0):
-			return dst, errors.New("the column holds a number that JSON does not have (infinite, or not a number)")
-		case c.Kind == JSON && c.lite.affinity != numeric, c.Kind == Text, c.Kind == Integer, c.Kind == JSONBytes, c.Kind == Hex, c.Kind == Blob && !c.wraps:
-			return dst, holds("a real", c)
-		}
-		return appendReal(dst, v, 64, c.lite.affinity != real), nil
+		return appendStoredReal(dst, c, v)
 	case string:
 		if c.tagged() {
 			v = v[1:]
 		}
-		switch {
-		case c.wraps && c.Kind == Blob:
-			return appendWrappedText(dst, v)
-		case c.wraps && c.Kind == JSON:
-			return appendDocument(dst, v)
-		case c.wraps && c.Kind == Hex:
-			if _, hex := parseHex(v); hex {
-				return dst, errLikeBytes
-			}
-			return sqljson.AppendString(dst, v)
-		}
-		switch c.Kind {
-		case Integer, Real, JSONBytes, Blob, Hex:
-			return dst, holds("text", c)
-		case JSON:
-			return sqljson.AppendCompact(dst, []byte(v))
-		}
-		return sqljson.AppendString(dst, v)
+		return appendStoredText(dst, c, v)
 	case []byte:
 		switch {
 		case c.wraps && c.Kind == JSON:
@@ -56,6 +33,40 @@ func (d sqlite) append(dst []byte, c *column, v any) ([]byte, error) {
 		return dst, holds("a blob", c)
 	}
 	return dst, fmt.Errorf("the driver returns the stored value as a %T: open the database for the store without such conversions", v)
+}
+
+// textual is the text of a value.
+type textual interface{ ~string | ~[]byte }
+
+func appendStoredText[T textual](dst []byte, c *column, v T) ([]byte, error) {
+	switch {
+	case c.wraps && c.Kind == Blob:
+		return appendWrappedText(dst, v)
+	case c.wraps && c.Kind == JSON:
+		return appendDocument(dst, v)
+	case c.wraps && c.Kind == Hex:
+		if _, hex := parseHex(string(v)); hex {
+			return dst, errLikeBytes
+		}
+		return sqljson.AppendString(dst, v)
+	}
+	switch c.Kind {
+	case Integer, Real, JSONBytes, Blob, Hex:
+		return dst, holds("text", c)
+	case JSON:
+		return sqljson.AppendCompact(dst, []byte(v))
+	}
+	return sqljson.AppendString(dst, v)
+}
+
+func appendStoredReal(dst []byte, c *column, v float64) ([]byte, error) {
+	switch {
+	case math.IsNaN(v) || math.IsInf(v, 0):
+		return dst, errors.New("the column holds a number that JSON does not have (infinite, or not a number)")
+	case c.Kind == JSON && c.lite.affinity != numeric, c.Kind == Text, c.Kind == Integer, c.Kind == JSONBytes, c.Kind == Hex, c.Kind == Blob && !c.wraps:
+		return dst, holds("a real", c)
+	}
+	return appendReal(dst, v, 64, c.lite.affinity != real), nil
 }
 
 func (sqlite) appendInteger(dst []byte, c *column, v int64) ([]byte, error) {
@@ -170,16 +181,7 @@ func (sqlite) keyText(c *column, v any) (string, error) {
 		if c.tagged() {
 			v = v[1:]
 		}
-		if !utf8.ValidString(v) {
-			return "", sqljson.ErrUTF8
-		}
-		switch _, hex := parseHex(v); {
-		case c.Kind == Integer, c.Kind == Hex && !c.wraps:
-			return "", holds("text", c)
-		case hex && c.wraps:
-			return "", errLikeBytes
-		}
-		return v, nil
+		return storedKeyText(c, v)
 	case []byte:
 		if c.Kind == Integer || !c.holdsHex() {
 			return "", holds("a blob", c)
@@ -188,6 +190,20 @@ func (sqlite) keyText(c *column, v any) (string, error) {
 	default:
 		return "", errors.New("a key is neither text nor an integer")
 	}
+}
+
+// storedKeyText returns the text of a key that is stored as text.
+func storedKeyText(c *column, v string) (string, error) {
+	if !utf8.ValidString(v) {
+		return "", sqljson.ErrUTF8
+	}
+	switch _, hex := parseHex(v); {
+	case c.Kind == Integer, c.Kind == Hex && !c.wraps:
+		return "", holds("text", c)
+	case hex && c.wraps:
+		return "", errLikeBytes
+	}
+	return v, nil
 }
 
 func (sqlite) keyArg(c *column, key string) (any, bool) {

@@ -182,6 +182,7 @@ func (w *writer) Settle(ctx context.Context) error {
 	if !w.touched || w.settled {
 		return nil
 	}
+	w.changes++
 	err := w.fail(w.settle(ctx))
 	w.settled = err == nil
 	return err

@@ -25,7 +25,7 @@ func appendWrapper(dst []byte, name string) []byte {
 }
 
 // appendWrappedText appends the JSON of text that is in a column of JSON or of bytes.
-func appendWrappedText(dst []byte, s string) ([]byte, error) {
+func appendWrappedText[T textual](dst []byte, s T) ([]byte, error) {
 	dst, err := sqljson.AppendString(appendWrapper(dst, wrappedText), s)
 	return append(dst, '}'), err
 }
@@ -37,7 +37,7 @@ func appendWrappedBase64(dst, b []byte) []byte {
 
 // appendDocument appends the JSON of text in a column of JSON, in which there can be text
 // that is no JSON.
-func appendDocument(dst []byte, s string) ([]byte, error) {
+func appendDocument[T textual](dst []byte, s T) ([]byte, error) {
 	n := len(dst)
 	dst, err := sqljson.AppendCompact(dst, []byte(s))
 	if err != nil {

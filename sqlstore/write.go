@@ -53,6 +53,7 @@ func (w *writer) change(ctx context.Context, collection string) (*table, error) 
 		return nil, err
 	}
 	w.settled = false
+	w.changes++
 	if !w.touched {
 		w.touched = true
 		if err := w.tx.touch(ctx, w.all); err != nil {
@@ -102,7 +103,7 @@ func (w *writer) keys(ctx context.Context, t *table, yield func(string) bool) er
 	}
 	newKeys := w.rowsThatWait(t)
 	more := true
-	err := w.eachRecord(ctx, "SELECT "+t.selectedKey+" FROM "+t.name, row, take, func(r backup.Record) bool {
+	err := w.eachRecord(ctx, "SELECT "+t.selectedKey+" FROM "+t.name, nil, row, take, func(r backup.Record) bool {
 		if w.goes(t, r.Key) {
 			return true
 		}

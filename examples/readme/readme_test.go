@@ -125,4 +125,19 @@ func TestTheSecondProgramMakesBackupsUntilItIsStopped(t *testing.T) {
 	require.Equal(t, "stopped: context canceled\n", string(printed[:n]))
 	require.NoError(t, cmd.Wait())
 	require.Contains(t, log.String(), "/mnt/usb/notes: the folder is missing", "a drive that is missing is told")
+
+	// A folder that vanishes is told too, and no empty one takes its place.
+	require.NoError(t, os.RemoveAll(filepath.Join(cmd.Dir, "backups")))
+	again := exec.Command(cmd.Path)
+	again.Dir, again.Env = cmd.Dir, cmd.Env
+	stdout, err = again.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, again.Start())
+	defer again.Process.Kill()
+	n, err = stdout.Read(printed)
+	require.NoError(t, err)
+	require.Contains(t, string(printed[:n]), "backups: the folder is missing")
+	require.NoError(t, again.Process.Signal(os.Interrupt))
+	again.Wait()
+	require.NoDirExists(t, filepath.Join(cmd.Dir, "backups"))
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/location"
 	"github.com/tomo-project/backup/manager"
 )
 
@@ -135,16 +136,18 @@ func (c *cli) create(ctx context.Context, flags createFlags) error {
 	if err != nil && b.Name == "" {
 		return fmt.Errorf("backup failed: %w", err)
 	}
+	if b.Rekeyed && flags.newKey { // it has changed on purpose
+		if accepted := k.Accept(ctx, b.Name); accepted != nil {
+			return accepted
+		}
+		b.Rekeyed = false
+	}
 	if c.json && flags.database && err == nil {
 		copied, err := k.CopyDatabase(ctx)
-		if printed := c.printJSON(withDatabase{b, copied}); printed != nil {
-			return printed
-		}
+		c.done("the backup was made", func() error { return c.printJSON(withDatabase{b, copied}) })
 		return failedCopy(err)
 	}
-	if printed := c.printCreated(b); printed != nil {
-		return printed
-	}
+	c.done("the backup was made", func() error { return c.printCreated(b) })
 	c.printFilled(k, b)
 	if err != nil { // it names the missing copies
 		return fmt.Errorf("too few copies: %w", err)
@@ -288,15 +291,17 @@ func (c *cli) createFile(ctx context.Context, flags createFlags) error {
 	if err != nil {
 		return err
 	}
-	s, err := keys.sealing(c.seal.encrypt)
+	m, err := c.besideFile(ctx, database, keys)
 	if err != nil {
+		return err
+	}
+	if err := c.checkKeys(ctx, &keeper{Manager: m, keys: keys, wipe: func() {}}, flags.newKey); err != nil {
 		return err
 	}
 	show, done := c.progress()
 	defer done()
 	opts := flags.options()
-	opts.Recipients, opts.Encrypt = s.recipients, s.encrypt
-	opts.Compress, opts.Signer = backup.Compression(c.seal.compress), keys.signer
+	opts.Recipients, opts.Encrypt, opts.Compress, opts.Signer = m.Recipients, m.Encrypt, m.Compress, m.Signer
 	opts.Metadata = map[string]string{"trigger": manager.TriggerManual}
 	opts.Progress = show
 	var manifest backup.Manifest
@@ -309,11 +314,33 @@ func (c *cli) createFile(ctx context.Context, flags createFlags) error {
 	}
 	done()
 	if c.json {
-		return c.printJSON(createResult{flags.output, manifest})
+		c.done("the backup was made", func() error { return c.printJSON(createResult{flags.output, manifest}) })
+		return nil
 	}
 	fmt.Fprintf(c.stdout, "Backup written: %s\n", printable(flags.output))
 	c.printContents(manifest)
 	return nil
+}
+
+// besideFile returns the Manager of the other backups, for the key of one that is
+// written to a file. The file is made even if nobody can tell where the others are.
+func (c *cli) besideFile(ctx context.Context, database *database, keys *keyring) (*manager.Manager, error) {
+	var err error
+	database.installation, err = knownInstallation(database.path)
+	c.withoutID(err)
+	settings, err := readSettings(ctx, database)
+	var locations []location.Location
+	if err == nil {
+		locations, err = c.locations(settings)
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		fmt.Fprintf(c.stderr, "tomo: going on without the folders of the other backups: %s\n", printable(err.Error()))
+	}
+	m := c.newManager(database, keys, locations)
+	return m, c.sealNew(m, keys)
 }
 
 // contents sums up the content of a snapshot.

@@ -64,7 +64,8 @@ func (c *cli) extract(ctx context.Context, name, output string) error {
 		return explainMissing(err)
 	}
 	if c.json {
-		return c.printJSON(extractResult{output})
+		c.done("the database was extracted", func() error { return c.printJSON(extractResult{output}) })
+		return nil
 	}
 	fmt.Fprintf(c.stdout, "Database written: %s\n", printable(output))
 	return nil

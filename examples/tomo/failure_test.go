@@ -358,6 +358,35 @@ func TestARestoreThatTookPlaceIsDoneThoughNobodyCanReadItsReport(t *testing.T) {
 	}
 }
 
+func TestWhatTookPlaceIsDoneThoughNobodyCanReadIt(t *testing.T) {
+	m := newMachine(t, 2)
+	name := m.create().Name
+	broken, fresh := m.path("broken.json"), m.path("new")
+	text := read(t, filepath.Join(m.backups(), name))
+	write(t, broken, text[:len(text)/2])
+	write(t, fresh, "another passphrase\n")
+	for _, args := range [][]string{
+		{"backup", "create", "--json"},
+		{"backup", "create", "--json", "--database"},
+		{"backup", "create", "--json", "--output", m.path("out.json")},
+		{"backup", "rewrap", name, "--json", "--new-passphrase-file", fresh},
+		{"backup", "salvage", broken, "--json", "--output", m.path("saved.json")},
+		{"backup", "prune", "--keep-last", "1"},
+		{"backup", "prune", "--keep-last", "1", "--json"},
+	} {
+		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		if err != nil {
+			t.Skip("this system has no /dev/full")
+		}
+		cmd := m.command(args...)
+		var stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = full, &stderr
+		require.NoError(t, cmd.Run(), "%s: %s", args, &stderr)
+		require.NoError(t, full.Close())
+		require.Contains(t, stderr.String(), ", but that cannot be printed", args)
+	}
+}
+
 // tinyDisk returns a folder that holds less than a backup of 2,000 records a
 // collection and what runs the command on it: a file system of its own if this
 // process may mount one, else a limit on the size of files.
@@ -561,7 +590,7 @@ func TestListShowsBackupsOfTomoAndNothingElse(t *testing.T) {
 	require.Len(t, lines, 4)
 	require.Regexp(t, `^NAME +TIME +SIZE +TRIGGER +HOLDS +RECORDS +APP VERSION +STATE$`, lines[0])
 	text := strings.Join(lines[1:], "\n")
-	require.Regexp(t, `(?m)^tomo-backup-2024-01-15\.json .* manual .* whole$`, text, "the name that the guide's script gives")
+	require.Regexp(t, `(?m)^tomo-backup-2024-01-15\.json .* manual .* whole, no key tried$`, text, "the name that the guide's script gives")
 	require.Regexp(t, `(?m)^before-the-move\.json .* manual +Preferences only +2 +2\.1\.0 +partial$`, text)
 	require.Regexp(t, `(?m)^tomo-backup-2023-01-15T10-30-00\.json .* - +2\.1\.0 +damaged: `, text)
 }

@@ -14,6 +14,7 @@ func (c *cli) checkKeys(ctx context.Context, k *keeper, newKey bool) error {
 	if !k.keys.passphrase.known() { // nobody is asked for a passphrase that seals nothing
 		k.Identities = k.keys.openers[:len(k.keys.identities)]
 	}
+	k.Schedule = scheduleOf(k.settings) // it tells until when a key is needed
 	found, err := k.CheckKeys(ctx)
 	k.wipe()
 	switch {

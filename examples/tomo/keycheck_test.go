@@ -4,6 +4,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -60,9 +61,24 @@ func TestCreateRefusesAKeyThatHasChanged(t *testing.T) {
 	typo.fails(statusFailed, "wrong key", "backup", "verify", first.Name)
 	require.NotContains(t, o.stderr, "older backup")
 
+	file := m.path("out.json")
+	o = typo.fails(statusFailed, first.Name+" is sealed with another key", "backup", "create", "--output", file)
+	require.Contains(t, o.stderr, "--new-key")
+	require.NoFileExists(t, file)
+	require.Contains(t, typo.ok("backup", "create", "--output", file, "--new-key").stderr, "warning: "+first.Name+" is sealed with another key")
+	require.Empty(t, m.ok("backup", "create", "--output", file, "--force").stderr)
+
 	o = typo.ok("backup", "create", "--new-key")
 	require.Contains(t, o.stderr, "warning: "+first.Name+" is sealed with another key")
 	require.Len(t, m.list(), 2)
+	require.NotContains(t, typo.ok("backup", "list").stdout, "its key is another", "--new-key accepts it")
+	held := filepath.Join(m.backups(), m.list()[0].Name+".rekeyed") // as a server leaves it
+	require.NoError(t, os.WriteFile(held, nil, 0o600))
+	require.Contains(t, typo.ok("backup", "list").stdout, "its key is another")
+	o = typo.fails(statusFailed, "nothing is deleted", "backup", "prune", "--keep-last", "1")
+	require.Contains(t, o.stderr, "tomo backup accept "+m.list()[0].Name)
+	typo.ok("backup", "accept", m.list()[0].Name)
+	require.NoFileExists(t, held)
 	typo.ok("backup", "create")
 	require.Contains(t, m.fails(statusFailed, "sealed with another key", "backup", "create").stderr, "2 kept backups")
 
@@ -79,4 +95,19 @@ func mustPublic(m *machine) string {
 	path := m.path("another.txt")
 	m.ok("key", "generate", "--output", path)
 	return regexp.MustCompile(`age1[a-z0-9]+`).FindString(read(m.t, path))
+}
+
+func TestRewrapSaysHowManyBackupsNeedTheOldKeyAndUntilWhen(t *testing.T) {
+	m := newMachine(t, 2)
+	for range 3 {
+		m.create()
+	}
+	fresh := m.path("new")
+	write(t, fresh, "another passphrase\n")
+	o := m.ok("backup", "rewrap", m.list()[2].Name, "--new-passphrase-file", fresh, "--delete-old")
+	require.Contains(t, o.stdout, "Besides, 2 kept backups need the old key as long as they are kept. Keep that key")
+	o = m.ok("backup", "rewrap", m.list()[0].Name, "--new-passphrase-file", fresh, "--delete-old")
+	require.Contains(t, o.stdout, "Besides, 1 kept backup needs the old key", "the first opens with the new one")
+	o = m.ok("backup", "rewrap", m.list()[1].Name, "--new-passphrase-file", fresh, "--delete-old")
+	require.NotContains(t, o.stdout, "old key")
 }

@@ -195,6 +195,9 @@ func stateOf(b manager.Backup) (state string, good int) {
 	if len(b.Shrunk) > 0 {
 		parts = append(parts, "shrunk: "+shrinks(b.Shrunk))
 	}
+	if b.Rekeyed {
+		parts = append(parts, "its key is another than before")
+	}
 	return strings.Join(parts, "; "), good
 }
 
@@ -214,6 +217,12 @@ func storedState(b manager.Backup) string {
 	}
 	if m.Encrypted {
 		state += ", encrypted"
+	}
+	switch b.KeyState() {
+	case manager.KeyUnchecked:
+		state += ", no key tried"
+	case manager.KeyWrong:
+		state += ", sealed with another key"
 	}
 	return state
 }

@@ -80,6 +80,14 @@ func (c *cli) printJSON(v any) error {
 	return enc.Encode(v)
 }
 
+// done prints what has come of a change. That it cannot be printed is no failure: the
+// change took place.
+func (c *cli) done(what string, print func() error) {
+	if err := print(); err != nil {
+		fmt.Fprintf(c.stderr, "tomo: warning: %s, but that cannot be printed: %s\n", what, printable(err.Error()))
+	}
+}
+
 // printable escapes characters that must not reach a terminal. Names and values
 // may come from a hostile file, and control characters can rewrite the screen.
 func printable(s string) string {

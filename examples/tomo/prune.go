@@ -55,32 +55,40 @@ func (c *cli) prune(ctx context.Context, policy policyFlags, opts manager.PruneO
 	pruned, err := k.Prune(ctx, opts)
 	k.wipe()
 	if len(pruned) > 0 {
-		if printed := c.printPruned(pruned, opts, err); printed != nil {
-			return printed
+		print := func() error { return c.printPruned(pruned, opts, err) }
+		if err == nil && !opts.DryRun {
+			c.done("the backups were pruned", print)
+		} else if printed := print(); printed != nil {
+			return errors.Join(err, printed)
 		}
 	}
 	if errors.Is(err, manager.ErrShrunk) {
-		err = fmt.Errorf("%w\nTo get the data back from an older backup: tomo backup restore NAME\nTo accept the loss:\n  %s", err, c.hint("accept", newestShrunk(pruned)))
+		shrunk := newest(pruned, func(b manager.Backup) bool { return len(b.Shrunk) > 0 })
+		err = fmt.Errorf("%w\nTo get the data back from an older backup: tomo backup restore NAME\nTo accept the loss:\n  %s", err, c.hint("accept", shrunk))
+	}
+	if errors.Is(err, manager.ErrRekeyed) {
+		rekeyed := newest(pruned, func(b manager.Backup) bool { return b.Rekeyed })
+		err = fmt.Errorf("%w\nTo accept the new key:\n  %s", err, c.hint("accept", rekeyed))
 	}
 	return err
 }
 
-// newestShrunk returns the name of the backup to accept. Accepting it accepts
-// the earlier ones too.
-func newestShrunk(pruned []manager.Pruned) string {
-	var shrunk []manager.Backup
+// newest returns the name of the newest backup of a kind. Accepting it accepts the earlier
+// ones of its kind too.
+func newest(pruned []manager.Pruned, kind func(manager.Backup) bool) string {
+	var found []manager.Backup
 	for _, p := range pruned {
 		for _, d := range p.Decisions {
-			if len(d.Shrunk) > 0 {
-				shrunk = append(shrunk, d.Backup)
+			if kind(d.Backup) {
+				found = append(found, d.Backup)
 			}
 		}
 	}
-	backup.SortNewestFirst(shrunk, manager.Backup.Dated)
-	if len(shrunk) == 0 {
-		return ""
+	backup.SortNewestFirst(found, manager.Backup.Dated)
+	if len(found) == 0 {
+		return "NAME"
 	}
-	return shrunk[0].Name
+	return found[0].Name
 }
 
 func (c *cli) printPruned(pruned []manager.Pruned, opts manager.PruneOptions, failed error) error {

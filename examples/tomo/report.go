@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 
@@ -154,22 +153,18 @@ func (c *cli) printPlan(ctx context.Context, plan *manager.Plan, flags restoreFl
 	}
 	t := totalsOf(report)
 	all := t.added + t.updated + t.deleted + t.skipped
-	// All changes are read before they are printed: the database is locked
-	// while they are read, and a person may be using a pager.
-	var changes []backup.Change
+	fmt.Fprintln(c.stdout)
+	shown := int64(0)
 	for change, err := range plan.Changes(ctx) {
 		if err != nil {
 			return err
 		}
-		if changes = append(changes, change); len(changes) == maxChanges {
+		printChange(c.stdout, change)
+		if shown++; shown == maxChanges {
 			break
 		}
 	}
-	fmt.Fprintln(c.stdout)
-	for _, change := range changes {
-		printChange(c.stdout, change)
-	}
-	if more := all - int64(len(changes)); more > 0 {
+	if more := all - shown; more > 0 {
 		fmt.Fprintf(c.stdout, "… and %s more; --json prints all\n", count(more))
 	}
 	if flags.untried {
@@ -217,20 +212,13 @@ func printFields(w io.Writer, fields []backup.FieldChange) {
 	}
 }
 
-// printPlanJSON prints a plan as one document. It uses a temporary file: there
-// may be millions of changes, and the database is locked while they are read.
+// printPlanJSON prints a plan as one document. There may be millions of changes.
 func (c *cli) printPlanJSON(ctx context.Context, plan *manager.Plan) error {
 	report, err := json.Marshal(plan.Report())
 	if err != nil {
 		return err
 	}
-	temp, err := os.CreateTemp("", "tomo-plan-*.json")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temp.Name())
-	defer temp.Close()
-	out := bufio.NewWriter(temp)
+	out := bufio.NewWriter(c.stdout)
 	fmt.Fprintf(out, `{"report":%s,"changes":[`, report)
 	separator := "\n"
 	for change, err := range plan.Changes(ctx) {
@@ -245,12 +233,5 @@ func (c *cli) printPlanJSON(ctx context.Context, plan *manager.Plan) error {
 		separator = ",\n"
 	}
 	fmt.Fprintln(out, "\n]}")
-	if err := out.Flush(); err != nil {
-		return fmt.Errorf("write %s: %w", temp.Name(), err)
-	}
-	if _, err := temp.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	_, err = io.Copy(c.stdout, temp)
-	return err
+	return out.Flush()
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/manager"
+	"github.com/tomo-project/backup/schedule"
 )
 
 // rewrapFlags are the flags of tomo backup rewrap.
@@ -92,30 +93,46 @@ func (c *cli) rewrap(ctx context.Context, name string, flags rewrapFlags) error 
 	if err != nil && b.Name == "" {
 		return explainMissing(c.proofLost(ctx, k, name, err))
 	}
-	if printed := c.printRewrapped(name, b, s, flags.deleteOld && err == nil); printed != nil {
-		return printed
-	}
+	c.done("the new backup was made", func() error { return c.printRewrapped(name, b, s, flags.deleteOld && err == nil) })
 	if err != nil {
 		return err
 	}
 	if !c.json {
-		if n := othersWithKey(ctx, k, name, b.Name); n > 0 {
-			fmt.Fprintf(c.stdout, "%s may still need the old key. Keep it until they are deleted, or give them the new key too.\n", plural(n, "other backup", "other backups"))
-		}
+		c.printOldKeys(ctx, k, s, name, b.Name)
 	}
 	c.warn(k)
 	return nil
 }
 
-// othersWithKey returns how many backups take a key, besides these.
-func othersWithKey(ctx context.Context, k *keeper, names ...string) (n int64) {
-	backups, _ := k.List(ctx)
-	for _, b := range backups {
-		if m := b.Manifest; m != nil && !b.Database && (m.Sealed || m.Encrypted) && !slices.Contains(names, b.Name) {
-			n++
+// printOldKeys says which other backups the new keys do not open, and until when.
+func (c *cli) printOldKeys(ctx context.Context, k *keeper, s sealing, except ...string) {
+	after := &manager.Manager{App: k.App, Locations: k.Locations, Installation: k.Installation, Recipients: s.recipients, Encrypt: s.encrypt}
+	for _, r := range s.recipients {
+		if id, ok := r.(backup.Identity); ok {
+			after.Identities = append(after.Identities, id)
 		}
 	}
-	return n
+	after.Retention, _ = (policyFlags{}).retention(k.settings) // only the date depends on them
+	after.Schedule = scheduleOf(k.settings)
+	old, _ := after.OldKeys(ctx, except...) // a folder that cannot be asked is told otherwise
+	k.wipe()
+	if said := old.Kept(); said != "" {
+		fmt.Fprintf(c.stdout, "Besides, %s. Keep that key until then, or give them the new key too.\n", printable(said))
+	}
+}
+
+// scheduleOf returns when the settings have backups made, or nil.
+func scheduleOf(s settings) schedule.Schedule {
+	on, err := s.yes("backup_enabled")
+	zone, wrong := s.zone()
+	if err != nil || wrong != nil || !on {
+		return nil
+	}
+	made, _, err := s.schedule(zone)
+	if err != nil {
+		return nil
+	}
+	return made
 }
 
 // storedAs says, from the name of a backup, in which form its file is stored.

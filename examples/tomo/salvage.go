@@ -89,7 +89,8 @@ func (c *cli) salvage(ctx context.Context, input, output string) error {
 	}
 	done()
 	if c.json {
-		return c.printJSON(salvageResult{output, report})
+		c.done("what could be saved was written", func() error { return c.printJSON(salvageResult{output, report}) })
+		return nil
 	}
 	c.printSalvaged(path, output, report)
 	return nil

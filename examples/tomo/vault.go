@@ -10,6 +10,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -88,9 +89,10 @@ func (r vaultReader) Records(ctx context.Context, collection string) iter.Seq2[b
 		return records
 	}
 	return func(yield func(backup.Record, error) bool) {
+		opening := r.vault.opening(ctx, collection)
 		for record, err := range records {
 			if err == nil {
-				record.Value, err = r.vault.open(ctx, collection, record)
+				record.Value, err = opening(record)
 			}
 			if err != nil {
 				yield(backup.Record{Key: record.Key}, err) // the key says which record it is
@@ -120,10 +122,13 @@ func (w vaultWriter) Lookup(ctx context.Context, collection string, keys []strin
 	if err != nil {
 		return nil, err
 	}
+	opening := w.vault.opening(ctx, collection)
 	for i, record := range records {
-		if records[i].Value, err = w.vault.open(ctx, collection, record); err != nil {
+		value, err := opening(record)
+		if err != nil {
 			return nil, err
 		}
+		records[i].Value = bytes.Clone(value)
 	}
 	return records, nil
 }
@@ -133,12 +138,14 @@ func (w vaultWriter) Put(ctx context.Context, collection string, records []backu
 	if _, ok := w.vault.secrets[collection]; !ok {
 		return w.Writer.Put(ctx, collection, records)
 	}
+	sealing := w.vault.sealing(ctx, w.unfit, collection)
 	sealed := slices.Clone(records)
 	for i, record := range records {
-		var err error
-		if sealed[i].Value, err = w.vault.seal(ctx, w.unfit, collection, record); err != nil {
+		value, err := sealing(record)
+		if err != nil {
 			return err
 		}
+		sealed[i].Value = bytes.Clone(value)
 	}
 	return w.Writer.Put(ctx, collection, sealed)
 }
@@ -193,59 +200,77 @@ func (w vaultWriter) AllowDangling(allow bool) {
 	}
 }
 
-// seal returns the value of a record in its stored form.
-func (v *vault) seal(ctx context.Context, unfit error, collection string, r backup.Record) ([]byte, error) {
-	return v.rewrite(collection, r, func(pointer string, value []byte) ([]byte, error) {
+// sealing returns a function that returns the value of a record in its stored
+// form, valid until the next call.
+func (v *vault) sealing(ctx context.Context, unfit error, collection string) func(backup.Record) ([]byte, error) {
+	w := &rewriting{collection: collection, fields: v.secrets[collection]}
+	var sealed []byte
+	w.replace = func(dst []byte, pointer string, secret []byte) ([]byte, error) {
 		if unfit != nil {
 			return nil, unfit
+		}
+		if !json.Valid(secret) {
+			return nil, errNotJSON
 		}
 		master, err := v.key(ctx, true)
 		if err != nil {
 			return nil, err
 		}
-		sealed := master.Seal(nil, nil, value, place(collection, r.Key, pointer))
-		return []byte(`"` + vaultPrefix + base64.RawURLEncoding.EncodeToString(sealed) + `"`), nil
-	})
+		sealed = master.Seal(sealed[:0], nil, secret, w.place(pointer))
+		dst = append(dst, `"`+vaultPrefix...)
+		dst = base64.RawURLEncoding.AppendEncode(dst, sealed)
+		return append(dst, '"'), nil
+	}
+	return w.record
 }
 
-// open returns the value of a stored record, with its secrets in clear.
-func (v *vault) open(ctx context.Context, collection string, r backup.Record) ([]byte, error) {
-	if !bytes.Contains(r.Value, []byte(vaultPrefix)) {
-		return r.Value, nil
-	}
-	return v.rewrite(collection, r, func(pointer string, value []byte) ([]byte, error) {
-		sealed, ok := sealedText(value)
+// opening returns a function that returns the value of a stored record, with its
+// secrets in clear, valid until the next call.
+func (v *vault) opening(ctx context.Context, collection string) func(backup.Record) ([]byte, error) {
+	w := &rewriting{collection: collection, fields: v.secrets[collection]}
+	var sealed []byte
+	w.replace = func(dst []byte, pointer string, stored []byte) ([]byte, error) {
+		text, ok := sealedText(stored)
 		if !ok {
-			return value, nil
+			return append(dst, stored...), nil
 		}
 		master, err := v.key(ctx, false)
 		if err != nil {
 			return nil, err
 		}
-		box, err := base64.RawURLEncoding.DecodeString(sealed)
-		if err == nil {
-			value, err = master.Open(nil, nil, box, place(collection, r.Key, pointer))
+		if sealed, err = base64.RawURLEncoding.AppendDecode(sealed[:0], text); err == nil {
+			dst, err = master.Open(dst, nil, sealed, w.place(pointer))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("the master key %s does not open it: put back the key that belongs to this database; if it is there, the value was altered or moved: enter it again", v.keyFile)
 		}
-		return value, nil
-	})
-}
-
-// place returns the text to which a sealed value is bound. It quotes its parts,
-// so no two places have the same text.
-func place(collection, key, pointer string) []byte {
-	return fmt.Appendf(nil, "%s %q %q %q", vaultPrefix, collection, key, pointer)
-}
-
-// sealedText returns the text after the prefix in a stored value.
-func sealedText(value []byte) (string, bool) {
-	var text string
-	if json.Unmarshal(value, &text) != nil {
-		return "", false
+		return dst, nil
 	}
-	return strings.CutPrefix(text, vaultPrefix)
+	return func(r backup.Record) ([]byte, error) {
+		if !bytes.Contains(r.Value, []byte(vaultPrefix)) {
+			return r.Value, nil
+		}
+		return w.record(r)
+	}
+}
+
+// place returns the text to which the secret at a pointer is bound. It quotes
+// its parts, so no two places have the same text.
+func (w *rewriting) place(pointer string) []byte {
+	if len(w.bound) == 0 {
+		w.bound = append(w.bound, vaultPrefix...)
+		w.bound = strconv.AppendQuote(append(w.bound, ' '), w.collection)
+		w.bound = strconv.AppendQuote(append(w.bound, ' '), w.key)
+		w.bound = slices.Grow(append(w.bound, ' '), 64) // for pointers
+	}
+	return strconv.AppendQuote(w.bound, pointer)
+}
+
+// sealedText returns the text after the prefix in a stored value. Neither needs
+// an escape in JSON.
+func sealedText(stored []byte) ([]byte, bool) {
+	text, ok := bytes.CutPrefix(stored, []byte(`"`+vaultPrefix))
+	return bytes.TrimSuffix(text, []byte(`"`)), ok
 }
 
 // prove checks, before anything is sealed, whether the master key fits the
@@ -262,11 +287,12 @@ func (v *vault) prove(ctx context.Context) (unfit, err error) {
 	opened := false
 	err = v.store.View(ctx, func(r backup.Reader) error {
 		for _, collection := range slices.Sorted(maps.Keys(v.secrets)) {
+			opening := v.opening(ctx, collection)
 			for record, err := range r.Records(ctx, collection) {
 				if err != nil {
 					return err
 				}
-				value, err := v.open(ctx, collection, record)
+				value, err := opening(record)
 				if opened = err == nil && !bytes.Equal(value, record.Value); opened {
 					return nil
 				}

@@ -1,5 +1,5 @@
 // Package codec reads and writes snapshots as JSON text: the document as a
-// whole (writer.go, reader.go, peek.go), the values of single records (value.go,
+// whole (writer.go, reader.go, lane.go, peek.go), the values of single records (value.go,
 // compare.go, key.go, pointer.go), and what is left of a damaged document
 // (salvage.go). It is the only package that knows jsontext. It knows the layout
 // of FORMAT.md but not what the members mean.

@@ -1,9 +1,7 @@
 package codec
 
 import (
-	"bufio"
 	"bytes"
-	"crypto/sha256"
 	"errors"
 	"io"
 
@@ -16,7 +14,7 @@ import (
 // Scan. Only Scan can tell whether the rest is intact.
 func Peek(r io.ReaderAt, size int64, version func(value []byte) error) (members map[string][]byte, ended bool, err error) {
 	s := &scanner{hooks: Hooks{Version: version}, doc: &Document{Members: map[string][]byte{}}, peek: true}
-	s.in = &tap{r: bufio.NewReaderSize(io.NewSectionReader(r, 0, size), 4<<10), max: size, whole: sha256.New()}
+	s.in = newTap(io.NewSectionReader(r, 0, size), size, 4<<10)
 	s.dec = jsontext.NewDecoder(s.in, options...)
 	if err := s.document(); !errors.Is(err, errPeeked) {
 		if err == nil {

@@ -1,14 +1,11 @@
 package codec
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"hash/maphash"
 	"io"
 	"slices"
@@ -50,9 +47,37 @@ type Hooks struct {
 // application: strict JSON, the layout of the format, and the limits. It
 // computes the digest but does not compare it.
 func Scan(r io.Reader, l Limits, hooks Hooks) (*Document, error) {
+	return newScanner(r, l, hooks, blockBytes).scan()
+}
+
+type scanner struct {
+	limits     Limits
+	hooks      Hooks
+	in         *tap
+	dec        *jsontext.Decoder
+	base       int64 // the offset at which dec has begun, see resume
+	lane       *lane // nil: none
+	doc        *Document
+	collection string
+	records    int64
+	keyBytes   int64
+	suspects   []suspect
+	peek       bool // stop before the data
+}
+
+// newScanner returns a scanner with a lane that has blocks of a size. The size 0
+// means that there is no lane.
+func newScanner(r io.Reader, l Limits, hooks Hooks, size int) *scanner {
 	s := &scanner{limits: l, hooks: hooks, doc: &Document{Members: map[string][]byte{}}}
-	s.in = &tap{r: bufio.NewReaderSize(r, 256<<10), max: l.TotalBytes, whole: sha256.New()}
+	s.in = newTap(r, l.TotalBytes, 64<<10)
 	s.dec = jsontext.NewDecoder(s.in, options...)
+	if size > 0 {
+		s.lane = newLane(s, size)
+	}
+	return s
+}
+
+func (s *scanner) scan() (*Document, error) {
 	if err := s.document(); err != nil {
 		return nil, s.wrap(err)
 	}
@@ -62,27 +87,17 @@ func Scan(r io.Reader, l Limits, hooks Hooks) (*Document, error) {
 	return s.doc, nil
 }
 
-type scanner struct {
-	limits     Limits
-	hooks      Hooks
-	in         *tap
-	dec        *jsontext.Decoder
-	doc        *Document
-	collection string
-	records    int64
-	keyBytes   int64
-	suspects   []suspect
-	peek       bool // stop before the data
-}
+// offset is that of what dec reads next.
+func (s *scanner) offset() int64 { return s.base + s.dec.InputOffset() }
 
 // wrap gives an error its kind and place.
 func (s *scanner) wrap(err error) error {
 	if s.in.err != nil && !errors.Is(s.in.err, ErrLimit) {
 		return s.in.err
 	}
-	e := &Error{Kind: ErrSyntax, Offset: s.dec.InputOffset(), Collection: s.collection, Err: err}
+	e := &Error{Kind: ErrSyntax, Offset: s.offset(), Collection: s.collection, Err: err}
 	if syntactic, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-		e.Offset, e.Err = syntactic.ByteOffset, plain(err)
+		e.Offset, e.Err = s.base+syntactic.ByteOffset, plain(err)
 	}
 	if own, ok := errors.AsType[*syntaxError](err); ok {
 		e.Offset = own.at
@@ -193,7 +208,7 @@ func (s *scanner) document() error {
 			}
 		}
 		s.doc.Members[name] = value
-		s.in.advance(s.dec.InputOffset())
+		s.in.advance(s.offset())
 	}
 	if _, err := s.dec.ReadToken(); err != nil {
 		return err
@@ -205,7 +220,7 @@ func (s *scanner) document() error {
 // just read. It refuses a name with an escape: otherwise one document could be
 // written in two ways.
 func (s *scanner) before(name string) ([]byte, error) {
-	at := s.dec.InputOffset() - int64(len(name)+2)
+	at := s.offset() - int64(len(name)+2)
 	s.in.advance(at)
 	if !bytes.HasPrefix(s.in.pending, Quote(name)) {
 		return nil, &syntaxError{at, fmt.Sprintf("the name %q is written with an escape", name)}
@@ -216,8 +231,8 @@ func (s *scanner) before(name string) ([]byte, error) {
 // end checks that nothing follows the document. A document with an integrity
 // line is fixed to the byte, so it can end in only one way.
 func (s *scanner) end() error {
-	s.in.allow(s.dec.InputOffset() + HeaderBytes)
-	end := s.dec.InputOffset()
+	s.in.allow(s.offset() + HeaderBytes)
+	end := s.offset()
 	if _, err := s.dec.ReadToken(); err == nil || err != io.EOF {
 		if s.in.err != nil {
 			return err
@@ -259,18 +274,18 @@ const (
 
 // name reads the name of a member outside of the records, and its offset.
 func (s *scanner) name() (name string, at int64, err error) {
-	s.in.allow(s.dec.InputOffset() + HeaderBytes)
+	s.in.allow(s.offset() + HeaderBytes)
 	literal, err := s.dec.ReadValue()
 	if err != nil {
 		return "", 0, err
 	}
-	at = s.dec.InputOffset() - int64(len(literal))
+	at = s.offset() - int64(len(literal))
 	name = string(unquote(literal))
 	if len(name) > maxName {
 		return "", 0, tooLong(maxName)
 	}
 	// There may be white space before the value.
-	s.in.allow(s.dec.InputOffset() + 2*HeaderBytes)
+	s.in.allow(s.offset() + 2*HeaderBytes)
 	return name, at, nil
 }
 
@@ -295,7 +310,7 @@ func (s *scanner) value(max int) ([]byte, error) {
 func (s *scanner) check(v []byte, l Limits) (compact bool, err error) {
 	compact, err = checkValue(v, l)
 	if twice, ok := errors.AsType[*duplicate](err); ok {
-		twice.at += s.dec.InputOffset() - int64(len(v))
+		twice.at += s.offset() - int64(len(v))
 	}
 	return compact, err
 }
@@ -345,20 +360,25 @@ func (s *scanner) section(name string) error {
 	if _, err := s.dec.ReadToken(); err != nil {
 		return err
 	}
-	sec := Section{Name: name, IsMap: kind == '{', Start: s.dec.InputOffset() - 1, compact: true, seed: maphash.MakeSeed()}
+	sec := Section{Name: name, IsMap: kind == '{', Start: s.offset() - 1, compact: true, seed: maphash.MakeSeed()}
 	keys := keyset.New()
 	var sum maphash.Hash
 	sum.SetSeed(sec.seed)
 	s.in.advance(sec.Start)
 	s.in.part = &sum
+	if s.lane != nil {
+		if err := s.lane.records(&sec, keys); err != nil {
+			return err
+		}
+	}
 	endPart := func() {
-		end := s.dec.InputOffset()
+		end := s.offset()
 		s.in.advance(end)
-		sec.parts = append(sec.parts, part{end, sum.Sum64()})
+		sec.parts = append(sec.parts, part{end: end, sum: sum.Sum64()})
 		sum.Reset()
 	}
 	for more := s.dec.PeekKind(); more != '}' && more != ']'; more = s.dec.PeekKind() {
-		s.in.allow(s.dec.InputOffset() + int64(s.limits.RecordBytes) + HeaderBytes)
+		s.allowRecord(s.offset())
 		if sec.IsMap {
 			if err := s.key(keys); err != nil {
 				return err
@@ -384,7 +404,7 @@ func (s *scanner) section(name string) error {
 		}
 		if len(s.in.pending) >= partBytes {
 			endPart()
-			if err := s.hooks.Progress(name, s.records, s.dec.InputOffset()); err != nil {
+			if err := s.hooks.Progress(name, s.records, s.offset()); err != nil {
 				return hookError{err}
 			}
 		}
@@ -392,11 +412,16 @@ func (s *scanner) section(name string) error {
 	if _, err := s.dec.ReadToken(); err != nil {
 		return err
 	}
-	sec.End = s.dec.InputOffset()
+	sec.End = s.offset()
 	endPart()
 	s.in.part = nil
 	s.doc.Collections = append(s.doc.Collections, sec)
 	return nil
+}
+
+// allowRecord lets the decoder read a record that begins behind the offset.
+func (s *scanner) allowRecord(offset int64) {
+	s.in.allow(offset + int64(s.limits.RecordBytes) + HeaderBytes)
 }
 
 // key reads the name of a record in a map. keys are the names so far.
@@ -412,59 +437,17 @@ func (s *scanner) key(keys *keyset.Set) error {
 	if err := s.limits.AddKey(&s.keyBytes, len(name)); err != nil {
 		return err
 	}
+	return s.addName(keys, name, s.offset()-int64(len(literal)))
+}
+
+// addName adds the name of a record in a map, which stands at an offset, to keys.
+func (s *scanner) addName(keys *keyset.Set, name []byte, at int64) error {
 	if keys.AddBytes(name) {
 		return nil
 	}
-	twice := &duplicate{name: string(name), at: s.dec.InputOffset() - int64(len(literal))}
+	twice := &duplicate{name: string(name), at: at}
 	if s.suspects = append(s.suspects, suspect{len(s.doc.Collections), twice}); s.hooks.Again == nil || len(s.suspects) > maxSuspects {
 		return twice
 	}
 	return nil
-}
-
-// A tap stands between the input and the decoder. The decoder reads ahead, but
-// a digest must end at an exact byte. So the tap keeps what it has delivered
-// until advance says how much has been parsed. The tap also ends the input
-// where a single value becomes too large.
-type tap struct {
-	r       io.Reader
-	n       int64 // bytes that were delivered
-	max     int64 // of the whole document
-	limit   int64 // of what may be read now
-	err     error // the first error of r, or a limit that was reached
-	pending []byte
-	whole   hash.Hash
-	part    *maphash.Hash // of the current collection
-}
-
-// allow lets the decoder read up to the offset, including what it reads ahead.
-func (t *tap) allow(offset int64) { t.limit = min(offset, t.max) }
-
-func (t *tap) Read(p []byte) (int, error) {
-	if t.n >= t.limit {
-		t.err = fmt.Errorf("%w: a value of the document is too large (Limits.RecordBytes), or all of it (Limits.TotalBytes)", ErrLimit)
-		// A document of exactly the allowed size is at its end here.
-		if n, err := t.r.Read(p[:1]); n == 0 && err == io.EOF {
-			t.err = nil
-			return 0, io.EOF
-		}
-		return 0, t.err
-	}
-	n, err := t.r.Read(p[:min(int64(len(p)), t.limit-t.n)])
-	t.n += int64(n)
-	t.pending = append(t.pending, p[:n]...)
-	if err != nil && err != io.EOF {
-		t.err = err
-	}
-	return n, err
-}
-
-// advance adds all bytes before the offset to the digests.
-func (t *tap) advance(offset int64) {
-	k := len(t.pending) - int(t.n-offset)
-	t.whole.Write(t.pending[:k])
-	if t.part != nil {
-		t.part.Write(t.pending[:k])
-	}
-	t.pending = append(t.pending[:0], t.pending[k:]...)
 }

@@ -11,6 +11,8 @@ import (
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/tomo-project/backup/internal/onepass"
 )
 
 // Compact checks the JSON value src and appends it to dst without insignificant
@@ -46,13 +48,6 @@ func compact(dst, src []byte) ([]byte, error) {
 // isTooDeep tells whether jsontext stopped because the value is nested too
 // deeply.
 func isTooDeep(err error) bool { return err.Error() == "exceeded max depth" }
-
-// The longest number, and the most digits in its exponent. Any IEEE 754 number
-// fits, and arithmetic stays fast.
-const (
-	maxNumber   = 1024
-	maxExponent = 4
-)
 
 // checkValue checks a value that jsontext has read: the names of its members
 // must differ, and it must be within the limits on depth, on numbers and on the
@@ -111,15 +106,15 @@ func checkValue(b []byte, l Limits) (compact bool, err error) {
 }
 
 func checkNumber(b []byte) error {
-	if len(b) > maxNumber {
+	if len(b) > onepass.MaxNumber {
 		return fmt.Errorf("%w: a number of %d characters", ErrLimit, len(b))
 	}
-	if len(b) <= maxExponent {
+	if len(b) <= onepass.MaxExponent {
 		return nil
 	}
 	if e := bytes.IndexAny(b, "eE"); e >= 0 {
-		if len(bytes.TrimLeft(b[e+1:], "+-0")) > maxExponent {
-			return fmt.Errorf("%w: a number with an exponent of more than %d digits", ErrLimit, maxExponent)
+		if len(bytes.TrimLeft(b[e+1:], "+-0")) > onepass.MaxExponent {
+			return fmt.Errorf("%w: a number with an exponent of more than %d digits", ErrLimit, onepass.MaxExponent)
 		}
 	}
 	return nil
@@ -220,6 +215,16 @@ func Quote(s string) []byte {
 	b, _ := jsontext.AppendQuote(nil, s)
 	return b
 }
+
+// AppendQuote appends s to dst as a JSON string.
+func AppendQuote(dst []byte, s string) []byte {
+	dst, _ = jsontext.AppendQuote(dst, s)
+	return dst
+}
+
+// IsOne tells whether b is one value. It takes what stands between a colon and a bracket
+// or brace in a compact text that is well-formed, which can be several members.
+func IsOne(b []byte) bool { return skipValue(b, 0) == len(b) }
 
 // OnlyMember returns the text of a string, if the compact object v has just one
 // member and that is the string called name.

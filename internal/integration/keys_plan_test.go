@@ -18,10 +18,11 @@ import (
 )
 
 // A witnessed database is one of which every prepared statement that is executed is
-// seen.
+// seen, and every other query.
 type witnessed struct {
 	db         *sql.DB // for the driver and its connections
 	statements []statement
+	queries    []string
 }
 
 type statement struct {
@@ -56,6 +57,7 @@ func (c witnessedConn) PrepareContext(ctx context.Context, query string) (driver
 }
 
 func (c witnessedConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	c.w.queries = append(c.w.queries, query)
 	return c.Conn.(driver.QueryerContext).QueryContext(ctx, query, args)
 }
 

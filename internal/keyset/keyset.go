@@ -48,8 +48,12 @@ func (s *Set) add(h uint64) bool {
 }
 
 // Has tells whether key is in the set.
-func (s *Set) Has(key string) bool {
-	h := maphash.String(s.seed, key)
+func (s *Set) Has(key string) bool { return s.has(maphash.String(s.seed, key)) }
+
+// HasBytes is Has for a key in a buffer.
+func (s *Set) HasBytes(key []byte) bool { return s.has(maphash.Bytes(s.seed, key)) }
+
+func (s *Set) has(h uint64) bool {
 	if h == 0 {
 		return s.zero
 	}

@@ -6,6 +6,7 @@ import (
 	jsonv1 "encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strconv"
 
 	"github.com/go-json-experiment/json"
@@ -20,6 +21,9 @@ const (
 	saltSize = 16
 	adKey    = "tomo-project/backup 1.0 key"
 )
+
+// muchMemory is what a derivation takes at least that gives its memory back.
+const muchMemory = 16 << 20
 
 // cost is the work that one try of a passphrase takes.
 type cost struct{ time, memory, threads uint64 } // memory in KiB
@@ -164,5 +168,16 @@ func (c cost) check() error {
 // exact.
 func (c cost) aead(passphrase, salt []byte) (cipher.AEAD, error) {
 	key := argon2.IDKey(passphrase, salt, uint32(c.time), uint32(c.memory), uint8(c.threads), keySize)
+	GiveBack(int64(c.memory) << 10)
 	return chacha20poly1305.NewX(key)
+}
+
+// GiveBack returns the memory of a derivation to the system, if that took much. Otherwise
+// the garbage collector counts it as in use until its next run, and lets the heap grow to
+// twice as much before that. A collection takes far less than such a derivation, and no
+// setting of the process changes.
+func GiveBack(memory int64) {
+	if memory >= muchMemory {
+		debug.FreeOSMemory()
+	}
 }

@@ -236,3 +236,27 @@ func FuzzUnwrapPassphrase(f *testing.F) {
 		}
 	})
 }
+
+func TestTheMemoryOfADerivationDoesNotStay(t *testing.T) {
+	wrapped, err := WrapPassphrase([]byte("hunter2"), NewKey())
+	require.NoError(t, err)
+	for name, derive := range map[string]func() error{
+		"wrap": func() error {
+			_, err := WrapPassphrase([]byte("hunter2"), NewKey())
+			return err
+		},
+		"unwrap": func() error {
+			_, err := UnwrapPassphrase([]byte("hunter2"), wrapped)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.NoError(t, derive())
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			require.Less(t, m.HeapAlloc, uint64(UsualMemory/2), "in use")
+			require.Less(t, m.NextGC, uint64(UsualMemory/2), "to which the heap may grow")
+			require.Less(t, m.HeapIdle-m.HeapReleased, uint64(UsualMemory/2), "kept from the system")
+		})
+	}
+}

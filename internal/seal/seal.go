@@ -83,7 +83,25 @@ type Box struct {
 	scratch   sync.Pool // of *scratch
 }
 
-type scratch struct{ raw, ad []byte } // holds nothing secret: ciphertext and additional data
+// A scratch is what one call needs. It holds nothing secret: ciphertext, additional data,
+// and nonces.
+type scratch struct {
+	raw, ad []byte
+	nonces  []byte // drawn and not used yet
+	drawn   [64 * chacha20poly1305.NonceSizeX]byte
+}
+
+// nonce appends a nonce to dst that no other call gets. A system call for each would cost
+// as much as the cipher.
+func (s *scratch) nonce(dst []byte) []byte {
+	if len(s.nonces) == 0 {
+		s.nonces = s.drawn[:]
+		rand.Read(s.nonces) // never returns an error
+	}
+	nonce := s.nonces[:chacha20poly1305.NonceSizeX]
+	s.nonces = s.nonces[chacha20poly1305.NonceSizeX:]
+	return append(dst, nonce...)
+}
 
 // NewBox returns the Box of the snapshot with this key and id. It returns
 // ErrMalformed if NewKey or NewID cannot have made them.
@@ -130,9 +148,7 @@ func (b *Box) Seal(dst, plain []byte, collection, recordKey, pointer string) []b
 	s := b.scratch.Get().(*scratch)
 	defer b.scratch.Put(s)
 	s.ad = b.appendPlace(s.ad[:0], collection, recordKey, pointer)
-	s.raw = slices.Grow(s.raw[:0], b.values.NonceSize()+len(plain)+b.values.Overhead())
-	nonce := s.raw[:b.values.NonceSize()]
-	rand.Read(nonce)
+	nonce := s.nonce(slices.Grow(s.raw[:0], chacha20poly1305.NonceSizeX+len(plain)+chacha20poly1305.Overhead))
 	s.raw = b.values.Seal(nonce, nonce, plain, s.ad)
 	return base64.StdEncoding.AppendEncode(dst, s.raw)
 }

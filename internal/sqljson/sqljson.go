@@ -8,30 +8,44 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/tomo-project/backup/internal/onepass"
 )
 
 // ErrUTF8 says that a text is not valid UTF-8.
 var ErrUTF8 = errors.New("the text is not valid UTF-8")
 
 // AppendString appends s as a JSON string to dst.
-func AppendString[T string | []byte](dst []byte, s T) ([]byte, error) {
+func AppendString[T ~string | ~[]byte](dst []byte, s T) ([]byte, error) {
+	ascii := true
 	for i := 0; i < len(s); i++ {
-		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+		c := s[i]
+		if c < ' ' || c == '"' || c == '\\' {
 			dst, err := jsontext.AppendQuote(dst, s)
 			if err != nil {
 				return dst, ErrUTF8
 			}
 			return dst, nil
 		}
+		ascii = ascii && c < utf8.RuneSelf
+	}
+	if !ascii && !utf8.Valid([]byte(s)) {
+		return dst, ErrUTF8
 	}
 	dst = append(dst, '"')
 	dst = append(dst, s...)
 	return append(dst, '"'), nil
 }
 
+// compact accepts most of what is compact already.
+var compact = onepass.New(nil, nil)
+
 // AppendCompact appends the JSON value src to dst, without insignificant white space. It
 // refuses everything that is not strict JSON, also duplicate names and invalid UTF-8.
 func AppendCompact(dst, src []byte) ([]byte, error) {
+	if _, ok := compact.Read(src, onepass.Limits{Depth: 1000, Values: 1_000_000}, nil); ok {
+		return append(dst, src...), nil
+	}
 	n := len(dst)
 	dst, err := jsontext.AppendFormat(dst, src, jsontext.PreserveRawStrings(true))
 	if err != nil {
@@ -44,11 +58,12 @@ func AppendCompact(dst, src []byte) ([]byte, error) {
 // Unquote returns the text of the JSON string token raw. If raw has no escapes, the text
 // is a part of raw.
 func Unquote(raw string) (string, error) {
-	if len(raw) < 2 || stringEnd(raw, 0) != len(raw) {
+	last := len(raw) - 1
+	if last < 1 || raw[0] != '"' || raw[last] != '"' {
 		return "", errors.New("the string is not valid JSON")
 	}
-	if strings.IndexByte(raw, '\\') < 0 {
-		return raw[1 : len(raw)-1], nil
+	if inside := raw[1:last]; strings.IndexByte(inside, '\\') < 0 && strings.IndexByte(inside, '"') < 0 {
+		return inside, nil
 	}
 	b, err := jsontext.AppendUnquote(nil, raw)
 	if err != nil {
@@ -59,7 +74,7 @@ func Unquote(raw string) (string, error) {
 
 // IsValue tells whether s has the outline of one JSON value. There must be no white space
 // around it.
-func IsValue(s string) bool { return valueEnd(s, 0) == len(s) }
+func IsValue(s string) bool { return ValueEnd(s, 0) == len(s) }
 
 var errObject = errors.New("the value is not a JSON object")
 
@@ -84,7 +99,7 @@ func Members(s string, f func(name, value string) error) error {
 			return errObject
 		}
 		i = space(s, i+1)
-		after := valueEnd(s, i)
+		after := ValueEnd(s, i)
 		if after < 0 {
 			return errObject
 		}
@@ -140,8 +155,9 @@ func stringEnd(s string, i int) int {
 	}
 }
 
-// valueEnd returns the index after the value that begins at i, or -1.
-func valueEnd(s string, i int) int {
+// ValueEnd returns the index after the value that begins at i, or -1. It checks no more than
+// it needs to find it.
+func ValueEnd(s string, i int) int {
 	if i >= len(s) {
 		return -1
 	}

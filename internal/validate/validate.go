@@ -15,14 +15,22 @@ import (
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v5"
+
+	"github.com/tomo-project/backup/internal/onepass"
 )
 
 // A Schema is a compiled JSON Schema. It is safe for concurrent use.
-type Schema struct{ schema *jsonschema.Schema }
+type Schema struct {
+	schema *jsonschema.Schema
+	rule   *onepass.Rule
+}
 
 // Compile compiles a JSON Schema of draft 2020-12. It refuses one that names another draft,
-// and references to other documents. Formats are asserted.
-func Compile(name string, schema []byte) (*Schema, error) {
+// and references to other documents. Formats are asserted. It keeps the schemas that were
+// compiled last, since an App has its schemas compiled for each call.
+func Compile(name string, schema []byte) (*Schema, error) { return compiled.get(name, schema) }
+
+func compile(name string, schema []byte) (*Schema, error) {
 	c := jsonschema.NewCompiler()
 	c.Draft = jsonschema.Draft2020
 	c.AssertFormat = true
@@ -42,8 +50,11 @@ func Compile(name string, schema []byte) (*Schema, error) {
 	if err != nil {
 		return nil, fmt.Errorf("schema of %s: %w", name, err)
 	}
-	return &Schema{s}, nil
+	return &Schema{s, newRule(s)}, nil
 }
+
+// Rule returns a rule that accepts only values in which Validate finds no problem.
+func (s *Schema) Rule() *onepass.Rule { return s.rule }
 
 const draft = "https://json-schema.org/draft/2020-12/schema"
 

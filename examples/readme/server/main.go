@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log"
 	"log/slog"
 	"os"
@@ -29,8 +30,12 @@ func main() {
 		{Name: "notes", Key: "/id"},                  // data/notes/n1.json: {"id":"n1","text":"buy milk"}
 		{Name: "settings", Layout: filestore.Object}, // data/settings.json: {"theme":"dark"}
 	}}
-	folder := location.Dir("backups") // a backup makes no folder: a drive may not be mounted
-	if err := errors.Join(os.MkdirAll(data.Path, 0o700), folder.Make()); err != nil {
+	folder := location.Dir("backups")
+	err := os.Mkdir(data.Path, 0o700)
+	if err == nil { // only at the first start: where the folder vanishes later, backups have vanished too
+		err = folder.Make()
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		log.Fatal(err)
 	}
 	key := backup.Passphrase([]byte(os.Getenv("NOTES_PASSPHRASE")))
