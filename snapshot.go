@@ -84,9 +84,9 @@ type Snapshot struct {
 	r       io.ReaderAt
 	temp    *envelope.Spool // is r, if the input could not be read in place
 	release func()          // releases the reader of the envelope, if not nil
-	tempDir string          // see OpenOptions.TempDir
 	closer  io.Closer       // the reader, if Close closes it
 	name    string          // see OpenOptions.Name
+	tempDir string          // see OpenOptions.TempDir
 	closed  int32           // 1 after Close
 }
 

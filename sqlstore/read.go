@@ -79,7 +79,7 @@ type take func(Dialect, []byte) (key string, _ []byte, err error)
 // eachRecord calls yield with a record for each row of a query until yield returns false.
 func (v *view) eachRecord(ctx context.Context, query string, args []any, row *row, take take, yield func(backup.Record) bool) error {
 	if v.wire != nil {
-		return v.eachWireRecord(ctx, query, nil, row, take, yield)
+		return v.eachWireRecord(ctx, query, nil, row, take, yield) // only SQLite, which has no wire, has args
 	}
 	rows, err := v.conn.QueryContext(ctx, query, args...)
 	if err != nil {
