@@ -105,8 +105,8 @@ func (mariadb) settle(c *column, _ int) error {
 }
 
 // sentAsText tells whether the driver has the bytes of a text for the values of a column.
-func (my *mariadbColumn) sentAsText(c *column) bool {
-	return my.base != "" && !c.key && my.family != binaries && (c.Kind == Text || c.Kind == JSON)
+func (c *column) sentAsText() bool {
+	return c.my.base != "" && !c.key && c.my.family != binaries && (c.Kind == Text || c.Kind == JSON)
 }
 
 // isBoolean tells whether the column is declared BOOLEAN, or is one bit.

@@ -129,7 +129,7 @@ type row struct {
 func newRow(t *table) *row {
 	r := scanned(t, t.columns, t.keys)
 	for i, c := range t.columns {
-		if c.my.sentAsText(c) {
+		if c.sentAsText() {
 			r.raw = append(r.raw, i)
 			r.dest[i] = (*sql.RawBytes)(&r.texts[i])
 		}
