@@ -3,7 +3,6 @@ package codec
 import (
 	"bytes"
 	"hash/maphash"
-
 )
 
 // A block is some lines of records, in the lane. Its text begins behind a record,
