@@ -114,11 +114,10 @@ func (r *reading) admit(b *batch) error {
 	first := r.ordinals[col.Name]
 	r.ordinals[col.Name] += int64(len(b.items))
 	ordinal := func(i int) int64 { return first + int64(i) }
-	err := r.seen.admit(b, func(i int) bool {
+	err := r.seen.admit(b, &r.leftOut, func(i int) bool {
 		return r.keepsOwn(col.Name, ordinal(i), &b.items[i])
-	}, func(i int, found []*RecordError) error {
+	}, func(i int) {
 		r.leaveOut(col.Name, ordinal(i), b.items[i].key)
-		return r.leftOut.add(found...)
 	})
 	for i := range b.notes {
 		if !b.notes[i].left {
@@ -217,7 +216,7 @@ func (in *incoming) eachBatch(ctx context.Context, col *collection, f func(*batc
 	var n int64
 	invalid := in.invalid[col.Name]
 	take := func(r item) error {
-		if n++; invalid[n-1] {
+		if n++; invalid.has(n - 1) {
 			return nil
 		}
 		var err error

@@ -105,52 +105,75 @@ type Problem struct {
 	Message string
 }
 
-// Validate returns the problems of a value, in the order of their pointers. The
-// value comes from codec.Decode.
-func (s *Schema) Validate(v any) (problems []Problem) {
+// Validate returns the problems of a value, in the order of their pointers: the first
+// most of them, and how many there are. The value comes from codec.Decode.
+func (s *Schema) Validate(v any, most int) (problems []Problem, total int) {
 	// The validator computes with numbers and patterns from outside, and may
 	// panic.
 	defer func() {
 		if r := recover(); r != nil {
-			problems = []Problem{{Message: "cannot be held against the schema"}}
+			problems, total = []Problem{{Message: "cannot be held against the schema"}}[:min(most, 1)], 1
 		}
 	}()
 	err := s.schema.Validate(v)
 	if err == nil {
-		return nil
+		return nil, 0
 	}
 	ve, ok := errors.AsType[*jsonschema.ValidationError](err)
 	if !ok {
-		return []Problem{{Message: "cannot be held against the schema: the schema does not come to an end"}}
+		return []Problem{{Message: "cannot be held against the schema: the schema does not come to an end"}}[:min(most, 1)], 1
 	}
-	problems = leaves(nil, ve)
-	// The validator visits members in any order.
-	slices.SortStableFunc(problems, func(a, b Problem) int { return strings.Compare(a.Pointer, b.Pointer) })
-	return problems
+	f := first{most: most}
+	f.add(ve)
+	f.cut()
+	return f.problems, f.total
 }
 
-func leaves(ps []Problem, ve *jsonschema.ValidationError) []Problem {
-	if len(ve.Causes) == 0 {
-		pointer, err := url.PathUnescape(ve.InstanceLocation)
-		if err != nil {
-			pointer = ve.InstanceLocation
-		}
-		return append(ps, Problem{Pointer: pointer, Message: message(ve)})
-	}
+// first gathers the first of many problems.
+type first struct {
+	problems []Problem // at most twice as many as wanted
+	most     int
+	total    int
+}
+
+func (f *first) add(ve *jsonschema.ValidationError) {
 	for _, cause := range ve.Causes {
-		ps = leaves(ps, cause)
+		f.add(cause)
 	}
-	return ps
+	if len(ve.Causes) > 0 {
+		return
+	}
+	if f.total++; f.most == 0 {
+		return
+	}
+	pointer, err := url.PathUnescape(ve.InstanceLocation)
+	if err != nil {
+		pointer = ve.InstanceLocation
+	}
+	f.problems = append(f.problems, Problem{Pointer: pointer, Message: message(ve)})
+	if len(f.problems)/2 >= f.most {
+		f.cut()
+	}
+}
+
+// cut sorts the problems, and drops those that are too many. The validator visits members
+// in any order.
+func (f *first) cut() {
+	slices.SortStableFunc(f.problems, func(a, b Problem) int { return strings.Compare(a.Pointer, b.Pointer) })
+	if len(f.problems) > f.most {
+		clear(f.problems[f.most:])
+		f.problems = f.problems[:f.most]
+	}
 }
 
 // message returns the text of the validator without the value, which may be a
-// secret. Some of its texts quote the value.
+// secret, and may be long. Some of its texts quote the value.
 func message(ve *jsonschema.ValidationError) string {
 	keyword := ve.KeywordLocation[strings.LastIndexByte(ve.KeywordLocation, '/')+1:]
 	m := ve.Message
 	switch keyword {
 	case "format":
-		return m[max(0, strings.LastIndex(m, "is not valid ")):]
+		return strings.Clone(m[max(0, strings.LastIndex(m, "is not valid ")):])
 	case "multipleOf":
 		return m[max(0, strings.LastIndex(m, "not multipleOf ")):]
 	case "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum":
