@@ -12,7 +12,9 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/santhosh-tekuri/jsonschema/v5"
 
@@ -106,7 +108,8 @@ type Problem struct {
 }
 
 // Validate returns the problems of a value, in the order of their pointers: the first
-// most of them, and how many there are. The value comes from codec.Decode.
+// most of them, and how many there are. The value comes from codec.Decode. A value with
+// pointers of more than maxPointers bytes is a problem, although the Rule may accept it.
 func (s *Schema) Validate(v any, most int) (problems []Problem, total int) {
 	// The validator computes with numbers and patterns from outside, and may
 	// panic.
@@ -115,6 +118,14 @@ func (s *Schema) Validate(v any, most int) (problems []Problem, total int) {
 			problems, total = []Problem{{Message: "cannot be held against the schema"}}[:min(most, 1)], 1
 		}
 	}()
+	room := maxPointers
+	if !fits(v, 0, &room) {
+		return []Problem{{Message: "cannot be held against the schema: it has too many values under long names; shorten the names"}}[:min(most, 1)], 1
+	}
+	if maxPointers-room > manyPointers {
+		oneByOne.Lock()
+		defer oneByOne.Unlock()
+	}
 	err := s.schema.Validate(v)
 	if err == nil {
 		return nil, 0
@@ -127,6 +138,39 @@ func (s *Schema) Validate(v any, most int) (problems []Problem, total int) {
 	f.add(ve)
 	f.cut()
 	return f.problems, f.total
+}
+
+// maxPointers bounds the pointers of all values in a value. The validator keeps the whole
+// pointer with each problem, and a long name may have 100,000 values under it.
+const maxPointers = 32 << 20
+
+// oneByOne lets only one value at a time have pointers of more than manyPointers bytes: what
+// the validator says about such a value may take 64 MiB.
+var oneByOne sync.Mutex
+
+const manyPointers = 1 << 18
+
+// fits subtracts the lengths of all pointers in a value from room. It tells whether there
+// was room for them. at is the length of the pointer of the value.
+func fits(v any, at int, room *int) bool {
+	if *room -= at; *room < 0 {
+		return false
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		for name, member := range v {
+			if !fits(member, at+1+len(url.PathEscape(name)), room) {
+				return false
+			}
+		}
+	case []any:
+		for i, element := range v {
+			if !fits(element, at+1+len(strconv.Itoa(i)), room) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // first gathers the first of many problems.
