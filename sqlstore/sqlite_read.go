@@ -41,13 +41,13 @@ func (tx *sqliteTx) records(ctx context.Context, v *view, t *table, yield func(b
 	case ctx.Err() != nil:
 		return "", nil, ctx.Err()
 	case read == 0:
-		return t.query(""), nil, nil
+		return t.query("", t.order), nil, nil
 	}
 	if args, _, err = t.keyArgs(v.dialect, nil, last); err != nil {
 		return "", nil, t.fail(last, nil, err)
 	}
 	names := t.keyNames("")
-	return t.query(" WHERE (" + names + ") > (?" + strings.Repeat(",?", len(args)-1) + ")"), args, nil
+	return t.query(" WHERE ("+names+") > (?"+strings.Repeat(",?", len(args)-1)+")", t.order), args, nil
 }
 
 // eachRow calls f with each row of a table as it is stored, and sets the fields of row. It

@@ -53,8 +53,8 @@ func (w *walk) members(at int, c *objectCheck, seen int) (end, count int) {
 			}
 			*word |= bit
 			last = m.index + 1
-			if m.name != yes {
-				return m.name, count
+			if m.allowed != yes {
+				return m.allowed, count
 			}
 			start := i
 			if i = w.value(i, m.check); m.also != nil && i >= 0 {
@@ -97,7 +97,7 @@ func (w *walk) name(at int, c *objectCheck, last int, names *nameSet) (*member, 
 	if escaped {
 		s = w.unquote(s)
 	}
-	if index, ok := c.index[string(w.bytes(s))]; ok {
+	if index, ok := c.find(w.bytes(s)); ok {
 		c.next[last].Store(int32(index))
 		return &c.members[index], end + 1
 	}
@@ -108,6 +108,20 @@ func (w *walk) name(at int, c *objectCheck, last int, names *nameSet) (*member, 
 	}
 	names.add(w, s)
 	return nil, end + 1
+}
+
+// find returns the index of the member with that name.
+func (c *objectCheck) find(name []byte) (int, bool) {
+	if len(c.known) > few {
+		index, ok := c.index[string(name)]
+		return index, ok
+	}
+	for i, known := range c.known {
+		if known == string(name) {
+			return i, true
+		}
+	}
+	return 0, false
 }
 
 // otherMember reads the value of a member that is not known. Its name is the last in

@@ -90,6 +90,13 @@ func benchmarkRead(b *testing.B, j *passtest.Judge, text string) {
 
 func BenchmarkRead(b *testing.B) {
 	b.Run("server", func(b *testing.B) { benchmarkRead(b, newJudge(b, serverSchema, "/id"), serverRecord) })
+	kind := func(kind string) string {
+		return strings.Replace(serverSchema, `"properties": {`, `"properties": {"kind": {"const": "`+kind+`"},`, 1)
+	}
+	b.Run("choice", func(b *testing.B) {
+		j := newJudge(b, `{"oneOf": [`+kind("a")+`,`+kind("b")+`]}`, "/id")
+		benchmarkRead(b, j, `{"kind":"b",`+serverRecord[1:])
+	})
 	b.Run("no schema", func(b *testing.B) { benchmarkRead(b, newJudge(b, `{}`, "/id"), serverRecord) })
 	for name, j := range tomoJudges(b) {
 		b.Run(name, func(b *testing.B) { benchmarkRead(b, j, tomoRecord(name, 1)) })
