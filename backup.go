@@ -382,11 +382,10 @@ func (sw *snapshotWriter) writeBatch(b *batch) error {
 			}
 		}
 	}
-	err := sw.seen.admit(b, nil, func(i int, found []*RecordError) error {
+	err := sw.seen.admit(b, &sw.problems, nil, func(i int) {
 		if !sw.opts.LeaveOutInvalid {
 			sw.seen.keys[b.col.Name].Add(b.items[i].key) // so that references to it are no second problem
 		}
-		return sw.problems.add(found...)
 	})
 	if err == nil && !sw.problems.fatal() { // else the file is worthless; the records are only checked
 		err = sw.writeRecords(b)

@@ -115,14 +115,13 @@ func (r *reading) admit(b *batch) error {
 	r.ordinals[col.Name] += int64(len(b.items))
 	ordinal := func(i int) int64 { return first + int64(i) }
 	own := len(r.own[col.Name]) > 0
-	err := r.seen.admit(b, func(i int) bool {
+	err := r.seen.admit(b, &r.leftOut, func(i int) bool {
 		if own && b.notes[i].sure {
 			b.items[i].key = string(b.notes[i].key)
 		}
 		return own && r.keepsOwn(col.Name, ordinal(i), &b.items[i])
-	}, func(i int, found []*RecordError) error {
+	}, func(i int) {
 		r.leaveOut(col.Name, ordinal(i), b.items[i].key)
-		return r.leftOut.add(found...)
 	})
 	for i := range b.notes {
 		if !b.notes[i].left {
@@ -224,7 +223,7 @@ func (in *incoming) eachBatch(ctx context.Context, col *collection, f func(*batc
 		invalid = nil // what is kept is valid
 	}
 	take := func(r item) error {
-		if n++; invalid[n-1] {
+		if n++; invalid.has(n - 1) {
 			return nil
 		}
 		var err error
