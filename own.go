@@ -31,17 +31,24 @@ func (in *incoming) nameOwn() {
 	}
 }
 
-// keepsOwn tells whether a record is left out, because the host's own stays. It remembers
-// the value of each of these records.
-func (r *reading) keepsOwn(collection string, ordinal int64, rec *item) bool {
-	if _, own := r.own[collection][rec.key]; !own {
+// keepsOwn tells whether record i of a batch is left out, because the host's own stays. It
+// remembers the value of each of these records.
+func (r *reading) keepsOwn(b *batch, i int, ordinal int64) bool {
+	own, key := r.own[b.col.Name], b.items[i].key
+	if own == nil {
 		return false
 	}
-	r.own[collection][rec.key] = bytes.Clone(rec.value)
+	if n := &b.notes[i]; n.key != nil { // in a List, the check found it
+		key = string(n.key)
+	}
+	if _, named := own[key]; !named {
+		return false
+	}
+	own[key] = bytes.Clone(b.items[i].value)
 	if r.opts.TakeOwn {
 		return false
 	}
-	r.leaveOut(collection, ordinal, rec.key)
+	r.leaveOut(b.col.Name, ordinal, key)
 	return true
 }
 

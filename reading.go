@@ -115,7 +115,7 @@ func (r *reading) admit(b *batch) error {
 	r.ordinals[col.Name] += int64(len(b.items))
 	ordinal := func(i int) int64 { return first + int64(i) }
 	err := r.seen.admit(b, func(i int) bool {
-		return r.keepsOwn(col.Name, ordinal(i), &b.items[i])
+		return r.keepsOwn(b, i, ordinal(i))
 	}, func(i int, found []*RecordError) error {
 		r.leaveOut(col.Name, ordinal(i), b.items[i].key)
 		return r.leftOut.add(found...)
@@ -216,10 +216,7 @@ func (in *incoming) eachBatch(ctx context.Context, col *collection, f func(*batc
 	var b batch
 	var n int64
 	invalid := in.invalid[col.Name]
-	take := func(r item) error {
-		if n++; invalid[n-1] {
-			return nil
-		}
+	add := func(r item) error {
 		var err error
 		if b.addItem(r); b.full() {
 			err = f(&b)
@@ -227,13 +224,19 @@ func (in *incoming) eachBatch(ctx context.Context, col *collection, f func(*batc
 		}
 		return err
 	}
+	take := func(r item) error {
+		if n++; invalid[n-1] {
+			return nil
+		}
+		return add(r)
+	}
 	migrating := in.newMigrating(ctx, in.snapshot.limits)
 	for i, name := range in.from[col.Name] {
 		sec := in.snapshot.section(name)
 		var err error
 		if in.keeps(col.Name) {
 			if i == 0 {
-				err = in.kept.each(ctx, col.Name, take)
+				err = in.kept.each(ctx, col.Name, add) // only valid records are kept
 			}
 		} else if in.migrates() {
 			err = in.produce(sec, migrating, func(target *collection, r item) error {
