@@ -126,7 +126,7 @@ func (b *block) value(text []byte) bool {
 	if isWritten(text, b.limits) {
 		return true
 	}
-	out, err := Compact(b.compact[:0], text, b.limits)
+	out, err := Reformat(b.compact[:0], text, b.limits)
 	b.compact = out[:0]
 	return err == nil && bytes.Equal(out, text)
 }

@@ -25,6 +25,12 @@ func Compact(dst, src []byte, l Limits) ([]byte, error) {
 	if isWritten(src, l) {
 		return append(dst, src...), nil
 	}
+	return Reformat(dst, src, l)
+}
+
+// Reformat is Compact by the decoder alone. It is slower, and what the pass over a record
+// is held against.
+func Reformat(dst, src []byte, l Limits) ([]byte, error) {
 	out, err := compact(dst, src)
 	if err == nil {
 		_, err = checkValue(out[len(dst):], l)
