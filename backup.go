@@ -91,6 +91,9 @@ const MetaTrigger = "trigger"
 // that it needs depends on the number of keys and not on the size of the data. Many
 // references to records that come later go to an encrypted temporary file.
 //
+// Backup may write to w from another goroutine than that of its caller, but from one at a
+// time, and not after it has returned. It calls src and Progress from that of its caller.
+//
 // A backup is good only if Backup returned nil, and the file behind w was closed and
 // synced without an error. After an error the caller must throw away what was
 // written.
@@ -379,11 +382,10 @@ func (sw *snapshotWriter) writeBatch(b *batch) error {
 			}
 		}
 	}
-	err := sw.seen.admit(b, nil, func(i int, found []*RecordError) error {
+	err := sw.seen.admit(b, &sw.problems, nil, func(i int) {
 		if !sw.opts.LeaveOutInvalid {
 			sw.seen.keys[b.col.Name].Add(b.items[i].key) // so that references to it are no second problem
 		}
-		return sw.problems.add(found...)
 	})
 	if err == nil && !sw.problems.fatal() { // else the file is worthless; the records are only checked
 		err = sw.writeRecords(b)

@@ -329,6 +329,28 @@ func TestTheListOfInvalidRecordsHasAnEnd(t *testing.T) {
 	}
 }
 
+func TestAllProblemsOfARecordAreCounted(t *testing.T) {
+	users := list("users")
+	users.Schema = []byte(`{"properties":{"tags":{"items":{"type":"string"}}}}`)
+	users.Refs = []backup.Ref{{Pointer: "/bosses/*", Collection: "users"}}
+	app := &backup.App{Name: "a", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{users}}
+	nothing := strings.Repeat(`0,`, 2999) + `0`
+	bosses := strings.Repeat(`{},`, 499) + `{}`
+	data := `{"users":[{"id":1,"bosses":[` + bosses + `],"tags":[0,0]},{"id":2,"tags":[` + nothing + `]},{"id":3,"tags":[0]}]}`
+	_, err := app.Verify(t.Context(), written(t, app, 1, data), backup.RestoreOptions{})
+	require.ErrorContains(t, err, `users "1" /tags/1 `)
+	require.ErrorContains(t, err, "and at least 3482 more")
+
+	report, err := app.Verify(t.Context(), written(t, app, 1, data), backup.RestoreOptions{LeaveOutInvalid: true})
+	require.NoError(t, err)
+	require.Len(t, report.LeftOut, 1000)
+	require.Equal(t, "/bosses/0", report.LeftOut[2].Pointer)
+	require.Equal(t, "/bosses/499", report.LeftOut[501].Pointer)
+	require.Equal(t, "/tags/0", report.LeftOut[502].Pointer)
+	require.Equal(t, "/tags/1445", report.LeftOut[999].Pointer, "the first in the order of the pointers")
+	require.Contains(t, report.Warnings, "3 records of users are not valid and were left out; not all are named")
+}
+
 func TestInvalidRecordsCanBeLeftOutButNotSilently(t *testing.T) {
 	store := homelabStore()
 	store["servers"]["s1"] = `{"id":"s1","port":0}`

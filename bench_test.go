@@ -3,6 +3,7 @@ package backup_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"iter"
@@ -100,5 +101,50 @@ func BenchmarkOpenSnapshot(b *testing.B) {
 		s, err := backup.OpenSnapshot(b.Context(), bytes.NewReader(buf.Bytes()), backup.OpenOptions{})
 		require.NoError(b, err)
 		s.Close()
+	}
+}
+
+// sealedApp has three secret fields, and records of an older schema version if it is not 1.
+func sealedApp(version int) *backup.App {
+	a := benchApp(benchSchema)
+	a.SchemaVersion = version
+	a.Collections[0].Secrets = []string{"/host", "/user", "/description"}
+	for from := 1; from < version; from++ {
+		a.Migrators = append(a.Migrators, backup.Migration(from, func(_ context.Context, collection string, r backup.Record, emit func(string, backup.Record) error) error {
+			var server map[string]any
+			if err := json.Unmarshal(r.Value, &server); err != nil {
+				return err
+			}
+			r.Value, _ = json.Marshal(server)
+			return emit(collection, r)
+		}))
+	}
+	return a
+}
+
+func BenchmarkBackupSealed(b *testing.B) {
+	for b.Loop() {
+		m, err := sealedApp(1).Backup(b.Context(), io.Discard, generated(benchRecords), backup.BackupOptions{Recipients: sealed})
+		require.NoError(b, err)
+		b.SetBytes(m.Bytes)
+	}
+}
+
+// What opens secrets or migrates is done once for a restore.
+func BenchmarkRestore(b *testing.B) {
+	for name, version := range map[string]int{"sealed": 1, "sealed and migrated": 2} {
+		b.Run(name, func(b *testing.B) {
+			var buf bytes.Buffer
+			_, err := sealedApp(1).Backup(b.Context(), &buf, generated(benchRecords), backup.BackupOptions{Recipients: sealed})
+			require.NoError(b, err)
+			b.SetBytes(int64(buf.Len()))
+			for b.Loop() {
+				s, err := backup.OpenSnapshot(b.Context(), bytes.NewReader(buf.Bytes()), backup.OpenOptions{Identities: []backup.Identity{testKey("k")}})
+				require.NoError(b, err)
+				_, err = sealedApp(version).Restore(b.Context(), s, abyss{}, backup.RestoreOptions{})
+				require.NoError(b, err)
+				s.Close()
+			}
+		})
 	}
 }

@@ -120,7 +120,7 @@ func (c *comparison) findSurplus(col *collection) error {
 		if !replace {
 			break
 		}
-		if !c.seen.keys[col.Name].Has(key) && !c.spared[col.Name][key] {
+		if !c.seen.keys[col.Name].Has(key) && !c.spares(col.Name, key) {
 			if c.deleted[col.Name] == nil {
 				c.deleted[col.Name] = make(map[string]bool)
 			}
@@ -143,7 +143,7 @@ func (c *comparison) spareInvalid(col *collection) error {
 			return err
 		}
 		for _, key := range keys {
-			if value := found[key]; value != nil && len(col.examine(&item{key, value, -1})) > 0 {
+			if value := found[key]; value != nil && col.examine(&item{key, value, -1}, 0).total > 0 {
 				delete(c.deleted[col.Name], key)
 				c.stays[col.Name][key] = true
 			}
@@ -356,9 +356,9 @@ func (c *comparison) decide(col *collection, r *item, existing []byte) (after ou
 		stays.fate = skipped
 		return stays, "", nil
 	case Merge:
-		var found []*RecordError
-		if put.value, found = col.merge(r, existing, c.snapshot.limits); len(found) > 0 {
-			return stays, "", c.unfit.add(found...)
+		var found findings
+		if put.value, found = col.merge(r, existing, c.snapshot.limits); found.total > 0 {
+			return stays, "", c.unfit.addAll(col.Name, found)
 		}
 		if codec.Equal(existing, put.value) {
 			return stays, "", nil
@@ -368,9 +368,9 @@ func (c *comparison) decide(col *collection, r *item, existing []byte) (after ou
 }
 
 // merge makes one record of two, and checks it against the declaration.
-func (col *collection) merge(r *item, existing []byte, l codec.Limits) ([]byte, []*RecordError) {
-	fail := func(err error) []*RecordError {
-		return []*RecordError{{Collection: col.Name, Key: r.key, Offset: r.offset, Err: fmt.Errorf("merge: %w", err)}}
+func (col *collection) merge(r *item, existing []byte, l codec.Limits) ([]byte, findings) {
+	fail := func(err error) findings {
+		return findings{[]*RecordError{{Collection: col.Name, Key: r.key, Offset: r.offset, Err: fmt.Errorf("merge: %w", err)}}, 1}
 	}
 	merged := item{r.key, nil, r.offset}
 	if col.Merge == nil {
@@ -385,11 +385,11 @@ func (col *collection) merge(r *item, existing []byte, l codec.Limits) ([]byte, 
 		}
 		merged.key = out.Key
 	}
-	found := col.examine(&merged)
-	if len(found) == 0 && merged.key != r.key {
+	found := col.examine(&merged, maxProblems)
+	if found.total == 0 && merged.key != r.key {
 		return nil, fail(fmt.Errorf("the key has become %q", merged.key))
 	}
-	for _, p := range found {
+	for _, p := range found.list {
 		p.Key, p.Err = r.key, fmt.Errorf("after merging: %w", p.Err)
 	}
 	return merged.value, found

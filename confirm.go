@@ -3,7 +3,6 @@ package backup
 import (
 	"fmt"
 	"hash/maphash"
-	"maps"
 	"slices"
 
 	"github.com/tomo-project/backup/internal/codec"
@@ -120,24 +119,40 @@ func (c *comparison) rememberOthers(col *collection) error {
 
 // rememberSpared remembers the records of the host that Replace lets stay.
 func (c *comparison) rememberSpared(col *collection) error {
-	e := c.expected[col.Name]
-	keys := slices.Sorted(maps.Keys(c.stays[col.Name]))
-	for key := range c.spared[col.Name] {
-		if key != "" && !c.comes(col, key) {
+	if !c.sparesSome(col) {
+		return nil
+	}
+	var keys []string
+	for key, err := range c.host.Keys(c.ctx, col.Name) {
+		if err != nil {
+			return fmt.Errorf("read the keys of %s from the host: %w", col.Name, err)
+		}
+		if (c.stays[col.Name][key] || c.spares(col.Name, key)) && !c.comes(col, key) {
 			keys = append(keys, key)
 		}
 	}
 	if len(keys) == 0 {
 		return nil
 	}
-	e.others = make(map[string]uint64)
-	found, err := c.lookupHeld(col, keys)
-	for key, value := range found {
-		if value != nil {
-			e.others[key] = e.hash(value)
+	e := c.expected[col.Name]
+	e.others = make(map[string]uint64, len(keys))
+	for keys := range slices.Chunk(keys, batchSize) {
+		found, err := c.lookupHeld(col, keys)
+		if err != nil {
+			return err
+		}
+		for key, value := range found {
+			if value != nil {
+				e.others[key] = e.hash(value)
+			}
 		}
 	}
-	return err
+	return nil
+}
+
+// sparesSome tells whether Replace lets records stay that only the host may have.
+func (c *comparison) sparesSome(col *collection) bool {
+	return c.spared[col.Name] != nil || len(c.stays[col.Name]) > 0
 }
 
 // replaces tells whether a collection is restored with Replace.
@@ -195,7 +210,7 @@ func (c *comparison) holdsExpected(col *collection) (bool, error) {
 // expected of it. Other records of the host may be such that they cannot even be read.
 func (c *comparison) eachHeld(col *collection, f func(key string, value []byte)) error {
 	e := c.expected[col.Name]
-	if e.others != nil || c.empty[col.Name] || c.strategy(col) == Replace && len(c.spared[col.Name])+len(c.stays[col.Name]) == 0 {
+	if e.others != nil || c.empty[col.Name] || c.strategy(col) == Replace && !c.sparesSome(col) {
 		return c.eachRecord(col, func(r item) { f(r.key, r.value) })
 	}
 	keys := e.keys
@@ -257,7 +272,7 @@ func (c *comparison) lookupHeld(col *collection, keys []string) (map[string][]by
 
 // isExtra tells whether a restore should not have left a record under a key.
 func (c *comparison) isExtra(col *collection, key string) bool {
-	if c.comes(col, key) || c.spared[col.Name][key] || c.stays[col.Name][key] {
+	if c.comes(col, key) || c.spares(col.Name, key) || c.stays[col.Name][key] {
 		return false
 	}
 	e := c.expected[col.Name]

@@ -79,9 +79,9 @@
 // name the place and not the value. Only of a [Migrator] and of [Collection].Merge does
 // the library know the record, and hides its secrets.
 //
-// The package has no global state, starts no goroutine and logs nothing. It reads
-// the clock for the date of a snapshot where the caller gives none, and for the
-// durations in reports. Randomness comes from crypto/rand. Temporary files are
+// The package has no global state, starts no goroutine that outlives a call, and logs
+// nothing. It reads the clock for the date of a snapshot where the caller gives none, and
+// for the durations in reports. Randomness comes from crypto/rand. Temporary files are
 // encrypted.
 //
 // # Where to read on

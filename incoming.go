@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/semver"
 
 	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/keyset"
 )
 
 // incoming is a snapshot that can be restored: all of it was read, opened, migrated
@@ -24,8 +25,8 @@ type incoming struct {
 	seen        *seen
 	kept        *kept                              // nil: the records are read from the snapshot again
 	from        map[string][]string                // collection → sections of the snapshot that its records come from
-	invalid     map[string]map[int64]bool          // collection → ordinals of the records that are left out
-	spared      map[string]map[string]bool         // collection → keys of these: the host's records stay
+	invalid     map[string]ordinals                // collection → the records that are left out
+	spared      map[string]*keyset.Set             // collection → keys of these: the host's records stay
 	rejected    map[string]map[string]*RecordError // collection → keys of records that the host does not take
 	own         map[string]map[string][]byte       // collection → keys of Own: the values of the snapshot, nil for none
 	leftOut     problems
@@ -69,8 +70,8 @@ func (a *App) newIncoming(s *Snapshot, opts RestoreOptions) (*incoming, error) {
 		snapshot: s,
 		opts:     opts,
 		from:     make(map[string][]string),
-		invalid:  make(map[string]map[int64]bool),
-		spared:   make(map[string]map[string]bool),
+		invalid:  make(map[string]ordinals),
+		spared:   make(map[string]*keyset.Set),
 		rejected: make(map[string]map[string]*RecordError),
 		leftOut:  problems{tolerate: opts.LeaveOutInvalid},
 	}, nil
@@ -216,15 +217,37 @@ func (in *incoming) addSource(collection, section string) {
 
 // leaveOut remembers that a record is left out.
 func (in *incoming) leaveOut(collection string, ordinal int64, key string) {
-	if in.invalid[collection] == nil {
-		in.invalid[collection] = make(map[int64]bool)
-	}
-	if in.spared[collection] == nil {
-		in.spared[collection] = make(map[string]bool)
-	}
-	in.invalid[collection][ordinal] = true
-	in.spared[collection][key] = true
+	in.invalid[collection] = in.invalid[collection].add(ordinal)
+	in.spare(collection, key)
 }
+
+// spare has the host's record under a key stay.
+func (in *incoming) spare(collection, key string) {
+	if in.spared[collection] == nil {
+		in.spared[collection] = keyset.New()
+	}
+	in.spared[collection].Add(key)
+}
+
+// spares tells whether the host's record under a key stays.
+func (in *incoming) spares(collection, key string) bool {
+	keys := in.spared[collection]
+	return keys != nil && keys.Has(key)
+}
+
+// ordinals are some of the records of a collection, a bit for each record. All of them may
+// be invalid.
+type ordinals []uint64
+
+func (o ordinals) add(n int64) ordinals {
+	if more := int(n/64) + 1 - len(o); more > 0 {
+		o = append(o, make([]uint64, more)...)
+	}
+	o[n/64] |= 1 << (n % 64)
+	return o
+}
+
+func (o ordinals) has(n int64) bool { return n/64 < int64(len(o)) && o[n/64]>>(n%64)&1 != 0 }
 
 // checkSalvaged refuses Replace from a salvaged snapshot: it would delete records
 // that the snapshot lacks only because they were lost in the damaged file.

@@ -11,6 +11,7 @@ import (
 	"github.com/tomo-project/backup/internal/fault"
 	"github.com/tomo-project/backup/internal/onepass"
 	"github.com/tomo-project/backup/internal/seal"
+	"github.com/tomo-project/backup/internal/validate"
 )
 
 // The checks of records against the declaration. Most records are valid, and one pass
@@ -18,9 +19,9 @@ import (
 
 // A note is what is known of an item by itself, whatever records stand before it.
 type note struct {
-	err   error          // it is not JSON within the limits
-	found []*RecordError // what is wrong with it
-	left  bool           // it is left out
+	err   error // it is not JSON within the limits
+	wrong int   // how many problems it has; admit names them
+	left  bool  // it is left out
 
 	// sure says that one pass found nothing wrong. Then key is the key, and the references
 	// are pad.links[first:last]. Otherwise examine has set item.key.
@@ -106,12 +107,12 @@ func (b *batch) check(l codec.Limits, compact bool, box *seal.Box) {
 				}
 				r.value = b.pad.spare[start:len(b.pad.spare):len(b.pad.spare)]
 			}
-			if n.found = b.col.examine(r); len(n.found) == 0 {
+			if n.wrong = b.col.examine(r, 0).total; n.wrong == 0 {
 				b.pad.text = append(b.pad.text, r.key...)
 				n.key = b.pad.text[len(b.pad.text)-len(r.key):]
 			}
 		}
-		if box != nil && len(b.col.secrets) > 0 && len(n.found) == 0 {
+		if box != nil && len(b.col.secrets) > 0 && n.wrong == 0 {
 			b.seal(r, n, box)
 		}
 	}
@@ -261,23 +262,32 @@ func (b *batch) seal(r *item, n *note, box *seal.Box) {
 }
 
 // examine checks a record against the declaration of its collection, and sets its
-// key.
-func (col *collection) examine(r *item) []*RecordError {
+// key. It lists the first most problems.
+func (col *collection) examine(r *item, most int) (found findings) {
+	add := func(pointer string, err error) {
+		if len(found.list) < most {
+			found.list = append(found.list, col.problem(r, pointer, err))
+		}
+	}
 	key, err := col.identity(r)
 	if err != nil {
-		return []*RecordError{col.problem(r, col.Key, err)}
+		add(col.Key, err)
+		found.total = 1
+		return found
 	}
 	r.key = key
 	view := col.view(r.key, r.value)
-	var found []*RecordError
 	if col.schema != nil {
-		for _, p := range col.schema.Validate(codec.Decode(view)) {
-			found = append(found, col.problem(r, p.Pointer, errors.New(fault.Shorten(p.Message))))
+		var listed []validate.Problem
+		listed, found.total = col.schema.Validate(codec.Decode(view), most)
+		for _, p := range listed {
+			add(p.Pointer, errors.New(fault.Shorten(p.Message)))
 		}
 	}
 	col.eachRef(view, func(_, _, pointer string, err error) {
 		if err != nil {
-			found = append(found, col.problem(r, pointer, err))
+			add(pointer, err)
+			found.total++
 		}
 	})
 	return found

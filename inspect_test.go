@@ -60,7 +60,7 @@ func TestAGlanceFindsWhatTheSlowCheckFinds(t *testing.T) {
 		slow := item{key: r.Key, offset: -1}
 		slow.value, err = codec.Compact(nil, r.Value, limits)
 		require.NoError(t, err, text)
-		require.Empty(t, col.examine(&slow), text)
+		require.Empty(t, col.examine(&slow, 1), text)
 		require.Equal(t, slow.key, string(n.key), text)
 		require.Equal(t, slow.value, b.items[0].value)
 		var want, got []string

@@ -2,6 +2,7 @@ package backup_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -229,4 +230,55 @@ func TestTheMemoryForReferencesIsBounded(t *testing.T) {
 		_, err := verify(t, text.String(), backup.RestoreOptions{LeaveOutInvalid: true, AllowDangling: true})
 		require.NoError(t, err)
 	})
+}
+
+// A snapshot may be made so that there is much to say about it.
+func TestTheMemoryForInvalidRecordsIsBounded(t *testing.T) {
+	testtime.NotForRace(t)
+	app := benchApp(`{"properties":{"mail":{"format":"email"},"tags":{"items":{"type":"string"}},"more":{"additionalProperties":{"items":{"type":"string"}}}}}`)
+	ones := func(n int) string { return strings.Repeat("1,", n-1) + "1" }
+	many := testtime.Pick(t, 200_000, 1_000_000)
+	long := strings.Repeat("m", 1<<17)
+	for _, c := range []struct {
+		name    string
+		records int
+		each    string // with the place of the key
+		most    uint64
+	}{
+		{"many records", many, `{"id":"a key that is as long as a UUID %07d","mail":"nobody"}`, 64 << 20},
+		{"many problems in some records", 16, `{"id":"%d","tags":[` + ones(99_990) + `]}`, 80 << 20},
+		{"many problems in many records", 1000, `{"id":"%d","tags":[` + ones(2_000) + `]}`, 12 << 20},
+		{"long values", 1000, `{"id":"%d","mail":"` + long + `"}`, 128 << 20},
+		{"a long name with many values", 1000, `{"id":"%d","more":{"` + long + `":[` + ones(1_000) + `]}}`, 64 << 20},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var text bytes.Buffer
+			text.WriteString(plainHead[:strings.Index(plainHead, `"application"`)] + `"application":"bench","application_version":"1.0.0","data":{"servers":[`)
+			for i := range c.records {
+				if i > 0 {
+					text.WriteByte(',')
+				}
+				fmt.Fprintf(&text, c.each, i)
+			}
+			text.WriteString(`]}}`)
+			s, err := backup.OpenSnapshot(t.Context(), bytes.NewReader(text.Bytes()), backup.OpenOptions{})
+			require.NoError(t, err)
+			defer s.Close()
+			defer debug.SetGCPercent(debug.SetGCPercent(25)) // text is large, and garbage may be as large
+			for name, run := range map[string]func(opts backup.RestoreOptions) (backup.Report, error){
+				"verify": func(opts backup.RestoreOptions) (backup.Report, error) { return app.Verify(t.Context(), s, opts) },
+				"restore": func(opts backup.RestoreOptions) (backup.Report, error) {
+					opts.Strategy = backup.Replace
+					return app.Restore(t.Context(), s, abyss{}, opts)
+				},
+			} {
+				var report backup.Report
+				took := peak(func() { report, err = run(backup.RestoreOptions{LeaveOutInvalid: true}) })
+				t.Logf("%s: %d MiB", name, took>>20)
+				require.NoError(t, err)
+				require.Equal(t, 1000, len(report.LeftOut))
+				require.Less(t, took, c.most)
+			}
+		})
+	}
 }

@@ -22,10 +22,7 @@ func (in *incoming) nameOwn() {
 		for _, key := range keys {
 			in.own[name][key] = nil
 			if !in.opts.TakeOwn {
-				if in.spared[name] == nil {
-					in.spared[name] = make(map[string]bool)
-				}
-				in.spared[name][key] = true
+				in.spare(name, key)
 			}
 		}
 	}

@@ -18,21 +18,36 @@ type problems struct {
 // operation stops there.
 const maxProblems = 1000
 
+// findings are what is wrong with one record. A record may have 100,000 problems, so
+// only those that will be named are kept.
+type findings struct {
+	list  []*RecordError // the first of them
+	total int
+}
+
 // errTooMany stops an operation. Its caller then reports the problems instead.
 var errTooMany = errors.New("too many problems")
 
-// add takes the problems of one record. It returns errTooMany if there is no use
-// in going on.
-func (p *problems) add(found ...*RecordError) error {
-	if len(found) == 0 {
+// room returns how many problems more can be named.
+func (p *problems) room() int { return maxProblems - len(p.list) }
+
+// add takes the only problem of a record. It returns errTooMany if there is no use in
+// going on.
+func (p *problems) add(r *RecordError) error {
+	return p.addAll(r.Collection, findings{[]*RecordError{r}, 1})
+}
+
+// addAll is add for all problems of a record.
+func (p *problems) addAll(collection string, found findings) error {
+	if found.total == 0 {
 		return nil
 	}
 	if p.count == nil {
 		p.count = make(map[string]int64)
 	}
-	p.count[found[0].Collection]++
-	p.total += len(found)
-	p.list = append(p.list, found[:min(len(found), maxProblems-len(p.list))]...)
+	p.count[collection]++
+	p.total += found.total
+	p.list = append(p.list, found.list[:min(len(found.list), p.room())]...)
 	if !p.tolerate && len(p.list) == maxProblems {
 		return errTooMany
 	}

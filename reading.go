@@ -114,11 +114,14 @@ func (r *reading) admit(b *batch) error {
 	first := r.ordinals[col.Name]
 	r.ordinals[col.Name] += int64(len(b.items))
 	ordinal := func(i int) int64 { return first + int64(i) }
-	err := r.seen.admit(b, func(i int) bool {
-		return r.keepsOwn(col.Name, ordinal(i), &b.items[i])
-	}, func(i int, found []*RecordError) error {
+	own := len(r.own[col.Name]) > 0
+	err := r.seen.admit(b, &r.leftOut, func(i int) bool {
+		if own && b.notes[i].sure {
+			b.items[i].key = string(b.notes[i].key)
+		}
+		return own && r.keepsOwn(col.Name, ordinal(i), &b.items[i])
+	}, func(i int) {
 		r.leaveOut(col.Name, ordinal(i), b.items[i].key)
-		return r.leftOut.add(found...)
 	})
 	for i := range b.notes {
 		if !b.notes[i].left {
@@ -216,8 +219,11 @@ func (in *incoming) eachBatch(ctx context.Context, col *collection, f func(*batc
 	var b batch
 	var n int64
 	invalid := in.invalid[col.Name]
+	if in.keeps(col.Name) {
+		invalid = nil // what is kept is valid
+	}
 	take := func(r item) error {
-		if n++; invalid[n-1] {
+		if n++; invalid.has(n - 1) {
 			return nil
 		}
 		var err error

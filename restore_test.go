@@ -1069,3 +1069,18 @@ func TestAnyDataComesBackExactly(t *testing.T) {
 		require.Equal(t, source, store, "seed %d", seed)
 	}
 }
+
+func TestOwnRecordsOfAListStay(t *testing.T) {
+	for _, id := range []string{`u1`, `u\u0031`} { // one pass tells the key, or does not
+		app := &backup.App{Name: "homelab", Version: "2.1.0", SchemaVersion: 1, Collections: []backup.Collection{list("users")}}
+		s, err := backup.OpenSnapshot(t.Context(), strings.NewReader(plainHead+`"data":{"users":[{"id":"`+id+`","n":1},{"id":"u2","n":1}]}}`), backup.OpenOptions{})
+		require.NoError(t, err)
+		store := backuptest.MapStore{"users": {"u1": `{"id":"u1","n":2}`}}
+		report, err := app.Restore(t.Context(), s, store, backup.RestoreOptions{Strategy: backup.Replace, Own: map[string][]string{"users": {"u1"}}})
+		require.NoError(t, err)
+		require.Equal(t, `{"id":"u1","n":2}`, store["users"]["u1"])
+		require.Contains(t, store["users"], "u2")
+		require.Len(t, report.Warnings, 2)
+		require.NoError(t, s.Close())
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -128,7 +129,11 @@ func (sh *shard) examine(r *item, locked bool) error {
 		})
 		tried.value = sh.col.unview(r.key, view)
 	}
-	for _, problem := range sh.col.examine(&tried) {
+	most := 1
+	if locked { // problems inside of a sealed value do not count
+		most = math.MaxInt
+	}
+	for _, problem := range sh.col.examine(&tried, most).list {
 		inside := func(at string) bool {
 			return problem.Pointer == at || strings.HasPrefix(problem.Pointer, at+"/")
 		}

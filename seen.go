@@ -35,8 +35,9 @@ func newSeen(collections []*collection) *seen {
 }
 
 // admit remembers the keys and the references of the valid records of a batch that skip,
-// if not nil, does not keep out. It calls f with what is wrong with one of the others.
-func (s *seen) admit(b *batch, skip func(i int) bool, f func(i int, found []*RecordError) error) error {
+// if not nil, does not keep out. It adds to p what is wrong with the others, and calls f for
+// each of these before.
+func (s *seen) admit(b *batch, p *problems, skip func(i int) bool, f func(i int)) error {
 	keys := s.keys[b.col.Name]
 	targets := make([]*keyset.Set, len(b.col.refs))
 	for i, r := range b.col.refs {
@@ -47,13 +48,17 @@ func (s *seen) admit(b *batch, skip func(i int) bool, f func(i int, found []*Rec
 		if n.left = n.err != nil || skip != nil && skip(i); n.left {
 			continue
 		}
-		found := n.found
-		if len(found) == 0 && !keys.AddBytes(n.key) {
+		found := findings{total: n.wrong}
+		switch {
+		case n.wrong == 0 && !keys.AddBytes(n.key):
 			r.key = string(n.key)
-			found = []*RecordError{b.col.problem(r, "", errors.New("another record has the same key"))}
+			found = findings{[]*RecordError{b.col.problem(r, "", errors.New("another record has the same key"))}, 1}
+		case n.wrong > 0 && p.room() > 0:
+			found = b.col.examine(r, p.room())
 		}
-		if n.left = len(found) > 0; n.left {
-			if err := f(i, found); err != nil {
+		if n.left = found.total > 0; n.left {
+			f(i)
+			if err := p.addAll(b.col.Name, found); err != nil {
 				return err
 			}
 			continue

@@ -114,7 +114,7 @@ func (c *comparison) changeAll() error {
 // wanted returns what a record of the snapshot is to be in the host.
 func (c *comparison) wanted(col *collection, r *item, existing []byte) []byte {
 	if c.strategy(col) == Merge && existing != nil {
-		if merged, found := col.merge(r, existing, c.snapshot.limits); len(found) == 0 {
+		if merged, found := col.merge(r, existing, c.snapshot.limits); found.total == 0 {
 			return merged
 		}
 	}

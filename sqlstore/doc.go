@@ -211,7 +211,8 @@
 // VARBINARY, integers or UUID. Keys are exact, whatever the collation is. But two keys may be the
 // same to the collation of their columns: "a" and "A", or "a" and "a " if it pads. Then
 // the second record is refused. VARBINARY columns, and text with the collation
-// utf8mb4_nopad_bin, hold keys of all kinds, and are read in order without a sort.
+// utf8mb4_nopad_bin, hold keys of all kinds, and are read in order without a sort. Other
+// texts are sorted only if the keys that are there have another order in their collation.
 //
 // These are the JSON forms of the types:
 //

@@ -104,6 +104,11 @@ func (mariadb) settle(c *column, _ int) error {
 	return nil
 }
 
+// sentAsText tells whether the driver has the bytes of a text for the values of a column.
+func (c *column) sentAsText() bool {
+	return c.my.base != "" && !c.key && c.my.family != binaries && (c.Kind == Text || c.Kind == JSON)
+}
+
 // isBoolean tells whether the column is declared BOOLEAN, or is one bit.
 func (c *mariadbColumn) isBoolean(declared string) bool {
 	return c.base == "tinyint" && strings.HasPrefix(declared, "tinyint(1)") && !c.zerofill || c.base == "bit" && c.precision == 1

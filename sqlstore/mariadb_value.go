@@ -11,15 +11,21 @@ import (
 )
 
 func (mariadb) append(dst []byte, c *column, v any) ([]byte, error) {
-	if b, ok := v.([]byte); ok {
-		// Most values take this way, which makes no copy of them.
+	var b []byte
+	switch v := v.(type) {
+	case []byte:
+		b = v
+	case *wireText:
+		b = *v
+	}
+	if b != nil { // most values take this way, which makes no copy of them
 		switch {
 		case c.textBytes && !utf8.Valid(b):
 			return appendWrappedBase64(dst, b), nil
 		case c.Kind == JSON:
 			return sqljson.AppendCompact(dst, b)
 		case c.Kind == Text && c.my.show == nil:
-			return sqljson.AppendString(dst, string(b))
+			return sqljson.AppendString(dst, b)
 		}
 	}
 	s, err := textOf(v)

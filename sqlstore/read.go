@@ -49,7 +49,11 @@ func (v *view) records(ctx context.Context, collection string, yield func(backup
 	if err != nil {
 		return err
 	}
-	query, args := t.query(""), []any(nil)
+	order, err := v.orderOf(ctx, t)
+	if err != nil {
+		return v.failed(ctx, collection, err)
+	}
+	query, args := t.query("", order), []any(nil)
 	if tx, ok := v.tx.(*sqliteTx); ok {
 		if query, args, err = tx.records(ctx, v, t, yield); query == "" {
 			return err
@@ -87,7 +91,7 @@ func (v *view) eachRecord(ctx context.Context, query string, args []any, row *ro
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := rows.Scan(row.dest...); err != nil {
+		if err := row.fill(rows); err != nil {
 			return err
 		}
 		var key string
@@ -101,10 +105,9 @@ func (v *view) eachRecord(ctx context.Context, query string, args []any, row *ro
 	return rows.Err()
 }
 
-// query returns the statement that reads the rows that meet a condition, in the order of
-// their keys.
-func (t *table) query(where string) string {
-	return "SELECT " + t.selected + " FROM " + t.name + where + " ORDER BY " + t.order
+// query returns the statement that reads the rows that meet a condition, in an order.
+func (t *table) query(where, order string) string {
+	return "SELECT " + t.selected + " FROM " + t.name + where + " ORDER BY " + order
 }
 
 func (v *view) failed(ctx context.Context, collection string, err error) error {
@@ -118,11 +121,21 @@ type row struct {
 	cells   []any
 	dest    []any
 	texts   []wireText
+	raw     []int // which cells are scanned into texts, which costs no allocation
 	keys    []int // where the key is among the cells
 }
 
 // newRow returns a row for all columns.
-func newRow(t *table) *row { return scanned(t, t.columns, t.keys) }
+func newRow(t *table) *row {
+	r := scanned(t, t.columns, t.keys)
+	for i, c := range t.columns {
+		if c.sentAsText() {
+			r.raw = append(r.raw, i)
+			r.dest[i] = (*sql.RawBytes)(&r.texts[i])
+		}
+	}
+	return r
+}
 
 // newKey returns a row for the columns of the key alone.
 func newKey(t *table) *row {
@@ -142,9 +155,22 @@ func scanned(t *table, columns []*column, keys []int) *row {
 	return r
 }
 
+// fill scans the current row into the cells.
+func (r *row) fill(rows *sql.Rows) error {
+	if err := rows.Scan(r.dest...); err != nil {
+		return err
+	}
+	for _, i := range r.raw {
+		if r.cells[i] = nil; r.texts[i] != nil {
+			r.cells[i] = &r.texts[i]
+		}
+	}
+	return nil
+}
+
 // scan appends the record of the current row to buf.
 func (r *row) scan(d Dialect, rows *sql.Rows, buf []byte) (key string, _ []byte, err error) {
-	if err := rows.Scan(r.dest...); err != nil {
+	if err := r.fill(rows); err != nil {
 		return "", buf, fmt.Errorf("read %s: %w", r.t.collection, err)
 	}
 	return r.record(d, buf)

@@ -42,16 +42,16 @@ func (tx *sqliteTx) records(ctx context.Context, v *view, t *table, yield func(b
 	case ctx.Err() != nil:
 		return "", nil, v.failed(ctx, t.collection, ctx.Err())
 	case read == 0:
-		return t.query(""), nil, nil
+		return t.query("", t.order), nil, nil
 	case !changed:
 		// In a damaged database, the rest need not have greater keys than the last row.
-		return t.query("") + " LIMIT -1 OFFSET ?", []any{read}, nil
+		return t.query("", t.order) + " LIMIT -1 OFFSET ?", []any{read}, nil
 	}
 	if args, _, err = t.keyArgs(v.dialect, nil, last); err != nil {
 		return "", nil, t.fail(last, nil, err)
 	}
 	names := t.keyNames("")
-	return t.query(" WHERE (" + names + ") > (?" + strings.Repeat(",?", len(args)-1) + ")"), args, nil
+	return t.query(" WHERE ("+names+") > (?"+strings.Repeat(",?", len(args)-1)+")", t.order), args, nil
 }
 
 // eachRow calls f with each row of a table as it is stored, and sets the fields of row. It

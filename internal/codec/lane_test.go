@@ -225,10 +225,31 @@ func TestTheLaneAndTheDecoderAgreeOnTheVectors(t *testing.T) {
 	}
 }
 
+func TestTheLaneKeepsTheLimitsOnRecords(t *testing.T) {
+	name := strings.Repeat("k", MaxKey)
+	for text, fine := range map[string]bool{
+		"{\n\"a\":1,\n\"" + name + "\":2\n}":        true,
+		"{\n\"a\":1,\n\"" + name + "k\":2\n}":       false,
+		"{\n\"a\":1,\n\"" + name + "\\u006b\":2\n}": false,
+		"[\n{},\n{},\n{}\n]":                        true,
+		"[\n{},\n{},\n{},\n{}\n]":                   false, // one too many
+		"[\n{\"a\":\"" + name + name + "\"}\n]":     false, // too large
+	} {
+		w := way{50, 2, true, testLimits, whole}
+		w.limits.Records, w.limits.RecordBytes = 3, 6000
+		document := []byte(head + "\"data\":{\n\"c\":" + text + "\n}\n}\n")
+		agree(t, document, w)
+		require.Equal(t, fine, w.scan(t, document).err == nil, "%.50q", text)
+	}
+}
+
 func FuzzLane(f *testing.F) {
 	r := rand.New(rand.NewPCG(2, 0))
-	for i := range 8 {
-		f.Add(someSnapshot(r), uint64(i))
+	for seed := uint64(0); seed < 12; {
+		if text := someSnapshot(r); len(text) < 800 { // a fuzzer takes long to cut large ones
+			f.Add(text, seed)
+			seed++
+		}
 	}
 	f.Fuzz(func(t *testing.T, text []byte, seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 0))

@@ -35,7 +35,8 @@ type check struct {
 type objectCheck struct {
 	min, max int
 	members  []member       // by name, those that something is known of
-	index    map[string]int // of members
+	known    []string       // the names of members
+	index    map[string]int // of members by name
 	required []uint64       // bits of members
 	patterns []patternCheck
 	names    *check // nil: any
@@ -55,7 +56,7 @@ type member struct {
 	index   int
 	check   *check
 	also    []*check // further checks of the same value
-	name    int      // what the check of names says: yes, no, unknown
+	allowed int      // what the check of names says: yes, no, unknown
 }
 
 type patternCheck struct {
@@ -229,7 +230,8 @@ func (cm *compiler) object(r *ObjectRule, n *node) *objectCheck {
 	for _, p := range r.Patterns {
 		c.patterns = append(c.patterns, patternCheck{p.Pattern.ready(), cm.check(p.Rule, nil), cm.check(p.Rule, n.rest())})
 	}
-	for i, name := range r.known(n) {
+	c.known = r.known(n)
+	for i, name := range c.known {
 		if !utf8.ValidString(name) {
 			cm.fails = true // no text of a record has it
 		}
@@ -303,7 +305,7 @@ func (cm *compiler) member(c *objectCheck, r *ObjectRule, n *node, name string, 
 	literal := quote(name)
 	m := member{literal: literal + ":", index: index, check: cm.check(rules[0], n.child(name)), also: cm.checks(rules[1:])}
 	if c.names != nil {
-		cm.later = append(cm.later, func() { c.members[index].name = judgeText(literal, c.names) })
+		cm.later = append(cm.later, func() { c.members[index].allowed = judgeText(literal, c.names) })
 	}
 	return m
 }

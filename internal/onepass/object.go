@@ -12,7 +12,7 @@ func (w *walk) object(at int, c *objectCheck) int {
 	}
 	end, count := w.members(at, c, seen)
 	if end >= 0 {
-		if v := w.complete(at, c, count, w.seen[seen:]); v != yes {
+		if v := w.complete(at, end, c, count, w.seen[seen:]); v != yes {
 			end = v
 		}
 	}
@@ -53,8 +53,8 @@ func (w *walk) members(at int, c *objectCheck, seen int) (end, count int) {
 			}
 			*word |= bit
 			last = m.index + 1
-			if m.name != yes {
-				return m.name, count
+			if m.allowed != yes {
+				return m.allowed, count
 			}
 			start := i
 			if i = w.value(i, m.check); m.also != nil && i >= 0 {
@@ -97,17 +97,31 @@ func (w *walk) name(at int, c *objectCheck, last int, names *nameSet) (*member, 
 	if escaped {
 		s = w.unquote(s)
 	}
-	if index, ok := c.index[string(w.bytes(s))]; ok {
+	if index, ok := c.find(w.bytes(s)); ok {
 		c.next[last].Store(int32(index))
 		return &c.members[index], end + 1
 	}
 	if c.names != nil {
-		if v := w.judge(at, c.names); v != yes {
+		if v := w.judge(at, end, c.names); v != yes {
 			return nil, v
 		}
 	}
 	names.add(w, s)
 	return nil, end + 1
+}
+
+// find returns the index of the member with that name.
+func (c *objectCheck) find(name []byte) (int, bool) {
+	if len(c.known) > few {
+		index, ok := c.index[string(name)]
+		return index, ok
+	}
+	for i, known := range c.known {
+		if known == string(name) {
+			return i, true
+		}
+	}
+	return 0, false
 }
 
 // otherMember reads the value of a member that is not known. Its name is the last in
@@ -128,7 +142,7 @@ func (w *walk) otherMember(at int, c *objectCheck) int {
 				return end
 			}
 		default:
-			if v := w.judge(at, p.check); v != yes {
+			if v := w.judge(at, end, p.check); v != yes {
 				return v
 			}
 		}
@@ -142,7 +156,7 @@ func (w *walk) otherMember(at int, c *objectCheck) int {
 // also returns end, if further checks accept the value that has been read.
 func (w *walk) also(at, end int, checks []*check) int {
 	for _, c := range checks {
-		if v := w.judge(at, c); v != yes {
+		if v := w.judge(at, end, c); v != yes {
 			return v
 		}
 	}
@@ -150,7 +164,7 @@ func (w *walk) also(at, end int, checks []*check) int {
 }
 
 // complete tells what an object as a whole is worth. seen has the bits of its members.
-func (w *walk) complete(at int, c *objectCheck, count int, seen []uint64) int {
+func (w *walk) complete(at, end int, c *objectCheck, count int, seen []uint64) int {
 	if c.min != -1 && count < c.min || c.max != -1 && count > c.max {
 		return no
 	}
@@ -169,7 +183,7 @@ func (w *walk) complete(at int, c *objectCheck, count int, seen []uint64) int {
 	}
 	for _, d := range c.dependent {
 		if has(d.member) {
-			if v := w.judge(at, d.check); v != yes {
+			if v := w.judge(at, end, d.check); v != yes {
 				return v
 			}
 		}

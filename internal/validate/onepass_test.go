@@ -90,6 +90,13 @@ func benchmarkRead(b *testing.B, j *passtest.Judge, text string) {
 
 func BenchmarkRead(b *testing.B) {
 	b.Run("server", func(b *testing.B) { benchmarkRead(b, newJudge(b, serverSchema, "/id"), serverRecord) })
+	kind := func(kind string) string {
+		return strings.Replace(serverSchema, `"properties": {`, `"properties": {"kind": {"const": "`+kind+`"},`, 1)
+	}
+	b.Run("choice", func(b *testing.B) {
+		j := newJudge(b, `{"oneOf": [`+kind("a")+`,`+kind("b")+`]}`, "/id")
+		benchmarkRead(b, j, `{"kind":"b",`+serverRecord[1:])
+	})
 	b.Run("no schema", func(b *testing.B) { benchmarkRead(b, newJudge(b, `{}`, "/id"), serverRecord) })
 	for name, j := range tomoJudges(b) {
 		b.Run(name, func(b *testing.B) { benchmarkRead(b, j, tomoRecord(name, 1)) })
@@ -156,29 +163,31 @@ func TestThePassAgreesWithTheValidator(t *testing.T) {
 			values: []string{`-1.5`, `-1.50`, `-15e-1`, `0`, `-0`, `9.999`, `9.99999999999999999999`, `1e0`}, refused: []string{`-1.51`, `10`, `10.0`, `1e1`, `-2`, `123456789012345678901234567890`}},
 		"large bounds": {schema: `{"minimum":9007199254740993,"maximum":123456789012345678901234567890}`,
 			values: []string{`9007199254740993`, `123456789012345678901234567890`, `123456789012345678`}, refused: []string{`9007199254740992`, `123456789012345678901234567891`, `1`}},
-		"integers":   {schema: `{"type":"integer","multipleOf":3}`, values: []string{`3`, `-3`, `3.0`, `30e1`, `0.3e1`}, refused: []string{`1`, `1.5`, `4.0`, `"3"`}},
-		"steps":      {schema: `{"multipleOf":0.01}`, values: []string{`1`, `0.25`, `1e3`}, refused: []string{`0.001`}},
-		"enum":       {schema: `{"enum":["a",1.0,null,true,"ü"]}`, values: []string{`"a"`, `"\u0061"`, `1`, `1.0`, `10e-1`, `null`, `true`, `"ü"`, `"\u00fc"`}, refused: []string{`"b"`, `2`, `false`, `[]`}},
-		"const":      {schema: `{"const":9007199254740993}`, values: []string{`9007199254740993`, `9007199254740993.0`}, refused: []string{`9007199254740992`}},
-		"lengths":    {schema: `{"minLength":2,"maxLength":3}`, values: []string{`"ab"`, `"äö"`, `"😀😀😀"`, `"\ud83d\ude00b"`, `1`}, refused: []string{`"a"`, `"😀"`, `"abcd"`, `"äöü😀"`}},
-		"pattern":    {schema: `{"pattern":"^[a-zä]+(\\b|$)"}`, values: []string{`"abc"`, `"ä"`, `"a b"`}, refused: []string{`"1"`, `""`}},
-		"formats":    {schema: `{"format":"date-time"}`, values: []string{`"2024-02-29T10:30:00Z"`, `"2024-01-15t10:30:00.5z"`, `"2016-12-31T23:59:60Z"`, `"2024-01-15T10:30:00+01:00"`, `5`}, refused: []string{`"2023-02-29T10:30:00Z"`, `"2024-01-15 10:30:00Z"`, `"2024-01-15T24:30:00Z"`, `"2024-13-15T10:30:00Z"`}},
-		"email":      {schema: `{"format":"email"}`, values: []string{`"a.b@example.org"`, `"\"a b\"@example.org"`, `"a@[10.0.0.1]"`}, refused: []string{`"a"`, `"a..b@c.org"`, `".a@b"`, `"a.@b"`, `"a@b."`, `"a@-b"`}},
-		"names":      {schema: `{"propertyNames":{"maxLength":2},"properties":{"ab":true,"abc":true}}`, values: []string{`{"ab":1,"x":2}`}, refused: []string{`{"abc":1}`, `{"xyz":1}`}},
-		"patterns":   {schema: `{"patternProperties":{"^a":{"type":"integer"},"b$":{"minimum":3}},"properties":{"axb":{"maximum":9}},"additionalProperties":{"type":"string"}}`, values: []string{`{"axb":5,"ab":4,"c":"d"}`}, refused: []string{`{"axb":10}`, `{"axb":1}`, `{"ayb":1}`, `{"c":1}`, `{"ac":"x"}`}, pointers: []string{"/axb", "/*"}},
-		"dependent":  {schema: `{"dependentRequired":{"a":["b"]},"dependentSchemas":{"c":{"required":["d"]}}}`, values: []string{`{"a":1,"b":1}`, `{"c":1,"d":1}`, `{}`}, refused: []string{`{"a":1}`, `{"c":1}`}},
-		"counts":     {schema: `{"minProperties":1,"maxProperties":2,"minItems":1,"maxItems":2}`, values: []string{`{"a":1}`, `[1,2]`}, refused: []string{`{}`, `[]`, `[1,2,3]`, `{"a":1,"b":2,"c":3}`}},
-		"unique":     {schema: `{"uniqueItems":true}`, values: []string{`[1,2,"a",null,true,false,1.5]`, `["a","b"]`, `[[]]`, `[1,2,3,4,5,6,7,8,9,10,11,12,13,14]`, `["a\n","b\n"]`}, refused: []string{`[1,1.0]`, `["a","\u0061"]`, `[0,-0]`, `[[1],[1.0]]`, `[1,2,3,4,5,6,7,8,9,10,11,12,13,13]`}},
-		"prefix":     {schema: `{"prefixItems":[{"type":"string"}],"items":{"type":"integer"},"contains":{"const":7}}`, values: []string{`["a",7]`}, refused: []string{`[7]`, `["a"]`, `["a","b",7]`}, pointers: []string{"/0", "/*", "/1"}},
-		"all":        {schema: `{"allOf":[{"minimum":1},{"maximum":5}],"anyOf":[{"type":"string"},{"multipleOf":2}]}`, values: []string{`2`, `"a"`}, refused: []string{`0`, `6`, `3`}},
-		"one":        {schema: `{"oneOf":[{"properties":{"kind":{"const":"a"}},"required":["kind"]},{"properties":{"kind":{"const":"b"},"n":{"type":"integer"}},"required":["kind","n"]}]}`, values: []string{`{"kind":"a"}`, `{"kind":"b","n":1}`}, refused: []string{`{"kind":"c"}`, `{"kind":"b"}`}},
-		"null or":    {schema: `{"properties":{"a":{"anyOf":[{"type":"null"},{"type":"object","properties":{"b":{"type":"string"}}}]}}}`, values: []string{`{"a":null}`, `{"a":{"b":"c"}}`}, refused: []string{`{"a":1}`, `{"a":{"b":1}}`}, pointers: []string{"/a", "/a/b"}},
-		"not":        {schema: `{"not":{"type":"string"},"if":{"type":"array"},"then":{"minItems":1},"else":{"not":{"const":5}}}`, values: []string{`[1]`, `1`}, refused: []string{`"a"`, `[]`, `5`}},
-		"recursion":  {schema: `{"$ref":"#/$defs/n","$defs":{"n":{"type":"object","properties":{"n":{"$ref":"#/$defs/n","maxProperties":1}},"additionalProperties":false}}}`, values: []string{`{"n":{"n":{}}}`}, refused: []string{`{"n":{"n":1}}`, `{"m":1}`}, pointers: []string{"/n/n"}},
-		"an id":      {schema: `{"$id":"https://example.com/a","$defs":{"x":{"$id":"b","type":"string"}},"$ref":"b"}`, values: []string{`"a"`}, refused: []string{`1`}},
-		"never":      {schema: `{"properties":{"a":false},"additionalProperties":true}`, values: []string{`{"b":1}`}, refused: []string{`{"a":1}`}},
-		"not known":  {schema: `{"unevaluatedProperties":false,"properties":{"a":{"$dynamicRef":"#"}}}`, refused: []string{`{}`}},
-		"of another": {schema: `{"$ref":"https://json-schema.org/draft/2020-12/schema"}`, refused: []string{`{}`, `{"type":5}`}},
+		"integers":      {schema: `{"type":"integer","multipleOf":3}`, values: []string{`3`, `-3`, `3.0`, `30e1`, `0.3e1`}, refused: []string{`1`, `1.5`, `4.0`, `"3"`}},
+		"steps":         {schema: `{"multipleOf":0.01}`, values: []string{`1`, `0.25`, `1e3`}, refused: []string{`0.001`}},
+		"enum":          {schema: `{"enum":["a",1.0,null,true,"ü"]}`, values: []string{`"a"`, `"\u0061"`, `1`, `1.0`, `10e-1`, `null`, `true`, `"ü"`, `"\u00fc"`}, refused: []string{`"b"`, `2`, `false`, `[]`}},
+		"const":         {schema: `{"const":9007199254740993}`, values: []string{`9007199254740993`, `9007199254740993.0`}, refused: []string{`9007199254740992`}},
+		"lengths":       {schema: `{"minLength":2,"maxLength":3}`, values: []string{`"ab"`, `"äö"`, `"😀😀😀"`, `"\ud83d\ude00b"`, `1`}, refused: []string{`"a"`, `"😀"`, `"abcd"`, `"äöü😀"`}},
+		"pattern":       {schema: `{"pattern":"^[a-zä]+(\\b|$)"}`, values: []string{`"abc"`, `"ä"`, `"a b"`}, refused: []string{`"1"`, `""`}},
+		"formats":       {schema: `{"format":"date-time"}`, values: []string{`"2024-02-29T10:30:00Z"`, `"2024-01-15t10:30:00.5z"`, `"2016-12-31T23:59:60Z"`, `"2024-01-15T10:30:00+01:00"`, `5`}, refused: []string{`"2023-02-29T10:30:00Z"`, `"2024-01-15 10:30:00Z"`, `"2024-01-15T24:30:00Z"`, `"2024-13-15T10:30:00Z"`}},
+		"email":         {schema: `{"format":"email"}`, values: []string{`"a.b@example.org"`, `"\"a b\"@example.org"`, `"a@[10.0.0.1]"`}, refused: []string{`"a"`, `"a..b@c.org"`, `".a@b"`, `"a.@b"`, `"a@b."`, `"a@-b"`}},
+		"names":         {schema: `{"propertyNames":{"maxLength":2},"properties":{"ab":true,"abc":true}}`, values: []string{`{"ab":1,"x":2}`}, refused: []string{`{"abc":1}`, `{"xyz":1}`}},
+		"patterns":      {schema: `{"patternProperties":{"^a":{"type":"integer"},"b$":{"minimum":3}},"properties":{"axb":{"maximum":9}},"additionalProperties":{"type":"string"}}`, values: []string{`{"axb":5,"ab":4,"c":"d"}`}, refused: []string{`{"axb":10}`, `{"axb":1}`, `{"ayb":1}`, `{"c":1}`, `{"ac":"x"}`}, pointers: []string{"/axb", "/*"}},
+		"dependent":     {schema: `{"dependentRequired":{"a":["b"]},"dependentSchemas":{"c":{"required":["d"]}}}`, values: []string{`{"a":1,"b":1}`, `{"c":1,"d":1}`, `{}`}, refused: []string{`{"a":1}`, `{"c":1}`}},
+		"counts":        {schema: `{"minProperties":1,"maxProperties":2,"minItems":1,"maxItems":2}`, values: []string{`{"a":1}`, `[1,2]`}, refused: []string{`{}`, `[]`, `[1,2,3]`, `{"a":1,"b":2,"c":3}`}},
+		"unique":        {schema: `{"uniqueItems":true}`, values: []string{`[1,2,"a",null,true,false,1.5]`, `["a","b"]`, `[[]]`, `[1,2,3,4,5,6,7,8,9,10,11,12,13,14]`, `["a\n","b\n"]`}, refused: []string{`[1,1.0]`, `["a","\u0061"]`, `[0,-0]`, `[[1],[1.0]]`, `[1,2,3,4,5,6,7,8,9,10,11,12,13,13]`}},
+		"prefix":        {schema: `{"prefixItems":[{"type":"string"}],"items":{"type":"integer"},"contains":{"const":7}}`, values: []string{`["a",7]`}, refused: []string{`[7]`, `["a"]`, `["a","b",7]`}, pointers: []string{"/0", "/*", "/1"}},
+		"all":           {schema: `{"allOf":[{"minimum":1},{"maximum":5}],"anyOf":[{"type":"string"},{"multipleOf":2}]}`, values: []string{`2`, `"a"`}, refused: []string{`0`, `6`, `3`}},
+		"one":           {schema: `{"oneOf":[{"properties":{"kind":{"const":"a"}},"required":["kind"]},{"properties":{"kind":{"const":"b"},"n":{"type":"integer"}},"required":["kind","n"]}]}`, values: []string{`{"kind":"a"}`, `{"kind":"b","n":1}`}, refused: []string{`{"kind":"c"}`, `{"kind":"b"}`}},
+		"null or":       {schema: `{"properties":{"a":{"anyOf":[{"type":"null"},{"type":"object","properties":{"b":{"type":"string"}}}]}}}`, values: []string{`{"a":null}`, `{"a":{"b":"c"}}`}, refused: []string{`{"a":1}`, `{"a":{"b":1}}`}, pointers: []string{"/a", "/a/b"}},
+		"not":           {schema: `{"not":{"type":"string"},"if":{"type":"array"},"then":{"minItems":1},"else":{"not":{"const":5}}}`, values: []string{`[1]`, `1`}, refused: []string{`"a"`, `[]`, `5`}},
+		"recursion":     {schema: `{"$ref":"#/$defs/n","$defs":{"n":{"type":"object","properties":{"n":{"$ref":"#/$defs/n","maxProperties":1}},"additionalProperties":false}}}`, values: []string{`{"n":{"n":{}}}`}, refused: []string{`{"n":{"n":1}}`, `{"m":1}`}, pointers: []string{"/n/n"}},
+		"an id":         {schema: `{"$id":"https://example.com/a","$defs":{"x":{"$id":"b","type":"string"}},"$ref":"b"}`, values: []string{`"a"`}, refused: []string{`1`}},
+		"never":         {schema: `{"properties":{"a":false},"additionalProperties":true}`, values: []string{`{"b":1}`}, refused: []string{`{"a":1}`}},
+		"not known":     {schema: `{"unevaluatedProperties":false,"properties":{"a":{"$dynamicRef":"#"}}}`, refused: []string{`{}`}},
+		"huge numbers":  {schema: `{"not":{"enum":[1e1000001]}}`, refused: []string{`5`}},
+		"huge in array": {schema: `{"anyOf":[{"const":[{"a":1e1000001}]},true]}`, refused: []string{`[{"a":5}]`}},
+		"of another":    {schema: `{"$ref":"https://json-schema.org/draft/2020-12/schema"}`, refused: []string{`{}`, `{"type":5}`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			j := newJudge(t, c.schema, c.pointers...)

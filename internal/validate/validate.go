@@ -12,7 +12,9 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/santhosh-tekuri/jsonschema/v5"
 
@@ -105,52 +107,117 @@ type Problem struct {
 	Message string
 }
 
-// Validate returns the problems of a value, in the order of their pointers. The
-// value comes from codec.Decode.
-func (s *Schema) Validate(v any) (problems []Problem) {
+// Validate returns the problems of a value, in the order of their pointers: the first
+// most of them, and how many there are. The value comes from codec.Decode. A value with
+// pointers of more than maxPointers bytes is a problem, although the Rule may accept it.
+func (s *Schema) Validate(v any, most int) (problems []Problem, total int) {
 	// The validator computes with numbers and patterns from outside, and may
 	// panic.
 	defer func() {
 		if r := recover(); r != nil {
-			problems = []Problem{{Message: "cannot be held against the schema"}}
+			problems, total = []Problem{{Message: "cannot be held against the schema"}}[:min(most, 1)], 1
 		}
 	}()
+	room := maxPointers
+	if !fits(v, 0, &room) {
+		return []Problem{{Message: "cannot be held against the schema: it has too many values under long names; shorten the names"}}[:min(most, 1)], 1
+	}
+	if maxPointers-room > manyPointers {
+		oneByOne.Lock()
+		defer oneByOne.Unlock()
+	}
 	err := s.schema.Validate(v)
 	if err == nil {
-		return nil
+		return nil, 0
 	}
 	ve, ok := errors.AsType[*jsonschema.ValidationError](err)
 	if !ok {
-		return []Problem{{Message: "cannot be held against the schema: the schema does not come to an end"}}
+		return []Problem{{Message: "cannot be held against the schema: the schema does not come to an end"}}[:min(most, 1)], 1
 	}
-	problems = leaves(nil, ve)
-	// The validator visits members in any order.
-	slices.SortStableFunc(problems, func(a, b Problem) int { return strings.Compare(a.Pointer, b.Pointer) })
-	return problems
+	f := first{most: most}
+	f.add(ve)
+	f.cut()
+	return f.problems, f.total
 }
 
-func leaves(ps []Problem, ve *jsonschema.ValidationError) []Problem {
-	if len(ve.Causes) == 0 {
-		pointer, err := url.PathUnescape(ve.InstanceLocation)
-		if err != nil {
-			pointer = ve.InstanceLocation
+// maxPointers bounds the pointers of all values in a value. The validator keeps the whole
+// pointer with each problem, and a long name may have 100,000 values under it.
+const maxPointers = 32 << 20
+
+// oneByOne lets only one value at a time have pointers of more than manyPointers bytes: what
+// the validator says about such a value may take 64 MiB.
+var oneByOne sync.Mutex
+
+const manyPointers = 1 << 18
+
+// fits subtracts the lengths of all pointers in a value from room. It tells whether there
+// was room for them. at is the length of the pointer of the value.
+func fits(v any, at int, room *int) bool {
+	if *room -= at; *room < 0 {
+		return false
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		for name, member := range v {
+			if !fits(member, at+1+len(url.PathEscape(name)), room) {
+				return false
+			}
 		}
-		return append(ps, Problem{Pointer: pointer, Message: message(ve)})
+	case []any:
+		for i, element := range v {
+			if !fits(element, at+1+len(strconv.Itoa(i)), room) {
+				return false
+			}
+		}
 	}
+	return true
+}
+
+// first gathers the first of many problems.
+type first struct {
+	problems []Problem // at most twice as many as wanted
+	most     int
+	total    int
+}
+
+func (f *first) add(ve *jsonschema.ValidationError) {
 	for _, cause := range ve.Causes {
-		ps = leaves(ps, cause)
+		f.add(cause)
 	}
-	return ps
+	if len(ve.Causes) > 0 {
+		return
+	}
+	if f.total++; f.most == 0 {
+		return
+	}
+	pointer, err := url.PathUnescape(ve.InstanceLocation)
+	if err != nil {
+		pointer = ve.InstanceLocation
+	}
+	f.problems = append(f.problems, Problem{Pointer: pointer, Message: message(ve)})
+	if len(f.problems)/2 >= f.most {
+		f.cut()
+	}
+}
+
+// cut sorts the problems, and drops those that are too many. The validator visits members
+// in any order.
+func (f *first) cut() {
+	slices.SortStableFunc(f.problems, func(a, b Problem) int { return strings.Compare(a.Pointer, b.Pointer) })
+	if len(f.problems) > f.most {
+		clear(f.problems[f.most:])
+		f.problems = f.problems[:f.most]
+	}
 }
 
 // message returns the text of the validator without the value, which may be a
-// secret. Some of its texts quote the value.
+// secret, and may be long. Some of its texts quote the value.
 func message(ve *jsonschema.ValidationError) string {
 	keyword := ve.KeywordLocation[strings.LastIndexByte(ve.KeywordLocation, '/')+1:]
 	m := ve.Message
 	switch keyword {
 	case "format":
-		return m[max(0, strings.LastIndex(m, "is not valid ")):]
+		return strings.Clone(m[max(0, strings.LastIndex(m, "is not valid ")):])
 	case "multipleOf":
 		return m[max(0, strings.LastIndex(m, "not multipleOf ")):]
 	case "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum":

@@ -1,6 +1,9 @@
 package validate_test
 
 import (
+	"math"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,7 +18,9 @@ func problems(t *testing.T, schema, value string) []string {
 	s, err := validate.Compile("servers", []byte(schema))
 	require.NoError(t, err)
 	var out []string
-	for _, p := range s.Validate(codec.Decode([]byte(value))) {
+	found, total := s.Validate(codec.Decode([]byte(value)), 1000)
+	require.Len(t, found, total)
+	for _, p := range found {
 		out = append(out, p.Pointer+": "+p.Message)
 	}
 	return out
@@ -140,9 +145,46 @@ func TestASchemaThatNeverEndsIsAProblemAndNotAHang(t *testing.T) {
 	if err != nil {
 		return // found even earlier
 	}
-	found := s.Validate(codec.Decode([]byte(`{"a":"s3cret"}`)))
+	found, total := s.Validate(codec.Decode([]byte(`{"a":"s3cret"}`)), 2)
+	require.Len(t, found, total)
 	require.NotEmpty(t, found)
 	require.NotContains(t, found[0].Message, "s3cret")
+}
+
+func TestTheFirstOfManyProblemsAreTold(t *testing.T) {
+	s, err := validate.Compile("servers", []byte(`{"items":{"allOf":[{"type":"string"},{"minimum":1}]}}`))
+	require.NoError(t, err)
+	value := codec.Decode([]byte("[" + strings.Repeat("0,", 999) + "0]"))
+	all, total := s.Validate(value, math.MaxInt)
+	require.Len(t, all, 2000)
+	require.Equal(t, 2000, total)
+	require.Equal(t, []validate.Problem{{"/0", "expected string, but got number"}, {"/0", "must be >= 1"}, {"/1", "expected string, but got number"}}, all[:3])
+	for _, most := range []int{0, 1, 2, 3, 700, 999, 1000, 1001, 1999, 2000, 2001} {
+		found, total := s.Validate(value, most)
+		require.True(t, slices.Equal(all[:min(most, 2000)], found), most)
+		require.Equal(t, 2000, total)
+	}
+}
+
+func TestAProblemDoesNotHoldTheValue(t *testing.T) {
+	s, err := validate.Compile("servers", []byte(`{"format":"email"}`))
+	require.NoError(t, err)
+	live := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := live()
+	var kept []validate.Problem
+	for range 10 {
+		found, _ := s.Validate(strings.Repeat("m", 1<<20), 1)
+		kept = append(kept, found...)
+	}
+	after := live()
+	require.Len(t, kept, 10)
+	require.Less(t, after-min(before, after), uint64(1<<20))
+	runtime.KeepAlive(kept)
 }
 
 func TestDeepValuesAreValidated(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/url"
 	"os"
@@ -85,6 +86,25 @@ var dbmses = map[string]dbms{
 	},
 }
 
+// begin starts the server and makes the input of the rows. stop must be called also
+// after an error.
+func (d dbms) begin(dir, name string, records int) (stop func(), err error) {
+	server, end, err := d.start()
+	if err != nil {
+		return end, err
+	}
+	if err := os.Setenv(d.variable, server); err != nil {
+		return end, err
+	}
+	stop = func() {
+		if err := runQuietly(dir, childCommand(records, "drop", name)); err != nil {
+			log.Print(err)
+		}
+		end()
+	}
+	return stop, d.prepare(dir, name, server, records)
+}
+
 // prepare makes the input of the rows: a database and its dump.
 func (d dbms) prepare(dir, name, server string, records int) error {
 	if err := d.client(dir, server); err != nil {
@@ -138,7 +158,7 @@ func runServerChild(ctx context.Context, work, name string, records int) error {
 				return err
 			})
 		})
-	case "restore":
+	case "restore", "replace":
 		if err := d.remove(ctx, peerDB); err != nil {
 			return err
 		}
@@ -147,7 +167,17 @@ func runServerChild(ctx context.Context, work, name string, records int) error {
 			return err
 		}
 		defer db.Close()
-		return measure(func() error { return restore(ctx, a, dbStore(db, d)) })
+		opts := backup.RestoreOptions{}
+		if work == "replace" {
+			opts.Strategy = backup.Replace
+			if err := d.load(ctx, db, records); err != nil {
+				return err
+			}
+			if _, err := db.ExecContext(ctx, "UPDATE servers SET priority = priority + 1"); err != nil {
+				return err
+			}
+		}
+		return measure(func() error { return restore(ctx, a, dbStore(db, d), opts) })
 	}
 	return fmt.Errorf("unknown work %q", work)
 }

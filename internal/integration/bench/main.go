@@ -1,13 +1,13 @@
 // Command bench compares the library with what people use instead, and prints
-// the table of BENCHMARKS.md:
+// BENCHMARKS.md:
 //
-//	go run ./internal/integration/bench [-records 1000000] [-rounds 5]
+//	go run ./internal/integration/bench [-n 1000000] [-rounds 5] [-only TEXT] [-old FOLDER]
 //
-// Every measurement runs in a process of its own. In each round the library and
-// its peer take turns. The table shows the medians of all rounds, and the
-// median of the ratios. The command needs sqlite3 and sha256sum, and Linux to
-// measure memory. It starts PostgreSQL and MariaDB, as the tests do; without
-// such a server the rows about it are left out.
+// Every measurement runs in a process of its own. In each round the library, its
+// peer and the library of another commit take turns. The tables show the medians of
+// all rounds, and the medians of the ratios. The command needs sqlite3, sha256sum and
+// Linux. It starts PostgreSQL and MariaDB, as the tests do. Rows whose server or
+// program is missing are left out.
 package main
 
 import (
@@ -15,31 +15,38 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 )
 
+// self is the path of this program.
+var self string
+
 func main() {
 	log.SetFlags(0)
-	records := flag.Int("records", 1_000_000, "records of about 250 bytes")
-	rounds := flag.Int("rounds", 5, "how often each side is measured")
-	only := flag.String("only", "", "only the rows whose name contains this")
+	records := flag.Int("n", 1_000_000, "measure with `N` records of about 250 bytes")
+	rounds := flag.Int("rounds", 5, "measure each side `N` times")
+	only := flag.String("only", "", "only the rows whose name contains `TEXT`")
+	old := flag.String("old", "", "a `FOLDER` with the programs bench and tomo of another commit, which are measured as well")
 	flag.Parse()
-	if flag.NArg() > 0 {
-		if err := runChild(flag.Args(), *records); err != nil {
-			log.Fatal(err)
-		}
-		return
+	var err error
+	if self, err = os.Executable(); err != nil {
+		log.Fatal(err)
 	}
-	if err := run(*records, *rounds, *only); err != nil {
+	if flag.NArg() > 0 {
+		err = runChild(flag.Args(), *records)
+	} else {
+		err = run(*records, *rounds, *only, *old)
+	}
+	if err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(records, rounds int, only string) error {
+func run(records, rounds int, only, old string) error {
 	// An interrupt ends the child that is at work. Its error then ends this
 	// process in order.
 	signal.Notify(make(chan os.Signal, 1), os.Interrupt)
@@ -48,46 +55,69 @@ func run(records, rounds int, only string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	in := round{dir: dir, records: records}
+	if old != "" {
+		if in.old, err = filepath.Abs(old); err != nil {
+			return err
+		}
+		if err := prepareOld(&in); err != nil {
+			return fmt.Errorf("the other commit: %w", err)
+		}
+	}
+	tables := sections(records)
+	missing := map[string]error{}
+	has := func(wanted func(row) bool) bool {
+		return slices.ContainsFunc(tables, func(s section) bool { return slices.ContainsFunc(s.rows, wanted) })
+	}
+	for i := range tables {
+		tables[i].rows = slices.DeleteFunc(tables[i].rows, func(r row) bool { return !strings.Contains(r.name, only) })
+		for _, r := range tables[i].rows {
+			if r.needs != "" {
+				_, missing[r.needs] = exec.LookPath(r.needs)
+			}
+		}
+	}
 	if err := prepare(dir, records); err != nil {
 		return err
 	}
-	selected := slices.DeleteFunc(rows(records), func(r row) bool { return !strings.Contains(r.name, only) })
-	missing := map[string]error{}
+	if has(func(r row) bool { return r.tomo != nil }) {
+		in.tomo = filepath.Join(dir, "tomo")
+		missing["tomo"] = prepareTomo(in)
+	}
 	for name, d := range dbmses {
-		if !slices.ContainsFunc(selected, func(r row) bool { return r.dbms == name }) {
+		if !has(func(r row) bool { return r.dbms == name }) {
 			continue
 		}
-		server, stop, err := d.start()
+		stop, err := d.begin(dir, name, records)
 		defer stop()
-		if err != nil {
-			missing[name] = err
-			continue
-		}
-		if err := os.Setenv(d.variable, server); err != nil {
-			return err
-		}
-		defer func() {
-			if err := runQuietly(dir, childCommand(records, "drop", name)); err != nil {
-				log.Print(err)
+		missing[name] = err
+	}
+	var all []measuredSection
+	for _, s := range tables {
+		done := measuredSection{section: s}
+		for _, r := range s.rows {
+			if err := missing[r.requires()]; err != nil {
+				log.Printf("%s: left out: %v", r.name, err)
+				continue
 			}
-		}()
-		if err := d.prepare(dir, name, server, records); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			m, err := r.measure(in, rounds)
+			if err != nil {
+				return fmt.Errorf("%s: %w", r.name, err)
+			}
+			log.Print(m)
+			done.measured = append(done.measured, m)
 		}
+		all = append(all, done)
 	}
-	fmt.Printf("%d records of about 250 bytes, %d rounds, %s, %d cores, %s\n\n", records, rounds, runtime.Version(), runtime.NumCPU(), cpu())
-	fmt.Println("| work | library | peak memory | peer | its time | its peak memory | ratio of time | ratio of memory | to beat |")
-	fmt.Println("|---|---|---|---|---|---|---|---|---|")
-	for _, r := range selected {
-		if err := missing[r.dbms]; err != nil {
-			log.Printf("%s: left out: %v", r.name, err)
-			continue
-		}
-		if err := r.measure(dir, records, rounds); err != nil {
-			return fmt.Errorf("%s: %w", r.name, err)
-		}
+	return print(os.Stdout, all, records, rounds)
+}
+
+// requires returns the server or program that a row cannot do without.
+func (r row) requires() string {
+	if r.tomo != nil {
+		return "tomo"
 	}
-	return nil
+	return r.dbms + r.needs
 }
 
 // prepare makes the input of the rows: a database, its dump, a snapshot.
@@ -95,13 +125,25 @@ func prepare(dir string, records int) error {
 	if err := runQuietly(dir, childCommand(records, "prepare")); err != nil {
 		return fmt.Errorf("prepare: %w", err)
 	}
-	if err := runQuietly(dir, shell("sqlite3 bench.db .dump > dump.sql")); err != nil {
+	// replace.sql does what a restore with Replace does to a database that is not empty.
+	err := runQuietly(dir, shell(`sqlite3 bench.db .dump > dump.sql &&
+		{ echo 'BEGIN; DELETE FROM servers;'; grep ^INSERT dump.sql; echo 'COMMIT;'; } > replace.sql`))
+	if err != nil {
 		return fmt.Errorf("dump: %w", err)
 	}
-	for _, name := range []string{"bench.db", "dump.sql", "snapshot.json", packedFile} {
+	for _, name := range []string{"bench.db", "dump.sql", "replace.sql", "snapshot.json", packedFile} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			return err
 		}
 	}
-	return nil
+	return os.Setenv("RESTIC_PASSWORD", "made-up")
+}
+
+// prepareOld makes the input of the other commit, which cannot read newer snapshots.
+func prepareOld(in *round) error {
+	in.oldDir = filepath.Join(in.dir, "old")
+	if err := os.Mkdir(in.oldDir, 0o700); err != nil {
+		return err
+	}
+	return runQuietly(in.oldDir, oldCommand(in.old, in.records, "prepare"))
 }

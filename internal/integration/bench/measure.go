@@ -9,19 +9,21 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"syscall"
 	"time"
 )
 
 // A result is what one process needed.
 type result struct {
 	Wall time.Duration
-	Peak int64 // bytes of resident memory; for the library, what was added to the memory of its process
+	CPU  time.Duration // of all its threads; 0 if the program does not measure it
+	Peak int64         // bytes of resident memory; for the library, what was added to the memory of its process
 }
 
 func shell(script string) *exec.Cmd { return exec.Command("sh", "-c", script) }
 
 func childCommand(records int, args ...string) *exec.Cmd {
-	return exec.Command(os.Args[0], append([]string{"-records", fmt.Sprint(records)}, args...)...)
+	return exec.Command(self, append([]string{"-n", fmt.Sprint(records)}, args...)...)
 }
 
 // runQuietly runs a command without measuring it.
@@ -58,6 +60,9 @@ func runOther(dir string, cmd *exec.Cmd) (r result, err error) {
 		select {
 		case err := <-ended:
 			r.Wall = time.Since(start)
+			if state := cmd.ProcessState; state != nil {
+				r.CPU = state.UserTime() + state.SystemTime()
+			}
 			return r, err
 		case <-tick.C:
 			if peak, err := memoryStatus(cmd.Process.Pid, "VmHWM"); err == nil { // an error means that it has ended
@@ -65,16 +70,6 @@ func runOther(dir string, cmd *exec.Cmd) (r result, err error) {
 			}
 		}
 	}
-}
-
-func cpu() string {
-	info, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range strings.Lines(string(info)) {
-		if name, ok := strings.CutPrefix(line, "model name"); ok {
-			return strings.TrimSpace(strings.TrimLeft(name, "\t :"))
-		}
-	}
-	return "unknown processor"
 }
 
 // measure runs work. It prints how long work took, and by how much the resident
@@ -90,11 +85,11 @@ func measure(work func() error) error {
 	if err != nil {
 		return err
 	}
-	start := time.Now()
+	start, used := time.Now(), processorTime()
 	if err := work(); err != nil {
 		return err
 	}
-	r := result{Wall: time.Since(start)}
+	r := result{Wall: time.Since(start), CPU: processorTime() - used}
 	peak, err := memoryStatus(os.Getpid(), "VmHWM")
 	if err != nil {
 		return err
@@ -115,4 +110,20 @@ func memoryStatus(pid int, field string) (int64, error) {
 		}
 	}
 	return 0, fmt.Errorf("/proc/%d/status has no %s", pid, field)
+}
+
+// processorTime returns how long the threads of this process have run so far.
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// load returns how many processes ran or waited for a core in the last minute.
+func load() string {
+	text, _ := os.ReadFile("/proc/loadavg")
+	first, _, _ := strings.Cut(string(text), " ")
+	return first
 }

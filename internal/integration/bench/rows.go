@@ -1,34 +1,52 @@
 package main
 
 import (
-	"fmt"
 	"os/exec"
 	"slices"
-	"strings"
+	"time"
 )
 
-// A row is a comparison of two commands that run in the same folder.
+// A row is a comparison of commands that run in the same folder.
 type row struct {
 	name   string
-	target string
-	dbms   string                     // the server that both sides need
+	target target
+	over   string                     // why a measurement may miss the target
+	dbms   string                     // the server that all sides need
+	needs  string                     // the program of the peer, if a machine may lack it
 	ours   []string                   // arguments of this program as a child
 	before []string                   // arguments of a child that prepares the peer; it is not measured
-	peer   func(dir string) *exec.Cmd // nil: the target is absolute
+	peer   func(dir string) *exec.Cmd // nil: there is no peer
 	child  bool                       // the peer is this program as well
+	tomo   []string                   // arguments of the example program, which then is measured in place of ours
 }
 
-// rows returns the comparisons in the order of the table.
-func rows(records int) []row {
-	small := row{
-		name: "small: 1,000 records, validated, backup to a synced file", target: "10 ms",
-		ours: []string{"small"},
+// A target is what a row is to reach. Zero values are no targets.
+type target struct {
+	wall, cpu float64       // of the peer's
+	time      time.Duration // of the library
+	memory    int64         // MiB
+}
+
+// A section is a table of BENCHMARKS.md.
+type section struct {
+	title, text string
+	rows        []row
+}
+
+// sections returns the tables in their order.
+func sections(records int) []section {
+	return []section{
+		{"The targets", "The rows of this table have a target each.", slices.Concat(
+			sqliteTargets, tomoRows(records), checkTargets, restoreTargets, postgresTargets, mariadbTargets, smallRows(records), growthRows(records),
+		)},
+		{"The same without a schema", "Here the library checks what the peer checks, or a little more: strict JSON, keys, references and the digest.", uncheckedRows},
+		{"More of the library", "The peers of these rows are parts of the library, too: the rows show what compression, encryption, further locations and the way back cost.", libraryRows(records)},
+		{"Beside other tools", "", otherRows(records)},
 	}
-	return append(slices.Concat(sqliteRows(records), postgresRows, mariadbRows), small)
 }
 
-// self returns a peer that is this program as well.
-func self(records int, args ...string) func(dir string) *exec.Cmd {
+// program returns a peer that is this program as well.
+func program(records int, args ...string) func(dir string) *exec.Cmd {
 	return func(string) *exec.Cmd { return childCommand(records, args...) }
 }
 
@@ -37,171 +55,145 @@ func script(text string) func(dir string) *exec.Cmd {
 	return func(string) *exec.Cmd { return shell(text) }
 }
 
-func sqliteRows(records int) []row {
-	sha256sum := func(string) *exec.Cmd { return exec.Command("sha256sum", "snapshot.json") }
-	return []row{
-		{
-			name: "backup from SQLite: validated, digested, synced", target: "1.0 of `sqlite3 -json`, which checks nothing",
-			ours: []string{"backup-sqlite"},
-			peer: script("exec sqlite3 bench.db -json 'select * from servers order by id' > peer.json"),
-		},
-		{
-			name: "backup from memory, validated", target: "0.2 of `json.MarshalIndent` + `os.WriteFile`, 0.05 of its memory",
-			ours: []string{"backup-memory"}, peer: self(records, "marshal-indent"), child: true,
-		},
-		{
-			name: "backup from memory, no schema declared", target: "the same",
-			ours: []string{"backup-memory-unchecked"}, peer: self(records, "marshal-indent"), child: true,
-		},
-		{
-			name: "verify: digest, strict JSON, schemas", target: "3 of `sha256sum`",
-			ours: []string{"verify"}, peer: sha256sum,
-		},
-		{
-			name: "verify, no schema declared", target: "the same",
-			ours: []string{"verify-unchecked"}, peer: sha256sum,
-		},
-		{
-			name: "restore into an empty SQLite database", target: "1.0 of `sqlite3 new.db < dump.sql`",
-			ours: []string{"restore-sqlite"}, peer: script("rm -f peer.db; exec sqlite3 peer.db < dump.sql"),
-		},
-		{
-			name: "restore into an empty SQLite database, no schema declared", target: "the same",
-			ours: []string{"restore-sqlite-unchecked"}, peer: script("rm -f peer.db; exec sqlite3 peer.db < dump.sql"),
-		},
-		{
-			name: "backup from SQLite, compressed (zstd) and encrypted (age), no schema declared", target: "–",
-			ours: []string{"backup-packed-unchecked"}, peer: self(records, "backup-sqlite-unchecked"), child: true,
-		},
-		{
-			name: "verify of that, no schema declared", target: "–",
-			ours: []string{"verify-packed-unchecked"}, peer: self(records, "verify-unchecked"), child: true,
-		},
-		{
-			name: "Manager.Create from SQLite to two folders, read back, no schema declared", target: "2, for two copies, each read back",
-			ours: []string{"create-unchecked"}, peer: self(records, "backup-sqlite-unchecked"), child: true,
-		},
-		{
-			name: "Manager.Restore of records that all differ, with a way back, no schema declared", target: "2, for a backup and a restore",
-			ours: []string{"manager-replace-unchecked"}, peer: self(records, "replace-unchecked"), child: true,
-		},
-		{
-			name: "backup from SQLite, no schema declared", target: "1.0 of `sqlite3 .dump`",
-			ours: []string{"backup-sqlite-unchecked"},
-			peer: script("exec sqlite3 bench.db .dump > peer.sql"),
-		},
-	}
+const (
+	sqliteJSON    = "exec sqlite3 bench.db -json 'select * from servers order by id' > peer.json"
+	sqliteRestore = "rm -f peer.db; exec sqlite3 peer.db < dump.sql"
+	sqliteReplace = "exec sqlite3 peer.db < replace.sql"
+	sha256sum     = "exec sha256sum snapshot.json"
+)
+
+var sqliteTargets = []row{
+	{
+		name: "backup from SQLite: validated, digested, synced", target: target{wall: 1, cpu: 1.2, memory: 64},
+		ours: []string{"backup-sqlite"}, peer: script(sqliteJSON),
+	},
+	{
+		name: "the same with a sealed member and a passphrase", target: target{memory: 110},
+		ours: []string{"backup-sealed"}, peer: script(sqliteJSON),
+	},
 }
 
-var postgresRows = []row{
+var checkTargets = []row{
 	{
-		name: "backup from PostgreSQL: validated, digested, synced", target: "1.0 of `pg_dump`, which checks nothing", dbms: "postgres",
-		ours: []string{"backup", "postgres"}, peer: script(`exec pg_dump -d "$DB" -f peer.sql`),
+		name: "verify: digest, strict JSON, schemas", target: target{wall: 0.8, memory: 64},
+		ours: []string{"verify"}, peer: script(sha256sum),
+	},
+}
+
+var restoreTargets = []row{
+	{
+		name: "restore into an empty SQLite database, validated", target: target{wall: 0.9, memory: 64},
+		ours: []string{"restore-sqlite"}, peer: script(sqliteRestore),
 	},
 	{
-		name: "backup from PostgreSQL, no schema declared", target: "the same", dbms: "postgres",
-		ours: []string{"backup-unchecked", "postgres"}, peer: script(`exec pg_dump -d "$DB" -f peer.sql`),
+		name: "restore over a SQLite database whose records all differ, validated", target: target{memory: 64},
+		ours: []string{"replace"}, before: []string{"change"}, peer: script(sqliteReplace),
+	},
+}
+
+const (
+	pgDump    = `exec pg_dump -d "$DB" -f peer.sql`
+	pgRestore = `exec pg_restore -d "$PEER" postgres.dump`
+)
+
+var postgresTargets = []row{
+	{
+		name: "backup from PostgreSQL: validated, digested, synced", target: target{wall: 1.1, memory: 64}, dbms: "postgres",
+		ours: []string{"backup", "postgres"}, peer: script(pgDump),
 	},
 	{
-		name: "backup from PostgreSQL, compressed (zstd), no schema declared", target: "1.0 of `pg_dump -Fc`", dbms: "postgres",
+		name: "restore into an empty PostgreSQL table, validated", target: target{wall: 1.6, memory: 64}, dbms: "postgres",
+		ours: []string{"restore", "postgres"}, before: []string{"empty", "postgres"}, peer: script(pgRestore),
+	},
+	{
+		name: "restore into a PostgreSQL table whose records all differ, validated", target: target{wall: 2.6, memory: 64}, dbms: "postgres",
+		ours: []string{"replace", "postgres"}, before: []string{"empty", "postgres"}, peer: script(pgRestore),
+	},
+}
+
+const (
+	mariaDump    = "exec mariadb-dump --defaults-file=client.cnf --single-transaction " + benchDB + " > peer.sql"
+	mariaRestore = "exec mariadb --defaults-file=client.cnf " + peerDB + " < mariadb.sql"
+)
+
+var mariadbTargets = []row{
+	{
+		name: "backup from MariaDB: validated, digested, synced", target: target{wall: 1.5, memory: 64}, dbms: "mariadb",
+		ours: []string{"backup", "mariadb"}, peer: script(mariaDump),
+	},
+	{
+		name: "restore into an empty MariaDB table, validated", target: target{memory: 64}, dbms: "mariadb",
+		ours: []string{"restore", "mariadb"}, before: []string{"empty", "mariadb"}, peer: script(mariaRestore),
+	},
+}
+
+// smallRows returns the rows whose size does not depend on that of the others.
+func smallRows(int) []row {
+	return []row{{
+		name: "small: 1,000 records, validated, to a synced file, warm", target: target{time: 5 * time.Millisecond},
+		ours: []string{"small"},
+	}}
+}
+
+var uncheckedRows = []row{
+	{name: "backup from SQLite", ours: []string{"backup-sqlite-unchecked"}, peer: script(sqliteJSON)},
+	{name: "verify", ours: []string{"verify-unchecked"}, peer: script(sha256sum)},
+	{name: "restore into an empty SQLite database", ours: []string{"restore-sqlite-unchecked"}, peer: script(sqliteRestore)},
+	{name: "backup from PostgreSQL", dbms: "postgres", ours: []string{"backup-unchecked", "postgres"}, peer: script(pgDump)},
+	{
+		name: "backup from PostgreSQL, compressed (zstd)", dbms: "postgres",
 		ours: []string{"backup-zstd-unchecked", "postgres"}, peer: script(`exec pg_dump -Fc -d "$DB" -f peer.dump`),
 	},
 	{
-		name: "restore into an empty PostgreSQL database, no schema declared", target: "1.0 of `pg_restore`", dbms: "postgres",
-		ours: []string{"restore-unchecked", "postgres"}, before: []string{"empty", "postgres"},
-		peer: script(`exec pg_restore -d "$PEER" postgres.dump`),
+		name: "restore into an empty PostgreSQL table", dbms: "postgres",
+		ours: []string{"restore-unchecked", "postgres"}, before: []string{"empty", "postgres"}, peer: script(pgRestore),
 	},
-}
-
-var mariadbRows = []row{
+	{name: "backup from MariaDB", dbms: "mariadb", ours: []string{"backup-unchecked", "mariadb"}, peer: script(mariaDump)},
 	{
-		name: "backup from MariaDB, no schema declared", target: "1.0 of `mariadb-dump`", dbms: "mariadb",
-		ours: []string{"backup-unchecked", "mariadb"},
-		peer: script("exec mariadb-dump --defaults-file=client.cnf --single-transaction " + benchDB + " > peer.sql"),
-	},
-	{
-		name: "restore into an empty MariaDB database, no schema declared", target: "1.0 of `mariadb < dump.sql`", dbms: "mariadb",
-		ours: []string{"restore-unchecked", "mariadb"}, before: []string{"empty", "mariadb"},
-		peer: script("exec mariadb --defaults-file=client.cnf " + peerDB + " < mariadb.sql"),
+		name: "restore into an empty MariaDB table", dbms: "mariadb",
+		ours: []string{"restore-unchecked", "mariadb"}, before: []string{"empty", "mariadb"}, peer: script(mariaRestore),
 	},
 }
 
-func (r row) measure(dir string, records, rounds int) error {
-	var ours, peers []result
-	for range rounds {
-		o, err := runSelf(dir, childCommand(records, r.ours...))
-		if err != nil {
-			return err
-		}
-		ours = append(ours, o)
-		if r.peer == nil {
-			continue
-		}
-		if r.before != nil {
-			if err := runQuietly(dir, childCommand(records, r.before...)); err != nil {
-				return err
-			}
-		}
-		take := runOther
-		if r.child {
-			take = runSelf
-		}
-		p, err := take(dir, r.peer(dir))
-		if err != nil {
-			return err
-		}
-		peers = append(peers, p)
+func libraryRows(records int) []row {
+	return []row{
+		{
+			name: "backup from SQLite, compressed (zstd) and encrypted (age)",
+			ours: []string{"backup-packed"}, peer: program(records, "backup-sqlite"), child: true,
+		},
+		{
+			name: "verify of that",
+			ours: []string{"verify-packed"}, peer: program(records, "verify"), child: true,
+		},
+		{
+			name: "`Manager.Create` from SQLite to two folders, read back",
+			ours: []string{"create"}, peer: program(records, "backup-sqlite"), child: true,
+		},
+		{
+			name: "`Manager.Restore` over records that all differ, with a way back",
+			ours: []string{"manager-replace"}, peer: program(records, "replace"), child: true,
+		},
+		{
+			name: "backup from memory",
+			ours: []string{"backup-memory"}, peer: program(records, "marshal-indent"), child: true,
+		},
 	}
-	wall := func(r result) float64 { return r.Wall.Seconds() }
-	peak := func(r result) float64 { return float64(r.Peak) / (1 << 20) }
-	peer, peerTime, peerPeak, timeRatio, peakRatio := "–", "–", "–", "–", "–"
-	if r.peer != nil {
-		peer = "`" + r.peerName(dir) + "`"
-		peerTime = fmt.Sprintf("%.2f s", median(peers, wall))
-		peerPeak = fmt.Sprintf("%.0f MiB", median(peers, peak))
-		timeRatio = fmt.Sprintf("%.2f", ratio(ours, peers, wall))
-		peakRatio = fmt.Sprintf("%.2f", ratio(ours, peers, peak))
-	}
-	fmt.Printf("| %s | %s | %.0f MiB | %s | %s | %s | %s | %s | %s |\n", r.name, seconds(median(ours, wall)), median(ours, peak),
-		peer, peerTime, peerPeak, timeRatio, peakRatio, r.target)
-	return nil
 }
 
-func seconds(s float64) string {
-	if s < 1 {
-		return fmt.Sprintf("%.1f ms", s*1000)
+func otherRows(int) []row {
+	return []row{
+		{
+			name: "backup from SQLite, beside `.dump`",
+			ours: []string{"backup-sqlite"}, peer: script("exec sqlite3 bench.db .dump > peer.sql"),
+		},
+		{
+			name: "backup from SQLite, compressed and encrypted, beside restic on the file of the database", needs: "restic",
+			ours: []string{"backup-packed"}, before: []string{"restic"},
+			peer: script("exec restic --quiet --no-cache --repo restic backup bench.db"),
+		},
+		{
+			name: "verify, beside the SHA-256 of OpenSSL", needs: "openssl",
+			ours: []string{"verify"}, peer: script("exec openssl dgst -sha256 snapshot.json"),
+		},
 	}
-	return fmt.Sprintf("%.2f s", s)
-}
-
-func (r row) peerName(dir string) string {
-	args := r.peer(dir).Args
-	if r.child {
-		return args[len(args)-1]
-	}
-	if args[0] == "sh" {
-		return strings.Replace(args[2], "exec ", "", 1)
-	}
-	return strings.Join(args, " ")
-}
-
-func median(rs []result, f func(result) float64) float64 {
-	var v []float64
-	for _, r := range rs {
-		v = append(v, f(r))
-	}
-	return middle(v)
-}
-
-func ratio(a, b []result, f func(result) float64) float64 {
-	var v []float64
-	for i := range a {
-		v = append(v, f(a[i])/f(b[i]))
-	}
-	return middle(v)
-}
-
-func middle(v []float64) float64 {
-	slices.Sort(v)
-	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }

@@ -73,9 +73,17 @@ func backupTo(name string, a *backup.App, src backup.DataSource) error {
 	})
 }
 
-func restore(ctx context.Context, a *backup.App, dst backup.Sink) error {
+// backupSealed is backupTo with a passphrase.
+func backupSealed(name string, a *backup.App, src backup.DataSource) error {
+	return toFile(name, func(w io.Writer) error {
+		_, err := a.Backup(context.Background(), w, src, backup.BackupOptions{Recipients: []backup.Recipient{backup.Passphrase([]byte("made-up passphrase"))}})
+		return err
+	})
+}
+
+func restore(ctx context.Context, a *backup.App, dst backup.Sink, opts backup.RestoreOptions) error {
 	return openFile(ctx, "snapshot.json", nil, func(s *backup.Snapshot) error {
-		_, err := a.Restore(ctx, s, dst, backup.RestoreOptions{})
+		_, err := a.Restore(ctx, s, dst, opts)
 		return err
 	})
 }

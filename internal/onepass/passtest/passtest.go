@@ -44,7 +44,11 @@ func New(schema []byte, pointers ...string) (*Judge, error) {
 // Valid tells whether a record is valid, without the Pass.
 func (j *Judge) Valid(text []byte) bool {
 	compact, err := codec.Compact(nil, text, Limits)
-	return err == nil && string(compact) == string(text) && len(j.schema.Validate(codec.Decode(compact))) == 0
+	if err != nil || string(compact) != string(text) {
+		return false
+	}
+	_, problems := j.schema.Validate(codec.Decode(compact), 0)
+	return problems == 0
 }
 
 // Check tells whether the Pass accepts a record, and whether it is valid. It fails the
