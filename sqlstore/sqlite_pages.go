@@ -31,6 +31,9 @@ type sqliteTree struct {
 // deepest is the most levels that a tree can have.
 const deepest = 20
 
+// largest is the most bytes of a row by default. The number can be damaged.
+const largest = 1_000_000_000
+
 const sqlitePage = "SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?"
 
 // header reads the first page. It returns errUnexpected if the text in the database is not
@@ -149,7 +152,7 @@ func (r *sqliteTree) cell(ctx context.Context, cell []byte) (rowid int64, payloa
 	if ok && !r.index {
 		rowid, cell, ok = varint(cell)
 	}
-	if !ok || n < 0 || n > int64(r.pages)*int64(r.usable) {
+	if !ok || n < 0 || n > min(largest, int64(r.pages)*int64(r.usable)) {
 		return 0, nil, errUnexpected
 	}
 	size, most := int(n), r.usable-35

@@ -40,7 +40,7 @@ func (tx *sqliteTx) records(ctx context.Context, v *view, t *table, yield func(b
 	case err == nil || stopped:
 		return "", nil, nil
 	case ctx.Err() != nil:
-		return "", nil, ctx.Err()
+		return "", nil, v.failed(ctx, t.collection, ctx.Err())
 	case read == 0:
 		return t.query("", t.order), nil, nil
 	case !changed:

@@ -76,7 +76,7 @@ func (r *sqliteRow) take(rowid int64, payload []byte) bool {
 		}
 		r.cells[f.column] = cell
 	}
-	return len(types) == 0
+	return len(types) == 0 && len(body) == 0
 }
 
 // record returns the types and the values of a row.

@@ -328,3 +328,19 @@ func TestSQLiteDamageThatSQLiteDoesNotNoticeLosesNoRecord(t *testing.T) {
 		})
 	}
 }
+
+func TestSQLiteACancelledReadingNamesItsCollection(t *testing.T) {
+	s := things(open(t, "CREATE TABLE things (id INTEGER PRIMARY KEY); CREATE TABLE twin (id INTEGER PRIMARY KEY); INSERT INTO things VALUES (1), (2)"))
+	ctx, cancel := context.WithCancel(t.Context())
+	err := s.View(ctx, func(r backup.Reader) error {
+		for _, err := range r.Records(ctx, "things") {
+			if err != nil {
+				return err
+			}
+			cancel()
+		}
+		return nil
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorContains(t, err, "read things:")
+}
