@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -37,7 +38,9 @@ func (tx *sqliteTx) records(ctx context.Context, v *view, t *table, yield func(b
 		return nil
 	})
 	switch {
-	case err == nil || stopped:
+	case err == nil && read > row.rows:
+		return "", nil, v.failed(ctx, t.collection, fmt.Errorf("SQLite counts %d rows and its pages have %d: check the database with PRAGMA integrity_check", row.rows, read))
+	case err == nil && read == row.rows || stopped:
 		return "", nil, nil
 	case ctx.Err() != nil:
 		return "", nil, v.failed(ctx, t.collection, ctx.Err())
@@ -54,14 +57,14 @@ func (tx *sqliteTx) records(ctx context.Context, v *view, t *table, yield func(b
 	return t.query(" WHERE ("+names+") > (?"+strings.Repeat(",?", len(args)-1)+")", t.order), args, nil
 }
 
-// eachRow calls f with each row of a table as it is stored, and sets the fields of row. It
-// fails if there is no order of the key in the pages.
+// eachRow calls f with each row of a table as it is stored, and sets the fields of row and
+// the number of rows. It fails if there is no order of the key in the pages.
 func (tx *sqliteTx) eachRow(ctx context.Context, t *table, row *sqliteRow, f func(rowid int64, payload []byte) error) (err error) {
 	// This also locks the table, where connections share a cache: pages have what another
 	// connection has not committed. An index may be damaged that SQLite would not read otherwise.
-	var filled bool
-	err = tx.conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+t.name+" NOT INDEXED)").Scan(&filled)
-	if err != nil || !filled {
+	// The count is SQLite's own: no row is lost without a word, whatever is in the pages.
+	err = tx.conn.QueryRowContext(ctx, "SELECT count(*) FROM "+t.name+" NOT INDEXED").Scan(&row.rows)
+	if err != nil || row.rows == 0 {
 		return err
 	}
 	var root uint32

@@ -15,6 +15,7 @@ type sqliteRow struct {
 	fields []sqliteField // as they are stored
 	cells  []sqliteCell  // by column
 	before []sqliteCell  // the key of the row before
+	rows   int           // of the table, as SQLite counts them
 }
 
 // A sqliteField says what is at a place of each stored row.
