@@ -58,7 +58,7 @@ func TestAGlanceFindsWhatTheSlowCheckFinds(t *testing.T) {
 		}
 		sure++
 		slow := item{key: r.Key, offset: -1}
-		slow.value, err = codec.Compact(nil, r.Value, limits)
+		slow.value, err = codec.Reformat(nil, r.Value, limits)
 		require.NoError(t, err, text)
 		require.Empty(t, col.examine(&slow, 1), text)
 		require.Equal(t, slow.key, string(n.key), text)

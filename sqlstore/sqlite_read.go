@@ -16,7 +16,7 @@ func (tx *sqliteTx) records(ctx context.Context, v *view, t *table, yield func(b
 	row := &sqliteRow{t: t, cells: make([]sqliteCell, len(t.columns))}
 	var last string
 	var buf []byte
-	read, stopped := 0, false
+	read, stopped, changed := 0, false, false
 	err = tx.eachRow(ctx, t, row, func(rowid int64, payload []byte) error {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -30,7 +30,8 @@ func (tx *sqliteTx) records(ctx context.Context, v *view, t *table, yield func(b
 		}
 		read, last, buf = read+1, key, value
 		changes := v.changes
-		if stopped = !yield(backup.Record{Key: key, Value: value}); stopped || v.changes != changes {
+		stopped = !yield(backup.Record{Key: key, Value: value})
+		if changed = v.changes != changes; stopped || changed {
 			return errUnexpected // SQLite knows how to go on after a change
 		}
 		return nil
@@ -42,6 +43,9 @@ func (tx *sqliteTx) records(ctx context.Context, v *view, t *table, yield func(b
 		return "", nil, ctx.Err()
 	case read == 0:
 		return t.query("", t.order), nil, nil
+	case !changed:
+		// In a damaged database, the rest need not have greater keys than the last row.
+		return t.query("", t.order) + " LIMIT -1 OFFSET ?", []any{read}, nil
 	}
 	if args, _, err = t.keyArgs(v.dialect, nil, last); err != nil {
 		return "", nil, t.fail(last, nil, err)
@@ -54,9 +58,9 @@ func (tx *sqliteTx) records(ctx context.Context, v *view, t *table, yield func(b
 // fails if there is no order of the key in the pages.
 func (tx *sqliteTx) eachRow(ctx context.Context, t *table, row *sqliteRow, f func(rowid int64, payload []byte) error) (err error) {
 	// This also locks the table, where connections share a cache: pages have what another
-	// connection has not committed.
+	// connection has not committed. An index may be damaged that SQLite would not read otherwise.
 	var filled bool
-	err = tx.conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+t.name+")").Scan(&filled)
+	err = tx.conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+t.name+" NOT INDEXED)").Scan(&filled)
 	if err != nil || !filled {
 		return err
 	}
@@ -102,19 +106,19 @@ func (tx *sqliteTx) eachRow(ctx context.Context, t *table, row *sqliteRow, f fun
 // fields returns what the rows of a table have, in the order in which it is stored. The key
 // of a table WITHOUT ROWID comes first.
 func (tx *sqliteTx) fields(ctx context.Context, t *table, withoutRowid bool) (fields []sqliteField, err error) {
-	query := "SELECT name, hidden FROM pragma_table_xinfo(?, 'main') ORDER BY cid"
+	query := "SELECT name, hidden <> 0 FROM pragma_table_xinfo(?, 'main') ORDER BY cid"
 	if withoutRowid {
-		query = `SELECT x.name, (SELECT max(hidden) FROM pragma_table_xinfo(?1, 'main'))
+		query = `SELECT x.name, (SELECT max(hidden) FROM pragma_table_xinfo(?1, 'main')) OR x.key AND (x."desc" OR x.coll <> 'BINARY')
 			FROM pragma_index_list(?1, 'main') l, pragma_index_xinfo(l.name, 'main') x WHERE l.origin = 'pk' ORDER BY x.seqno`
 	}
 	err = tx.each(ctx, query, []any{t.plain}, func(rows *sql.Rows) error {
 		var name string
-		var hidden int
-		if err := rows.Scan(&name, &hidden); err != nil {
+		var unlike bool
+		if err := rows.Scan(&name, &unlike); err != nil {
 			return err
 		}
-		if hidden != 0 {
-			return errUnexpected // a generated column may be stored or not
+		if unlike {
+			return errUnexpected // a generated column may be stored or not, and the key may sort otherwise
 		}
 		f := sqliteField{column: slices.IndexFunc(t.columns, func(c *column) bool { return c.Name == name }), later: true}
 		if f.column >= 0 {

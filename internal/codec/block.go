@@ -3,8 +3,6 @@ package codec
 import (
 	"bytes"
 	"hash/maphash"
-
-	"github.com/tomo-project/backup/internal/onepass"
 )
 
 // A block is some lines of records, in the lane. Its text begins behind a record,
@@ -123,15 +121,12 @@ func endOfName(line []byte) int {
 	return -1
 }
 
-// anything takes every value.
-var anything = onepass.New(nil, nil)
-
 // value tells whether a text is one strict and compact value within the limits.
 func (b *block) value(text []byte) bool {
-	if _, ok := anything.Read(text, onepass.Limits{Depth: b.limits.Depth, Values: b.limits.Values}, nil); ok {
+	if isWritten(text, b.limits) {
 		return true
 	}
-	out, err := Compact(b.compact[:0], text, b.limits)
+	out, err := Reformat(b.compact[:0], text, b.limits)
 	b.compact = out[:0]
 	return err == nil && bytes.Equal(out, text)
 }

@@ -15,7 +15,64 @@ import (
 // Equal tells whether two compact values are the same. The order of members
 // does not matter. Numbers are compared exactly and by value.
 func Equal(a, b []byte) bool {
-	return bytes.Equal(a, b) || equal(Decode(a), Decode(b))
+	if bytes.Equal(a, b) {
+		return true
+	}
+	if same, sure := equalText(a, b); sure {
+		return same
+	}
+	return equal(Decode(a), Decode(b))
+}
+
+// equalText is Equal for values whose members have one order. Where it is not sure, the
+// values must be decoded, which takes longer.
+func equalText(a, b []byte) (same, sure bool) {
+	switch {
+	case kind(a) != kind(b):
+		return false, true
+	case a[0] == '{' || a[0] == '[':
+		return equalParts(a, b)
+	case a[0] == '"':
+		return bytes.Equal(unquote(a), unquote(b)), true
+	case kind(a) == '0':
+		return equalNumber(string(a), string(b)), true
+	}
+	return bytes.Equal(a, b), true
+}
+
+// kind returns a byte that is the same for values of one kind.
+func kind(v []byte) byte {
+	if v[0] == '-' || '0' <= v[0] && v[0] <= '9' {
+		return '0'
+	}
+	return v[0]
+}
+
+// equalParts is equalText for two objects or two arrays.
+func equalParts(a, b []byte) (same, sure bool) {
+	i, j := 1, 1
+	for a[i] != '}' && a[i] != ']' && b[j] != '}' && b[j] != ']' {
+		if a[0] == '{' {
+			nameA, nameB := skipString(a, i), skipString(b, j)
+			if !bytes.Equal(a[i:nameA], b[j:nameB]) {
+				return false, false // another order, or another way to write the name
+			}
+			i, j = nameA+1, nameB+1
+		}
+		endA, endB := skipValue(a, i), skipValue(b, j)
+		if v, w := a[i:endA], b[j:endB]; !bytes.Equal(v, w) {
+			if same, sure := equalText(v, w); !same || !sure {
+				return same, sure
+			}
+		}
+		if i, j = endA, endB; a[i] == ',' {
+			i++
+		}
+		if b[j] == ',' {
+			j++
+		}
+	}
+	return i == len(a)-1 && j == len(b)-1, true
 }
 
 func equal(a, b any) bool {

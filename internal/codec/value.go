@@ -22,6 +22,15 @@ func Compact(dst, src []byte, l Limits) ([]byte, error) {
 	if len(src) > l.RecordBytes {
 		return dst, fmt.Errorf("%w: the record has %d bytes, the limit is %d (Limits.RecordBytes)", ErrLimit, len(src), l.RecordBytes)
 	}
+	if isWritten(src, l) {
+		return append(dst, src...), nil
+	}
+	return Reformat(dst, src, l)
+}
+
+// Reformat is Compact by the decoder alone. It is slower, and what the pass over a record
+// is held against.
+func Reformat(dst, src []byte, l Limits) ([]byte, error) {
 	out, err := compact(dst, src)
 	if err == nil {
 		_, err = checkValue(out[len(dst):], l)
@@ -30,6 +39,15 @@ func Compact(dst, src []byte, l Limits) ([]byte, error) {
 		return dst, err
 	}
 	return out, nil
+}
+
+// anything is the pass over values of which no more is asked.
+var anything = onepass.New(nil, nil)
+
+// isWritten returns true only if Compact would return the value as it is. It is faster.
+func isWritten(v []byte, l Limits) bool {
+	_, ok := anything.Read(v, onepass.Limits{Depth: l.Depth, Values: l.Values}, nil)
+	return ok
 }
 
 // compact is Compact without limits and without a look at names.

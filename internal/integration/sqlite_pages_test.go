@@ -256,3 +256,75 @@ func TestSQLiteDamagedPagesAreReadToAnEnd(t *testing.T) {
 	}
 	require.NotZero(t, failed)
 }
+
+// The rows of a table WITHOUT ROWID lie as its primary key sorts them, and not as the
+// records are sorted.
+func TestSQLiteReadsKeysThatThePagesSortOtherwise(t *testing.T) {
+	const texts, numbers = "char(64 + i % 2 * 32 + i)", "i"
+	for _, c := range []struct{ columns, key, primary string }{
+		{"id TEXT, n INT", texts, "PRIMARY KEY (id DESC)"},
+		{"id INT, n INT", numbers, "PRIMARY KEY (id DESC)"},
+		{"id TEXT, n INT", texts, "PRIMARY KEY (id COLLATE NOCASE), UNIQUE (id COLLATE BINARY)"},
+		{"id INT, n INT", "i / 5", "PRIMARY KEY (id, n DESC)"},
+		{"id INT, n INT", "i / 5", "PRIMARY KEY (id DESC, n)"},
+	} {
+		t.Run(c.columns+" "+c.primary, func(t *testing.T) {
+			end := ", " + c.primary + ") WITHOUT ROWID;"
+			db := open(t, "CREATE TABLE things ("+c.columns+end+"CREATE TABLE twin ("+c.columns+twinColumns+end)
+			for _, table := range []string{"things", "twin"} {
+				exec(t, db, "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20) INSERT INTO "+table+" (id, n) SELECT "+c.key+", i FROM n")
+			}
+			want, err := readAll(t.Context(), things(db), "twin")
+			require.NoError(t, err)
+			require.Len(t, want, 20)
+			got, err := readAll(t.Context(), things(db), "things")
+			require.NoError(t, err)
+			require.Equal(t, want, got)
+		})
+	}
+}
+
+// SQLite does not notice all damage. The store has then the records that it returns.
+func TestSQLiteDamageThatSQLiteDoesNotNoticeLosesNoRecord(t *testing.T) {
+	const size = 512
+	leaves := func(content []byte, kind byte) (pages [][]byte) {
+		for page := range slices.Chunk(content[size:], size) {
+			if page[0] == kind {
+				pages = append(pages, page)
+			}
+		}
+		return pages
+	}
+	for name, damage := range map[string]func(content []byte){
+		"pages in another order": func(content []byte) {
+			of := leaves(content, 13)
+			first, last := of[1], of[len(of)-2]
+			kept := bytes.Clone(first)
+			copy(first, last)
+			copy(last, kept)
+		},
+		"an index without rows": func(content []byte) { leaves(content, 10)[0][4] = 0 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "test.db")
+			whole, err := sql.Open("sqlite", "file:"+path+"?_pragma=page_size(512)")
+			require.NoError(t, err)
+			exec(t, whole, `CREATE TABLE things (id INTEGER PRIMARY KEY, a TEXT, n INT);
+				WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20) INSERT INTO things SELECT i, printf('%080d', i), i FROM n; CREATE INDEX x ON things (n)`)
+			require.NoError(t, whole.Close())
+			content, err := os.ReadFile(path)
+			require.NoError(t, err)
+			damage(content)
+			require.NoError(t, os.WriteFile(path, content, 0o600))
+
+			db, err := sql.Open("sqlite", "file:"+path)
+			require.NoError(t, err)
+			defer db.Close()
+			want := column(t, db, `SELECT printf('"%d" {"id":%d,"a":"%s","n":%d}', id, id, a, n) FROM things ORDER BY id`)
+			require.Len(t, want, 20)
+			got, err := readAll(t.Context(), store(db, sqlstore.Table{Collection: "things"}), "things")
+			require.NoError(t, err)
+			require.Equal(t, want, got)
+		})
+	}
+}

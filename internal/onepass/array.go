@@ -40,7 +40,7 @@ func (w *walk) readElements(at int, c *arrayCheck, first int) int {
 			w.elements = append(w.elements, span{start, i})
 		}
 		if c.contains != nil {
-			switch w.judge(start, c.contains) {
+			switch w.judge(start, i, c.contains) {
 			case yes:
 				contained++
 			case unknown:

@@ -12,7 +12,7 @@ func (w *walk) object(at int, c *objectCheck) int {
 	}
 	end, count := w.members(at, c, seen)
 	if end >= 0 {
-		if v := w.complete(at, c, count, w.seen[seen:]); v != yes {
+		if v := w.complete(at, end, c, count, w.seen[seen:]); v != yes {
 			end = v
 		}
 	}
@@ -102,7 +102,7 @@ func (w *walk) name(at int, c *objectCheck, last int, names *nameSet) (*member, 
 		return &c.members[index], end + 1
 	}
 	if c.names != nil {
-		if v := w.judge(at, c.names); v != yes {
+		if v := w.judge(at, end, c.names); v != yes {
 			return nil, v
 		}
 	}
@@ -142,7 +142,7 @@ func (w *walk) otherMember(at int, c *objectCheck) int {
 				return end
 			}
 		default:
-			if v := w.judge(at, p.check); v != yes {
+			if v := w.judge(at, end, p.check); v != yes {
 				return v
 			}
 		}
@@ -156,7 +156,7 @@ func (w *walk) otherMember(at int, c *objectCheck) int {
 // also returns end, if further checks accept the value that has been read.
 func (w *walk) also(at, end int, checks []*check) int {
 	for _, c := range checks {
-		if v := w.judge(at, c); v != yes {
+		if v := w.judge(at, end, c); v != yes {
 			return v
 		}
 	}
@@ -164,7 +164,7 @@ func (w *walk) also(at, end int, checks []*check) int {
 }
 
 // complete tells what an object as a whole is worth. seen has the bits of its members.
-func (w *walk) complete(at int, c *objectCheck, count int, seen []uint64) int {
+func (w *walk) complete(at, end int, c *objectCheck, count int, seen []uint64) int {
 	if c.min != -1 && count < c.min || c.max != -1 && count > c.max {
 		return no
 	}
@@ -183,7 +183,7 @@ func (w *walk) complete(at int, c *objectCheck, count int, seen []uint64) int {
 	}
 	for _, d := range c.dependent {
 		if has(d.member) {
-			if v := w.judge(at, d.check); v != yes {
+			if v := w.judge(at, end, d.check); v != yes {
 				return v
 			}
 		}

@@ -59,6 +59,7 @@ func (p *Pass) Read(text []byte, limits Limits, marks []Mark) ([]Mark, bool) {
 	w := walks.Get().(*walk)
 	w.text, w.marks = text, marks
 	w.depth, w.values = min(limits.Depth, maxDepth), limits.Values
+	w.again = maxAgain*len(text) + leastAgain
 	ok := w.value(0, p.root) == len(text)
 	marks = w.marks
 	w.reset()

@@ -105,3 +105,18 @@ func BenchmarkHostile(b *testing.B) {
 		})
 	}
 }
+
+// Each level of the text is read again for the rules beside its members. The rest of a deep
+// and long text would be read again at each level.
+func TestThePassReadsALongTextOnlySoManyTimesAgain(t *testing.T) {
+	nested := &onepass.Rule{Kinds: onepass.EveryKind, All: []*onepass.Rule{{Kinds: onepass.EveryKind, Object: &onepass.ObjectRule{MinProperties: 1, MaxProperties: -1}}}}
+	nested.Object = &onepass.ObjectRule{MinProperties: -1, MaxProperties: -1, Properties: map[string]*onepass.Rule{"n": nested}}
+	for levels, accepted := range map[int]bool{32: true, 256: false} {
+		text := strings.Repeat(`{"n":`, levels) + `"` + strings.Repeat("long ", 64<<10) + `"` + strings.Repeat(`}`, levels)
+		_, ok := onepass.New(nested, nil).Read([]byte(text), onepass.Limits{Depth: 1000, Values: 1000}, nil)
+		require.Equal(t, accepted, ok, levels)
+	}
+	short := strings.Repeat(`{"n":`, 100) + `1` + strings.Repeat(`}`, 100)
+	_, ok := onepass.New(nested, nil).Read([]byte(short), onepass.Limits{Depth: 1000, Values: 1000}, nil)
+	require.True(t, ok)
+}

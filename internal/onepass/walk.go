@@ -13,6 +13,7 @@ type walk struct {
 	marks  []Mark
 	depth  int // how many brackets may still open
 	values int // how many values may still come
+	again  int // how many bytes may still be read again
 
 	// What is open at a place in the text uses the ends of these.
 	seen     []uint64 // bits of the members that were there
@@ -107,7 +108,7 @@ func (w *walk) value(at int, c *check) int {
 		}
 	}
 	if c.combined {
-		if v := w.combine(at, c); v != yes {
+		if v := w.combine(at, end, c); v != yes {
 			return v
 		}
 	}
@@ -130,18 +131,17 @@ func (w *walk) literal(at int) int {
 	return unknown
 }
 
-// combine tells what the other rules about the value at an index say. The value has been
-// read.
-func (w *walk) combine(at int, c *check) int {
+// combine tells what the other rules about a value say. The value has been read.
+func (w *walk) combine(at, end int, c *check) int {
 	for _, a := range c.all {
-		if v := w.judge(at, a); v != yes {
+		if v := w.judge(at, end, a); v != yes {
 			return v
 		}
 	}
 	if len(c.any) > 0 {
 		said := no
 		for _, a := range c.any {
-			if said = max(said, w.judge(at, a)); said == yes {
+			if said = max(said, w.judge(at, end, a)); said == yes {
 				break
 			}
 		}
@@ -150,12 +150,12 @@ func (w *walk) combine(at int, c *check) int {
 		}
 	}
 	if len(c.one) > 0 {
-		if v := w.onlyOne(at, c.one); v != yes {
+		if v := w.onlyOne(at, end, c.one); v != yes {
 			return v
 		}
 	}
 	if c.not != nil {
-		switch w.judge(at, c.not) {
+		switch w.judge(at, end, c.not) {
 		case yes:
 			return no
 		case unknown:
@@ -163,11 +163,11 @@ func (w *walk) combine(at int, c *check) int {
 		}
 	}
 	if c.when != nil {
-		switch w.judge(at, c.when) {
+		switch w.judge(at, end, c.when) {
 		case yes:
-			return w.judge(at, c.then)
+			return w.judge(at, end, c.then)
 		case no:
-			return w.judge(at, c.els)
+			return w.judge(at, end, c.els)
 		}
 		return unknown
 	}
@@ -175,10 +175,10 @@ func (w *walk) combine(at int, c *check) int {
 }
 
 // onlyOne tells whether exactly one check accepts a value.
-func (w *walk) onlyOne(at int, checks []*check) int {
+func (w *walk) onlyOne(at, end int, checks []*check) int {
 	accepted := 0
 	for _, c := range checks {
-		switch w.judge(at, c) {
+		switch w.judge(at, end, c) {
 		case yes:
 			accepted++
 		case unknown:
@@ -191,10 +191,21 @@ func (w *walk) onlyOne(at int, checks []*check) int {
 	return yes
 }
 
+// maxAgain is how many times as many bytes as the text has may be read again, and
+// leastAgain how many in any case. Values that lie in each other can be read again at each
+// level, and the validator may look at much less of them.
+const (
+	maxAgain   = 64
+	leastAgain = 64 << 10
+)
+
 // judge tells what a check says about a value that has been read.
-func (w *walk) judge(at int, c *check) int {
+func (w *walk) judge(at, end int, c *check) int {
 	if c == anything {
 		return yes
+	}
+	if w.again -= end - at; w.again < 0 {
+		return unknown
 	}
 	values, unquoted := w.values, len(w.unquoted)
 	w.values = len(w.text) + 1 // they have been counted
@@ -205,6 +216,6 @@ func (w *walk) judge(at int, c *check) int {
 
 // judgeText is judge for a text of its own.
 func judgeText(text string, c *check) int {
-	w := walk{text: []byte(text), depth: 1}
-	return w.judge(0, c)
+	w := walk{text: []byte(text), depth: 1, again: maxAgain*len(text) + leastAgain}
+	return w.judge(0, len(text), c)
 }

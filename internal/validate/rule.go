@@ -2,6 +2,7 @@ package validate
 
 import (
 	"encoding/json"
+	"maps"
 	"math/big"
 	"reflect"
 	"runtime"
@@ -31,8 +32,8 @@ type ruler struct {
 	loops map[*jsonschema.Schema]bool // see doLoop
 	doc   string                      // how the locations in the schema begin
 
-	// beyond is set if the validator may go in circles for some value. Then it refuses
-	// the value, wherever in the schema that happens, even below a "not".
+	// beyond is set if the validator may panic or go in circles for some value. Then it
+	// refuses the value, wherever in the schema that happens, even below a "not".
 	beyond bool
 }
 
@@ -70,10 +71,10 @@ func (r *ruler) rule(s *jsonschema.Schema) *onepass.Rule {
 		rule.Integer = slices.Contains(s.Types, "integer") && !slices.Contains(s.Types, "number")
 	}
 	if len(s.Constant) > 0 {
-		rule.Enums = append(rule.Enums, enum(s.Constant[:1]))
+		rule.Enums = append(rule.Enums, r.enum(s.Constant[:1]))
 	}
 	if len(s.Enum) > 0 {
-		rule.Enums = append(rule.Enums, enum(s.Enum))
+		rule.Enums = append(rule.Enums, r.enum(s.Enum))
 	}
 	setString(rule, s)
 	setNumber(rule, s)
@@ -93,8 +94,9 @@ func isForeign(s *jsonschema.Schema, doc string) bool {
 }
 
 // enum returns the set of values.
-func enum(values []any) (e onepass.Enum) {
+func (r *ruler) enum(values []any) (e onepass.Enum) {
 	for _, v := range values {
+		r.beyond = r.beyond || hasHugeNumber(v)
 		switch v := v.(type) {
 		case nil:
 			e.Null = true
@@ -103,12 +105,9 @@ func enum(values []any) (e onepass.Enum) {
 		case string:
 			e.Strings = append(e.Strings, v)
 		case json.Number:
-			n, ok := new(big.Rat).SetString(v.String())
-			if !ok {
-				e.Doubt |= onepass.Number
-				continue
+			if n, ok := new(big.Rat).SetString(v.String()); ok {
+				e.Numbers = append(e.Numbers, n)
 			}
-			e.Numbers = append(e.Numbers, n)
 		case []any:
 			e.Doubt |= onepass.Array
 		case map[string]any:
@@ -118,6 +117,21 @@ func enum(values []any) (e onepass.Enum) {
 		}
 	}
 	return e
+}
+
+// hasHugeNumber tells whether a value has a number that package big does not take, as
+// 1e9999999. The validator panics where it compares it.
+func hasHugeNumber(v any) bool {
+	switch v := v.(type) {
+	case json.Number:
+		_, ok := new(big.Rat).SetString(v.String())
+		return !ok
+	case []any:
+		return slices.ContainsFunc(v, hasHugeNumber)
+	case map[string]any:
+		return slices.ContainsFunc(slices.Collect(maps.Values(v)), hasHugeNumber)
+	}
+	return false
 }
 
 func setString(rule *onepass.Rule, s *jsonschema.Schema) {

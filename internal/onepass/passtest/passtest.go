@@ -43,7 +43,7 @@ func New(schema []byte, pointers ...string) (*Judge, error) {
 
 // Valid tells whether a record is valid, without the Pass.
 func (j *Judge) Valid(text []byte) bool {
-	compact, err := codec.Compact(nil, text, Limits)
+	compact, err := codec.Reformat(nil, text, Limits)
 	if err != nil || string(compact) != string(text) {
 		return false
 	}
