@@ -502,3 +502,42 @@ func TestAnErrorAboutRecordsKeepsItsCause(t *testing.T) {
 		require.Equal(t, n > 0, errors.Is(err, backup.ErrClash))
 	}
 }
+
+func TestWhatAReplaceSparesIsWatched(t *testing.T) {
+	app := peopleApp()
+	app.Collections[0].Schema = []byte(`{"properties":{"name":{"type":"string"}}}`)
+	data, held := `{"users":[{"id":"new","name":"n"}`, records{"old": `{"id":"old","name":"o"}`}
+	for i := range 600 { // several batches; the host has every third
+		data += fmt.Sprintf(`,{"id":"u%d","name":%d}`, i, i)
+		if i%3 == 0 {
+			held[fmt.Sprintf("u%d", i)] = fmt.Sprintf(`{"id":"u%d","name":"held"}`, i)
+		}
+	}
+	s := written(t, app, 1, data+"]}")
+	want := maps.Clone(held)
+	delete(want, "old")
+	want["new"] = `{"id":"new","name":"n"}`
+	opts := backup.RestoreOptions{Strategy: backup.Replace, LeaveOutInvalid: true, Only: []string{"users"}}
+	for name, alters := range map[string]bool{"a trigger that does nothing": false, "a trigger that alters what stays": true} {
+		t.Run(name, func(t *testing.T) {
+			host := people(held, nil)
+			host.Unique = nil
+			host.Triggers = map[string][]backuptest.Trigger{"users": {{Name: "trigger", Do: func(ctx context.Context, w backup.Writer, c backuptest.Change) error {
+				if !alters {
+					return nil
+				}
+				return w.Put(ctx, "users", []backup.Record{{Key: "u599", Value: json.RawMessage(`{"id":"u599"}`)}, {Key: "u597", Value: json.RawMessage(`{"id":"u597"}`)}})
+			}}}}
+			report := tried(t, app, s, host, opts)
+			require.Equal(t, int64(1), report.Collections[0].Deleted)
+			want := maps.Clone(want)
+			var extra []string
+			if alters {
+				want["u597"], want["u599"] = `{"id":"u597"}`, `{"id":"u599"}`
+				extra = []string{"u597"}
+			}
+			require.Equal(t, want, host.MapStore["users"])
+			require.Equal(t, extra, report.Collections[0].ExtraKeys)
+		})
+	}
+}
