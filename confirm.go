@@ -284,6 +284,9 @@ func (c *comparison) isExtra(col *collection, key string) bool {
 func (c *comparison) eachFate(col *collection, f func(b *batch, fates []fate) error) error {
 	each := c.expected[col.Name].each
 	return c.eachBatch(c.ctx, col, func(b *batch) error {
+		if len(b.items) > len(each) {
+			return fmt.Errorf("%w: the migrators gave %s more records than before: a Migrator must give the same whenever it is asked", ErrInvalid, col.Name)
+		}
 		of := make([]fate, len(b.items))
 		for i := range of {
 			of[i] = fate(each[i]) & fates
