@@ -19,6 +19,7 @@ import (
 func growthRows(records int) []row {
 	rows := []row{{
 		name: "`Manager.Create` with 10,000 backups kept, beside 10", target: target{wall: 1.5},
+		over: "Each Create lists the folder, and looks at the time and size of each file in it, so that a backup that another process has made, changed or removed is noticed.",
 		ours: []string{"kept-10000"}, peer: program(records, "kept-10"), child: true,
 	}}
 	if records < deep+page {

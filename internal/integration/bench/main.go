@@ -3,6 +3,12 @@
 //
 //	go run ./internal/integration/bench [-n 1000000] [-rounds 5] [-only TEXT] [-old FOLDER]
 //
+// Its pieces of work run alone, too, in a folder with the files that "prepare" makes, and
+// then can be profiled:
+//
+//	bench -n 200000 prepare
+//	bench -n 200000 -cpuprofile cpu.out verify
+//
 // Every measurement runs in a process of its own. In each round the library, its
 // peer and the library of another commit take turns. The tables show the medians of
 // all rounds, and the medians of the ratios. The command needs sqlite3, sha256sum and
@@ -22,8 +28,10 @@ import (
 	"strings"
 )
 
-// self is the path of this program.
-var self string
+var (
+	self    string // the path of this program
+	profile string // the file for the profile of the processor, or empty
+)
 
 func main() {
 	log.SetFlags(0)
@@ -31,6 +39,7 @@ func main() {
 	rounds := flag.Int("rounds", 5, "measure each side `N` times")
 	only := flag.String("only", "", "only the rows whose name contains `TEXT`")
 	old := flag.String("old", "", "a `FOLDER` with the programs bench and tomo of another commit, which are measured as well")
+	flag.StringVar(&profile, "cpuprofile", "", "with one piece of work: write its profile to `FILE`")
 	flag.Parse()
 	var err error
 	if self, err = os.Executable(); err != nil {

@@ -76,6 +76,7 @@ var sqliteTargets = []row{
 var checkTargets = []row{
 	{
 		name: "verify: digest, strict JSON, schemas", target: target{wall: 0.8, memory: 64},
+		over: "Three quarters of the processor time are the pass over the records. It reads each twice: as strict JSON when the file is opened, and by its schema when the App checks it. A tenth is SHA-256.",
 		ours: []string{"verify"}, peer: script(sha256sum),
 	},
 }
@@ -83,6 +84,7 @@ var checkTargets = []row{
 var restoreTargets = []row{
 	{
 		name: "restore into an empty SQLite database, validated", target: target{wall: 0.9, memory: 64},
+		over: "The peer reads nothing back. Here 26 % of the processor time read back what was stored, and 18 % hash each record for that, before and after. 41 % store the rows: 15 % in SQLite itself, 8 % to hand it the values one by one.",
 		ours: []string{"restore-sqlite"}, peer: script(sqliteRestore),
 	},
 	{
@@ -99,14 +101,17 @@ const (
 var postgresTargets = []row{
 	{
 		name: "backup from PostgreSQL: validated, digested, synced", target: target{wall: 1.1, memory: 64}, dbms: "postgres",
+		over: "pg_dump passes on what the server sends. Here 29 % of the processor time are the pass over the records, 19 % SHA-256, 14 % the set of keys. The library, its stages and the server share two cores.",
 		ours: []string{"backup", "postgres"}, peer: script(pgDump),
 	},
 	{
 		name: "restore into an empty PostgreSQL table, validated", target: target{wall: 1.6, memory: 64}, dbms: "postgres",
+		over: "A batch of 256 records is a savepoint and a COPY, and the library waits for each: it uses the processor for half of the time only. 27 % of its processor time read back what was stored. Larger batches, or a COPY that goes on over several of them, are the next step.",
 		ours: []string{"restore", "postgres"}, before: []string{"empty", "postgres"}, peer: script(pgRestore),
 	},
 	{
 		name: "restore into a PostgreSQL table whose records all differ, validated", target: target{wall: 2.6, memory: 64}, dbms: "postgres",
+		over: "The peer has an empty table. Here each batch is looked up, compared, and stored by INSERT … ON CONFLICT with arguments. The server takes most of the time. A temporary table in place of the arguments saved a tenth.",
 		ours: []string{"replace", "postgres"}, before: []string{"empty", "postgres"}, peer: script(pgRestore),
 	},
 }
@@ -119,6 +124,7 @@ const (
 var mariadbTargets = []row{
 	{
 		name: "backup from MariaDB: validated, digested, synced", target: target{wall: 1.5, memory: 64}, dbms: "mariadb",
+		over: "A quarter of the processor time is the driver, which hands out value by value, and a tenth database/sql on top. A quarter makes JSON of the values.",
 		ours: []string{"backup", "mariadb"}, peer: script(mariaDump),
 	},
 	{
