@@ -66,6 +66,7 @@ func (o *operation) create(ctx context.Context, opts backup.BackupOptions) (Back
 	if b.Shrunk = c.lostIn(b); len(b.Shrunk) > 0 {
 		o.emit(ctx, Event{Kind: EventShrunk, Backup: b.Name, Text: shrinks(b.Shrunk)})
 	}
+	o.asked = nil // what room is made for next must know of this backup
 	o.fill(ctx, c, b)
 	return b, o.enough(b)
 }
