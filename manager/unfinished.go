@@ -77,28 +77,42 @@ func (m *Manager) unfinished(files []location.File) (names []filename.Name, whol
 func (o *operation) finished(ctx context.Context, s *site, files []location.File) []location.File {
 	names, whole := o.unfinished(files)
 	for _, name := range names {
-		if !whole(name) {
+		kept := whole(name)
+		if o.holds {
+			var err error
+			if kept, err = o.clear(ctx, s, name, kept); err != nil {
+				o.failed(ctx, s, name.String(), fmt.Errorf("delete what a killed process has left: %w", err))
+			}
+		}
+		if !kept {
 			files = slices.DeleteFunc(files, func(f location.File) bool { return f.Name == name.String() })
-		}
-		if !o.holds {
-			continue
-		}
-		if err := o.clear(ctx, s, name, whole(name)); err != nil {
-			o.failed(ctx, s, name.String(), fmt.Errorf("delete what a killed process has left: %w", err))
 		}
 	}
 	return files
 }
 
-// clear deletes the file of a backup that is not whole, and last the mark of its writer.
-func (o *operation) clear(ctx context.Context, s *site, name filename.Name, whole bool) error {
+// clear deletes the file of a backup that is not whole, and last the mark of its writer. It
+// returns whether the backup is whole: a list may lag behind, so clear asks for the file and
+// the note themselves before it deletes anything.
+func (o *operation) clear(ctx context.Context, s *site, name filename.Name, whole bool) (bool, error) {
 	if !whole {
-		if err := s.drop(ctx, name); err != nil {
-			return err
+		file, err := s.has(ctx, name.String())
+		if err != nil {
+			return false, err
 		}
-		if o.Logger != nil {
+		note, err := s.has(ctx, name.String()+noteEnding)
+		if err != nil {
+			return false, err
+		}
+		whole = file && note
+		if !whole {
+			if err := s.drop(ctx, name); err != nil {
+				return false, err
+			}
+		}
+		if file && !whole && o.Logger != nil {
 			o.Logger.LogAttrs(ctx, slog.LevelInfo, "unfinished backup deleted", slog.String("operation", o.name), slog.String("backup", name.String()), slog.String("location", s.name))
 		}
 	}
-	return s.remove(ctx, name.String()+writingEnding)
+	return whole, s.remove(ctx, name.String()+writingEnding)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -124,5 +125,57 @@ func TestAFileIsDeletedOnlyWithTheMarkOfItsWriterAndWithoutANote(t *testing.T) {
 		require.Contains(t, disk.files(), old.Name)
 		require.Contains(t, disk.files(), noted.Name)
 		require.NotContains(t, disk.files(), noted.Name+".writing", "a note that is lost later must not cost the backup")
+	})
+}
+
+// A keepsMarks is a Location that deletes no marks of writers.
+type keepsMarks struct{ *shelf }
+
+func (l keepsMarks) Delete(ctx context.Context, name string) error {
+	if strings.HasSuffix(name, ".writing") {
+		return errDown
+	}
+	return l.shelf.Delete(ctx, name)
+}
+
+func TestACopyOfABackupWithoutANoteNeedsNoneToStay(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk, drive := newShelf("disk"), newShelf("drive")
+		m, _, _ := publicOnly(t, disk)
+		old := mustCreate(t, m)
+		delete(disk.files(), old.Name+".manifest")
+		m.Locations = append(m.Locations, keepsMarks{drive})
+		time.Sleep(time.Hour)
+		mustCreate(t, m)
+		require.Contains(t, drive.files(), old.Name)
+		m.Locations = []location.Location{drive} // the disk is gone, and this is the last copy
+		time.Sleep(time.Hour)
+		mustCreate(t, m)
+		require.Contains(t, drive.files(), old.Name)
+	})
+}
+
+// A lagging Location lists the files as they were right before the end of a Create.
+type lagging struct {
+	*shelf
+	name string
+}
+
+func (l lagging) List(ctx context.Context) ([]location.File, error) {
+	files, err := l.shelf.List(ctx)
+	files = slices.DeleteFunc(files, func(f location.File) bool { return f.Name == l.name+".manifest" })
+	return append(files, location.File{Name: l.name + ".writing"}), err
+}
+
+func TestAListThatLagsBehindCostsNoBackup(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := newShelf("disk")
+		m, _, _ := publicOnly(t, disk)
+		made := mustCreate(t, m)
+		m.Locations = []location.Location{lagging{disk, made.Name}}
+		time.Sleep(time.Hour)
+		mustCreate(t, m)
+		require.Contains(t, disk.files(), made.Name)
+		require.Contains(t, disk.files(), made.Name+".manifest")
 	})
 }
