@@ -129,10 +129,10 @@ func (o *operation) markRekeyed(ctx context.Context, b *Backup) {
 	o.setRekeying(false)
 }
 
-// acceptKeys deletes the marks of all backups that hold Prune up for their keys.
-func (o *operation) acceptKeys(ctx context.Context, c *catalog) error {
+// acceptKeys deletes the marks of those of the backups that hold Prune up for their keys.
+func (o *operation) acceptKeys(ctx context.Context, backups []Backup) error {
 	var errs []error
-	for _, b := range c.backups {
+	for _, b := range backups {
 		if !b.Rekeyed {
 			continue
 		}
@@ -143,6 +143,21 @@ func (o *operation) acceptKeys(ctx context.Context, c *catalog) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// passOnRekeyed lets the next backup with a key hold Prune up, before the backup that does
+// is deleted. Else the backups after it would push out those before it.
+func (o *operation) passOnRekeyed(ctx context.Context, c *catalog, b Backup) error {
+	if !b.Rekeyed {
+		return nil
+	}
+	i := slices.IndexFunc(c.backups, func(other Backup) bool { return other.Name == b.Name })
+	for _, next := range slices.Backward(c.backups[:i]) {
+		if !next.Foreign && takesKey(next) {
+			return o.mark(ctx, next, markRekeyed)
+		}
+	}
+	return nil
 }
 
 // OldKeys tells after a change of keys, or after Rewrap, which kept backups the keys of this

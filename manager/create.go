@@ -101,9 +101,13 @@ func (o *operation) store(ctx context.Context, src backup.DataSource, opts backu
 	if len(opts.Only) > 0 { // it takes the place of no full backup
 		trigger = ""
 	}
-	return o.place(ctx, opts.CreatedAt, kind, trigger, func(ctx context.Context, w io.Writer) (backup.Manifest, error) {
+	b, first, err := o.place(ctx, opts.CreatedAt, kind, trigger, func(ctx context.Context, w io.Writer) (backup.Manifest, error) {
 		return o.App.Backup(ctx, w, src, opts)
 	})
+	if err == nil && o.isRekeying() && takesKey(b) { // at once: a process that is killed later must not lose it
+		b.Rekeyed = first.putMark(ctx, b.Name, markRekeyed) == nil
+	}
+	return b, first, err
 }
 
 // A maker writes a backup to w. Its errors are not those of the location.
