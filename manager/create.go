@@ -169,7 +169,7 @@ func (o *operation) placeAt(ctx context.Context, s *site, at time.Time, kind env
 
 // storeAt stores a backup under a name, reads it back, and puts its note beside it.
 func (o *operation) storeAt(ctx context.Context, s *site, name filename.Name, produce maker) (Backup, error) {
-	if err := s.beginWriting(ctx, name); err != nil {
+	if err := s.beginWriting(ctx, name, o.Installation); err != nil {
 		return o.newBackup(name, nil), &putError{err}
 	}
 	b, err := o.write(ctx, s, name, produce)

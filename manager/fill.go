@@ -74,7 +74,7 @@ func (o *operation) copy(ctx context.Context, b Backup, from, to *site) error {
 	defer r.Close()
 	text, err := noteOf(b)
 	if err == nil && text != nil { // without a note to come, the file is whole by itself
-		err = to.beginWriting(ctx, b.named)
+		err = to.beginWriting(ctx, b.named, o.Installation)
 	}
 	if err != nil {
 		return err
