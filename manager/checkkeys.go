@@ -115,6 +115,17 @@ func (m *Manager) setRekeying(yes bool) {
 	m.rekeys = yes
 }
 
+// askKeysAgain asks before a backup is marked as Rekeyed: somebody may have deleted what was
+// sealed with another key. A location that is down may have the newest backup.
+func (o *operation) askKeysAgain(ctx context.Context) {
+	if !o.isRekeying() || len(o.down) > 0 {
+		return
+	}
+	if k, err := o.checkKeys(ctx); err == nil && o.asked != nil && len(o.asked.errs) == 0 {
+		o.setRekeying(k.Other)
+	}
+}
+
 // markRekeyed remembers of a new backup that it is the first that is sealed with another
 // key. The mark holds Prune up after a restart too.
 func (o *operation) markRekeyed(ctx context.Context, b *Backup) {
@@ -220,7 +231,8 @@ const triedKeys = 3
 // backup is sealed with another key. Other errors say that the Locations cannot be asked,
 // or that a backup cannot be read. A key that has changed without locking anybody out is
 // no error, and KeyCheck.Gone and Need say so. Run asks by itself. The next backup that
-// Create or Run makes after such an error is Backup.Rekeyed.
+// Create or Run makes after such an error is Backup.Rekeyed, unless the keys open the newest
+// backup by then.
 func (m *Manager) CheckKeys(ctx context.Context) (KeyCheck, error) {
 	o, err := m.begin(ctx, "check keys")
 	if err != nil {

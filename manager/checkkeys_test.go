@@ -2,6 +2,7 @@ package manager_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"strings"
@@ -381,4 +382,31 @@ func TestTheHoldOfAKeyOutlivesTheDeletionOfItsFirstBackup(t *testing.T) {
 		require.NoError(t, typo.Delete(t.Context(), second.Name))
 		require.NoError(t, held(t, m, "correct horse"), "all that takes the key is gone")
 	})
+}
+
+// Whoever does as ErrRekeyed says, and deletes what the mistyped key has sealed, is done.
+func TestAKeyThatIsRightAgainHoldsNothingUp(t *testing.T) {
+	for name, down := range map[string]bool{"all can be asked": false, "a location is down": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				drive := newShelf("drive")
+				m, _, _ := managed(newShelf("disk"), drive)
+				typo, _ := rekeyed(t, m)
+				bad := scheduled(t, typo)
+				time.Sleep(time.Hour)
+				right := withPassphrase(m, "correct horse")
+				right.Retention = backup.Retention{Last: 1}
+				_, err := right.CheckKeys(t.Context())
+				require.ErrorIs(t, err, backup.ErrWrongKey)
+				require.NoError(t, typo.Delete(t.Context(), bad.Name))
+				if down {
+					drive.set(errDown, nil)
+				}
+				made := scheduled(t, right)
+				require.Equal(t, down, made.Rekeyed)
+				_, err = right.Prune(t.Context(), manager.PruneOptions{})
+				require.Equal(t, down, errors.Is(err, manager.ErrRekeyed))
+			})
+		})
+	}
 }

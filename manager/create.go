@@ -96,6 +96,7 @@ func (o *operation) store(ctx context.Context, src backup.DataSource, opts backu
 	if opts.Installation, opts.Serial, err = o.origin(ctx); err != nil {
 		return Backup{}, nil, err
 	}
+	o.askKeysAgain(ctx)
 	kind := envelope.Kind{Compressed: string(opts.Compress), Encrypted: opts.Encrypt != nil}
 	trigger := opts.Metadata[backup.MetaTrigger]
 	if len(opts.Only) > 0 { // it takes the place of no full backup
