@@ -115,6 +115,17 @@ func (m *Manager) setRekeying(yes bool) {
 	m.rekeys = yes
 }
 
+// askKeysAgain asks before a backup is marked as Rekeyed: somebody may have deleted what was
+// sealed with another key. A location that is down may have the newest backup.
+func (o *operation) askKeysAgain(ctx context.Context) {
+	if !o.isRekeying() || len(o.down) > 0 {
+		return
+	}
+	if k, err := o.checkKeys(ctx); err == nil && o.asked != nil && len(o.asked.errs) == 0 {
+		o.setRekeying(k.Other)
+	}
+}
+
 // markRekeyed remembers of a new backup that it is the first that is sealed with another
 // key. The mark holds Prune up after a restart too.
 func (o *operation) markRekeyed(ctx context.Context, b *Backup) {
@@ -129,10 +140,10 @@ func (o *operation) markRekeyed(ctx context.Context, b *Backup) {
 	o.setRekeying(false)
 }
 
-// acceptKeys deletes the marks of all backups that hold Prune up for their keys.
-func (o *operation) acceptKeys(ctx context.Context, c *catalog) error {
+// acceptKeys deletes the marks of those of the backups that hold Prune up for their keys.
+func (o *operation) acceptKeys(ctx context.Context, backups []Backup) error {
 	var errs []error
-	for _, b := range c.backups {
+	for _, b := range backups {
 		if !b.Rekeyed {
 			continue
 		}
@@ -143,6 +154,21 @@ func (o *operation) acceptKeys(ctx context.Context, c *catalog) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// passOnRekeyed lets the next backup with a key hold Prune up, before the backup that does
+// is deleted. Else the backups after it would push out those before it.
+func (o *operation) passOnRekeyed(ctx context.Context, c *catalog, b Backup) error {
+	if !b.Rekeyed {
+		return nil
+	}
+	i := slices.IndexFunc(c.backups, func(other Backup) bool { return other.Name == b.Name })
+	for _, next := range slices.Backward(c.backups[:i]) {
+		if !next.Foreign && takesKey(next) {
+			return o.mark(ctx, next, markRekeyed)
+		}
+	}
+	return nil
 }
 
 // OldKeys tells after a change of keys, or after Rewrap, which kept backups the keys of this
@@ -205,7 +231,8 @@ const triedKeys = 3
 // backup is sealed with another key. Other errors say that the Locations cannot be asked,
 // or that a backup cannot be read. A key that has changed without locking anybody out is
 // no error, and KeyCheck.Gone and Need say so. Run asks by itself. The next backup that
-// Create or Run makes after such an error is Backup.Rekeyed.
+// Create or Run makes after such an error is Backup.Rekeyed, unless the keys open the newest
+// backup by then.
 func (m *Manager) CheckKeys(ctx context.Context) (KeyCheck, error) {
 	o, err := m.begin(ctx, "check keys")
 	if err != nil {

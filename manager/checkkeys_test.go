@@ -2,7 +2,10 @@ package manager_test
 
 import (
 	"context"
+	"errors"
+	"io"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -277,4 +280,133 @@ func TestOnlyBackupsThatTheNewKeysDoNotOpenNeedTheOldOnes(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, k.Need, 4)
 	})
+}
+
+// held is the error of a Prune in a new process that asks for its keys first.
+func held(t *testing.T, m *manager.Manager, passphrase string) error {
+	again := withPassphrase(m, passphrase)
+	again.Retention = backup.Retention{Last: 1}
+	_, err := again.CheckKeys(t.Context())
+	require.NoError(t, err, "the newest backup is made with this key")
+	_, err = again.Prune(t.Context(), manager.PruneOptions{})
+	return err
+}
+
+// rekeyed makes a backup with one passphrase, and returns a Manager that knows that it has
+// another.
+func rekeyed(t *testing.T, m *manager.Manager) (typo *manager.Manager, old manager.Backup) {
+	old = scheduled(t, withPassphrase(m, "correct horse"))
+	time.Sleep(time.Hour)
+	typo = withPassphrase(m, "corect horse")
+	_, err := typo.CheckKeys(t.Context())
+	require.ErrorIs(t, err, backup.ErrWrongKey)
+	return typo, old
+}
+
+func TestWhatIsStoredBeforeARestoreHoldsPruneUpForItsKeyToo(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, host, _ := managed(newShelf("disk"), newShelf("drive"))
+		typo, old := rekeyed(t, m)
+		change(host)
+		snapshot := open(t, withPassphrase(m, "correct horse"), old.Name)
+		_, err := typo.Restore(t.Context(), snapshot, backup.RestoreOptions{Strategy: backup.Replace, Untried: true})
+		require.NoError(t, err)
+		require.ErrorIs(t, held(t, m, "corect horse"), manager.ErrRekeyed)
+		for _, l := range m.Locations {
+			require.Contains(t, l.(*shelf).files(), mustList(t, typo)[0].Name+".rekeyed")
+		}
+	})
+}
+
+func TestAProcessThatDiesWhileItCopiesDoesNotLoseTheHoldOfTheKey(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk, drive := newShelf("disk"), newShelf("drive")
+		m, _, _ := managed(disk, drive)
+		typo, _ := rekeyed(t, m)
+		ctx, kill := context.WithCancel(t.Context())
+		drive.set(nil, func(name string, r io.Reader) error {
+			if strings.HasSuffix(name, ".json") {
+				kill()
+				return ctx.Err()
+			}
+			return drive.Location.Put(t.Context(), name, r)
+		})
+		_, err := typo.Create(ctx, backup.BackupOptions{})
+		require.ErrorIs(t, err, context.Canceled)
+		drive.set(nil, nil)
+		require.ErrorIs(t, held(t, m, "corect horse"), manager.ErrRekeyed)
+	})
+}
+
+func TestToAcceptAKeyAcceptsNoLaterKey(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := newShelf("disk")
+		m, _, _ := managed(disk)
+		changed, _ := rekeyed(t, m)
+		first := scheduled(t, changed)
+		time.Sleep(time.Hour)
+		typo := withPassphrase(m, "another")
+		_, err := typo.CheckKeys(t.Context())
+		require.ErrorIs(t, err, backup.ErrWrongKey)
+		second := scheduled(t, typo)
+		require.NoError(t, changed.Accept(t.Context(), first.Name))
+		require.NotContains(t, disk.files(), first.Name+".rekeyed")
+		require.Contains(t, disk.files(), second.Name+".rekeyed")
+	})
+}
+
+func TestARehearsalOfAnOlderBackupSaysNothingOfTheNewKey(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := newShelf("disk")
+		m, _, _ := managed(disk)
+		typo, _ := rekeyed(t, m)
+		part, err := typo.Create(t.Context(), backup.BackupOptions{Only: []string{"settings"}})
+		require.NoError(t, err)
+		require.True(t, part.Rekeyed)
+		_, err = typo.Rehearse(t.Context(), backup.Passphrase([]byte("correct horse")))
+		require.NoError(t, err, "the newest full backup opens")
+		require.Contains(t, disk.files(), part.Name+".rekeyed")
+	})
+}
+
+func TestTheHoldOfAKeyOutlivesTheDeletionOfItsFirstBackup(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, _, _ := managed(newShelf("disk"))
+		typo, _ := rekeyed(t, m)
+		first := scheduled(t, typo)
+		time.Sleep(time.Hour)
+		second := scheduled(t, typo)
+		require.NoError(t, typo.Delete(t.Context(), first.Name))
+		require.ErrorIs(t, held(t, m, "corect horse"), manager.ErrRekeyed)
+		require.True(t, mustList(t, typo)[0].Rekeyed)
+		require.NoError(t, typo.Delete(t.Context(), second.Name))
+		require.NoError(t, held(t, m, "correct horse"), "all that takes the key is gone")
+	})
+}
+
+// Whoever does as ErrRekeyed says, and deletes what the mistyped key has sealed, is done.
+func TestAKeyThatIsRightAgainHoldsNothingUp(t *testing.T) {
+	for name, down := range map[string]bool{"all can be asked": false, "a location is down": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				drive := newShelf("drive")
+				m, _, _ := managed(newShelf("disk"), drive)
+				typo, _ := rekeyed(t, m)
+				bad := scheduled(t, typo)
+				time.Sleep(time.Hour)
+				right := withPassphrase(m, "correct horse")
+				right.Retention = backup.Retention{Last: 1}
+				_, err := right.CheckKeys(t.Context())
+				require.ErrorIs(t, err, backup.ErrWrongKey)
+				require.NoError(t, typo.Delete(t.Context(), bad.Name))
+				if down {
+					drive.set(errDown, nil)
+				}
+				made := scheduled(t, right)
+				require.Equal(t, down, made.Rekeyed)
+				_, err = right.Prune(t.Context(), manager.PruneOptions{})
+				require.Equal(t, down, errors.Is(err, manager.ErrRekeyed))
+			})
+		})
+	}
 }

@@ -66,6 +66,7 @@ func (o *operation) create(ctx context.Context, opts backup.BackupOptions) (Back
 	if b.Shrunk = c.lostIn(b); len(b.Shrunk) > 0 {
 		o.emit(ctx, Event{Kind: EventShrunk, Backup: b.Name, Text: shrinks(b.Shrunk)})
 	}
+	o.asked = nil // what room is made for next must know of this backup
 	o.fill(ctx, c, b)
 	return b, o.enough(b)
 }
@@ -95,14 +96,19 @@ func (o *operation) store(ctx context.Context, src backup.DataSource, opts backu
 	if opts.Installation, opts.Serial, err = o.origin(ctx); err != nil {
 		return Backup{}, nil, err
 	}
+	o.askKeysAgain(ctx)
 	kind := envelope.Kind{Compressed: string(opts.Compress), Encrypted: opts.Encrypt != nil}
 	trigger := opts.Metadata[backup.MetaTrigger]
 	if len(opts.Only) > 0 { // it takes the place of no full backup
 		trigger = ""
 	}
-	return o.place(ctx, opts.CreatedAt, kind, trigger, func(ctx context.Context, w io.Writer) (backup.Manifest, error) {
+	b, first, err := o.place(ctx, opts.CreatedAt, kind, trigger, func(ctx context.Context, w io.Writer) (backup.Manifest, error) {
 		return o.App.Backup(ctx, w, src, opts)
 	})
+	if err == nil && o.isRekeying() && takesKey(b) { // at once: a process that is killed later must not lose it
+		b.Rekeyed = first.putMark(ctx, b.Name, markRekeyed) == nil
+	}
+	return b, first, err
 }
 
 // A maker writes a backup to w. Its errors are not those of the location.
@@ -164,7 +170,7 @@ func (o *operation) placeAt(ctx context.Context, s *site, at time.Time, kind env
 
 // storeAt stores a backup under a name, reads it back, and puts its note beside it.
 func (o *operation) storeAt(ctx context.Context, s *site, name filename.Name, produce maker) (Backup, error) {
-	if err := s.beginWriting(ctx, name); err != nil {
+	if err := s.beginWriting(ctx, name, o.Installation); err != nil {
 		return o.newBackup(name, nil), &putError{err}
 	}
 	b, err := o.write(ctx, s, name, produce)

@@ -11,7 +11,8 @@ import (
 
 // Delete deletes every copy of a backup with its note and marks. It does not ask whether
 // another good backup is left. If a Location is down, a copy may be left there, and a
-// later Create or Run copies it to the others again; the error says so. The error wraps
+// later Create or Run copies it to the others again; the error says so. If the backup is
+// Rekeyed, the next backup that takes a key is from then on. The error wraps
 // fs.ErrNotExist if no Location has the backup. It may be [location.ErrBusy].
 func (m *Manager) Delete(ctx context.Context, name string) error {
 	o, ctx, release, err := m.hold(ctx, "delete")
@@ -35,6 +36,9 @@ func (o *operation) deleteBackup(ctx context.Context, name string) error {
 	b := find(c.backups, name)
 	if b == nil {
 		return errors.Join(append(errs, fmt.Errorf("no location has %s: %w", fault.Shorten(name), fs.ErrNotExist))...)
+	}
+	if err := o.passOnRekeyed(ctx, c, *b); err != nil {
+		return errors.Join(append(errs, fmt.Errorf("keep pruning held up: %w", err))...)
 	}
 	var gone []Pruned
 	for _, s := range o.sites {

@@ -79,9 +79,10 @@
 //   - ".verified", an empty file: the backup was opened and read to its end, and all was good.
 //   - ".rekeyed", an empty file: the backup is sealed with another key than those before it,
 //     and nobody has accepted that.
-//   - ".writing", an empty file: an encrypted backup or a copy of the database is being
-//     stored. If its writer dies before the note is there, the next method that holds the
-//     Location deletes what is left. Until then List does not show it.
+//   - ".writing", a file with the Installation: an encrypted backup or a copy of the
+//     database is being stored. If its writer dies before the note is there, the next method
+//     of this Installation that holds the Location deletes what is left. Until then List
+//     does not show it.
 //
 // Each Location also gets a README, the name of the App with "-backup-README.txt" behind
 // it. It says to whoever finds the backups what they are, and how to open them without this

@@ -72,7 +72,11 @@ func (o *operation) copy(ctx context.Context, b Backup, from, to *site) error {
 		return fmt.Errorf("copy from %s: %w", from.name, err)
 	}
 	defer r.Close()
-	if err := to.beginWriting(ctx, b.named); err != nil {
+	text, err := noteOf(b)
+	if err == nil && text != nil { // without a note to come, the file is whole by itself
+		err = to.beginWriting(ctx, b.named, o.Installation)
+	}
+	if err != nil {
 		return err
 	}
 	if err := o.copyFile(ctx, b, r, from, to); err != nil {

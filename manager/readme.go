@@ -25,7 +25,7 @@ var readmeText string
 
 // readmeRevision counts the versions of readmeText. A Manager of an older version of this
 // library leaves a newer text alone.
-const readmeRevision = 3
+const readmeRevision = 4
 
 // readmeName is the name of the README of an application.
 func readmeName(app string) string { return app + "-backup-README.txt" }

@@ -76,7 +76,7 @@ func (o *operation) rehearse(ctx context.Context, identities []backup.Identity) 
 		return found, errors.Join(errs...)
 	}
 	i := slices.IndexFunc(c.backups, func(b Backup) bool { return slices.Contains(tried, b.Name) })
-	if err := cmp.Or(o.mark(ctx, c.backups[i], markRehearsed), o.acceptKeys(ctx, c)); err != nil {
+	if err := cmp.Or(o.mark(ctx, c.backups[i], markRehearsed), o.acceptKeys(ctx, c.backups[i:])); err != nil {
 		return found, fmt.Errorf("the key opens every backup that was tried, but that could not be noted: %w", err)
 	}
 	return found, nil

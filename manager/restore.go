@@ -340,6 +340,9 @@ func (b *wayBack) finish(ctx context.Context, report *backup.Report) {
 		}
 	}
 	b.mark(ctx, b.saved, markRestored) // beside the other copies too
+	if b.saved.Rekeyed {
+		b.mark(ctx, b.saved, markRekeyed)
+	}
 }
 
 // drop deletes the backup, since the restore has changed nothing.
@@ -349,6 +352,8 @@ func (b *wayBack) drop(ctx context.Context) {
 	}
 	if err := b.at.drop(ctx, b.saved.named); err != nil {
 		b.failed(ctx, b.at, b.saved.Name, fmt.Errorf("delete the backup from before a restore that changed nothing: %w", err))
+	} else if b.saved.Rekeyed {
+		b.at.remove(ctx, b.saved.Name+string(markRekeyed)) // if that fails, Prune does it
 	}
 	b.saved, b.at = Backup{}, nil
 }

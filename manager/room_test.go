@@ -144,3 +144,27 @@ func TestAFullDiskWithoutLocksIsHeldAndFreed(t *testing.T) {
 		require.Equal(t, "Ask Maria.", disk.files()[readmeName])
 	})
 }
+
+// An older backup that is filled in makes no room at the cost of others, while the backup
+// that was just made has lost data.
+func TestNoRoomIsMadeForOlderBackupsWhileTheNewOneHasShrunk(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk, drive := newShelf("disk"), newShelf("drive")
+		m, host, _ := managed(disk, drive)
+		m.Retention = backup.Retention{Last: 3}
+		for i := range 10 {
+			host["users"][fmt.Sprint(100+i)] = fmt.Sprintf(`{"id":%d,"name":"u%[1]d"}`, 100+i)
+		}
+		names := daysOf(t, m, repeat("scheduled", 3)...)
+		drive.set(errDown, nil)
+		scheduled(t, m)
+		time.Sleep(time.Hour)
+		drive.set(nil, nil)
+		clear(host["users"])
+		drive.holds(t, 4) // the new backup, and no more
+		b := scheduled(t, m)
+		require.NotEmpty(t, b.Shrunk)
+		require.NoError(t, b.Copies[1].Err)
+		require.Equal(t, append(names, b.Name), drive.names(t))
+	})
+}

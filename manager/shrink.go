@@ -134,7 +134,8 @@ func (c *catalog) lostIn(b Backup) []Shrink {
 // Accept says that a person has looked at a backup that has shrunk, and that this loss
 // and all losses before it are right, so that Prune goes on. A mark beside the copies of
 // the backup remembers it, even when the backup is deleted. To accept a backup again is no
-// error. If the backup is Rekeyed, Accept also says that its key is right. The error wraps
+// error. If the backup is Rekeyed, Accept also says that its key is right, and so are those
+// of the backups before it. The error wraps
 // [backup.ErrInvalid] if the backup has neither shrunk nor another key, and
 // fs.ErrNotExist if no Location has it. It may be [location.ErrBusy].
 func (m *Manager) Accept(ctx context.Context, name string) error {
@@ -162,12 +163,14 @@ func (o *operation) accept(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	b := find(c.backups, name)
-	switch {
-	case b == nil:
+	i := slices.IndexFunc(c.backups, func(b Backup) bool { return b.Name == name })
+	if i < 0 {
 		return fmt.Errorf("no location has %s: %w", fault.Shorten(name), fs.ErrNotExist)
+	}
+	b := c.backups[i]
+	switch {
 	case b.Rekeyed:
-		if err := o.acceptKeys(ctx, c); err != nil || len(b.Shrunk) == 0 {
+		if err := o.acceptKeys(ctx, c.backups[i:]); err != nil || len(b.Shrunk) == 0 {
 			return err
 		}
 	case c.has(markAccepted, name):
@@ -175,5 +178,5 @@ func (o *operation) accept(ctx context.Context, name string) error {
 	case len(b.Shrunk) == 0:
 		return notShrunk(name)
 	}
-	return o.mark(ctx, *b, markAccepted)
+	return o.mark(ctx, b, markAccepted)
 }

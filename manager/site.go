@@ -47,6 +47,15 @@ func (s *site) open(ctx context.Context, name string) (io.ReadCloser, error) {
 		func(r io.ReadCloser) { r.Close() })
 }
 
+// has asks for a file itself, which a list of a moment ago may not show yet.
+func (s *site) has(ctx context.Context, name string) (bool, error) {
+	_, err := s.head(ctx, name, 1)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // digest reads a file to its end.
 func (s *site) digest(ctx context.Context, name string) (contents, error) {
 	return within(ctx, func(ctx context.Context, alive func()) (contents, error) {

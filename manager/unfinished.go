@@ -1,7 +1,6 @@
 package manager
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,20 +13,22 @@ import (
 	"github.com/tomo-project/backup/location"
 )
 
-// writingEnding is what the name of an empty file has after the name of a backup that is
-// being stored. Only its note tells what is in such a backup. A writer that dies before
-// it has put the note leaves a file that retention would keep for ever.
+// writingEnding is what the name of a mark has after the name of a backup that is being
+// stored. Only its note tells what is in such a backup. A writer that dies before
+// it has put the note leaves a file that retention would keep for ever. The mark holds the
+// Installation of its writer: a folder that two installations share by a service that
+// copies files has no lock for both.
 const writingEnding = ".writing"
 
 // needsNote tells whether nothing but a note tells without a key what is in a file.
 func needsNote(name filename.Name) bool { return name.Encrypted || name.Database }
 
 // beginWriting says at a site that a backup is about to be stored there.
-func (s *site) beginWriting(ctx context.Context, name filename.Name) error {
+func (s *site) beginWriting(ctx context.Context, name filename.Name, installation string) error {
 	if !needsNote(name) {
 		return nil
 	}
-	err := s.Put(ctx, name.String()+writingEnding, bytes.NewReader(nil))
+	err := s.Put(ctx, name.String()+writingEnding, strings.NewReader(installation))
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}
@@ -73,32 +74,61 @@ func (m *Manager) unfinished(files []location.File) (names []filename.Name, whol
 
 // finished returns the files at a site without the backups that are being stored. Who
 // holds the site is the only writer: then another writer has died, and what it has left is
-// deleted. A file that has a note stays, and so does a file that nobody has begun.
+// deleted. A file that has a note stays, and so does a file that nobody has begun, or
+// another installation.
 func (o *operation) finished(ctx context.Context, s *site, files []location.File) []location.File {
 	names, whole := o.unfinished(files)
 	for _, name := range names {
-		if !whole(name) {
+		kept := whole(name)
+		if o.holds {
+			var err error
+			if kept, err = o.clear(ctx, s, name, kept); err != nil {
+				o.failed(ctx, s, name.String(), fmt.Errorf("delete what a killed process has left: %w", err))
+			}
+		}
+		if !kept {
 			files = slices.DeleteFunc(files, func(f location.File) bool { return f.Name == name.String() })
-		}
-		if !o.holds {
-			continue
-		}
-		if err := o.clear(ctx, s, name, whole(name)); err != nil {
-			o.failed(ctx, s, name.String(), fmt.Errorf("delete what a killed process has left: %w", err))
 		}
 	}
 	return files
 }
 
-// clear deletes the file of a backup that is not whole, and last the mark of its writer.
-func (o *operation) clear(ctx context.Context, s *site, name filename.Name, whole bool) error {
+// clear deletes the file of a backup that is not whole, and last the mark of its writer. It
+// returns whether the file may stay in the list. A list may lag behind, so clear asks for
+// the files themselves before it deletes anything.
+func (o *operation) clear(ctx context.Context, s *site, name filename.Name, whole bool) (bool, error) {
+	writer, err := s.head(ctx, name.String()+writingEnding, 1<<10)
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // its writer has finished
+		return true, nil
+	case err != nil:
+		return whole, err
+	case len(writer) > 0 && o.Installation != "" && string(writer) != o.Installation:
+		return whole, nil
+	}
 	if !whole {
-		if err := s.drop(ctx, name); err != nil {
-			return err
-		}
-		if o.Logger != nil {
-			o.Logger.LogAttrs(ctx, slog.LevelInfo, "unfinished backup deleted", slog.String("operation", o.name), slog.String("backup", name.String()), slog.String("location", s.name))
+		if whole, err = o.clearFile(ctx, s, name); err != nil {
+			return false, err
 		}
 	}
-	return s.remove(ctx, name.String()+writingEnding)
+	return whole, s.remove(ctx, name.String()+writingEnding)
+}
+
+// clearFile deletes the file of a backup unless it is whole after all.
+func (o *operation) clearFile(ctx context.Context, s *site, name filename.Name) (whole bool, err error) {
+	file, err := s.has(ctx, name.String())
+	if err != nil {
+		return false, err
+	}
+	note, err := s.has(ctx, name.String()+noteEnding)
+	if err != nil || file && note {
+		return err == nil, err
+	}
+	if err := s.drop(ctx, name); err != nil {
+		return false, err
+	}
+	if file && o.Logger != nil {
+		o.Logger.LogAttrs(ctx, slog.LevelInfo, "unfinished backup deleted", slog.String("operation", o.name), slog.String("backup", name.String()), slog.String("location", s.name))
+	}
+	return false, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -124,5 +125,100 @@ func TestAFileIsDeletedOnlyWithTheMarkOfItsWriterAndWithoutANote(t *testing.T) {
 		require.Contains(t, disk.files(), old.Name)
 		require.Contains(t, disk.files(), noted.Name)
 		require.NotContains(t, disk.files(), noted.Name+".writing", "a note that is lost later must not cost the backup")
+	})
+}
+
+// A keepsMarks is a Location that deletes no marks of writers.
+type keepsMarks struct{ *shelf }
+
+func (l keepsMarks) Delete(ctx context.Context, name string) error {
+	if strings.HasSuffix(name, ".writing") {
+		return errDown
+	}
+	return l.shelf.Delete(ctx, name)
+}
+
+func TestACopyOfABackupWithoutANoteNeedsNoneToStay(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk, drive := newShelf("disk"), newShelf("drive")
+		m, _, _ := publicOnly(t, disk)
+		old := mustCreate(t, m)
+		delete(disk.files(), old.Name+".manifest")
+		m.Locations = append(m.Locations, keepsMarks{drive})
+		time.Sleep(time.Hour)
+		mustCreate(t, m)
+		require.Contains(t, drive.files(), old.Name)
+		m.Locations = []location.Location{drive} // the disk is gone, and this is the last copy
+		time.Sleep(time.Hour)
+		mustCreate(t, m)
+		require.Contains(t, drive.files(), old.Name)
+	})
+}
+
+// A lagging Location lists the files as they were right before the end of a Create.
+type lagging struct {
+	*shelf
+	name string
+}
+
+func (l lagging) List(ctx context.Context) ([]location.File, error) {
+	files, err := l.shelf.List(ctx)
+	files = slices.DeleteFunc(files, func(f location.File) bool { return strings.TrimPrefix(f.Name, l.name) == ".manifest" })
+	return append(files, location.File{Name: l.name + ".writing"}), err
+}
+
+func TestAListThatLagsBehindCostsNoBackup(t *testing.T) {
+	for when, marked := range map[string]bool{"the note": true, "the mark": false} {
+		t.Run(when, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				disk := newShelf("disk")
+				m, _, _ := publicOnly(t, disk)
+				made := mustCreate(t, m)
+				if marked {
+					disk.files()[made.Name+".writing"] = ""
+				} else { // nothing but the mark tells
+					delete(disk.files(), made.Name+".manifest")
+				}
+				m.Locations = []location.Location{lagging{disk, made.Name}}
+				time.Sleep(time.Hour)
+				mustCreate(t, m)
+				require.Contains(t, disk.files(), made.Name)
+				require.NotContains(t, disk.files(), made.Name+".writing")
+			})
+		})
+	}
+}
+
+// A service that copies the files of one machine to another brings them in any order, and
+// takes back to the first what the second deletes.
+func TestWhatAnotherInstallationIsStoringStays(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := newShelf("disk")
+		m, _, _ := publicOnly(t, disk)
+		m.Installation = "one"
+		disk.set(nil, func(name string, r io.Reader) error {
+			if strings.HasSuffix(name, ".manifest") {
+				disk.set(errDown, nil)
+				return errDown
+			}
+			return disk.Location.Put(t.Context(), name, r)
+		})
+		_, err := m.Create(t.Context(), backup.BackupOptions{})
+		require.Error(t, err)
+		disk.set(nil, nil)
+		left := slices.DeleteFunc(disk.names(t), func(name string) bool { return strings.HasSuffix(name, ".lease") })
+		require.Len(t, left, 1)
+		time.Sleep(time.Hour)
+
+		m.Installation = "two"
+		made := mustCreate(t, m)
+		require.Equal(t, append(left, made.Name), disk.names(t))
+		require.Equal(t, []string{made.Name}, namesOf(mustList(t, m)))
+		time.Sleep(time.Hour)
+
+		m.Installation = "one"
+		mustCreate(t, m)
+		require.NotContains(t, disk.files(), left[0])
+		require.NotContains(t, disk.files(), left[0]+".writing")
 	})
 }

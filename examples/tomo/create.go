@@ -137,10 +137,10 @@ func (c *cli) create(ctx context.Context, flags createFlags) error {
 		return fmt.Errorf("backup failed: %w", err)
 	}
 	if b.Rekeyed && flags.newKey { // it has changed on purpose
-		if accepted := k.Accept(ctx, b.Name); accepted != nil {
-			return accepted
+		accepted := k.Accept(ctx, b.Name)
+		if b.Rekeyed = accepted != nil; b.Rekeyed { // the backup is made all the same
+			fmt.Fprintf(c.stderr, "tomo: warning: the new key is not accepted, so nothing is pruned: %s; try again: %s\n", printable(accepted.Error()), c.hint("accept", b.Name))
 		}
-		b.Rekeyed = false
 	}
 	if c.json && flags.database && err == nil {
 		copied, err := k.CopyDatabase(ctx)
