@@ -114,7 +114,7 @@ func (h *home) slowly() (stop func()) {
 
 func TestBrowserShowsProgressAlsoAfterTheNetworkWasCut(t *testing.T) {
 	t.Parallel()
-	h := newHome(t, 4000)
+	h := newHome(t, 40_000)
 	h.serve()
 	wire := newCable(t, h.host())
 	b := newTab(t, "http://"+wire.listener.Addr().String())
@@ -144,6 +144,6 @@ func TestBrowserShowsProgressAlsoAfterTheNetworkWasCut(t *testing.T) {
 	b.on("Backup created")
 	b.mayBeOffline(false)
 	b.seesNot("The connection is lost")
-	b.sees("Servers: 4,000")
+	b.sees("Servers: 40,000")
 	require.Len(t, h.names(), 1)
 }

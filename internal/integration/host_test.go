@@ -276,9 +276,14 @@ func namesIn(t testing.TB, dir string) []string {
 // files, nor marks beside backups.
 func backupsIn(t testing.TB, dir string) []string {
 	t.Helper()
-	return slices.DeleteFunc(namesIn(t, dir), func(name string) bool {
+	names := namesIn(t, dir)
+	backups := slices.DeleteFunc(slices.Clone(names), func(name string) bool {
 		_, ok := tomoApp.ParseBackupName(name)
 		return !ok
+	})
+	// A file whose writer died before its note is none: the next writer deletes it.
+	return slices.DeleteFunc(backups, func(name string) bool {
+		return slices.Contains(names, name+".writing") && !slices.Contains(names, name+".manifest")
 	})
 }
 
