@@ -363,9 +363,9 @@ func TestAWholeFileIsEncryptedAndCompressed(t *testing.T) {
 	gz := m.create("--compress", "gzip")
 
 	o := m.ok("backup", "list")
-	require.Regexp(t, regexp.QuoteMeta(b.Name)+` .* 116 .* whole, zstd, encrypted\n`, o.stdout)
-	require.Regexp(t, regexp.QuoteMeta(gz.Name)+` .* whole, gzip\n`, o.stdout)
-	require.Regexp(t, regexp.QuoteMeta(plain.Name)+` .* whole\n`, o.stdout)
+	require.Regexp(t, regexp.QuoteMeta(b.Name)+` .* 116 .* whole, zstd, encrypted, no key tried\n`, o.stdout)
+	require.Regexp(t, regexp.QuoteMeta(gz.Name)+` .* whole, gzip, no key tried\n`, o.stdout)
+	require.Regexp(t, regexp.QuoteMeta(plain.Name)+` .* whole, no key tried\n`, o.stdout)
 	require.Contains(t, m.ok("backup", "verify", b.Name).stdout, "zstd, encrypted, secrets sealed")
 
 	m.sql("DELETE FROM applications")
@@ -394,7 +394,7 @@ func TestAWholeFileIsEncryptedAndCompressed(t *testing.T) {
 	m.ok("backup", "create", "--output", filepath.Join(dir, "tomo-backup-monday.json.age"), "--encrypt")
 	m.ok("backup", "create", "--output", filepath.Join(dir, "not-ours.json.age"), "--encrypt")
 	o = m.without(passphraseVariable).ok("backup", "list", "--dir", dir)
-	require.Regexp(t, `tomo-backup-monday.json.zst .* whole, zstd\n`, o.stdout)
+	require.Regexp(t, `tomo-backup-monday.json.zst .* whole, zstd, no key tried\n`, o.stdout)
 	require.Regexp(t, `tomo-backup-monday.json.age .* encrypted, not known\n`, o.stdout)
 	require.NotContains(t, o.stdout, "not-ours")
 }

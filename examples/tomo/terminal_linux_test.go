@@ -195,7 +195,7 @@ func TestInterruptingAQuestionChangesNothing(t *testing.T) {
 }
 
 func TestLongWorkShowsABarOnATerminalAndNoneElsewhere(t *testing.T) {
-	m := newMachine(t, 4000)
+	m := newMachine(t, 30_000)
 	term := m.terminal("backup", "create", "--output", m.path("b.json"))
 	term.wait(statusDone)
 	require.Regexp(t, `\r\x1b\[Kbackup +[0-9,]+ records`, term.shown())

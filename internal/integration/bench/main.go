@@ -134,7 +134,7 @@ func prepare(dir string, records int) error {
 	if err := runQuietly(dir, childCommand(records, "prepare")); err != nil {
 		return fmt.Errorf("prepare: %w", err)
 	}
-	// replace.sql does what a restore with Replace does to a database that is not empty.
+	// The last file does what a restore with Replace does to a database that is not empty.
 	err := runQuietly(dir, shell(`sqlite3 bench.db .dump > dump.sql &&
 		{ echo 'BEGIN; DELETE FROM servers;'; grep ^INSERT dump.sql; echo 'COMMIT;'; } > replace.sql`))
 	if err != nil {
