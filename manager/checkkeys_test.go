@@ -410,3 +410,26 @@ func TestAKeyThatIsRightAgainHoldsNothingUp(t *testing.T) {
 		})
 	}
 }
+
+// The location that has the backup with the mark may be gone tomorrow.
+func TestTheHoldOfAKeyIsAtEachLocation(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk, drive := newShelf("disk"), newShelf("drive")
+		m, _, _ := managed(disk, drive)
+		typo, old := rekeyed(t, m)
+		typo.Retention = backup.Retention{Last: 1}
+		drive.set(errDown, nil)
+		require.True(t, scheduled(t, typo).Rekeyed)
+		time.Sleep(time.Hour)
+		require.False(t, scheduled(t, typo).Rekeyed)
+		time.Sleep(time.Hour)
+		drive.set(nil, nil)
+		scheduled(t, typo)
+		disk.set(errDown, nil)
+		again := withPassphrase(m, "corect horse")
+		again.Retention = typo.Retention
+		_, err := again.Prune(t.Context(), manager.PruneOptions{})
+		require.ErrorIs(t, err, manager.ErrRekeyed)
+		require.Contains(t, drive.names(t), old.Name)
+	})
+}

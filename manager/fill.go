@@ -162,8 +162,8 @@ func (o *operation) copiesOf(b Backup) []Copy {
 	return copies
 }
 
-// lacking returns the backups to copy to a location. It also puts back notes that are
-// missing there.
+// lacking returns the backups to copy to a location: those that retention would keep there,
+// and those that are Rekeyed. It also puts back notes that are missing there.
 func (o *operation) lacking(ctx context.Context, c *catalog, to *site) []Backup {
 	lacks := make(map[string]Backup)
 	for i := range c.backups {
@@ -189,7 +189,7 @@ func (o *operation) lacking(ctx context.Context, c *catalog, to *site) []Backup 
 	there = slices.AppendSeq(there, maps.Values(lacks))
 	var missing []Backup
 	for _, d := range o.decide(there, PruneOptions{}) {
-		if _, wanted := lacks[d.Name]; d.Keep && wanted {
+		if _, wanted := lacks[d.Name]; wanted && (d.Keep || d.Rekeyed) { // what holds Prune up holds it up there too
 			missing = append(missing, d.Backup)
 		}
 	}
