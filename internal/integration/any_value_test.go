@@ -597,3 +597,24 @@ func TestMariaDBReturnsAnyValueOrRefusesItByName(t *testing.T) {
 		t.Logf("%d values of %d types came back, %d were refused by name", kept, len(types), refused)
 	}
 }
+
+// sameByWire is check past database/sql, and compares the records.
+func sameByWire(t *testing.T, v valueRound) {
+	t.Helper()
+	plain, count := v, &countingWire{}
+	plain.store.Wire, v.store.Wire = nil, count
+	all := func(s sqlstore.Store) (records []string) {
+		for i := range v.declared {
+			table := fmt.Sprint("t", i)
+			s.Tables = []sqlstore.Table{{Collection: table}}
+			records = append(records, dump(t, s, table)...)
+		}
+		return records
+	}
+	require.Equal(t, all(plain.store), all(v.store))
+	_, refused := v.check(t)
+	require.Zero(t, refused, "what is refused is refused without the wire too")
+	t.Logf("of %d tables, %d were copied", len(v.declared), count.copied)
+	require.Greater(t, count.copied, 15)
+	require.Zero(t, count.refused, "a COPY that fails costs twice")
+}

@@ -43,27 +43,6 @@ func (w *countingWire) Copy(ctx context.Context, driver any, statement string, d
 	return err
 }
 
-// sameByWire is check past database/sql, and compares the records.
-func sameByWire(t *testing.T, v valueRound) {
-	t.Helper()
-	plain, count := v, &countingWire{}
-	plain.store.Wire, v.store.Wire = nil, count
-	all := func(s sqlstore.Store) (records []string) {
-		for i := range v.declared {
-			table := fmt.Sprint("t", i)
-			s.Tables = []sqlstore.Table{{Collection: table}}
-			records = append(records, dump(t, s, table)...)
-		}
-		return records
-	}
-	require.Equal(t, all(plain.store), all(v.store))
-	_, refused := v.check(t)
-	require.Zero(t, refused, "what is refused is refused without the wire too")
-	t.Logf("of %d tables, %d were copied", len(v.declared), count.copied)
-	require.Greater(t, count.copied, 15)
-	require.Zero(t, count.refused, "a COPY that fails costs twice")
-}
-
 // keptTypes are types of which COPY takes the values, and values for each.
 var keptTypes = map[string][]string{
 	"text":           {"", `a "quoted" \\ text`, "\ttabs\nlines\r\n", `\\N`, `\\.`, "é 日本語 🚀"},

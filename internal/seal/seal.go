@@ -80,26 +80,30 @@ type Box struct {
 	values    cipher.AEAD
 	headerKey []byte
 	proofKey  []byte
+	nonces    nonces
 	scratch   sync.Pool // of *scratch
 }
 
-// A scratch is what one call needs. It holds nothing secret: ciphertext, additional data,
-// and nonces.
-type scratch struct {
-	raw, ad []byte
-	nonces  []byte // drawn and not used yet
-	drawn   [64 * chacha20poly1305.NonceSizeX]byte
+// A scratch is what one call needs. It holds nothing secret: ciphertext and additional data.
+type scratch struct{ raw, ad []byte }
+
+// nonces are drawn many at a time. A system call for each would cost as much as the cipher.
+type nonces struct {
+	mu    sync.Mutex
+	left  []byte // drawn and not used yet
+	drawn [64 * chacha20poly1305.NonceSizeX]byte
 }
 
-// nonce appends a nonce to dst that no other call gets. A system call for each would cost
-// as much as the cipher.
-func (s *scratch) nonce(dst []byte) []byte {
-	if len(s.nonces) == 0 {
-		s.nonces = s.drawn[:]
-		rand.Read(s.nonces) // never returns an error
+// next appends a nonce to dst that no other call gets.
+func (n *nonces) next(dst []byte) []byte {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.left) == 0 {
+		n.left = n.drawn[:]
+		rand.Read(n.left) // never returns an error
 	}
-	nonce := s.nonces[:chacha20poly1305.NonceSizeX]
-	s.nonces = s.nonces[chacha20poly1305.NonceSizeX:]
+	nonce := n.left[:chacha20poly1305.NonceSizeX]
+	n.left = n.left[chacha20poly1305.NonceSizeX:]
 	return append(dst, nonce...)
 }
 
@@ -148,7 +152,7 @@ func (b *Box) Seal(dst, plain []byte, collection, recordKey, pointer string) []b
 	s := b.scratch.Get().(*scratch)
 	defer b.scratch.Put(s)
 	s.ad = b.appendPlace(s.ad[:0], collection, recordKey, pointer)
-	nonce := s.nonce(slices.Grow(s.raw[:0], chacha20poly1305.NonceSizeX+len(plain)+chacha20poly1305.Overhead))
+	nonce := b.nonces.next(slices.Grow(s.raw[:0], chacha20poly1305.NonceSizeX+len(plain)+chacha20poly1305.Overhead))
 	s.raw = b.values.Seal(nonce, nonce, plain, s.ad)
 	return base64.StdEncoding.AppendEncode(dst, s.raw)
 }
