@@ -198,11 +198,13 @@ func TestAFileThatDoesNotAnswerHidesNoOther(t *testing.T) {
 		require.ErrorContains(t, bad.Copies[0].Err, "it does not answer")
 		require.Equal(t, made[3].CreatedAt, bad.CreatedAt)
 
-		for _, b := range made[4:] {
-			hung.names[b.Name] = true
+		// A goroutine that was given up may still look into the first map.
+		most := hungFiles{disk, map[string]bool{}, hung.over}
+		for _, b := range made[3:] {
+			most.names[b.Name] = true
 		}
 		start := time.Now()
-		fresh, _ = small(hung)
+		fresh, _ = small(most)
 		_, err = fresh.List(t.Context())
 		require.ErrorContains(t, err, "disk: it does not answer", "it is not each file")
 		require.Less(t, time.Since(start), 5*time.Minute)
