@@ -457,3 +457,22 @@ func TestACancelledContextEndsAMigratorBetweenTwoRecords(t *testing.T) {
 	_, found := errors.AsType[*backup.RecordError](err)
 	require.False(t, found, "the record is not to blame")
 }
+
+func TestAMigratorThatGivesMoreWhenAskedAgainIsAnError(t *testing.T) {
+	calls := 0
+	app := &backup.App{Name: "homelab", Version: "3.0.0", SchemaVersion: 2, Collections: []backup.Collection{list("users")}, Migrators: []backup.Migrator{
+		step(1, func(c string, r backup.Record, emit emitFunc) error {
+			if calls++; calls >= 4 { // the records are checked first, and then compared
+				if err := emit(c, backup.Record{Key: "more", Value: json.RawMessage(`{"id":"more"}`)}); err != nil {
+					return err
+				}
+			}
+			return emit(c, r)
+		})}}
+	s, err := backup.OpenSnapshot(t.Context(), strings.NewReader(plainHead+`"schema_version":1,"data":{"users":[{"id":"first","n":1},{"id":"second"}]}}`), backup.OpenOptions{})
+	require.NoError(t, err)
+	defer s.Close()
+	_, err = app.Plan(t.Context(), s, backuptest.MapStore{"users": {"first": `{"id":"first"}`}}, backup.RestoreOptions{Strategy: backup.Replace})
+	require.ErrorIs(t, err, backup.ErrInvalid)
+	require.ErrorContains(t, err, "more records than before")
+}
