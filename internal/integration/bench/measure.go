@@ -10,14 +10,13 @@ import (
 	"runtime/debug"
 	"runtime/pprof"
 	"strings"
-	"syscall"
 	"time"
 )
 
 // A result is what one process needed.
 type result struct {
 	Wall time.Duration
-	CPU  time.Duration // of all its threads; 0 if the program does not measure it
+	CPU  time.Duration // of all its threads; 0 where it is not measured
 	Peak int64         // bytes of resident memory; for the library, what was added to the memory of its process
 }
 
@@ -121,15 +120,6 @@ func memoryStatus(pid int, field string) (int64, error) {
 		}
 	}
 	return 0, fmt.Errorf("/proc/%d/status has no %s", pid, field)
-}
-
-// processorTime returns how long the threads of this process have run so far.
-func processorTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // load returns how many processes ran or waited for a core in the last minute.
