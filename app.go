@@ -76,10 +76,21 @@ type Collection struct {
 	// Refs are the references to records of other collections, or of this one.
 	Refs []Ref
 
+	// Unique are the fields that no two records share, by which the host knows a record
+	// beside its Key: JSON Pointers, with commas between those that are unique together,
+	// "/username", "/owner_id,/name". With "fold:" before it, "fold:/email", the letters a to
+	// z count as A to Z. A record in which a part is absent or null shares with none. The
+	// order counts: see [RestoreOptions]. Only a List has Unique, and no pointer has "*".
+	Unique []string
+
 	// Secrets are the JSON Pointers of the fields that are sealed in a snapshot.
 	// The token "*" stands for any element or member: "/env/*". A Secret must not
 	// contain the Key, a Ref or another Secret.
 	Secrets []string
+
+	// Label is the JSON Pointer of what people call a record, "/name", or empty. Its value
+	// is shown to people, so that it must not contain a secret.
+	Label string
 
 	// Optional leaves the collection out of a backup, unless BackupOptions name
 	// it.

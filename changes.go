@@ -24,6 +24,9 @@ type Change struct {
 	Key        string `json:"key"`
 	Action     Action `json:"action"`
 
+	// From is the key of the record in the snapshot, if the host has it under another.
+	From string `json:"from,omitempty"`
+
 	// With is the key of the host's record that a skipped record clashes with.
 	With string `json:"with,omitempty"`
 

@@ -72,6 +72,19 @@ type RestoreOptions struct {
 	Own     map[string][]string
 	TakeOwn bool
 
+	// Installation is the id of the installation that is restored into. If the snapshot is
+	// of another one, the same number is not the same thing in both: see [App.Restore].
+	// Empty means that it is of this one.
+	Installation string
+
+	// Records restricts the restore to some records, by collection: the keys that they have
+	// in the snapshot, once migrated. Nothing else is touched, also with Replace. A key
+	// that the snapshot does not have is an error. Nil means all records, and Only must be
+	// nil otherwise. With WithReferences, the records that these refer to are restored too,
+	// and those that they refer to, as far as the snapshot has them.
+	Records        map[string][]string
+	WithReferences bool
+
 	// Before, if not nil, is called in the transaction before anything changes. held
 	// shows what the host has at that moment, and collections names what is
 	// restored. An error ends the restore, and its text is printed unchanged: it must
@@ -165,6 +178,11 @@ type CollectionReport struct {
 
 	// Conflicts are the keys of the skipped records: the first hundred.
 	Conflicts []string `json:"conflicts,omitempty"`
+
+	// Rekeyed counts the records that the host has under another key than the snapshot.
+	// RekeyedKeys are the two keys of each, the snapshot's first: of the first thousand.
+	Rekeyed     int64             `json:"rekeyed,omitempty"`
+	RekeyedKeys map[string]string `json:"rekeyed_keys,omitempty"`
 
 	// Altered are records of the snapshot that the host did not leave as the restore
 	// wrote or found them: a trigger changed or removed them, or ignored the change.
