@@ -113,6 +113,9 @@ func (col *collection) change(e entry) Change {
 		}
 		return col.view(e.key, value)
 	}
+	if e.before == nil || e.after == nil {
+		c.Fields = make([]FieldChange, 0, 8)
+	}
 	codec.Diff(view(e.before), view(e.after), col.secrets, []byte(`"(secret)"`), func(pointer string, before, after []byte) {
 		// Whoever keeps a small field must not keep the whole record with it.
 		c.Fields = append(c.Fields, FieldChange{col.inside(e.key, pointer), bytes.Clone(before), bytes.Clone(after)})
