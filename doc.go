@@ -68,8 +68,8 @@
 // signature ([OpenOptions].RequireProof; FORMAT.md, "What is protected, and what
 // is not").
 //
-// [App.Drill] proves that a snapshot restores. [App.Salvage] saves what a damaged
-// file still holds.
+// [App.Drill] proves that a snapshot restores. [App.Diff] says what changed between two
+// snapshots, or since one. [App.Salvage] saves what a damaged file still holds.
 //
 // Memory grows with the number of keys, not with the size of the data.
 //
