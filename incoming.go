@@ -62,6 +62,10 @@ func (a *App) newIncoming(s *Snapshot, opts RestoreOptions) (*incoming, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.newIncoming(s, opts)
+}
+
+func (c *compiled) newIncoming(s *Snapshot, opts RestoreOptions) (*incoming, error) {
 	if err := s.given(); err != nil {
 		return nil, err
 	}
@@ -179,7 +183,7 @@ func (in *incoming) readAll(ctx context.Context) error {
 	in.seen = newSeen(in.expected())
 	in.seen.bounded = true
 	reading := reading{incoming: in, batches: make(map[string]*batch), ordinals: make(map[string]int64)}
-	if err := reading.checkSections(ctx); err != nil && !errors.Is(err, errTooMany) {
+	if err := reading.readAll(ctx, reading.admit); err != nil && !errors.Is(err, errTooMany) {
 		return err
 	}
 	if err := in.leftOut.err(ErrInvalid); err != nil {

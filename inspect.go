@@ -118,6 +118,16 @@ func (b *batch) check(l codec.Limits, compact bool, box *seal.Box) {
 	}
 }
 
+// keyOf returns the key of an item that was checked. It returns false for a record without
+// one.
+func (b *batch) keyOf(i int) (string, bool) {
+	if b.notes[i].sure {
+		return string(b.notes[i].key), true
+	}
+	key, err := b.col.identity(&b.items[i])
+	return key, err == nil
+}
+
 // glance reads a record once. It tells whether that was enough to know that the record
 // is valid, its key, and its references.
 func (b *batch) glance(r *item, n *note, l codec.Limits) bool {

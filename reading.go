@@ -31,10 +31,14 @@ type reading struct {
 	ordinals map[string]int64  // number of records so far, by collection
 	records  int64             // of all collections
 	bytes    int64             // offset up to which the snapshot was read
+	take     func(*batch) error
 }
 
-func (r *reading) checkSections(ctx context.Context) error {
-	r.stages = &stages{work: r.check, done: r.admit}
+// readAll reads the sections that are wanted, and calls take for each batch of records that
+// were checked, in their order.
+func (r *reading) readAll(ctx context.Context, take func(*batch) error) error {
+	r.take = take
+	r.stages = &stages{work: r.check, done: take}
 	defer r.stages.stop()
 	migrating := r.newMigrating(ctx, r.snapshot.limits)
 	for i := range r.snapshot.sections {
@@ -69,7 +73,7 @@ func (r *reading) checkSection(ctx context.Context, sec *codec.Section) error {
 		r.check(b)
 	}, func(b *batch) error {
 		r.warnExposed(b.col, b.exposed)
-		return r.admit(b)
+		return r.take(b)
 	})
 }
 
