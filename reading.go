@@ -120,6 +120,10 @@ func (r *reading) admit(b *batch) error {
 	ordinal := func(i int) int64 { return first + int64(i) }
 	own := len(r.own[col.Name]) > 0
 	err := r.seen.admit(b, &r.leftOut, func(i int) bool {
+		if r.picks != nil && !r.picks.takes(b, i) {
+			r.invalid[col.Name] = r.invalid[col.Name].add(ordinal(i))
+			return true
+		}
 		if own && b.notes[i].sure {
 			b.items[i].key = string(b.notes[i].key)
 		}
@@ -130,6 +134,9 @@ func (r *reading) admit(b *batch) error {
 	for i := range b.notes {
 		if !b.notes[i].left {
 			r.records++
+			if r.picks != nil {
+				r.picks.note(col.Name, string(b.notes[i].key))
+			}
 		}
 		r.bytes = max(r.bytes, b.items[i].offset)
 	}
