@@ -20,8 +20,8 @@ import (
 
 // FindOptions say where [Manager.Find] looks. The zero value looks in all collections.
 type FindOptions struct {
-	Collections []string          // nil: all
-	Searching   func(name string) // if not nil, called with the name of each backup before it is searched
+	Collections []string       // nil: all
+	Searched    func(b Backup) // if not nil, called with each backup that was searched to its end
 }
 
 // A Found is a record that [Manager.Find] has found, or a backup that it could not search.
@@ -133,9 +133,6 @@ func (f *finder) look(ctx context.Context, b *Backup) (full bool, err error) {
 	if !f.full(s.Manifest()) { // only the file itself tells
 		return false, nil
 	}
-	if f.opts.Searching != nil {
-		f.opts.Searching(b.Name)
-	}
 	f.newest = cmp.Or(f.newest, b.Name)
 	opts := backup.RestoreOptions{Only: f.opts.Collections, AllowUnknown: true}
 	err = f.App.Walk(ctx, s, opts, func(collection string, r backup.Record) error {
@@ -152,6 +149,12 @@ func (f *finder) look(ctx context.Context, b *Backup) (full bool, err error) {
 		}
 		return nil
 	})
+	switch {
+	case err != nil && f.newest == b.Name:
+		f.newest = ""
+	case err == nil && f.opts.Searched != nil:
+		f.opts.Searched(*b)
+	}
 	return err == nil, err
 }
 

@@ -375,7 +375,7 @@ func TestHistoryRefusesWhatTheAppDoesNotHave(t *testing.T) {
 // founds returns the keys of what Find yields, and the backups that were searched.
 func founds(t testing.TB, m *manager.Manager, text string, collections ...string) (keys, searched []string) {
 	t.Helper()
-	opts := manager.FindOptions{Collections: collections, Searching: func(name string) { searched = append(searched, name) }}
+	opts := manager.FindOptions{Collections: collections, Searched: func(b manager.Backup) { searched = append(searched, b.Name) }}
 	for f, err := range m.Find(t.Context(), text, opts) {
 		require.NoError(t, err)
 		require.NoError(t, f.Err)
