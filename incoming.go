@@ -31,6 +31,7 @@ type incoming struct {
 	own         map[string]map[string][]byte       // collection → keys of Own: the values of the snapshot, nil for none
 	picks       *picking                           // nil: all records are restored
 	leftOut     problems
+	unknowns    map[string]int64 // collection that is not declared → how many records its migration made
 	warnings    []string
 }
 
@@ -295,6 +296,10 @@ func (in *incoming) unknown(name string) error {
 		return fmt.Errorf("%w: %s; leave it out, or allow unknown collections", ErrInvalid, text)
 	}
 	in.warnOnce(text + "; it was left out")
+	if in.unknowns == nil {
+		in.unknowns = make(map[string]int64)
+	}
+	in.unknowns[name]++
 	return nil
 }
 

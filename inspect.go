@@ -19,9 +19,10 @@ import (
 
 // A note is what is known of an item by itself, whatever records stand before it.
 type note struct {
-	err   error // it is not JSON within the limits
-	wrong int   // how many problems it has; admit names them
-	left  bool  // it is left out
+	err   error  // it is not JSON within the limits
+	wrong int    // how many problems it has; admit names them
+	left  bool   // it is left out
+	sum   uint64 // of the value, for Diff
 
 	// sure says that one pass found nothing wrong. Then key is the key, and the references
 	// are pad.links[first:last]. Otherwise examine has set item.key.
