@@ -203,7 +203,9 @@ func (h *chronicle) end() {
 	}
 	h.state(nil)
 	h.say("\n")
-	h.printUnread(h.unread)
+	if h.printUnread(h.unread); len(h.unread) > 0 {
+		h.say("\n")
+	}
 	has, tell := h.count[manager.Present], h.count[manager.Present]+h.count[manager.Absent]
 	label := ""
 	if h.newest.Label != "" {
