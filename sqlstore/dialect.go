@@ -130,6 +130,9 @@ type transaction interface {
 	// effects names what changes rows of declared tables by itself when a table changes.
 	effects(ctx context.Context, tables []*table) (map[*table][]string, error)
 
+	// uniqueIndexes returns the unique constraints and indexes of a table that hold for all
+	// rows in which no part is NULL, as far as it can tell. It may return that of the key.
+	uniqueIndexes(ctx context.Context, t *table) ([]uniqueIndex, error)
 	// uniqueColumns returns the columns of records on which the unique indexes of a table
 	// depend, without the key.
 	uniqueColumns(ctx context.Context, t *table) ([]*column, error)

@@ -18,21 +18,22 @@ type (
 
 	mariadbColumn struct {
 		mariadbType
-		base      string // the name of the type: "varchar"
-		unsigned  bool
-		zerofill  bool
-		chars     int64 // the most characters of text
-		octets    int64 // the most bytes of text or binary
-		precision int64 // digits, or bits
-		scale     int64 // digits behind the point, -1 for any number of them
-		charset   string
-		collation string
-		labels    []string // of an enum or a set
-		updates   bool     // it is ON UPDATE CURRENT_TIMESTAMP
-		initial   string   // its default
-		sequences []string // quoted names of the sequences in its default
-		fills     bool     // it takes NULL for a value of its own: the time, or the next number
-		auto      bool     // the host has not said what it holds
+		base       string // the name of the type: "varchar"
+		unsigned   bool
+		zerofill   bool
+		chars      int64 // the most characters of text
+		octets     int64 // the most bytes of text or binary
+		precision  int64 // digits, or bits
+		scale      int64 // digits behind the point, -1 for any number of them
+		charset    string
+		collation  string
+		labels     []string // of an enum or a set
+		updates    bool     // it is ON UPDATE CURRENT_TIMESTAMP
+		initial    string   // its default
+		sequences  []string // quoted names of the sequences in its default
+		increments bool     // it is AUTO_INCREMENT
+		fills      bool     // it takes NULL for a value of its own: the time, or the next number
+		auto       bool     // the host has not said what it holds
 	}
 )
 
@@ -131,7 +132,8 @@ func (tx *mariadbTx) columns(ctx context.Context, t *table) (columns []*column, 
 			c.def = "DEFAULT"
 		}
 		my.initial, my.sequences = def.String, sequencesIn(def.String)
-		my.fills = my.base == "timestamp" && !c.nullable || strings.Contains(extra, "auto_increment")
+		my.increments = strings.Contains(extra, "auto_increment")
+		my.fills = my.base == "timestamp" && !c.nullable || my.increments
 		switch {
 		case my.base == "enum" || my.base == "set":
 			my.labels = labelsOf(c.declared[len(my.base):])
