@@ -147,6 +147,11 @@ type transaction interface {
 	// does is left.
 	clash(ctx context.Context, c *clash) error
 
+	// numbers returns the numbers that the database would give to the next rows of a table,
+	// past the keys of all rows. Its key is one column. numbers returns nil if the database
+	// does not number it. Nothing is used up.
+	numbers(ctx context.Context, t *table) (*numbering, error)
+
 	// touch is called before the first change of any of the tables.
 	touch(ctx context.Context, tables []*table) error
 	// attempt calls do. If do fails, nothing of its changes is left. alive tells whether

@@ -14,6 +14,7 @@ type (
 	mariadbTable struct {
 		schema string
 		keep   []string // quoted columns that an update would set by itself
+		next   string   // the next number of AUTO_INCREMENT when the transaction began; empty without it
 	}
 
 	mariadbColumn struct {
@@ -42,10 +43,11 @@ func backtick(name string) string { return "`" + strings.ReplaceAll(name, "`", "
 func (tx *mariadbTx) find(ctx context.Context, name string) (*table, error) {
 	t := &table{}
 	var kind, engine string
+	var next sql.NullString
 	err := sql.ErrNoRows
 	for _, names := range readings(name) {
-		err = tx.conn.QueryRowContext(ctx, "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, COALESCE(ENGINE, '') FROM information_schema.TABLES WHERE TABLE_SCHEMA = IF(? = '', DATABASE(), ?) AND TABLE_NAME = ?",
-			names[0], names[0], names[1]).Scan(&t.my.schema, &t.plain, &kind, &engine)
+		err = tx.conn.QueryRowContext(ctx, "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, COALESCE(ENGINE, ''), AUTO_INCREMENT FROM information_schema.TABLES WHERE TABLE_SCHEMA = IF(? = '', DATABASE(), ?) AND TABLE_NAME = ?",
+			names[0], names[0], names[1]).Scan(&t.my.schema, &t.plain, &kind, &engine, &next)
 		if !errors.Is(err, sql.ErrNoRows) {
 			break
 		}
@@ -62,7 +64,7 @@ func (tx *mariadbTx) find(ctx context.Context, name string) (*table, error) {
 	case !strings.EqualFold(engine, "InnoDB"):
 		return nil, fmt.Errorf("its engine is %s, whose transactions cannot be relied on: ALTER TABLE … ENGINE=InnoDB", engine)
 	}
-	t.name = backtick(t.my.schema) + "." + backtick(t.plain)
+	t.name, t.my.next = backtick(t.my.schema)+"."+backtick(t.plain), next.String
 	if tx.write {
 		return t, tx.lockRows(ctx, t)
 	}
