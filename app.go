@@ -3,6 +3,7 @@ package backup
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"regexp"
 	"strings"
 
@@ -150,6 +151,8 @@ type collection struct {
 	key     codec.Key
 	refs    []ref
 	secrets []codec.Pointer
+	uniques []unique
+	seed    maphash.Seed // of the hashes of their values
 
 	schema *validate.Schema // nil: any value is allowed
 	pass   *onepass.Pass    // nil: no pass tells that a record is valid
@@ -219,7 +222,7 @@ func (a *App) compile() (*compiled, error) {
 }
 
 func (d Collection) compile() (*collection, error) {
-	col := &collection{Collection: d}
+	col := &collection{Collection: d, seed: maphash.MakeSeed()}
 	var errs []error
 	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	pointer := func(field, s string) codec.Pointer {
@@ -285,6 +288,8 @@ func (d Collection) compile() (*collection, error) {
 		}
 		col.secrets = append(col.secrets, secret)
 	}
+	col.compileUniques(fail)
+	col.compileLabel(fail)
 	if len(d.Schema) > 0 {
 		var err error
 		if col.schema, err = validate.Compile(d.Name, d.Schema); err != nil {
