@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/semver"
@@ -154,6 +155,8 @@ type collection struct {
 	uniques []unique
 	seed    maphash.Seed // of the hashes of their values
 
+	keyPlaces []codec.Pointer // of the key of a record, and of those of others in refs
+
 	schema *validate.Schema // nil: any value is allowed
 	pass   *onepass.Pass    // nil: no pass tells that a record is valid
 	places []place          // what the pointers of pass are for
@@ -250,7 +253,7 @@ func (d Collection) compile() (*collection, error) {
 	switch d.Shape {
 	case List, "":
 		col.key = key("Key", d.Key)
-		if col.key.HasAny() {
+		if col.keyPlaces = slices.Clone(col.key); col.key.HasAny() {
 			fail("Key %s has a wildcard", d.Key)
 		}
 	case Map:
@@ -266,6 +269,7 @@ func (d Collection) compile() (*collection, error) {
 			fail("Ref %s has a wildcard and more than one pointer: use one or the other", r.Pointer)
 		}
 		col.refs = append(col.refs, ref{Ref: r, key: k})
+		col.keyPlaces = append(col.keyPlaces, k...)
 	}
 	if n := len(d.Secrets) + max(0, len(col.key)-1); n > maxPointers {
 		fail("%d pointers for its key and Secrets, the most is %d", n, maxPointers)

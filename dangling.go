@@ -23,8 +23,7 @@ func (c *comparison) checkLeftBehind() error {
 				return fmt.Errorf("read the keys of %s from the host: %w", col.Name, err)
 			}
 			// A record that the snapshot has too is checked with its batch.
-			incoming := c.seen.keys[col.Name] != nil && c.seen.keys[col.Name].Has(key)
-			if !incoming && !c.deleted[col.Name][key] {
+			if !c.arrives(col.Name, key) && !c.deleted[col.Name][key] {
 				staying = append(staying, key)
 			}
 		}
@@ -93,7 +92,7 @@ func (c *comparison) checkRefs(col *collection, after []outcome) error {
 		}
 		err := fmt.Errorf("refers to %q of %s, which would not exist", p.ref, p.target)
 		switch {
-		case c.rejected[p.target][p.ref] != nil:
+		case c.leftOutAt(p.target, p.ref):
 			err = leftOutWith(p.ref, p.target) // transact leaves it out as well
 		case c.deleted[p.target][p.ref]:
 			err = fmt.Errorf("refers to %q of %s, which is not in the snapshot and would be deleted", p.ref, p.target)
@@ -103,6 +102,12 @@ func (c *comparison) checkRefs(col *collection, after []outcome) error {
 		}
 	}
 	return nil
+}
+
+// leftOutAt tells whether the record that arrives under a key is left out.
+func (c *comparison) leftOutAt(collection, key string) bool {
+	from, ok := c.source(collection, key)
+	return ok && c.rejected[collection][from] != nil
 }
 
 // A referrer is a record of the snapshot that refers to another.
@@ -115,7 +120,7 @@ type referrer struct {
 // leaveReferrers leaves out what refers to records that are left out and that the host
 // does not have, and so on along the references.
 func (c *comparison) leaveReferrers() error {
-	if !c.opts.SkipClashes || c.opts.AllowDangling || len(c.rejected) == 0 {
+	if !c.opts.SkipClashes || len(c.rejected) == 0 {
 		return nil
 	}
 	type record struct{ collection, key string }
@@ -146,13 +151,13 @@ func (c *comparison) leaveReferrers() error {
 	for len(left) > 0 {
 		next := make(map[string][]string)
 		for _, name := range slices.Sorted(maps.Keys(left)) {
-			found, err := c.lookup(c.byName[name], left[name])
+			stays, err := c.standIns(name, left[name])
 			if err != nil {
 				return err
 			}
 			for _, key := range left[name] {
-				if found[key] != nil {
-					continue // the host's stays, and what refers to it
+				if stays[key] {
+					continue
 				}
 				for _, r := range referrers[record{name, key}] {
 					if c.rejected[r.col.Name][r.key] != nil {
@@ -166,6 +171,26 @@ func (c *comparison) leaveReferrers() error {
 		left = next
 	}
 	return nil
+}
+
+// standIns tells of records that are left out whether what refers to them stays. It does if
+// the host has such a record, or if references may dangle. Where nothing tells which record
+// of the host it is, the reference would be to another.
+func (c *comparison) standIns(collection string, keys []string) (map[string]bool, error) {
+	stays, arrivals := make(map[string]bool), []string(nil)
+	for _, key := range keys {
+		if to := c.arrival(collection, key); to != nowhere {
+			stays[key] = c.opts.AllowDangling
+			arrivals = append(arrivals, to)
+		}
+	}
+	found, err := c.lookup(c.byName[collection], arrivals)
+	for _, key := range keys {
+		if to := c.arrival(collection, key); to != nowhere && found[to] != nil {
+			stays[key] = true
+		}
+	}
+	return stays, err
 }
 
 // leftOutWith is the reason why a record is left out that refers to another one.

@@ -388,7 +388,7 @@ func (b *batch) readPart(open func(item) (item, error)) error {
 		return err
 	}
 	for _, rec := range b.part.Records {
-		r := item{rec.Name, rec.Value, rec.Offset}
+		r := item{key: rec.Name, value: rec.Value, offset: rec.Offset}
 		if open != nil {
 			var err error
 			if r, err = open(r); err != nil {
