@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -261,7 +262,7 @@ func (c *comparison) compareBatch(col *collection, b *batch) error {
 		return err
 	}
 	if !c.opts.AsItWas {
-		if err := c.checkRefs(col, after); err != nil {
+		if err := cmp.Or(c.checkRefs(col, after), c.checkForeignRefs(col, b, after)); err != nil {
 			return err
 		}
 	}

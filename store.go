@@ -117,7 +117,8 @@ type Sink interface {
 //     has or had, as far as it can tell. Each call in a transaction returns others than the
 //     calls before. The store keeps no trace of them: in another transaction on the same data
 //     they are the same. The error wraps errors.ErrUnsupported, also for n = 0, if the
-//     store does not number the keys. [App.Restore] says what it is for.
+//     store does not number the keys; that error alone does not end the transaction.
+//     [App.Restore] says what it is for.
 //   - AllowDangling(allow bool) says whether the commit may leave references dangling.
 //     A store that cannot do that refuses the records, as without the method.
 //   - Normalize(ctx context.Context, collection string, records []Record) error is for a
