@@ -174,16 +174,6 @@ func (a *App) LabelOf(collection string, r Record) string {
 	if a.Collections[i].Shape == Map {
 		value = viewMember(r.Key, value)
 	}
-	label := codec.Get(value, pointer)
-	if len(label) == 0 {
-		return ""
-	}
-	switch label[0] {
-	case '"':
-		text, _ := codec.Decode(label).(string)
-		return text
-	case '{', '[', 't', 'f', 'n':
-		return ""
-	}
-	return string(label)
+	label, _ := labelOf(value, pointer)
+	return label
 }
