@@ -6,6 +6,7 @@ import (
 	"crypto/cipher"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -181,6 +182,19 @@ func (w vaultWriter) Parents(ctx context.Context, collection string) ([]string, 
 	}
 	_, err := w.Writer.Lookup(ctx, collection, nil)
 	return nil, err
+}
+
+// NewKeys returns keys for new records.
+func (w vaultWriter) NewKeys(ctx context.Context, collection string, n int) ([]string, error) {
+	if k, ok := w.Writer.(interface {
+		NewKeys(ctx context.Context, collection string, n int) ([]string, error)
+	}); ok {
+		return k.NewKeys(ctx, collection, n)
+	}
+	if _, err := w.Writer.Lookup(ctx, collection, nil); err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("the store numbers no keys: %w", errors.ErrUnsupported)
 }
 
 // Normalize sets records to the form that the store would show.
