@@ -184,19 +184,6 @@ func (w vaultWriter) Parents(ctx context.Context, collection string) ([]string, 
 	return nil, err
 }
 
-// NewKeys returns keys for new records.
-func (w vaultWriter) NewKeys(ctx context.Context, collection string, n int) ([]string, error) {
-	if k, ok := w.Writer.(interface {
-		NewKeys(ctx context.Context, collection string, n int) ([]string, error)
-	}); ok {
-		return k.NewKeys(ctx, collection, n)
-	}
-	if _, err := w.Writer.Lookup(ctx, collection, nil); err != nil {
-		return nil, err
-	}
-	return nil, fmt.Errorf("the store numbers no keys: %w", errors.ErrUnsupported)
-}
-
 // Normalize sets records to the form that the store would show.
 func (w vaultWriter) Normalize(ctx context.Context, collection string, records []backup.Record) error {
 	if n, ok := w.Writer.(interface {
