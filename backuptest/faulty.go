@@ -206,15 +206,13 @@ func (w faultyWriter) Normalize(ctx context.Context, collection string, records 
 }
 
 func (w faultyWriter) NewKeys(ctx context.Context, collection string, n int) ([]string, error) {
-	if k, ok := w.w.(interface {
-		NewKeys(ctx context.Context, collection string, n int) ([]string, error)
-	}); ok {
+	if k, ok := w.w.(numberer); ok {
 		return k.NewKeys(ctx, collection, n)
 	}
 	if _, err := w.w.Lookup(ctx, collection, nil); err != nil {
 		return nil, err
 	}
-	return nil, fmt.Errorf("%w: the store does not number %s", errors.ErrUnsupported, collection)
+	return nil, fmt.Errorf("the store numbers no keys: %w", errors.ErrUnsupported)
 }
 
 func (w faultyWriter) AllowDangling(allow bool) {

@@ -219,7 +219,8 @@ func (w *writer) Normalize(ctx context.Context, collection string, records []bac
 	return nil
 }
 
-// NewKeys returns those of the part of the collection.
+// NewKeys returns those of the part of the collection. A part that numbers no keys says so,
+// and goes on.
 func (w *writer) NewKeys(ctx context.Context, collection string, n int) ([]string, error) {
 	part, err := w.part(collection)
 	if err != nil {
@@ -227,7 +228,7 @@ func (w *writer) NewKeys(ctx context.Context, collection string, n int) ([]strin
 	}
 	numbers, ok := part.(numberer)
 	if !ok {
-		return nil, fmt.Errorf("%w: the part that has %s does not number its keys", errors.ErrUnsupported, collection)
+		return nil, fmt.Errorf("joined: the store of the collection %q numbers no keys: %w", collection, errors.ErrUnsupported)
 	}
 	keys, err := numbers.NewKeys(ctx, collection, n)
 	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
