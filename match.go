@@ -78,7 +78,7 @@ func compareRows(a, b row) int {
 // newMatching returns nil if no record of the collection can move.
 func (c *comparison) newMatching(col *collection, matched map[string]bool) (*matching, error) {
 	m := &matching{comparison: c, col: col}
-	if !c.opts.AsItWas && (c.strategy(col) != Replace || c.opts.Records != nil) {
+	if !c.opts.AsItWas && !c.sweeps(col) {
 		numbered, err := c.isNumbered(col)
 		if err != nil {
 			return nil, err
