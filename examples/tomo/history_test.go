@@ -117,9 +117,6 @@ func TestTheLastLineOfAHistoryRestoresTheRecord(t *testing.T) {
 	if err != nil {
 		t.Skip("no sh")
 	}
-	if (&cli{}).restoreCommand().Flags().Lookup("record") == nil {
-		t.Skip("restore takes no --record")
-	}
 	m := newMachine(t, 2)
 	write(t, installationFile(m.db()), strings.Repeat("0123456789abcdef", 2)+"\n")
 	require.NoError(t, os.MkdirAll(m.backups(), 0o700))
