@@ -36,7 +36,7 @@ import (
 //
 // Where the system has flock (Linux, macOS, the BSDs, illumos), a Dir also is a
 // [Locker]. If several machines share the folder, its network file system must pass
-// these locks on to the server, as NFS 4 does.
+// these locks on to the server, as NFS 4 does. On Linux a Dir is a [Watcher].
 //
 // Every error names the full path and wraps its cause: fs.ErrInvalid for a name that
 // [CheckName] refuses, fs.ErrExist, fs.ErrNotExist (also for a missing folder),
