@@ -132,6 +132,21 @@ func TestPutRemovesWhatDeadWritersHaveLeftAndNothingElse(t *testing.T) {
 	require.NotContains(t, namesIn(t, dir), ".backup-.2.tmp")
 }
 
+func TestAPutHasANameForItsTemporaryFileWhereAllCommonNamesAreTaken(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 8 {
+		held, err := os.Create(filepath.Join(dir, fmt.Sprintf(".backup-.%d.tmp", i)))
+		require.NoError(t, err)
+		defer held.Close()
+		require.NoError(t, syscall.Flock(int(held.Fd()), syscall.LOCK_EX))
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, ".backup-dead.tmp"), []byte("half"), 0o600))
+	require.NoError(t, location.Dir(dir).Put(t.Context(), "a", strings.NewReader("content")))
+	names := namesIn(t, dir)
+	require.Len(t, names, 9, "what another such Put has left is removed: %v", names)
+	require.Contains(t, names, "a")
+}
+
 func TestAPutThatIsUnderWayIsNotTakenForALeftover(t *testing.T) {
 	d := location.Dir(memoryDir(t))
 	var wg sync.WaitGroup

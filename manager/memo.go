@@ -15,7 +15,7 @@ import (
 // Location, unreadable, unfinished or doubtful. Nothing is deleted by a memo.
 type memo struct {
 	catalog *catalog  // with the stems, the READMEs and the most records, and without the backups
-	newest  time.Time // the CreatedAt of the newest backup
+	newest  time.Time // the CreatedAt of the newest backup, or of one that a person has accepted
 	lessons int       // those of the Manager when the backups were listed
 }
 
@@ -80,15 +80,24 @@ func (o *operation) memorize(ctx context.Context, c *catalog, b Backup) {
 		return
 	}
 	unchanged, _ := o.watch(ctx, b.Name, b.Name+noteEnding, b.Name+writingEnding, readmeName(o.App.Name))
-	if !unchanged || c.unsure || b.good() < len(o.Locations) || b.Rekeyed || len(c.marked[markAccepted]) > 0 {
+	if !unchanged || c.unsure || b.good() < len(o.Locations) || b.Rekeyed {
 		return
 	}
 	newest := o.newest
+	for _, accepted := range c.marked[markAccepted] {
+		if accepted.At.After(o.start) { // it may count later
+			return
+		}
+		if accepted.At.After(newest) { // a backup before it is not compared
+			newest = accepted.At
+		}
+	}
 	for _, old := range slices.Concat(c.backups, []Backup{b}) {
 		if old.CreatedAt.After(newest) {
 			newest = old.CreatedAt
 		}
 	}
+	// What the next backup may have lost, it has lost since what counts now.
 	c.stems[b.named.Stem] = true
 	c.losses(&b, func(string) bool { return true })
 	o.mu.Lock()
