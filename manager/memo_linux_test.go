@@ -1,6 +1,7 @@
 package manager_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -248,6 +249,76 @@ func TestACopyThatIsMissingIsFilledInByTheNextCreate(t *testing.T) {
 			requireLists(t, dirs, 0)
 		})
 	}
+}
+
+func TestACopyThatCouldNotBeMadeIsMadeByALaterCreate(t *testing.T) {
+	m, dirs, _, _ := settled(t, 2, nil)
+	b, failing := manager.Backup{}, true
+	dirs[1].before = func(name string) error {
+		if failing && (b.Name == "" || b.Name == name) {
+			return errDown
+		}
+		return nil
+	}
+	b = mustCreate(t, m)
+	for range 2 {
+		require.NoFileExists(t, dirs[1].path(b.Name))
+		mustCreate(t, m)
+	}
+	failing = false
+	mustCreate(t, m)
+	require.FileExists(t, dirs[1].path(b.Name))
+}
+
+func TestACopyThatWasFoundDamagedIsReplacedAlthoughNoFileHasChanged(t *testing.T) {
+	m, dirs, _, made := settled(t, 2, nil)
+	path := dirs[0].path(made[0].Name)
+	whole, err := os.ReadFile(path)
+	require.NoError(t, err)
+	text := strings.Replace(string(whole), `"name"`, `"nam_"`, 1)
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	for range 3 {
+		mustCreate(t, m)
+	}
+	for _, d := range dirs {
+		d.lists = 0
+	}
+	mustCreate(t, m)
+	requireLists(t, dirs, 0)
+
+	snapshot, err := m.Open(t.Context(), made[0].Name)
+	require.NoError(t, err, "from the other location")
+	require.NoError(t, snapshot.Close())
+	mustCreate(t, m)
+	again, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, string(whole), string(again))
+}
+
+func TestABackupThatEachCreateTellsOfIsToldOfEachTime(t *testing.T) {
+	events := &eventLog{}
+	m, dirs, _, _ := settled(t, 1, func(m *manager.Manager) { m.OnEvent = events.add })
+	var file bytes.Buffer
+	at := time.Now().Add(-3000 * time.Hour)
+	_, err := m.App.Backup(t.Context(), &file, m.Source, backup.BackupOptions{CreatedAt: at, Installation: m.Installation, Serial: 1 << 40, Recipients: sealed})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(dirs[0].path(m.App.BackupName(at)), file.Bytes(), 0o600))
+	for n := range 4 {
+		require.Len(t, events.of(manager.EventFailed), n)
+		mustCreate(t, m)
+	}
+}
+
+func TestTwoBackupsOfASecondHaveTwoNamesWhateverTheirEndings(t *testing.T) {
+	m, dirs, _, _ := settled(t, 1, nil)
+	at := time.Now().Add(-time.Hour).Truncate(time.Second)
+	for i, compress := range []backup.Compression{"", backup.Zstd, "", backup.Gzip} {
+		b, err := m.Create(t.Context(), backup.BackupOptions{CreatedAt: at.Add(time.Duration(i) * time.Millisecond), Compress: compress})
+		require.NoError(t, err)
+		stem, _, _ := strings.Cut(b.Name, ".")
+		require.Equal(t, i > 0, strings.HasSuffix(stem, fmt.Sprint("-", i+1)), b.Name)
+	}
+	require.Less(t, dirs[0].lists, 4)
 }
 
 func TestAREADMEThatWasDeletedIsMadeAnewByTheNextCreate(t *testing.T) {
