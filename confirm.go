@@ -3,6 +3,7 @@ package backup
 import (
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"slices"
 
 	"github.com/tomo-project/backup/internal/codec"
@@ -46,7 +47,7 @@ const fewKeys = 4096
 
 func (c *comparison) newExpected(col *collection) *expected {
 	n := c.seen.keys[col.Name].Len()
-	e := &expected{seed: maphash.MakeSeed(), many: n > fewKeys || c.strategy(col) == Replace}
+	e := &expected{seed: maphash.MakeSeed(), many: n > fewKeys || c.sweeps(col)}
 	if c.write {
 		e.each = make([]uint64, 0, n)
 	}
@@ -57,6 +58,9 @@ func (c *comparison) newExpected(col *collection) *expected {
 func (e *expected) add(o outcome) {
 	h := e.hash(o.value)
 	e.each = append(e.each, h|uint64(o.fate))
+	if o.apart {
+		return
+	}
 	if o.value != nil {
 		e.sum += e.keyed(o.key, h)
 	} else {
@@ -111,7 +115,7 @@ func (c *comparison) rememberOthers(col *collection) error {
 	}
 	e.others = make(map[string]uint64)
 	return c.eachRecord(col, func(r item) {
-		if !c.comes(col, r.key) {
+		if !c.comes(col, r.key) && !c.deleted[col.Name][r.key] {
 			e.others[r.key] = e.hash(r.value)
 		}
 	})
@@ -155,14 +159,14 @@ func (c *comparison) sparesSome(col *collection) bool {
 	return c.spared[col.Name] != nil || len(c.stays[col.Name]) > 0
 }
 
-// replaces tells whether a collection is restored with Replace.
+// replaces tells whether a collection will hold nothing but what the snapshot has.
 func (c *comparison) replaces(col *collection) bool {
-	return slices.Contains(c.cols, col) && c.strategy(col) == Replace
+	return slices.Contains(c.cols, col) && c.sweeps(col)
 }
 
 // comes tells whether the snapshot has a record that is restored under a key.
 func (c *comparison) comes(col *collection, key string) bool {
-	return slices.Contains(c.cols, col) && c.seen.keys[col.Name].Has(key) && !c.expected[col.Name].absent[key]
+	return slices.Contains(c.cols, col) && c.arrives(col.Name, key) && !c.expected[col.Name].absent[key]
 }
 
 // readBack returns the collections that do not hold what they should.
@@ -210,12 +214,13 @@ func (c *comparison) holdsExpected(col *collection) (bool, error) {
 // expected of it. Other records of the host may be such that they cannot even be read.
 func (c *comparison) eachHeld(col *collection, f func(key string, value []byte)) error {
 	e := c.expected[col.Name]
-	if e.others != nil || c.empty[col.Name] || c.strategy(col) == Replace && !c.sparesSome(col) {
+	if e.others != nil || c.empty[col.Name] || c.sweeps(col) && !c.sparesSome(col) {
 		return c.eachRecord(col, func(r item) { f(r.key, r.value) })
 	}
-	keys := e.keys
-	if e.many {
-		keys = nil
+	var keys []string
+	if !e.many {
+		keys = slices.AppendSeq(slices.Clone(e.keys), maps.Keys(c.deleted[col.Name]))
+	} else {
 		for key, err := range c.host.Keys(c.ctx, col.Name) {
 			switch {
 			case err != nil:
@@ -277,7 +282,7 @@ func (c *comparison) isExtra(col *collection, key string) bool {
 	}
 	e := c.expected[col.Name]
 	_, other := e.others[key]
-	return !other && (c.replaces(col) || e.others != nil)
+	return c.deleted[col.Name][key] || !other && (c.replaces(col) || e.others != nil)
 }
 
 // eachFate calls f for the records of the snapshot, with the fates of each batch.
@@ -285,7 +290,7 @@ func (c *comparison) eachFate(col *collection, f func(b *batch, fates []fate) er
 	each := c.expected[col.Name].each
 	return c.eachBatch(c.ctx, col, func(b *batch) error {
 		if len(b.items) > len(each) {
-			return fmt.Errorf("%w: the migrators gave %s more records than before: a Migrator must give the same whenever it is asked", ErrInvalid, col.Name)
+			return moreThanBefore(col)
 		}
 		of := make([]fate, len(b.items))
 		for i := range of {
@@ -294,6 +299,10 @@ func (c *comparison) eachFate(col *collection, f func(b *batch, fates []fate) er
 		each = each[len(b.items):]
 		return f(b, of)
 	})
+}
+
+func moreThanBefore(col *collection) error {
+	return fmt.Errorf("%w: the migrators gave %s more records than before: a Migrator must give the same whenever it is asked", ErrInvalid, col.Name)
 }
 
 // eachOff calls f for each record of the snapshot that the host does not hold as it
@@ -310,7 +319,7 @@ func (c *comparison) eachOff(col *collection, f func(r *item, of fate, now, righ
 		for i := range b.items {
 			r := &b.items[i]
 			want, now := e.each[n+i]&^uint64(3), held[r.key]
-			if e.hash(now) == want {
+			if r.apart || e.hash(now) == want {
 				continue
 			}
 			var right []byte
