@@ -106,8 +106,8 @@
 //
 // A Manager of which Create is called keeps a watch (inotify) on its folders, which ends when
 // the Manager is collected as garbage. A method starts no goroutine that outlives it, with
-// one exception: a call that ignores its context is left behind, of a Location that does not answer, or of an Identity that is
-// being asked for its key.
+// one exception: a call that ignores its context is left behind, of a Location that does
+// not answer, or of an Identity that is being asked for its key.
 //
 // # Where to read on
 //
