@@ -21,7 +21,7 @@ func (p *place) tellsChanges() error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("Watch: %w", err)
+		return fmt.Errorf("watch the location: %w", err)
 	}
 	for _, step := range []struct {
 		name string

@@ -32,7 +32,8 @@ import (
 // Files whose names begin with a dot are Dir's own: ".backup-*.tmp" during a Put, and
 // ".NAME.lock". If a process is killed during a Put, the next Put removes its
 // temporary file: at once where locks of the file system show that the process is
-// dead, and after a day elsewhere.
+// dead, and after a day elsewhere. Where more than eight Puts ran at a time, that may be
+// left to the next Put that runs with as many.
 //
 // Where the system has flock (Linux, macOS, the BSDs, illumos), a Dir also is a
 // [Locker]. If several machines share the folder, its network file system must pass
