@@ -47,6 +47,7 @@ type badPlace struct {
 	list   func(ctx context.Context) ([]location.File, error)
 	delete func(ctx context.Context, name string) error
 	lock   func(ctx context.Context, name, holder string) (func() error, error)
+	told   []string // what a Watch says has changed; nil: the place is no Watcher
 }
 
 func (b *badPlace) Put(ctx context.Context, name string, r io.Reader) error {
@@ -107,4 +108,11 @@ func (m movingReadAt) ReadAt(p []byte, offset int64) (int, error) {
 		err = io.EOF
 	}
 	return n, err
+}
+
+func (b *badPlace) Watch(context.Context) (func(context.Context) ([]string, error), error) {
+	if b.told == nil {
+		return nil, errors.ErrUnsupported
+	}
+	return func(context.Context) ([]string, error) { return b.told, nil }, nil
 }

@@ -13,7 +13,8 @@ import (
 // location.
 //
 // If the location is a [location.Locker], TestLocation also checks the rules of
-// Locker. It skips them if Lock returns an error that wraps errors.ErrUnsupported.
+// Locker, and if it is a [location.Watcher], that of Watcher. It skips them if Lock or Watch
+// returns an error that wraps errors.ErrUnsupported.
 func TestLocation(t *testing.T, new func(t *testing.T) location.Location) {
 	t.Helper()
 	testRules(t, locationRules, func(ctx context.Context, t *testing.T) *place { return &place{new(t), ctx} })
@@ -48,4 +49,5 @@ var locationRules = []rule[*place]{
 	{"while a lock is taken, Lock returns ErrBusy at once and names the holder", (*place).lockExcludes},
 	{"locks with different names do not exclude each other", (*place).lockNames},
 	{"a lock is not a file: no method shows it, and its name stays free for a file", (*place).lockIsNoFile},
+	{"a Watcher names every file that was stored or deleted since it was last asked", (*place).tellsChanges},
 }

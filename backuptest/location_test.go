@@ -44,6 +44,7 @@ func TestEveryBrokenRuleOfALocationIsFoundAndNamed(t *testing.T) {
 		excludes   = "while a lock is taken, Lock returns ErrBusy at once and names the holder"
 		lockNames  = "locks with different names do not exclude each other"
 		lockNoFile = "a lock is not a file: no method shows it, and its name stays free for a file"
+		tells      = "a Watcher names every file that was stored or deleted since it was last asked"
 	)
 	ctx := context.Background()
 
@@ -377,6 +378,8 @@ func TestEveryBrokenRuleOfALocationIsFoundAndNamed(t *testing.T) {
 				return b.lockable.Lock(ctx, "a", holder)
 			}
 		}},
+		"tells of no change":   {tells, func(b *badPlace) { b.told = []string{} }},
+		"tells of no deletion": {tells, func(b *badPlace) { b.told = []string{"new"} }},
 		"locks are files": {lockNoFile, func(b *badPlace) {
 			b.lock = func(ctx context.Context, name, holder string) (func() error, error) {
 				unlock, err := b.lockable.Lock(ctx, name, holder)

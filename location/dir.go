@@ -32,11 +32,12 @@ import (
 // Files whose names begin with a dot are Dir's own: ".backup-*.tmp" during a Put, and
 // ".NAME.lock". If a process is killed during a Put, the next Put removes its
 // temporary file: at once where locks of the file system show that the process is
-// dead, and after a day elsewhere.
+// dead, and after a day elsewhere. Where more than eight Puts ran at a time, that may be
+// left to the next Put that runs with as many.
 //
 // Where the system has flock (Linux, macOS, the BSDs, illumos), a Dir also is a
 // [Locker]. If several machines share the folder, its network file system must pass
-// these locks on to the server, as NFS 4 does.
+// these locks on to the server, as NFS 4 does. On Linux a Dir is a [Watcher].
 //
 // Every error names the full path and wraps its cause: fs.ErrInvalid for a name that
 // [CheckName] refuses, fs.ErrExist, fs.ErrNotExist (also for a missing folder),

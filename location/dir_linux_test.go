@@ -111,25 +111,40 @@ func TestFilesAreForTheirOwnerOnlyWhateverTheUmask(t *testing.T) {
 func TestPutRemovesWhatDeadWritersHaveLeftAndNothingElse(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name string) string { return filepath.Join(dir, name) }
-	for _, name := range []string{".backup-dead.tmp", ".backup-a.json.tmp", ".backup-live.tmp", ".other.tmp", ".backup-x", "backup-y.tmp"} {
+	for _, name := range []string{".backup-.0.tmp", ".backup-.7.tmp", ".backup-.2.tmp", ".other.tmp", ".backup-x", "backup-y.tmp"} {
 		require.NoError(t, os.WriteFile(file(name), []byte("half"), 0o600))
 	}
-	require.NoError(t, os.Symlink("backup-y.tmp", file(".backup-link.tmp")))
-	require.NoError(t, os.Mkdir(file(".backup-folder.tmp"), 0o700))
-	require.NoError(t, syscall.Mkfifo(file(".backup-fifo.tmp"), 0o600))
-	live, err := os.Open(file(".backup-live.tmp"))
+	require.NoError(t, os.Symlink("backup-y.tmp", file(".backup-.3.tmp")))
+	require.NoError(t, os.Mkdir(file(".backup-.4.tmp"), 0o700))
+	require.NoError(t, syscall.Mkfifo(file(".backup-.1.tmp"), 0o600))
+	live, err := os.Open(file(".backup-.2.tmp"))
 	require.NoError(t, err)
 	require.NoError(t, syscall.Flock(int(live.Fd()), syscall.LOCK_EX))
 
 	require.NoError(t, location.Dir(dir).Put(t.Context(), "a.json", strings.NewReader("content")))
-	stay := []string{".backup-fifo.tmp", ".backup-folder.tmp", ".backup-link.tmp", ".backup-live.tmp", ".backup-x", ".other.tmp", "a.json", "backup-y.tmp"}
+	stay := []string{".backup-.1.tmp", ".backup-.2.tmp", ".backup-.3.tmp", ".backup-.4.tmp", ".backup-x", ".other.tmp", "a.json", "backup-y.tmp"}
 	require.Equal(t, stay, namesIn(t, dir))
 
 	require.NoError(t, live.Close())
 	require.ErrorIs(t, location.Dir(dir).Put(t.Context(), "a.json", strings.NewReader("")), fs.ErrExist)
 	require.Equal(t, stay, namesIn(t, dir), "a Put that has nothing to do touches nothing")
 	require.NoError(t, location.Dir(dir).Put(t.Context(), "b.json", strings.NewReader("")))
-	require.NotContains(t, namesIn(t, dir), ".backup-live.tmp")
+	require.NotContains(t, namesIn(t, dir), ".backup-.2.tmp")
+}
+
+func TestAPutHasANameForItsTemporaryFileWhereAllCommonNamesAreTaken(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 8 {
+		held, err := os.Create(filepath.Join(dir, fmt.Sprintf(".backup-.%d.tmp", i)))
+		require.NoError(t, err)
+		defer held.Close()
+		require.NoError(t, syscall.Flock(int(held.Fd()), syscall.LOCK_EX))
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, ".backup-dead.tmp"), []byte("half"), 0o600))
+	require.NoError(t, location.Dir(dir).Put(t.Context(), "a", strings.NewReader("content")))
+	names := namesIn(t, dir)
+	require.Len(t, names, 9, "what another such Put has left is removed: %v", names)
+	require.Contains(t, names, "a")
 }
 
 func TestAPutThatIsUnderWayIsNotTakenForALeftover(t *testing.T) {
@@ -507,11 +522,15 @@ var killedContent = bytes.Repeat([]byte("not half but whole\n"), 20_000)
 
 func TestAPutThatIsKilledLeavesNothingHalf(t *testing.T) {
 	testtime.NotForRace(t)
-	if args, yes := childArguments(); yes {
-		var d location.Location = location.Dir(args[0])
-		if args[1] == "without links" {
-			d = location.DirWithout(args[0], syscall.EPERM, "Link")
+	kinds := []string{"with links", "without links"}
+	of := func(path, kind string) location.Location {
+		if kind == kinds[0] {
+			return location.Dir(path)
 		}
+		return location.DirWithout(path, syscall.EPERM, "Link")
+	}
+	if args, yes := childArguments(); yes {
+		d := of(args[0], args[1])
 		fmt.Println("begins")
 		for i := 0; ; i++ {
 			if err := d.Put(t.Context(), fmt.Sprintf("%s-%d", args[2], i), bytes.NewReader(killedContent)); err != nil {
@@ -523,7 +542,8 @@ func TestAPutThatIsKilledLeavesNothingHalf(t *testing.T) {
 	d := location.Dir(memoryDir(t))
 	inTheMiddle, whole := 0, 0
 	for round := range 50 {
-		cmd := childProcess(t, d.String(), []string{"with links", "without links"}[round%2], fmt.Sprint("round-", round))
+		kind := kinds[round%2]
+		cmd := childProcess(t, d.String(), kind, fmt.Sprint("round-", round))
 		out, err := cmd.StdoutPipe()
 		require.NoError(t, err)
 		require.NoError(t, cmd.Start())
@@ -548,7 +568,7 @@ func TestAPutThatIsKilledLeavesNothingHalf(t *testing.T) {
 			require.NoError(t, d.Delete(t.Context(), f.Name))
 			whole++
 		}
-		require.NoError(t, d.Put(t.Context(), "after", strings.NewReader("")))
+		require.NoError(t, of(d.String(), kind).Put(t.Context(), "after", strings.NewReader("")))
 		require.Equal(t, []string{"after"}, namesIn(t, d.String()))
 		require.NoError(t, d.Delete(t.Context(), "after"))
 	}

@@ -48,8 +48,9 @@ import (
 //     processes may call them at a time.
 //
 // If a Location has a String method, messages call the Location by that text, which
-// must not show a secret. The optional interface [Locker] keeps processes apart, and
-// [OnDisk] tells whether a Location is on the disk of the data. The suite backuptest.TestLocation checks an implementation.
+// must not show a secret. The optional interface [Locker] keeps processes apart, [OnDisk]
+// tells whether a Location is on the disk of the data, and [Watcher] what has changed there.
+// The suite backuptest.TestLocation checks an implementation.
 type Location interface {
 	Put(ctx context.Context, name string, r io.Reader) error
 	Open(ctx context.Context, name string) (io.ReadCloser, error)
@@ -83,6 +84,18 @@ type OnDisk interface {
 	// SameDisk tells whether the Location is on the disk of a file or folder. An error
 	// means that nobody can tell.
 	SameDisk(ctx context.Context, path string) (bool, error)
+}
+
+// A Watcher is a [Location] that can tell what has changed there without a list of all
+// files. Package manager spares itself the list for a backup then.
+type Watcher interface {
+	// Watch begins to watch the files. changed returns the names of those that were
+	// stored, deleted or altered by anybody since Watch began, or since the last call of
+	// changed. It may also name files that are as they were. An error says that changes may
+	// have been missed; then the watch has ended. It also ends when nothing refers to
+	// changed any more. If this Location may miss changes, the error of Watch wraps
+	// errors.ErrUnsupported.
+	Watch(ctx context.Context) (changed func(ctx context.Context) ([]string, error), err error)
 }
 
 // ErrBusy says that somebody else holds the Location, or that another operation is under

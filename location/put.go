@@ -28,7 +28,6 @@ func (d dir) put(ctx context.Context, name string, r io.Reader) error {
 	if err := checkFree(f, name); err != nil { // before r is read, which may take long
 		return d.failed("put", name, err)
 	}
-	removeDead(f)
 	t, err := newTemporary(f)
 	if err != nil {
 		return d.failed("put", name, err)
@@ -108,6 +107,15 @@ func (in *input) Read(p []byte) (int, error) {
 
 const tempPrefix, tempSuffix = ".backup-", ".tmp"
 
+// commonTemps is how many names of temporary files are always the same. A Put looks at
+// these for what dead writers have left, and needs no list of the folder, which may be
+// large.
+const commonTemps = 8
+
+// commonTemp returns one of these names. No mark has it (see publish), since no file has a
+// name that begins with a dot.
+func commonTemp(i int) string { return fmt.Sprintf("%s.%d%s", tempPrefix, i, tempSuffix) }
+
 // A temporary is a temporary file. Where there are locks, it is locked while its
 // writer lives.
 type temporary struct {
@@ -115,10 +123,27 @@ type temporary struct {
 	folder folder
 	name   string // empty once the file has lost its temporary name
 	info   fs.FileInfo
+	locked bool
 }
 
-// newTemporary makes a temporary file with a random name.
+// newTemporary makes a temporary file, and removes those of dead writers. Its name is
+// random if the common names are taken, or if there are no locks: then another Put may
+// remove the file and give its name to a file of its own.
 func newTemporary(f folder) (t *temporary, err error) {
+	for i := range commonTemps {
+		removeIfDead(f, commonTemp(i))
+	}
+	for i := range commonTemps {
+		if t, err = makeTemporary(f, commonTemp(i)); err == nil && t.locked {
+			return t, nil
+		} else if err == nil {
+			t.discard()
+			break
+		} else if !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+	}
+	removeDead(f)
 	for range 100 {
 		t, err = makeTemporary(f, tempPrefix+rand.Text()+tempSuffix)
 		if !errors.Is(err, fs.ErrExist) {
@@ -142,6 +167,7 @@ func makeTemporary(f folder, name string) (*temporary, error) {
 		err = lockFile(opened)
 		switch {
 		case err == nil:
+			t.locked = true
 			ours, err = t.has(name)
 		case err == errHeld:
 			ours, err = false, nil
@@ -232,6 +258,7 @@ func publish(ctx context.Context, f folder, t *temporary, name string) error {
 	// File systems of external drives have no links, and say so in many ways. So the
 	// file is renamed, which would overwrite another one. Only the Put that has made
 	// the temporary file mark may do that.
+	removeDead(f) // marks, which have other names
 	var mark *temporary
 	for range 200 {
 		if err := ctx.Err(); err != nil {

@@ -47,6 +47,10 @@ func (o *operation) create(ctx context.Context, opts backup.BackupOptions) (Back
 		return Backup{}, errors.New("the Manager has no Source to back up")
 	}
 	opts.Progress = o.progress(ctx, opts.Progress)
+	if opts.CreatedAt.IsZero() {
+		opts.CreatedAt = time.Now()
+	}
+	o.goByMemo(ctx, opts.CreatedAt)
 	c, err := o.catalog(ctx)
 	if err != nil {
 		return Backup{}, err
@@ -68,6 +72,7 @@ func (o *operation) create(ctx context.Context, opts backup.BackupOptions) (Back
 	}
 	o.asked = nil // what room is made for next must know of this backup
 	o.fill(ctx, c, b)
+	o.memorize(ctx, c, b)
 	return b, o.enough(b)
 }
 

@@ -166,13 +166,21 @@ func (o *operation) copiesOf(b Backup) []Copy {
 // and those that are Rekeyed. It also puts back notes that are missing there.
 func (o *operation) lacking(ctx context.Context, c *catalog, to *site) []Backup {
 	lacks := make(map[string]Backup)
+	there := sync.OnceValue(func() map[string]Backup {
+		named := make(map[string]Backup, len(c.at[to.name]))
+		for _, b := range c.at[to.name] {
+			named[b.Name] = b
+		}
+		return named
+	})
 	for i := range c.backups {
 		b := &c.backups[i]
 		if b.Foreign {
 			continue
 		}
 		if b.sha256 != "" && b.at(to) != nil { // it has a note somewhere
-			if old := find(c.at[to.name], b.Name); old != nil && !old.Damaged && old.sha256 == "" {
+			if old, ok := there()[b.Name]; ok && !old.Damaged && old.sha256 == "" {
+				c.unsure = true
 				if err := o.restoreNote(ctx, to, *b); err != nil {
 					o.failed(ctx, to, b.Name, err)
 				}
@@ -185,10 +193,11 @@ func (o *operation) lacking(ctx context.Context, c *catalog, to *site) []Backup 
 	if len(lacks) == 0 {
 		return nil
 	}
-	there := slices.DeleteFunc(slices.Clone(c.at[to.name]), func(old Backup) bool { _, again := lacks[old.Name]; return again })
-	there = slices.AppendSeq(there, maps.Values(lacks))
+	c.unsure = true
+	filled := slices.DeleteFunc(slices.Clone(c.at[to.name]), func(old Backup) bool { _, again := lacks[old.Name]; return again })
+	filled = slices.AppendSeq(filled, maps.Values(lacks))
 	var missing []Backup
-	for _, d := range o.decide(there, PruneOptions{}) {
+	for _, d := range o.decide(filled, PruneOptions{}) {
 		if _, wanted := lacks[d.Name]; wanted && (d.Keep || d.Rekeyed) { // what holds Prune up holds it up there too
 			missing = append(missing, d.Backup)
 		}

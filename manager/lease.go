@@ -139,7 +139,8 @@ func (h *heldLease) renew(ctx context.Context) error {
 		return err
 	}
 	h.left = append(h.left, next)
-	_, err = within(ctx, func(ctx context.Context, _ func()) (struct{}, error) { return struct{}{}, h.Delete(ctx, h.mine) }, nil)
+	mine := h.mine // for a call that is left behind
+	_, err = within(ctx, func(ctx context.Context, _ func()) (struct{}, error) { return struct{}{}, h.Delete(ctx, mine) }, nil)
 	if errors.Is(err, fs.ErrNotExist) {
 		return h.gone()
 	}
@@ -167,7 +168,8 @@ func (h *heldLease) check(ctx context.Context) error {
 	case !slept && since < leaseSeen:
 		return nil
 	}
-	_, err := within(ctx, func(ctx context.Context, _ func()) (lease, error) { return h.read(ctx, h.mine) }, nil)
+	mine := h.mine // for a call that is left behind
+	_, err := within(ctx, func(ctx context.Context, _ func()) (lease, error) { return h.read(ctx, mine) }, nil)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return h.gone()

@@ -63,6 +63,9 @@ type catalog struct {
 	readmes map[string]int64                  // by location: the size of its README; absent: it has none
 	errs    map[string]error                  // by location: why it could not be asked
 
+	brief  bool // it is that of a memo, without the backups
+	unsure bool // the next list may find something else although no file has changed, or there is something to be mended
+
 	byName map[string]*Backup // of backups; nil: not made yet
 	most   map[string]int64   // by collection: the most records that count for the next backup, see flag
 }
@@ -121,18 +124,19 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 	var wait sync.WaitGroup
 	for _, s := range o.sites {
 		wait.Go(func() {
-			backups, ours, others, err := o.listAt(ctx, s)
+			found, err := o.listAt(ctx, s)
 			mu.Lock()
 			defer mu.Unlock()
-			c.at[s.name] = backups
-			for _, f := range ours {
+			c.at[s.name] = found.backups
+			for _, f := range found.ours {
 				c.stems[f.named.Stem] = true
 			}
 			if err != nil {
 				c.errs[s.name] = err
 				return
 			}
-			for _, f := range others {
+			c.unsure = c.unsure || !found.sure
+			for _, f := range found.others {
 				c.addBeside(o.App.Name, s, f)
 			}
 		})
@@ -168,15 +172,23 @@ func (o *operation) list(ctx context.Context) (*catalog, error) {
 // one does not and none has answered, the location is given up.
 const lookers = 8
 
-// listAt returns the backups at one site in any order, their files, and the other files
-// there. It returns the files with an error too if only the backups could not be looked
-// into.
-func (o *operation) listAt(ctx context.Context, s *site) (backups []Backup, ours []file, others []location.File, err error) {
+// A listing is what is at one site.
+type listing struct {
+	backups []Backup        // in any order
+	ours    []file          // of the backups
+	others  []location.File // all other files
+	sure    bool            // every file of a backup was looked into, and will be remembered
+}
+
+// listAt lists one site. It returns the files with an error too if only the backups could
+// not be looked into.
+func (o *operation) listAt(ctx context.Context, s *site) (l listing, err error) {
 	files, err := s.files(ctx)
 	if err != nil {
-		return nil, nil, nil, err
+		return listing{}, err
 	}
-	ours, others = o.backupFiles(o.finished(ctx, s, files))
+	l.ours, l.others = o.backupFiles(o.finished(ctx, s, files))
+	ours := l.ours
 	found := make([]*Backup, len(ours))
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -208,16 +220,16 @@ func (o *operation) listAt(ctx context.Context, s *site) (backups []Backup, ours
 	close(unknown)
 	wait.Wait()
 	if ctx.Err() != nil {
-		return nil, ours, others, context.Cause(ctx)
+		return l, context.Cause(ctx)
 	}
-	o.forget(s, ours)
-	backups = make([]Backup, 0, len(found))
+	l.sure = o.forget(s, ours)
+	l.backups = make([]Backup, 0, len(found))
 	for _, b := range found {
 		if b != nil {
-			backups = append(backups, *b)
+			l.backups = append(l.backups, *b)
 		}
 	}
-	return backups, ours, others, nil
+	return l, nil
 }
 
 // addBeside adds a file to the catalog if it is a note or a mark of a backup of the app, or
@@ -232,6 +244,8 @@ func (c *catalog) addBeside(app string, s *site, file location.File) {
 	case !ours:
 	case ending == noteEnding:
 		c.notes[name] = true
+	case ending == writingEnding:
+		c.unsure = true
 	case marked != nil:
 		marked[name] = named
 		if file.ModTime.After(c.times[file.Name]) {

@@ -123,6 +123,7 @@ func (m *Manager) amend(s *site, name string, change func(*finding)) {
 	if seen := m.seen[s.name][name]; seen != nil {
 		change(&seen.finding)
 		seen.made = false
+		m.lessons++
 	}
 }
 
@@ -226,8 +227,9 @@ func (m *Manager) learn(s *site, name string, err error) {
 	m.amend(s, name, func(found *finding) { found.err = err })
 }
 
-// forget drops what is known of files that are no longer at a site.
-func (m *Manager) forget(s *site, there []file) {
+// forget drops what is known of files that are no longer at a site. It returns whether all
+// files there are remembered.
+func (m *Manager) forget(s *site, there []file) (all bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	seen := m.seen[s.name]
@@ -237,12 +239,14 @@ func (m *Manager) forget(s *site, there []file) {
 			left++
 		}
 	}
+	all = left == len(there)
 	if left == len(seen) {
-		return
+		return all
 	}
 	names := make(map[string]bool, len(there))
 	for _, f := range there {
 		names[f.Name] = true
 	}
 	maps.DeleteFunc(seen, func(name string, _ *seenFile) bool { return !names[name] })
+	return all
 }

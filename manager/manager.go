@@ -164,6 +164,10 @@ type Manager struct {
 	seen   map[string]map[string]*seenFile // by the names of the location and of the file
 	serial int64                           // the highest that was handed out here
 
+	memo    *memo                                     // of the last Create; nil: the next one lists the backups
+	lessons int                                       // how often something was found out about a file that was listed
+	changed []func(context.Context) ([]string, error) // by the index of the Location, for who holds this Manager; nil: nobody watches it
+
 	rekeys bool // the newest backup is sealed with another key, and the next one gets a mark
 }
 

@@ -23,6 +23,10 @@ type operation struct {
 	holds bool    // it holds the sites
 
 	asked *catalog // what the sites had when they were last asked; nil: not yet
+
+	watched bool      // every change is told since before they were asked, see memo
+	learned int       // the lessons of the Manager then
+	newest  time.Time // the CreatedAt of the newest backup, if asked is that of a memo
 }
 
 // begin starts an operation that needs no hold.

@@ -97,8 +97,11 @@ func (o *operation) putReadme(ctx context.Context, s *site, c *catalog) error {
 	_, err := within(ctx, func(ctx context.Context, _ func()) (struct{}, error) {
 		return struct{}{}, s.Put(ctx, name, strings.NewReader(text))
 	}, nil)
-	if errors.Is(err, fs.ErrExist) { // somebody else has put it there meanwhile
+	switch {
+	case errors.Is(err, fs.ErrExist): // somebody else has put it there meanwhile
 		return nil
+	case err == nil:
+		c.readmes[s.name] = int64(len(text))
 	}
 	return err
 }

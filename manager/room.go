@@ -27,6 +27,9 @@ func fullAt(err error) bool {
 // backup is there. As in Prune, the newest good backups are proven first. They stay, since
 // the coming backup may fail. It returns false if nothing was deleted.
 func (o *operation) makeRoom(ctx context.Context, s *site, coming Backup) bool {
+	if o.asked != nil && o.asked.brief { // it has no backups to delete
+		o.asked = nil
+	}
 	c, err := o.catalog(ctx)
 	if err != nil || c.errs[s.name] != nil || len(c.lostIn(coming)) > 0 || o.heldUp(c) != nil {
 		return false

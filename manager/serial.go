@@ -64,7 +64,7 @@ func (o *operation) doubt(c *catalog) {
 	o.mu.Unlock()
 	_, tooHigh := c.highest(o.Installation, handed)
 	for _, b := range tooHigh {
-		b.tooHigh = true
+		b.tooHigh, c.unsure = true, true // each backup tells of it
 	}
 }
 

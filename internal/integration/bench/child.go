@@ -33,8 +33,9 @@ type work func(ctx context.Context, a *backup.App, records int) error
 // "-unchecked" follows the name, the App declares no schema.
 var works = map[string]work{
 	"prepare":        makeFiles,
-	"kept-10":        createKept(10),
-	"kept-10000":     createKept(10_000),
+	"kept-10":        createKept(10, false),
+	"kept-10000":     createKept(10_000, false),
+	"changed-10000":  createKept(10_000, true),
 	"changes-0":      changesFrom(0),
 	"changes-50000":  changesFrom(deep),
 	"create":         create,

@@ -190,6 +190,10 @@ func libraryRows(records int) []row {
 			ours: []string{"create"}, peer: program(records, "backup-sqlite"), child: true,
 		},
 		{
+			name: "`Manager.Create` with 10,000 backups kept, after somebody else has changed a file, beside none",
+			ours: []string{"changed-10000"}, peer: program(records, "kept-10000"), child: true,
+		},
+		{
 			name: "`Manager.Restore` over records that all differ, with a way back",
 			ours: []string{"manager-replace"}, peer: program(records, "replace"), child: true,
 		},
