@@ -90,7 +90,7 @@ func (w *writer) Keys(ctx context.Context, collection string) iter.Seq2[string, 
 		more := true
 		t, err := w.table(collection)
 		if err == nil {
-			err = w.deliver(ctx)
+			err = w.fail(w.deliver(ctx))
 		}
 		if err == nil {
 			err = w.fail(w.keys(ctx, t, func(key string) bool {

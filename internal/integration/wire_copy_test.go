@@ -5,6 +5,7 @@ package integration
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -178,6 +179,138 @@ func TestPostgresNamesWhatIsRefusedInACopy(t *testing.T) {
 	records[77] = good
 	require.NoError(t, put(s, "u", records...))
 	require.Equal(t, []string{"0"}, column(t, db, "SELECT count(parent)::text FROM u"))
+}
+
+// person returns a record of the table people.
+func person(i int, name string) backup.Record {
+	return record(fmt.Sprint(i), fmt.Sprintf(`{"id":%d,"name":%q,"born":"2024-01-15","note":null}`, i, name))
+}
+
+// A COPY does not overwrite: in a table that has rows, these go before. A Put is seen by all
+// that comes after it, also while its records are still on their way.
+func TestPostgresOverwritesByCopy(t *testing.T) {
+	db, _ := newPostgres(t, "")
+	create := func(table string) { // born has a default, and so there are two kinds of records
+		exec(t, db, fmt.Sprintf(`CREATE TABLE %q (id integer PRIMARY KEY, name text UNIQUE, born date DEFAULT '2000-01-01', note varchar(9));
+			INSERT INTO %[1]q SELECT i, 'old '||i, NULL, 'note' FROM generate_series(1, 3000) i`, table))
+	}
+	var outcomes [2][]string
+	for n, by := range []string{"copy", "insert"} {
+		create(by)
+		s := pg(db, sqlstore.Table{Collection: by})
+		count := &countingWire{}
+		if s.Wire = nil; by == "copy" {
+			s.Wire = count
+		}
+		outcomes[n] = writePeople(t, s, by)
+		require.Equal(t, by == "copy", count.copied > 0)
+		require.Zero(t, count.refused)
+		outcomes[n] = append(outcomes[n], dump(t, s, by)...)
+		outcomes[n] = append(outcomes[n], column(t, db, fmt.Sprintf("SELECT t::text FROM %q t ORDER BY id", by))...)
+	}
+	require.Equal(t, outcomes[1], outcomes[0])
+}
+
+// writePeople changes the table people in one transaction, and returns what it sees.
+func writePeople(t *testing.T, s sqlstore.Store, collection string) (seen []string) {
+	see := func(w backup.Writer, keys ...string) {
+		found, err := w.Lookup(t.Context(), collection, keys)
+		require.NoError(t, err)
+		for _, r := range found {
+			seen = append(seen, r.Key+" "+string(r.Value))
+		}
+	}
+	err := s.Update(t.Context(), func(w backup.Writer) error {
+		for from := 2; from < 2000; from += 100 {
+			var records []backup.Record
+			for i := from; i < from+100; i++ {
+				r := person(i, fmt.Sprintf("old %d", i^1)) // two exchange their names
+				if i%3 == 0 {
+					r = record(r.Key, fmt.Sprintf(`{"id":%d,"name":"new %d","note":"short"}`, i, i))
+				}
+				records = append(records, r)
+			}
+			require.NoError(t, w.Put(t.Context(), collection, records))
+			see(w, fmt.Sprint(from+200)) // which is not on its way
+		}
+		see(w, "1999")
+		require.NoError(t, w.Put(t.Context(), collection, append([]backup.Record{person(1999, "again")}, people(4000, 20)...)))
+		require.NoError(t, w.Delete(t.Context(), collection, []string{"4001"}))
+		see(w, "1999", "4001", "4002")
+		require.NoError(t, w.Put(t.Context(), collection, people(5000, 20)))
+		keys := 0
+		for _, err := range w.Keys(t.Context(), collection) {
+			require.NoError(t, err)
+			keys++
+		}
+		seen = append(seen, fmt.Sprint(keys))
+		require.NoError(t, w.Put(t.Context(), collection, people(6000, 20)))
+		for r, err := range w.(backup.Reader).Records(t.Context(), collection) {
+			require.NoError(t, err)
+			seen = append(seen, string(r.Value))
+		}
+		return w.Put(t.Context(), collection, people(7000, 20))
+	})
+	require.NoError(t, err)
+	return seen
+}
+
+func people(from, n int) (records []backup.Record) {
+	for i := from; i < from+n; i++ {
+		records = append(records, person(i, fmt.Sprintf("person %d", i)))
+	}
+	return records
+}
+
+// Rows are not deleted for a COPY where anything could tell that from an update.
+func TestPostgresOverwritesByCopyOnlyWhatNothingHangsOn(t *testing.T) {
+	for name, c := range map[string]struct {
+		schema string
+		table  sqlstore.Table
+		kept   string // a query whose result stays
+	}{
+		"a row refers":            {"CREATE TABLE child (id integer REFERENCES people ON DELETE CASCADE); INSERT INTO child VALUES (3)", sqlstore.Table{}, "SELECT id::text FROM child"},
+		"the host has a column":   {"ALTER TABLE people ADD COLUMN own text; UPDATE people SET own = 'x'||id", sqlstore.Table{Exclude: []string{"own"}}, "SELECT own FROM people ORDER BY id"},
+		"a row refers to nothing": {`CREATE TABLE parent (name text PRIMARY KEY); ALTER TABLE people ADD FOREIGN KEY (name) REFERENCES parent DEFERRABLE NOT VALID`, sqlstore.Table{}, "SELECT count(name)::text FROM people"},
+		"there is a trigger": {`CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''deleted''; END';
+			CREATE TRIGGER t BEFORE DELETE ON people EXECUTE FUNCTION f()`, sqlstore.Table{}, "SELECT count(*)::text FROM people"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db, _ := newPostgres(t, `CREATE TABLE people (id integer PRIMARY KEY, name text UNIQUE, born date, note text);
+				INSERT INTO people SELECT i, 'person '||i, '2020-01-01' FROM generate_series(1, 50) i;`+c.schema)
+			c.table.Collection = "people"
+			s := pg(db, c.table)
+			count := &countingWire{}
+			s.Wire = count
+			before := column(t, db, c.kept)
+			require.NoError(t, put(s, "people", people(1, 50)...))
+			require.Zero(t, count.copied+count.refused)
+			require.Equal(t, before, column(t, db, c.kept))
+			require.Equal(t, []string{"2024-01-15"}, column(t, db, "SELECT DISTINCT born::text FROM people"))
+		})
+	}
+}
+
+// What is on its way when a transaction ends early is not stored, and holds up nothing.
+func TestPostgresLeavesNothingOfACopyBehind(t *testing.T) {
+	db, _ := newPostgres(t, `CREATE TABLE people (id integer PRIMARY KEY, name text UNIQUE, born date, note text)`)
+	db.SetMaxOpenConns(1)
+	s := pg(db, sqlstore.Table{Collection: "people"})
+	s.Wire = pgxwire.Wire{}
+	stop := errors.New("stop")
+	begin := func(ctx context.Context, after func() error) error {
+		return s.Update(ctx, func(w backup.Writer) error {
+			require.NoError(t, w.Put(ctx, "people", people(1, 20_000)))
+			return after()
+		})
+	}
+	require.ErrorIs(t, begin(t.Context(), func() error { return stop }), stop)
+	require.PanicsWithValue(t, "stop", func() { _ = begin(t.Context(), func() error { panic("stop") }) })
+	ctx, cancel := context.WithCancel(t.Context())
+	require.ErrorIs(t, begin(ctx, func() error { cancel(); return nil }), context.Canceled)
+	require.Empty(t, dump(t, s, "people"))
+	require.NoError(t, begin(t.Context(), func() error { return nil }))
+	require.Len(t, dump(t, s, "people"), 20_000)
 }
 
 func TestAWireNeedsItsDriverAndItsDatabase(t *testing.T) {
