@@ -136,9 +136,9 @@
 // all their values are of a form that the column surely stores as it is. Anything else is
 // inserted. What the database refuses may come to light in a later call, in Settle at the
 // latest. Tables with triggers or rules are never written by COPY. A table that was not
-// empty is written so if records have all of its columns, no foreign key leads to it, and
-// none of its own is DEFERRABLE. Its old rows are then deleted, not updated. The records
-// and the errors are the same.
+// empty is written so if records have all of its columns, and no foreign key leads to it or
+// from it. Its old rows are then deleted, not updated. The records and the errors are the
+// same.
 //
 // The user of the connection needs SELECT, INSERT, UPDATE and DELETE on the tables, and
 // SELECT and UPDATE on their sequences. If a policy hides rows from that user, the
