@@ -143,8 +143,7 @@ func storedOrRefused(t *testing.T, db *sql.DB, s sqlstore.Store, table, value st
 		records = append(records, record(fmt.Sprint(i), fmt.Sprintf(`{"id":%d,"v":%s}`, i, v)))
 	}
 	if err := put(s, table, records...); err != nil {
-		// A COPY may be refused after Put has returned.
-		return strings.TrimPrefix(strings.ReplaceAll(err.Error(), table, ""), backup.ErrRolledBack.Error()+": ")
+		return strings.ReplaceAll(refusal(err), table, "")
 	}
 	return strings.Join(append(dump(t, s, table), column(t, db, `SELECT t::text FROM "`+table+`" t ORDER BY id`)...), "\n")
 }
