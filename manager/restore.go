@@ -87,7 +87,7 @@ func (m *Manager) Plan(ctx context.Context, snapshot *backup.Snapshot, opts back
 	if err := m.checkProof(snapshot); err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	if opts, err = m.withOwn(ctx, opts); err != nil {
+	if opts, err = m.options(ctx, opts); err != nil {
 		return nil, fmt.Errorf("plan: %w", fault.Other(err))
 	}
 	p, err := o.plan(ctx, snapshot, opts)
@@ -162,7 +162,7 @@ func (m *Manager) Restore(ctx context.Context, snapshot *backup.Snapshot, opts b
 		if err := m.checkProof(snapshot); err != nil {
 			return backup.Report{}, err
 		}
-		opts, err := m.withOwn(ctx, opts)
+		opts, err := m.options(ctx, opts)
 		if err != nil {
 			return backup.Report{}, fault.Other(err)
 		}

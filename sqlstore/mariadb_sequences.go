@@ -139,7 +139,9 @@ func (tx *mariadbTx) reserve(ctx context.Context, t *table, last string) error {
 	if err := tx.exec(ctx, "SAVEPOINT numbers"); err != nil {
 		return err
 	}
-	alive, failed := tx.attempt(ctx, func() error { return tx.exec(ctx, "SET STATEMENT check_constraint_checks=0 FOR INSERT IGNORE INTO "+t.name+" ("+id.quoted+") SELECT "+last) })
+	alive, failed := tx.attempt(ctx, func() error {
+		return tx.exec(ctx, "SET STATEMENT check_constraint_checks=0 FOR INSERT IGNORE INTO "+t.name+" ("+id.quoted+") SELECT "+last)
+	})
 	if !alive {
 		return failed
 	}
