@@ -147,10 +147,13 @@
 // statement_timeout of the connection ends neither View nor Update. Its lock_timeout
 // holds.
 //
-// With [Store.Wire], rows go past database/sql. A restore then writes records by COPY into
-// tables that were empty, if all their values are of a form that the column surely
-// stores as it is. Anything else is inserted. Tables with triggers or rules are never
-// written by COPY. The records and the errors are the same.
+// With [Store.Wire], rows go past database/sql. Put then collects records for a COPY, if
+// all their values are of a form that the column surely stores as it is. Anything else is
+// inserted. What the database refuses may come to light in a later call, in Settle at the
+// latest. Tables with triggers or rules are never written by COPY. A table that was not
+// empty is written so if records have all of its columns, and no foreign key leads to it or
+// from it. Its old rows are then deleted, not updated. The records and the errors are the
+// same.
 //
 // The user of the connection needs SELECT, INSERT, UPDATE and DELETE on the tables, and
 // SELECT and UPDATE on their sequences. If a policy hides rows from that user, the

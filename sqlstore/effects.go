@@ -13,6 +13,9 @@ func (w *writer) Effects(ctx context.Context, collection string) ([]string, erro
 	if err != nil {
 		return nil, err
 	}
+	if err := w.deliver(ctx); err != nil {
+		return nil, w.fail(err)
+	}
 	if w.effects == nil {
 		if w.effects, err = w.tx.effects(ctx, w.all); err != nil {
 			return nil, w.fail(fmt.Errorf("sqlstore: look for triggers: %w", contextError(ctx, err)))

@@ -27,7 +27,7 @@ func (w *writer) putKeeping(ctx context.Context, t *table, records []backup.Reco
 		return err
 	}
 	if len(refs) == 0 {
-		return w.put(ctx, t, records)
+		return w.putLater(ctx, t, records)
 	}
 	var keys []string
 	for chunk := range slices.Chunk(records, putRows) {

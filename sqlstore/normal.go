@@ -25,6 +25,11 @@ func (w *writer) Normalize(ctx context.Context, collection string, records []bac
 	if err != nil {
 		return err
 	}
+	if t.initial == nil {
+		if err := w.deliver(ctx); err != nil {
+			return w.fail(err)
+		}
+	}
 	if err := w.initialize(ctx, t); err != nil {
 		return err
 	}

@@ -101,6 +101,9 @@ func (w *writer) NewKeys(ctx context.Context, collection string, n int) ([]strin
 	if w.failed != nil {
 		return nil, w.failed
 	}
+	if err := w.deliver(ctx); err != nil {
+		return nil, w.fail(err)
+	}
 	var now *numbering
 	if len(t.keys) == 1 && t.value < 0 {
 		now, err = w.tx.numbers(ctx, t)

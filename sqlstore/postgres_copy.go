@@ -5,104 +5,112 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
-	"slices"
 )
 
-// Over a Wire, COPY writes records in half of the time of an INSERT with arguments. But it
-// does not overwrite rows, names no record that it refuses, and does not tell that a column
-// changes a value. So it takes records for a table that was empty, if all their values are
-// known to stay as they are. Everything else is inserted, and so is what COPY refuses.
-
-const (
-	copyFew   = 8       // records that are not worth a COPY
-	copyMost  = 4096    // records of one COPY
-	copyBytes = 1 << 20 // the same in bytes, roughly
-)
+// COPY does not overwrite rows, names no record that it refuses, and does not tell that a
+// column changes a value. So it takes records whose values are all known to stay as they are.
+// In a table that had rows, those under the keys of the records are deleted before, unless
+// anything in the database could tell that from an update. A foreign key could, and one of
+// the table itself would be checked for every row: that takes longer than the update.
 
 // A copyState says whether rows of a table can be copied.
 type copyState struct {
 	known bool // the rest was found out
 	works bool
-	skip  int // how often to insert before the next attempt
+	full  bool // the table had rows
+	skip  int  // how many calls of Put insert before the next attempt
 	fails int
 }
 
-// copyIn stores the rows of p by COPY. It returns false if they must be inserted.
-func (w *writer) copyIn(ctx context.Context, p *put) (done bool, err error) {
-	if w.wire == nil || len(p.rows) < copyFew {
-		return false, nil
-	}
-	t := p.t
+// refused notes that the server has refused a COPY.
+func (s *copyState) refused() {
+	s.fails++
+	s.skip = 1 << min(s.fails, 16)
+}
+
+// copies tells whether records of a table are copied, when some are put.
+func (w *writer) copies(ctx context.Context, t *table, records int) (bool, error) {
 	state := &t.pg.copy
-	if !state.known {
-		if state.works, err = w.copyable(ctx, t); err != nil {
+	switch {
+	case w.wire == nil || !state.known && records < parcelFew:
+		return false, nil
+	case !state.known:
+		if err := w.copyable(ctx, t); err != nil {
 			return false, fmt.Errorf("write records of %s: %w", t.collection, contextError(ctx, err))
 		}
-		state.known = true
-	}
-	if state.skip > 0 {
+	case state.skip > 0:
 		state.skip--
 		return false, nil
 	}
-	if !state.works || !w.copyRows(p) {
-		return false, nil
-	}
-	statement := "COPY " + t.name + " (" + quotedNames(p.columns()) + ") FROM STDIN WITH (ENCODING 'UTF8')"
-	alive, err := w.tx.attempt(ctx, func() error {
-		return w.conn.Raw(func(driver any) error {
-			return w.wire.Copy(ctx, driver, statement, bytes.NewReader(w.copied))
-		})
-	})
-	switch {
-	case err == nil:
-		t.crowded = false
-		return true, nil
-	case !alive || ctx.Err() != nil:
-		return false, fmt.Errorf("write records of %s: %w", t.collection, contextError(ctx, err))
-	}
-	state.fails++
-	state.skip = 1 << min(state.fails, 16)
-	return false, nil
+	return state.works, nil
 }
 
-// copyable tells whether a table is empty, and COPY does with it what INSERT does.
-func (w *writer) copyable(ctx context.Context, t *table) (ok bool, err error) {
-	err = w.conn.QueryRowContext(ctx, `WITH parts AS (SELECT $1::text::oid AS oid UNION SELECT relid FROM pg_partition_tree($1::text::oid::regclass))
-		SELECT NOT EXISTS (SELECT FROM `+t.name+`) AND NOT row_security_active($1::text::oid)
-			AND NOT EXISTS (SELECT FROM pg_trigger JOIN parts ON tgrelid = parts.oid WHERE NOT tgisinternal)
-			AND NOT EXISTS (SELECT FROM pg_rewrite JOIN parts ON ev_class = parts.oid WHERE ev_type <> '1')
-			AND NOT EXISTS (SELECT FROM pg_class JOIN parts USING (oid) WHERE relkind NOT IN ('r', 'p'))`, t.pg.oidText()).Scan(&ok)
-	return ok, err
+// copyable finds out whether COPY does with a table what INSERT does.
+func (w *writer) copyable(ctx context.Context, t *table) error {
+	var plain, alone bool
+	state := &t.pg.copy
+	err := w.conn.QueryRowContext(ctx, `WITH parts AS (SELECT $1::text::oid AS oid UNION SELECT relid FROM pg_partition_tree($1::text::oid::regclass))
+		SELECT NOT row_security_active($1::text::oid)
+				AND NOT EXISTS (SELECT FROM pg_trigger JOIN parts ON tgrelid = parts.oid WHERE NOT tgisinternal)
+				AND NOT EXISTS (SELECT FROM pg_rewrite JOIN parts ON ev_class = parts.oid WHERE ev_type <> '1')
+				AND NOT EXISTS (SELECT FROM pg_class JOIN parts USING (oid) WHERE relkind NOT IN ('r', 'p')),
+			NOT EXISTS (SELECT FROM pg_constraint JOIN parts ON parts.oid IN (conrelid, confrelid) WHERE contype = 'f'),
+			EXISTS (SELECT FROM `+t.name+`)`, t.pg.oidText()).Scan(&plain, &alone, &state.full)
+	state.works = plain && (!state.full || alone && t.whole)
+	state.known = err == nil
+	return err
 }
 
-// copyRows makes the data of a COPY from the rows of p. It returns false if a column might
-// change a value.
-func (w *writer) copyRows(p *put) bool {
-	w.copied = w.copied[:0]
-	for row := range slices.Chunk(p.args, len(p.set)) {
-		for i, v := range row {
-			if i > 0 {
-				w.copied = append(w.copied, '\t')
+// copyParcel copies the records of a parcel. Rows that they overwrite are deleted before.
+func (w *writer) copyParcel(ctx context.Context, p *parcel) error {
+	return w.conn.Raw(func(driver any) error {
+		if p.t.pg.copy.full {
+			keys := make([]string, len(p.records))
+			for i, r := range p.records {
+				keys[i] = r.Key
 			}
-			switch v := v.(type) {
-			case nil:
-				w.copied = append(w.copied, `\N`...)
-			case []byte:
-				w.copied = appendCopyBytes(w.copied, v)
-			case keyBytes:
-				w.copied = appendCopyBytes(w.copied, []byte(v))
-			case string:
-				if !p.t.columns[p.set[i]].pg.keeps(v) {
-					return false
-				}
-				w.copied = appendCopyText(w.copied, v)
-			default:
-				return false
+			rows, err := w.wire.Query(ctx, driver, "DELETE FROM "+p.t.name+" WHERE "+p.t.matchArrays(), p.t.keyArrays(w.dialect, keys)...)
+			if err == nil {
+				err = rows.Close()
+			}
+			if err != nil {
+				return err
 			}
 		}
-		w.copied = append(w.copied, '\n')
+		for put, data := range p.data {
+			statement := "COPY " + p.t.name + " (" + quotedNames(put.columns()) + ") FROM STDIN WITH (ENCODING 'UTF8')"
+			if err := w.wire.Copy(ctx, driver, statement, bytes.NewReader(data)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// appendCopy appends the line of a COPY with the values of a record. It returns false if a
+// column might change a value.
+func (p *put) appendCopy(dst []byte, values []any) (_ []byte, ok bool) {
+	for n, i := range p.set {
+		if n > 0 {
+			dst = append(dst, '\t')
+		}
+		switch v := values[i].(type) {
+		case nil:
+			dst = append(dst, `\N`...)
+		case []byte:
+			dst = appendCopyBytes(dst, v)
+		case keyBytes:
+			dst = appendCopyBytes(dst, []byte(v))
+		case string:
+			if !p.t.columns[i].pg.keeps(v) {
+				return dst, false
+			}
+			dst = appendCopyText(dst, v)
+		default:
+			return dst, false
+		}
 	}
-	return true
+	return append(dst, '\n'), true
 }
 
 // appendCopyBytes appends the text of a bytea, whose backslash is escaped.

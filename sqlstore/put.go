@@ -30,7 +30,6 @@ type put struct {
 	t     *table
 	set   []int // indexes of the columns
 	most  int   // rows of the largest statement
-	full  int   // rows that are stored at once
 	args  []any
 	rows  []backup.Record   // what the arguments are from
 	bytes int               // the size of the records, roughly
@@ -50,15 +49,21 @@ func (w *writer) Put(ctx context.Context, collection string, records []backup.Re
 	return w.fail(err)
 }
 
+// put stores records now.
 func (w *writer) put(ctx context.Context, t *table, records []backup.Record) error {
-	n := len(t.columns)
-	w.values, w.seen = slices.Grow(w.values[:0], n), slices.Grow(w.seen[:0], n)
-	values, seen := w.values[:n], w.seen[:n]
+	return w.putRows(ctx, t, records, false)
+}
+
+// putRows stores records, or collects them for a COPY.
+func (w *writer) putRows(ctx context.Context, t *table, records []backup.Record, copies bool) error {
+	columns := len(t.columns)
+	w.values, w.seen = slices.Grow(w.values[:0], columns), slices.Grow(w.seen[:0], columns)
+	values, seen := w.values[:columns], w.seen[:columns]
 	limit, bounded := w.tx.(interface {
 		room() int
 		tooLarge(size int) error
 	})
-	for _, r := range records {
+	for n, r := range records {
 		clear(values)
 		clear(seen)
 		c, err := w.bind(t, r, values, seen)
@@ -66,6 +71,20 @@ func (w *writer) put(ctx context.Context, t *table, records []backup.Record) err
 			return t.fail(r.Key, c, err)
 		}
 		p := w.putFor(t, seen)
+		w.overwritten(t, r.Key)
+		if copies {
+			packed, err := w.pack(ctx, p, r, values)
+			if err == nil && !packed {
+				err = w.deliver(ctx)
+			}
+			switch {
+			case err != nil:
+				return err
+			case !packed:
+				return w.put(ctx, t, records[n:])
+			}
+			continue
+		}
 		size := len(r.Value) + 16*len(p.set)
 		if bounded {
 			if err := limit.tooLarge(size); err != nil {
@@ -82,8 +101,7 @@ func (w *writer) put(ctx context.Context, t *table, records []backup.Record) err
 		}
 		p.rows = append(p.rows, r)
 		p.bytes += size
-		w.overwritten(t, r.Key)
-		if len(p.rows) == p.full || p.full > p.most && p.bytes >= copyBytes {
+		if len(p.rows) == p.most {
 			if err := w.flush(ctx, p); err != nil {
 				return err
 			}
@@ -241,10 +259,6 @@ func (w *writer) newPut(t *table, mask string) *put {
 	if t.lite.triggers() {
 		p.most = 1
 	}
-	p.full = p.most
-	if w.wire != nil {
-		p.full = copyMost
-	}
 	if w.puts == nil {
 		w.puts = map[*table]map[string]*put{}
 	}
@@ -266,10 +280,6 @@ func (p *put) columns() []*column {
 
 // flush stores the rows of p.
 func (w *writer) flush(ctx context.Context, p *put) error {
-	if done, err := w.copyIn(ctx, p); done || err != nil {
-		p.reset()
-		return err
-	}
 	for from := 0; from < len(p.rows); {
 		// The largest statement, or a power of two.
 		rows, left := p.most, len(p.rows)-from

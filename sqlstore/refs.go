@@ -96,6 +96,9 @@ func (w *writer) Parents(ctx context.Context, collection string) (parents []stri
 	if err != nil {
 		return nil, err
 	}
+	if err := w.deliver(ctx); err != nil {
+		return nil, w.fail(err)
+	}
 	refs, err := w.tx.references(ctx, w.all)
 	if err != nil {
 		return nil, w.fail(fmt.Errorf("sqlstore: look for foreign keys: %w", contextError(ctx, err)))

@@ -170,6 +170,7 @@ func (s Store) update(ctx context.Context, write func(backup.Writer) error) erro
 	return s.run(ctx, true, func(v *view) error {
 		w := &writer{view: v}
 		defer w.close()
+		defer w.abandon()
 		if err := write(w); err != nil {
 			return err
 		}

@@ -84,6 +84,9 @@ func (w *writer) Records(ctx context.Context, collection string) iter.Seq2[backu
 	return func(yield func(backup.Record, error) bool) {
 		t, err := w.table(collection)
 		if err == nil {
+			err = w.deliver(ctx)
+		}
+		if err == nil {
 			err = w.needReferences(ctx, t, nil)
 		}
 		if err != nil {
@@ -189,6 +192,9 @@ func (w *writer) Settle(ctx context.Context) error {
 }
 
 func (w *writer) settle(ctx context.Context) error {
+	if err := w.deliver(ctx); err != nil {
+		return err
+	}
 	if err := w.resolve(ctx); err != nil {
 		return err
 	}

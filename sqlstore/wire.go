@@ -11,7 +11,7 @@ import (
 
 // A Wire reaches past database/sql to the connection of a driver for PostgreSQL. Package
 // pgxwire has one. driver is what [sql.Conn.Raw] gives. An error of the server has a
-// method SQLState.
+// method SQLState. A connection is used by one goroutine at a time.
 type Wire interface {
 	// Query runs a query. The arguments are the texts of $1, $2…. The connection is busy
 	// until the rows are closed.

@@ -35,7 +35,8 @@ type writer struct {
 	records []backup.Record
 	ends    []int
 	buf     []byte
-	copied  []byte // the data of a COPY
+
+	filling, sent *parcel // records on their way, nil if there are none
 }
 
 func (w *writer) close() {
@@ -53,6 +54,11 @@ func (w *writer) change(ctx context.Context, collection string) (*table, error) 
 	t, err := w.table(collection)
 	if err != nil {
 		return nil, err
+	}
+	if w.filling != nil && w.filling.t != t || w.sent != nil && w.sent.t != t {
+		if err := w.deliver(ctx); err != nil {
+			return nil, err
+		}
 	}
 	w.settled = false
 	w.changes++
@@ -85,6 +91,9 @@ func (w *writer) Keys(ctx context.Context, collection string) iter.Seq2[string, 
 	return func(yield func(string, error) bool) {
 		more := true
 		t, err := w.table(collection)
+		if err == nil {
+			err = w.fail(w.deliver(ctx))
+		}
 		if err == nil {
 			err = w.fail(w.keys(ctx, t, func(key string) bool {
 				more = yield(key, nil)
@@ -134,6 +143,9 @@ func (w *writer) Lookup(ctx context.Context, collection string, keys []string) (
 	t, err := w.table(collection)
 	if err != nil {
 		return nil, err
+	}
+	if err := w.deliverOf(ctx, t, keys); err != nil {
+		return nil, w.fail(err)
 	}
 	w.buf, w.records, w.ends = w.buf[:0], w.records[:0], w.ends[:0]
 	row := newRow(t)
@@ -199,6 +211,9 @@ func (w *writer) lookup(ctx context.Context, t *table, keys []string, row *row, 
 // Delete implements [backup.Writer].
 func (w *writer) Delete(ctx context.Context, collection string, keys []string) error {
 	t, err := w.change(ctx, collection)
+	if err == nil {
+		err = w.deliver(ctx)
+	}
 	if err == nil {
 		err = w.remove(ctx, t, keys)
 	}

@@ -136,7 +136,7 @@ func TestPostgresConnectionCutInTheMiddleOfARestoreChangesNothing(t *testing.T) 
 			_, err = app.Restore(t.Context(), snapshot, s, backup.RestoreOptions{Strategy: backup.Replace, Progress: func(p backup.Progress) {
 				if p.Phase == "restore" && p.Records >= at && !cut {
 					cut = true
-					exec(t, db, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'")
+					exec(t, db, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND state <> 'idle' AND pid <> pg_backend_pid()")
 				}
 			}})
 			require.True(t, cut)

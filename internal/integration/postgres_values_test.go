@@ -241,7 +241,9 @@ func TestPostgresRefusesToChangeAValueSilently(t *testing.T) {
 			require.Error(t, err)
 			wired := s
 			wired.Wire = pgxwire.Wire{}
-			require.EqualError(t, put(wired, "things", records...), err.Error(), "past database/sql")
+			past := put(wired, "things", records...)
+			require.Error(t, past)
+			require.Equal(t, refusal(err), refusal(past), "past database/sql")
 			if name != "constraint of a domain" {
 				require.ErrorIs(t, err, backup.ErrInvalid)
 			}

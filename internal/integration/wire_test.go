@@ -2,7 +2,9 @@ package integration
 
 import (
 	"os"
+	"strings"
 
+	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/pgxwire"
 	"github.com/tomo-project/backup/sqlstore"
 )
@@ -14,4 +16,10 @@ func wire(d sqlstore.Dialect) sqlstore.Wire {
 		return pgxwire.Wire{}
 	}
 	return nil
+}
+
+// refusal returns an error of an Update as it is if Put itself returns it. A COPY may be
+// refused after Put has returned.
+func refusal(err error) string {
+	return strings.TrimPrefix(err.Error(), backup.ErrRolledBack.Error()+": ")
 }
