@@ -6,6 +6,7 @@ import (
 	"crypto/cipher"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -198,6 +199,16 @@ func (w vaultWriter) AllowDangling(allow bool) {
 	if t, ok := w.Writer.(interface{ AllowDangling(allow bool) }); ok {
 		t.AllowDangling(allow)
 	}
+}
+
+// NewKeys returns keys for new records, where the store makes them up.
+func (w vaultWriter) NewKeys(ctx context.Context, collection string, n int) ([]string, error) {
+	if k, ok := w.Writer.(interface {
+		NewKeys(ctx context.Context, collection string, n int) ([]string, error)
+	}); ok {
+		return k.NewKeys(ctx, collection, n)
+	}
+	return nil, errors.ErrUnsupported
 }
 
 // sealing returns a function that returns the value of a record in its stored
