@@ -143,8 +143,8 @@ func (r dice) twinTable(s *twinSchema, name string) *twinTable {
 	case kind == 0 && len(singles) > 0: // preferences of a user
 		refer("owner", oneOf(r, singles...))
 	case kind == 1 && len(singles) > 0: // a table that joins two
-		refer("left", oneOf(r, singles...))
-		refer("right", oneOf(r, singles...))
+		refer("one", oneOf(r, singles...))
+		refer("two", oneOf(r, singles...))
 	case kind == 2 && len(singles) > 0:
 		refer("of", oneOf(r, singles...))
 		key("slug", "text", "slug")
