@@ -16,6 +16,7 @@ import (
 
 	"github.com/tomo-project/backup/internal/codec"
 	"github.com/tomo-project/backup/internal/envelope"
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // A Change is what happens to one record.
@@ -29,6 +30,10 @@ type Change struct {
 
 	// With is the key of the host's record that a skipped record clashes with.
 	With string `json:"with,omitempty"`
+
+	// Label is what people call the record: see [Collection].Label. It is that of the record
+	// as it becomes, or of a record that goes away.
+	Label string `json:"label,omitempty"`
 
 	// Fields are the places in which the two sides differ. If only one side has the
 	// record, they are its members.
@@ -101,11 +106,15 @@ type entry struct {
 // change shows an entry to people.
 func (col *collection) change(e entry) Change {
 	c := Change{Collection: e.collection, Key: e.key, Action: e.action, With: e.with}
+	c.Label = col.called(e)
 	view := func(value []byte) []byte {
 		if value == nil { // so that the other side is shown member by member
 			return []byte("{}")
 		}
 		return col.view(e.key, value)
+	}
+	if e.before == nil || e.after == nil {
+		c.Fields = make([]FieldChange, 0, 8)
 	}
 	codec.Diff(view(e.before), view(e.after), col.secrets, []byte(`"(secret)"`), func(pointer string, before, after []byte) {
 		// Whoever keeps a small field must not keep the whole record with it.
@@ -121,10 +130,35 @@ const (
 	changesApart    = 32
 )
 
+// called returns what people call the record of an entry: a text, or a number as it is
+// written. Without a Label it returns "".
+func (col *collection) called(e entry) string {
+	value := e.after
+	if value == nil {
+		value = e.before
+	}
+	pointer, err := codec.ParsePointer(col.Label)
+	if err != nil || len(pointer) == 0 || value == nil || slices.ContainsFunc(col.secrets, pointer.Overlaps) {
+		return ""
+	}
+	label := codec.Get(col.view(e.key, value), pointer)
+	if len(label) == 0 {
+		return ""
+	}
+	switch label := codec.Decode(label).(type) {
+	case string:
+		return fault.Shorten(label)
+	case json.Number:
+		return fault.Shorten(string(label))
+	}
+	return ""
+}
+
 // A changeLog keeps the changes of a plan: the last of them in memory, and those before
 // in an encrypted temporary file, since their values may be secrets.
 type changeLog struct {
-	dir string // of the temporary file
+	dir    string // of the temporary file
+	failed string // what to say if that cannot be had
 
 	mu     sync.Mutex      // guards what follows
 	spool  *envelope.Spool // nil: all are in memory
@@ -159,7 +193,7 @@ func (l *changeLog) add(e entry) {
 		}
 	}
 	if l.err != nil {
-		err := fmt.Errorf("the plan is good, but its changes could not be kept: %w", l.err)
+		err := fmt.Errorf("%s: %w", l.failed, l.err)
 		l.empty()
 		l.err = err
 		return

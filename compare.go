@@ -54,6 +54,9 @@ func (c *comparison) carryOut() error {
 	if err := c.meetHost(); err != nil {
 		return err
 	}
+	if err := c.callBefore(); err != nil {
+		return err
+	}
 	if err := c.compare(); err != nil && !errors.Is(err, errTooMany) {
 		return err
 	}
@@ -111,21 +114,20 @@ func (c *comparison) compare() error {
 // findSurplus finds the records that Replace deletes: those that only the host has.
 func (c *comparison) findSurplus(col *collection) error {
 	c.empty[col.Name] = true
-	replace := c.strategy(col) == Replace
 	for key, err := range c.host.Keys(c.ctx, col.Name) {
 		if err != nil {
 			return fmt.Errorf("read the keys of %s from the host: %w", col.Name, err)
 		}
 		c.empty[col.Name] = false
-		if !replace {
+		if !c.sweeps(col) {
 			break
 		}
 		if !c.seen.keys[col.Name].Has(key) && !c.spares(col.Name, key) {
-			if c.deleted[col.Name] == nil {
-				c.deleted[col.Name] = make(map[string]bool)
-			}
-			c.deleted[col.Name][key] = true
+			c.surplus(col, key)
 		}
+	}
+	if err := c.findGone(col); err != nil {
+		return err
 	}
 	if c.opts.AsItWas && c.snapshot.manifest.Missing[col.Name] > 0 {
 		return c.spareInvalid(col)
@@ -429,7 +431,11 @@ func (c *comparison) verdict() error {
 		return fmt.Errorf("%w\nnothing was changed; correct these records in %s, or restore with another strategy", err, c.Name)
 	}
 	if err := c.dangling.err(ErrDangling); err != nil {
-		return fmt.Errorf("%w\nnothing was changed; restore the collections referred to as well, or allow dangling references", err)
+		advice := "restore the collections referred to as well"
+		if c.picks != nil {
+			advice = "restore the records referred to as well (WithReferences)"
+		}
+		return fmt.Errorf("%w\nnothing was changed; %s, or allow dangling references", err, advice)
 	}
 	c.report.Warnings = append(c.report.Warnings, c.dangling.warnings()...)
 	return nil

@@ -3,6 +3,7 @@ package backup
 import (
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"slices"
 
 	"github.com/tomo-project/backup/internal/codec"
@@ -46,7 +47,7 @@ const fewKeys = 4096
 
 func (c *comparison) newExpected(col *collection) *expected {
 	n := c.seen.keys[col.Name].Len()
-	e := &expected{seed: maphash.MakeSeed(), many: n > fewKeys || c.strategy(col) == Replace}
+	e := &expected{seed: maphash.MakeSeed(), many: n > fewKeys || c.sweeps(col)}
 	if c.write {
 		e.each = make([]uint64, 0, n)
 	}
@@ -111,7 +112,7 @@ func (c *comparison) rememberOthers(col *collection) error {
 	}
 	e.others = make(map[string]uint64)
 	return c.eachRecord(col, func(r item) {
-		if !c.comes(col, r.key) {
+		if !c.comes(col, r.key) && !c.deleted[col.Name][r.key] {
 			e.others[r.key] = e.hash(r.value)
 		}
 	})
@@ -155,9 +156,9 @@ func (c *comparison) sparesSome(col *collection) bool {
 	return c.spared[col.Name] != nil || len(c.stays[col.Name]) > 0
 }
 
-// replaces tells whether a collection is restored with Replace.
+// replaces tells whether a collection will hold nothing but what the snapshot has.
 func (c *comparison) replaces(col *collection) bool {
-	return slices.Contains(c.cols, col) && c.strategy(col) == Replace
+	return slices.Contains(c.cols, col) && c.sweeps(col)
 }
 
 // comes tells whether the snapshot has a record that is restored under a key.
@@ -210,12 +211,13 @@ func (c *comparison) holdsExpected(col *collection) (bool, error) {
 // expected of it. Other records of the host may be such that they cannot even be read.
 func (c *comparison) eachHeld(col *collection, f func(key string, value []byte)) error {
 	e := c.expected[col.Name]
-	if e.others != nil || c.empty[col.Name] || c.strategy(col) == Replace && !c.sparesSome(col) {
+	if e.others != nil || c.empty[col.Name] || c.sweeps(col) && !c.sparesSome(col) {
 		return c.eachRecord(col, func(r item) { f(r.key, r.value) })
 	}
-	keys := e.keys
-	if e.many {
-		keys = nil
+	var keys []string
+	if !e.many {
+		keys = slices.AppendSeq(slices.Clone(e.keys), maps.Keys(c.deleted[col.Name]))
+	} else {
 		for key, err := range c.host.Keys(c.ctx, col.Name) {
 			switch {
 			case err != nil:
@@ -277,7 +279,7 @@ func (c *comparison) isExtra(col *collection, key string) bool {
 	}
 	e := c.expected[col.Name]
 	_, other := e.others[key]
-	return !other && (c.replaces(col) || e.others != nil)
+	return c.deleted[col.Name][key] || !other && (c.replaces(col) || e.others != nil)
 }
 
 // eachFate calls f for the records of the snapshot, with the fates of each batch.

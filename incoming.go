@@ -29,7 +29,9 @@ type incoming struct {
 	spared      map[string]*keyset.Set             // collection → keys of these: the host's records stay
 	rejected    map[string]map[string]*RecordError // collection → keys of records that the host does not take
 	own         map[string]map[string][]byte       // collection → keys of Own: the values of the snapshot, nil for none
+	picks       *picking                           // nil: all records are restored
 	leftOut     problems
+	unknowns    map[string]int64 // collection that is not declared → how many records its migration made
 	warnings    []string
 }
 
@@ -62,6 +64,10 @@ func (a *App) newIncoming(s *Snapshot, opts RestoreOptions) (*incoming, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.newIncoming(s, opts)
+}
+
+func (c *compiled) newIncoming(s *Snapshot, opts RestoreOptions) (*incoming, error) {
 	if err := s.given(); err != nil {
 		return nil, err
 	}
@@ -84,6 +90,7 @@ func (in *incoming) prepare(ctx context.Context) (*incoming, error) {
 	if err := in.checkNames(); err != nil {
 		return nil, err
 	}
+	in.pick()
 	in.nameOwn()
 	if err := in.readAll(ctx); errors.Is(err, ErrNoKey) {
 		return in, cmp.Or(in.checkSalvaged(), err)
@@ -146,6 +153,9 @@ func (in *incoming) checkNames() error {
 			return fmt.Errorf("%w: %s has no collection %q, only %s", ErrInvalid, in.Name, name, in.names())
 		}
 	}
+	if err := in.checkPicks(); err != nil {
+		return err
+	}
 	for name := range in.opts.Own {
 		if in.byName[name] == nil {
 			return fmt.Errorf("%w: own records of %q: %s has only %s", ErrInvalid, name, in.Name, in.names())
@@ -164,6 +174,9 @@ func (in *incoming) checkNames() error {
 
 // wants tells whether the options restore a collection.
 func (in *incoming) wants(name string) bool {
+	if in.picks != nil {
+		return in.picks.reach[name]
+	}
 	return in.opts.Only == nil || slices.Contains(in.opts.Only, name)
 }
 
@@ -178,8 +191,13 @@ func (in *incoming) strategy(col *collection) Strategy {
 func (in *incoming) readAll(ctx context.Context) error {
 	in.seen = newSeen(in.expected())
 	in.seen.bounded = true
+	if in.opts.WithReferences {
+		if err := in.follow(ctx); err != nil {
+			return err
+		}
+	}
 	reading := reading{incoming: in, batches: make(map[string]*batch), ordinals: make(map[string]int64)}
-	if err := reading.checkSections(ctx); err != nil && !errors.Is(err, errTooMany) {
+	if err := reading.readAll(ctx, reading.admit); err != nil && !errors.Is(err, errTooMany) {
 		return err
 	}
 	if err := in.leftOut.err(ErrInvalid); err != nil {
@@ -190,8 +208,13 @@ func (in *incoming) readAll(ctx context.Context) error {
 			in.warn(fmt.Sprintf("%d records of %s are not valid and were left out; not all are named", in.leftOut.count[name], name))
 		}
 	}
+	if in.picks != nil {
+		if err := in.picks.found(in.opts.AsItWas); err != nil {
+			return err
+		}
+	}
 	for _, col := range in.order {
-		if in.from[col.Name] != nil {
+		if in.from[col.Name] != nil && in.concerns(col.Name) {
 			in.collections = append(in.collections, col)
 		}
 	}
@@ -258,7 +281,7 @@ func (in *incoming) checkSalvaged() error {
 	}
 	text := "the snapshot was saved from a damaged file. " + mark.Loss()
 	for _, col := range in.collections {
-		if in.strategy(col) == Replace && !in.opts.AllowSalvaged {
+		if in.sweeps(col) && !in.opts.AllowSalvaged {
 			return fmt.Errorf("%w: %s Replace would delete what was lost from %s too, so nothing was changed: use merge or skip-duplicates, or allow it explicitly", ErrSalvaged, text, col.Name)
 		}
 	}
@@ -273,6 +296,10 @@ func (in *incoming) unknown(name string) error {
 		return fmt.Errorf("%w: %s; leave it out, or allow unknown collections", ErrInvalid, text)
 	}
 	in.warnOnce(text + "; it was left out")
+	if in.unknowns == nil {
+		in.unknowns = make(map[string]int64)
+	}
+	in.unknowns[name]++
 	return nil
 }
 

@@ -19,9 +19,10 @@ import (
 
 // A note is what is known of an item by itself, whatever records stand before it.
 type note struct {
-	err   error // it is not JSON within the limits
-	wrong int   // how many problems it has; admit names them
-	left  bool  // it is left out
+	err   error  // it is not JSON within the limits
+	wrong int    // how many problems it has; admit names them
+	left  bool   // it is left out
+	sum   uint64 // of the value, for Diff
 
 	// sure says that one pass found nothing wrong. Then key is the key, and the references
 	// are pad.links[first:last]. Otherwise examine has set item.key.
@@ -116,6 +117,16 @@ func (b *batch) check(l codec.Limits, compact bool, box *seal.Box) {
 			b.seal(r, n, box)
 		}
 	}
+}
+
+// keyOf returns the key of an item that was checked. It returns false for a record without
+// one.
+func (b *batch) keyOf(i int) (string, bool) {
+	if b.notes[i].sure {
+		return string(b.notes[i].key), true
+	}
+	key, err := b.col.identity(&b.items[i])
+	return key, err == nil
 }
 
 // glance reads a record once. It tells whether that was enough to know that the record

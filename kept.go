@@ -28,7 +28,7 @@ type chunk struct {
 // keepRecords keeps the records that are checked from now on, as far as that saves work.
 // Without a place for a temporary file they are not kept, but read from the snapshot again.
 func (in *incoming) keepRecords() {
-	if !in.migrates() && in.snapshot.box == nil {
+	if in.opts.Records == nil && !in.migrates() && in.snapshot.box == nil {
 		return
 	}
 	if file, err := envelope.NewSpool(in.snapshot.tempDir); err == nil {
@@ -37,13 +37,13 @@ func (in *incoming) keepRecords() {
 }
 
 // keeps tells whether the checked records of a collection are kept. Those that are in the
-// snapshot as they are restored need not be.
+// snapshot as they are restored need not be, unless they are few of many.
 func (in *incoming) keeps(collection string) bool {
 	if in.kept == nil {
 		return false
 	}
 	sec := in.snapshot.section(collection)
-	return in.migrates() || sec != nil && in.snapshot.sealed(sec)
+	return in.picks != nil || in.migrates() || sec != nil && in.snapshot.sealed(sec)
 }
 
 // forget removes the records that are kept.

@@ -157,7 +157,7 @@ func (m Manifest) Clone() Manifest {
 // Progress tells how far a long operation is.
 type Progress struct {
 	// Phase is what is being done: "backup" is writing a snapshot, "key" is deriving a
-	// key from a passphrase, which may take seconds, "read" is reading one to its end, "check" is checking its records, "compare" is
+	// key from a passphrase, which may take seconds, "read" is reading one to its end, "trace" is following its references, "check" is checking its records, "compare" is
 	// comparing them with the host's, "restore" is changing the host, "try" is doing
 	// so for a plan, and "confirm" is reading back what was changed.
 	Phase string `json:"phase"`

@@ -57,6 +57,8 @@ func TestWhatIsNilIsAnError(t *testing.T) {
 				new(bytes.Buffer),
 				func(backup.Reader) error { return nil },
 				func(context.Context, string, backup.Record, func(string, backup.Record) error) error { return nil },
+				func(string, backup.Record) error { return nil },
+				&backup.Record{},
 				discardState{},
 			}
 		},
@@ -112,7 +114,10 @@ func TestASnapshotThatIsNotOpenIsRefused(t *testing.T) {
 				return err
 			},
 			"Backup": func() error { _, err := app.Backup(t.Context(), io.Discard, s, backup.BackupOptions{}); return err },
-			"View":   func() error { return s.View(t.Context(), func(backup.Reader) error { return nil }) },
+			"Walk": func() error {
+				return app.Walk(t.Context(), s, backup.RestoreOptions{}, func(string, backup.Record) error { return nil })
+			},
+			"View": func() error { return s.View(t.Context(), func(backup.Reader) error { return nil }) },
 		}
 		for name, use := range uses {
 			require.ErrorIs(t, use(), kind, name)

@@ -21,11 +21,17 @@ func (in *incoming) nameOwn() {
 		in.own[name] = make(map[string][]byte)
 		for _, key := range keys {
 			in.own[name][key] = nil
-			if !in.opts.TakeOwn {
+			if !in.takesOwn(name, key) {
 				in.spare(name, key)
 			}
 		}
 	}
+}
+
+// takesOwn tells whether one of the host's own records is restored. Whoever names the record
+// wants it.
+func (in *incoming) takesOwn(collection, key string) bool {
+	return in.opts.TakeOwn || in.picks.names(collection, key)
 }
 
 // keepsOwn tells whether a record is left out, because the host's own stays. It remembers
@@ -35,7 +41,7 @@ func (r *reading) keepsOwn(collection string, ordinal int64, rec *item) bool {
 		return false
 	}
 	r.own[collection][rec.key] = bytes.Clone(rec.value)
-	if r.opts.TakeOwn {
+	if r.takesOwn(collection, rec.key) {
 		return false
 	}
 	r.leaveOut(collection, ordinal, rec.key)
@@ -54,7 +60,10 @@ func (c *comparison) tellOwn() error {
 		}
 		for _, key := range keys {
 			here, there := found[key], own[key]
-			if text := c.ownText(col, here, there); text != "" {
+			if c.picks != nil && there == nil && !c.picks.names(col.Name, key) {
+				continue // it has no part in the restore
+			}
+			if text := c.ownText(col, c.takesOwn(col.Name, key), here, there); text != "" {
 				c.report.Warnings = append(c.report.Warnings, fmt.Sprintf("%s %s %s", col.Name, codec.Quote(key), text))
 			}
 		}
@@ -64,16 +73,16 @@ func (c *comparison) tellOwn() error {
 
 // ownText says what becomes of one of the host's own records. It returns "" if nothing does,
 // and nothing differs.
-func (c *comparison) ownText(col *collection, here, there []byte) string {
+func (c *comparison) ownText(col *collection, take bool, here, there []byte) string {
 	merges := c.strategy(col) != SkipDuplicates
 	switch {
 	case here == nil && there == nil || here != nil && there != nil && codec.Equal(here, there):
 		return ""
-	case c.opts.TakeOwn && there == nil && c.strategy(col) == Replace:
+	case take && there == nil && c.strategy(col) == Replace:
 		return "is set here, and not in the backup: the restore removes it"
-	case c.opts.TakeOwn && here == nil:
+	case take && here == nil:
 		return "is not set here: the restore takes it from the backup"
-	case c.opts.TakeOwn && there != nil && merges:
+	case take && there != nil && merges:
 		return "is another one in the backup: the restore takes that of the backup"
 	case there == nil:
 		return "stays as it is here; the backup does not set it"

@@ -43,7 +43,7 @@ func (a *App) Plan(ctx context.Context, s *Snapshot, dst Sink, opts RestoreOptio
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	p := &Plan{Before: opts.Before, Progress: opts.Progress, in: in, dst: dst, changes: &changeLog{dir: s.tempDir}}
+	p := &Plan{Before: opts.Before, Progress: opts.Progress, in: in, dst: dst, changes: &changeLog{dir: s.tempDir, failed: "the plan is good, but its changes could not be kept"}}
 	p.report, err = in.transact(ctx, dst, func(w Writer) *comparison {
 		_, p.settled = w.(settler)
 		p.changes.reset() // a Sink may repeat its transaction

@@ -31,10 +31,14 @@ type reading struct {
 	ordinals map[string]int64  // number of records so far, by collection
 	records  int64             // of all collections
 	bytes    int64             // offset up to which the snapshot was read
+	take     func(*batch) error
 }
 
-func (r *reading) checkSections(ctx context.Context) error {
-	r.stages = &stages{work: r.check, done: r.admit}
+// readAll reads the sections that are wanted, and calls take for each batch of records that
+// were checked, in their order.
+func (r *reading) readAll(ctx context.Context, take func(*batch) error) error {
+	r.take = take
+	r.stages = &stages{work: r.check, done: take}
 	defer r.stages.stop()
 	migrating := r.newMigrating(ctx, r.snapshot.limits)
 	for i := range r.snapshot.sections {
@@ -69,7 +73,7 @@ func (r *reading) checkSection(ctx context.Context, sec *codec.Section) error {
 		r.check(b)
 	}, func(b *batch) error {
 		r.warnExposed(b.col, b.exposed)
-		return r.admit(b)
+		return r.take(b)
 	})
 }
 
@@ -116,6 +120,10 @@ func (r *reading) admit(b *batch) error {
 	ordinal := func(i int) int64 { return first + int64(i) }
 	own := len(r.own[col.Name]) > 0
 	err := r.seen.admit(b, &r.leftOut, func(i int) bool {
+		if r.picks != nil && !r.picks.takes(b, i) {
+			r.invalid[col.Name] = r.invalid[col.Name].add(ordinal(i))
+			return true
+		}
 		if own && b.notes[i].sure {
 			b.items[i].key = string(b.notes[i].key)
 		}
@@ -126,6 +134,9 @@ func (r *reading) admit(b *batch) error {
 	for i := range b.notes {
 		if !b.notes[i].left {
 			r.records++
+			if r.picks != nil {
+				r.picks.note(col.Name, string(b.notes[i].key))
+			}
 		}
 		r.bytes = max(r.bytes, b.items[i].offset)
 	}

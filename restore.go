@@ -68,7 +68,8 @@ type RestoreOptions struct {
 	// Own names records, by collection, that say how this installation works, such as
 	// where it keeps its backups. They stay as they are here: the snapshot's records
 	// under these keys are not restored, and Replace deletes none of them. With TakeOwn
-	// they are restored as all others. A warning names each that differs, either way.
+	// they are restored as all others, and so are those that Records names. A warning names
+	// each that differs, either way.
 	Own     map[string][]string
 	TakeOwn bool
 
@@ -78,10 +79,15 @@ type RestoreOptions struct {
 	Installation string
 
 	// Records restricts the restore to some records, by collection: the keys that they have
-	// in the snapshot, once migrated. Nothing else is touched, also with Replace. A key
-	// that the snapshot does not have is an error. Nil means all records, and Only must be
-	// nil otherwise. With WithReferences, the records that these refer to are restored too,
-	// and those that they refer to, as far as the snapshot has them.
+	// in the snapshot, once migrated. [App.Resolve] finds them by what people call them.
+	// Nothing else is touched, also with Replace: other records of the snapshot are neither
+	// restored nor held against their schema, and other records of the host stay. A key that
+	// the snapshot does not have is an error. With AsItWas it is a record that was not there:
+	// Replace deletes it. Nil means all records, and Only must be nil otherwise.
+	//
+	// With WithReferences, the records that these refer to are restored too, and those that
+	// they refer to, as far as the snapshot has them. The Report and the Plan have them as
+	// they have the others.
 	Records        map[string][]string
 	WithReferences bool
 
@@ -90,7 +96,9 @@ type RestoreOptions struct {
 	// restored. An error ends the restore, and its text is printed unchanged: it must
 	// not hold values of records. If the Sink repeats its transaction, or does not take
 	// records that are then left out, Before is called again. It is not called if there
-	// is no collection to restore.
+	// is no collection to restore. If Records restricts the restore, held also has the
+	// method Restores() map[string][]string. It returns the keys of all records that are
+	// restored, by collection, or nil if they are many.
 	Before func(ctx context.Context, held DataSource, collections []string) error
 
 	// Progress, if not nil, is called now and then.
@@ -199,7 +207,8 @@ type CollectionReport struct {
 // host: that it is of this App and not too new, that it can be migrated, that its
 // secrets open, and that every record satisfies its schema and has a key of its own.
 // It also checks that every reference inside of the snapshot has a record to point
-// to. The Report has the number of records of each collection.
+// to. The Report has the number of records of each collection. With Records, it checks
+// these records, and their references only with WithReferences.
 //
 // Verify returns ErrDangling for such a reference. Its other errors are those that
 // Restore returns before it looks at the host. Beside ErrNoKey the Report has the
@@ -208,10 +217,10 @@ func (a *App) Verify(ctx context.Context, s *Snapshot, opts RestoreOptions) (Rep
 	start := time.Now()
 	in, err := a.prepare(ctx, s, opts)
 	var dangling *problems
-	if err == nil {
+	if err == nil && (in.picks == nil || opts.WithReferences) {
 		dangling, err = in.dangling(ctx)
 	}
-	if err == nil {
+	if err == nil && dangling != nil {
 		err = dangling.err(ErrDangling)
 		in.warnings = append(in.warnings, dangling.warnings()...)
 	}

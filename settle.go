@@ -146,7 +146,7 @@ func (c *comparison) settle(again bool) error {
 
 // extra returns the keys of records that should not be in a collection.
 func (c *comparison) extra(col *collection) (keys []string, err error) {
-	if c.strategy(col) != Replace && c.expected[col.Name].others == nil {
+	if !c.sweeps(col) && c.expected[col.Name].others == nil && len(c.deleted[col.Name]) == 0 {
 		return nil, nil
 	}
 	for key, err := range c.host.Keys(c.ctx, col.Name) {

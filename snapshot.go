@@ -354,6 +354,12 @@ func (s *Snapshot) eachRecord(ctx context.Context, sec *codec.Section, f func(it
 // order and in other goroutines, and then through done. The secrets are open as in
 // eachRecord.
 func (s *Snapshot) eachPart(ctx context.Context, sec *codec.Section, col *collection, work func(*batch), done func(*batch) error) error {
+	return s.eachPicked(ctx, sec, col, nil, work, done)
+}
+
+// eachPicked is eachPart for the records that pick, if not nil, wants. It opens no secrets
+// of the others. Several goroutines call pick.
+func (s *Snapshot) eachPicked(ctx context.Context, sec *codec.Section, col *collection, pick func(*item) bool, work func(*batch), done func(*batch) error) error {
 	open, err := s.opener(sec)
 	if err != nil {
 		return err
@@ -363,7 +369,7 @@ func (s *Snapshot) eachPart(ctx context.Context, sec *codec.Section, col *collec
 	}
 	stages := &stages{
 		work: func(b *batch) {
-			b.damage = fromCodec(b.readPart(open))
+			b.damage = fromCodec(b.readPart(pick, open))
 			work(b)
 		},
 		done: func(b *batch) error { return cmp.Or(done(b), b.damage, ctx.Err()) },
@@ -381,14 +387,17 @@ func (s *Snapshot) eachPart(ctx context.Context, sec *codec.Section, col *collec
 	return stages.wait(0)
 }
 
-// readPart makes items of the records of a part of a section. It ends with the first
-// secret that does not open.
-func (b *batch) readPart(open func(item) (item, error)) error {
+// readPart makes items of the records of a part of a section that pick, if not nil, wants.
+// It ends with the first secret that does not open.
+func (b *batch) readPart(pick func(*item) bool, open func(item) (item, error)) error {
 	if err := b.part.Split(); err != nil {
 		return err
 	}
 	for _, rec := range b.part.Records {
 		r := item{rec.Name, rec.Value, rec.Offset}
+		if pick != nil && !pick(&r) {
+			continue
+		}
 		if open != nil {
 			var err error
 			if r, err = open(r); err != nil {

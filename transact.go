@@ -49,10 +49,7 @@ func (in *incoming) attempt(ctx context.Context, dst Sink, start func(Writer) *c
 		}
 		c := start(w)
 		c.ctx, c.report = ctx, in.report()
-		if inside = in.callBefore(c); inside == nil {
-			inside = c.carryOut()
-		}
-		if inside == nil && (!c.write || c.trial) {
+		if inside = c.carryOut(); inside == nil && (!c.write || c.trial) {
 			inside = errLook
 		}
 		report, done = c.report, inside == nil
@@ -81,15 +78,15 @@ func (in *incoming) restoring(w Writer) *comparison {
 }
 
 // callBefore calls RestoreOptions.Before for a comparison that writes.
-func (in *incoming) callBefore(c *comparison) error {
-	if !c.write || c.trial || in.opts.Before == nil || len(in.collections) == 0 {
+func (c *comparison) callBefore() error {
+	if !c.write || c.trial || c.opts.Before == nil || len(c.collections) == 0 {
 		return nil
 	}
 	var names []string
-	for _, col := range in.collections {
+	for _, col := range c.collections {
 		names = append(names, col.Name)
 	}
-	return in.opts.Before(c.ctx, heldSource{c.host}, names)
+	return c.opts.Before(c.ctx, c.held(), names)
 }
 
 // reject takes the records that the host refused out of the snapshot, if the options

@@ -55,7 +55,7 @@ func TestWhatIsNilIsAnError(t *testing.T) {
 		Receivers: func(t *testing.T) []any {
 			plan, err := m.Plan(t.Context(), opened(t, first.files()[made.Name]), backup.RestoreOptions{})
 			require.NoError(t, err)
-			return []any{working(t), plan, &manager.Backup{}, &manager.Copy{}, &manager.Shrink{}, &manager.Pruned{}, &manager.Verified{}, &manager.KeyCheck{}, &manager.Status{}}
+			return []any{working(t), plan, &manager.Backup{}, &manager.Copy{}, &manager.Shrink{}, &manager.Pruned{}, &manager.Verified{}, &manager.KeyCheck{}, &manager.Status{}, &manager.RecordState{}, &manager.Found{}}
 		},
 		Args: func(t *testing.T) []any {
 			snapshot := opened(t, first.files()[made.Name])
@@ -72,7 +72,7 @@ func TestWhatIsNilIsAnError(t *testing.T) {
 			"RestoreOptions.Before", "RestoreOptions.Progress", "RewrapOptions.Encrypt",
 			"BackupOptions.Trusted", // those of the Manager count
 			"Manager.Encrypt", "Manager.Signer", "Manager.AfterRestore", "Manager.Rehearsals", "Manager.OnEvent", "Manager.Logger",
-			"Backup.Manifest", "Backup.VerifiedAt", "Copy.Err", "Pruned.Err", "Verified.Err", "Verified.Manifest", "Verified.Report",
+			"Backup.Manifest", "Backup.VerifiedAt", "Copy.Err", "Pruned.Err", "FindOptions.Searched", "RecordState.Then", "RecordState.Err", "Found.Err", "Verified.Err", "Verified.Manifest", "Verified.Report",
 			"Status.CreatedAt", "Status.Verified", "Status.Drilled", "Status.Rehearsed", "Status.Scheduled", "Status.Next", "Status.Reasons", "Status.Unchecked", "Status.Places", // what the library makes
 		},
 		Skip: map[string]string{

@@ -103,7 +103,7 @@ func (c *cli) rootCommand() *cobra.Command {
 	backups.PersistentFlags().BoolVar(&c.json, "json", false, "print one JSON document for machines")
 	backups.AddCommand(
 		c.createCommand(), c.listCommand(), c.statusCommand(), c.verifyCommand(), c.restoreCommand(), c.undoCommand(),
-		c.runCommand(), c.pruneCommand(), c.acceptCommand(), c.drillCommand(), c.salvageCommand(), c.rewrapCommand(), c.extractCommand())
+		c.historyCommand(), c.findCommand(), c.runCommand(), c.pruneCommand(), c.acceptCommand(), c.drillCommand(), c.salvageCommand(), c.rewrapCommand(), c.extractCommand())
 
 	root.AddCommand(backups, c.keyCommand(), c.initCommand(), c.serveCommand(), c.userCommand(), c.demoCommand())
 	return root
@@ -150,14 +150,22 @@ func (c *cli) checkCollections(cmd *cobra.Command, flag string, names []string) 
 	if cmd.Flags().Changed(flag) && len(names) == 0 {
 		return usagef("--%s: no collection named", flag)
 	}
+	for _, name := range names {
+		if err := c.checkCollection("--"+flag, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkCollection refuses the name of an unknown collection.
+func (c *cli) checkCollection(where, name string) error {
 	var known []string
 	for _, collection := range c.app.Collections {
 		known = append(known, collection.Name)
 	}
-	for _, name := range names {
-		if !slices.Contains(known, name) {
-			return usagef("--%s: unknown collection %q; there are %s", flag, name, strings.Join(known, ", "))
-		}
+	if !slices.Contains(known, name) {
+		return usagef("%s: unknown collection %q; there are %s", where, name, strings.Join(known, ", "))
 	}
 	return nil
 }

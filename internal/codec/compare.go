@@ -198,12 +198,16 @@ func mix(a, b uint64) uint64 {
 type member struct {
 	name  string
 	value []byte
+	met   bool // the other side of a comparison has it
 }
 
 func members(b []byte) []member {
-	var ms []member
+	if len(b) == 2 {
+		return nil
+	}
+	ms := make([]member, 0, 8)
 	eachMember(b, func(name []byte, start, end int) bool {
-		ms = append(ms, member{string(name), b[start:end]})
+		ms = append(ms, member{name: string(name), value: b[start:end]})
 		return true
 	})
 	return ms
@@ -307,17 +311,34 @@ func diff(at string, before, after []byte, hidden []Pointer, mask []byte, f func
 		return
 	}
 	olds, news := members(before), members(after)
-	byName := make(map[string][]byte, len(news))
-	for _, m := range news {
-		byName[m.name] = m.value
+	var places map[string]int // of news, once their order is not that of olds
+	find := func(i int, name string) int {
+		if places == nil {
+			if i < len(news) && news[i].name == name {
+				return i
+			}
+			places = make(map[string]int, len(news))
+			for i, m := range news {
+				places[m.name] = i
+			}
+		}
+		if i, found := places[name]; found {
+			return i
+		}
+		return -1
 	}
-	for _, m := range olds {
-		diff(at+"/"+Escape(m.name), m.value, byName[m.name], descend(hidden, m.name), mask, f)
-		delete(byName, m.name)
+	for i, m := range olds {
+		var v []byte
+		if n := find(i, m.name); n >= 0 {
+			v, news[n].met = news[n].value, true
+		}
+		if v == nil || !Equal(m.value, v) {
+			diff(at+"/"+Escape(m.name), m.value, v, descend(hidden, m.name), mask, f)
+		}
 	}
 	for _, m := range news {
-		if v, ok := byName[m.name]; ok {
-			diff(at+"/"+Escape(m.name), nil, v, descend(hidden, m.name), mask, f)
+		if !m.met {
+			diff(at+"/"+Escape(m.name), nil, m.value, descend(hidden, m.name), mask, f)
 		}
 	}
 }

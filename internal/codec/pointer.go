@@ -44,7 +44,7 @@ func (p Pointer) Overlaps(q Pointer) bool {
 
 // Escape returns token as it is written in a JSON Pointer.
 func Escape(token string) string {
-	if !strings.ContainsAny(token, "~/") {
+	if strings.IndexByte(token, '~') < 0 && strings.IndexByte(token, '/') < 0 {
 		return token
 	}
 	return strings.NewReplacer("~", "~0", "/", "~1").Replace(token)

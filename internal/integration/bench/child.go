@@ -87,6 +87,10 @@ var works = map[string]work{
 		}
 		return measure(func() error { return verify(ctx, a, packedFile, identity) })
 	},
+	"later-100": makeLater(100),
+	"later-1":   makeLater(1),
+	"diff":      diff("later-100"),
+	"diff-all":  diff("later-1"),
 	"restore-sqlite": func(ctx context.Context, a *backup.App, _ int) error {
 		return withNewDB("ours.db", func(db *sql.DB) error {
 			return measure(func() error { return restore(ctx, a, sqlite(db), backup.RestoreOptions{}) })

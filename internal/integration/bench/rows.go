@@ -37,7 +37,7 @@ type section struct {
 func sections(records int) []section {
 	return []section{
 		{"The targets", "The rows of this table have a target each.", slices.Concat(
-			sqliteTargets, tomoRows(records), checkTargets, restoreTargets, postgresTargets, mariadbTargets, smallRows(records), growthRows(records), twinRows(records),
+			sqliteTargets, tomoRows(records), checkTargets, diffRows(records), restoreTargets, postgresTargets, mariadbTargets, smallRows(records), growthRows(records), twinRows(records),
 		)},
 		{"The same without a schema", "Here the library checks what the peer checks, or a little more: strict JSON, keys, references and the digest.", uncheckedRows},
 		{"More of the library", "The peers of these rows are parts of the library, too: the rows show what compression, encryption, further locations and the way back cost.", libraryRows(records)},
@@ -79,6 +79,20 @@ var checkTargets = []row{
 		over: "Three quarters of the processor time are the pass over the records. It reads each twice: as strict JSON when the file is opened, and by its schema when the App checks it. A tenth is SHA-256.",
 		ours: []string{"verify"}, peer: script(sha256sum),
 	},
+}
+
+// diffRows compare two snapshots, beside a check of one of them.
+func diffRows(records int) []row {
+	return []row{
+		{
+			name: "diff of two snapshots, 1 % of the records changed, beside verify of one", target: target{wall: 3, memory: 64},
+			ours: []string{"diff"}, peer: program(records, "verify"), child: true,
+		},
+		{
+			name: "diff of two snapshots whose records all changed, beside verify of one", target: target{memory: 64},
+			ours: []string{"diff-all"}, peer: program(records, "verify"), child: true,
+		},
+	}
 }
 
 var restoreTargets = []row{

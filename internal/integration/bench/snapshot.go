@@ -57,6 +57,38 @@ func verify(ctx context.Context, a *backup.App, file string, identities ...backu
 	})
 }
 
+// makeLater makes a snapshot in which one of so many records has changed.
+func makeLater(of int) work {
+	return func(_ context.Context, a *backup.App, records int) error {
+		all := makeServers(records)
+		for i := 0; i < len(all); i += of {
+			all[i].Priority++
+		}
+		return backupTo("later.json", a, all)
+	}
+}
+
+// diff measures a comparison with a snapshot that a child of its own has made before.
+func diff(later string) work {
+	return func(ctx context.Context, a *backup.App, records int) error {
+		if err := runQuietly(".", childCommand(records, later)); err != nil {
+			return err
+		}
+		return measure(func() error {
+			return openFile(ctx, "snapshot.json", nil, func(from *backup.Snapshot) error {
+				return openFile(ctx, "later.json", nil, func(to *backup.Snapshot) error {
+					for _, err := range a.Diff(ctx, from, to) {
+						if err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+			})
+		})
+	}
+}
+
 // toFile calls write with a new file and syncs the file.
 func toFile(name string, write func(w io.Writer) error) error {
 	f, err := os.Create(name)

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tomo-project/backup/manager"
+)
+
+// findFlags are the flags of tomo backup find.
+type findFlags struct {
+	only  []string
+	limit int
+}
+
+func (c *cli) findCommand() *cobra.Command {
+	var flags findFlags
+	cmd := &cobra.Command{
+		Use:   "find TEXT",
+		Short: "Find a record that was lost, in the backups of all days",
+		Long: `Find the records that have TEXT in their key or in any text that is no secret,
+such as their name, in large or small letters. The newest full backup of each day
+is searched, from the newest day back, and each record is shown once: as it was
+when it was last seen with TEXT. Nothing is written, and no database is needed.
+The passphrase or the private keys of --identity open the backups.
+
+The last line is the command that restores one of these records: the first that
+the newest backup does not have so, or else the first. tomo backup history tells
+what has changed in a record, and looks into all backups.`,
+		Args: arguments(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if strings.TrimSpace(args[0]) == "" {
+				return usagef("say which text to look for, such as a part of a name")
+			}
+			if flags.limit < 1 {
+				return usagef("--limit %d: want 1 or more", flags.limit)
+			}
+			if err := c.checkCollections(cmd, "only", flags.only); err != nil {
+				return err
+			}
+			return c.find(cmd.Context(), args[0], flags)
+		},
+	}
+	cmd.Flags().StringSliceVar(&flags.only, "only", nil, "`COLLECTIONS` to look in, such as servers,users")
+	cmd.Flags().IntVar(&flags.limit, "limit", 20, "stop after so many records")
+	c.locationFlags(cmd)
+	c.openFlags(cmd)
+	return cmd
+}
+
+// findResult is what find prints with --json.
+type findResult struct {
+	Found    []manager.Found `json:"found"`
+	Unread   []manager.Found `json:"unread,omitempty"`
+	Searched []string        `json:"searched"`       // the names of the backups
+	More     bool            `json:"more,omitempty"` // it ended at the limit
+}
+
+func (c *cli) find(ctx context.Context, text string, flags findFlags) error {
+	k, err := c.lookAround(ctx)
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	result := findResult{Found: []manager.Found{}, Searched: []string{}}
+	var oldest manager.Backup
+	var failed error
+	opts := manager.FindOptions{Collections: flags.only, Searched: func(b manager.Backup) {
+		result.Searched, oldest = append(result.Searched, b.Name), b
+	}}
+	for f, err := range k.Find(ctx, text, opts) {
+		k.wipe()
+		switch {
+		case err != nil: // the last, and maybe of one folder only
+			failed = err
+		case f.Err != nil:
+			result.Unread = append(result.Unread, f)
+		case len(result.Found) == flags.limit:
+			result.More = true
+		default:
+			if result.Found = append(result.Found, f); !c.json {
+				c.printFound(f, text)
+			}
+		}
+		if result.More {
+			break
+		}
+	}
+	k.wipe()
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case failed != nil && len(result.Searched)+len(result.Unread) == 0:
+		return failed
+	case c.json:
+		if err := c.printJSON(result); err != nil {
+			return err
+		}
+	default:
+		c.endFind(result, oldest)
+	}
+	if len(result.Found) > 0 {
+		return failed
+	}
+	missing := fmt.Sprintf("no record has %q in its key or a text that is no secret.", shortened(text, maxKey))
+	if n := len(result.Searched); n > 0 {
+		missing += fmt.Sprintf("\n  Searched: the newest full backup of each day, %[1]s\n  back to %[2]s, in %[3]s.", plural(int64(n), "backup", "backups"), moment(oldest.CreatedAt), strings.Join(k.folders, ", "))
+	} else {
+		missing += fmt.Sprintf("\n  There is no full backup to search in %s.", strings.Join(k.folders, ", "))
+	}
+	missing += "\n  Try a shorter text, or tell history its key: " + c.hint("history") + " COLLECTION KEY"
+	return errors.Join(&notFound{missing, unreadOf(result.Unread)}, failed)
+}
+
+func unreadOf(found []manager.Found) (list []unread) {
+	for _, f := range found {
+		list = append(list, unread{f.Backup, f.CreatedAt, f.Err})
+	}
+	return list
+}
+
+// printFound prints a record that was found.
+func (c *cli) printFound(f manager.Found, text string) {
+	what := f.Collection + " " + shortened(printable(f.Key), maxKey)
+	if f.Label != "" && f.Label != f.Key {
+		what += ", " + shortened(printable(f.Label), maxKey)
+	}
+	state := "last seen there"
+	if f.Newest {
+		state = "in the newest backup"
+	}
+	where := f.Pointer
+	switch {
+	case where != "":
+	case strings.Contains(strings.ToLower(f.Key), strings.ToLower(text)):
+		where = "its key"
+	default:
+		where = "its value"
+	}
+	fmt.Fprintf(c.stdout, "%s\n  %s  %s\n  %s, with the text in %s\n", what, moment(f.CreatedAt), printable(f.Backup), state, shortened(printable(where), maxKey))
+}
+
+// endFind prints what is told when all backups have been searched.
+func (c *cli) endFind(result findResult, oldest manager.Backup) {
+	if len(result.Found) > 0 {
+		fmt.Fprintln(c.stdout)
+	}
+	c.printUnread(unreadOf(result.Unread))
+	if len(result.Found) == 0 {
+		return
+	}
+	if result.More {
+		fmt.Fprintf(c.stdout, "There are more than these %d. A longer text finds fewer, --limit shows more.\n", len(result.Found))
+	} else {
+		fmt.Fprintf(c.stdout, "%s, in the newest full backup of each day\nback to %s: %s searched.\n",
+			plural(int64(len(result.Found)), "record", "records"), moment(oldest.CreatedAt), plural(int64(len(result.Searched)), "backup", "backups"))
+	}
+	restore := result.Found[0]
+	for _, f := range result.Found {
+		if !f.Newest {
+			restore = f
+			break
+		}
+	}
+	fmt.Fprintf(c.stdout, "To restore %s %s as it was then:\n  %s\n", restore.Collection, shortened(printable(restore.Key), maxKey),
+		c.restoreHint(restore.Backup, restore.Collection, restore.Key, !restore.Newest))
+}

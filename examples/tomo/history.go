@@ -1,0 +1,296 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tomo-project/backup"
+	"github.com/tomo-project/backup/manager"
+)
+
+func (c *cli) historyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "history COLLECTION KEY",
+		Short: "Tell when a record came, changed and went",
+		Long: `Tell in which backups a record is, such as servers web-1: when it came, what
+changed in it, and when it was gone, from the newest backup back. Nothing is
+written, and no database is needed. Secrets are not shown, only that they
+changed. The passphrase or the private keys of --identity open the backups.
+
+  gone      the first backup without it
+  there     the newest backup with it in this state
+  changed   the first backup with it in this state, and what has changed
+  added     the first backup with it, after a backup without it
+  first     the oldest backup has it already
+
+A backup of other collections says nothing of it. A backup that cannot be read is
+named. Backups of another installation, and files with names of their own, are
+left out.
+
+The last line is the command that restores the record as it is in the newest
+backup that has it. For an earlier state, put in the NAME of that backup.
+tomo backup find finds the key.`,
+		Args: arguments(cobra.ExactArgs(2)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := c.checkCollection("history", args[0]); err != nil {
+				return err
+			}
+			return c.history(cmd.Context(), args[0], args[1])
+		},
+	}
+	c.locationFlags(cmd)
+	c.openFlags(cmd)
+	return cmd
+}
+
+// historyResult is what history prints with --json.
+type historyResult struct {
+	Collection string                `json:"collection"`
+	Key        string                `json:"key"`
+	States     []manager.RecordState `json:"states"`
+}
+
+func (c *cli) history(ctx context.Context, collection, key string) error {
+	k, err := c.lookAround(ctx)
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	h := chronicle{cli: c, result: historyResult{collection, key, []manager.RecordState{}}}
+	var failed error
+	for state, err := range k.History(ctx, collection, key) {
+		k.wipe()
+		if err != nil {
+			failed = err // the last, and maybe of one folder only
+			break
+		}
+		h.add(state)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case failed != nil && len(h.result.States) == 0:
+		return failed
+	case c.json:
+		if err := c.printJSON(h.result); err != nil {
+			return err
+		}
+	default:
+		h.end()
+	}
+	if h.count[manager.Present] == 0 {
+		return errors.Join(h.missing(k), failed)
+	}
+	return failed
+}
+
+// A chronicle prints the history of a record.
+type chronicle struct {
+	*cli
+	result historyResult
+	count  map[manager.Presence]int
+	newest *manager.RecordState // the newest backup that has the record; nil: none yet
+	gone   bool                 // a newer backup does not have it
+
+	// The backups with the state that is looked at.
+	first, last *manager.RecordState // the newest, the oldest; nil: none yet
+	unread      []unread
+}
+
+// add takes what the next older backup tells.
+func (h *chronicle) add(s manager.RecordState) {
+	h.result.States = append(h.result.States, s)
+	if h.count == nil {
+		h.count = make(map[manager.Presence]int)
+	}
+	h.count[s.Presence]++
+	switch s.Presence {
+	case manager.Silent:
+		return
+	case manager.Unread:
+		h.unread = append(h.unread, unread{s.Backup, s.CreatedAt, s.Err})
+		return
+	case manager.Present:
+		if h.newest == nil {
+			h.newest, h.gone = &s, h.last != nil
+			h.say("History of %s %s, newest first:\n\n", h.result.Collection, shortened(printable(h.result.Key), maxKey))
+			h.state(s.Then)
+		} else if s.Then != nil {
+			h.state(s.Then)
+		}
+	case manager.Absent:
+		if h.newest != nil && s.Then != nil {
+			h.state(s.Then)
+		}
+	}
+	if s.Then != nil || h.first == nil {
+		h.first = &s
+	}
+	h.last = &s
+}
+
+// state prints the state whose backups have been seen. then is what happened to the record
+// when it came to be so; nil: nobody knows.
+func (h *chronicle) state(then *backup.Change) {
+	if h.last == nil {
+		return
+	}
+	present := h.last.Presence == manager.Present
+	if present && h.first.Backup != h.last.Backup {
+		h.line(h.first, "there")
+	}
+	switch {
+	case then == nil && present:
+		h.line(h.last, "first")
+	case then == nil:
+	case then.Action == backup.Delete:
+		h.line(h.last, "gone")
+	case then.Action == backup.Add:
+		h.line(h.last, "added")
+	default:
+		h.line(h.last, "changed")
+		if !h.json {
+			printShortFields(h.stdout, then.Fields)
+		}
+	}
+}
+
+func (h *chronicle) say(format string, args ...any) {
+	if !h.json {
+		fmt.Fprintf(h.stdout, format, args...)
+	}
+}
+
+func (h *chronicle) line(s *manager.RecordState, what string) {
+	h.say("%s  %-7s  %s\n", moment(s.CreatedAt), what, printable(s.Backup))
+}
+
+// end prints what is told when all backups have been seen.
+func (h *chronicle) end() {
+	if h.newest == nil {
+		h.printUnread(h.unread)
+		return
+	}
+	h.state(nil)
+	h.say("\n")
+	h.printUnread(h.unread)
+	has, tell := h.count[manager.Present], h.count[manager.Present]+h.count[manager.Absent]
+	label := ""
+	if h.newest.Label != "" {
+		label = ", in the last as " + shortened(printable(h.newest.Label), maxKey)
+	}
+	h.say("It is in %s of %s%s.\n", count(int64(has)), plural(int64(tell), "backup", "backups"), label)
+	if n := h.count[manager.Silent]; n > 0 {
+		h.say("Silent about it, since they are partial or lack records: %s.\n", plural(int64(n), "backup", "backups"))
+	}
+	h.say("To restore it as it was on %s:\n  %s\n", moment(h.newest.CreatedAt), h.restoreHint(h.newest.Backup, h.result.Collection, h.result.Key, h.gone))
+}
+
+// missing is the error about a record that no backup has.
+func (h *chronicle) missing(k *keeper) error {
+	text := fmt.Sprintf("no backup has %s %s.", h.result.Collection, shortened(printable(h.result.Key), maxKey))
+	if n := h.count[manager.Absent]; n > 0 {
+		text += fmt.Sprintf(" Searched: %s with %s,\n  back to %s, in %s.", plural(int64(n), "backup", "backups"), h.result.Collection, moment(h.last.CreatedAt), strings.Join(k.folders, ", "))
+	} else {
+		text += fmt.Sprintf(" No backup in %s tells of %s.", strings.Join(k.folders, ", "), h.result.Collection)
+	}
+	return &notFound{text + "\n  Look for a part of its name with: " + h.hint("find", h.result.Key), h.unread}
+}
+
+// restoreHint returns the command that restores one record. gone says that the database has
+// it no more, as far as the backups tell.
+func (c *cli) restoreHint(name, collection, key string, gone bool) string {
+	args := []string{"restore", name, "--record", collection + "/" + key}
+	if !gone {
+		args = append(args, "--strategy", string(backup.Replace))
+	}
+	for _, path := range c.open.identities {
+		args = append(args, "--identity", path)
+	}
+	return c.hint(args...)
+}
+
+// maxKey is how many characters of a key or a label are shown.
+const maxKey = 30
+
+// An unread is a backup that could not be read.
+type unread struct {
+	name string
+	at   time.Time
+	err  error
+}
+
+// printUnread names backups that could not be read.
+func (c *cli) printUnread(list []unread) {
+	if len(list) == 0 {
+		return
+	}
+	fmt.Fprintln(c.stdout, "Not read:")
+	for _, u := range list[:min(len(list), maxKeys)] {
+		fmt.Fprintf(c.stdout, "%s  %s\n    %s\n", moment(u.at), printable(u.name), shortened(printable(whyUnread(u.err)), maxLine-4))
+	}
+	if more := len(list) - maxKeys; more > 0 {
+		fmt.Fprintf(c.stdout, "… and %s more; --json names all\n", count(int64(more)))
+	}
+}
+
+// whyUnread says in short why a backup could not be read.
+func whyUnread(err error) string {
+	switch {
+	case errors.Is(err, backup.ErrWrongKey):
+		return "none of the given keys opens it"
+	case errors.Is(err, backup.ErrNoKey):
+		return "it takes a key, and none was given"
+	}
+	return reason(err)
+}
+
+// A notFound is the error of a search that has found nothing. Its text is for people, and
+// advice goes by what could not be read.
+type notFound struct {
+	text   string
+	unread []unread
+}
+
+func (e *notFound) Error() string {
+	if len(e.unread) == 0 {
+		return e.text
+	}
+	return fmt.Sprintf("%s\n  Not read, so not searched: %s", e.text, plural(int64(len(e.unread)), "backup", "backups"))
+}
+
+func (e *notFound) Unwrap() (errs []error) {
+	for _, u := range e.unread {
+		errs = append(errs, u.err)
+	}
+	return errs
+}
+
+// maxLine is how many characters a line may have, unless it is a command.
+const maxLine = 80
+
+// printShortFields prints fields in lines that a narrow terminal shows whole.
+func printShortFields(w io.Writer, fields []backup.FieldChange) {
+	for _, f := range fields[:min(len(fields), maxKeys)] {
+		pointer := shortened(printable(cmp.Or(f.Pointer, "the value")), maxKey)
+		room := (maxLine - len([]rune(pointer)) - len("    :  → ")) / 2
+		value := func(v json.RawMessage) string {
+			if v == nil {
+				return "absent"
+			}
+			return shortened(printable(string(v)), room)
+		}
+		fmt.Fprintf(w, "    %s: %s → %s\n", pointer, value(f.Before), value(f.After))
+	}
+	if more := len(fields) - maxKeys; more > 0 {
+		fmt.Fprintf(w, "    … and %s more; --json shows all\n", plural(int64(more), "field", "fields"))
+	}
+}
