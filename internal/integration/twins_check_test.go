@@ -161,7 +161,7 @@ func (p *playedTwins) checkLeftOut(out map[string]map[string]bool) *brokenPromis
 	for _, t := range p.schema.collections {
 		may[t.Name] = maps.Clone(p.verdict.clashes[t.Name])
 		maps.Copy(may[t.Name], p.verdict.maybe[t.Name])
-		for key := range p.verdict.clashes[t.Name] {
+		for key := range p.verdict.certain[t.Name] {
 			if !out[t.Name][key] {
 				return broken("left out", "%s %s clashes, and is not left out", t.Name, key)
 			}
@@ -201,8 +201,8 @@ func (p *playedTwins) checkSense(moves twinMoves, out map[string]map[string]bool
 			r := p.saved[t.Name][key]
 			now := moves.of(t.Name, key)
 			if out[t.Name][key] {
-				if now != key {
-					return broken("keys", "%s %s is left out, and has the new key %s", t.Name, key, now)
+				if now != key && p.found[t.Name][now] == nil {
+					return broken("keys", "%s %s is left out, and has the new key %s, which is not there", t.Name, key, now)
 				}
 				continue
 			}

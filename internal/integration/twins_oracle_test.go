@@ -17,6 +17,7 @@ type twinVerdict struct {
 	*twinRound
 	moves   twinMoves                  // a fresh key begins with freshTwin
 	clashes map[string]map[string]bool // by collection and key: these refuse the restore
+	certain map[string]map[string]bool // those of them that depend on no other
 	maybe   map[string]map[string]bool // these are named with them, or not
 	unsure  string                     // why the rules leave open what comes of it
 	matched map[string]bool            // the collections that are done
@@ -35,12 +36,41 @@ func (r *twinRound) verdict() *twinVerdict {
 		v.match(t)
 		v.matched[t.Name] = true
 	}
+	v.taint()
+	if r.skipClashes && v.clashed() && r.schema.wrong(r.result(v.moves, v.clashes)) != "" {
+		v.unsure = "what is left out changes what others meet"
+	}
 	for _, t := range r.schema.collections {
 		if r.strategyOf(t) == backup.Replace && r.strategies != nil {
 			v.unsure = "another strategy may keep what refers to what is deleted"
 		}
 	}
 	return v
+}
+
+// taint makes unsure what refers to a clash, and to what refers to one: where that comes to
+// be is open.
+func (v *twinVerdict) taint() {
+	certain := map[string]map[string]bool{}
+	for name, keys := range v.clashes {
+		certain[name] = maps.Clone(keys)
+	}
+	for again := true; again; {
+		again = false
+		for _, t := range v.schema.collections {
+			for key, r := range v.saved[t.Name] {
+				for _, f := range t.Refs {
+					refersTo(r, f, func(to string, _ func(string)) {
+						if !v.maybe[t.Name][key] && (v.clashes[f.Collection][to] || v.maybe[f.Collection][to]) && (f.Collection != t.Name || to != key) {
+							v.maybe[t.Name][key], again = true, true
+							delete(certain[t.Name], key)
+						}
+					})
+				}
+			}
+		}
+	}
+	v.certain = certain
 }
 
 // restoreOrder returns the collections in the order of restore: as declared, but that
@@ -96,6 +126,11 @@ type twinMatch struct {
 func (v *twinVerdict) match(t *twinTable) {
 	m := &twinMatch{twinVerdict: v, t: t, merge: v.strategyOf(t) == backup.Merge, arrives: map[string]string{}, back: map[string]string{},
 		decided: map[string]bool{}, doing: map[string]bool{}, circle: map[string]bool{}, claims: map[string][]string{}, wanted: map[string][]string{}}
+	for _, f := range t.Refs {
+		if slices.Contains(t.keyFields(), fieldsOf(f.Pointer)[0]) && !v.matched[f.Collection] {
+			v.unsure = "its key holds what comes later"
+		}
+	}
 	for key, r := range v.saved[t.Name] {
 		now := t.keyOf(v.moves.rewritten(t, r))
 		m.arrives[key], m.back[now] = now, key

@@ -212,7 +212,7 @@ func (p *playedTwins) refused(ctx context.Context, err error) *brokenPromise {
 	case v.clashed():
 		all := true
 		for collection, keys := range v.clashes {
-			for key := range keys {
+			for key := range v.certain[collection] {
 				all = all && named[collection][key]
 			}
 			for key := range named[collection] {
