@@ -3,7 +3,9 @@ package backup
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/semver"
@@ -150,6 +152,10 @@ type collection struct {
 	key     codec.Key
 	refs    []ref
 	secrets []codec.Pointer
+	uniques []unique
+	seed    maphash.Seed // of the hashes of their values
+
+	keyPlaces []codec.Pointer // of the key of a record, and of those of others in refs
 
 	schema *validate.Schema // nil: any value is allowed
 	pass   *onepass.Pass    // nil: no pass tells that a record is valid
@@ -219,7 +225,7 @@ func (a *App) compile() (*compiled, error) {
 }
 
 func (d Collection) compile() (*collection, error) {
-	col := &collection{Collection: d}
+	col := &collection{Collection: d, seed: maphash.MakeSeed()}
 	var errs []error
 	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	pointer := func(field, s string) codec.Pointer {
@@ -247,7 +253,7 @@ func (d Collection) compile() (*collection, error) {
 	switch d.Shape {
 	case List, "":
 		col.key = key("Key", d.Key)
-		if col.key.HasAny() {
+		if col.keyPlaces = slices.Clone(col.key); col.key.HasAny() {
 			fail("Key %s has a wildcard", d.Key)
 		}
 	case Map:
@@ -263,6 +269,7 @@ func (d Collection) compile() (*collection, error) {
 			fail("Ref %s has a wildcard and more than one pointer: use one or the other", r.Pointer)
 		}
 		col.refs = append(col.refs, ref{Ref: r, key: k})
+		col.keyPlaces = append(col.keyPlaces, k...)
 	}
 	if n := len(d.Secrets) + max(0, len(col.key)-1); n > maxPointers {
 		fail("%d pointers for its key and Secrets, the most is %d", n, maxPointers)
@@ -285,6 +292,8 @@ func (d Collection) compile() (*collection, error) {
 		}
 		col.secrets = append(col.secrets, secret)
 	}
+	col.compileUniques(fail)
+	col.compileLabel(fail)
 	if len(d.Schema) > 0 {
 		var err error
 		if col.schema, err = validate.Compile(d.Name, d.Schema); err != nil {

@@ -99,13 +99,14 @@ func (p *Plan) DropChanges() error {
 // An entry is a change as it is kept.
 type entry struct {
 	collection, key, with string
+	from                  string // the key in the snapshot, if that is another
 	action                Action
 	before, after         []byte // the values of the record; nil: none
 }
 
 // change shows an entry to people.
 func (col *collection) change(e entry) Change {
-	c := Change{Collection: e.collection, Key: e.key, Action: e.action, With: e.with}
+	c := Change{Collection: e.collection, Key: e.key, From: e.from, Action: e.action, With: e.with}
 	c.Label = col.called(e)
 	view := func(value []byte) []byte {
 		if value == nil { // so that the other side is shown member by member
@@ -180,7 +181,7 @@ func (l *changeLog) add(e entry) {
 		l.places = append(l.places, l.stored+int64(len(l.tail)))
 	}
 	l.count++
-	l.tail = appendFrame(l.tail, []byte(e.collection), []byte(e.key), []byte(e.with), []byte(e.action), e.before, e.after)
+	l.tail = appendFrame(l.tail, []byte(e.collection), []byte(e.key), []byte(e.from), []byte(e.with), []byte(e.action), e.before, e.after)
 	if len(l.tail) < changesInMemory {
 		return
 	}
@@ -287,7 +288,7 @@ func (r changeReader) next() (e entry, err error) {
 		_, err = io.ReadFull(r.in, text)
 		return text
 	}
-	e.collection, e.key, e.with, e.action = string(part()), string(part()), string(part()), Action(part())
+	e.collection, e.key, e.from, e.with, e.action = string(part()), string(part()), string(part()), string(part()), Action(part())
 	e.before, e.after = part(), part()
 	return e, err
 }

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,10 +36,13 @@ type comparison struct {
 	early    bool                       // write while comparing
 	deleted  map[string]map[string]bool // collection → keys
 	stays    map[string]map[string]bool // collection → keys that only the host has, and that Replace lets stay
+	moves    map[string]*moves          // collection → the records that arrive under another key
+	numbers  map[string]bool            // collection → the same key need not be the same thing
 	empty    map[string]bool            // collection → the host has no records
 	reports  map[string]*CollectionReport
 	expected map[string]*expected
-	unfit    problems // records that are invalid after merging
+	clashes  problems
+	unfit    problems // records that are invalid after merging, or with the keys of the host
 	dangling problems
 	count    int64 // records compared, for Progress
 	bytes    int64 // of their values
@@ -54,9 +58,16 @@ func (c *comparison) carryOut() error {
 	if err := c.meetHost(); err != nil {
 		return err
 	}
+	if err := c.match(); err != nil {
+		return err
+	}
+	if err := c.leaveReferrers(); err != nil {
+		return err
+	}
 	if err := c.callBefore(); err != nil {
 		return err
 	}
+	c.report = c.incoming.report() // it names all that is left out
 	if err := c.compare(); err != nil && !errors.Is(err, errTooMany) {
 		return err
 	}
@@ -122,7 +133,7 @@ func (c *comparison) findSurplus(col *collection) error {
 		if !c.sweeps(col) {
 			break
 		}
-		if !c.seen.keys[col.Name].Has(key) && !c.spares(col.Name, key) {
+		if !c.arrives(col.Name, key) && !c.spares(col.Name, key) {
 			c.surplus(col, key)
 		}
 	}
@@ -131,25 +142,6 @@ func (c *comparison) findSurplus(col *collection) error {
 	}
 	if c.opts.AsItWas && c.snapshot.manifest.Missing[col.Name] > 0 {
 		return c.spareInvalid(col)
-	}
-	return nil
-}
-
-// spareInvalid keeps the host's invalid records from deletion. They may have been
-// there when the snapshot was made, which left them out.
-func (c *comparison) spareInvalid(col *collection) error {
-	c.stays[col.Name] = make(map[string]bool)
-	for keys := range slices.Chunk(slices.Sorted(maps.Keys(c.deleted[col.Name])), batchSize) {
-		found, err := c.lookup(col, keys)
-		if err != nil {
-			return err
-		}
-		for _, key := range keys {
-			if value := found[key]; value != nil && col.examine(&item{key, value, -1}, 0).total > 0 {
-				delete(c.deleted[col.Name], key)
-				c.stays[col.Name][key] = true
-			}
-		}
 	}
 	return nil
 }
@@ -254,7 +246,11 @@ func (c *comparison) compareBatch(col *collection, b *batch) error {
 	for i := range b.items {
 		r := &b.items[i]
 		c.bytes += int64(len(r.value))
-		if after[i], err = c.compareRecord(col, r, existing[r.key]); err != nil {
+		here := existing[r.key]
+		if r.apart {
+			here = nil
+		}
+		if after[i], err = c.compareRecord(col, r, here); err != nil {
 			return err
 		}
 		if after[i].put() {
@@ -264,8 +260,11 @@ func (c *comparison) compareBatch(col *collection, b *batch) error {
 			c.expected[col.Name].add(after[i])
 		}
 	}
+	if err := c.checkRewritten(col, b, after); err != nil {
+		return err
+	}
 	if !c.opts.AsItWas {
-		if err := c.checkRefs(col, after); err != nil {
+		if err := cmp.Or(c.checkRefs(col, after), c.checkForeignRefs(col, b, after)); err != nil {
 			return err
 		}
 	}
@@ -304,6 +303,7 @@ type outcome struct {
 	value  []byte // nil: no record
 	offset int64  // of the record in the snapshot, or -1
 	fate   fate
+	apart  bool // as in item
 }
 
 func (o outcome) put() bool { return o.fate == added || o.fate == updated }
@@ -317,7 +317,11 @@ func (c *comparison) compareRecord(col *collection, r *item, existing []byte) (o
 	report := c.reports[col.Name]
 	report.Records++
 	*report.count(after.fate)++
-	change := entry{collection: col.Name, key: r.key, before: existing, after: after.value}
+	if r.from != "" && !r.apart {
+		report.addRekeyed(r.from, r.key)
+		c.noteKeys(col, r)
+	}
+	change := entry{collection: col.Name, key: r.key, from: r.from, before: existing, after: after.value}
 	switch after.fate {
 	case added:
 		change.action = Add
@@ -340,9 +344,9 @@ func (c *comparison) compareRecord(col *collection, r *item, existing []byte) (o
 // decide returns what becomes of one record of the snapshot. If it clashes, with is the
 // key of the host's record that it clashes with.
 func (c *comparison) decide(col *collection, r *item, existing []byte) (after outcome, with string, err error) {
-	stays := outcome{r.key, existing, -1, unchanged}
-	put := outcome{r.key, r.value, r.offset, updated}
-	if clash := c.rejected[col.Name][r.key]; clash != nil {
+	stays := outcome{r.key, existing, -1, unchanged, r.apart}
+	put := outcome{r.key, r.value, r.offset, updated, false}
+	if clash := c.rejected[col.Name][r.source()]; clash != nil {
 		stays.fate = skipped
 		return stays, clash.With, nil
 	}
@@ -374,7 +378,7 @@ func (col *collection) merge(r *item, existing []byte, l codec.Limits) ([]byte, 
 	fail := func(err error) findings {
 		return findings{[]*RecordError{{Collection: col.Name, Key: r.key, Offset: r.offset, Err: fmt.Errorf("merge: %w", err)}}, 1}
 	}
-	merged := item{r.key, nil, r.offset}
+	merged := item{key: r.key, offset: r.offset}
 	if col.Merge == nil {
 		merged.value = codec.Merge(existing, r.value)
 	} else {
@@ -408,6 +412,13 @@ func (c *comparison) noteOther(col *collection, key string) error {
 		c.addToDigest([]byte(col.Name), []byte(key), found[key])
 	}
 	return err
+}
+
+// noteKeys adds the keys of a record to the digest, whether it changes or not.
+func (c *comparison) noteKeys(col *collection, r *item) {
+	if c.digest != nil {
+		c.addToDigest([]byte(col.Name), []byte(r.from), []byte(r.key))
+	}
 }
 
 // addToDigest adds texts, each with its length before it.

@@ -58,6 +58,9 @@ func (c *comparison) newExpected(col *collection) *expected {
 func (e *expected) add(o outcome) {
 	h := e.hash(o.value)
 	e.each = append(e.each, h|uint64(o.fate))
+	if o.apart {
+		return
+	}
 	if o.value != nil {
 		e.sum += e.keyed(o.key, h)
 	} else {
@@ -163,7 +166,7 @@ func (c *comparison) replaces(col *collection) bool {
 
 // comes tells whether the snapshot has a record that is restored under a key.
 func (c *comparison) comes(col *collection, key string) bool {
-	return slices.Contains(c.cols, col) && c.seen.keys[col.Name].Has(key) && !c.expected[col.Name].absent[key]
+	return slices.Contains(c.cols, col) && c.arrives(col.Name, key) && !c.expected[col.Name].absent[key]
 }
 
 // readBack returns the collections that do not hold what they should.
@@ -287,7 +290,7 @@ func (c *comparison) eachFate(col *collection, f func(b *batch, fates []fate) er
 	each := c.expected[col.Name].each
 	return c.eachBatch(c.ctx, col, func(b *batch) error {
 		if len(b.items) > len(each) {
-			return fmt.Errorf("%w: the migrators gave %s more records than before: a Migrator must give the same whenever it is asked", ErrInvalid, col.Name)
+			return moreThanBefore(col)
 		}
 		of := make([]fate, len(b.items))
 		for i := range of {
@@ -296,6 +299,10 @@ func (c *comparison) eachFate(col *collection, f func(b *batch, fates []fate) er
 		each = each[len(b.items):]
 		return f(b, of)
 	})
+}
+
+func moreThanBefore(col *collection) error {
+	return fmt.Errorf("%w: the migrators gave %s more records than before: a Migrator must give the same whenever it is asked", ErrInvalid, col.Name)
 }
 
 // eachOff calls f for each record of the snapshot that the host does not hold as it
@@ -312,7 +319,7 @@ func (c *comparison) eachOff(col *collection, f func(r *item, of fate, now, righ
 		for i := range b.items {
 			r := &b.items[i]
 			want, now := e.each[n+i]&^uint64(3), held[r.key]
-			if e.hash(now) == want {
+			if r.apart || e.hash(now) == want {
 				continue
 			}
 			var right []byte

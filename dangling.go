@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // checkLeftBehind looks for references to deleted records from records that only the
@@ -23,8 +25,7 @@ func (c *comparison) checkLeftBehind() error {
 				return fmt.Errorf("read the keys of %s from the host: %w", col.Name, err)
 			}
 			// A record that the snapshot has too is checked with its batch.
-			incoming := c.seen.keys[col.Name] != nil && c.seen.keys[col.Name].Has(key)
-			if !incoming && !c.deleted[col.Name][key] {
+			if !c.arrives(col.Name, key) && !c.deleted[col.Name][key] {
 				staying = append(staying, key)
 			}
 		}
@@ -93,7 +94,7 @@ func (c *comparison) checkRefs(col *collection, after []outcome) error {
 		}
 		err := fmt.Errorf("refers to %q of %s, which would not exist", p.ref, p.target)
 		switch {
-		case c.rejected[p.target][p.ref] != nil:
+		case c.leftOutAt(p.target, p.ref):
 			err = leftOutWith(p.ref, p.target) // transact leaves it out as well
 		case c.deleted[p.target][p.ref]:
 			err = fmt.Errorf("refers to %q of %s, which is not in the snapshot and would be deleted", p.ref, p.target)
@@ -103,6 +104,34 @@ func (c *comparison) checkRefs(col *collection, after []outcome) error {
 		}
 	}
 	return nil
+}
+
+// checkForeignRefs looks for references of another installation to numbers that the snapshot
+// does not have. The host may have such a number, but of something else.
+func (c *comparison) checkForeignRefs(col *collection, b *batch, after []outcome) (err error) {
+	if !slices.ContainsFunc(col.refs, func(r ref) bool { return c.numbers[r.Collection] }) {
+		return nil
+	}
+	for i := range b.items {
+		r := &b.items[i]
+		if !after[i].put() {
+			continue
+		}
+		col.eachRef(col.view(r.key, r.value), func(target, ref, pointer string, wrong error) {
+			if err != nil || wrong != nil || !c.numbers[target] || c.seen.keys[target] == nil || c.arrives(target, ref) {
+				return
+			}
+			err = c.dangling.add(&RecordError{Collection: col.Name, Key: r.key, Pointer: col.inside(r.key, pointer), Offset: r.offset,
+				Err: fmt.Errorf("refers to %q of %s in another installation, which is not in the snapshot", fault.Shorten(ref), target)})
+		})
+	}
+	return err
+}
+
+// leftOutAt tells whether the record that arrives under a key is left out.
+func (c *comparison) leftOutAt(collection, key string) bool {
+	from, ok := c.source(collection, key)
+	return ok && c.rejected[collection][from] != nil
 }
 
 // A referrer is a record of the snapshot that refers to another.
@@ -115,7 +144,7 @@ type referrer struct {
 // leaveReferrers leaves out what refers to records that are left out and that the host
 // does not have, and so on along the references.
 func (c *comparison) leaveReferrers() error {
-	if !c.opts.SkipClashes || c.opts.AllowDangling || len(c.rejected) == 0 {
+	if !c.opts.SkipClashes || len(c.rejected) == 0 {
 		return nil
 	}
 	type record struct{ collection, key string }
@@ -146,13 +175,13 @@ func (c *comparison) leaveReferrers() error {
 	for len(left) > 0 {
 		next := make(map[string][]string)
 		for _, name := range slices.Sorted(maps.Keys(left)) {
-			found, err := c.lookup(c.byName[name], left[name])
+			stays, err := c.standIns(name, left[name])
 			if err != nil {
 				return err
 			}
 			for _, key := range left[name] {
-				if found[key] != nil {
-					continue // the host's stays, and what refers to it
+				if stays[key] {
+					continue
 				}
 				for _, r := range referrers[record{name, key}] {
 					if c.rejected[r.col.Name][r.key] != nil {
@@ -166,6 +195,26 @@ func (c *comparison) leaveReferrers() error {
 		left = next
 	}
 	return nil
+}
+
+// standIns tells of records that are left out whether what refers to them stays. It does if
+// the host has such a record, or if references may dangle. Where nothing tells which record
+// of the host it is, the reference would be to another.
+func (c *comparison) standIns(collection string, keys []string) (map[string]bool, error) {
+	stays, arrivals := make(map[string]bool), []string(nil)
+	for _, key := range keys {
+		if to := c.arrival(collection, key); to != nowhere {
+			stays[key] = c.opts.AllowDangling
+			arrivals = append(arrivals, to)
+		}
+	}
+	found, err := c.lookup(c.byName[collection], arrivals)
+	for _, key := range keys {
+		if to := c.arrival(collection, key); to != nowhere && found[to] != nil {
+			stays[key] = true
+		}
+	}
+	return stays, err
 }
 
 // leftOutWith is the reason why a record is left out that refers to another one.

@@ -31,14 +31,15 @@ import (
 // After of its only field is how many records the one that has it holds, or null where
 // that is not known. So it is with a collection of a snapshot that the App does not declare.
 //
-// Diff reads from twice, and keeps about 24 bytes of memory for each of its records. Values
+// Diff reads from twice, and keeps about 20 bytes of memory for each of its records. Values
 // that differ are kept in an encrypted temporary file, in the TempDir of the Snapshot. A
 // host shows its data until the caller has seen all changes or stops: the caller must not
 // write to it meanwhile.
 //
 // Diff yields at most one error, and nothing after it: ErrForeign, ErrTooNew if the schema
 // version is, ErrNoKey, ErrDamaged, ErrLimit, ErrInvalid for records that have no key or
-// share one, or the error of a migrator, of a host or of ctx. The first three come before any change.
+// share one, or the error of a migrator, of a host or of ctx. The first three come before
+// any change. Records of to that share a key which from does not have are each added.
 func (a *App) Diff(ctx context.Context, from, to DataSource) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		stopped := false
@@ -168,13 +169,10 @@ func sameKey(col *collection, r *item) error {
 // meet reads the records of to. It tells of those that from has not, and keeps those that
 // differ.
 func (d *difference) meet() error {
-	added, equal := keyset.New(), 0
+	equal := 0
 	err := d.to.each(d.ctx, d.col, d.hash, func(r *item, sum uint64) error {
 		switch at := d.held.At(r.key); {
 		case at == nil:
-			if !added.Add(r.key) {
-				return sameKey(d.col, r)
-			}
 			return d.tell(d.col.change(entry{collection: d.col.Name, key: r.key, action: Add, after: r.value}))
 		case *at > restMask:
 			return sameKey(d.col, r)
@@ -230,11 +228,11 @@ func (d *difference) tellChange(gone entry, differing *changeCursor, place int64
 	if err != nil {
 		return fmt.Errorf("read what differs: %w", err)
 	}
-	if codec.Equal(gone.before, now.after) {
-		return nil
-	}
 	now.before = gone.before
-	return d.tell(d.col.change(now))
+	if change := d.col.change(now); len(change.Fields) > 0 {
+		return d.tell(change)
+	}
+	return nil
 }
 
 // end returns the place that the next change in the log will have.

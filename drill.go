@@ -95,7 +95,10 @@ func (in *incoming) compareView(ctx context.Context, r Reader, col *collection) 
 		shown.Add(of(record.key, record.value))
 	}
 	var records int
-	err := in.eachNormal(ctx, r, col, func(b *batch) error {
+	err := in.eachBatch(ctx, col, func(b *batch) error {
+		if err := in.normalize(ctx, r, col, b); err != nil {
+			return err
+		}
 		for i := range b.items {
 			r := &b.items[i]
 			if records++; !shown.Has(of(r.key, r.value)) {

@@ -3,6 +3,7 @@ package backup_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -124,4 +125,27 @@ func ExampleRestoreOptions_skipClashes() {
 	// would skip "u1" "u9"
 	// would add "u2" ""
 	// left out: u1
+}
+
+// Walk reads the records of a snapshot as a restore takes them. Change shows two states of
+// a record, with the secrets masked.
+func ExampleApp_Walk() {
+	ctx := context.Background()
+	host := exampleHost()
+	snapshot := exampleSnapshot(exampleApp, host)
+	defer snapshot.Close()
+	now := backup.Record{Key: "s1", Value: json.RawMessage(`{"id":"s1","name":"storage","password":"correct"}`)}
+
+	nas := map[string][]string{"servers": {"s1"}}
+	err := exampleApp.Walk(ctx, snapshot, backup.RestoreOptions{Records: nas}, func(collection string, r backup.Record) error {
+		change, err := exampleApp.Change(collection, &r, &now)
+		for _, f := range change.Fields {
+			fmt.Printf("%s: %s → %s\n", f.Pointer, f.Before, f.After)
+		}
+		return err
+	})
+	check(err)
+	// Output:
+	// /name: "nas" → "storage"
+	// /password: "(secret)" → "(secret)"
 }

@@ -34,7 +34,7 @@ type traced struct {
 }
 
 // maxFollowedBytes is how much memory references take before they go to a file.
-const maxFollowedBytes = 4 << 20
+const maxFollowedBytes = 1 << 20
 
 // follow reads the snapshot, and finds what the named records refer to.
 func (in *incoming) follow(ctx context.Context) error {

@@ -228,6 +228,7 @@ func (in *incoming) readAll(ctx context.Context) error {
 			delete(in.seen.keys, name)
 		}
 	}
+	in.seen.values = nil
 	return nil
 }
 

@@ -30,6 +30,8 @@ type note struct {
 	key         []byte
 	first, last int
 	sealed      []byte // the value with its secrets sealed; nil if there is nothing to seal
+
+	value int // the index in pad.values of the first of its unique values, if it is valid
 }
 
 // A link is a reference to a record.
@@ -45,6 +47,8 @@ type pad struct {
 	spare []byte // compact values
 	seals []byte // sealed values
 
+	values []uint64 // the hashes of the unique values of the records: see unique.hash
+
 	// Of one record.
 	view  []byte
 	marks []onepass.Mark
@@ -53,7 +57,7 @@ type pad struct {
 
 func (p *pad) reset() {
 	clear(p.links)
-	p.links, p.marks = p.links[:0], p.marks[:0]
+	p.links, p.marks, p.values = p.links[:0], p.marks[:0], p.values[:0]
 	p.text, p.spare, p.seals, p.view = emptied(p.text), emptied(p.spare), emptied(p.seals), emptied(p.view)
 }
 
@@ -113,7 +117,14 @@ func (b *batch) check(l codec.Limits, compact bool, box *seal.Box) {
 				n.key = b.pad.text[len(b.pad.text)-len(r.key):]
 			}
 		}
-		if box != nil && len(b.col.secrets) > 0 && n.wrong == 0 {
+		if n.wrong > 0 {
+			continue
+		}
+		n.value = len(b.pad.values)
+		for _, u := range b.col.uniques {
+			b.pad.values = append(b.pad.values, u.hash(b.col.seed, r.value))
+		}
+		if box != nil && len(b.col.secrets) > 0 {
 			b.seal(r, n, box)
 		}
 	}

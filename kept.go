@@ -93,7 +93,7 @@ func (k *kept) each(ctx context.Context, collection string, f func(item) error) 
 				rest = rest[end:]
 				return text
 			}
-			if err := f(item{string(text()), text(), offset}); err != nil {
+			if err := f(item{key: string(text()), value: text(), offset: offset}); err != nil {
 				return err
 			}
 		}

@@ -15,10 +15,6 @@ func (c *comparison) meetHost() error {
 	if err := c.orderCollections(); err != nil {
 		return err
 	}
-	if err := c.leaveReferrers(); err != nil {
-		return err
-	}
-	c.report = c.incoming.report() // it names those too
 	if e, ok := c.host.(effector); ok && c.write {
 		for _, col := range c.cols {
 			effects, err := e.Effects(c.ctx, col.Name)

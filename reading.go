@@ -220,7 +220,7 @@ func (in *incoming) produce(sec *codec.Section, m *migrating, f func(col *collec
 			if err != nil {
 				return &RecordError{Collection: name, Key: out.Key, Offset: r.offset, Err: fmt.Errorf("%w after migration: %w", ErrInvalid, err)}
 			}
-			return f(col, item{out.Key, value, r.offset})
+			return f(col, item{key: out.Key, value: value, offset: r.offset})
 		})
 	})
 }

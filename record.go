@@ -1,6 +1,10 @@
 package backup
 
-import "github.com/tomo-project/backup/internal/codec"
+import (
+	"cmp"
+
+	"github.com/tomo-project/backup/internal/codec"
+)
 
 // What backup and restore share: records in batches.
 
@@ -9,7 +13,15 @@ type item struct {
 	key    string
 	value  []byte // compact
 	offset int64  // of the record in the snapshot, or -1
+
+	// In a comparison, the key is that of the host: see rekey.
+	from      string // the key in the snapshot, if that is another
+	apart     bool   // the record is left out, and no record of the host has its identity
+	rewritten bool   // the value is not that of the snapshot
 }
+
+// source returns the key of the record in the snapshot.
+func (r *item) source() string { return cmp.Or(r.from, r.key) }
 
 // A batch is a number of items whose values share one buffer.
 type batch struct {
@@ -47,7 +59,7 @@ func (b *batch) add(r Record, l codec.Limits) {
 	} else {
 		b.buf = append(b.buf, r.Value...)
 	}
-	b.items = append(b.items, item{r.Key, b.buf[start:len(b.buf):len(b.buf)], -1})
+	b.items = append(b.items, item{key: r.Key, value: b.buf[start:len(b.buf):len(b.buf)], offset: -1})
 	b.notes = append(b.notes, n)
 }
 
@@ -55,13 +67,16 @@ func (b *batch) add(r Record, l codec.Limits) {
 func (b *batch) addItem(r item) {
 	start := len(b.buf)
 	b.buf = append(b.buf, r.value...)
-	b.items = append(b.items, item{r.key, b.buf[start:len(b.buf):len(b.buf)], r.offset})
+	b.items = append(b.items, item{key: r.key, value: b.buf[start:len(b.buf):len(b.buf)], offset: r.offset})
 }
 
+// keys returns the keys of the records, without those that are none of the host's.
 func (b *batch) keys() []string {
-	keys := make([]string, len(b.items))
-	for i, r := range b.items {
-		keys[i] = r.key
+	keys := make([]string, 0, len(b.items))
+	for _, r := range b.items {
+		if !r.apart {
+			keys = append(keys, r.key)
+		}
 	}
 	return keys
 }

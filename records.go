@@ -192,8 +192,8 @@ type heldRecords struct {
 	keys map[string][]string
 }
 
-// Restores returns the keys of the records that the restore is restricted to, by
-// collection, or nil if they are many.
+// Restores returns the keys that the records to which the restore is restricted have in
+// the host, by collection, or nil if they are many.
 func (h heldRecords) Restores() map[string][]string { return h.keys }
 
 // held returns what the host has, for Before.
@@ -202,5 +202,16 @@ func (c *comparison) held() DataSource {
 	if c.picks == nil {
 		return held
 	}
-	return heldRecords{held, c.picks.keys}
+	var keys map[string][]string
+	for name, picked := range c.picks.keys {
+		if keys == nil {
+			keys = make(map[string][]string)
+		}
+		for _, key := range picked {
+			if key = c.arrival(name, key); key != nowhere {
+				keys[name] = append(keys[name], key)
+			}
+		}
+	}
+	return heldRecords{held, keys}
 }

@@ -203,6 +203,16 @@ type CollectionReport struct {
 	ExtraKeys   []string `json:"extra_keys,omitempty"`
 }
 
+func (r *CollectionReport) addRekeyed(from, to string) {
+	if r.Rekeyed++; r.Rekeyed > 1000 {
+		return
+	}
+	if r.RekeyedKeys == nil {
+		r.RekeyedKeys = make(map[string]string)
+	}
+	r.RekeyedKeys[from] = to
+}
+
 // Verify checks all of a snapshot that a restore checks before it looks at the
 // host: that it is of this App and not too new, that it can be migrated, that its
 // secrets open, and that every record satisfies its schema and has a key of its own.

@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/tomo-project/backup/internal/keyset"
@@ -12,6 +13,9 @@ import (
 // had not come yet.
 type seen struct {
 	keys map[string]*keyset.Set // of the collections that take part
+
+	// values has the hashes of the values of each Unique of a collection.
+	values map[string][]*keyset.Set
 
 	open    openRefs
 	least   int  // how many bytes in open are worth a look
@@ -27,9 +31,12 @@ const (
 )
 
 func newSeen(collections []*collection) *seen {
-	s := &seen{keys: make(map[string]*keyset.Set), open: openRefs{cols: collections}}
+	s := &seen{keys: make(map[string]*keyset.Set), values: make(map[string][]*keyset.Set), open: openRefs{cols: collections}}
 	for _, col := range collections {
 		s.keys[col.Name] = keyset.New()
+		for range col.uniques {
+			s.values[col.Name] = append(s.values[col.Name], keyset.New())
+		}
 	}
 	return s
 }
@@ -38,7 +45,6 @@ func newSeen(collections []*collection) *seen {
 // if not nil, does not keep out. It adds to p what is wrong with the others, and calls f for
 // each of these before.
 func (s *seen) admit(b *batch, p *problems, skip func(i int) bool, f func(i int)) error {
-	keys := s.keys[b.col.Name]
 	targets := make([]*keyset.Set, len(b.col.refs))
 	for i, r := range b.col.refs {
 		targets[i] = s.keys[r.Collection]
@@ -49,11 +55,12 @@ func (s *seen) admit(b *batch, p *problems, skip func(i int) bool, f func(i int)
 			continue
 		}
 		found := findings{total: n.wrong}
-		switch {
-		case n.wrong == 0 && !keys.AddBytes(n.key):
-			r.key = string(n.key)
-			found = findings{[]*RecordError{b.col.problem(r, "", errors.New("another record has the same key"))}, 1}
-		case n.wrong > 0 && p.room() > 0:
+		if n.wrong == 0 {
+			if pointer, err := s.take(b, n); err != nil {
+				r.key = string(n.key)
+				found = findings{[]*RecordError{b.col.problem(r, pointer, err)}, 1}
+			}
+		} else if p.room() > 0 {
 			found = b.col.examine(r, p.room())
 		}
 		if n.left = found.total > 0; n.left {
@@ -71,6 +78,32 @@ func (s *seen) admit(b *batch, p *problems, skip func(i int) bool, f func(i int)
 		}
 	}
 	return nil
+}
+
+// take remembers the key and the unique values of a record. If another record has one of
+// them, it returns an error, and remembers none.
+func (s *seen) take(b *batch, n *note) (pointer string, err error) {
+	keys, values := s.keys[b.col.Name], s.values[b.col.Name]
+	if len(values) == 0 && keys.AddBytes(n.key) {
+		return "", nil
+	}
+	if len(values) == 0 || keys.HasBytes(n.key) {
+		return "", errors.New("another record has the same key")
+	}
+	hashes := b.pad.values[n.value : n.value+len(values)]
+	for i, set := range values {
+		if hashes[i] != 0 && set.HasHash(hashes[i]) {
+			u := b.col.uniques[i]
+			return u.declared, fmt.Errorf("another record has the same %s", u.declared)
+		}
+	}
+	keys.AddBytes(n.key)
+	for i, set := range values {
+		if hashes[i] != 0 {
+			set.AddHash(hashes[i])
+		}
+	}
+	return "", nil
 }
 
 // addRefs remembers the references of a record to collections that take part.

@@ -271,6 +271,9 @@ func (c *comparison) warnAltered(r *CollectionReport) {
 		}
 	}
 	warn(r.Altered, "records that did not stay as the restore wrote or found them", r.AlteredKeys)
+	if c.picks != nil {
+		because += "; an undo does not bring them back"
+	}
 	warn(r.Extra, "other records that the host made, changed, removed or kept", r.ExtraKeys)
 }
 

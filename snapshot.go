@@ -394,7 +394,7 @@ func (b *batch) readPart(pick func(*item) bool, open func(item) (item, error)) e
 		return err
 	}
 	for _, rec := range b.part.Records {
-		r := item{rec.Name, rec.Value, rec.Offset}
+		r := item{key: rec.Name, value: rec.Value, offset: rec.Offset}
 		if pick != nil && !pick(&r) {
 			continue
 		}

@@ -112,6 +112,13 @@ type Sink interface {
 //     foreign keys. Without the method there is nothing of that kind.
 //   - Parents(ctx context.Context, collection string) ([]string, error) returns
 //     collections that should be put before this one, beside those in its Refs.
+//   - NewKeys(ctx context.Context, collection string, n int) ([]string, error) returns n
+//     keys for new records of a collection whose keys the store numbers: keys that no record
+//     has or had, as far as it can tell. Each call in a transaction returns others than the
+//     calls before. The store keeps no trace of them: in another transaction on the same data
+//     they are the same. The error wraps errors.ErrUnsupported, also for n = 0, if the
+//     store does not number the keys; that error alone does not end the transaction.
+//     [App.Restore] says what it is for.
 //   - AllowDangling(allow bool) says whether the commit may leave references dangling.
 //     A store that cannot do that refuses the records, as without the method.
 //   - Normalize(ctx context.Context, collection string, records []Record) error is for a
@@ -164,4 +171,7 @@ type (
 		Parents(ctx context.Context, collection string) ([]string, error)
 	}
 	tolerant interface{ AllowDangling(allow bool) }
+	numberer interface {
+		NewKeys(ctx context.Context, collection string, n int) ([]string, error)
+	}
 )

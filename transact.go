@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -21,8 +22,10 @@ var errLook = errors.New("only looking")
 func (in *incoming) transact(ctx context.Context, dst Sink, start func(Writer) *comparison) (Report, error) {
 	trying, wasTrial := false, false
 	for {
+		var last *comparison
 		report, err := in.attempt(ctx, dst, func(w Writer) *comparison {
 			c := start(w)
+			last = c
 			wasTrial = c.trial || !c.write
 			c.trial = c.trial || trying
 			return c
@@ -30,7 +33,7 @@ func (in *incoming) transact(ctx context.Context, dst Sink, start func(Writer) *
 		switch {
 		case err == nil && trying && !wasTrial:
 			trying = false
-		case err == nil || !in.reject(err):
+		case err == nil || last == nil || !in.reject(last, err):
 			return report, err
 		default:
 			trying = true
@@ -48,7 +51,7 @@ func (in *incoming) attempt(ctx context.Context, dst Sink, start func(Writer) *c
 			return inside
 		}
 		c := start(w)
-		c.ctx, c.report = ctx, in.report()
+		c.ctx, c.incoming, c.report = ctx, in.fork(), in.report()
 		if inside = c.carryOut(); inside == nil && (!c.write || c.trial) {
 			inside = errLook
 		}
@@ -91,8 +94,9 @@ func (c *comparison) callBefore() error {
 
 // reject takes the records that the host refused out of the snapshot, if the options
 // allow that. It tells whether it found a record to take out. Of two records of the
-// snapshot that clash, one goes only if no other clash is known: it may be over then.
-func (in *incoming) reject(err error) bool {
+// snapshot that clash, one goes only if no other clash is known: it may be over then. The
+// error has the keys of the host, as the comparison c does.
+func (in *incoming) reject(c *comparison, err error) bool {
 	if errors.Is(err, ErrUncertain) {
 		return false
 	}
@@ -108,11 +112,12 @@ func (in *incoming) reject(err error) bool {
 				continue
 			}
 			key, with := r.Key, r.With
-			if !in.brings(r.Collection, key) {
+			if !c.brings(r.Collection, key) {
 				key, with = with, key
 			}
-			if in.brings(r.Collection, key) && in.brings(r.Collection, with) == both {
-				in.leaveBehind(r.Collection, key, with, r)
+			if c.brings(r.Collection, key) && c.brings(r.Collection, with) == both {
+				source, _ := c.source(r.Collection, key)
+				in.leaveBehind(r.Collection, source, with, r)
 				now[[2]string{r.Collection, key}] = true
 			}
 		}
@@ -123,18 +128,23 @@ func (in *incoming) reject(err error) bool {
 	return false
 }
 
+// fork returns a copy for one comparison, which may leave out more records.
+func (in *incoming) fork() *incoming {
+	fork := *in
+	fork.warnings = slices.Clone(in.warnings)
+	fork.rejected = make(map[string]map[string]*RecordError)
+	for name, records := range in.rejected {
+		fork.rejected[name] = maps.Clone(records)
+	}
+	return &fork
+}
+
 // leaveBehind takes a record out of the snapshot.
 func (in *incoming) leaveBehind(collection, key, with string, r *RecordError) {
 	if in.rejected[collection] == nil {
 		in.rejected[collection] = make(map[string]*RecordError)
 	}
 	in.rejected[collection][key] = &RecordError{Collection: collection, Key: key, Pointer: r.Pointer, Offset: r.Offset, With: with, Err: r.Err}
-}
-
-// brings tells whether the restore brings a record under a key.
-func (in *incoming) brings(collection, key string) bool {
-	keys := in.seen.keys[collection]
-	return keys != nil && keys.Has(key) && in.rejected[collection][key] == nil
 }
 
 // recordsIn returns the errors about records that an error is made of.

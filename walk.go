@@ -114,9 +114,9 @@ func (in *incoming) walkSection(ctx context.Context, sec *codec.Section, take fu
 	})
 }
 
-// Change shows what makes of one state of a record another: Add if before is nil, Delete
-// if after is nil, and otherwise Update, without Fields if the two are equal. The secrets
-// in it are masked. Both are records of this App, as [App.Walk] reads them.
+// Change shows two states of one record to people: Add if before is nil, Delete if after is
+// nil, and otherwise Update, without Fields if the two are equal. Secrets are masked. Both
+// are records of the App as it is today, such as [App.Walk] reads them.
 func (a *App) Change(collection string, before, after *Record) (Change, error) {
 	c, err := a.compile()
 	if err != nil {
@@ -151,39 +151,4 @@ func (a *App) Change(collection string, before, after *Record) (Change, error) {
 		e.action = Delete
 	}
 	return col.change(e), nil
-}
-
-// LabelOf returns what people call a record: the text or the number at [Collection].Label.
-// It is empty if the collection declares no Label, or the record has none.
-func (a *App) LabelOf(collection string, r Record) string {
-	if a == nil {
-		return ""
-	}
-	i := slices.IndexFunc(a.Collections, func(c Collection) bool { return c.Name == collection })
-	if i < 0 || a.Collections[i].Label == "" {
-		return ""
-	}
-	pointer, err := codec.ParsePointer(a.Collections[i].Label)
-	if err != nil {
-		return ""
-	}
-	value, err := codec.Compact(nil, r.Value, hostLimits)
-	if err != nil {
-		return ""
-	}
-	if a.Collections[i].Shape == Map {
-		value = viewMember(r.Key, value)
-	}
-	label := codec.Get(value, pointer)
-	if len(label) == 0 {
-		return ""
-	}
-	switch label[0] {
-	case '"':
-		text, _ := codec.Decode(label).(string)
-		return text
-	case '{', '[', 't', 'f', 'n':
-		return ""
-	}
-	return string(label)
 }

@@ -3,6 +3,8 @@ package backuptest
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"iter"
 	"sync/atomic"
 
@@ -201,6 +203,16 @@ func (w faultyWriter) Normalize(ctx context.Context, collection string, records 
 		return n.Normalize(ctx, collection, records)
 	}
 	return nil
+}
+
+func (w faultyWriter) NewKeys(ctx context.Context, collection string, n int) ([]string, error) {
+	if k, ok := w.w.(numberer); ok {
+		return k.NewKeys(ctx, collection, n)
+	}
+	if _, err := w.w.Lookup(ctx, collection, nil); err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("the store numbers no keys: %w", errors.ErrUnsupported)
 }
 
 func (w faultyWriter) AllowDangling(allow bool) {

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/tomo-project/backup"
 	"github.com/tomo-project/backup/internal/codec"
@@ -27,8 +28,8 @@ import (
 // It checks uniqueness and references at the commit and in Settle, and not at each
 // step. What was broken when the transaction began may stay so.
 //
-// Its Writer is also a [backup.Reader], and has Settle, Effects, Parents and
-// AllowDangling. When Settle or a trigger has failed, the transaction is dead, as in
+// Its Writer is also a [backup.Reader], and has Settle, Effects, Parents, AllowDangling and
+// NewKeys. When Settle or a trigger has failed, the transaction is dead, as in
 // many databases: all later calls fail, and so does the commit.
 //
 // The pointers lead into the value of a record, also where the collection is a Map.
@@ -42,6 +43,10 @@ type RuledStore struct {
 
 	// Refs has the references of each collection.
 	Refs map[string][]backup.Ref
+
+	// Numbered names the collections whose keys the store numbers. NewKeys is unsupported
+	// for all others.
+	Numbered []string
 
 	// Triggers has what runs, in this order, when a record of a collection changes.
 	Triggers map[string][]Trigger
@@ -88,7 +93,8 @@ type ruledWriter struct {
 	rules    RuledStore
 	before   MapStore // the state when the transaction began
 	reader   mapReader
-	dangling bool // whether references may dangle
+	dangling bool           // whether references may dangle
+	numbers  map[string]int // collection → the last number that NewKeys has given
 }
 
 func (w *ruledWriter) Records(ctx context.Context, collection string) iter.Seq2[backup.Record, error] {
@@ -217,6 +223,31 @@ func (w *ruledWriter) Parents(ctx context.Context, collection string) (parents [
 }
 
 func (w *ruledWriter) AllowDangling(allow bool) { w.dangling = allow }
+
+// NewKeys counts on from the greatest number that is a key.
+func (w *ruledWriter) NewKeys(ctx context.Context, collection string, n int) ([]string, error) {
+	records, err := w.begin(ctx, collection)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(w.rules.Numbered, collection) {
+		return nil, fmt.Errorf("%w: the store does not number %s", errors.ErrUnsupported, collection)
+	}
+	if w.numbers == nil {
+		w.numbers = map[string]int{}
+	}
+	for key := range records {
+		if number, err := strconv.Atoi(key); err == nil {
+			w.numbers[collection] = max(w.numbers[collection], number)
+		}
+	}
+	keys := make([]string, n)
+	for i := range keys {
+		w.numbers[collection]++
+		keys[i] = strconv.Itoa(w.numbers[collection])
+	}
+	return keys, nil
+}
 
 // check returns the records of data that break a rule. Of two that clash it blames
 // the record that has changed since before, and the second by key if both have.

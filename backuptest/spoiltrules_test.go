@@ -42,6 +42,7 @@ type otherWriter struct {
 	effects  func(ctx context.Context, collection string) ([]string, error)
 	parents  func(ctx context.Context, collection string) ([]string, error)
 	dangling func(allow bool)
+	numbers  func(ctx context.Context, collection string, n int) ([]string, error)
 }
 
 func (w otherWriter) Records(ctx context.Context, c string) iter.Seq2[backup.Record, error] {
@@ -79,6 +80,13 @@ func (w otherWriter) Parents(ctx context.Context, c string) ([]string, error) {
 	return w.ruledWriter.Parents(ctx, c)
 }
 
+func (w otherWriter) NewKeys(ctx context.Context, c string, n int) ([]string, error) {
+	if w.numbers != nil {
+		return w.numbers(ctx, c, n)
+	}
+	return w.ruledWriter.NewKeys(ctx, c, n)
+}
+
 func (w otherWriter) AllowDangling(allow bool) {
 	if w.dangling != nil {
 		w.dangling(allow)
@@ -98,6 +106,9 @@ func brokenRules() map[string]brokenStore {
 		settle   = "Settle refuses what the commit would, and may be called again after more changes"
 		tries    = "an Update that only tries leaves the store as it was"
 		answers  = "Effects and Parents answer for every collection"
+		none     = "NewKeys is unsupported for any number of records or for none, and the transaction goes on"
+		fresh    = "NewKeys returns as many keys as it is asked for, which no record has and no call has returned before"
+		trace    = "NewKeys leaves no trace: on the same data it returns the same keys in every transaction"
 		unknown  = "every call that names an unknown collection returns an error"
 	)
 	spoil := func(f func(s *spoiltRules)) func() Store {
@@ -130,6 +141,12 @@ func brokenRules() map[string]brokenStore {
 	}
 	without := func(drop func(s *RuledStore)) func() Store {
 		return spoil(func(s *spoiltRules) { drop(&s.RuledStore) })
+	}
+	ctx := context.Background()
+	spoilNumbers := func(f func(w *otherWriter, c string, n int) ([]string, error)) func() Store {
+		return spoilWriter(func(w *otherWriter) {
+			w.numbers = func(_ context.Context, c string, n int) ([]string, error) { return f(w, c, n) }
+		})
 	}
 	nothing := func(context.Context, string) ([]string, error) { return nil, nil }
 
@@ -253,6 +270,73 @@ func brokenRules() map[string]brokenStore {
 		"a collection before itself": {answers, spoilWriter(func(w *otherWriter) {
 			w.parents = func(_ context.Context, c string) ([]string, error) { return []string{c}, nil }
 		})},
+		"NewKeys fails for a text": {none, spoilNumbers(func(w *otherWriter, c string, n int) ([]string, error) {
+			if c != "servers" {
+				return nil, io.EOF
+			}
+			return w.ruledWriter.NewKeys(ctx, c, n)
+		})},
+		"NewKeys says it too late": {none, spoilNumbers(func(w *otherWriter, c string, n int) ([]string, error) {
+			if n == 0 {
+				return nil, nil
+			}
+			return w.ruledWriter.NewKeys(ctx, c, n)
+		})},
+		"NewKeys says it for nothing": {none, spoilNumbers(func(w *otherWriter, c string, n int) ([]string, error) {
+			if n == 0 {
+				return nil, errors.ErrUnsupported
+			}
+			return w.ruledWriter.NewKeys(ctx, c, n)
+		})},
+		"NewKeys is unsupported and has keys": {none, spoilNumbers(func(w *otherWriter, c string, n int) ([]string, error) {
+			keys, err := w.ruledWriter.NewKeys(ctx, c, n)
+			if err != nil && n > 0 {
+				keys = []string{"1"}
+			}
+			return keys, err
+		})},
+		"NewKeys ends the transaction": {none, spoilNumbers(func(w *otherWriter, c string, n int) ([]string, error) {
+			keys, err := w.ruledWriter.NewKeys(ctx, c, n)
+			if err != nil && n > 0 {
+				_ = w.fail(err)
+			}
+			return keys, err
+		})},
+		"a key too few": {fresh, spoilNumbers(func(w *otherWriter, c string, n int) ([]string, error) {
+			keys, err := w.ruledWriter.NewKeys(ctx, c, n)
+			return keys[:min(len(keys), 3)], err
+		})},
+		"a key that a record has": {fresh, spoilNumbers(func(w *otherWriter, c string, n int) ([]string, error) {
+			keys, err := w.ruledWriter.NewKeys(ctx, c, n)
+			if n == 3 {
+				keys[1] = "servers-7"
+			}
+			return keys, err
+		})},
+		"the same keys in each call": {fresh, spoilNumbers(func(w *otherWriter, c string, n int) ([]string, error) {
+			w.ruledWriter.numbers = nil
+			return w.ruledWriter.NewKeys(ctx, c, n)
+		})},
+		"a key of a record that was put": {trace, spoilNumbers(func(w *otherWriter, c string, n int) ([]string, error) {
+			before := &ruledWriter{mapWriter: &mapWriter{data: w.before}, rules: w.rules, numbers: w.ruledWriter.numbers}
+			keys, err := before.NewKeys(ctx, c, n)
+			w.ruledWriter.numbers = before.numbers
+			if w.changed[c] {
+				return []string{"1", "2", "3"}[:n], err
+			}
+			return keys, err
+		})},
+		"a sequence that is used up": {trace, func() Store {
+			used := 0
+			return spoilNumbers(func(w *otherWriter, c string, n int) ([]string, error) {
+				if c == "servers" && n > 0 {
+					w.ruledWriter.numbers = map[string]int{c: used}
+					used += n
+				}
+				return w.ruledWriter.NewKeys(ctx, c, n)
+			})()
+		}},
+		"NewKeys of an unknown collection": {unknown, spoilNumbers(func(*otherWriter, string, int) ([]string, error) { return nil, nil })},
 		"Effects of an unknown collection": {unknown, spoilWriter(func(w *otherWriter) { w.effects = nothing })},
 		"Parents of an unknown collection": {unknown, spoilWriter(func(w *otherWriter) { w.parents = nothing })},
 		"Records of an unknown collection": {unknown, spoilWriter(func(w *otherWriter) {

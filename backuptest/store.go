@@ -70,5 +70,8 @@ var storeRules = []rule[*harness]{
 	{"Settle refuses what the commit would, and may be called again after more changes", (*harness).settles},
 	{"an Update that only tries leaves the store as it was", (*harness).triesOnly},
 	{"Effects and Parents answer for every collection", (*harness).effectsAndParents},
+	{"NewKeys is unsupported for any number of records or for none, and the transaction goes on", (*harness).saysItNumbersNone},
+	{"NewKeys returns as many keys as it is asked for, which no record has and no call has returned before", (*harness).freshKeys},
+	{"NewKeys leaves no trace: on the same data it returns the same keys in every transaction", (*harness).keysLeaveNoTrace},
 	{"a backup with sealed secrets restores the same records into another store", (*harness).wholeBackup},
 }

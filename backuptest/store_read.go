@@ -219,6 +219,13 @@ func (h *harness) unknownCollection() error {
 			}
 			return errProbe
 		},
+		"NewKeys": func(w backup.Writer) error {
+			if k, ok := w.(numberer); ok {
+				_, err := k.NewKeys(h.ctx, h.Unknown, 0)
+				return err
+			}
+			return errProbe
+		},
 	}
 	for name, call := range calls {
 		var got error

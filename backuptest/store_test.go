@@ -100,6 +100,7 @@ func ruledStore() RuledStore {
 		MapStore: emptyStore(),
 		Unique:   map[string][]string{"servers": {"/position"}, "applications": {"/host,/port"}},
 		Refs:     map[string][]backup.Ref{"applications": {{Pointer: "/server", Collection: "servers"}}},
+		Numbered: []string{"servers"},
 		Triggers: map[string][]Trigger{"servers": {{"watch", func(context.Context, backup.Writer, Change) error { return nil }}}},
 	}
 }

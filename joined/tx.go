@@ -2,6 +2,7 @@ package joined
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 
@@ -58,6 +59,9 @@ type (
 		Parents(ctx context.Context, collection string) ([]string, error)
 	}
 	tolerant interface{ AllowDangling(allow bool) }
+	numberer interface {
+		NewKeys(ctx context.Context, collection string, n int) ([]string, error)
+	}
 )
 
 // A writer changes collections in the part that has them.
@@ -213,6 +217,24 @@ func (w *writer) Normalize(ctx context.Context, collection string, records []bac
 		return w.fail(err)
 	}
 	return nil
+}
+
+// NewKeys returns those of the part of the collection. A part that numbers no keys says so,
+// and goes on.
+func (w *writer) NewKeys(ctx context.Context, collection string, n int) ([]string, error) {
+	part, err := w.part(collection)
+	if err != nil {
+		return nil, err
+	}
+	numbers, ok := part.(numberer)
+	if !ok {
+		return nil, fmt.Errorf("joined: the store of the collection %q numbers no keys: %w", collection, errors.ErrUnsupported)
+	}
+	keys, err := numbers.NewKeys(ctx, collection, n)
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return nil, w.fail(err)
+	}
+	return keys, err
 }
 
 // AllowDangling tells every part that can allow it.

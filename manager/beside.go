@@ -64,11 +64,12 @@ func noteOf(b Backup) ([]byte, error) {
 }
 
 // publicManifest returns a copy of a manifest without what only the maker of the backup
-// may see. LeftOut and Dangling name records. The digest of an encrypted document would
+// may see. LeftOut, Dangling and metaRecords name records. The digest of an encrypted document would
 // tell whether somebody has guessed all that is in it.
 func publicManifest(m backup.Manifest) backup.Manifest {
 	m = m.Clone()
 	m.SHA256, m.Authentic, m.LeftOut, m.Dangling = "", "", nil, nil
+	delete(m.Metadata, metaRecords)
 	return m
 }
 

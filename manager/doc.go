@@ -112,7 +112,7 @@
 //     writers that died, fill.go for the other Locations, readme.go, database.go, run.go
 //     with due.go
 //   - Looking: list.go, look.go for one file, beside.go for notes and marks, backup.go for
-//     what is known of a backup, open.go
+//     what is known of a backup, open.go; history.go and find.go for one record
 //   - Restoring: restore.go, undo.go
 //   - Deleting: prune.go with decide.go, shrink.go, delete.go
 //   - Proving: verify.go, drill.go, rehearse.go, probe.go

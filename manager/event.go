@@ -17,8 +17,8 @@ type Event struct {
 
 	// Operation is the operation that is running: "create", "copy database", "run",
 	// "restore" (of Restore and Apply), "undo", "prune", "delete", "accept", "rewrap",
-	// "verify", "drill", "rehearse", "extract", "plan" or "open". Whatever Run does is
-	// "run".
+	// "verify", "drill", "rehearse", "extract", "plan", "open", "history" or "find". Whatever
+	// Run does is "run".
 	Operation string
 
 	Time time.Time
@@ -35,8 +35,8 @@ type Event struct {
 type EventKind string
 
 const (
-	// EventStarted: an operation began. List, Open, Plan, Probe and a dry run of Prune
-	// have no such event.
+	// EventStarted: an operation began. List, Open, Plan, Probe, History, Find, KeyOf and a
+	// dry run of Prune have no such event.
 	EventStarted EventKind = "started"
 
 	// EventProgress: an operation has come further.

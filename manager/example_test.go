@@ -1,6 +1,7 @@
 package manager_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -143,4 +144,68 @@ func ExampleManager_Rehearse() {
 	// opens it: false
 	// the key opens it, servers: 2
 	// {"id":"s1","name":"nas","password":"hunter2"}
+}
+
+// Somebody has deleted a server. History tells when, and which backup has it as it was.
+func ExampleManager_History() {
+	ctx := context.Background()
+	host := exampleHost()
+	key := backup.Passphrase([]byte("correct horse battery staple"))
+	m := &manager.Manager{
+		App: exampleApp, Source: host, Sink: host, Locations: []location.Location{backuptest.MapLocation{}}, Installation: "home",
+		Recipients: []backup.Recipient{key}, Identities: []backup.Identity{key},
+	}
+	create := func() {
+		_, err := m.Create(ctx, backup.BackupOptions{})
+		check(err)
+	}
+	create()
+	host["servers"]["s2"] = `{"id":"s2","name":"pi of the attic"}`
+	create()
+	delete(host["servers"], "s2")
+	create()
+
+	for state, err := range m.History(ctx, "servers", "s2") {
+		check(err)
+		fmt.Println(state.Serial, state.Presence)
+		if state.Then == nil {
+			continue
+		}
+		fmt.Println("  then:", state.Then.Action)
+		for _, f := range state.Then.Fields {
+			fmt.Printf("    %s: %s → %s\n", f.Pointer, f.Before, cmp.Or(string(f.After), "nothing"))
+		}
+	}
+	// Output:
+	// 3 absent
+	// 2 present
+	//   then: delete
+	//     /id: "s2" → nothing
+	//     /name: "pi of the attic" → nothing
+	// 1 present
+	//   then: update
+	//     /name: "pi" → "pi of the attic"
+}
+
+// Somebody remembers a part of a name. Find tells where a record was last seen with it.
+func ExampleManager_Find() {
+	ctx := context.Background()
+	host := exampleHost()
+	key := backup.Passphrase([]byte("correct horse battery staple"))
+	m := &manager.Manager{
+		App: exampleApp, Source: host, Sink: host, Locations: []location.Location{backuptest.MapLocation{}},
+		Recipients: []backup.Recipient{key}, Identities: []backup.Identity{key},
+	}
+	_, err := m.Create(ctx, backup.BackupOptions{})
+	check(err)
+	for found, err := range m.Find(ctx, "JELLY", manager.FindOptions{}) {
+		check(err)
+		if found.Err != nil { // of this backup only
+			continue
+		}
+		fmt.Println(found.Collection, found.Key, found.Pointer, "in the newest backup:", found.Newest)
+		break // no older backup is opened
+	}
+	// Output:
+	// applications a1 /name in the newest backup: true
 }

@@ -25,7 +25,7 @@ type RecordState struct {
 
 	Presence Presence `json:"presence"`
 
-	// Label is what people called the record ([backup.App.LabelOf]).
+	// Label is what people called the record: see [backup.Collection].Label.
 	Label string `json:"label,omitempty"`
 
 	// Then is what happened to the record after this backup, until the next newer backup
@@ -222,7 +222,8 @@ func (h *history) read(ctx context.Context, b *Backup, state *RecordState) (foun
 	}
 	switch state.Presence = Silent; {
 	case found != nil:
-		state.Presence, state.Label = Present, h.App.LabelOf(h.collection, *found)
+		state.Presence = Present
+		state.Label, err = h.label(h.collection, *found)
 	case !has:
 		state.Err = fmt.Errorf("it was made without %s", h.collection)
 	case m.Salvaged != nil:
@@ -232,7 +233,62 @@ func (h *history) read(ctx context.Context, b *Backup, state *RecordState) (foun
 	default:
 		state.Presence = Absent
 	}
-	return found, nil
+	return found, err
+}
+
+// label returns what people call a record.
+func (m *Manager) label(collection string, r backup.Record) (string, error) {
+	shown, err := m.App.Change(collection, nil, &r)
+	return shown.Label, err
+}
+
+// KeyOf returns the key of the record that people call by a name: by its key, or else by its
+// [backup.Collection].Label. The newest backup that has such a record decides. Backups that
+// cannot be read are passed over, as are those that [Manager.History] leaves out.
+//
+// The error wraps fs.ErrNotExist if no backup has such a record, and ErrInvalid if several
+// records have the label in the backup that decides: it lists their keys.
+func (m *Manager) KeyOf(ctx context.Context, collection, name string) (key string, err error) {
+	if key, err = m.keyOf(ctx, collection, name); err != nil {
+		return "", fmt.Errorf("find the key: %w", err)
+	}
+	return key, nil
+}
+
+func (m *Manager) keyOf(ctx context.Context, collection, name string) (string, error) {
+	o, err := m.begin(ctx, "find")
+	if err != nil {
+		return "", err
+	}
+	if err := o.checkCollections(collection); err != nil {
+		return "", err
+	}
+	c, unasked := o.list(ctx)
+	if c == nil {
+		return "", unasked
+	}
+	for i := range c.backups {
+		b := &c.backups[i]
+		if b.Foreign || b.Database {
+			continue
+		}
+		s, err := o.openWhole(ctx, b)
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+		if err != nil {
+			continue
+		}
+		keys, err := o.App.Resolve(ctx, s, []string{collection + "/" + name})
+		s.Close()
+		if err == nil {
+			return keys[collection][0], nil
+		}
+		if ctx.Err() != nil || errors.Is(err, backup.ErrInvalid) {
+			return "", fmt.Errorf("%s: %w", b.Name, err)
+		}
+	}
+	return "", errors.Join(fmt.Errorf("no backup has a record of %s with the key or the label %q: %w", collection, fault.Shorten(name), fs.ErrNotExist), unasked)
 }
 
 // openWhole opens the first copy of a backup that is not known to be bad.

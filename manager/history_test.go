@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"io/fs"
 	"iter"
 	"maps"
 	"path"
@@ -489,5 +490,45 @@ func TestFindTakesTheBackupBeforeOneThatCannotBeRead(t *testing.T) {
 		text, err := json.Marshal(all[0])
 		require.NoError(t, err)
 		require.Contains(t, string(text), `"error":"a: open snapshot`)
+	})
+}
+
+func TestARecordIsNamedByItsKeyOrByWhatPeopleCallIt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := newCounter("a")
+		m, host := counting(a)
+		m.App.Collections[1].Label = "/name"
+		host["servers"]["s9"] = `{"id":"s9","name":"Lost"}`
+		daily(t, m)
+		daily(t, m)
+		host["servers"]["s9"] = `{"id":"s9","name":"renamed"}`
+		host["servers"]["s8"] = `{"id":"s8","name":"renamed"}`
+		host["servers"]["pi"] = `{"id":"pi","name":"other"}`
+		daily(t, m)
+		mustList(t, m)
+		a.opened()
+		for name, want := range map[string]string{"nas": "s1", "Lost": "s9", "s9": "s9", "pi": "pi", "other": "pi"} {
+			key, err := m.KeyOf(t.Context(), "servers", name)
+			require.NoError(t, err, name)
+			require.Equal(t, want, key, name)
+			if name != "Lost" {
+				require.Len(t, a.opened(), 1)
+			} else {
+				require.Len(t, a.opened(), 2)
+			}
+		}
+		_, err := m.KeyOf(t.Context(), "servers", "renamed")
+		require.ErrorIs(t, err, backup.ErrInvalid)
+		require.ErrorContains(t, err, "servers/s8, servers/s9")
+		_, err = m.KeyOf(t.Context(), "servers", "no such")
+		require.ErrorIs(t, err, fs.ErrNotExist)
+		_, err = m.KeyOf(t.Context(), "nothing", "no such")
+		require.ErrorIs(t, err, backup.ErrInvalid)
+		all := states(t, m, "servers", "s9")
+		require.Equal(t, []string{"renamed", "Lost", "Lost"}, []string{all[0].Label, all[1].Label, all[2].Label})
+		for f, err := range m.Find(t.Context(), "lost", manager.FindOptions{}) {
+			require.NoError(t, err)
+			require.Equal(t, "Lost", f.Label)
+		}
 	})
 }

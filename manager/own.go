@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -13,6 +14,12 @@ const (
 	metaOwn  = "own_records"
 	ownTaken = "restored"
 )
+
+// options fills in what the Manager knows and the caller has not said.
+func (m *Manager) options(ctx context.Context, opts backup.RestoreOptions) (backup.RestoreOptions, error) {
+	opts.Installation = cmp.Or(opts.Installation, m.Installation)
+	return m.withOwn(ctx, opts)
+}
 
 // withOwn fills in the records of Own. An installation that has none takes those of the
 // backup.

@@ -87,7 +87,7 @@ func (m *Manager) Plan(ctx context.Context, snapshot *backup.Snapshot, opts back
 	if err := m.checkProof(snapshot); err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	if opts, err = m.withOwn(ctx, opts); err != nil {
+	if opts, err = m.options(ctx, opts); err != nil {
 		return nil, fmt.Errorf("plan: %w", fault.Other(err))
 	}
 	p, err := o.plan(ctx, snapshot, opts)
@@ -96,7 +96,7 @@ func (m *Manager) Plan(ctx context.Context, snapshot *backup.Snapshot, opts back
 
 // plan makes a plan. While it is made, its progress is that of the operation.
 func (o *operation) plan(ctx context.Context, snapshot *backup.Snapshot, opts backup.RestoreOptions) (*Plan, error) {
-	p := &Plan{app: o.App, snapshot: snapshot, progress: opts.Progress, takesOwn: opts.TakeOwn, warnings: o.ofOthers(snapshot)}
+	p := &Plan{app: o.App, snapshot: snapshot, progress: opts.Progress, takesOwn: takesOwn(opts), warnings: o.ofOthers(snapshot)}
 	opts.Progress = o.progress(ctx, opts.Progress)
 	var err error
 	if p.plan, err = o.App.Plan(ctx, snapshot, heldSink{o.Sink}, opts); err != nil {
@@ -144,7 +144,9 @@ func (m *Manager) checkSink() error {
 //
 // The backup is made inside the transaction of the restore, so it has exactly what the
 // restore replaces, whatever else writes to the host. Until a Location has it, others may
-// have to wait before they can write to the host.
+// have to wait before they can write to the host. It has whole collections, also if
+// opts.Records restricts the restore. Undo then touches only the records that were restored,
+// unless they are so many that their keys have more than 64 KiB.
 //
 // Records of the host that are not valid cannot be in that backup. They do not stop the
 // restore, since it may be the cure. A warning in the Report names them.
@@ -160,12 +162,12 @@ func (m *Manager) Restore(ctx context.Context, snapshot *backup.Snapshot, opts b
 		if err := m.checkProof(snapshot); err != nil {
 			return backup.Report{}, err
 		}
-		opts, err := m.withOwn(ctx, opts)
+		opts, err := m.options(ctx, opts)
 		if err != nil {
 			return backup.Report{}, fault.Other(err)
 		}
 		opts.Progress = o.progress(ctx, opts.Progress)
-		report, err := o.keepBack(ctx, opts.TakeOwn, opts.Before, func(before beforeFunc) (backup.Report, error) {
+		report, err := o.keepBack(ctx, takesOwn(opts), opts.Before, func(before beforeFunc) (backup.Report, error) {
 			opts.Before = before
 			return o.App.Restore(ctx, snapshot, heldSink{o.Sink}, opts)
 		})
@@ -309,6 +311,9 @@ func (b *wayBack) store(ctx context.Context, held backup.DataSource, collections
 	metadata := map[string]string{backup.MetaTrigger: TriggerBeforeRestore}
 	if b.takesOwn {
 		metadata[metaOwn] = ownTaken
+	}
+	if b.err = addRecords(metadata, held); b.err != nil {
+		return b.err
 	}
 	b.saved, b.at, b.err = b.operation.store(ctx, held, backup.BackupOptions{
 		Only:            collections,

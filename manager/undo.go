@@ -36,7 +36,8 @@ func (m *Manager) PlanUndo(ctx context.Context) (*Plan, error) {
 }
 
 // Undo takes the last restore back: it restores the newest backup with the trigger "before
-// restore" and replaces the collections in it. Undo is a restore too, so a second Undo
+// restore" and replaces the collections in it, or after a restore of single records these
+// records. Undo is a restore too, so a second Undo
 // brings back what the first took away. PlanUndo says what Undo would do.
 //
 // The records of Own come back only if the restore took them. Records of the host that
@@ -54,7 +55,7 @@ func (m *Manager) Undo(ctx context.Context) (backup.Report, error) {
 		defer back.snapshot.Close()
 		opts := back.options()
 		opts.Progress = o.progress(ctx, nil)
-		report, err := o.keepBack(ctx, opts.TakeOwn, nil, func(before beforeFunc) (backup.Report, error) {
+		report, err := o.keepBack(ctx, takesOwn(opts), nil, func(before beforeFunc) (backup.Report, error) {
 			opts.Before = before
 			return o.App.Restore(ctx, back.snapshot, heldSink{o.Sink}, opts)
 		})
@@ -72,16 +73,18 @@ type undo struct {
 	snapshot *backup.Snapshot
 	warnings []string
 	own      map[string][]string // of the Manager
+	records  map[string][]string // that the restore took; nil: whole collections
 }
 
 func (u *undo) warn(format string, args ...any) {
 	u.warnings = append(u.warnings, fmt.Sprintf(format, args...))
 }
 
-// options leaves the records of Own as they are, unless the restore has taken them.
+// options leaves the records of Own as they are, unless the restore has taken them. After a
+// restore of single records it leaves all others.
 func (u *undo) options() backup.RestoreOptions {
 	return backup.RestoreOptions{
-		Strategy: backup.Replace, AsItWas: true,
+		Strategy: backup.Replace, AsItWas: true, Records: u.records,
 		Own: u.own, TakeOwn: u.snapshot.Manifest().Metadata[metaOwn] == ownTaken,
 	}
 }
@@ -177,6 +180,9 @@ func (o *operation) openUndo(ctx context.Context, b Backup, restored bool) (_ *u
 	m := snapshot.Manifest()
 	if m.Metadata[backup.MetaTrigger] != TriggerBeforeRestore || !m.CreatedAt.Equal(b.CreatedAt) || m.Serial != b.serial() {
 		return nil, nil
+	}
+	if back.records, err = recordsOf(m); err != nil {
+		return nil, err
 	}
 	if !restored {
 		// The process was killed during that restore. If the host is as it was before, the

@@ -43,6 +43,16 @@ import (
 //     secret, and add secrets that are in JSON or have another name. A key with the name of
 //     a secret, such as the text that identifies a session, is an error, since keys are in
 //     clear.
+//   - Unique: unique constraints and indexes beside the key, also of several columns. Where
+//     letters of either case are the same, it begins with "fold:". Columns of text come
+//     first, then one column before several, then the order of the table. Secrets come last.
+//     Constraints of which it is not certain that no two rows share the values are left
+//     out: partial indexes, for example, unless they say no more than IS NOT NULL. So are
+//     numbers that the database gives, and those that put rows in an order (position,
+//     rank…). A restore takes records that share a Unique for the same thing: take out what
+//     does not say that.
+//   - a Label: the column name, title, label, username or email, if it is text and no secret.
+//     This is a guess.
 //   - a Schema. It allows what the database can hold and the store can read, and no
 //     member without a column. Add what the application knows: patterns, ranges, and
 //     what is in JSON. In SQLite, the Schema says little about tables that are not
@@ -186,7 +196,11 @@ func (d *description) compose(ctx context.Context, tx transaction) error {
 		}
 		var refer []*column
 		c.Refs, refer = t.refs(all)
-		c.Secrets = t.secrets(append(refer, t.keyColumns()...))
+		c.Secrets = t.secrets(slices.Concat(refer, t.keyColumns()))
+		if c.Unique, err = t.uniques(ctx, tx, c.Secrets); err != nil {
+			return fmt.Errorf("sqlstore: look for the unique indexes of table %q: %w", t.plain, explain(d.Dialect, contextError(ctx, err)))
+		}
+		c.Label = t.label(c.Secrets, refer)
 		d.collections = append(d.collections, c)
 	}
 	return errors.Join(d.errs...)

@@ -130,6 +130,9 @@ type transaction interface {
 	// effects names what changes rows of declared tables by itself when a table changes.
 	effects(ctx context.Context, tables []*table) (map[*table][]string, error)
 
+	// uniqueIndexes returns the unique constraints and indexes of a table that hold for all
+	// rows in which no part is NULL, as far as it can tell. It may return that of the key.
+	uniqueIndexes(ctx context.Context, t *table) ([]uniqueIndex, error)
 	// uniqueColumns returns the columns of records on which the unique indexes of a table
 	// depend, without the key.
 	uniqueColumns(ctx context.Context, t *table) ([]*column, error)
@@ -143,6 +146,11 @@ type transaction interface {
 	// clash finds out which row keeps a row of the given values out. Nothing of what it
 	// does is left.
 	clash(ctx context.Context, c *clash) error
+
+	// numbers returns the numbers that the database would give to the next rows of a table,
+	// past the keys of all rows. Its key is one column. numbers returns nil if the database
+	// does not number it. Nothing is used up.
+	numbers(ctx context.Context, t *table) (*numbering, error)
 
 	// touch is called before the first change of any of the tables.
 	touch(ctx context.Context, tables []*table) error

@@ -14,25 +14,27 @@ type (
 	mariadbTable struct {
 		schema string
 		keep   []string // quoted columns that an update would set by itself
+		next   string   // the next number of AUTO_INCREMENT when the transaction began; empty without it
 	}
 
 	mariadbColumn struct {
 		mariadbType
-		base      string // the name of the type: "varchar"
-		unsigned  bool
-		zerofill  bool
-		chars     int64 // the most characters of text
-		octets    int64 // the most bytes of text or binary
-		precision int64 // digits, or bits
-		scale     int64 // digits behind the point, -1 for any number of them
-		charset   string
-		collation string
-		labels    []string // of an enum or a set
-		updates   bool     // it is ON UPDATE CURRENT_TIMESTAMP
-		initial   string   // its default
-		sequences []string // quoted names of the sequences in its default
-		fills     bool     // it takes NULL for a value of its own: the time, or the next number
-		auto      bool     // the host has not said what it holds
+		base       string // the name of the type: "varchar"
+		unsigned   bool
+		zerofill   bool
+		chars      int64 // the most characters of text
+		octets     int64 // the most bytes of text or binary
+		precision  int64 // digits, or bits
+		scale      int64 // digits behind the point, -1 for any number of them
+		charset    string
+		collation  string
+		labels     []string // of an enum or a set
+		updates    bool     // it is ON UPDATE CURRENT_TIMESTAMP
+		initial    string   // its default
+		sequences  []string // quoted names of the sequences in its default
+		increments bool     // it is AUTO_INCREMENT
+		fills      bool     // it takes NULL for a value of its own: the time, or the next number
+		auto       bool     // the host has not said what it holds
 	}
 )
 
@@ -41,10 +43,11 @@ func backtick(name string) string { return "`" + strings.ReplaceAll(name, "`", "
 func (tx *mariadbTx) find(ctx context.Context, name string) (*table, error) {
 	t := &table{}
 	var kind, engine string
+	var next sql.NullString
 	err := sql.ErrNoRows
 	for _, names := range readings(name) {
-		err = tx.conn.QueryRowContext(ctx, "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, COALESCE(ENGINE, '') FROM information_schema.TABLES WHERE TABLE_SCHEMA = IF(? = '', DATABASE(), ?) AND TABLE_NAME = ?",
-			names[0], names[0], names[1]).Scan(&t.my.schema, &t.plain, &kind, &engine)
+		err = tx.conn.QueryRowContext(ctx, "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, COALESCE(ENGINE, ''), AUTO_INCREMENT FROM information_schema.TABLES WHERE TABLE_SCHEMA = IF(? = '', DATABASE(), ?) AND TABLE_NAME = ?",
+			names[0], names[0], names[1]).Scan(&t.my.schema, &t.plain, &kind, &engine, &next)
 		if !errors.Is(err, sql.ErrNoRows) {
 			break
 		}
@@ -61,7 +64,7 @@ func (tx *mariadbTx) find(ctx context.Context, name string) (*table, error) {
 	case !strings.EqualFold(engine, "InnoDB"):
 		return nil, fmt.Errorf("its engine is %s, whose transactions cannot be relied on: ALTER TABLE … ENGINE=InnoDB", engine)
 	}
-	t.name = backtick(t.my.schema) + "." + backtick(t.plain)
+	t.name, t.my.next = backtick(t.my.schema)+"."+backtick(t.plain), next.String
 	if tx.write {
 		return t, tx.lockRows(ctx, t)
 	}
@@ -131,7 +134,8 @@ func (tx *mariadbTx) columns(ctx context.Context, t *table) (columns []*column, 
 			c.def = "DEFAULT"
 		}
 		my.initial, my.sequences = def.String, sequencesIn(def.String)
-		my.fills = my.base == "timestamp" && !c.nullable || strings.Contains(extra, "auto_increment")
+		my.increments = strings.Contains(extra, "auto_increment")
+		my.fills = my.base == "timestamp" && !c.nullable || my.increments
 		switch {
 		case my.base == "enum" || my.base == "set":
 			my.labels = labelsOf(c.declared[len(my.base):])

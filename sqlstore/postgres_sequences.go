@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math/big"
+	"regexp"
 )
 
 // finish sets sequences.
@@ -20,10 +22,10 @@ func (tx *postgresTx) finish(ctx context.Context) error {
 
 // A postgresSequence gives numbers to a column.
 type postgresSequence struct {
-	name     string // quoted, with its schema
-	attnum   int
-	down     bool // it counts down
-	min, max string
+	name           string // quoted, with its schema
+	attnum         int
+	down           bool // it counts down
+	min, max, step string
 }
 
 // sequences sets the sequences of the columns of a table to continue after the values in
@@ -61,11 +63,11 @@ func (tx *postgresTx) findSequences(ctx context.Context, t *table) (found []post
 					AND CASE WHEN s.relkind = 'S' THEN has_sequence_privilege(s.oid, 'SELECT') AND has_sequence_privilege(s.oid, 'UPDATE') END
 					AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = s.oid AND d.deptype IN ('a', 'i')
 						OR d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = s.oid))
-		SELECT DISTINCT quote_ident(n.nspname)||'.'||quote_ident(s.relname), f.attnum::int8, q.seqincrement < 0, q.seqmin::text, q.seqmax::text
-		FROM feeds f JOIN pg_class s ON s.oid = f.sequence AND s.relkind = 'S' JOIN pg_namespace n ON n.oid = s.relnamespace JOIN pg_sequence q ON q.seqrelid = s.oid`,
+		SELECT DISTINCT quote_ident(n.nspname)||'.'||quote_ident(s.relname), f.attnum::int8, q.seqincrement < 0, q.seqmin::text, q.seqmax::text, q.seqincrement::text
+		FROM feeds f JOIN pg_class s ON s.oid = f.sequence AND s.relkind = 'S' JOIN pg_namespace n ON n.oid = s.relnamespace JOIN pg_sequence q ON q.seqrelid = s.oid ORDER BY 1`,
 		[]any{t.pg.oidText()}, func(rows *sql.Rows) error {
 			var s postgresSequence
-			err := rows.Scan(&s.name, &s.attnum, &s.down, &s.min, &s.max)
+			err := rows.Scan(&s.name, &s.attnum, &s.down, &s.min, &s.max, &s.step)
 			found = append(found, s)
 			return err
 		})
@@ -91,13 +93,60 @@ func (c *column) sequenceNumber(down bool) string {
 
 // set returns the statement that sets a sequence to continue after the last of the numbers
 // in a table that it can give. nextval makes sure that no other session gets the same
-// number.
+// number. It would fail at the end of the sequence.
 func (s postgresSequence) set(table, number string) string {
 	most, further, is := "max", "greatest", ">"
 	if s.down {
 		most, further, is = "min", "least", "<"
 	}
 	name := literal(s.name) + "::regclass"
-	return "SELECT setval(" + name + ", " + further + "(m, nextval(" + name + "))) FROM (SELECT " + most + "(" + number + ")::int8 AS m FROM " + table +
+	atEnd := "(s.last_value::numeric + " + s.step + ") NOT BETWEEN " + s.min + " AND " + s.max + " AND s.is_called"
+	return "SELECT setval(" + name + ", CASE WHEN " + atEnd + " THEN m ELSE " + further + "(m, nextval(" + name + ")) END) FROM (SELECT " + most + "(" + number + ")::int8 AS m FROM " + table +
 		" WHERE " + number + " BETWEEN " + s.min + " AND " + s.max + ") AS t, " + s.name + " AS s WHERE m " + is + " s.last_value OR m = s.last_value AND NOT s.is_called"
+}
+
+// onlyNextval is a default that is the number of a sequence, and not made of it.
+var onlyNextval = regexp.MustCompile(`^nextval\('(?:[^']|'')+'::regclass\)(?:::[a-z ]+)?$`)
+
+// postgresIntegerBits are the sizes of the types of integers.
+var postgresIntegerBits = map[string]uint{"int2": 16, "int4": 32, "int8": 64}
+
+// numbers takes a sequence for that of the key as sequences does.
+func (tx *postgresTx) numbers(ctx context.Context, t *table) (n *numbering, err error) {
+	id := t.keyColumns()[0]
+	if postgresIntegerBits[id.pg.base] == 0 || id.def != "" && id.pg.generated == "" && !onlyNextval.MatchString(id.def) {
+		return nil, nil
+	}
+	found, err := tx.findSequences(ctx, t)
+	for _, s := range found {
+		if s.attnum != id.pg.attnum || err != nil {
+			continue
+		}
+		last, far := s.max, "max"
+		if s.down {
+			last, far = s.min, "min"
+		}
+		var next string
+		var called bool
+		var row sql.NullString
+		if err = tx.conn.QueryRowContext(ctx, "SELECT last_value::text, is_called, (SELECT "+far+"("+id.quoted+")::text FROM "+t.name+" WHERE "+id.quoted+" BETWEEN "+s.min+" AND "+s.max+") FROM "+s.name).
+			Scan(&next, &called, &row); err != nil {
+			break
+		}
+		var of *numbering
+		if of, err = newNumbering(next, s.step, last); err != nil {
+			break
+		}
+		if called {
+			of.pass(next)
+		}
+		of.pass(row.String)
+		if n == nil {
+			of.shorten(integersOf(postgresIntegerBits[id.pg.base], false))
+			n = of
+		} else { // rare: no number of either
+			n.pass(new(big.Int).Sub(of.next, of.step).String())
+		}
+	}
+	return n, err
 }

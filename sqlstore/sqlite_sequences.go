@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math"
+	"strconv"
 )
 
 // finish raises the numbers from which AUTOINCREMENT continues. SQLite does that itself
@@ -34,4 +36,29 @@ func (tx *sqliteTx) sequence(ctx context.Context, t *table) error {
 	}
 	return tx.exec(ctx, "INSERT INTO main.sqlite_sequence (name, seq) SELECT "+literal(t.plain)+", "+last+
 		" WHERE "+last+" IS NOT NULL AND NOT EXISTS (SELECT 1 FROM main.sqlite_sequence WHERE name = "+literal(t.plain)+")")
+}
+
+// numbers takes each INTEGER PRIMARY KEY for numbered: SQLite numbers it without
+// AUTOINCREMENT too, and applications leave it to that.
+func (tx *sqliteTx) numbers(ctx context.Context, t *table) (n *numbering, err error) {
+	id := t.keyColumns()[0]
+	if !id.lite.rowid {
+		return nil, nil
+	}
+	var largest, given string
+	if err := tx.conn.QueryRowContext(ctx, "SELECT coalesce(max("+id.quoted+"), 0) FROM "+t.name).Scan(&largest); err != nil {
+		return nil, err
+	}
+	err = tx.each(ctx, "SELECT 1 FROM main.sqlite_schema WHERE name = 'sqlite_sequence'", nil, func(*sql.Rows) error { given = "0"; return nil })
+	if err == nil && given != "" {
+		err = tx.each(ctx, "SELECT coalesce(seq, 0) FROM main.sqlite_sequence WHERE name = ?", []any{t.plain}, func(rows *sql.Rows) error { return rows.Scan(&given) })
+	}
+	if err != nil {
+		return nil, err
+	}
+	if n, err = newNumbering("1", "1", strconv.FormatInt(math.MaxInt64, 10)); err == nil {
+		n.pass(largest)
+		n.pass(given)
+	}
+	return n, err
 }

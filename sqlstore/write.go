@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math/big"
 	"math/bits"
 
 	"github.com/tomo-project/backup"
@@ -24,6 +25,7 @@ type writer struct {
 	trying  bool // rows that wait are tried again
 	stmts   map[string]*sql.Stmt
 	puts    map[*table]map[string]*put
+	numbers map[*table]*big.Int // the next number for NewKeys, as far as it was asked
 
 	args    []any // of Lookup and Delete
 	key     []any // of the record at hand, as it is stored

@@ -112,7 +112,7 @@ func (c *cli) find(ctx context.Context, text string, flags findFlags) error {
 	} else {
 		missing += fmt.Sprintf("\n  There is no full backup to search in %s.", strings.Join(k.folders, ", "))
 	}
-	missing += "\n  Try a shorter text, or tell history its key: " + c.hint("history") + " COLLECTION KEY"
+	missing += "\n  Try a shorter text. If you know its key: " + c.hint("history") + " COLLECTION KEY"
 	return errors.Join(&notFound{missing, unreadOf(result.Unread)}, failed)
 }
 
@@ -152,6 +152,9 @@ func (c *cli) endFind(result findResult, oldest manager.Backup) {
 	c.printUnread(unreadOf(result.Unread))
 	if len(result.Found) == 0 {
 		return
+	}
+	if len(result.Unread) > 0 {
+		fmt.Fprintln(c.stdout)
 	}
 	if result.More {
 		fmt.Fprintf(c.stdout, "There are more than these %d. A longer text finds fewer, --limit shows more.\n", len(result.Found))

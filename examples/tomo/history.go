@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,10 +19,11 @@ import (
 
 func (c *cli) historyCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "history COLLECTION KEY",
+		Use:   "history COLLECTION RECORD",
 		Short: "Tell when a record came, changed and went",
-		Long: `Tell in which backups a record is, such as servers web-1: when it came, what
-changed in it, and when it was gone, from the newest backup back. Nothing is
+		Long: `Tell in which backups a RECORD is, such as servers web-1: when it came, what
+changed in it, and when it was gone, from the newest backup back. It is named by
+its key, or by its name if no record ever had that key. Nothing is
 written, and no database is needed. Secrets are not shown, only that they
 changed. The passphrase or the private keys of --identity open the backups.
 
@@ -64,15 +66,17 @@ func (c *cli) history(ctx context.Context, collection, key string) error {
 		return err
 	}
 	defer k.Close()
-	h := chronicle{cli: c, result: historyResult{collection, key, []manager.RecordState{}}}
-	var failed error
-	for state, err := range k.History(ctx, collection, key) {
-		k.wipe()
-		if err != nil {
-			failed = err // the last, and maybe of one folder only
-			break
+	h := &chronicle{cli: c}
+	failed := h.read(ctx, k, collection, key)
+	if h.newest == nil && ctx.Err() == nil && c.hasLabel(collection) {
+		switch labelled, err := k.KeyOf(ctx, collection, key); {
+		case err == nil:
+			h = &chronicle{cli: c}
+			failed = h.read(ctx, k, collection, labelled)
+		case errors.Is(err, backup.ErrInvalid): // several have the name
+			return err
 		}
-		h.add(state)
+		k.wipe()
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -92,6 +96,11 @@ func (c *cli) history(ctx context.Context, collection, key string) error {
 	return failed
 }
 
+// hasLabel tells whether people call the records of a collection by something else than keys.
+func (c *cli) hasLabel(collection string) bool {
+	return slices.ContainsFunc(c.app.Collections, func(col backup.Collection) bool { return col.Name == collection && col.Label != "" })
+}
+
 // A chronicle prints the history of a record.
 type chronicle struct {
 	*cli
@@ -103,6 +112,19 @@ type chronicle struct {
 	// The backups with the state that is looked at.
 	first, last *manager.RecordState // the newest, the oldest; nil: none yet
 	unread      []unread
+}
+
+// read reads and prints the history. Its error may be of one folder only.
+func (h *chronicle) read(ctx context.Context, k *keeper, collection, key string) error {
+	h.result = historyResult{collection, key, []manager.RecordState{}}
+	for state, err := range k.History(ctx, collection, key) {
+		k.wipe()
+		if err != nil {
+			return err
+		}
+		h.add(state)
+	}
+	return nil
 }
 
 // add takes what the next older backup tells.
@@ -181,7 +203,9 @@ func (h *chronicle) end() {
 	}
 	h.state(nil)
 	h.say("\n")
-	h.printUnread(h.unread)
+	if h.printUnread(h.unread); len(h.unread) > 0 {
+		h.say("\n")
+	}
 	has, tell := h.count[manager.Present], h.count[manager.Present]+h.count[manager.Absent]
 	label := ""
 	if h.newest.Label != "" {

@@ -207,19 +207,21 @@ func printChange(w io.Writer, change backup.Change) {
 }
 
 func printFields(w io.Writer, fields []backup.FieldChange) {
-	value := func(v json.RawMessage) string {
-		if v == nil {
-			return "absent"
-		}
-		return shortened(printable(string(v)), maxValue)
-	}
 	for _, f := range fields {
 		pointer := f.Pointer
 		if pointer == "" {
 			pointer = "the value"
 		}
-		fmt.Fprintf(w, "    %s: %s → %s\n", printable(pointer), value(f.Before), value(f.After))
+		fmt.Fprintf(w, "    %s: %s → %s\n", printable(pointer), fieldValue(f.Before), fieldValue(f.After))
 	}
+}
+
+// fieldValue shows a value, or a part of a long one.
+func fieldValue(v json.RawMessage) string {
+	if v == nil {
+		return "absent"
+	}
+	return shortened(printable(string(v[:min(len(v), 4*(maxValue+1))])), maxValue)
 }
 
 // printPlanJSON prints a plan as one document. There may be millions of changes.

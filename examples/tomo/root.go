@@ -102,7 +102,7 @@ func (c *cli) rootCommand() *cobra.Command {
 	}
 	backups.PersistentFlags().BoolVar(&c.json, "json", false, "print one JSON document for machines")
 	backups.AddCommand(
-		c.createCommand(), c.listCommand(), c.statusCommand(), c.verifyCommand(), c.restoreCommand(), c.undoCommand(),
+		c.createCommand(), c.listCommand(), c.statusCommand(), c.verifyCommand(), c.restoreCommand(), c.undoCommand(), c.diffCommand(),
 		c.historyCommand(), c.findCommand(), c.runCommand(), c.pruneCommand(), c.acceptCommand(), c.drillCommand(), c.salvageCommand(), c.rewrapCommand(), c.extractCommand())
 
 	root.AddCommand(backups, c.keyCommand(), c.initCommand(), c.serveCommand(), c.userCommand(), c.demoCommand())

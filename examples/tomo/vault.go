@@ -194,6 +194,16 @@ func (w vaultWriter) Normalize(ctx context.Context, collection string, records [
 	return nil
 }
 
+// NewKeys returns keys for new records, if the store numbers those of the collection.
+func (w vaultWriter) NewKeys(ctx context.Context, collection string, n int) ([]string, error) {
+	if k, ok := w.Writer.(interface {
+		NewKeys(ctx context.Context, collection string, n int) ([]string, error)
+	}); ok {
+		return k.NewKeys(ctx, collection, n)
+	}
+	return nil, fmt.Errorf("%w: the store does not number %s", errors.ErrUnsupported, collection)
+}
+
 // AllowDangling says whether references may dangle at the commit.
 func (w vaultWriter) AllowDangling(allow bool) {
 	if t, ok := w.Writer.(interface{ AllowDangling(allow bool) }); ok {

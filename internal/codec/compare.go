@@ -196,7 +196,7 @@ func mix(a, b uint64) uint64 {
 }
 
 type member struct {
-	name  string
+	name  []byte
 	value []byte
 	met   bool // the other side of a comparison has it
 }
@@ -205,9 +205,9 @@ func members(b []byte) []member {
 	if len(b) == 2 {
 		return nil
 	}
-	ms := make([]member, 0, 8)
+	ms := make([]member, 0, 12)
 	eachMember(b, func(name []byte, start, end int) bool {
-		ms = append(ms, member{name: string(name), value: b[start:end]})
+		ms = append(ms, member{name: name, value: b[start:end]})
 		return true
 	})
 	return ms
@@ -224,25 +224,25 @@ func Merge(existing, incoming []byte) []byte {
 	add := members(incoming)
 	from := make(map[string][]byte, len(add))
 	for _, m := range add {
-		from[m.name] = m.value
+		from[string(m.name)] = m.value
 	}
 	out := []byte{'{'}
-	put := func(name string, value []byte) {
+	put := func(name, value []byte) {
 		if len(out) > 1 {
 			out = append(out, ',')
 		}
-		out = append(append(append(out, Quote(name)...), ':'), value...)
+		out = append(append(AppendQuote(out, string(name)), ':'), value...)
 	}
 	for _, m := range members(existing) {
 		value := m.value
-		if v, ok := from[m.name]; ok {
+		if v, ok := from[string(m.name)]; ok {
 			value = Merge(value, v)
-			delete(from, m.name)
+			delete(from, string(m.name))
 		}
 		put(m.name, value)
 	}
 	for _, m := range add {
-		if v, ok := from[m.name]; ok {
+		if v, ok := from[string(m.name)]; ok {
 			put(m.name, v)
 		}
 	}
@@ -256,20 +256,20 @@ func Only(v, like []byte) []byte {
 	}
 	keep := make(map[string]bool)
 	for _, m := range members(like) {
-		keep[m.name] = true
+		keep[string(m.name)] = true
 	}
 	all, out := members(v), []byte{'{'}
 	if len(all) == len(keep) {
 		return v
 	}
 	for _, m := range all {
-		if !keep[m.name] {
+		if !keep[string(m.name)] {
 			continue
 		}
 		if len(out) > 1 {
 			out = append(out, ',')
 		}
-		out = append(append(append(out, Quote(m.name)...), ':'), m.value...)
+		out = append(append(AppendQuote(out, string(m.name)), ':'), m.value...)
 	}
 	return append(out, '}')
 }
@@ -312,17 +312,17 @@ func diff(at string, before, after []byte, hidden []Pointer, mask []byte, f func
 	}
 	olds, news := members(before), members(after)
 	var places map[string]int // of news, once their order is not that of olds
-	find := func(i int, name string) int {
+	find := func(i int, name []byte) int {
 		if places == nil {
-			if i < len(news) && news[i].name == name {
+			if i < len(news) && bytes.Equal(news[i].name, name) {
 				return i
 			}
 			places = make(map[string]int, len(news))
 			for i, m := range news {
-				places[m.name] = i
+				places[string(m.name)] = i
 			}
 		}
-		if i, found := places[name]; found {
+		if i, found := places[string(name)]; found {
 			return i
 		}
 		return -1
@@ -333,12 +333,14 @@ func diff(at string, before, after []byte, hidden []Pointer, mask []byte, f func
 			v, news[n].met = news[n].value, true
 		}
 		if v == nil || !Equal(m.value, v) {
-			diff(at+"/"+Escape(m.name), m.value, v, descend(hidden, m.name), mask, f)
+			name := string(m.name)
+			diff(at+"/"+Escape(name), m.value, v, descend(hidden, name), mask, f)
 		}
 	}
 	for _, m := range news {
 		if !m.met {
-			diff(at+"/"+Escape(m.name), nil, m.value, descend(hidden, m.name), mask, f)
+			name := string(m.name)
+			diff(at+"/"+Escape(name), nil, m.value, descend(hidden, name), mask, f)
 		}
 	}
 }

@@ -34,6 +34,10 @@ func (s *Set) Add(key string) bool { return s.add(maphash.String(s.seed, key)) }
 // AddBytes is Add for a key in a buffer.
 func (s *Set) AddBytes(key []byte) bool { return s.add(maphash.Bytes(s.seed, key)) }
 
+// AddHash is Add for a key of which the caller has 64 bits, by a seed of its own. A Set
+// has either keys or hashes.
+func (s *Set) AddHash(h uint64) bool { return s.add(h) }
+
 func (s *Set) add(h uint64) bool {
 	added := !s.zero
 	if h == 0 {
@@ -52,6 +56,9 @@ func (s *Set) Has(key string) bool { return s.has(maphash.String(s.seed, key)) }
 
 // HasBytes is Has for a key in a buffer.
 func (s *Set) HasBytes(key []byte) bool { return s.has(maphash.Bytes(s.seed, key)) }
+
+// HasHash is Has for what AddHash adds.
+func (s *Set) HasHash(h uint64) bool { return s.has(h) }
 
 func (s *Set) has(h uint64) bool {
 	if h == 0 {

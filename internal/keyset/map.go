@@ -3,7 +3,7 @@ package keyset
 import "hash/maphash"
 
 // A Map keeps a number for each of its keys. As a Set does, it keeps 64 bits of each key:
-// 21 to 27 bytes with the number. Call NewMap: the zero Map is not usable.
+// 18 to 21 bytes with the number. Call NewMap: the zero Map is not usable.
 type Map struct {
 	seed   maphash.Seed
 	shards [shards]pairs
@@ -57,11 +57,11 @@ func (m *Map) bits(key string) uint64 { return max(1, maphash.String(m.seed, key
 
 // grow makes place for one more.
 func (p *pairs) grow() {
-	if p.n < len(p.slots)/4*3 {
+	if p.n < len(p.slots)/8*7 {
 		return
 	}
 	old := p.slots
-	p.slots = make([]pair, max(8, len(old)+max(4, len(old)/16*4)))
+	p.slots = make([]pair, max(8, len(old)+max(8, len(old)/64*8)))
 	for _, o := range old {
 		if o.bits != 0 {
 			p.slots[p.find(o.bits)] = o

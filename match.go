@@ -1,0 +1,401 @@
+package backup
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"slices"
+
+	"github.com/tomo-project/backup/internal/codec"
+)
+
+// Which records of the snapshot the host has under another key. match finds them before
+// anything is compared. From then on, all goes by key: see rekey.
+
+// match finds the records that arrive under another key, collection by collection, those
+// referred to first.
+func (c *comparison) match() error {
+	c.moves = make(map[string]*moves)
+	c.numbers = make(map[string]bool)
+	matched := make(map[string]bool)
+	for _, col := range c.cols {
+		m, err := c.newMatching(col, matched)
+		if err == nil && m != nil {
+			err = m.run()
+		}
+		if err == errTooMany {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		matched[col.Name] = true
+	}
+	if err := c.clashes.err(ErrClash); err != nil {
+		return fmt.Errorf("%w\nnothing was changed; change one of the two records of each clash, or have clashes skipped", err)
+	}
+	return c.warnNumbers()
+}
+
+// A matching finds out under which keys the records of one collection arrive. It works with
+// hashes of keys and of values. It holds texts only of the records that move.
+type matching struct {
+	*comparison
+	col      *collection
+	byUnique bool      // the same key is not the same thing
+	finders  []*finder // of the Uniques that can be compared
+	self     *ref      // the reference to the collection itself that finders have a part of
+
+	// Of each record of the snapshot, in its order.
+	keys    []uint64  // the hash of its key
+	parents []uint64  // the hash of the key that self refers to; 0 for none
+	moved   ordinals  // its key holds a reference, and has changed with it
+	held    ordinals  // the host has a record under its key
+	circles ordinals  // its references lead back to it
+	meets   []meeting // what becomes of it
+	byKey   index
+}
+
+// A finder finds records by one Unique.
+type finder struct {
+	unique            // without the parts of self
+	declared unique   // with them
+	self     bool     // self has parts
+	values   []uint64 // of each record of the snapshot; 0 for none
+	byValue  index
+	rows     []row // of the host; sorted
+	doubtful []row // of records that a merge may change
+}
+
+// A row says which value a record of the host has.
+type row struct{ value, key uint64 }
+
+func compareRows(a, b row) int {
+	return cmp.Or(cmp.Compare(a.value, b.value), cmp.Compare(a.key, b.key))
+}
+
+// newMatching returns nil if no record of the collection can move.
+func (c *comparison) newMatching(col *collection, matched map[string]bool) (*matching, error) {
+	m := &matching{comparison: c, col: col}
+	if c.strategy(col) != Replace || c.opts.Records != nil {
+		numbered, err := c.isNumbered(col)
+		if err != nil {
+			return nil, err
+		}
+		m.byUnique = numbered && len(col.uniques) > 0
+		holds, err := c.holdsRecords(col)
+		if err != nil {
+			return nil, err
+		}
+		for i := range col.uniques {
+			if f := m.newFinder(col.uniques[i], matched); f != nil && holds {
+				m.finders = append(m.finders, f)
+			}
+		}
+		m.byUnique = m.byUnique && holds
+	}
+	if len(m.finders) == 0 && !m.byUnique && !c.rekeys(col) {
+		return nil, nil
+	}
+	return m, nil
+}
+
+// newFinder returns nil for a Unique that cannot be compared. It holds the key itself, or a
+// reference to a collection that is matched later, because the two refer to each other.
+func (m *matching) newFinder(u unique, matched map[string]bool) *finder {
+	f := &finder{unique: u, declared: u}
+	if u.holds(m.col.key) {
+		return nil
+	}
+	for i := range m.col.refs {
+		r := &m.col.refs[i]
+		switch {
+		case !u.holds(r.key):
+		case r.Collection == m.col.Name:
+			if m.self != nil && m.self != r {
+				return nil
+			}
+			m.self, f.self = r, true
+			f.unique = u.without(r.key)
+		case !matched[r.Collection] && slices.ContainsFunc(m.cols, func(col *collection) bool { return col.Name == r.Collection }):
+			return nil
+		}
+	}
+	return f
+}
+
+// isNumbered tells whether the same key of a collection need not be the same thing, because
+// the snapshot is of another installation, and each numbers its records.
+func (c *comparison) isNumbered(col *collection) (bool, error) {
+	from := c.snapshot.manifest.Installation
+	n, ok := c.host.(numberer)
+	if !ok || from == "" || c.opts.Installation == "" || from == c.opts.Installation {
+		return false, nil
+	}
+	_, err := n.NewKeys(c.ctx, col.Name, 0)
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return false, fmt.Errorf("ask the host whether it numbers %s: %w", col.Name, err)
+	}
+	c.numbers[col.Name] = err == nil
+	return err == nil, nil
+}
+
+func (c *comparison) holdsRecords(col *collection) (bool, error) {
+	for _, err := range c.host.Keys(c.ctx, col.Name) {
+		if err != nil {
+			return false, fmt.Errorf("read the keys of %s from the host: %w", col.Name, err)
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
+func (m *matching) run() error {
+	if err := m.readSnapshot(); err != nil {
+		return err
+	}
+	if len(m.finders) > 0 || m.byUnique {
+		if err := m.readHost(); err != nil {
+			return err
+		}
+		if err := m.resolveDoubtful(); err != nil {
+			return err
+		}
+	}
+	if !m.decideAll() {
+		return nil
+	}
+	return m.settleKeys()
+}
+
+// readSnapshot takes the hashes of all records of the snapshot.
+func (m *matching) readSnapshot() error {
+	n := m.seen.keys[m.col.Name].Len()
+	m.keys = make([]uint64, 0, n)
+	err := m.eachBatch(m.ctx, m.col, func(b *batch) error {
+		for i := range b.items {
+			r := &b.items[i]
+			if r.from != "" {
+				m.moved = m.moved.add(int64(len(m.keys)))
+			}
+			m.keys = append(m.keys, m.hashKey(r.key))
+			if m.self != nil {
+				m.parents = append(m.parents, m.hashParent(r.value))
+			}
+			for _, f := range m.finders {
+				f.values = append(f.values, f.hash(m.col.seed, r.value))
+			}
+		}
+		return m.ctx.Err()
+	})
+	if err != nil {
+		return err
+	}
+	if len(m.moved) > 0 { // the references to the collection itself have the keys from before
+		m.finders = slices.DeleteFunc(m.finders, func(f *finder) bool { return f.self })
+		m.self, m.parents = nil, nil
+	}
+	m.byKey = newIndex(m.keys)
+	for _, f := range m.finders {
+		f.byValue = newIndex(f.values)
+	}
+	return nil
+}
+
+func (m *matching) hashKey(key string) uint64 { return max(1, maphash.String(m.col.seed, key)) }
+
+// hashParent returns the hash of the key that self refers to, or 0.
+func (m *matching) hashParent(value []byte) uint64 {
+	if key, ok := referredBy(m.self, value); ok {
+		return m.hashKey(key)
+	}
+	return 0
+}
+
+// referredBy returns the key that a reference without a wildcard refers to.
+func referredBy(r *ref, value []byte) (key string, ok bool) {
+	if len(r.key) > 1 {
+		key, ok, _ = r.key.Reference(value)
+		return key, ok
+	}
+	part := codec.Get(value, r.key[0])
+	if part == nil || string(part) == "null" {
+		return "", false
+	}
+	key, err := codec.Identity(part)
+	return key, err == nil
+}
+
+// hostValue returns the hash of the value that a record of the host has, or 0. open is that
+// of the parts that no reference to the collection itself holds.
+func (m *matching) hostValue(f *finder, value []byte) (whole, open uint64) {
+	open = f.hash(m.col.seed, value)
+	if !f.self || open == 0 {
+		return open, open
+	}
+	parent := m.hashParent(value)
+	if parent == 0 {
+		return 0, 0
+	}
+	return combine(m.col.seed, parent, open), open
+}
+
+// readHost takes the hashes of those records of the host that a record of the snapshot
+// may be.
+func (m *matching) readHost() error {
+	err := m.eachRecord(m.col, func(r item) {
+		key := m.hashKey(r.key)
+		also := m.byKey.all(key)
+		for _, i := range also {
+			m.held = m.held.add(int64(i))
+		}
+		for _, f := range m.finders {
+			whole, open := m.hostValue(f, r.value)
+			if whole == 0 || !m.maybe(f, key, open) {
+				continue
+			}
+			switch at := (row{whole, key}); {
+			case m.byUnique || len(also) == 0 || m.strategy(m.col) == SkipDuplicates:
+				f.rows = append(f.rows, at)
+			case m.strategy(m.col) == Merge && (m.col.Merge != nil || f.values[also[0]] == 0):
+				f.doubtful = append(f.doubtful, at)
+			}
+			// Otherwise the snapshot gives the record another value.
+		}
+	})
+	for _, f := range m.finders {
+		slices.SortFunc(f.rows, compareRows)
+	}
+	return err
+}
+
+// maybe tells whether a record of the snapshot may be the record of the host with a value.
+func (m *matching) maybe(f *finder, key, open uint64) bool {
+	if f.self {
+		return f.byValue.has(open)
+	}
+	same := f.byValue.all(open)
+	return len(same) > 1 || len(same) == 1 && (m.byUnique || m.keys[same[0]] != key)
+}
+
+// resolveDoubtful finds out which of the doubtful rows are still right once the snapshot is
+// merged into the host.
+func (m *matching) resolveDoubtful() error {
+	doubtful := make(map[uint64]bool)
+	for _, f := range m.finders {
+		for _, at := range f.doubtful {
+			doubtful[at.key] = true
+		}
+	}
+	if len(doubtful) == 0 {
+		return nil
+	}
+	stays := make(map[*finder]map[row]bool)
+	for _, f := range m.finders {
+		stays[f] = make(map[row]bool)
+	}
+	err := m.eachBatch(m.ctx, m.col, func(b *batch) error {
+		var in []*item
+		var keys []string
+		for i := range b.items {
+			if r := &b.items[i]; doubtful[m.hashKey(r.key)] {
+				in, keys = append(in, r), append(keys, r.key)
+			}
+		}
+		held, err := m.lookup(m.col, keys)
+		if err != nil {
+			return err
+		}
+		for _, r := range in {
+			if held[r.key] == nil {
+				continue
+			}
+			merged, found := m.col.merge(r, held[r.key], m.snapshot.limits)
+			for _, f := range m.finders {
+				if whole, _ := m.hostValue(f, merged); found.total == 0 && whole != 0 {
+					stays[f][row{whole, m.hashKey(r.key)}] = true
+				}
+			}
+		}
+		return nil
+	})
+	for _, f := range m.finders {
+		for _, at := range f.doubtful {
+			if stays[f][at] {
+				f.rows = append(f.rows, at)
+			}
+		}
+		f.doubtful = nil
+		slices.SortFunc(f.rows, compareRows)
+	}
+	return err
+}
+
+// An index finds hashes in a list.
+type index struct {
+	hashes []uint64
+	order  []int32 // of the hashes but 0, by value
+}
+
+func newIndex(hashes []uint64) index {
+	x := index{hashes, make([]int32, 0, len(hashes))}
+	for i, h := range hashes {
+		if h != 0 {
+			x.order = append(x.order, int32(i))
+		}
+	}
+	slices.SortFunc(x.order, func(i, j int32) int { return cmp.Or(cmp.Compare(hashes[i], hashes[j]), cmp.Compare(i, j)) })
+	return x
+}
+
+// all returns where the list has a hash. There must not be many places.
+func (x index) all(h uint64) []int32 {
+	start := x.search(h)
+	end := start
+	for end < len(x.order) && x.hashes[x.order[end]] == h {
+		end++
+	}
+	return x.order[start:end]
+}
+
+func (x index) has(h uint64) bool {
+	at := x.search(h)
+	return at < len(x.order) && x.hashes[x.order[at]] == h
+}
+
+// first returns the first place of a hash, or -1.
+func (x index) first(h uint64) int {
+	if at := x.search(h); at < len(x.order) && x.hashes[x.order[at]] == h {
+		return int(x.order[at])
+	}
+	return -1
+}
+
+func (x index) search(h uint64) int {
+	at, _ := slices.BinarySearchFunc(x.order, h, func(i int32, h uint64) int { return cmp.Compare(x.hashes[i], h) })
+	return at
+}
+
+// warnNumbers warns where the same key need not be the same thing, and nothing tells.
+func (c *comparison) warnNumbers() error {
+	for _, col := range c.cols {
+		if c.numbers[col.Name] && len(col.uniques) == 0 {
+			c.warn(fmt.Sprintf("the backup is of another installation, and each numbers its %s by itself: records with the same key are taken for the same, which they need not be; declare what is Unique of %[1]s", col.Name))
+		}
+		for _, r := range col.refs {
+			target := c.byName[r.Collection]
+			if slices.Contains(c.cols, target) {
+				continue
+			}
+			numbered, err := c.isNumbered(target)
+			if err != nil {
+				return err
+			}
+			if numbered {
+				c.warnOnce(fmt.Sprintf("the backup is of another installation, and each numbers its %s by itself: %s of %s may refer to other records here; restore %[1]s too", target.Name, r.Pointer, col.Name))
+			}
+		}
+	}
+	return nil
+}
