@@ -211,16 +211,6 @@ func (w vaultWriter) AllowDangling(allow bool) {
 	}
 }
 
-// NewKeys returns keys for new records, where the store makes them up.
-func (w vaultWriter) NewKeys(ctx context.Context, collection string, n int) ([]string, error) {
-	if k, ok := w.Writer.(interface {
-		NewKeys(ctx context.Context, collection string, n int) ([]string, error)
-	}); ok {
-		return k.NewKeys(ctx, collection, n)
-	}
-	return nil, errors.ErrUnsupported
-}
-
 // sealing returns a function that returns the value of a record in its stored
 // form, valid until the next call.
 func (v *vault) sealing(ctx context.Context, unfit error, collection string) func(backup.Record) ([]byte, error) {
