@@ -75,8 +75,11 @@
 // signature ([OpenOptions].RequireProof; FORMAT.md, "What is protected, and what
 // is not").
 //
-// [App.Drill] proves that a snapshot restores. [App.Salvage] saves what a damaged
-// file still holds.
+// A snapshot may be of another installation, which has the same things under other keys.
+// [App.Restore] knows them by what the App declares as Unique, and rewrites the references.
+//
+// [App.Drill] proves that a snapshot restores. [App.Diff] says what changed between two
+// snapshots, or since one. [App.Salvage] saves what a damaged file still holds.
 //
 // Memory grows with the number of keys, not with the size of the data.
 //
@@ -104,7 +107,9 @@
 //   - restore.go has the options and the report of a restore, incoming.go reads
 //     the snapshot for it, migrate.go migrates its records, and compare.go compares
 //     them with the host's, with dangling.go for references and meet.go for what the
-//     host says of itself. settle.go puts right
+//     host says of itself. match.go finds the records that the host has under another
+//     key, twins.go says what becomes of them, unique.go compares the values, and rekey.go
+//     rewrites keys and references. settle.go puts right
 //     what the host makes otherwise, as confirm.go reads it back. transact.go runs
 //     all that in a transaction. plan.go does the same and rolls back, and drill.go
 //     does it in an empty store. hide.go takes secrets out of errors of the host,

@@ -78,7 +78,7 @@ func compareRows(a, b row) int {
 // newMatching returns nil if no record of the collection can move.
 func (c *comparison) newMatching(col *collection, matched map[string]bool) (*matching, error) {
 	m := &matching{comparison: c, col: col}
-	if c.strategy(col) != Replace || c.opts.Records != nil {
+	if !c.opts.AsItWas && !c.sweeps(col) {
 		numbered, err := c.isNumbered(col)
 		if err != nil {
 			return nil, err
@@ -173,6 +173,12 @@ func (m *matching) run() error {
 func (m *matching) readSnapshot() error {
 	n := m.seen.keys[m.col.Name].Len()
 	m.keys = make([]uint64, 0, n)
+	if m.self != nil {
+		m.parents = make([]uint64, 0, n)
+	}
+	for _, f := range m.finders {
+		f.values = make([]uint64, 0, n)
+	}
 	err := m.eachBatch(m.ctx, m.col, func(b *batch) error {
 		for i := range b.items {
 			r := &b.items[i]
@@ -246,9 +252,9 @@ func (m *matching) hostValue(f *finder, value []byte) (whole, open uint64) {
 func (m *matching) readHost() error {
 	err := m.eachRecord(m.col, func(r item) {
 		key := m.hashKey(r.key)
-		also := m.byKey.all(key)
-		for _, i := range also {
-			m.held = m.held.add(int64(i))
+		also := m.byKey.first(key)
+		if also >= 0 {
+			m.held = m.held.add(int64(also))
 		}
 		for _, f := range m.finders {
 			whole, open := m.hostValue(f, r.value)
@@ -256,9 +262,9 @@ func (m *matching) readHost() error {
 				continue
 			}
 			switch at := (row{whole, key}); {
-			case m.byUnique || len(also) == 0 || m.strategy(m.col) == SkipDuplicates:
+			case m.byUnique || also < 0 || m.strategy(m.col) == SkipDuplicates:
 				f.rows = append(f.rows, at)
-			case m.strategy(m.col) == Merge && (m.col.Merge != nil || f.values[also[0]] == 0):
+			case m.strategy(m.col) == Merge && (m.col.Merge != nil || !m.hasAll(f, also)):
 				f.doubtful = append(f.doubtful, at)
 			}
 			// Otherwise the snapshot gives the record another value.
@@ -270,13 +276,15 @@ func (m *matching) readHost() error {
 	return err
 }
 
+// hasAll tells whether a record of the snapshot has all parts of a Unique.
+func (m *matching) hasAll(f *finder, i int) bool {
+	return f.values[i] != 0 && (!f.self || m.parents[i] != 0)
+}
+
 // maybe tells whether a record of the snapshot may be the record of the host with a value.
 func (m *matching) maybe(f *finder, key, open uint64) bool {
-	if f.self {
-		return f.byValue.has(open)
-	}
-	same := f.byValue.all(open)
-	return len(same) > 1 || len(same) == 1 && (m.byUnique || m.keys[same[0]] != key)
+	i := f.byValue.first(open)
+	return i >= 0 && (f.self || m.byUnique || m.keys[i] != key || f.byValue.repeats(open))
 }
 
 // resolveDoubtful finds out which of the doubtful rows are still right once the snapshot is
@@ -349,28 +357,18 @@ func newIndex(hashes []uint64) index {
 	return x
 }
 
-// all returns where the list has a hash. There must not be many places.
-func (x index) all(h uint64) []int32 {
-	start := x.search(h)
-	end := start
-	for end < len(x.order) && x.hashes[x.order[end]] == h {
-		end++
-	}
-	return x.order[start:end]
-}
-
-func (x index) has(h uint64) bool {
-	at := x.search(h)
-	return at < len(x.order) && x.hashes[x.order[at]] == h
-}
-
 // first returns the first place of a hash, or -1.
 func (x index) first(h uint64) int {
-	if at := x.search(h); at < len(x.order) && x.hashes[x.order[at]] == h {
+	if at := x.search(h); x.is(at, h) {
 		return int(x.order[at])
 	}
 	return -1
 }
+
+// repeats tells whether the list has a hash at several places.
+func (x index) repeats(h uint64) bool { return x.is(x.search(h)+1, h) }
+
+func (x index) is(at int, h uint64) bool { return at < len(x.order) && x.hashes[x.order[at]] == h }
 
 func (x index) search(h uint64) int {
 	at, _ := slices.BinarySearchFunc(x.order, h, func(i int32, h uint64) int { return cmp.Compare(x.hashes[i], h) })

@@ -213,7 +213,7 @@ func (c *comparison) checkRewritten(col *collection, b *batch, after []outcome) 
 		case n.err != nil:
 			found = findings{[]*RecordError{{Collection: col.Name, Key: keys[i], Offset: r.offset, Err: n.err}}, 1}
 		case n.wrong > 0:
-			found = col.examine(r, maxProblems)
+			found = col.examine(r, c.unfit.room())
 		case string(n.key) != keys[i]:
 			found = findings{[]*RecordError{col.problem(r, col.Key, fmt.Errorf("its key and its references cannot all be those of the host: they share a place"))}, 1}
 		}

@@ -38,13 +38,15 @@ type RestoreOptions struct {
 	AllowDangling bool
 
 	// SkipClashes leaves out records that clash with records of the host over a
-	// unique value, and records that refer to those. Report.LeftOut names them. The
+	// unique value, and records that refer to those, unless the host has a record under
+	// the same key that they can refer to. Report.LeftOut names them. The
 	// host's records stay. Otherwise a clash refuses the restore.
 	SkipClashes bool
 
 	// Untried makes [App.Plan] compare only, and try nothing. That is faster, but
 	// what the host does not take or makes otherwise shows only when the plan is
-	// applied, and clashes are not skipped. Restore ignores Untried.
+	// applied, and clashes that only the host knows of are not skipped. Restore ignores
+	// Untried.
 	Untried bool
 
 	// AllowSalvaged allows Replace from a snapshot that was saved from a damaged
@@ -255,6 +257,26 @@ func (a *App) Verify(ctx context.Context, s *Snapshot, opts RestoreOptions) (Rep
 // Before the commit, Restore reads back what it restored. What the host has made
 // otherwise, by a trigger for example, it puts right. What cannot be put right is
 // Altered or Extra in the Report.
+//
+// A record is known by its key, and by its [Collection].Unique values. The host may have a
+// record of the snapshot under another key: its twin, such as the first admin of a new
+// server. Then the host's key counts. With SkipDuplicates the twin stays, and with Merge the
+// record is merged into it. All references to the record are rewritten, and so are keys that
+// hold such a reference. The first Unique with a twin is enough, in the order of
+// declaration; if a later one has another twin, that is a clash, as it is with Merge
+// if one record of the host has the key and another one the value. A record of
+// the host is the twin of one record only. What a merge gives another value is no twin. In
+// records that refer to each other in a circle, a Unique that holds such a reference finds
+// none. With Replace of whole collections and with AsItWas there are no twins: the
+// snapshot's keys count.
+//
+// A snapshot of another installation may have the same key for something else, where the
+// host's store numbers the records ([Writer], NewKeys) and both installations are known:
+// [Manifest].Installation and RestoreOptions.Installation. There a record is known by its
+// Unique values alone. A record without a twin keeps its key if that is free, and gets a
+// fresh one if not. If the host has another record under the key, and the record has no
+// value to tell whether it is the same, that is a clash. A collection without a Unique goes
+// by key, and a warning says so. CollectionReport.RekeyedKeys has the keys of both sides.
 //
 // Restore returns ErrForeign, ErrTooNew, ErrNoKey, ErrInvalid, ErrDangling,
 // ErrClash, ErrSalvaged, ErrDamaged, ErrFormat or ErrLimit, or the error of a migrator, of

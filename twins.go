@@ -79,7 +79,7 @@ func (m *matching) parent(i int) int {
 // decide decides what becomes of a record. Its parent is decided.
 func (m *matching) decide(i int) meeting {
 	found, known := m.sightings(i)
-	held := m.held.has(int64(i))
+	held := m.held.has(int64(m.byKey.first(m.keys[i])))
 	switch {
 	case m.byUnique && !known && held:
 		return meeting{how: unclear}
@@ -108,7 +108,7 @@ type sighting struct {
 func (m *matching) sightings(i int) (found []sighting, known bool) {
 	for by, f := range m.finders {
 		value := f.values[i]
-		if value == 0 || f.self && (m.parents[i] == 0 || m.circles.has(int64(i))) {
+		if !m.hasAll(f, i) || f.self && m.circles.has(int64(i)) {
 			continue
 		}
 		known = true
@@ -153,7 +153,7 @@ func (m *matching) refuseConflicts() {
 		return
 	}
 	for i := range m.meets {
-		if m.moved.has(int64(i)) && len(m.byKey.all(m.keys[i])) > 1 {
+		if m.moved.has(int64(i)) && m.byKey.repeats(m.keys[i]) {
 			m.meets[i].how = keyConflict
 		}
 	}
@@ -174,7 +174,7 @@ func (m *matching) refuseShared() {
 		for n < len(twins) && m.meets[twins[n]].twin == twin {
 			n++
 		}
-		if n > 1 || !m.byUnique && m.byKey.has(twin) {
+		if n > 1 || !m.byUnique && m.byKey.first(twin) >= 0 {
 			for _, i := range twins[:n] {
 				m.meets[i].how = isShared
 			}
@@ -251,10 +251,9 @@ func (m *matching) hostKeys() (map[uint64]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read the keys of %s from the host: %w", m.col.Name, err)
 		}
-		if hash := m.hashKey(key); len(texts) > 0 {
-			if _, wanted := texts[hash]; wanted {
-				texts[hash] = key
-			}
+		hash := m.hashKey(key)
+		if _, wanted := texts[hash]; wanted {
+			texts[hash] = key
 		}
 	}
 	return texts, nil
