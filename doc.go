@@ -45,6 +45,13 @@
 // [Migrator] makes today's records of older ones. So every backup that was ever
 // made can be restored.
 //
+// # One thing under two keys
+//
+// Two installations may have one thing under two keys: on a new server, the first
+// user has another id. [Collection].Unique says by what the host knows a record. A restore
+// that skips or merges then finds the host's record, its twin, and what refers to the
+// snapshot's key refers to the host's. docs/migrating.md has the ways of it.
+//
 // # What can be relied on
 //
 // [App.Backup] sees one point in time and validates every record, so a backup

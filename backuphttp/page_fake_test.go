@@ -183,7 +183,7 @@ func newFake(text string) *fake {
 		Backup: backups[1].Name, CreatedAt: at, ApplicationVersion: "2.1.0", SchemaVersion: 3, Duration: 1234 * time.Millisecond,
 		Collections: []backup.CollectionReport{
 			{Name: "servers", Strategy: backup.Replace, Records: 214, Added: 2, Updated: 210, Unchanged: 2, Deleted: 3},
-			{Name: "settings", Strategy: backup.SkipDuplicates, Records: 12, Skipped: 12, Conflicts: []string{"theme", text}},
+			{Name: "settings", Strategy: backup.SkipDuplicates, Records: 12, Skipped: 12, Conflicts: []string{"theme", text}, Rekeyed: 1, RekeyedKeys: map[string]string{text: text}},
 			{Name: text, Strategy: backup.Merge, Altered: 1, AlteredKeys: []string{text}, Extra: 2, ExtraKeys: []string{"made", text}},
 		},
 		LeftOut: []*backup.RecordError{record}, Warnings: []string{"no integrity information " + text},
@@ -251,7 +251,7 @@ func newFake(text string) *fake {
 	f.list = []backup.Change{
 		{Collection: "servers", Key: text, Action: backup.Delete},
 		{Collection: "servers", Key: "nas", Action: backup.Add},
-		{Collection: "servers", Key: "pi", Action: backup.Update, Fields: []backup.FieldChange{{Pointer: "/port", Before: json.RawMessage(`22`), After: json.RawMessage(`2222`)}, {Pointer: "/" + text, Before: quoted}, {Pointer: "/password", Before: json.RawMessage(`"(secret)"`), After: json.RawMessage(`"(secret)"`)}, {Pointer: "/notes", After: long}}},
+		{Collection: "servers", Key: "pi", From: text, Action: backup.Update, Fields: []backup.FieldChange{{Pointer: "/port", Before: json.RawMessage(`22`), After: json.RawMessage(`2222`)}, {Pointer: "/" + text, Before: quoted}, {Pointer: "/password", Before: json.RawMessage(`"(secret)"`), After: json.RawMessage(`"(secret)"`)}, {Pointer: "/notes", After: long}}},
 		{Collection: text, Key: "theme", Action: backup.Skip, With: text, Fields: []backup.FieldChange{{Before: json.RawMessage(`"dark"`), After: quoted}}},
 	}
 	for i := len(f.list); i < 251; i++ {

@@ -67,6 +67,7 @@ func App(version string) *backup.App {
 				Schema:  bytes.Clone(serversSchema),
 				Refs:    []backup.Ref{{Pointer: "/jump_server_id", Collection: "servers"}},
 				Secrets: []string{"/password", "/private_key", "/passphrase"},
+				Label:   "/name",
 			},
 			{
 				// The compose text is secret too: people may write passwords
@@ -79,6 +80,7 @@ func App(version string) *backup.App {
 					{Pointer: "/repository_id", Collection: "repositories"},
 				},
 				Secrets: []string{"/compose", "/env/*"},
+				Label:   "/name",
 			},
 			{
 				Name:    "settings",
@@ -88,11 +90,15 @@ func App(version string) *backup.App {
 			},
 			{
 				// A password hash is secret too: whoever has it can guess
-				// passwords without any limit.
+				// passwords without any limit. People log in by their name, so
+				// that no two users share one. Nothing else of Tomo is unique:
+				// two servers may have one name, and two users one address.
 				Name:    "users",
 				Key:     "/id",
 				Schema:  bytes.Clone(usersSchema),
+				Unique:  []string{"/username"},
 				Secrets: []string{"/password_hash", "/totp_secret"},
+				Label:   "/username",
 			},
 			{
 				Name:   "preferences",
@@ -105,6 +111,7 @@ func App(version string) *backup.App {
 				Key:     "/id",
 				Schema:  bytes.Clone(repositoriesSchema),
 				Secrets: []string{"/token"},
+				Label:   "/name",
 			},
 			{
 				// No Refs: a log outlives the server that it names. Most

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -120,6 +122,11 @@ func (c *cli) printReport(report backup.Report, headings ...string) error {
 		c.printKeys("Kept as it is in the database, though the backup differs or clashes", r.Name, r.Skipped, r.Conflicts)
 		c.printKeys("The database does not leave them as the restore writes them", r.Name, r.Altered, r.AlteredKeys)
 		c.printKeys("Others that the database makes, changes, removes or keeps by itself", r.Name, r.Extra, r.ExtraKeys)
+		var pairs []string
+		for _, from := range slices.Sorted(maps.Keys(r.RekeyedKeys)) {
+			pairs = append(pairs, from+" → "+r.RekeyedKeys[from])
+		}
+		c.printKeys("Under another key than in the backup", r.Name, r.Rekeyed, pairs)
 	}
 	c.printRemarks(report)
 	return nil
@@ -178,6 +185,9 @@ func (c *cli) printPlan(ctx context.Context, plan *manager.Plan, flags restoreFl
 // printChange prints one change, field by field.
 func printChange(w io.Writer, change backup.Change) {
 	record := printable(change.Collection + " " + change.Key)
+	if change.From != "" {
+		record += ", in the backup " + printable(change.From)
+	}
 	switch change.Action {
 	case backup.Add:
 		fmt.Fprintf(w, "+ %s\n", record)

@@ -6,14 +6,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The database has rules of its own: user names are unique, and triggers run.
+// The database has rules of its own, which the declaration does not know: here,
+// addresses are unique, and triggers run.
 
 func TestARestoreNamesBothRecordsOfAClashAndLeavesThemOut(t *testing.T) {
 	m := newMachine(t, 3)
 	file := m.path("b.json")
 	m.ok("backup", "create", "--output", file)
-	m.sql("DELETE FROM preferences", "DELETE FROM users WHERE id = 'user-0000001'")
-	m.ok("user", "password", "user-1") // the same name under another id
+	m.sql("DELETE FROM preferences", "DELETE FROM users WHERE id = 'user-0000001'",
+		"CREATE UNIQUE INDEX users_email ON users (email)", "UPDATE users SET email = 'user-1@example.org' WHERE id = 'user-0000002'")
 	before := m.dump()
 	restore := []string{"backup", "restore", "--input", file, "--only", "users"}
 

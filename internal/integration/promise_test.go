@@ -31,21 +31,7 @@ func TestAPlanThatSaysYesIsARestoreThatWorks(t *testing.T) {
 	inEach(t, func(t *testing.T, d database) {
 		short := map[string]uint64{"SQLite": 60, "PostgreSQL": 12, "MariaDB": 8}[d.name]
 		long := map[string]uint64{"SQLite": 2000, "PostgreSQL": 200, "MariaDB": 200}[d.name]
-		first, last := uint64(1), testtime.Pick(t, short, long)
-		patience := 10 * time.Second
-		if seeds := os.Getenv("BACKUP_SEED"); seeds != "" {
-			from, to, several := strings.Cut(seeds, "-")
-			if !several {
-				to, patience = from, time.Minute
-			}
-			var err error
-			if first, err = strconv.ParseUint(from, 10, 64); err != nil {
-				t.Fatal(err)
-			}
-			if last, err = strconv.ParseUint(to, 10, 64); err != nil {
-				t.Fatal(err)
-			}
-		}
+		first, last, patience := seeds(t, short, long)
 		h := newRandomHost(t, d)
 		applied, failed := 0, 0
 		for seed := first; seed <= last; seed++ {
@@ -77,4 +63,25 @@ func TestAPlanThatSaysYesIsARestoreThatWorks(t *testing.T) {
 			t.Error("too few: the test shows little")
 		}
 	})
+}
+
+// seeds returns the first and the last round, and how long a failure is made smaller.
+func seeds(t *testing.T, short, long uint64) (first, last uint64, patience time.Duration) {
+	first, last, patience = 1, testtime.Pick(t, short, long), 10*time.Second
+	seeds := os.Getenv("BACKUP_SEED")
+	if seeds == "" {
+		return first, last, patience
+	}
+	from, to, several := strings.Cut(seeds, "-")
+	if !several {
+		to, patience = from, time.Minute
+	}
+	var err error
+	if first, err = strconv.ParseUint(from, 10, 64); err != nil {
+		t.Fatal(err)
+	}
+	if last, err = strconv.ParseUint(to, 10, 64); err != nil {
+		t.Fatal(err)
+	}
+	return first, last, patience
 }

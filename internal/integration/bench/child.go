@@ -40,6 +40,9 @@ var works = map[string]work{
 	"changes-50000":  changesFrom(deep),
 	"create":         create,
 	"marshal-indent": marshalIndent,
+	"merge":          merge(""),
+	"merge-twins":    merge("UPDATE servers SET id = 'here-' || id", "/name"),
+	"merge-unique":   merge("", "/name"),
 
 	"backup-sqlite": func(ctx context.Context, a *backup.App, _ int) error {
 		return withDB("bench.db", func(db *sql.DB) error {

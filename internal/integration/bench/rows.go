@@ -37,7 +37,7 @@ type section struct {
 func sections(records int) []section {
 	return []section{
 		{"The targets", "The rows of this table have a target each.", slices.Concat(
-			sqliteTargets, tomoRows(records), checkTargets, diffRows(records), restoreTargets, postgresTargets, mariadbTargets, smallRows(records), growthRows(records),
+			sqliteTargets, tomoRows(records), checkTargets, diffRows(records), restoreTargets, postgresTargets, mariadbTargets, smallRows(records), growthRows(records), twinRows(records),
 		)},
 		{"The same without a schema", "Here the library checks what the peer checks, or a little more: strict JSON, keys, references and the digest.", uncheckedRows},
 		{"More of the library", "The peers of these rows are parts of the library, too: the rows show what compression, encryption, further locations and the way back cost.", libraryRows(records)},

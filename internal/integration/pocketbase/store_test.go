@@ -36,7 +36,10 @@ func (h *host) declare() (*backup.App, backup.Store) {
 		case "params": // passwords of mail and buckets
 			collections[i].Secrets = []string{"/value"}
 		case "notes":
-			collections[i].Refs = []backup.Ref{{Pointer: "/author", Collection: "users"}}
+			collections[i].Refs = []backup.Ref{{Pointer: "/author", Collection: "users"}, {Pointer: "/readers/*", Collection: "users"}}
+		case "superusers", "users":
+			// The index lets several have no address. All of them have one here.
+			collections[i].Unique = []string{"/email"}
 		}
 	}
 	app.Collections = append(app.Collections, backup.Collection{Name: "storage", Shape: backup.Map})
