@@ -233,6 +233,34 @@ func TestADiffOfAFileThatChangesIsRefused(t *testing.T) {
 	require.ErrorContains(t, err, "monday.json")
 }
 
+// What goes wrong on the way says of which of the two it is, and what to do.
+func TestADiffThatFailsSaysWhere(t *testing.T) {
+	app := grown()
+	app.Migrators[1] = step(1, func(_ string, r backup.Record, emit emitFunc) error { return fmt.Errorf("no port for %s", r.Value) })
+	old := written(t, app, 1, `{"hosts":[{"id":"s1","name":"nas"}]}`)
+	now := written(t, app, 4, `{"servers":[]}`)
+	_, err := diffed(app.Diff(t.Context(), now, old))
+	require.ErrorContains(t, err, `diff: the second snapshot: hosts (byte `)
+	require.ErrorContains(t, err, "migrate from schema version 1 to 2: no port for")
+
+	// Without a place for what differs, much of it cannot be told, and little can.
+	app = benchApp("")
+	open := func(user string, n int) *backup.Snapshot {
+		var text strings.Builder
+		for i := range n {
+			fmt.Fprintf(&text, `,{"id":"%d","user":"%s"}`, i, strings.Repeat(user, 1000))
+		}
+		s, err := backup.OpenSnapshot(t.Context(), bytes.NewReader([]byte(document(app, 1, `{"servers":[`+text.String()[1:]+`]}`))), backup.OpenOptions{TempDir: "/nowhere/at/all"})
+		require.NoError(t, err)
+		t.Cleanup(func() { s.Close() })
+		return s
+	}
+	_, err = diffed(app.Diff(t.Context(), open("a", 1000), open("b", 1000)))
+	require.ErrorContains(t, err, "what differs could not be kept: make a temporary copy")
+	require.ErrorContains(t, err, "set TempDir to a folder that exists")
+	require.Len(t, changed(t, app, open("a", 10), open("b", 10)), 10)
+}
+
 func TestADiffEndsWhenItsCallerDoes(t *testing.T) {
 	app, store := homelab(), homelabStore()
 	empty := backuptest.MapStore{"servers": {}, "applications": {}, "settings": {}, "users": {}, "logs": {}}

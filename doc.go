@@ -71,8 +71,8 @@
 // A snapshot may be of another installation, which has the same things under other keys.
 // [App.Restore] knows them by what the App declares as Unique, and rewrites the references.
 //
-// [App.Drill] proves that a snapshot restores. [App.Salvage] saves what a damaged
-// file still holds.
+// [App.Drill] proves that a snapshot restores. [App.Diff] says what changed between two
+// snapshots, or since one. [App.Salvage] saves what a damaged file still holds.
 //
 // Memory grows with the number of keys, not with the size of the data.
 //

@@ -17,12 +17,14 @@ import (
 // so that a chain of any length costs no more. It holds 16 bytes of each record. The
 // references are in a temporary file if they are many: nothing bounds their number.
 type following struct {
-	seed    maphash.Seed
-	records []traced // sorted by hash, once all are read
-	reached []uint64 // the hashes of the records that are found, sorted
+	seeds   map[string]maphash.Seed // by collection
+	records []traced                // sorted by hash, once all are read
+	reached []uint64                // the hashes of the records that are found, sorted
 
-	buf    []byte // the references that are not in file yet
-	moved  int64  // how many bytes are in file
+	to     []uint64 // the references of one record
+	buf    []byte   // the references that are not in file yet
+	window []byte   // what was read of the file
+	moved  int64    // how many bytes are in file
 	file   *envelope.Spool
 	failed bool // the file cannot be written: the rest stays in memory
 }
@@ -33,18 +35,22 @@ type traced struct {
 	at   int64  // where its references are, or -1 for none
 }
 
-// maxFollowedBytes is how much memory references take before they go to a file.
+// maxFollowedBytes is how much memory references take before they go to a file, beside
+// those of a record that has but one.
 const maxFollowedBytes = 1 << 20
 
 // follow reads the snapshot, and finds what the named records refer to.
 func (in *incoming) follow(ctx context.Context) error {
-	f := &following{seed: maphash.MakeSeed()}
+	f := &following{seeds: make(map[string]maphash.Seed)}
+	for _, col := range in.compiled.collections {
+		f.seeds[col.Name] = maphash.MakeSeed()
+	}
 	defer f.close()
 	tracing := reading{incoming: in, batches: make(map[string]*batch)}
 	err := tracing.readAll(ctx, func(b *batch) error {
 		for i := range b.items {
 			if key, ok := b.keyOf(i); ok {
-				f.add(b.col.Name, key, b.links(i), in.snapshot.tempDir)
+				f.add(f.hash(b.col.Name, []byte(key)), b.links(i), in.snapshot.tempDir)
 				tracing.records++
 			}
 			tracing.bytes = max(tracing.bytes, b.items[i].offset)
@@ -60,7 +66,7 @@ func (in *incoming) follow(ctx context.Context) error {
 	var from []uint64
 	for name, keys := range in.opts.Records {
 		for _, key := range keys {
-			from = append(from, f.hash(name, key))
+			from = append(from, f.hash(name, []byte(key)))
 		}
 	}
 	if err := f.walk(ctx, from); err != nil {
@@ -71,18 +77,18 @@ func (in *incoming) follow(ctx context.Context) error {
 }
 
 // links calls f for the references of an item that was checked, if it is valid.
-func (b *batch) links(i int) func(f func(collection, key string)) {
-	return func(f func(collection, key string)) {
+func (b *batch) links(i int) func(f func(collection string, key []byte)) {
+	return func(f func(collection string, key []byte)) {
 		n, r := &b.notes[i], &b.items[i]
 		switch {
 		case n.sure:
 			for _, l := range b.pad.links[n.first:n.last] {
-				f(b.col.refs[l.ref].Collection, string(l.key))
+				f(b.col.refs[l.ref].Collection, l.key)
 			}
 		case n.wrong == 0:
 			b.col.eachRef(b.col.view(r.key, r.value), func(target, key, _ string, err error) {
 				if err == nil {
-					f(target, key)
+					f(target, []byte(key))
 				}
 			})
 		}
@@ -90,17 +96,18 @@ func (b *batch) links(i int) func(f func(collection, key string)) {
 }
 
 // hash stands for a record. Two records have the same hash as rarely as in a keyset.Set.
-func (f *following) hash(collection, key string) uint64 {
-	return maphash.Comparable(f.seed, [2]string{collection, key})
+func (f *following) hash(collection string, key []byte) uint64 {
+	return maphash.Bytes(f.seeds[collection], key)
 }
 
 // add takes down a record and its references.
-func (f *following) add(collection, key string, links func(func(collection, key string)), dir string) {
-	var to []uint64
-	links(func(collection, key string) { to = append(to, f.hash(collection, key)) })
+func (f *following) add(hash uint64, links func(func(collection string, key []byte)), dir string) {
+	to := f.to[:0]
+	links(func(collection string, key []byte) { to = append(to, f.hash(collection, key)) })
+	f.to = to
 	slices.Sort(to)
 	to = slices.Compact(to)
-	r := traced{f.hash(collection, key), -1}
+	r := traced{hash, -1}
 	if len(to) > 0 {
 		r.at = f.moved + int64(len(f.buf))
 		f.buf = binary.LittleEndian.AppendUint64(f.buf, uint64(len(to)))
@@ -109,7 +116,7 @@ func (f *following) add(collection, key string, links func(func(collection, key 
 		}
 	}
 	f.records = append(f.records, r)
-	if len(f.buf) > maxFollowedBytes {
+	if len(f.buf) > max(maxFollowedBytes, 16*len(f.records)) {
 		f.move(dir)
 	}
 }
@@ -171,13 +178,16 @@ func compareTraced(r traced, hash uint64) int { return cmp.Compare(r.hash, hash)
 
 // eachLink calls g for each reference at a place. All of them are in the file, or none.
 func (f *following) eachLink(at int64, g func(hash uint64)) error {
-	var text [512]byte
-	var rest []byte
+	if f.window == nil {
+		f.window = make([]byte, 32<<10)
+	}
+	window, rest := f.window[:256], []byte(nil)
 	next := func() (n uint64, err error) {
 		if len(rest) == 0 {
-			if rest, err = f.read(text[:], at); err != nil {
+			if rest, err = f.read(window, at); err != nil {
 				return 0, err
 			}
+			window = f.window // there are many
 		}
 		n, rest, at = binary.LittleEndian.Uint64(rest), rest[8:], at+8
 		return n, nil
@@ -206,7 +216,7 @@ func (f *following) read(text []byte, at int64) ([]byte, error) {
 
 // reaches tells whether a record is to be restored.
 func (f *following) reaches(collection, key string) bool {
-	_, found := slices.BinarySearch(f.reached, f.hash(collection, key))
+	_, found := slices.BinarySearch(f.reached, f.hash(collection, []byte(key)))
 	return found
 }
 
@@ -215,5 +225,5 @@ func (f *following) close() {
 	if f.file != nil {
 		f.file.Close()
 	}
-	f.file, f.buf, f.records = nil, nil, nil
+	f.file, f.to, f.buf, f.window, f.records = nil, nil, nil, nil, nil
 }

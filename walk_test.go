@@ -139,3 +139,21 @@ func TestAChangeMasksSecrets(t *testing.T) {
 	_, err = app.Change("servers", was, &backup.Record{Key: "s1", Value: json.RawMessage(`{`)})
 	require.ErrorIs(t, err, backup.ErrInvalid)
 }
+
+func TestLabelOf(t *testing.T) {
+	app := homelab()
+	for _, c := range []struct{ label, value, want string }{
+		{"/name", `{"id":"s1","name":"nas"}`, "nas"},
+		{"/name", `{"id":"s1","name":"\u00e4"}`, "ä"},
+		{"/port", `{"id":"s1","port":22}`, "22"},
+		{"/name", `{"id":"s1","name":null}`, ""},
+		{"/name", `{"id":"s1","name":["nas"]}`, ""},
+		{"/name", `{"id":"s1"}`, ""},
+		{"/name", `{`, ""},
+		{"", `{"id":"s1","name":"nas"}`, ""},
+	} {
+		app.Collections[1].Label = c.label
+		require.Equal(t, c.want, app.LabelOf("servers", backup.Record{Key: "s1", Value: json.RawMessage(c.value)}), c)
+	}
+	require.Empty(t, app.LabelOf("nothing", backup.Record{}))
+}

@@ -153,6 +153,7 @@ var phases = map[string]string{
 	"backup":  "Writing",
 	"key":     "Trying a passphrase",
 	"read":    "Reading",
+	"trace":   "Following references",
 	"check":   "Checking",
 	"compare": "Comparing",
 	"restore": "Restoring",

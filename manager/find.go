@@ -33,7 +33,7 @@ type Found struct {
 
 	Collection string `json:"collection,omitempty"`
 	Key        string `json:"key,omitempty"`
-	Label      string `json:"label,omitempty"`   // what people call it: see [backup.Collection].Label
+	Label      string `json:"label,omitempty"`   // what people call it ([backup.App.LabelOf])
 	Pointer    string `json:"pointer,omitempty"` // JSON Pointer of a place with the text; empty: the key has it
 
 	// Newest says that the backup is the newest that was searched: the record was not lost
@@ -130,7 +130,8 @@ func (f *finder) look(ctx context.Context, b *Backup) (full bool, err error) {
 		return false, err
 	}
 	defer s.Close()
-	if !f.full(s.Manifest()) { // only the file itself tells
+	m := s.Manifest()
+	if !f.full(m) { // only the file itself tells
 		return false, nil
 	}
 	f.newest = cmp.Or(f.newest, b.Name)
@@ -140,13 +141,9 @@ func (f *finder) look(ctx context.Context, b *Backup) (full bool, err error) {
 		if !ok || !f.found.Add(backup.JoinKey(collection, r.Key)) {
 			return nil
 		}
-		label, err := f.label(collection, r)
-		if err != nil {
-			return err
-		}
 		if !f.yield(Found{
-			Backup: b.Name, CreatedAt: s.Manifest().CreatedAt, Serial: b.serial(),
-			Collection: collection, Key: r.Key, Label: label, Pointer: pointer,
+			Backup: b.Name, CreatedAt: m.CreatedAt, Serial: b.serial(),
+			Collection: collection, Key: r.Key, Label: f.App.LabelOf(collection, r), Pointer: pointer,
 			Newest: b.Name == f.newest,
 		}) {
 			return errStop

@@ -25,7 +25,7 @@ type RecordState struct {
 
 	Presence Presence `json:"presence"`
 
-	// Label is what people called the record: see [backup.Collection].Label.
+	// Label is what people called the record ([backup.App.LabelOf]).
 	Label string `json:"label,omitempty"`
 
 	// Then is what happened to the record after this backup, until the next newer backup
@@ -222,8 +222,7 @@ func (h *history) read(ctx context.Context, b *Backup, state *RecordState) (foun
 	}
 	switch state.Presence = Silent; {
 	case found != nil:
-		state.Presence = Present
-		state.Label, err = h.label(h.collection, *found)
+		state.Presence, state.Label = Present, h.App.LabelOf(h.collection, *found)
 	case !has:
 		state.Err = fmt.Errorf("it was made without %s", h.collection)
 	case m.Salvaged != nil:
@@ -233,13 +232,7 @@ func (h *history) read(ctx context.Context, b *Backup, state *RecordState) (foun
 	default:
 		state.Presence = Absent
 	}
-	return found, err
-}
-
-// label returns what people call a record.
-func (m *Manager) label(collection string, r backup.Record) (string, error) {
-	shown, err := m.App.Change(collection, nil, &r)
-	return shown.Label, err
+	return found, nil
 }
 
 // KeyOf returns the key of the record that people call by a name: by its key, or else by its

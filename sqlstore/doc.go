@@ -14,8 +14,8 @@
 //	}
 //
 // [Store.Describe] writes such a declaration from the tables that it finds, together
-// with the collections for the [backup.App]: keys, references, columns that look like
-// secrets, and JSON Schemas. [Store.CoverAll] makes a backup fail if there is a table
+// with the collections for the [backup.App]: keys, references, what is unique, columns that
+// look like secrets, and JSON Schemas. [Store.CoverAll] makes a backup fail if there is a table
 // that is neither declared nor excluded.
 //
 // # Rows and records
@@ -75,6 +75,21 @@
 // Triggers run as for any other writer, and see the values that a row gets for the moment.
 // A restore reads back what it wrote. It puts right what a trigger has changed, or names
 // the trigger in its report.
+//
+// # Keys for new records
+//
+// A restore of another installation gives new keys to records whose number is taken here.
+// The Writer has them (NewKeys, see [backup.Writer]) where the database numbers the key, which
+// is one column: an INTEGER PRIMARY KEY of SQLite, with AUTOINCREMENT or without, a column of
+// PostgreSQL with a sequence, AUTO_INCREMENT or the default NEXTVAL of MariaDB. They are the numbers that
+// the next rows would get, past those of all rows, and keep the steps of the sequence. None
+// is used up before the commit. Then the database continues after them. If there are too few,
+// the error says where the numbers end. Text, UUIDs and keys of several columns are not
+// numbered, and neither is a default that is made of a number.
+//
+// An INSERT of the application waits for the end of the restore, and then gets the number
+// after it. One thing cannot be kept apart: an application that asks a sequence for a number
+// before it inserts may get one that the restore uses. Its INSERT then fails.
 //
 // # SQLite
 //
@@ -241,7 +256,8 @@
 // A rollback does not take everything back, and neither does a plan, which is rolled back:
 //
 //   - AUTO_INCREMENT continues after the largest number that was tried. A plan can make it
-//     skip the numbers of the backup.
+//     skip the numbers of the backup. So new records get the numbers after the largest that
+//     is there, and such a number may be one that a deleted row had.
 //   - A trigger may write to a table of another engine than InnoDB, such as MyISAM or Aria.
 //     What it has written there stays.
 //

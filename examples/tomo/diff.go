@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -45,8 +46,11 @@ In a terminal, at most a screen is shown, in colours unless NO_COLOR is set.
 Long values are cut, but not by --json.
 
 The exit status is 0 whether something changed or not.`,
-		Args: arguments(cobra.RangeArgs(1, 2)),
+		Args: arguments(cobra.MaximumNArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usagef("say which backup: a NAME from tomo backup list, or a FILE")
+			}
 			if err := c.checkCollections(cmd, "only", flags.only); err != nil {
 				return err
 			}
@@ -189,32 +193,39 @@ func (d *diffing) notes() (notes []string) {
 			notes = append(notes, fmt.Sprintf("%s lacks %s of %s that were not valid, which look as if they were not there then", side, plural(m.Missing[name], "record", "records"), printable(name)))
 		}
 	}
-	for _, change := range d.skipped {
-		notes = append(notes, d.notCompared(change))
-	}
-	return notes
+	return append(notes, d.notCompared()...)
 }
 
-// notCompared says why a collection was not compared.
-func (d *diffing) notCompared(change backup.Change) string {
-	why := "neither has it"
-	if len(change.Fields) == 1 {
-		has := func(side compared, size json.RawMessage) string {
-			if string(size) == "null" {
-				return fmt.Sprintf("only %s has it", side)
-			}
-			return fmt.Sprintf("only %s has it (records: %s)", side, printable(string(size)))
+// notCompared says which collections were not compared, and why.
+func (d *diffing) notCompared() (notes []string) {
+	var onlyFrom, onlyTo, unknown, missing []string
+	for _, change := range d.skipped {
+		of := append(change.Fields, backup.FieldChange{})[0]
+		name := printable(change.Collection)
+		if n := cmp.Or(string(of.Before), string(of.After), "null"); n != "null" {
+			name += " (records: " + printable(n) + ")"
 		}
-		switch f := change.Fields[0]; {
-		case f.Before != nil && f.After != nil:
-			why = "this Tomo does not know it"
-		case f.Before != nil:
-			why = has(d.from, f.Before)
-		case f.After != nil:
-			why = has(d.to, f.After)
+		switch {
+		case of.Before != nil && of.After != nil:
+			unknown = append(unknown, printable(change.Collection))
+		case of.Before != nil:
+			onlyFrom = append(onlyFrom, name)
+		case of.After != nil:
+			onlyTo = append(onlyTo, name)
+		default:
+			missing = append(missing, name)
 		}
 	}
-	return fmt.Sprintf("%s was not compared: %s", printable(change.Collection), why)
+	add := func(why string, names []string) {
+		if len(names) > 0 {
+			notes = append(notes, fmt.Sprintf("not compared, because %s: %s", why, strings.Join(names, ", ")))
+		}
+	}
+	add(fmt.Sprintf("only %s has it", d.from), onlyFrom)
+	add(fmt.Sprintf("only %s has it", d.to), onlyTo)
+	add("this Tomo does not know it", unknown)
+	add("neither has it", missing)
+	return notes
 }
 
 // printJSON prints a difference as one document. There may be millions of changes.

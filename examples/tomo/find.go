@@ -110,7 +110,7 @@ func (c *cli) find(ctx context.Context, text string, flags findFlags) error {
 	if n := len(result.Searched); n > 0 {
 		missing += fmt.Sprintf("\n  Searched: the newest full backup of each day, %[1]s\n  back to %[2]s, in %[3]s.", plural(int64(n), "backup", "backups"), moment(oldest.CreatedAt), strings.Join(k.folders, ", "))
 	} else {
-		missing += fmt.Sprintf("\n  There is no full backup to search in %s.", strings.Join(k.folders, ", "))
+		missing += fmt.Sprintf("\n  There is no full backup of this installation in %s.", strings.Join(k.folders, ", "))
 	}
 	missing += "\n  Try a shorter text. If you know its key: " + c.hint("history") + " COLLECTION KEY"
 	return errors.Join(&notFound{missing, unreadOf(result.Unread)}, failed)

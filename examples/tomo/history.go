@@ -224,7 +224,7 @@ func (h *chronicle) missing(k *keeper) error {
 	if n := h.count[manager.Absent]; n > 0 {
 		text += fmt.Sprintf(" Searched: %s with %s,\n  back to %s, in %s.", plural(int64(n), "backup", "backups"), h.result.Collection, moment(h.last.CreatedAt), strings.Join(k.folders, ", "))
 	} else {
-		text += fmt.Sprintf(" No backup in %s tells of %s.", strings.Join(k.folders, ", "), h.result.Collection)
+		text += fmt.Sprintf(" No backup of this installation tells of it, in %[1]s.", strings.Join(k.folders, ", "))
 	}
 	return &notFound{text + "\n  Look for a part of its name with: " + h.hint("find", h.result.Key), h.unread}
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -108,4 +109,47 @@ func TestHistoryWithoutAKey(t *testing.T) {
 	m := pastOf(t).without(passphraseVariable)
 	o := m.fails(statusFailed, "Not read, so not searched: 7 backups", "backup", "find", "nas")
 	require.Contains(t, o.stderr, "Give the private key with --identity FILE")
+}
+
+// The last line is a command that a person copies into a shell.
+func TestTheLastLineOfAHistoryRestoresTheRecord(t *testing.T) {
+	shell, err := exec.LookPath("sh")
+	if err != nil {
+		t.Skip("no sh")
+	}
+	if (&cli{}).restoreCommand().Flags().Lookup("record") == nil {
+		t.Skip("restore takes no --record")
+	}
+	m := newMachine(t, 2)
+	write(t, installationFile(m.db()), strings.Repeat("0123456789abcdef", 2)+"\n")
+	require.NoError(t, os.MkdirAll(m.backups(), 0o700))
+	m.at(1, testPassphrase)
+	m.sql(`UPDATE servers SET host = 'changed.example' WHERE id = 'server-0000001'`, `UPDATE settings SET value = '"light"' WHERE key = 'theme'`)
+	changed := m.dump()
+	copied := func(more string, args ...string) outcome {
+		lines := strings.Split(strings.TrimSpace(m.ok(args...).stdout), "\n")
+		cmd := exec.CommandContext(t.Context(), shell, "-eu", "-c", lines[len(lines)-1]+more)
+		cmd.Env, cmd.Dir = m.env, m.home
+		return finish(t, cmd)
+	}
+	for _, args := range [][]string{{"backup", "history", "servers", "server-0000001"}, {"backup", "find", "server-0000001", "--only", "servers", "--dir", m.backups()}} {
+		o := copied(" --yes", args...) // the database may still have the record
+		require.Zero(t, o.status, o.stderr)
+		require.NotEqual(t, changed, m.dump())
+		require.Contains(t, m.dump(), "light", "nothing else is restored")
+		require.NotContains(t, m.dump(), "changed.example")
+		m.ok("backup", "undo", "--yes")
+		require.Equal(t, changed, m.dump())
+	}
+
+	m.sql(`DELETE FROM applications`, `UPDATE servers SET jump_server_id = NULL`, `DELETE FROM servers WHERE id = 'server-0000001'`)
+	m.create()
+	for _, args := range [][]string{{"backup", "history", "servers", "server-0000001"}, {"backup", "find", "SERVER-0000001", "--only", "servers"}} {
+		lost := m.dump()
+		o := copied("", args...)
+		require.Zero(t, o.status, o.stderr)
+		require.NotEqual(t, lost, m.dump())
+		m.ok("backup", "undo", "--yes")
+		require.Equal(t, lost, m.dump())
+	}
 }

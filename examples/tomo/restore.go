@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,8 @@ type restoreFlags struct {
 	input    string // the path of a file or the name of a backup
 	full     bool
 	only     []string
+	records  []string // COLLECTION/KEY, or a label in place of the key
+	refs     bool
 	strategy string
 	dryRun   bool
 	untried  bool
@@ -46,7 +49,12 @@ backup. It is encrypted completely if the restored backup is.
 
   --full                  replaces ALL current data, and asks first
   --only servers,users    restores these collections only
-  neither                 restores every collection that the backup has
+  --record servers/web-1  restores this record only, and can be given again
+  none of them            restores every collection that the backup has
+
+A record is named by its key, or by its name if no other has the same. With
+--with-references, what it refers to is restored too. Nothing else is touched,
+also with --strategy replace, and undo brings back these records only.
 
 The --strategy decides about records that are on both sides and differ:
 
@@ -77,6 +85,9 @@ compared, which is faster. The question before a restore is asked after a trial.
 			if err := c.checkCollections(cmd, "only", flags.only); err != nil {
 				return err
 			}
+			if err := c.checkRecords(cmd, flags); err != nil {
+				return err
+			}
 			if flags.untried && !flags.dryRun {
 				return usagef("--untried goes with --dry-run only: a restore finds out what the database takes")
 			}
@@ -90,24 +101,56 @@ compared, which is faster. The question before a restore is asked after a trial.
 			return c.restore(cmd.Context(), flags, strategy)
 		},
 	}
-	cmd.Flags().StringVar(&flags.input, "input", "", "`FILE` to restore, or a name from tomo backup list")
-	cmd.Flags().BoolVar(&flags.full, "full", false, "replace ALL current data")
-	cmd.Flags().StringSliceVar(&flags.only, "only", nil, "`COLLECTIONS` to restore, such as servers,users")
-	cmd.Flags().StringVar(&flags.strategy, "strategy", string(backup.SkipDuplicates), "merge, replace or skip-duplicates")
-	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "try it, show what would happen, and change nothing")
-	cmd.Flags().BoolVar(&flags.untried, "untried", false, "with --dry-run: compare only, and try nothing")
-	cmd.Flags().BoolVar(&flags.yes, "yes", false, "do not ask before current data is replaced")
-	cmd.Flags().BoolVar(&flags.leaveOutInvalid, "leave-out-invalid", false, "leave out records that are not valid, and name them")
-	cmd.Flags().BoolVar(&flags.allowNewer, "allow-newer", false, "accept a backup from a newer Tomo, if its data has the same form")
-	cmd.Flags().BoolVar(&flags.allowUnknown, "allow-unknown", false, "leave out collections that this Tomo does not know")
-	cmd.Flags().BoolVar(&flags.allowDangling, "allow-dangling", false, "accept references to records that do not exist, and name them")
-	cmd.Flags().BoolVar(&flags.skipClashes, "skip-clashes", false, "leave out records that clash with current ones over a unique value, and name them")
-	cmd.Flags().BoolVar(&flags.allowSalvaged, "allow-salvaged", false, "replace current data even from a salvaged file, which lacks records")
-	cmd.Flags().BoolVar(&flags.backupSettings, "backup-settings", false, "take the settings of backups from the backup too: folders, schedule, what is kept")
+	flags.register(cmd)
 	c.locationFlags(cmd)
 	c.openFlags(cmd)
 	c.recipientFlags(cmd, "what is replaced")
 	return cmd
+}
+
+// register has the flags parsed.
+func (f *restoreFlags) register(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.input, "input", "", "`FILE` to restore, or a name from tomo backup list")
+	cmd.Flags().BoolVar(&f.full, "full", false, "replace ALL current data")
+	cmd.Flags().StringSliceVar(&f.only, "only", nil, "`COLLECTIONS` to restore, such as servers,users")
+	cmd.Flags().StringArrayVar(&f.records, "record", nil, "`COLLECTION/KEY` of a record to restore alone, such as servers/web-1, or its name in place of the key")
+	cmd.Flags().BoolVar(&f.refs, "with-references", false, "with --record: restore what the record refers to as well")
+	cmd.Flags().StringVar(&f.strategy, "strategy", string(backup.SkipDuplicates), "merge, replace or skip-duplicates")
+	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "try it, show what would happen, and change nothing")
+	cmd.Flags().BoolVar(&f.untried, "untried", false, "with --dry-run: compare only, and try nothing")
+	cmd.Flags().BoolVar(&f.yes, "yes", false, "do not ask before current data is replaced")
+	cmd.Flags().BoolVar(&f.leaveOutInvalid, "leave-out-invalid", false, "leave out records that are not valid, and name them")
+	cmd.Flags().BoolVar(&f.allowNewer, "allow-newer", false, "accept a backup from a newer Tomo, if its data has the same form")
+	cmd.Flags().BoolVar(&f.allowUnknown, "allow-unknown", false, "leave out collections that this Tomo does not know")
+	cmd.Flags().BoolVar(&f.allowDangling, "allow-dangling", false, "accept references to records that do not exist, and name them")
+	cmd.Flags().BoolVar(&f.skipClashes, "skip-clashes", false, "leave out records that clash with current ones over a unique value, and name them")
+	cmd.Flags().BoolVar(&f.allowSalvaged, "allow-salvaged", false, "replace current data even from a salvaged file, which lacks records")
+	cmd.Flags().BoolVar(&f.backupSettings, "backup-settings", false, "take the settings of backups from the backup too: folders, schedule, what is kept")
+}
+
+// checkRecords refuses flags about single records that make no sense.
+func (c *cli) checkRecords(cmd *cobra.Command, flags restoreFlags) error {
+	if len(flags.records) == 0 {
+		if flags.refs {
+			return usagef("--with-references goes with --record only: otherwise all records are restored")
+		}
+		return nil
+	}
+	for _, other := range []string{"full", "only"} {
+		if cmd.Flags().Changed(other) {
+			return usagef("--record and --%s exclude each other", other)
+		}
+	}
+	for _, record := range flags.records {
+		collection, name, _ := strings.Cut(record, "/")
+		if name == "" {
+			return usagef("--record %q: want COLLECTION/KEY, such as servers/web-1", record)
+		}
+		if err := c.checkCollections(cmd, "record", []string{collection}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // chosen returns the strategy of the flags. changed tells whether --strategy was given.
@@ -132,6 +175,7 @@ func (f restoreFlags) chosen(changed bool) (backup.Strategy, error) {
 func (f restoreFlags) options(strategy backup.Strategy, show func(backup.Progress)) backup.RestoreOptions {
 	return backup.RestoreOptions{
 		Only:            f.only,
+		WithReferences:  f.refs,
 		Strategy:        strategy,
 		AllowNewerApp:   f.allowNewer,
 		AllowUnknown:    f.allowUnknown,
@@ -152,6 +196,9 @@ func (c *cli) restore(ctx context.Context, flags restoreFlags, strategy backup.S
 	}
 	defer k.Close()
 	failed := func(err error) error {
+		if errors.Is(err, backup.ErrDangling) && len(flags.records) > 0 && !flags.refs {
+			err = fmt.Errorf("%w\n--with-references restores them too, and --allow-dangling goes without them", err)
+		}
 		if strings.HasPrefix(err.Error(), "open "+flags.input+": ") { // it names the backup
 			return fmt.Errorf("restore failed%s: %w", unchanged(err), err)
 		}
@@ -177,6 +224,11 @@ func (c *cli) restore(ctx context.Context, flags restoreFlags, strategy backup.S
 	}
 
 	opts := flags.options(strategy, k.show)
+	if opts.Records, err = k.App.Resolve(ctx, snapshot, flags.records); errors.Is(err, fs.ErrNotExist) {
+		return failed(fmt.Errorf("%w\ntomo backup find looks for a text in all backups", err))
+	} else if err != nil {
+		return failed(err)
+	}
 	if !flags.dryRun && (flags.yes || strategy != backup.Replace) {
 		report, err := manager.Restore(ctx, snapshot, opts)
 		if err != nil {
@@ -197,11 +249,7 @@ func (c *cli) restore(ctx context.Context, flags restoreFlags, strategy backup.S
 		}
 		return c.printPlan(ctx, plan, flags, k.database.path)
 	}
-	what := "ALL current data"
-	if len(flags.only) > 0 {
-		what = "the current " + strings.Join(flags.only, ", ")
-	}
-	agreed, err := c.askReplace(ctx, what, k.database.path, plan.Report())
+	agreed, err := c.askReplace(ctx, flags.replaced(), k.database.path, plan.Report())
 	if err != nil {
 		return err
 	}
@@ -228,6 +276,19 @@ func (c *cli) openBackup(ctx context.Context, k *keeper, input string) (snapshot
 		return nil, nil, explainMissing(err)
 	}
 	return snapshot, func() { snapshot.Close() }, nil
+}
+
+// replaced says what a restore replaces.
+func (f restoreFlags) replaced() string {
+	switch {
+	case f.refs:
+		return "the current " + printable(strings.Join(f.records, ", ")) + " and what it refers to"
+	case len(f.records) > 0:
+		return "the current " + printable(strings.Join(f.records, ", "))
+	case len(f.only) > 0:
+		return "the current " + strings.Join(f.only, ", ")
+	}
+	return "ALL current data"
 }
 
 // askReplace warns of what Replace does, and asks for consent.

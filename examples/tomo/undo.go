@@ -16,7 +16,8 @@ func (c *cli) undoCommand() *cobra.Command {
 		Use:   "undo",
 		Short: "Take the last restore back",
 		Long: `Take the last restore back. The restore stored what it replaced. Undo puts this
-back in place of the current data, in the same collections. It says what will
+back in place of the current data, in the same collections. After a restore of
+single records (--record) it touches these records only. It says what will
 happen, and asks.
 
 Undo is a restore too: a second undo takes back the first. It needs the key that

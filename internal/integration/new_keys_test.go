@@ -289,3 +289,39 @@ func awaitWaiting(t *testing.T, db *sql.DB, d sqlstore.Dialect, n int) {
 	}
 	require.Eventually(t, func() bool { return column(t, db, query)[0] == fmt.Sprint(n) }, 30*time.Second, 200*time.Millisecond)
 }
+
+// A row may have the last number of a sequence that counts in steps, or one behind its last step.
+func TestARestoreReachesTheEndOfASequence(t *testing.T) {
+	for _, cycle := range []string{"", " CYCLE"} {
+		db, _ := newPostgres(t, "CREATE SEQUENCE c INCREMENT 4 MAXVALUE 10"+cycle+"; CREATE TABLE things (id int PRIMARY KEY DEFAULT nextval('c'), v text); INSERT INTO things (v) VALUES ('a'), ('b'), ('c')")
+		require.Equal(t, []string{"9"}, column(t, db, "SELECT max(id) FROM things"))
+		require.NoError(t, put(pg(db, sqlstore.Table{Collection: "things"}), "things", record("10", `{"id":10,"v":"d"}`)))
+		require.Equal(t, []string{"10"}, column(t, db, "SELECT last_value FROM c"))
+	}
+}
+
+// A plan tries its fresh keys, and its restore gets the same.
+func TestATrialLeavesFreshKeysAsTheyAre(t *testing.T) {
+	for name, schema := range map[string]string{
+		"SQLite":     "CREATE TABLE things (id INTEGER PRIMARY KEY AUTOINCREMENT, v text)",
+		"PostgreSQL": "CREATE TABLE things (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v text)",
+		"MariaDB":    "CREATE TABLE things (id int AUTO_INCREMENT PRIMARY KEY, v text)",
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := dialects[name]
+			s := sqlstore.Store{DB: d.open(t, schema+"; INSERT INTO things (v) VALUES ('a'), ('b')"), Dialect: d.Dialect, Tables: []sqlstore.Table{{Collection: "things"}}}
+			rollback := errors.New("only tried")
+			for range 3 {
+				require.ErrorIs(t, s.Update(t.Context(), func(w backup.Writer) error {
+					keys, err := w.(numberer).NewKeys(t.Context(), "things", 2)
+					require.NoError(t, err)
+					require.Equal(t, []string{"3", "4"}, keys)
+					for _, key := range keys {
+						require.NoError(t, put1(t, w, "things", record(key, `{"id":`+key+`,"v":"new"}`)))
+					}
+					return errors.Join(w.(interface{ Settle(context.Context) error }).Settle(t.Context()), rollback)
+				}), rollback)
+			}
+		})
+	}
+}
