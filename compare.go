@@ -391,7 +391,13 @@ func (col *collection) merge(r *item, existing []byte, l codec.Limits) ([]byte, 
 		}
 		merged.key = out.Key
 	}
-	found := col.examine(&merged, maxProblems)
+	var found findings
+	var n note
+	if one := (batch{col: col}); one.glance(&merged, &n, l) {
+		merged.key = string(n.key)
+	} else {
+		found = col.examine(&merged, maxProblems)
+	}
 	if found.total == 0 && merged.key != r.key {
 		return nil, fail(fmt.Errorf("the key has become %q", merged.key))
 	}
