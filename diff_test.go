@@ -305,7 +305,6 @@ func TestADiffEndsWhenItsCallerDoes(t *testing.T) {
 func TestAChangeHasTheLabelOfItsRecord(t *testing.T) {
 	app := homelab()
 	app.Collections[1].Label = "/name"
-	app.Collections[2].Label = "/smtp_password" // a mistake in the declaration shows no secret
 	store := homelabStore()
 	other := store.Clone()
 	other["servers"] = map[string]string{"s1": `{"id":"s1","name":"tower"}`, "s3": `{"id":"s3","name":["x"]}`}
