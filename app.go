@@ -152,6 +152,7 @@ type collection struct {
 	key     codec.Key
 	refs    []ref
 	secrets []codec.Pointer
+	label   codec.Pointer
 	uniques []unique
 	seed    maphash.Seed // of the hashes of their values
 

@@ -107,7 +107,11 @@ type entry struct {
 // change shows an entry to people.
 func (col *collection) change(e entry) Change {
 	c := Change{Collection: e.collection, Key: e.key, From: e.from, Action: e.action, With: e.with}
-	c.Label = col.called(e)
+	value := e.after
+	if value == nil {
+		value = e.before
+	}
+	c.Label = fault.Shorten(col.called(e.key, value))
 	view := func(value []byte) []byte {
 		if value == nil { // so that the other side is shown member by member
 			return []byte("{}")
@@ -130,30 +134,6 @@ const (
 	changesInMemory = 256 << 10
 	changesApart    = 32
 )
-
-// called returns what people call the record of an entry: a text, or a number as it is
-// written. Without a Label it returns "".
-func (col *collection) called(e entry) string {
-	value := e.after
-	if value == nil {
-		value = e.before
-	}
-	pointer, err := codec.ParsePointer(col.Label)
-	if err != nil || len(pointer) == 0 || value == nil || slices.ContainsFunc(col.secrets, pointer.Overlaps) {
-		return ""
-	}
-	label := codec.Get(col.view(e.key, value), pointer)
-	if len(label) == 0 {
-		return ""
-	}
-	switch label := codec.Decode(label).(type) {
-	case string:
-		return fault.Shorten(label)
-	case json.Number:
-		return fault.Shorten(string(label))
-	}
-	return ""
-}
 
 // A changeLog keeps the changes of a plan: the last of them in memory, and those before
 // in an encrypted temporary file, since their values may be secrets.

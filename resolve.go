@@ -33,7 +33,7 @@ func (a *App) resolve(ctx context.Context, src DataSource, names []string) (map[
 	if err != nil {
 		return nil, err
 	}
-	r := &resolver{compiled: c, named: make(map[string]map[string]*named), labels: make(map[string]codec.Pointer)}
+	r := &resolver{compiled: c, named: make(map[string]map[string]*named)}
 	for _, name := range names {
 		if err := r.ask(name); err != nil {
 			return nil, err
@@ -66,9 +66,8 @@ func (a *App) resolve(ctx context.Context, src DataSource, names []string) (map[
 // A resolver looks for named records.
 type resolver struct {
 	*compiled
-	named  map[string]map[string]*named // collection → the name of a record there
-	labels map[string]codec.Pointer     // of the collections that have a Label
-	order  []*named
+	named map[string]map[string]*named // collection → the name of a record there
+	order []*named
 }
 
 // named is a record that somebody names.
@@ -100,12 +99,6 @@ func (r *resolver) ask(text string) error {
 	if n == nil {
 		n = &named{col: col, name: name}
 		r.named[collection][name] = n
-	}
-	if col.Label != "" {
-		var err error
-		if r.labels[collection], err = codec.ParsePointer(col.Label); err != nil {
-			return err
-		}
 	}
 	r.order = append(r.order, n)
 	return nil
@@ -167,31 +160,11 @@ func (r *resolver) look(col *collection, key string, value []byte) {
 	if n := names[key]; n != nil {
 		n.isKey = true
 	}
-	if col.Label == "" {
-		return
-	}
-	label, ok := labelOf(col.view(key, value), r.labels[col.Name])
-	if n := names[label]; ok && n != nil {
+	if n := names[col.called(key, value)]; n != nil {
 		if n.labels++; len(n.keys) < mostNamed {
 			n.keys = append(n.keys, key)
 		}
 	}
-}
-
-// labelOf returns the label of a record: a text, or a number as it is written.
-func labelOf(view []byte, pointer codec.Pointer) (string, bool) {
-	value := codec.Get(view, pointer)
-	if len(value) == 0 {
-		return "", false
-	}
-	switch value[0] {
-	case '"':
-		label, ok := codec.Decode(value).(string)
-		return label, ok
-	case '{', '[', 't', 'f', 'n':
-		return "", false
-	}
-	return string(value), true
 }
 
 // key returns the key of the one record that has the name.

@@ -55,25 +55,6 @@ func (col *collection) compileUniques(fail func(format string, args ...any)) {
 	}
 }
 
-// compileLabel checks the Label of a collection.
-func (col *collection) compileLabel(fail func(format string, args ...any)) {
-	if col.Label == "" {
-		return
-	}
-	label, err := codec.ParsePointer(col.Label)
-	if err != nil {
-		fail("Label: %w", err)
-	}
-	if slices.Contains(label, codec.Any) {
-		fail("Label %s has a wildcard", col.Label)
-	}
-	for i, secret := range col.secrets {
-		if label.Overlaps(secret) {
-			fail("Label %s contains the Secret %s, or is a part of it", col.Label, col.Secrets[i])
-		}
-	}
-}
-
 // same tells whether two Uniques have the same parts.
 func (u unique) same(other unique) bool { return u.holds(other.parts) && other.holds(u.parts) }
 

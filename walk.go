@@ -152,28 +152,3 @@ func (a *App) Change(collection string, before, after *Record) (Change, error) {
 	}
 	return col.change(e), nil
 }
-
-// LabelOf returns what people call a record: the text or the number at [Collection].Label.
-// It is empty if the collection declares no Label, or the record has none.
-func (a *App) LabelOf(collection string, r Record) string {
-	if a == nil {
-		return ""
-	}
-	i := slices.IndexFunc(a.Collections, func(c Collection) bool { return c.Name == collection })
-	if i < 0 || a.Collections[i].Label == "" {
-		return ""
-	}
-	pointer, err := codec.ParsePointer(a.Collections[i].Label)
-	if err != nil {
-		return ""
-	}
-	value, err := codec.Compact(nil, r.Value, hostLimits)
-	if err != nil {
-		return ""
-	}
-	if a.Collections[i].Shape == Map {
-		value = viewMember(r.Key, value)
-	}
-	label, _ := labelOf(value, pointer)
-	return label
-}
