@@ -63,6 +63,15 @@ func (s *twinSchema) keysInCircle() bool {
 	return false
 }
 
+// reaches tells whether references lead from a collection to another.
+func (s *twinSchema) reaches(from, to string, seen map[string]bool) bool {
+	if seen == nil {
+		seen = map[string]bool{}
+	}
+	seen[from] = true
+	return from == to || slices.ContainsFunc(s.table(from).Refs, func(f backup.Ref) bool { return !seen[f.Collection] && s.reaches(f.Collection, to, seen) })
+}
+
 // taint makes unsure what refers to a clash, and to what refers to one: where that comes to
 // be is open.
 func (v *twinVerdict) taint() {
@@ -165,6 +174,9 @@ func (v *twinVerdict) match(t *twinTable) {
 		for _, f := range t.Refs {
 			holds := slices.ContainsFunc(fieldsOf(f.Pointer), func(name string) bool { return slices.Contains(fieldsOf(u), name) })
 			self = self || holds && f.Collection == t.Name
+			if holds && f.Collection != t.Name && v.schema.reaches(f.Collection, t.Name, nil) {
+				v.unsure = "which of two collections comes first is open, and the store may say it"
+			}
 			usable = usable && !(holds && f.Collection != t.Name && !v.matched[f.Collection])
 		}
 		if usable {
