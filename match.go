@@ -18,6 +18,7 @@ import (
 func (c *comparison) match() error {
 	c.moves = make(map[string]*moves)
 	c.numbers = make(map[string]bool)
+	c.blind = make(map[string]bool)
 	matched := make(map[string]bool)
 	for _, col := range c.cols {
 		m, err := c.newMatching(col, matched)
@@ -89,9 +90,11 @@ func (c *comparison) newMatching(col *collection, matched map[string]bool) (*mat
 			return nil, err
 		}
 		for i := range col.uniques {
-			if f := m.newFinder(col.uniques[i], matched); f != nil && holds {
+			f := m.newFinder(col.uniques[i], matched)
+			if f != nil && holds {
 				m.finders = append(m.finders, f)
 			}
+			c.blind[col.Name] = c.blind[col.Name] || f == nil && !col.uniques[i].holds(col.key)
 		}
 		m.byUnique = m.byUnique && holds
 	}
@@ -163,10 +166,24 @@ func (m *matching) run() error {
 			return err
 		}
 	}
-	if !m.decideAll() {
+	moves := m.decideAll()
+	m.blind[m.col.Name] = m.blind[m.col.Name] || m.isBlind()
+	if !moves {
 		return nil
 	}
 	return m.settleKeys()
+}
+
+// isBlind tells whether records of the collection may come to share what is unique, although
+// no clash is found. A Unique matches nothing in a circle, and a merge makes values that
+// neither side has.
+func (m *matching) isBlind() bool {
+	if len(m.moved) > 0 || len(m.circles) > 0 || m.strategy(m.col) == Merge && m.col.Merge != nil {
+		return true
+	}
+	return m.strategy(m.col) == Merge && slices.ContainsFunc(m.finders, func(f *finder) bool {
+		return len(f.declared.parts) > 1 && len(f.byValue.order) < len(f.values)
+	})
 }
 
 // readSnapshot takes the hashes of all records of the snapshot.
