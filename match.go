@@ -20,7 +20,7 @@ func (c *comparison) match() error {
 	c.numbers = make(map[string]bool)
 	c.blind = make(map[string]bool)
 	matched := make(map[string]bool)
-	for _, col := range c.cols {
+	for _, col := range c.orderMatching() {
 		m, err := c.newMatching(col, matched)
 		if err == nil && m != nil {
 			err = m.run()
@@ -37,6 +37,29 @@ func (c *comparison) match() error {
 		return fmt.Errorf("%w\nnothing was changed; change one of the two records of each clash, or have clashes skipped", err)
 	}
 	return c.warnNumbers()
+}
+
+// orderMatching puts those collections first that others refer to. In a circle, a collection
+// whose key holds a reference comes after the one that this refers to.
+func (c *comparison) orderMatching() (order []*collection) {
+	done := make(map[string]bool)
+	var visit func(col *collection)
+	visit = func(col *collection) {
+		if done[col.Name] || !slices.Contains(c.cols, col) {
+			return
+		}
+		done[col.Name] = true
+		for _, r := range col.refs {
+			if col.inKey(r.Pointer) {
+				visit(c.byName[r.Collection])
+			}
+		}
+		order = append(order, col)
+	}
+	for _, col := range c.cols {
+		visit(col)
+	}
+	return order
 }
 
 // A matching finds out under which keys the records of one collection arrive. It works with

@@ -81,7 +81,9 @@ func (c *comparison) findShared(col *collection, shared *problems) error {
 						Err: fmt.Errorf("%w: %q of the host has the same %s", ErrClash, with, u.declared)})
 				}
 			}
-			first[i][h] = append(first[i][h], item{key: r.key, value: slices.Clone(r.value)})
+			if len(first[i][h]) < 2 { // the rest is named beside these
+				first[i][h] = append(first[i][h], item{key: r.key, value: slices.Clone(r.value)})
+			}
 		}
 	})
 }

@@ -48,21 +48,6 @@ func (r *twinRound) verdict() *twinVerdict {
 	return v
 }
 
-// keysInCircle tells whether a key holds a reference to a collection that refers back. What
-// refers to such a key then keeps the old one, and nothing says so: this is a known fault.
-func (s *twinSchema) keysInCircle() bool {
-	done := map[string]bool{}
-	for _, t := range s.restoreOrder() {
-		for _, f := range t.Refs {
-			if slices.Contains(t.keyFields(), fieldsOf(f.Pointer)[0]) && !done[f.Collection] {
-				return true
-			}
-		}
-		done[t.Name] = true
-	}
-	return false
-}
-
 // reaches tells whether references lead from a collection to another.
 func (s *twinSchema) reaches(from, to string, seen map[string]bool) bool {
 	if seen == nil {
