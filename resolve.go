@@ -176,9 +176,9 @@ func (n *named) key() (string, error) {
 	case n.labels == 1:
 		return n.keys[0], nil
 	case n.labels == 0 && n.col.Label == "":
-		return "", fmt.Errorf("%s has no record with the key %s: %w", name, codec.Quote(fault.Shorten(n.name)), fs.ErrNotExist)
+		return "", unnamed(fs.ErrNotExist, "%s has no record with the key %s", name, codec.Quote(fault.Shorten(n.name)))
 	case n.labels == 0:
-		return "", fmt.Errorf("%s has no record with the key or the %s %s: %w", name, n.col.Label, codec.Quote(fault.Shorten(n.name)), fs.ErrNotExist)
+		return "", unnamed(fs.ErrNotExist, "%s has no record with the key or the %s %s", name, n.col.Label, codec.Quote(fault.Shorten(n.name)))
 	}
 	var list []string
 	for _, key := range n.keys {
@@ -187,6 +187,21 @@ func (n *named) key() (string, error) {
 	if n.labels > len(n.keys) {
 		list = append(list, fmt.Sprintf("and %d more", n.labels-len(n.keys)))
 	}
-	return "", fmt.Errorf("%w: %d records of %s have the %s %s; name the one that you mean by its key: %s",
-		ErrInvalid, n.labels, name, n.col.Label, codec.Quote(fault.Shorten(n.name)), strings.Join(list, ", "))
+	return "", unnamed(ErrInvalid, "%d records of %s have the %s %s; name the one that you mean by its key: %s",
+		n.labels, name, n.col.Label, codec.Quote(fault.Shorten(n.name)), strings.Join(list, ", "))
 }
+
+// An unnamedError is about a name that is not that of one record. No file is missing, and no
+// data is invalid, so its text does not say what its kind does.
+type unnamedError struct {
+	text string
+	kind error
+}
+
+func unnamed(kind error, format string, args ...any) error {
+	return &unnamedError{fmt.Sprintf(format, args...), kind}
+}
+
+func (e *unnamedError) Error() string { return e.text }
+
+func (e *unnamedError) Unwrap() error { return e.kind }

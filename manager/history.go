@@ -281,7 +281,7 @@ func (m *Manager) keyOf(ctx context.Context, collection, name string) (string, e
 			return "", fmt.Errorf("%s: %w", b.Name, err)
 		}
 	}
-	return "", errors.Join(fmt.Errorf("no backup has a record of %s with the key or the label %q: %w", collection, fault.Shorten(name), fs.ErrNotExist), unasked)
+	return "", errors.Join(fault.Retell(fs.ErrNotExist, fmt.Sprintf("no backup that could be read has a record of %s with the key or the label %q", collection, fault.Shorten(name))), unasked)
 }
 
 // openWhole opens the first copy of a backup that is not known to be bad.
