@@ -157,7 +157,11 @@ func (h *chronicle) read(ctx context.Context, k *keeper, collection, key string)
 
 // add takes what the next older backup tells.
 func (h *chronicle) add(s manager.RecordState) {
-	h.result.States = append(h.result.States, s)
+	kept := s
+	if !h.json {
+		kept.Then = nil // it may be as large as two records, and was printed
+	}
+	h.result.States = append(h.result.States, kept)
 	if h.count == nil {
 		h.count = make(map[manager.Presence]int)
 	}

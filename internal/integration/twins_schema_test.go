@@ -231,7 +231,9 @@ func (r dice) twinUniques(t *twinTable) {
 	}
 	r.Shuffle(len(candidates), func(i, j int) { candidates[i], candidates[j] = candidates[j], candidates[i] })
 	for _, u := range candidates[:min(len(candidates), oneOf(r, 0, 1, 1, 1, 2, 2, 3))] {
-		same := func(other string) bool { return slices.Equal(slices.Sorted(slices.Values(fieldsOf(u))), slices.Sorted(slices.Values(fieldsOf(other)))) }
+		same := func(other string) bool {
+			return slices.Equal(slices.Sorted(slices.Values(fieldsOf(u))), slices.Sorted(slices.Values(fieldsOf(other))))
+		}
 		if !slices.ContainsFunc(t.Unique, same) {
 			t.Unique = append(t.Unique, u)
 			t.loose[u] = r.in(1, 3)
