@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 
 	"github.com/tomo-project/backup/internal/codec"
@@ -50,14 +49,15 @@ func (a *App) resolve(ctx context.Context, src DataSource, names []string) (map[
 	if err != nil {
 		return nil, err
 	}
-	keys := make(map[string][]string)
+	keys, listed := make(map[string][]string), make(map[[2]string]bool)
 	for _, n := range r.order {
 		key, err := n.key()
 		if err != nil {
 			return nil, err
 		}
-		if name := n.col.Name; !slices.Contains(keys[name], key) {
-			keys[name] = append(keys[name], key)
+		if record := [2]string{n.col.Name, key}; !listed[record] { // its key and its label may both be named
+			listed[record] = true
+			keys[n.col.Name] = append(keys[n.col.Name], key)
 		}
 	}
 	return keys, nil
