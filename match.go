@@ -89,7 +89,11 @@ func (c *comparison) newMatching(col *collection, matched map[string]bool) (*mat
 			return nil, err
 		}
 		for i := range col.uniques {
-			if f := m.newFinder(col.uniques[i], matched); f != nil && holds {
+			f, err := m.newFinder(col.uniques[i], matched)
+			if err != nil {
+				return nil, err
+			}
+			if f != nil && holds {
 				m.finders = append(m.finders, f)
 			}
 		}
@@ -102,35 +106,41 @@ func (c *comparison) newMatching(col *collection, matched map[string]bool) (*mat
 }
 
 // newFinder returns nil for a Unique that cannot be compared. It holds the key itself, or a
-// reference to a collection that is matched later, because the two refer to each other.
-func (m *matching) newFinder(u unique, matched map[string]bool) *finder {
+// reference that may mean another record here: to a collection that is matched later,
+// because the two refer to each other, or to one that is numbered and is not restored.
+func (m *matching) newFinder(u unique, matched map[string]bool) (*finder, error) {
 	f := &finder{unique: u, declared: u}
 	if u.holds(m.col.key) {
-		return nil
+		return nil, nil
 	}
 	for i := range m.col.refs {
 		r := &m.col.refs[i]
+		if !u.overlaps(r.key) || matched[r.Collection] {
+			continue
+		}
+		target := m.byName[r.Collection]
 		switch {
-		case !u.holds(r.key):
-		case r.Collection == m.col.Name:
-			if m.self != nil && m.self != r {
-				return nil
-			}
+		case target == m.col && u.holds(r.key) && (m.self == nil || m.self == r):
 			m.self, f.self = r, true
 			f.unique = u.without(r.key)
-		case !matched[r.Collection] && slices.ContainsFunc(m.cols, func(col *collection) bool { return col.Name == r.Collection }):
-			return nil
+		case slices.Contains(m.cols, target):
+			return nil, nil
+		default:
+			if numbered, err := m.isNumbered(target); numbered || err != nil {
+				return nil, err
+			}
 		}
 	}
-	return f
+	return f, nil
 }
 
 // isNumbered tells whether the same key of a collection need not be the same thing, because
-// the snapshot is of another installation, and each numbers its records.
+// the snapshot is of another installation, and each numbers its records. A key that holds a
+// reference is known by that.
 func (c *comparison) isNumbered(col *collection) (bool, error) {
 	from := c.snapshot.manifest.Installation
 	n, ok := c.host.(numberer)
-	if !ok || from == "" || c.opts.Installation == "" || from == c.opts.Installation {
+	if !ok || slices.ContainsFunc(col.refs, func(r ref) bool { return unique{parts: col.key}.overlaps(r.key) }) || from == "" || c.opts.Installation == "" || from == c.opts.Installation {
 		return false, nil
 	}
 	_, err := n.NewKeys(c.ctx, col.Name, 0)

@@ -63,6 +63,11 @@ func (u unique) holds(key codec.Key) bool {
 	return !slices.ContainsFunc(key, func(p codec.Pointer) bool { return !contains(u.parts, p) })
 }
 
+// overlaps tells whether a part contains a pointer of a key, or is in it.
+func (u unique) overlaps(key codec.Key) bool {
+	return slices.ContainsFunc(u.parts, func(p codec.Pointer) bool { return slices.ContainsFunc(key, p.Overlaps) })
+}
+
 // without returns the Unique without the parts that a key has too.
 func (u unique) without(key codec.Key) unique {
 	u.parts = slices.DeleteFunc(slices.Clone(u.parts), func(p codec.Pointer) bool { return contains(key, p) })
