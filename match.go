@@ -281,6 +281,7 @@ func (m *matching) readHost() error {
 		}
 	})
 	for _, f := range m.finders {
+		f.byValue = index{} // its memory is not needed any more
 		slices.SortFunc(f.rows, compareRows)
 	}
 	return err
