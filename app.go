@@ -157,6 +157,7 @@ type collection struct {
 	seed    maphash.Seed // of the hashes of their values
 
 	keyPlaces []codec.Pointer // of the key of a record, and of those of others in refs
+	shares    bool            // two of these keys have a place in common
 
 	schema *validate.Schema // nil: any value is allowed
 	pass   *onepass.Pass    // nil: no pass tells that a record is valid
@@ -269,6 +270,7 @@ func (d Collection) compile() (*collection, error) {
 		if len(k) > 1 && k.HasAny() {
 			fail("Ref %s has a wildcard and more than one pointer: use one or the other", r.Pointer)
 		}
+		col.shares = col.shares || slices.ContainsFunc(k, func(p codec.Pointer) bool { return slices.ContainsFunc(col.keyPlaces, p.Overlaps) })
 		col.refs = append(col.refs, ref{Ref: r, key: k})
 		col.keyPlaces = append(col.keyPlaces, k...)
 	}

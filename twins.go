@@ -359,19 +359,48 @@ func (m *matching) freshKeys() (keys []string, err error) {
 			n++
 		}
 	}
+	given := make(map[string]bool)
 	for ask := n; len(keys) < n; ask *= 2 {
 		ask = min(ask, mostFresh)
-		more, err := m.host.(numberer).NewKeys(m.ctx, m.col.Name, ask)
+		more, err := m.newKeys(ask, given)
 		if err != nil {
 			return nil, fmt.Errorf("ask the host for %d new keys of %s: %w", ask, m.col.Name, err)
 		}
 		for _, key := range more {
-			if len(keys) < n && !m.seen.keys[m.col.Name].Has(key) {
+			if len(keys) < n && !m.seen.keys[m.col.Name].Has(key) && !m.spares(m.col.Name, key) {
 				keys = append(keys, key)
 			}
 		}
-		if asked += ask; len(more) != ask || asked > 2*(n+m.seen.keys[m.col.Name].Len())+2*mostFresh {
-			return nil, fmt.Errorf("ask the host for %d new keys of %s: it returned %d, or keys that it had returned before", ask, m.col.Name, len(more))
+		if asked += ask; asked > 2*(n+m.seen.keys[m.col.Name].Len())+2*mostFresh {
+			return nil, fmt.Errorf("ask the host for %d new keys of %s: it returned keys of the snapshot only", ask, m.col.Name)
+		}
+	}
+	return keys, nil
+}
+
+// newKeys asks the host for new keys, and makes sure that they are new: two records under one
+// key would be one. given are those of the calls before.
+func (m *matching) newKeys(n int, given map[string]bool) ([]string, error) {
+	keys, err := m.host.(numberer).NewKeys(m.ctx, m.col.Name, n)
+	if err != nil {
+		return nil, err
+	}
+	if len(keys) != n {
+		return nil, fmt.Errorf("it returned %d", len(keys))
+	}
+	for _, key := range keys {
+		if key == nowhere || given[key] {
+			return nil, fmt.Errorf("it returned %q, which is empty or was returned before", fault.Shorten(key))
+		}
+		given[key] = true
+	}
+	held, err := m.lookup(m.col, keys)
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range keys {
+		if held[key] != nil {
+			return nil, fmt.Errorf("it returned %q, which has a record", fault.Shorten(key))
 		}
 	}
 	return keys, nil

@@ -1,6 +1,7 @@
 package backup_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -50,4 +51,82 @@ func TestAKeyThatHoldsAReferenceIsNoNumber(t *testing.T) {
 	tried(t, app, s, host, opts)
 	require.Equal(t, records{"1": `{"id":1,"nick":"z"}`, "7": `{"id":7,"nick":"a"}`, "2": `{"id":2,"nick":"b"}`}, host.MapStore["profiles"])
 	twice(t, app, s, host, opts)
+}
+
+func TestReferencesThatShareAPlaceAreAllRightOrRefused(t *testing.T) {
+	for name, app := range map[string]*backup.App{
+		"a part": {Name: "x", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{
+			{Name: "users", Key: "/realm,/id", Unique: []string{"/name"}}, {Name: "groups", Key: "/realm,/id"},
+			{Name: "links", Key: "/id", Refs: []backup.Ref{{Pointer: "/realm,/user", Collection: "users"}, {Pointer: "/realm,/group", Collection: "groups"}}}}},
+		"all": {Name: "x", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{
+			{Name: "users", Key: "/realm,/id", Unique: []string{"/name"}}, {Name: "groups", Key: "/realm,/id"},
+			{Name: "links", Key: "/id", Refs: []backup.Ref{{Pointer: "/realm,/user", Collection: "groups"}, {Pointer: "/realm,/user", Collection: "users"}}}}},
+	} {
+		s := snapshotOf(t, app, backuptest.MapStore{
+			"users":  {`["r","1"]`: `{"realm":"r","id":1,"name":"ann"}`, `["r","2"]`: `{"realm":"r","id":2,"name":"bob"}`},
+			"groups": {`["r","1"]`: `{"realm":"r","id":1}`, `["r","2"]`: `{"realm":"r","id":2}`},
+			"links":  {"l": `{"id":"l","realm":"r","user":1,"group":1}`, "m": `{"id":"m","realm":"r","user":2,"group":2}`}})
+		host := backuptest.RuledStore{MapStore: backuptest.MapStore{"links": {},
+			"users": {`["q","1"]`: `{"realm":"q","id":1,"name":"ann"}`}, "groups": {`["q","1"]`: `{"realm":"q","id":1,"another":1}`}}}
+		_, err := app.Plan(t.Context(), s, host, backup.RestoreOptions{Strategy: backup.Merge})
+		require.ErrorIs(t, err, backup.ErrInvalid, name)
+		require.ErrorContains(t, err, `links "l"`, name)
+		require.ErrorContains(t, err, "they share a place", name)
+		require.NotContains(t, err.Error(), `links "m"`, name)
+		delete(host.MapStore["users"], `["q","1"]`)
+		tried(t, app, s, host, backup.RestoreOptions{Strategy: backup.Merge})
+	}
+}
+
+func TestAReferenceToANumberThatIsMissingMeansNoRecordThatArrives(t *testing.T) {
+	app, strict := shopApp(), shopApp()
+	strict.Collections[0].Schema = []byte(`{"properties":{"name":{"maxLength":3}}}`)
+	opts := backup.RestoreOptions{Installation: "here", LeaveOutInvalid: true}
+	s := snapshotOf(t, app, backuptest.MapStore{"users": {"1": `{"id":1,"name":"ann"}`, "2": `{"id":2,"name":"too long"}`}, "notes": {"1": `{"id":1,"user":2,"title":"a"}`}, "log": {}})
+	for name, here := range map[string]records{"a twin": {"2": `{"id":2,"name":"ann"}`}, "a fresh key": {"1": `{"id":1,"name":"bob"}`}} {
+		_, err := strict.Plan(t.Context(), s, shop(here, nil, nil), opts)
+		require.ErrorIs(t, err, backup.ErrDangling, name)
+		require.ErrorContains(t, err, `notes "1" /user`, name)
+	}
+	host := shop(records{"1": `{"id":1,"name":"bob"}`}, nil, nil)
+	report := tried(t, strict, backedUp(t, app, backuptest.MapStore{"users": {"1": `{"id":1,"name":"ann"}`, "2": `{"id":2,"name":"too long"}`}, "notes": {}, "log": {}},
+		backup.BackupOptions{Installation: "there", Serial: 1}), host, opts)
+	require.Equal(t, map[string]string{"1": "3"}, report.Collections[0].RekeyedKeys, "the number of a record that is left out is not fresh")
+}
+
+// A faultyNumbers returns keys that are not new.
+type faultyNumbers struct {
+	backuptest.RuledStore
+	keys []string
+}
+
+func (s faultyNumbers) Update(ctx context.Context, write func(backup.Writer) error) error {
+	return s.RuledStore.Update(ctx, func(w backup.Writer) error { return write(faultyNumberer{w, s.keys}) })
+}
+
+type faultyNumberer struct {
+	backup.Writer
+	keys []string
+}
+
+func (w faultyNumberer) NewKeys(_ context.Context, _ string, n int) ([]string, error) {
+	return w.keys[:min(n, len(w.keys))], nil
+}
+
+func TestKeysThatAreNotNewAreRefused(t *testing.T) {
+	app := shopApp()
+	s := snapshotOf(t, app, backuptest.MapStore{"users": {"1": `{"id":1,"name":"ann"}`, "2": `{"id":2,"name":"cid"}`}, "notes": {}, "log": {}})
+	for want, keys := range map[string][]string{
+		`"5", which has a record`: {"4", "5"},
+		`"9", which is empty or`:  {"9", "9"},
+		`"", which is empty or`:   {"", "9"},
+		"it returned 1":           {"9"},
+		"it returned 0":           nil,
+	} {
+		host := shop(records{"1": `{"id":1,"name":"bob"}`, "2": `{"id":2,"name":"zoe"}`, "5": `{"id":5,"name":"max"}`}, nil, nil)
+		before := host.Clone()
+		_, err := app.Restore(t.Context(), s, faultyNumbers{host, keys}, backup.RestoreOptions{Installation: "here", Strategy: backup.Merge})
+		require.ErrorContains(t, err, want)
+		require.Equal(t, before, host.MapStore)
+	}
 }
