@@ -376,6 +376,16 @@ func (x index) first(h uint64) int {
 	return -1
 }
 
+// all returns all places of a hash.
+func (x index) all(h uint64) []int32 {
+	at := x.search(h)
+	end := at
+	for x.is(end, h) {
+		end++
+	}
+	return x.order[at:end]
+}
+
 // repeats tells whether the list has a hash at several places.
 func (x index) repeats(h uint64) bool { return x.is(x.search(h)+1, h) }
 

@@ -42,11 +42,11 @@ const mostMatchings = 8
 
 // decideAll decides what becomes of each record. It tells whether one may move or clash.
 func (m *matching) decideAll() bool {
-	for range mostMatchings {
+	for n := 0; ; n++ {
 		m.decideEach()
 		m.refuseConflicts()
 		m.refuseShared()
-		if !m.dropChanged() {
+		if n == mostMatchings || !m.dropChanged() {
 			break
 		}
 	}
@@ -131,7 +131,7 @@ func (m *matching) sightings(i int) (found []sighting, known bool) {
 		for ; at < len(f.rows) && f.rows[at].value == value && len(found) < 2; at++ {
 			key := f.rows[at].key
 			own := !m.byUnique && key == m.keys[i]
-			if !own && (len(found) == 0 || found[0].key != key) {
+			if key != dead && !own && (len(found) == 0 || found[0].key != key) {
 				found = append(found, sighting{key, uint8(by)})
 			}
 		}
@@ -202,30 +202,70 @@ func (m *matching) refuseShared() {
 }
 
 // dropChanged forgets the values of the host's records that their twins change, if there are
-// clashes. It tells whether there were such values: then a clash may be over.
+// clashes. It tells whether there were such values: then a clash may be over. Where that
+// makes a twin of the record that clashed, it goes on with that: values may move along a
+// chain.
 func (m *matching) dropChanged() (dropped bool) {
 	if m.strategy(m.col) == SkipDuplicates || m.col.Merge != nil || !slices.ContainsFunc(m.meets, func(met meeting) bool { return met.how > unclear }) {
 		return false
 	}
-	twins := make(map[uint64]int)
+	var todo []int
+	taken := make(map[uint64]bool)
 	for i, met := range m.meets {
 		if met.how == isTwin {
-			twins[met.twin] = i
+			todo, taken[met.twin] = append(todo, i), true
+		}
+	}
+	places := make(map[uint64][]int32) // key of the host → its rows, of all finders
+	for _, f := range m.finders {
+		if f.byValue.hashes == nil {
+			f.byValue = newIndex(f.values)
+		}
+		for at, r := range f.rows {
+			places[r.key] = append(places[r.key], int32(at))
+		}
+	}
+	for len(todo) > 0 {
+		i := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		for _, f := range m.finders {
+			for _, value := range m.dropRows(f, i, places[m.meets[i].twin]) {
+				dropped = true
+				for _, j := range f.byValue.all(value) {
+					if m.meets[j].how != hasTwo {
+						continue
+					}
+					if met := m.decide(int(j)); met.how == isTwin && !taken[met.twin] {
+						m.meets[j], taken[met.twin] = met, true
+						todo = append(todo, int(j))
+					}
+				}
+			}
 		}
 	}
 	for _, f := range m.finders {
-		before := len(f.rows)
-		f.rows = slices.DeleteFunc(f.rows, func(at row) bool {
-			i, ok := twins[at.key]
-			if !ok || !m.hasAll(f, i) {
-				return false
-			}
-			value, _ := m.valueThere(f, i)
-			return value != at.value
-		})
-		dropped = dropped || len(f.rows) < before
+		f.rows = slices.DeleteFunc(f.rows, func(at row) bool { return at.key == dead })
 	}
 	return dropped
+}
+
+// dead is no hash of a key: the row does not count any more.
+const dead = 0
+
+// dropRows makes those of some rows dead that have another value of the twin of a record than
+// the record has. It returns these values.
+func (m *matching) dropRows(f *finder, i int, places []int32) (values []uint64) {
+	if !m.hasAll(f, i) {
+		return nil
+	}
+	value, _ := m.valueThere(f, i)
+	for _, at := range places {
+		if int(at) < len(f.rows) && f.rows[at].key == m.meets[i].twin && f.rows[at].value != value {
+			f.rows[at].key = dead
+			values = append(values, f.rows[at].value)
+		}
+	}
+	return values
 }
 
 // settleKeys finds the texts of the keys, compares what the hashes say are twins, and

@@ -2,6 +2,7 @@ package backup_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -128,5 +129,31 @@ func TestKeysThatAreNotNewAreRefused(t *testing.T) {
 		_, err := app.Restore(t.Context(), s, faultyNumbers{host, keys}, backup.RestoreOptions{Installation: "here", Strategy: backup.Merge})
 		require.ErrorContains(t, err, want)
 		require.Equal(t, before, host.MapStore)
+	}
+}
+
+// Positions in a list move on by one. Each record has its twin by name, and the position of
+// the next one.
+func TestValuesMayMoveAlongAChainOfTwins(t *testing.T) {
+	app := twinApp()
+	for _, n := range []int{12, 3000} {
+		there, here, want := records{}, records{}, records{}
+		for i := range n {
+			key := fmt.Sprintf("h%05d", (i*7)%n)
+			there[fmt.Sprintf("k%05d", i)] = fmt.Sprintf(`{"id":"k%05d","username":"u%d","email":"m%d"}`, i, i, i+1)
+			here[key] = fmt.Sprintf(`{"id":%q,"username":"u%d","email":"m%d"}`, key, i, i)
+			want[key] = fmt.Sprintf(`{"id":%q,"username":"u%d","email":"m%d"}`, key, i, i+1)
+		}
+		s := snapshotOf(t, app, backuptest.MapStore{"users": there, "notes": {}})
+		host := twinHost(here, nil)
+		tried(t, app, s, host, backup.RestoreOptions{Strategy: backup.Merge})
+		require.Equal(t, want, host.MapStore["users"])
+
+		here["x"] = fmt.Sprintf(`{"id":"x","email":"m%d"}`, n) // the last one stays where it is, and so do all
+		host = twinHost(here, nil)
+		_, err := app.Plan(t.Context(), s, host, backup.RestoreOptions{Strategy: backup.Merge})
+		require.ErrorIs(t, err, backup.ErrClash)
+		tried(t, app, s, host, backup.RestoreOptions{Strategy: backup.Merge, SkipClashes: true})
+		require.Equal(t, here, host.MapStore["users"])
 	}
 }
