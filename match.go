@@ -32,10 +32,39 @@ func (c *comparison) match() error {
 		}
 		matched[col.Name] = true
 	}
+	if err := c.matchCircles(); err != nil && err != errTooMany {
+		return err
+	}
 	if err := c.clashes.err(ErrClash); err != nil {
 		return fmt.Errorf("%w\nnothing was changed; change one of the two records of each clash, or have clashes skipped", err)
 	}
 	return c.warnNumbers()
+}
+
+// matchCircles finds the records whose keys change with references to collections that were
+// matched later, because collections refer to each other in a circle.
+func (c *comparison) matchCircles() error {
+	turn := make(map[string]int) // collection → when its records were matched
+	for i, col := range c.cols {
+		turn[col.Name] = i
+	}
+	for last, again := len(c.cols), true; again; {
+		again = false
+		for _, col := range c.cols {
+			later := slices.ContainsFunc(col.refs, func(r ref) bool {
+				return c.moves[r.Collection] != nil && turn[r.Collection] > turn[col.Name] && unique{parts: col.key}.overlaps(r.key)
+			})
+			if !later || c.moves[col.Name] != nil {
+				continue
+			}
+			if err := (&matching{comparison: c, col: col}).run(); err != nil {
+				return err
+			}
+			turn[col.Name], again = last, true
+			last++
+		}
+	}
+	return nil
 }
 
 // A matching finds out under which keys the records of one collection arrive. It works with

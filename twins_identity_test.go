@@ -157,3 +157,26 @@ func TestValuesMayMoveAlongAChainOfTwins(t *testing.T) {
 		require.Equal(t, here, host.MapStore["users"])
 	}
 }
+
+func TestKeysWithReferencesThatLeadBackToThem(t *testing.T) {
+	app := &backup.App{Name: "pair", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{
+		{Name: "a", Key: "/b,/n", Refs: []backup.Ref{{Pointer: "/b", Collection: "b"}}},
+		{Name: "b", Key: "/id", Unique: []string{"/name"}, Refs: []backup.Ref{{Pointer: "/a/0,/a/1", Collection: "a"}}},
+		{Name: "c", Key: "/a/0,/a/1", Refs: []backup.Ref{{Pointer: "/a/0,/a/1", Collection: "a"}}},
+	}}
+	s := snapshotOf(t, app, backuptest.MapStore{"a": {`["b1","x"]`: `{"b":"b1","n":"x"}`}, "b": {"b1": `{"id":"b1","a":["b1","x"],"name":"y"}`}, "c": {`["b1","x"]`: `{"a":["b1","x"]}`}})
+	cols := app.Collections
+	for _, order := range [][]int{{0, 1, 2}, {1, 0, 2}, {2, 1, 0}, {2, 0, 1}} {
+		app.Collections = nil
+		for _, i := range order {
+			app.Collections = append(app.Collections, cols[i])
+		}
+		for _, here := range []records{{}, {`["b2","x"]`: `{"b":"b2","n":"x"}`}} {
+			host := backuptest.RuledStore{MapStore: backuptest.MapStore{"a": here, "b": {"b2": `{"id":"b2","name":"y"}`}, "c": {}}}
+			opts := backup.RestoreOptions{Strategy: backup.Merge}
+			tried(t, app, s, host, opts)
+			require.Equal(t, backuptest.MapStore{"a": {`["b2","x"]`: `{"b":"b2","n":"x"}`}, "b": {"b2": `{"id":"b2","name":"y","a":["b2","x"]}`}, "c": {`["b2","x"]`: `{"a":["b2","x"]}`}}, host.MapStore, order)
+			twice(t, app, s, host, opts)
+		}
+	}
+}
