@@ -81,6 +81,7 @@ type matching struct {
 	parents []uint64  // the hash of the key that self refers to; 0 for none
 	moved   ordinals  // its key holds a reference, and has changed with it
 	held    ordinals  // the host has a record under its key
+	left    ordinals  // it is left out, because the host did not take it
 	circles ordinals  // its references lead back to it
 	meets   []meeting // what becomes of it
 	byKey   index
@@ -95,6 +96,7 @@ type finder struct {
 	byValue  index
 	rows     []row // of the host; sorted
 	doubtful []row // of records that a merge may change
+	covered  []row // of records that have other values in the snapshot, which may be left out
 }
 
 // A row says which value a record of the host has.
@@ -224,6 +226,9 @@ func (m *matching) readSnapshot() error {
 			if r.from != "" {
 				m.moved = m.moved.add(int64(len(m.keys)))
 			}
+			if m.rejected[m.col.Name][r.source()] != nil {
+				m.left = m.left.add(int64(len(m.keys)))
+			}
 			m.keys = append(m.keys, m.hashKey(r.key))
 			if m.self != nil {
 				m.parents = append(m.parents, m.hashParent(r.value))
@@ -305,6 +310,8 @@ func (m *matching) readHost() error {
 				f.rows = append(f.rows, at)
 			case m.strategy(m.col) == Merge && (m.col.Merge != nil || !m.hasAll(f, also)):
 				f.doubtful = append(f.doubtful, at)
+			case m.opts.SkipClashes:
+				f.covered = append(f.covered, at)
 			}
 			// Otherwise the snapshot gives the record another value.
 		}
@@ -372,6 +379,8 @@ func (m *matching) resolveDoubtful() error {
 		for _, at := range f.doubtful {
 			if stays[f][at] {
 				f.rows = append(f.rows, at)
+			} else if m.opts.SkipClashes {
+				f.covered = append(f.covered, at)
 			}
 		}
 		f.doubtful = nil

@@ -46,7 +46,7 @@ func (m *matching) decideAll() bool {
 		m.decideEach()
 		m.refuseConflicts()
 		m.refuseShared()
-		if n == mostMatchings || !m.dropChanged() {
+		if n == mostMatchings || !m.uncover() && !m.dropChanged() {
 			break
 		}
 	}
@@ -201,6 +201,60 @@ func (m *matching) refuseShared() {
 	}
 }
 
+// uncover has the values of the host's records count again that stay as they are, because the
+// snapshot's record is left out. A record that wants such a value is left out too. uncover
+// tells whether there were such values.
+func (m *matching) uncover() (found bool) {
+	places := make(map[uint64][]int32) // key of the host → its covered rows, of all finders
+	for _, f := range m.finders {
+		for at, r := range f.covered {
+			places[r.key] = append(places[r.key], int32(at))
+		}
+	}
+	if len(places) == 0 {
+		return false
+	}
+	var todo []int32
+	var met ordinals
+	for i := range m.meets {
+		if m.meets[i].how > unclear || m.left.has(int64(i)) {
+			todo, met = append(todo, int32(i)), met.add(int64(i))
+		}
+	}
+	for len(todo) > 0 {
+		key := m.keys[todo[len(todo)-1]]
+		todo = todo[:len(todo)-1]
+		for _, f := range m.finders {
+			for _, at := range places[key] {
+				if int(at) >= len(f.covered) || f.covered[at].key != key {
+					continue
+				}
+				found = true
+				f.rows = append(f.rows, f.covered[at])
+				for _, j := range m.having(f, f.covered[at].value) {
+					if !met.has(int64(j)) {
+						todo, met = append(todo, j), met.add(int64(j))
+					}
+				}
+				f.covered[at].key = dead
+			}
+		}
+	}
+	for _, f := range m.finders {
+		f.covered = slices.DeleteFunc(f.covered, func(at row) bool { return at.key == dead })
+		slices.SortFunc(f.rows, compareRows)
+	}
+	return found
+}
+
+// having returns the records of the snapshot that have a value.
+func (m *matching) having(f *finder, value uint64) []int32 {
+	if f.byValue.hashes == nil {
+		f.byValue = newIndex(f.values)
+	}
+	return f.byValue.all(value)
+}
+
 // dropChanged forgets the values of the host's records that their twins change, if there are
 // clashes. It tells whether there were such values: then a clash may be over. Where that
 // makes a twin of the record that clashed, it goes on with that: values may move along a
@@ -218,9 +272,6 @@ func (m *matching) dropChanged() (dropped bool) {
 	}
 	places := make(map[uint64][]int32) // key of the host → its rows, of all finders
 	for _, f := range m.finders {
-		if f.byValue.hashes == nil {
-			f.byValue = newIndex(f.values)
-		}
 		for at, r := range f.rows {
 			places[r.key] = append(places[r.key], int32(at))
 		}
@@ -231,7 +282,7 @@ func (m *matching) dropChanged() (dropped bool) {
 		for _, f := range m.finders {
 			for _, value := range m.dropRows(f, i, places[m.meets[i].twin]) {
 				dropped = true
-				for _, j := range f.byValue.all(value) {
+				for _, j := range m.having(f, value) {
 					if m.meets[j].how != hasTwo {
 						continue
 					}

@@ -180,3 +180,28 @@ func TestKeysWithReferencesThatLeadBackToThem(t *testing.T) {
 		}
 	}
 }
+
+// The store enforces nothing here: what the restore says is unique must be so all the same.
+func TestAValueThatARecordKeepsIsNotGivenAway(t *testing.T) {
+	app := twinApp()
+	for _, n := range []int{1, 12, 3000} {
+		there, here := records{}, records{"x": fmt.Sprintf(`{"id":"x","username":"u%d"}`, n)}
+		for i := range n {
+			key := fmt.Sprintf("k%05d", (i*7)%n)
+			there[key] = fmt.Sprintf(`{"id":%q,"username":"u%d"}`, key, i+1)
+			here[key] = fmt.Sprintf(`{"id":%q,"username":"u%d"}`, key, i)
+		}
+		there["new"] = `{"id":"new","username":"u0"}`
+		s := snapshotOf(t, app, backuptest.MapStore{"users": there, "notes": {}})
+		host := backuptest.RuledStore{MapStore: backuptest.MapStore{"users": here, "notes": {}}}
+		for _, untried := range []bool{true, false} {
+			p, err := app.Plan(t.Context(), s, host, backup.RestoreOptions{Strategy: backup.Merge, SkipClashes: true, Untried: untried})
+			require.NoError(t, err)
+			require.Equal(t, int64(n+1), p.Report().Collections[0].Skipped)
+		}
+		opts := backup.RestoreOptions{Strategy: backup.Merge, SkipClashes: true}
+		tried(t, app, s, host, opts)
+		require.Equal(t, here, host.MapStore["users"])
+		twice(t, app, s, host, opts)
+	}
+}
