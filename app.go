@@ -81,8 +81,9 @@ type Collection struct {
 	// Unique are the fields that no two records share, by which the host knows a record
 	// beside its Key: JSON Pointers, with commas between those that are unique together,
 	// "/username", "/owner_id,/name". With "fold:" before it, "fold:/email", the letters a to
-	// z count as A to Z. A record in which a part is absent or null shares with none. The
-	// order counts: see [RestoreOptions]. Only a List has Unique, and no pointer has "*".
+	// z count as A to Z. A record in which a part is absent or null, or all parts are empty
+	// texts, shares with none. The order counts: see [App.Restore]. Only a List has Unique, and
+	// no pointer has "*".
 	Unique []string
 
 	// Secrets are the JSON Pointers of the fields that are sealed in a snapshot.

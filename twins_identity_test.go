@@ -205,3 +205,22 @@ func TestAValueThatARecordKeepsIsNotGivenAway(t *testing.T) {
 		twice(t, app, s, host, opts)
 	}
 }
+
+func TestAnEmptyTextIsNoUniqueValue(t *testing.T) {
+	app := twinApp()
+	app.Collections[0].Unique = []string{"/username", "fold:/email", "/realm,/nick"}
+	users := records{"k": `{"id":"k","username":"","email":"","realm":"","nick":""}`, "l": `{"id":"l","username":"","email":"","realm":"","nick":"x"}`}
+	s := snapshotOf(t, app, backuptest.MapStore{"users": users, "notes": {}})
+	b, c := `{"id":"b","username":"","email":"","realm":"","nick":""}`, `{"id":"c","realm":"","nick":"x"}`
+	host := backuptest.RuledStore{MapStore: backuptest.MapStore{"users": {"b": b, "c": c}, "notes": {}}}
+	opts := backup.RestoreOptions{}
+	tried(t, app, s, host, opts)
+	require.Equal(t, records{"b": b, "c": c, "k": users["k"]}, host.MapStore["users"], "an empty part beside another counts")
+	twice(t, app, s, host, opts)
+
+	app = treeApp()
+	app.Collections = app.Collections[1:2]
+	s = snapshotOf(t, app, backuptest.MapStore{"folders": {"1": `{"id":1,"path":"/"}`, "2": `{"id":2,"parent":1,"name":""}`}})
+	host = backuptest.RuledStore{MapStore: backuptest.MapStore{"folders": {"8": `{"id":8,"path":"/"}`, "9": `{"id":9,"parent":8,"name":""}`}}}
+	require.Equal(t, map[string]string{"1": "8", "2": "9"}, tried(t, app, s, host, opts).Collections[0].RekeyedKeys)
+}
