@@ -138,7 +138,7 @@ func (c *comparison) rekeyRecord(col *collection, r *item) error {
 	if err != nil {
 		return err
 	}
-	r.torn = c.tears(col, old, view)
+	r.torn = c.tears(col, old, view, r.from != "" && own != nil && !own.derived[source])
 	r.value, r.rewritten = col.unview(source, view), true
 	if own != nil || col.Shape == Map {
 		return nil
@@ -195,20 +195,27 @@ func (c *comparison) findStrays(col *collection, r *item, view []byte) {
 }
 
 // tears tells whether a reference of a rewritten record is not what it should be, because it
-// shares a place with another reference or with the key.
-func (c *comparison) tears(col *collection, old, now []byte) bool {
+// shares a place with another reference or with the key. The key of a twin is that of the
+// host's record, and so is what it refers to.
+func (c *comparison) tears(col *collection, old, now []byte, twin bool) bool {
 	if !col.shares {
 		return false
 	}
 	var want []string
-	col.eachRef(old, func(target, ref, _ string, _ error) {
+	col.eachRef(old, func(target, ref, pointer string, _ error) {
+		if twin && col.inKey(pointer) {
+			return
+		}
 		if to := c.arrival(target, ref); to != nowhere {
 			ref = to
 		}
 		want = append(want, ref)
 	})
 	torn := false
-	col.eachRef(now, func(_, ref, _ string, _ error) {
+	col.eachRef(now, func(_, ref, pointer string, _ error) {
+		if twin && col.inKey(pointer) {
+			return
+		}
 		torn = torn || len(want) == 0 || ref != want[0]
 		want = want[min(1, len(want)):]
 	})
