@@ -64,6 +64,11 @@ func (w *writer) putRows(ctx context.Context, t *table, records []backup.Record,
 		tooLarge(size int) error
 	})
 	for n, r := range records {
+		if copies && w.filling != nil && w.filling.keys[r.Key] { // a parcel keeps no order
+			if err := w.send(ctx); err != nil {
+				return err
+			}
+		}
 		clear(values)
 		clear(seen)
 		c, err := w.bind(t, r, values, seen)

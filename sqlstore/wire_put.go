@@ -11,7 +11,8 @@ import (
 // Over a Wire, COPY writes records in a fraction of the time of an INSERT with arguments. It
 // pays for many records at once. So Put collects records in a parcel, over several calls. The
 // server stores a parcel while the next one is filled. Everything else that needs the
-// connection waits for the parcels: see deliver. What COPY refuses is inserted.
+// connection waits for the parcels: see deliver. What COPY refuses is inserted. A parcel has
+// one record under a key: it does not keep the order of its records.
 
 const (
 	parcelFew   = 8         // records that are not worth a COPY

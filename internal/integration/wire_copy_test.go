@@ -268,6 +268,38 @@ func people(from, n int) (records []backup.Record) {
 	return records
 }
 
+// Of two records under a key, the one that was put last counts. One has a value for each
+// column, and the other has not.
+func TestPostgresCopiesInTheOrderOfThePuts(t *testing.T) {
+	db, _ := newPostgres(t, "CREATE TABLE things (id integer PRIMARY KEY, v text, d integer DEFAULT 5)")
+	s := pg(db, sqlstore.Table{Collection: "things"})
+	s.Wire = pgxwire.Wire{}
+	for round := range 20 {
+		exec(t, db, "TRUNCATE things")
+		full := round%4 < 2
+		if full {
+			exec(t, db, "INSERT INTO things SELECT i, 'old', i FROM generate_series(1, 90) i")
+		}
+		forms := []string{`{"id":%d,"v":"first","d":1}`, `{"id":%d,"v":"last"}`}
+		if round%2 == 1 {
+			forms = []string{`{"id":%d,"v":"first"}`, `{"id":%d,"v":"last","d":1}`}
+		}
+		require.NoError(t, s.Update(t.Context(), func(w backup.Writer) error {
+			for _, form := range forms {
+				var records []backup.Record
+				for i := range 50 {
+					records = append(records, record(fmt.Sprint(i), fmt.Sprintf(form, i)))
+				}
+				if err := w.Put(t.Context(), "things", records); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+		require.Equal(t, []string{"50"}, column(t, db, "SELECT count(*)::text FROM things WHERE v = 'last'"))
+	}
+}
+
 // Rows are not deleted for a COPY where anything could tell that from an update.
 func TestPostgresOverwritesByCopyOnlyWhatNothingHangsOn(t *testing.T) {
 	for name, c := range map[string]struct {
