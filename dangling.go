@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/tomo-project/backup/internal/fault"
 )
@@ -121,11 +122,20 @@ func (c *comparison) checkForeignRefs(col *collection, b *batch, after []outcome
 			if err != nil || wrong != nil || !c.numbers[target] || c.seen.keys[target] == nil || c.arrives(target, ref) {
 				return
 			}
+			if after[i].fate == updated && col.inKey(pointer) {
+				return // the key is that of the host's record, and so is what it refers to
+			}
 			err = c.dangling.add(&RecordError{Collection: col.Name, Key: r.key, Pointer: col.inside(r.key, pointer), Offset: r.offset,
 				Err: fmt.Errorf("refers to %q of %s in another installation, which is not in the snapshot", fault.Shorten(ref), target)})
 		})
 	}
 	return err
+}
+
+// inKey tells whether all pointers of a reference are pointers of the key.
+func (col *collection) inKey(pointers string) bool {
+	of := strings.Split(col.Key, ",")
+	return !slices.ContainsFunc(strings.Split(pointers, ","), func(p string) bool { return !slices.Contains(of, p) })
 }
 
 // leftOutAt tells whether the record that arrives under a key is left out.

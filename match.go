@@ -18,8 +18,9 @@ import (
 func (c *comparison) match() error {
 	c.moves = make(map[string]*moves)
 	c.numbers = make(map[string]bool)
+	c.blind = make(map[string]bool)
 	matched := make(map[string]bool)
-	for _, col := range c.cols {
+	for _, col := range c.orderMatching() {
 		m, err := c.newMatching(col, matched)
 		if err == nil && m != nil {
 			err = m.run()
@@ -36,6 +37,29 @@ func (c *comparison) match() error {
 		return fmt.Errorf("%w\nnothing was changed; change one of the two records of each clash, or have clashes skipped", err)
 	}
 	return c.warnNumbers()
+}
+
+// orderMatching puts those collections first that others refer to. In a circle, a collection
+// whose key holds a reference comes after the one that this refers to.
+func (c *comparison) orderMatching() (order []*collection) {
+	done := make(map[string]bool)
+	var visit func(col *collection)
+	visit = func(col *collection) {
+		if done[col.Name] || !slices.Contains(c.cols, col) {
+			return
+		}
+		done[col.Name] = true
+		for _, r := range col.refs {
+			if col.inKey(r.Pointer) {
+				visit(c.byName[r.Collection])
+			}
+		}
+		order = append(order, col)
+	}
+	for _, col := range c.cols {
+		visit(col)
+	}
+	return order
 }
 
 // A matching finds out under which keys the records of one collection arrive. It works with
@@ -89,9 +113,11 @@ func (c *comparison) newMatching(col *collection, matched map[string]bool) (*mat
 			return nil, err
 		}
 		for i := range col.uniques {
-			if f := m.newFinder(col.uniques[i], matched); f != nil && holds {
+			f := m.newFinder(col.uniques[i], matched)
+			if f != nil && holds {
 				m.finders = append(m.finders, f)
 			}
+			c.blind[col.Name] = c.blind[col.Name] || f == nil && !col.uniques[i].holds(col.key)
 		}
 		m.byUnique = m.byUnique && holds
 	}
@@ -163,10 +189,24 @@ func (m *matching) run() error {
 			return err
 		}
 	}
-	if !m.decideAll() {
+	moves := m.decideAll()
+	m.blind[m.col.Name] = m.blind[m.col.Name] || m.isBlind()
+	if !moves {
 		return nil
 	}
 	return m.settleKeys()
+}
+
+// isBlind tells whether records of the collection may come to share what is unique, although
+// no clash is found. A Unique matches nothing in a circle, and a merge makes values that
+// neither side has.
+func (m *matching) isBlind() bool {
+	if len(m.moved) > 0 || len(m.circles) > 0 || m.strategy(m.col) == Merge && m.col.Merge != nil {
+		return true
+	}
+	return m.strategy(m.col) == Merge && slices.ContainsFunc(m.finders, func(f *finder) bool {
+		return len(f.declared.parts) > 1 && len(f.byValue.order) < len(f.values)
+	})
 }
 
 // readSnapshot takes the hashes of all records of the snapshot.
@@ -271,6 +311,7 @@ func (m *matching) readHost() error {
 		}
 	})
 	for _, f := range m.finders {
+		f.byValue = index{} // its memory is not needed any more
 		slices.SortFunc(f.rows, compareRows)
 	}
 	return err

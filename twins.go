@@ -37,9 +37,29 @@ const (
 	keyConflict // with its reference its key has become that of another record
 )
 
+// mostMatchings is how often the records are matched anew, because other twins change values.
+const mostMatchings = 8
+
 // decideAll decides what becomes of each record. It tells whether one may move or clash.
 func (m *matching) decideAll() bool {
-	m.meets = make([]meeting, len(m.keys))
+	for range mostMatchings {
+		m.decideEach()
+		m.refuseConflicts()
+		m.refuseShared()
+		if !m.dropChanged() {
+			break
+		}
+	}
+	for i, met := range m.meets {
+		if m.moved.has(int64(i)) || met.how != stays && !(met.how == isTwin && met.twin == m.keys[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *matching) decideEach() {
+	m.meets, m.circles = make([]meeting, len(m.keys)), nil
 	var above []int
 	for i := range m.meets {
 		// What a record refers to comes first.
@@ -58,14 +78,6 @@ func (m *matching) decideAll() bool {
 		}
 		above = above[:0]
 	}
-	m.refuseConflicts()
-	m.refuseShared()
-	for i, met := range m.meets {
-		if m.moved.has(int64(i)) || met.how != stays && !(met.how == isTwin && met.twin == m.keys[i]) {
-			return true
-		}
-	}
-	return false
 }
 
 // parent returns the record that a record refers to, or -1.
@@ -107,17 +119,13 @@ type sighting struct {
 // record. known tells whether the record has a value that could be looked for.
 func (m *matching) sightings(i int) (found []sighting, known bool) {
 	for by, f := range m.finders {
-		value := f.values[i]
 		if !m.hasAll(f, i) || f.self && m.circles.has(int64(i)) {
 			continue
 		}
 		known = true
-		if f.self {
-			parent, somewhere := m.arrivalOfParent(i)
-			if !somewhere {
-				continue
-			}
-			value = combine(m.col.seed, parent, value)
+		value, somewhere := m.valueThere(f, i)
+		if !somewhere {
+			continue
 		}
 		at, _ := slices.BinarySearchFunc(f.rows, row{value, 0}, compareRows)
 		for ; at < len(f.rows) && f.rows[at].value == value && len(found) < 2; at++ {
@@ -129,6 +137,16 @@ func (m *matching) sightings(i int) (found []sighting, known bool) {
 		}
 	}
 	return found, known
+}
+
+// valueThere returns the hash of the value that a record has with the references of the host,
+// and whether the host may have that.
+func (m *matching) valueThere(f *finder, i int) (value uint64, somewhere bool) {
+	if !f.self {
+		return f.values[i], true
+	}
+	parent, somewhere := m.arrivalOfParent(i)
+	return combine(m.col.seed, parent, f.values[i]), somewhere
 }
 
 // arrivalOfParent returns the hash of the key under which the parent of a record arrives, and
@@ -183,6 +201,33 @@ func (m *matching) refuseShared() {
 	}
 }
 
+// dropChanged forgets the values of the host's records that their twins change, if there are
+// clashes. It tells whether there were such values: then a clash may be over.
+func (m *matching) dropChanged() (dropped bool) {
+	if m.strategy(m.col) == SkipDuplicates || m.col.Merge != nil || !slices.ContainsFunc(m.meets, func(met meeting) bool { return met.how > unclear }) {
+		return false
+	}
+	twins := make(map[uint64]int)
+	for i, met := range m.meets {
+		if met.how == isTwin {
+			twins[met.twin] = i
+		}
+	}
+	for _, f := range m.finders {
+		before := len(f.rows)
+		f.rows = slices.DeleteFunc(f.rows, func(at row) bool {
+			i, ok := twins[at.key]
+			if !ok || !m.hasAll(f, i) {
+				return false
+			}
+			value, _ := m.valueThere(f, i)
+			return value != at.value
+		})
+		dropped = dropped || len(f.rows) < before
+	}
+	return dropped
+}
+
 // settleKeys finds the texts of the keys, compares what the hashes say are twins, and
 // remembers which records move.
 func (m *matching) settleKeys() error {
@@ -212,7 +257,8 @@ func (m *matching) settleKeys() error {
 			case how == isTwin:
 				to = texts[m.meets[n+i].twin]
 			case how > unclear:
-				if to, err = m.clash(r, n+i, how, texts); err != nil {
+				found, _ := m.sightings(n + i)
+				if to, err = m.clash(r, found, how, texts); err != nil {
 					return err
 				}
 			}
@@ -223,10 +269,53 @@ func (m *matching) settleKeys() error {
 		n += len(b.items)
 		return m.ctx.Err()
 	})
-	if len(out.to) > 0 {
-		m.moves[m.col.Name] = out
+	if err != nil {
+		return err
 	}
-	return err
+	m.moves[m.col.Name] = out
+	if err := m.compareUnclear(out); err != nil {
+		return err
+	}
+	if len(out.to) == 0 {
+		delete(m.moves, m.col.Name)
+	}
+	return nil
+}
+
+// compareUnclear compares the records of which no Unique tells whether they are those of the
+// host, now that the references in them are known. Those that differ clash.
+func (m *matching) compareUnclear(out *moves) error {
+	if !slices.ContainsFunc(m.meets, func(met meeting) bool { return met.how == unclear }) {
+		return nil
+	}
+	n := 0
+	return m.eachBatch(m.ctx, m.col, func(b *batch) error {
+		if n+len(b.items) > len(m.meets) {
+			return moreThanBefore(m.col)
+		}
+		var in []*item
+		var keys []string
+		for i := range b.items {
+			if m.meets[n+i].how == unclear {
+				in, keys = append(in, &b.items[i]), append(keys, b.items[i].key)
+			}
+		}
+		n += len(b.items)
+		held, err := m.lookup(m.col, keys)
+		if err != nil {
+			return err
+		}
+		for _, r := range in {
+			if here := held[r.key]; here != nil && codec.Equal(here, r.value) {
+				continue
+			}
+			if _, err := m.clash(r, nil, unclear, nil); err != nil {
+				return err
+			}
+			out.add(r.source(), nowhere)
+		}
+		return m.ctx.Err()
+	})
 }
 
 // hostKeys returns the texts of the keys of the host's records that records of the snapshot
@@ -292,12 +381,9 @@ func (m *matching) freshKeys() (keys []string, err error) {
 // has the number n.
 func (m *matching) lookupMet(b *batch, n int, texts map[uint64]string) (map[string][]byte, error) {
 	wanted := make(map[string]bool)
-	for i, r := range b.items {
-		switch met := m.meets[n+i]; met.how {
-		case isTwin:
+	for i := range b.items {
+		if met := m.meets[n+i]; met.how == isTwin {
 			wanted[texts[met.twin]] = true
-		case unclear:
-			wanted[r.key] = true
 		}
 	}
 	delete(wanted, nowhere)
@@ -308,23 +394,17 @@ func (m *matching) lookupMet(b *batch, n int, texts map[uint64]string) (map[stri
 // hashes.
 func (m *matching) confirm(r *item, i int, texts map[uint64]string, held map[string][]byte) how {
 	met := m.meets[i]
-	switch met.how {
-	case unclear:
-		if here := held[r.key]; here != nil && codec.Equal(here, r.value) {
-			return stays
-		}
-		return hasBoth
-	case isTwin:
-		twin := texts[met.twin]
-		here := held[twin]
-		switch {
-		case here == nil || !m.sameValue(r, here, m.finders[met.by], texts):
-			return hasBoth // two hashes were the same by chance: nothing is guessed
-		case m.spares(m.col.Name, twin) && m.strategy(m.col) != SkipDuplicates:
-			return isSpared
-		}
+	if met.how != isTwin {
+		return met.how
 	}
-	return met.how
+	twin := texts[met.twin]
+	switch here := held[twin]; {
+	case here == nil || !m.sameValue(r, here, m.finders[met.by], texts):
+		return hasBoth // two hashes were the same by chance: nothing is guessed
+	case m.spares(m.col.Name, twin) && m.strategy(m.col) != SkipDuplicates:
+		return isSpared
+	}
+	return isTwin
 }
 
 // sameValue tells whether a record of the snapshot and one of the host have the same value.
@@ -345,8 +425,7 @@ func (m *matching) sameValue(r *item, here []byte, f *finder, texts map[uint64]s
 
 // clash names a record that clashes, or leaves it out. It returns the key under which the
 // record arrives.
-func (m *matching) clash(r *item, i int, how how, texts map[uint64]string) (to string, err error) {
-	found, _ := m.sightings(i)
+func (m *matching) clash(r *item, found []sighting, how how, texts map[uint64]string) (to string, err error) {
 	quote := func(key string) string { return fmt.Sprintf("%q", fault.Shorten(key)) }
 	problem := &RecordError{Collection: m.col.Name, Key: r.source(), Offset: r.offset}
 	if len(found) > 0 {
@@ -356,7 +435,7 @@ func (m *matching) clash(r *item, i int, how how, texts map[uint64]string) (to s
 	case how == hasTwo:
 		problem.Err = fmt.Errorf("%w: %s of the host has the same %s, but %s the same %s", ErrClash,
 			quote(problem.With), problem.Pointer, quote(texts[found[1].key]), m.finders[found[1].by].declared.declared)
-	case how == hasBoth && m.byUnique:
+	case how == unclear || how == hasBoth && m.byUnique:
 		problem.With = r.key
 		problem.Err = fmt.Errorf("%w: the host has another record under the key %s, and nothing tells whether it is the same", ErrClash, quote(r.key))
 	case how == hasBoth:

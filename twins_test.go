@@ -276,6 +276,10 @@ func TestInACircleAUniqueMatchesNothing(t *testing.T) {
 	here := records{"8": `{"id":8,"parent":2,"name":"a"}`, "9": `{"id":9,"parent":2,"name":"c"}`}
 	s := snapshotOf(t, app, backuptest.MapStore{"folders": there})
 	host := backuptest.RuledStore{MapStore: backuptest.MapStore{"folders": here}}
+	_, err := app.Restore(t.Context(), s, host, backup.RestoreOptions{AllowDangling: true})
+	require.ErrorIs(t, err, backup.ErrClash, "the host could not be backed up any more")
+	require.ErrorContains(t, err, `folders "1" /parent,/name`)
+	host.MapStore["folders"] = records{"9": here["9"]}
 	report, err := app.Restore(t.Context(), s, host, backup.RestoreOptions{AllowDangling: true})
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{"3": "9"}, report.Collections[0].RekeyedKeys, "what hangs below a circle is matched")
@@ -430,4 +434,46 @@ func TestAKeyThatTheSchemaRefusesIsSaid(t *testing.T) {
 	require.ErrorContains(t, err, `notes "n" /user`)
 	require.ErrorContains(t, err, "with the keys of the host")
 	require.NotContains(t, strings.ToLower(err.Error()), "panic")
+}
+
+// A merge function of the host may keep a value that the snapshot has too.
+func TestWhatAMergeFunctionKeepsCounts(t *testing.T) {
+	app := twinApp()
+	s := snapshotOf(t, app, backuptest.MapStore{"users": {"1": `{"id":"1","username":"b"}`, "2": `{"id":"2","username":"a"}`}, "notes": {}})
+	here := records{"1": `{"id":"1","username":"a"}`}
+	opts := backup.RestoreOptions{Strategy: backup.Merge}
+	host := twinHost(here, nil)
+	tried(t, app, s, host, opts)
+	require.Equal(t, records{"1": `{"id":"1","username":"b"}`, "2": `{"id":"2","username":"a"}`}, host.MapStore["users"])
+
+	app.Collections[0].Merge = func(existing, _ backup.Record) (backup.Record, error) { return existing, nil }
+	_, err := app.Plan(t.Context(), s, twinHost(here, nil), opts)
+	require.ErrorContains(t, err, `"1" of the host has the same /username, but is another record of the snapshot too`)
+}
+
+// What a twin changes of another record is free again.
+func TestAValueThatATwinGivesUpIsFree(t *testing.T) {
+	app := twinApp()
+	s := snapshotOf(t, app, backuptest.MapStore{"notes": {}, "users": {
+		"5": `{"id":"5","username":"n1","email":"m3"}`, "6": `{"id":"6","username":"n4","email":"m4"}`}})
+	host := twinHost(records{"3": `{"id":"3","username":"n4","email":"m3"}`, "6": `{"id":"6","email":"m4"}`}, nil)
+	opts := backup.RestoreOptions{Strategy: backup.Merge}
+	tried(t, app, s, host, opts)
+	require.Equal(t, records{"3": `{"id":"3","username":"n1","email":"m3"}`, "6": `{"id":"6","email":"m4","username":"n4"}`}, host.MapStore["users"])
+	twice(t, app, s, host, opts)
+}
+
+func TestARecordReplacesItsTwinAlone(t *testing.T) {
+	app := twinApp()
+	s := snapshotOf(t, app, backuptest.MapStore{"users": {"k": `{"id":"k","username":"ann","n":1}`, "l": `{"id":"l","username":"bob"}`}, "notes": {"n": `{"id":"n","user":"k"}`}})
+	host := twinHost(records{"b": `{"id":"b","username":"ann","here":1}`, "c": `{"id":"c","username":"bob"}`}, nil)
+	opts := backup.RestoreOptions{Strategy: backup.Replace, Records: map[string][]string{"notes": {"n"}}, WithReferences: true}
+	report := tried(t, app, s, host, opts)
+	require.Equal(t, records{"b": `{"id":"b","username":"ann","n":1}`, "c": `{"id":"c","username":"bob"}`}, host.MapStore["users"])
+	require.Equal(t, records{"n": `{"id":"n","user":"b"}`}, host.MapStore["notes"])
+	require.Equal(t, map[string]string{"k": "b"}, report.Collections[0].RekeyedKeys)
+	twice(t, app, s, host, opts)
+	host.MapStore["users"] = records{"k": `{"id":"k"}`, "b": `{"id":"b","username":"ann"}`}
+	_, err := app.Plan(t.Context(), s, host, opts)
+	require.ErrorIs(t, err, backup.ErrClash)
 }

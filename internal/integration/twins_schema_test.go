@@ -166,9 +166,7 @@ func (r dice) twinTable(s *twinSchema, name string) *twinTable {
 	t.Key = strings.Join(pointers, ",")
 	add := func(name string, in, of int) {
 		f := twinField{name: name, kind: "text", null: r.in(in, of)}
-		for _, v := range twinPools[name] {
-			f.pool = append(f.pool, v)
-		}
+		f.pool = append(f.pool, twinPools[name]...)
 		t.fields = append(t.fields, f)
 	}
 	add("name", 1, 4)
