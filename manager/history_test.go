@@ -175,13 +175,12 @@ func TestHistoryDoesNotBelieveADigestThatItHasNotChecked(t *testing.T) {
 		m, _ := counting(a)
 		made := mustCreate(t, m)
 		twin := strings.TrimSuffix(made.Name, ".json") + "-2.json"
-		text := a.files()[made.Name]
-		altered := strings.Replace(text, `"id":"s1"`, `"id":"s9"`, 1)
-		require.NotEqual(t, text, altered)
-		require.NoError(t, a.Put(t.Context(), twin, strings.NewReader(altered)))
+		require.NoError(t, a.Put(t.Context(), twin, strings.NewReader(a.files()[made.Name])))
+		a.alter(t, made.Name, func(text string) string { return strings.Replace(text, `"id":"s1"`, `"id":"s9"`, 1) })
 		require.Len(t, mustList(t, m), 2)
 		all := states(t, m, "servers", "s1")
-		require.ElementsMatch(t, []string{"present", "unread"}, told(all))
+		require.Equal(t, []string{"present", "unread"}, told(all))
+		require.ErrorIs(t, all[1].Err, backup.ErrDamaged)
 	})
 }
 
