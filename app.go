@@ -81,8 +81,9 @@ type Collection struct {
 	// Unique are the fields that no two records share, by which the host knows a record
 	// beside its Key: JSON Pointers, with commas between those that are unique together,
 	// "/username", "/owner_id,/name". With "fold:" before it, "fold:/email", the letters a to
-	// z count as A to Z. A record in which a part is absent or null shares with none. The
-	// order counts: see [RestoreOptions]. Only a List has Unique, and no pointer has "*".
+	// z count as A to Z. A record in which a part is absent or null, or all parts are empty
+	// texts, shares with none. The order counts: see [App.Restore]. Only a List has Unique, and
+	// no pointer has "*".
 	Unique []string
 
 	// Secrets are the JSON Pointers of the fields that are sealed in a snapshot.
@@ -157,6 +158,7 @@ type collection struct {
 	seed    maphash.Seed // of the hashes of their values
 
 	keyPlaces []codec.Pointer // of the key of a record, and of those of others in refs
+	shares    bool            // two of these keys have a place in common
 
 	schema *validate.Schema // nil: any value is allowed
 	pass   *onepass.Pass    // nil: no pass tells that a record is valid
@@ -269,6 +271,7 @@ func (d Collection) compile() (*collection, error) {
 		if len(k) > 1 && k.HasAny() {
 			fail("Ref %s has a wildcard and more than one pointer: use one or the other", r.Pointer)
 		}
+		col.shares = col.shares || slices.ContainsFunc(k, func(p codec.Pointer) bool { return slices.ContainsFunc(col.keyPlaces, p.Overlaps) })
 		col.refs = append(col.refs, ref{Ref: r, key: k})
 		col.keyPlaces = append(col.keyPlaces, k...)
 	}

@@ -311,6 +311,9 @@ func (o outcome) put() bool { return o.fate == added || o.fate == updated }
 
 // compareRecord decides what becomes of one record of the snapshot, and counts it.
 func (c *comparison) compareRecord(col *collection, r *item, existing []byte) (outcome, error) {
+	if err := c.checkTwin(col, r, existing); err != nil {
+		return outcome{}, err
+	}
 	after, with, err := c.decide(col, r, existing)
 	if err != nil {
 		return after, err

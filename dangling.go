@@ -109,27 +109,27 @@ func (c *comparison) checkRefs(col *collection, after []outcome) error {
 
 // checkForeignRefs looks for references of another installation to numbers that the snapshot
 // does not have. The host may have such a number, but of something else.
-func (c *comparison) checkForeignRefs(col *collection, b *batch, after []outcome) (err error) {
-	if !slices.ContainsFunc(col.refs, func(r ref) bool { return c.numbers[r.Collection] }) {
-		return nil
-	}
+func (c *comparison) checkForeignRefs(col *collection, b *batch, after []outcome) error {
+	known := c.rekeys(col)
 	for i := range b.items {
 		r := &b.items[i]
 		if !after[i].put() {
 			continue
 		}
-		col.eachRef(col.view(r.key, r.value), func(target, ref, pointer string, wrong error) {
-			if err != nil || wrong != nil || !c.numbers[target] || c.seen.keys[target] == nil || c.arrives(target, ref) {
-				return
+		if !known {
+			c.findStrays(col, r, col.view(r.key, r.value))
+		}
+		for _, s := range r.strays {
+			if after[i].fate == updated && col.inKey(s.pointer) {
+				continue // the key is that of the host's record, and so is what it refers to
 			}
-			if after[i].fate == updated && col.inKey(pointer) {
-				return // the key is that of the host's record, and so is what it refers to
+			err := fmt.Errorf("refers to %q of %s in another installation, which is not in the snapshot", fault.Shorten(s.ref), s.target)
+			if err := c.dangling.add(&RecordError{Collection: col.Name, Key: r.key, Pointer: s.pointer, Offset: r.offset, Err: err}); err != nil {
+				return err
 			}
-			err = c.dangling.add(&RecordError{Collection: col.Name, Key: r.key, Pointer: col.inside(r.key, pointer), Offset: r.offset,
-				Err: fmt.Errorf("refers to %q of %s in another installation, which is not in the snapshot", fault.Shorten(ref), target)})
-		})
+		}
 	}
-	return err
+	return nil
 }
 
 // inKey tells whether all pointers of a reference are pointers of the key.

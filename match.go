@@ -76,6 +76,7 @@ type matching struct {
 	parents []uint64  // the hash of the key that self refers to; 0 for none
 	moved   ordinals  // its key holds a reference, and has changed with it
 	held    ordinals  // the host has a record under its key
+	left    ordinals  // it is left out, because the host did not take it
 	circles ordinals  // its references lead back to it
 	meets   []meeting // what becomes of it
 	byKey   index
@@ -90,6 +91,7 @@ type finder struct {
 	byValue  index
 	rows     []row // of the host; sorted
 	doubtful []row // of records that a merge may change
+	covered  []row // of records that have other values in the snapshot, which may be left out
 }
 
 // A row says which value a record of the host has.
@@ -113,7 +115,10 @@ func (c *comparison) newMatching(col *collection, matched map[string]bool) (*mat
 			return nil, err
 		}
 		for i := range col.uniques {
-			f := m.newFinder(col.uniques[i], matched)
+			f, err := m.newFinder(col.uniques[i], matched)
+			if err != nil {
+				return nil, err
+			}
 			if f != nil && holds {
 				m.finders = append(m.finders, f)
 			}
@@ -128,35 +133,41 @@ func (c *comparison) newMatching(col *collection, matched map[string]bool) (*mat
 }
 
 // newFinder returns nil for a Unique that cannot be compared. It holds the key itself, or a
-// reference to a collection that is matched later, because the two refer to each other.
-func (m *matching) newFinder(u unique, matched map[string]bool) *finder {
+// reference that may mean another record here: to a collection that is matched later,
+// because the two refer to each other, or to one that is numbered and is not restored.
+func (m *matching) newFinder(u unique, matched map[string]bool) (*finder, error) {
 	f := &finder{unique: u, declared: u}
 	if u.holds(m.col.key) {
-		return nil
+		return nil, nil
 	}
 	for i := range m.col.refs {
 		r := &m.col.refs[i]
+		if !u.overlaps(r.key) || matched[r.Collection] {
+			continue
+		}
+		target := m.byName[r.Collection]
 		switch {
-		case !u.holds(r.key):
-		case r.Collection == m.col.Name:
-			if m.self != nil && m.self != r {
-				return nil
-			}
+		case target == m.col && u.holds(r.key) && (m.self == nil || m.self == r):
 			m.self, f.self = r, true
 			f.unique = u.without(r.key)
-		case !matched[r.Collection] && slices.ContainsFunc(m.cols, func(col *collection) bool { return col.Name == r.Collection }):
-			return nil
+		case slices.Contains(m.cols, target):
+			return nil, nil
+		default:
+			if numbered, err := m.isNumbered(target); numbered || err != nil {
+				return nil, err
+			}
 		}
 	}
-	return f
+	return f, nil
 }
 
 // isNumbered tells whether the same key of a collection need not be the same thing, because
-// the snapshot is of another installation, and each numbers its records.
+// the snapshot is of another installation, and each numbers its records. A key that holds a
+// reference is known by that.
 func (c *comparison) isNumbered(col *collection) (bool, error) {
 	from := c.snapshot.manifest.Installation
 	n, ok := c.host.(numberer)
-	if !ok || from == "" || c.opts.Installation == "" || from == c.opts.Installation {
+	if !ok || slices.ContainsFunc(col.refs, func(r ref) bool { return unique{parts: col.key}.overlaps(r.key) }) || from == "" || c.opts.Installation == "" || from == c.opts.Installation {
 		return false, nil
 	}
 	_, err := n.NewKeys(c.ctx, col.Name, 0)
@@ -224,6 +235,9 @@ func (m *matching) readSnapshot() error {
 			r := &b.items[i]
 			if r.from != "" {
 				m.moved = m.moved.add(int64(len(m.keys)))
+			}
+			if m.rejected[m.col.Name][r.source()] != nil {
+				m.left = m.left.add(int64(len(m.keys)))
 			}
 			m.keys = append(m.keys, m.hashKey(r.key))
 			if m.self != nil {
@@ -306,6 +320,8 @@ func (m *matching) readHost() error {
 				f.rows = append(f.rows, at)
 			case m.strategy(m.col) == Merge && (m.col.Merge != nil || !m.hasAll(f, also)):
 				f.doubtful = append(f.doubtful, at)
+			case m.opts.SkipClashes:
+				f.covered = append(f.covered, at)
 			}
 			// Otherwise the snapshot gives the record another value.
 		}
@@ -373,6 +389,8 @@ func (m *matching) resolveDoubtful() error {
 		for _, at := range f.doubtful {
 			if stays[f][at] {
 				f.rows = append(f.rows, at)
+			} else if m.opts.SkipClashes {
+				f.covered = append(f.covered, at)
 			}
 		}
 		f.doubtful = nil
@@ -404,6 +422,16 @@ func (x index) first(h uint64) int {
 		return int(x.order[at])
 	}
 	return -1
+}
+
+// all returns all places of a hash.
+func (x index) all(h uint64) []int32 {
+	at := x.search(h)
+	end := at
+	for x.is(end, h) {
+		end++
+	}
+	return x.order[at:end]
 }
 
 // repeats tells whether the list has a hash at several places.

@@ -18,7 +18,12 @@ type item struct {
 	from      string // the key in the snapshot, if that is another
 	apart     bool   // the record is left out, and no record of the host has its identity
 	rewritten bool   // the value is not that of the snapshot
+	torn      bool   // its references share places, and cannot all be right in the host
+	strays    []stray
 }
+
+// A stray is a reference to a number of another installation that the snapshot does not have.
+type stray struct{ pointer, target, ref string }
 
 // source returns the key of the record in the snapshot.
 func (r *item) source() string { return cmp.Or(r.from, r.key) }

@@ -1,7 +1,9 @@
 package backup
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/tomo-project/backup/internal/codec"
@@ -14,18 +16,34 @@ import (
 type moves struct {
 	to   map[string]string // the snapshot's key → the host's; nowhere if the record is left out, and the host has none
 	from map[string]string // the inverse, without nowhere
+
+	// derived has the snapshot's keys of those that only changed with a reference in them.
+	derived map[string]bool
 }
 
 // nowhere is no key.
 const nowhere = ""
 
-func newMoves() *moves { return &moves{to: make(map[string]string), from: make(map[string]string)} }
+func newMoves() *moves {
+	return &moves{to: make(map[string]string), from: make(map[string]string), derived: make(map[string]bool)}
+}
 
 func (m *moves) add(from, to string) {
 	m.to[from] = to
 	if to != nowhere {
 		m.from[to] = from
 	}
+}
+
+// checkTwin compares a record with the one of the host whose key it has got. So far, only the
+// hashes of their values were compared.
+func (c *comparison) checkTwin(col *collection, r *item, existing []byte) error {
+	m := c.moves[col.Name]
+	if existing == nil || r.from == "" || m == nil || m.derived[r.from] || c.rejected[col.Name][r.from] != nil ||
+		slices.ContainsFunc(col.uniques, func(u unique) bool { return u.equal(r.value, existing) }) {
+		return nil
+	}
+	return &RecordError{Collection: col.Name, Key: r.from, Offset: r.offset, With: r.key, Err: errors.New("by chance, two different values look the same; nothing was changed, try again")}
 }
 
 // source returns the snapshot's key of the record that arrives under a key of the host, and
@@ -101,6 +119,7 @@ func (c *comparison) rekeyRecord(col *collection, r *item) error {
 		}
 	}
 	view := col.view(source, r.value)
+	c.findStrays(col, r, view)
 	edits := c.newRefs(col, view)
 	if to := c.arrival(col.Name, source); to != source {
 		edits = setKey(edits, col.Key, col.key, to)
@@ -109,7 +128,8 @@ func (c *comparison) rekeyRecord(col *collection, r *item) error {
 	if len(edits) == 0 {
 		return nil
 	}
-	view, err := codec.Rewrite(view, col.keyPlaces, func(pointer string, old []byte) ([]byte, error) {
+	old := view
+	view, err := codec.Rewrite(old, col.keyPlaces, func(pointer string, old []byte) ([]byte, error) {
 		if text, edited := edits[pointer]; edited {
 			return keyLiteral(old, text), nil
 		}
@@ -118,6 +138,7 @@ func (c *comparison) rekeyRecord(col *collection, r *item) error {
 	if err != nil {
 		return err
 	}
+	r.torn = c.tears(col, old, view)
 	r.value, r.rewritten = col.unview(source, view), true
 	if own != nil || col.Shape == Map {
 		return nil
@@ -160,6 +181,40 @@ func (c *comparison) newRefs(col *collection, view []byte) (edits map[string]str
 	return edits
 }
 
+// findStrays finds the references to numbers of another installation that the snapshot does
+// not have. The host may have such a number, and so may a record that arrives.
+func (c *comparison) findStrays(col *collection, r *item, view []byte) {
+	if !slices.ContainsFunc(col.refs, func(r ref) bool { return c.numbers[r.Collection] }) {
+		return
+	}
+	col.eachRef(view, func(target, ref, pointer string, err error) {
+		if keys := c.seen.keys[target]; err == nil && c.numbers[target] && keys != nil && !keys.Has(ref) && len(r.strays) < maxProblems {
+			r.strays = append(r.strays, stray{col.inside(r.key, pointer), target, ref})
+		}
+	})
+}
+
+// tears tells whether a reference of a rewritten record is not what it should be, because it
+// shares a place with another reference or with the key.
+func (c *comparison) tears(col *collection, old, now []byte) bool {
+	if !col.shares {
+		return false
+	}
+	var want []string
+	col.eachRef(old, func(target, ref, _ string, _ error) {
+		if to := c.arrival(target, ref); to != nowhere {
+			ref = to
+		}
+		want = append(want, ref)
+	})
+	torn := false
+	col.eachRef(now, func(_, ref, _ string, _ error) {
+		torn = torn || len(want) == 0 || ref != want[0]
+		want = want[min(1, len(want)):]
+	})
+	return torn
+}
+
 // setKey adds the places of a key, declared as pointers, with the texts of its parts.
 func setKey(edits map[string]string, pointers string, key codec.Key, to string) map[string]string {
 	parts := []string{to}
@@ -196,7 +251,15 @@ func isInteger(text string) bool {
 // what the schema wants, and two references may share a place and need different keys there.
 func (c *comparison) checkRewritten(col *collection, b *batch, after []outcome) error {
 	again := batch{col: col}
-	for i, r := range b.items {
+	for i := range b.items {
+		r := &b.items[i]
+		if r.torn && after[i].put() {
+			err := errors.New("with the keys of the host its references cannot all be right: they share a place, or one with its key")
+			if err := c.unfit.add(&RecordError{Collection: col.Name, Key: r.key, Offset: r.offset, Err: err}); err != nil {
+				return err
+			}
+			continue
+		}
 		if r.rewritten && after[i].put() {
 			again.addItem(item{key: r.key, value: after[i].value, offset: r.offset})
 		}

@@ -2,12 +2,7 @@ package backup
 
 import (
 	"cmp"
-	"fmt"
-	"maps"
 	"slices"
-
-	"github.com/tomo-project/backup/internal/codec"
-	"github.com/tomo-project/backup/internal/fault"
 )
 
 // What becomes of the records of one collection, by what the matching has found.
@@ -42,11 +37,11 @@ const mostMatchings = 8
 
 // decideAll decides what becomes of each record. It tells whether one may move or clash.
 func (m *matching) decideAll() bool {
-	for range mostMatchings {
+	for n := 0; ; n++ {
 		m.decideEach()
 		m.refuseConflicts()
 		m.refuseShared()
-		if !m.dropChanged() {
+		if n == mostMatchings || !m.uncover() && !m.dropChanged() {
 			break
 		}
 	}
@@ -131,7 +126,7 @@ func (m *matching) sightings(i int) (found []sighting, known bool) {
 		for ; at < len(f.rows) && f.rows[at].value == value && len(found) < 2; at++ {
 			key := f.rows[at].key
 			own := !m.byUnique && key == m.keys[i]
-			if !own && (len(found) == 0 || found[0].key != key) {
+			if key != dead && !own && (len(found) == 0 || found[0].key != key) {
 				found = append(found, sighting{key, uint8(by)})
 			}
 		}
@@ -201,261 +196,120 @@ func (m *matching) refuseShared() {
 	}
 }
 
+// uncover has the values of the host's records count again that stay as they are, because the
+// snapshot's record is left out. A record that wants such a value is left out too. uncover
+// tells whether there were such values.
+func (m *matching) uncover() (found bool) {
+	places := make(map[uint64][]int32) // key of the host → its covered rows, of all finders
+	for _, f := range m.finders {
+		for at, r := range f.covered {
+			places[r.key] = append(places[r.key], int32(at))
+		}
+	}
+	if len(places) == 0 {
+		return false
+	}
+	var todo []int32
+	var met ordinals
+	for i := range m.meets {
+		if m.meets[i].how > unclear || m.left.has(int64(i)) {
+			todo, met = append(todo, int32(i)), met.add(int64(i))
+		}
+	}
+	for len(todo) > 0 {
+		key := m.keys[todo[len(todo)-1]]
+		todo = todo[:len(todo)-1]
+		for _, f := range m.finders {
+			for _, at := range places[key] {
+				if int(at) >= len(f.covered) || f.covered[at].key != key {
+					continue
+				}
+				found = true
+				f.rows = append(f.rows, f.covered[at])
+				for _, j := range m.having(f, f.covered[at].value) {
+					if !met.has(int64(j)) {
+						todo, met = append(todo, j), met.add(int64(j))
+					}
+				}
+				f.covered[at].key = dead
+			}
+		}
+	}
+	for _, f := range m.finders {
+		f.covered = slices.DeleteFunc(f.covered, func(at row) bool { return at.key == dead })
+		slices.SortFunc(f.rows, compareRows)
+	}
+	return found
+}
+
+// having returns the records of the snapshot that have a value.
+func (m *matching) having(f *finder, value uint64) []int32 {
+	if f.byValue.hashes == nil {
+		f.byValue = newIndex(f.values)
+	}
+	return f.byValue.all(value)
+}
+
 // dropChanged forgets the values of the host's records that their twins change, if there are
-// clashes. It tells whether there were such values: then a clash may be over.
+// clashes. It tells whether there were such values: then a clash may be over. Where that
+// makes a twin of the record that clashed, it goes on with that: values may move along a
+// chain.
 func (m *matching) dropChanged() (dropped bool) {
 	if m.strategy(m.col) == SkipDuplicates || m.col.Merge != nil || !slices.ContainsFunc(m.meets, func(met meeting) bool { return met.how > unclear }) {
 		return false
 	}
-	twins := make(map[uint64]int)
+	var todo []int
+	taken := make(map[uint64]bool)
 	for i, met := range m.meets {
 		if met.how == isTwin {
-			twins[met.twin] = i
+			todo, taken[met.twin] = append(todo, i), true
+		}
+	}
+	places := make(map[uint64][]int32) // key of the host → its rows, of all finders
+	for _, f := range m.finders {
+		for at, r := range f.rows {
+			places[r.key] = append(places[r.key], int32(at))
+		}
+	}
+	for len(todo) > 0 {
+		i := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		for _, f := range m.finders {
+			for _, value := range m.dropRows(f, i, places[m.meets[i].twin]) {
+				dropped = true
+				for _, j := range m.having(f, value) {
+					if m.meets[j].how != hasTwo {
+						continue
+					}
+					if met := m.decide(int(j)); met.how == isTwin && !taken[met.twin] {
+						m.meets[j], taken[met.twin] = met, true
+						todo = append(todo, int(j))
+					}
+				}
+			}
 		}
 	}
 	for _, f := range m.finders {
-		before := len(f.rows)
-		f.rows = slices.DeleteFunc(f.rows, func(at row) bool {
-			i, ok := twins[at.key]
-			if !ok || !m.hasAll(f, i) {
-				return false
-			}
-			value, _ := m.valueThere(f, i)
-			return value != at.value
-		})
-		dropped = dropped || len(f.rows) < before
+		f.rows = slices.DeleteFunc(f.rows, func(at row) bool { return at.key == dead })
 	}
 	return dropped
 }
 
-// settleKeys finds the texts of the keys, compares what the hashes say are twins, and
-// remembers which records move.
-func (m *matching) settleKeys() error {
-	texts, err := m.hostKeys()
-	if err != nil {
-		return err
-	}
-	fresh, err := m.freshKeys()
-	if err != nil {
-		return err
-	}
-	out, n := newMoves(), 0
-	err = m.eachBatch(m.ctx, m.col, func(b *batch) error {
-		if n+len(b.items) > len(m.meets) {
-			return moreThanBefore(m.col)
-		}
-		held, err := m.lookupMet(b, n, texts)
-		if err != nil {
-			return err
-		}
-		for i := range b.items {
-			r := &b.items[i]
-			to := r.key
-			switch how := m.confirm(r, n+i, texts, held); {
-			case how == isNew:
-				to, fresh = fresh[0], fresh[1:]
-			case how == isTwin:
-				to = texts[m.meets[n+i].twin]
-			case how > unclear:
-				found, _ := m.sightings(n + i)
-				if to, err = m.clash(r, found, how, texts); err != nil {
-					return err
-				}
-			}
-			if source := r.source(); to != source {
-				out.add(source, to)
-			}
-		}
-		n += len(b.items)
-		return m.ctx.Err()
-	})
-	if err != nil {
-		return err
-	}
-	m.moves[m.col.Name] = out
-	if err := m.compareUnclear(out); err != nil {
-		return err
-	}
-	if len(out.to) == 0 {
-		delete(m.moves, m.col.Name)
-	}
-	return nil
-}
+// dead is no hash of a key: the row does not count any more.
+const dead = 0
 
-// compareUnclear compares the records of which no Unique tells whether they are those of the
-// host, now that the references in them are known. Those that differ clash.
-func (m *matching) compareUnclear(out *moves) error {
-	if !slices.ContainsFunc(m.meets, func(met meeting) bool { return met.how == unclear }) {
+// dropRows makes those of some rows dead that have another value of the twin of a record than
+// the record has. It returns these values.
+func (m *matching) dropRows(f *finder, i int, places []int32) (values []uint64) {
+	if !m.hasAll(f, i) {
 		return nil
 	}
-	n := 0
-	return m.eachBatch(m.ctx, m.col, func(b *batch) error {
-		if n+len(b.items) > len(m.meets) {
-			return moreThanBefore(m.col)
-		}
-		var in []*item
-		var keys []string
-		for i := range b.items {
-			if m.meets[n+i].how == unclear {
-				in, keys = append(in, &b.items[i]), append(keys, b.items[i].key)
-			}
-		}
-		n += len(b.items)
-		held, err := m.lookup(m.col, keys)
-		if err != nil {
-			return err
-		}
-		for _, r := range in {
-			if here := held[r.key]; here != nil && codec.Equal(here, r.value) {
-				continue
-			}
-			if _, err := m.clash(r, nil, unclear, nil); err != nil {
-				return err
-			}
-			out.add(r.source(), nowhere)
-		}
-		return m.ctx.Err()
-	})
-}
-
-// hostKeys returns the texts of the keys of the host's records that records of the snapshot
-// have met, by their hashes.
-func (m *matching) hostKeys() (map[uint64]string, error) {
-	texts := make(map[uint64]string)
-	for i, met := range m.meets {
-		switch met.how {
-		case isTwin:
-			texts[met.twin] = ""
-		case hasTwo, hasBoth, isShared:
-			found, _ := m.sightings(i)
-			for _, s := range found {
-				texts[s.key] = ""
-			}
+	value, _ := m.valueThere(f, i)
+	for _, at := range places {
+		if int(at) < len(f.rows) && f.rows[at].key == m.meets[i].twin && f.rows[at].value != value {
+			f.rows[at].key = dead
+			values = append(values, f.rows[at].value)
 		}
 	}
-	if len(texts) == 0 {
-		return texts, nil
-	}
-	for key, err := range m.host.Keys(m.ctx, m.col.Name) {
-		if err != nil {
-			return nil, fmt.Errorf("read the keys of %s from the host: %w", m.col.Name, err)
-		}
-		hash := m.hashKey(key)
-		if _, wanted := texts[hash]; wanted {
-			texts[hash] = key
-		}
-	}
-	return texts, nil
-}
-
-// mostFresh is how many keys the store is asked for at a time.
-const mostFresh = 1 << 16
-
-// freshKeys returns keys that neither the host nor the snapshot has, for all new records.
-func (m *matching) freshKeys() (keys []string, err error) {
-	n, asked := 0, 0
-	for _, met := range m.meets {
-		if met.how == isNew {
-			n++
-		}
-	}
-	for ask := n; len(keys) < n; ask *= 2 {
-		ask = min(ask, mostFresh)
-		more, err := m.host.(numberer).NewKeys(m.ctx, m.col.Name, ask)
-		if err != nil {
-			return nil, fmt.Errorf("ask the host for %d new keys of %s: %w", ask, m.col.Name, err)
-		}
-		for _, key := range more {
-			if len(keys) < n && !m.seen.keys[m.col.Name].Has(key) {
-				keys = append(keys, key)
-			}
-		}
-		if asked += ask; len(more) != ask || asked > 2*(n+m.seen.keys[m.col.Name].Len())+2*mostFresh {
-			return nil, fmt.Errorf("ask the host for %d new keys of %s: it returned %d, or keys that it had returned before", ask, m.col.Name, len(more))
-		}
-	}
-	return keys, nil
-}
-
-// lookupMet looks up the host's records that records of a batch have met. The first of these
-// has the number n.
-func (m *matching) lookupMet(b *batch, n int, texts map[uint64]string) (map[string][]byte, error) {
-	wanted := make(map[string]bool)
-	for i := range b.items {
-		if met := m.meets[n+i]; met.how == isTwin {
-			wanted[texts[met.twin]] = true
-		}
-	}
-	delete(wanted, nowhere)
-	return m.lookup(m.col, slices.Sorted(maps.Keys(wanted)))
-}
-
-// confirm returns what becomes of a record, now that the values are there and not only their
-// hashes.
-func (m *matching) confirm(r *item, i int, texts map[uint64]string, held map[string][]byte) how {
-	met := m.meets[i]
-	if met.how != isTwin {
-		return met.how
-	}
-	twin := texts[met.twin]
-	switch here := held[twin]; {
-	case here == nil || !m.sameValue(r, here, m.finders[met.by], texts):
-		return hasBoth // two hashes were the same by chance: nothing is guessed
-	case m.spares(m.col.Name, twin) && m.strategy(m.col) != SkipDuplicates:
-		return isSpared
-	}
-	return isTwin
-}
-
-// sameValue tells whether a record of the snapshot and one of the host have the same value.
-func (m *matching) sameValue(r *item, here []byte, f *finder, texts map[uint64]string) bool {
-	if !f.equal(r.value, here) {
-		return false
-	}
-	if !f.self {
-		return true
-	}
-	parent, ok := referredBy(m.self, r.value)
-	if j := m.byKey.first(m.hashKey(parent)); ok && j >= 0 && m.meets[j].how == isTwin {
-		parent = texts[m.meets[j].twin]
-	}
-	of, also := referredBy(m.self, here)
-	return ok && also && parent == of
-}
-
-// clash names a record that clashes, or leaves it out. It returns the key under which the
-// record arrives.
-func (m *matching) clash(r *item, found []sighting, how how, texts map[uint64]string) (to string, err error) {
-	quote := func(key string) string { return fmt.Sprintf("%q", fault.Shorten(key)) }
-	problem := &RecordError{Collection: m.col.Name, Key: r.source(), Offset: r.offset}
-	if len(found) > 0 {
-		problem.With, problem.Pointer = texts[found[0].key], m.finders[found[0].by].declared.declared
-	}
-	switch {
-	case how == hasTwo:
-		problem.Err = fmt.Errorf("%w: %s of the host has the same %s, but %s the same %s", ErrClash,
-			quote(problem.With), problem.Pointer, quote(texts[found[1].key]), m.finders[found[1].by].declared.declared)
-	case how == unclear || how == hasBoth && m.byUnique:
-		problem.With = r.key
-		problem.Err = fmt.Errorf("%w: the host has another record under the key %s, and nothing tells whether it is the same", ErrClash, quote(r.key))
-	case how == hasBoth:
-		problem.Err = fmt.Errorf("%w: %s of the host has the same key, but %s the same %s", ErrClash, quote(r.key), quote(problem.With), problem.Pointer)
-	case how == isShared:
-		problem.Err = fmt.Errorf("%w: %s of the host has the same %s, but is another record of the snapshot too", ErrClash, quote(problem.With), problem.Pointer)
-	case how == isSpared:
-		problem.Err = fmt.Errorf("%w: %s of the host has the same %s, and must stay as it is", ErrClash, quote(problem.With), problem.Pointer)
-	default:
-		problem.Err = fmt.Errorf("%w: with the references that it has in the host, its key becomes %s, as that of another record", ErrClash, quote(r.key))
-	}
-	to = r.key
-	if m.byUnique || how == keyConflict {
-		to = nowhere
-	}
-	if !m.opts.SkipClashes {
-		return to, m.clashes.add(problem)
-	}
-	if m.rejected[m.col.Name][problem.Key] == nil {
-		m.leaveBehind(m.col.Name, problem.Key, problem.With, problem)
-	}
-	return to, nil
+	return values
 }

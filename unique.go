@@ -18,6 +18,7 @@ type unique struct {
 	declared string // without "fold:"
 	parts    codec.Key
 	fold     bool // the letters a to z count as A to Z
+	inPart   bool // there are more parts, which are compared apart
 }
 
 // compileUniques checks the Uniques of a collection, and makes them ready for use.
@@ -63,8 +64,14 @@ func (u unique) holds(key codec.Key) bool {
 	return !slices.ContainsFunc(key, func(p codec.Pointer) bool { return !contains(u.parts, p) })
 }
 
+// overlaps tells whether a part contains a pointer of a key, or is in it.
+func (u unique) overlaps(key codec.Key) bool {
+	return slices.ContainsFunc(u.parts, func(p codec.Pointer) bool { return slices.ContainsFunc(key, p.Overlaps) })
+}
+
 // without returns the Unique without the parts that a key has too.
 func (u unique) without(key codec.Key) unique {
+	u.inPart = true
 	u.parts = slices.DeleteFunc(slices.Clone(u.parts), func(p codec.Pointer) bool { return contains(key, p) })
 	return u
 }
@@ -74,15 +81,20 @@ func contains(key codec.Key, p codec.Pointer) bool {
 }
 
 // hash returns 64 bits of the value that a record has. It is 0 if the record has none,
-// because a part is absent or null.
+// because a part is absent or null, or all are empty texts: many applications write these
+// for what is not set, and their unique index leaves them out.
 func (u unique) hash(seed maphash.Seed, value []byte) uint64 {
-	sum := uint64(len(u.parts))
+	sum, empty := uint64(len(u.parts)), !u.inPart
 	for _, p := range u.parts {
 		part := codec.Get(value, p)
 		if part == nil || string(part) == "null" {
 			return 0
 		}
+		empty = empty && string(part) == `""`
 		sum = combine(seed, sum, codec.Hash(seed, u.folded(part)))
+	}
+	if empty {
+		return 0
 	}
 	return max(sum, 1)
 }
