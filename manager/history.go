@@ -1,7 +1,6 @@
 package manager
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -68,8 +67,7 @@ func (b *Backup) newState() RecordState {
 // History tells what the backups say of one record, from the newest backup back: whether
 // they have it, and what has changed. Records of older backups are migrated before they are
 // compared. Each backup is read once, at the first Location that has it whole, when the
-// caller asks for it: whoever has seen enough stops, and no more is opened. A backup with
-// the digest of the one before it is not read.
+// caller asks for it: whoever has seen enough stops, and no more is opened.
 //
 // A backup without the record's collection is Silent, and so is a backup that was salvaged
 // or lacks invalid records, unless it has the record. A backup that cannot be read is
@@ -142,20 +140,13 @@ type history struct {
 	*operation
 	collection, key string
 
-	newer  *backup.Record // in the last backup that told of it; nil: that has no such record
-	told   bool           // a backup has told of it
-	digest string         // of the last backup that was read
-	last   RecordState    // what that backup tells
+	newer *backup.Record // in the last backup that told of it; nil: that has no such record
+	told  bool           // a backup has told of it
 }
 
 // next returns what the next older backup tells.
 func (h *history) next(ctx context.Context, b *Backup) (RecordState, error) {
 	state := b.newState()
-	digest := b.digest()
-	if digest != "" && digest == h.digest && h.last.Presence != Unread { // it is the same backup
-		state.Presence, state.Label, state.Err = h.last.Presence, h.last.Label, h.last.Err
-		return state, nil
-	}
 	record, err := h.read(ctx, b, &state)
 	if ctx.Err() != nil {
 		return state, ctx.Err()
@@ -175,16 +166,7 @@ func (h *history) next(ctx context.Context, b *Backup) (RecordState, error) {
 		}
 		h.newer, h.told = record, true
 	}
-	h.digest, h.last = digest, state
 	return state, nil
-}
-
-// digest returns what tells a backup from all others, or "".
-func (b *Backup) digest() string {
-	if b.Manifest == nil {
-		return b.sha256
-	}
-	return cmp.Or(b.sha256, b.Manifest.SHA256)
 }
 
 // read reads the record from a backup, and sets what the backup tells of it.

@@ -168,18 +168,19 @@ func TestHistoryReadsEachBackupOnceAndNoMoreThanItMust(t *testing.T) {
 }
 
 // The same file under two names is one backup.
-func TestHistoryReadsTheSameBytesOnce(t *testing.T) {
+// A file may say that it has the digest of another. Only its bytes tell.
+func TestHistoryDoesNotBelieveADigestThatItHasNotChecked(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		a := newCounter("a")
 		m, _ := counting(a)
 		made := mustCreate(t, m)
 		twin := strings.TrimSuffix(made.Name, ".json") + "-2.json"
 		require.NoError(t, a.Put(t.Context(), twin, strings.NewReader(a.files()[made.Name])))
+		a.alter(t, made.Name, func(text string) string { return strings.Replace(text, `"id":"s1"`, `"id":"s9"`, 1) })
 		require.Len(t, mustList(t, m), 2)
-		a.opened()
 		all := states(t, m, "servers", "s1")
-		require.Equal(t, []string{"present", "present"}, told(all))
-		require.Equal(t, map[string]int{all[0].Backup: 1}, a.opened())
+		require.Equal(t, []string{"present", "unread"}, told(all))
+		require.ErrorIs(t, all[1].Err, backup.ErrDamaged)
 	})
 }
 

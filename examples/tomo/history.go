@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,7 +21,7 @@ import (
 func (c *cli) historyCommand() *cobra.Command {
 	var installation string
 	cmd := &cobra.Command{
-		Use:   "history COLLECTION RECORD",
+		Use:   "history COLLECTION RECORD | history COLLECTION/RECORD",
 		Short: "Tell when a record came, changed and went",
 		Long: `Tell in which backups a RECORD is, such as servers web-1: when it came, what
 changed in it, and when it was gone, from the newest backup back. It is named by
@@ -41,8 +42,14 @@ another installation, such as an old server: --installation looks in those.
 The last line is the command that restores the record as it is in the newest
 backup that has it. For an earlier state, put in the NAME of that backup.
 tomo backup find finds the key.`,
-		Args: arguments(cobra.ExactArgs(2)),
+		Args: arguments(cobra.MaximumNArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 { // as restore --record takes it
+				args = strings.SplitN(args[0], "/", 2)
+			}
+			if len(args) != 2 || args[1] == "" {
+				return usagef("say which record: COLLECTION RECORD, such as servers web-1")
+			}
 			if err := c.checkCollection("history", args[0]); err != nil {
 				return err
 			}
@@ -344,6 +351,8 @@ func whyUnread(err error) string {
 		return "none of the given keys opens it"
 	case errors.Is(err, backup.ErrNoKey):
 		return "it takes a key, and none was given"
+	case errors.Is(err, syscall.ENOSPC): // of the folder for temporary files, not of the backup
+		return "the disk has no room for a temporary copy"
 	}
 	return reason(err)
 }

@@ -4,11 +4,13 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"unicode"
 
@@ -129,6 +131,21 @@ func TestASearchLooksInTheBackupsOfTheOldServer(t *testing.T) {
 		require.Contains(t, o.stdout, "--record servers/server-0000001")
 	}
 	m.fails(statusFailed, "", "backup", "find", "node 1", "--installation", "no id")
+}
+
+// That the temporary folder is full says nothing of the backup.
+func TestWhyABackupWasNotRead(t *testing.T) {
+	require.Equal(t, "the disk has no room for a temporary copy", whyUnread(fmt.Errorf("%w; check disk space", syscall.ENOSPC)))
+}
+
+func TestARecordIsNamedForItsHistoryAsForARestore(t *testing.T) {
+	m := newMachine(t, 2)
+	m.create()
+	want := m.ok("backup", "history", "servers", "node 1").stdout
+	require.Equal(t, want, m.ok("backup", "history", "servers/node 1").stdout)
+	for _, args := range [][]string{{}, {"servers"}, {"servers/"}, {"servers", ""}} {
+		m.fails(statusUsage, "say which record", append([]string{"backup", "history"}, args...)...)
+	}
 }
 
 // What was found and could not be told is no success.

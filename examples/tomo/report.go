@@ -160,7 +160,9 @@ func (c *cli) printPlan(ctx context.Context, plan *manager.Plan, flags restoreFl
 	}
 	t := totalsOf(report)
 	all := t.added + t.updated + t.deleted + t.skipped
-	fmt.Fprintln(c.stdout)
+	if all > 0 {
+		fmt.Fprintln(c.stdout)
+	}
 	shown := int64(0)
 	for change, err := range plan.Changes(ctx) {
 		if err != nil {

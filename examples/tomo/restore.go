@@ -281,8 +281,10 @@ func (c *cli) openBackup(ctx context.Context, k *keeper, input string) (snapshot
 // replaced says what a restore replaces.
 func (f restoreFlags) replaced() string {
 	switch {
+	case f.refs && len(f.records) > 1:
+		return "the current " + printable(strings.Join(f.records, ", ")) + " and what they refer to"
 	case f.refs:
-		return "the current " + printable(strings.Join(f.records, ", ")) + " and what it refers to"
+		return "the current " + printable(f.records[0]) + " and what it refers to"
 	case len(f.records) > 0:
 		return "the current " + printable(strings.Join(f.records, ", "))
 	case len(f.only) > 0:
