@@ -128,7 +128,14 @@ func (c *comparison) newMatching(col *collection, matched map[string]bool) (*mat
 				m.finders = append(m.finders, f)
 			}
 		}
-		m.byUnique = m.byUnique && holds
+		foreign, err := c.hasForeignKeys(col)
+		if err != nil {
+			return nil, err
+		}
+		if foreign {
+			m.finders, m.self = nil, nil
+		}
+		m.byUnique = (m.byUnique || foreign) && holds
 	}
 	if len(m.finders) == 0 && !m.byUnique && !c.rekeys(col) {
 		return nil, nil
@@ -180,6 +187,21 @@ func (c *comparison) isNumbered(col *collection) (bool, error) {
 	}
 	c.numbers[col.Name] = err == nil
 	return err == nil, nil
+}
+
+// hasForeignKeys tells whether the keys of a collection hold references to numbers of another
+// installation that are not restored. Then nothing tells which record of the host one is.
+func (c *comparison) hasForeignKeys(col *collection) (bool, error) {
+	for _, r := range col.refs {
+		target := c.byName[r.Collection]
+		if slices.Contains(c.cols, target) || !(unique{parts: col.key}).overlaps(r.key) {
+			continue
+		}
+		if numbered, err := c.isNumbered(target); numbered || err != nil {
+			return numbered, err
+		}
+	}
+	return false, nil
 }
 
 func (c *comparison) holdsRecords(col *collection) (bool, error) {
