@@ -72,9 +72,11 @@ func (c *comparison) matchCircles() error {
 type matching struct {
 	*comparison
 	col      *collection
-	byUnique bool      // the same key is not the same thing
-	finders  []*finder // of the Uniques that can be compared
-	self     *ref      // the reference to the collection itself that finders have a part of
+	byUnique bool // the same key is not the same thing
+
+	onlySpared bool      // Replace: of the host's records, those count that must stay
+	finders    []*finder // of the Uniques that can be compared
+	self       *ref      // the reference to the collection itself that finders have a part of
 
 	// Of each record of the snapshot, in its order.
 	keys    []uint64  // the hash of its key
@@ -106,41 +108,51 @@ func compareRows(a, b row) int {
 	return cmp.Or(cmp.Compare(a.value, b.value), cmp.Compare(a.key, b.key))
 }
 
-// newMatching returns nil if no record of the collection can move.
+// newMatching returns nil if no record of the collection can move or clash.
 func (c *comparison) newMatching(col *collection, matched map[string]bool) (*matching, error) {
-	m := &matching{comparison: c, col: col}
-	if !c.opts.AsItWas && !c.sweeps(col) {
-		numbered, err := c.isNumbered(col)
-		if err != nil {
-			return nil, err
-		}
-		m.byUnique = numbered && len(col.uniques) > 0
+	m := &matching{comparison: c, col: col, onlySpared: c.sweeps(col)}
+	if !c.opts.AsItWas && (!m.onlySpared || c.spared[col.Name] != nil) {
 		holds, err := c.holdsRecords(col)
 		if err != nil {
 			return nil, err
 		}
-		for i := range col.uniques {
-			f, err := m.newFinder(col.uniques[i], matched)
-			if err != nil {
-				return nil, err
-			}
-			if f != nil && holds {
-				m.finders = append(m.finders, f)
-			}
-		}
-		foreign, err := c.hasForeignKeys(col)
-		if err != nil {
+		if err := m.findIdentity(matched); err != nil {
 			return nil, err
 		}
-		if foreign {
-			m.finders, m.self = nil, nil
+		if m.byUnique = m.byUnique && holds; !holds {
+			m.finders = nil
 		}
-		m.byUnique = (m.byUnique || foreign) && holds
 	}
 	if len(m.finders) == 0 && !m.byUnique && !c.rekeys(col) {
 		return nil, nil
 	}
 	return m, nil
+}
+
+// findIdentity finds out what tells that two records are the same thing.
+func (m *matching) findIdentity(matched map[string]bool) error {
+	for i := range m.col.uniques {
+		f, err := m.newFinder(m.col.uniques[i], matched)
+		if err != nil {
+			return err
+		}
+		if f != nil {
+			m.finders = append(m.finders, f)
+		}
+	}
+	if m.onlySpared {
+		return nil
+	}
+	numbered, err := m.isNumbered(m.col)
+	if err != nil {
+		return err
+	}
+	foreign, err := m.hasForeignKeys(m.col)
+	if foreign {
+		m.finders, m.self = nil, nil
+	}
+	m.byUnique = foreign || numbered && len(m.col.uniques) > 0
+	return err
 }
 
 // newFinder returns nil for a Unique that cannot be compared. It holds the key itself, or a
@@ -324,7 +336,7 @@ func (m *matching) readHost() error {
 		}
 		for _, f := range m.finders {
 			whole, open := m.hostValue(f, r.value)
-			if whole == 0 || !m.maybe(f, key, open) {
+			if whole == 0 || !m.maybe(f, key, open) || m.onlySpared && !m.spares(m.col.Name, r.key) {
 				continue
 			}
 			switch at := (row{whole, key}); {

@@ -253,3 +253,26 @@ func TestAKeyThatHoldsANumberOfAnotherInstallationTellsNothing(t *testing.T) {
 		opts.Installation = ""
 	}
 }
+
+// The store enforces nothing here.
+func TestReplaceTakesNoValueOfARecordThatMustStay(t *testing.T) {
+	app := twinApp()
+	there := backuptest.MapStore{"users": {"k": `{"id":"k","username":"ann"}`, "l": `{"id":"l","username":"bob"}`}, "notes": {"n": `{"id":"n","user":"k"}`, "m": `{"id":"m","user":"l"}`}}
+	s := snapshotOf(t, app, there)
+	for _, here := range []records{{"b": `{"id":"b","username":"ann"}`, "c": `{"id":"c","username":"bob"}`}, {"b": `{"id":"b","username":"ann"}`, "k": `{"id":"k","username":"cid"}`}} {
+		host := backuptest.RuledStore{MapStore: backuptest.MapStore{"users": here, "notes": {}}}
+		opts := backup.RestoreOptions{Strategy: backup.Replace, Own: map[string][]string{"users": {"b"}}}
+		_, err := app.Plan(t.Context(), s, host, opts)
+		require.ErrorIs(t, err, backup.ErrClash)
+		require.ErrorContains(t, err, `users "k" /username (byte 506) clashes with "b"`)
+		opts.SkipClashes = true
+		report := tried(t, app, s, host, opts)
+		require.Equal(t, "k", report.LeftOut[len(report.LeftOut)-1].Key)
+		want := records{"b": here["b"], "l": there["users"]["l"]}
+		if here["k"] != "" {
+			want["k"] = here["k"]
+		}
+		require.Equal(t, want, host.MapStore["users"])
+		twice(t, app, s, host, opts)
+	}
+}
