@@ -38,6 +38,7 @@ type comparison struct {
 	stays    map[string]map[string]bool // collection → keys that only the host has, and that Replace lets stay
 	moves    map[string]*moves          // collection → the records that arrive under another key
 	numbers  map[string]bool            // collection → the same key need not be the same thing
+	blind    map[string]bool            // collection → match cannot tell all clashes
 	empty    map[string]bool            // collection → the host has no records
 	reports  map[string]*CollectionReport
 	expected map[string]*expected
@@ -310,6 +311,9 @@ func (o outcome) put() bool { return o.fate == added || o.fate == updated }
 
 // compareRecord decides what becomes of one record of the snapshot, and counts it.
 func (c *comparison) compareRecord(col *collection, r *item, existing []byte) (outcome, error) {
+	if err := c.checkTwin(col, r, existing); err != nil {
+		return outcome{}, err
+	}
 	after, with, err := c.decide(col, r, existing)
 	if err != nil {
 		return after, err
@@ -317,11 +321,15 @@ func (c *comparison) compareRecord(col *collection, r *item, existing []byte) (o
 	report := c.reports[col.Name]
 	report.Records++
 	*report.count(after.fate)++
-	if r.from != "" && !r.apart {
-		report.addRekeyed(r.from, r.key)
+	key, from := r.key, r.from
+	switch there := existing != nil || after.put(); {
+	case from != "" && !r.apart && there:
+		report.addRekeyed(from, key)
 		c.noteKeys(col, r)
+	case from != "" && !there: // it is left out, and has no other key
+		key, from = from, ""
 	}
-	change := entry{collection: col.Name, key: r.key, from: r.from, before: existing, after: after.value}
+	change := entry{collection: col.Name, key: key, from: from, before: existing, after: after.value}
 	switch after.fate {
 	case added:
 		change.action = Add
@@ -329,7 +337,7 @@ func (c *comparison) compareRecord(col *collection, r *item, existing []byte) (o
 		change.action = Update
 	case skipped:
 		if len(report.Conflicts) < 100 {
-			report.Conflicts = append(report.Conflicts, r.key)
+			report.Conflicts = append(report.Conflicts, key)
 		}
 		change.action, change.with, change.after = Skip, with, r.value
 		if err := c.noteOther(col, with); err != nil {
@@ -391,7 +399,13 @@ func (col *collection) merge(r *item, existing []byte, l codec.Limits) ([]byte, 
 		}
 		merged.key = out.Key
 	}
-	found := col.examine(&merged, maxProblems)
+	var found findings
+	var n note
+	if one := (batch{col: col}); one.glance(&merged, &n, l) {
+		merged.key = string(n.key)
+	} else {
+		found = col.examine(&merged, maxProblems)
+	}
 	if found.total == 0 && merged.key != r.key {
 		return nil, fail(fmt.Errorf("the key has become %q", merged.key))
 	}

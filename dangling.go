@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/tomo-project/backup/internal/fault"
 )
@@ -119,6 +120,9 @@ func (c *comparison) checkForeignRefs(col *collection, b *batch, after []outcome
 			c.findStrays(col, r, col.view(r.key, r.value))
 		}
 		for _, s := range r.strays {
+			if after[i].fate == updated && col.inKey(s.pointer) {
+				continue // the key is that of the host's record, and so is what it refers to
+			}
 			err := fmt.Errorf("refers to %q of %s in another installation, which is not in the snapshot", fault.Shorten(s.ref), s.target)
 			if err := c.dangling.add(&RecordError{Collection: col.Name, Key: r.key, Pointer: s.pointer, Offset: r.offset, Err: err}); err != nil {
 				return err
@@ -126,6 +130,12 @@ func (c *comparison) checkForeignRefs(col *collection, b *batch, after []outcome
 		}
 	}
 	return nil
+}
+
+// inKey tells whether all pointers of a reference are pointers of the key.
+func (col *collection) inKey(pointers string) bool {
+	of := strings.Split(col.Key, ",")
+	return !slices.ContainsFunc(strings.Split(pointers, ","), func(p string) bool { return !slices.Contains(of, p) })
 }
 
 // leftOutAt tells whether the record that arrives under a key is left out.

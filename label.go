@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/tomo-project/backup/internal/codec"
+	"github.com/tomo-project/backup/internal/fault"
 )
 
 // What people call a record: the value at Collection.Label.
@@ -52,7 +53,8 @@ func labelOf(view []byte, pointer codec.Pointer) string {
 }
 
 // LabelOf returns what people call a record: the text or the number at [Collection].Label.
-// It is empty if the collection declares no Label, or the record has none.
+// It is empty if the collection declares no Label, or the record has none. It is for people:
+// a text of more than 500 bytes is cut.
 func (a *App) LabelOf(collection string, r Record) string {
 	if a == nil {
 		return ""
@@ -72,5 +74,5 @@ func (a *App) LabelOf(collection string, r Record) string {
 	if a.Collections[i].Shape == Map {
 		value = viewMember(r.Key, value)
 	}
-	return labelOf(value, pointer)
+	return fault.Shorten(labelOf(value, pointer))
 }

@@ -2,7 +2,6 @@ package backup
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"hash/maphash"
 	"slices"
@@ -18,8 +17,9 @@ import (
 func (c *comparison) match() error {
 	c.moves = make(map[string]*moves)
 	c.numbers = make(map[string]bool)
+	c.blind = make(map[string]bool)
 	matched := make(map[string]bool)
-	for _, col := range c.cols {
+	for _, col := range c.orderMatching() {
 		m, err := c.newMatching(col, matched)
 		if err == nil && m != nil {
 			err = m.run()
@@ -32,39 +32,33 @@ func (c *comparison) match() error {
 		}
 		matched[col.Name] = true
 	}
-	if err := c.matchCircles(); err != nil && err != errTooMany {
-		return err
-	}
 	if err := c.clashes.err(ErrClash); err != nil {
 		return fmt.Errorf("%w\nnothing was changed; change one of the two records of each clash, or have clashes skipped", err)
 	}
 	return c.warnNumbers()
 }
 
-// matchCircles finds the records whose keys change with references to collections that were
-// matched later, because collections refer to each other in a circle.
-func (c *comparison) matchCircles() error {
-	turn := make(map[string]int) // collection → when its records were matched
-	for i, col := range c.cols {
-		turn[col.Name] = i
-	}
-	for last, again := len(c.cols), true; again; {
-		again = false
-		for _, col := range c.cols {
-			later := slices.ContainsFunc(col.refs, func(r ref) bool {
-				return c.moves[r.Collection] != nil && turn[r.Collection] > turn[col.Name] && unique{parts: col.key}.overlaps(r.key)
-			})
-			if !later || c.moves[col.Name] != nil {
-				continue
-			}
-			if err := (&matching{comparison: c, col: col}).run(); err != nil {
-				return err
-			}
-			turn[col.Name], again = last, true
-			last++
+// orderMatching puts those collections first that others refer to. In a circle, a collection
+// whose key holds a reference comes after the one that this refers to.
+func (c *comparison) orderMatching() (order []*collection) {
+	done := make(map[string]bool)
+	var visit func(col *collection)
+	visit = func(col *collection) {
+		if done[col.Name] || !slices.Contains(c.cols, col) {
+			return
 		}
+		done[col.Name] = true
+		for _, r := range col.refs {
+			if col.inKey(r.Pointer) {
+				visit(c.byName[r.Collection])
+			}
+		}
+		order = append(order, col)
 	}
-	return nil
+	for _, col := range c.cols {
+		visit(col)
+	}
+	return order
 }
 
 // A matching finds out under which keys the records of one collection arrive. It works with
@@ -139,6 +133,7 @@ func (m *matching) findIdentity(matched map[string]bool) error {
 		if f != nil {
 			m.finders = append(m.finders, f)
 		}
+		m.blind[m.col.Name] = m.blind[m.col.Name] || f == nil && !m.col.uniques[i].holds(m.col.key)
 	}
 	if m.onlySpared {
 		return nil
@@ -150,6 +145,7 @@ func (m *matching) findIdentity(matched map[string]bool) error {
 	foreign, err := m.hasForeignKeys(m.col)
 	if foreign {
 		m.finders, m.self = nil, nil
+		m.blind[m.col.Name] = true
 	}
 	m.byUnique = foreign || numbered && len(m.col.uniques) > 0
 	return err
@@ -184,38 +180,6 @@ func (m *matching) newFinder(u unique, matched map[string]bool) (*finder, error)
 	return f, nil
 }
 
-// isNumbered tells whether the same key of a collection need not be the same thing, because
-// the snapshot is of another installation, and each numbers its records. A key that holds a
-// reference is known by that.
-func (c *comparison) isNumbered(col *collection) (bool, error) {
-	from := c.snapshot.manifest.Installation
-	n, ok := c.host.(numberer)
-	if !ok || slices.ContainsFunc(col.refs, func(r ref) bool { return unique{parts: col.key}.overlaps(r.key) }) || from == "" || c.opts.Installation == "" || from == c.opts.Installation {
-		return false, nil
-	}
-	_, err := n.NewKeys(c.ctx, col.Name, 0)
-	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		return false, fmt.Errorf("ask the host whether it numbers %s: %w", col.Name, err)
-	}
-	c.numbers[col.Name] = err == nil
-	return err == nil, nil
-}
-
-// hasForeignKeys tells whether the keys of a collection hold references to numbers of another
-// installation that are not restored. Then nothing tells which record of the host one is.
-func (c *comparison) hasForeignKeys(col *collection) (bool, error) {
-	for _, r := range col.refs {
-		target := c.byName[r.Collection]
-		if slices.Contains(c.cols, target) || !(unique{parts: col.key}).overlaps(r.key) {
-			continue
-		}
-		if numbered, err := c.isNumbered(target); numbered || err != nil {
-			return numbered, err
-		}
-	}
-	return false, nil
-}
-
 func (c *comparison) holdsRecords(col *collection) (bool, error) {
 	for _, err := range c.host.Keys(c.ctx, col.Name) {
 		if err != nil {
@@ -238,10 +202,24 @@ func (m *matching) run() error {
 			return err
 		}
 	}
-	if !m.decideAll() {
+	moves := m.decideAll()
+	m.blind[m.col.Name] = m.blind[m.col.Name] || m.isBlind()
+	if !moves {
 		return nil
 	}
 	return m.settleKeys()
+}
+
+// isBlind tells whether records of the collection may come to share what is unique, although
+// no clash is found. A Unique matches nothing in a circle, and a merge makes values that
+// neither side has.
+func (m *matching) isBlind() bool {
+	if len(m.moved) > 0 || len(m.circles) > 0 || m.strategy(m.col) == Merge && m.col.Merge != nil {
+		return true
+	}
+	return m.strategy(m.col) == Merge && slices.ContainsFunc(m.finders, func(f *finder) bool {
+		return len(f.declared.parts) > 1 && len(f.byValue.order) < len(f.values)
+	})
 }
 
 // readSnapshot takes the hashes of all records of the snapshot.
@@ -466,27 +444,4 @@ func (x index) is(at int, h uint64) bool { return at < len(x.order) && x.hashes[
 func (x index) search(h uint64) int {
 	at, _ := slices.BinarySearchFunc(x.order, h, func(i int32, h uint64) int { return cmp.Compare(x.hashes[i], h) })
 	return at
-}
-
-// warnNumbers warns where the same key need not be the same thing, and nothing tells.
-func (c *comparison) warnNumbers() error {
-	for _, col := range c.cols {
-		if c.numbers[col.Name] && len(col.uniques) == 0 {
-			c.warn(fmt.Sprintf("the backup is of another installation, and each numbers its %s by itself: records with the same key are taken for the same, which they need not be; declare what is Unique of %[1]s", col.Name))
-		}
-		for _, r := range col.refs {
-			target := c.byName[r.Collection]
-			if slices.Contains(c.cols, target) {
-				continue
-			}
-			numbered, err := c.isNumbered(target)
-			if err != nil {
-				return err
-			}
-			if numbered {
-				c.warnOnce(fmt.Sprintf("the backup is of another installation, and each numbers its %s by itself: %s of %s may refer to other records here; restore %[1]s too", target.Name, r.Pointer, col.Name))
-			}
-		}
-	}
-	return nil
 }

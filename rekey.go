@@ -16,18 +16,34 @@ import (
 type moves struct {
 	to   map[string]string // the snapshot's key → the host's; nowhere if the record is left out, and the host has none
 	from map[string]string // the inverse, without nowhere
+
+	// derived has the snapshot's keys of those that only changed with a reference in them.
+	derived map[string]bool
 }
 
 // nowhere is no key.
 const nowhere = ""
 
-func newMoves() *moves { return &moves{to: make(map[string]string), from: make(map[string]string)} }
+func newMoves() *moves {
+	return &moves{to: make(map[string]string), from: make(map[string]string), derived: make(map[string]bool)}
+}
 
 func (m *moves) add(from, to string) {
 	m.to[from] = to
 	if to != nowhere {
 		m.from[to] = from
 	}
+}
+
+// checkTwin compares a record with the one of the host whose key it has got. So far, only the
+// hashes of their values were compared.
+func (c *comparison) checkTwin(col *collection, r *item, existing []byte) error {
+	m := c.moves[col.Name]
+	if existing == nil || r.from == "" || m == nil || m.derived[r.from] || c.rejected[col.Name][r.from] != nil ||
+		slices.ContainsFunc(col.uniques, func(u unique) bool { return u.equal(r.value, existing) }) {
+		return nil
+	}
+	return &RecordError{Collection: col.Name, Key: r.from, Offset: r.offset, With: r.key, Err: errors.New("by chance, two different values look the same; nothing was changed, try again")}
 }
 
 // source returns the snapshot's key of the record that arrives under a key of the host, and

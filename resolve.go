@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 
 	"github.com/tomo-project/backup/internal/codec"
@@ -50,14 +49,15 @@ func (a *App) resolve(ctx context.Context, src DataSource, names []string) (map[
 	if err != nil {
 		return nil, err
 	}
-	keys := make(map[string][]string)
+	keys, listed := make(map[string][]string), make(map[[2]string]bool)
 	for _, n := range r.order {
 		key, err := n.key()
 		if err != nil {
 			return nil, err
 		}
-		if name := n.col.Name; !slices.Contains(keys[name], key) {
-			keys[name] = append(keys[name], key)
+		if record := [2]string{n.col.Name, key}; !listed[record] { // its key and its label may both be named
+			listed[record] = true
+			keys[n.col.Name] = append(keys[n.col.Name], key)
 		}
 	}
 	return keys, nil
@@ -176,9 +176,9 @@ func (n *named) key() (string, error) {
 	case n.labels == 1:
 		return n.keys[0], nil
 	case n.labels == 0 && n.col.Label == "":
-		return "", fmt.Errorf("%s has no record with the key %s: %w", name, codec.Quote(fault.Shorten(n.name)), fs.ErrNotExist)
+		return "", unnamed(fs.ErrNotExist, "%s has no record with the key %s", name, codec.Quote(fault.Shorten(n.name)))
 	case n.labels == 0:
-		return "", fmt.Errorf("%s has no record with the key or the %s %s: %w", name, n.col.Label, codec.Quote(fault.Shorten(n.name)), fs.ErrNotExist)
+		return "", unnamed(fs.ErrNotExist, "%s has no record with the key or the %s %s", name, n.col.Label, codec.Quote(fault.Shorten(n.name)))
 	}
 	var list []string
 	for _, key := range n.keys {
@@ -187,6 +187,21 @@ func (n *named) key() (string, error) {
 	if n.labels > len(n.keys) {
 		list = append(list, fmt.Sprintf("and %d more", n.labels-len(n.keys)))
 	}
-	return "", fmt.Errorf("%w: %d records of %s have the %s %s; name the one that you mean by its key: %s",
-		ErrInvalid, n.labels, name, n.col.Label, codec.Quote(fault.Shorten(n.name)), strings.Join(list, ", "))
+	return "", unnamed(ErrInvalid, "%d records of %s have the %s %s; name the one that you mean by its key: %s",
+		n.labels, name, n.col.Label, codec.Quote(fault.Shorten(n.name)), strings.Join(list, ", "))
 }
+
+// An unnamedError is about a name that is not that of one record. No file is missing, and no
+// data is invalid, so its text does not say what its kind does.
+type unnamedError struct {
+	text string
+	kind error
+}
+
+func unnamed(kind error, format string, args ...any) error {
+	return &unnamedError{fmt.Sprintf(format, args...), kind}
+}
+
+func (e *unnamedError) Error() string { return e.text }
+
+func (e *unnamedError) Unwrap() error { return e.kind }

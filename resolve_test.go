@@ -71,6 +71,7 @@ func TestPeopleNameARecordByItsKeyOrItsLabel(t *testing.T) {
 				_, err := app.Resolve(t.Context(), src, []string{"servers/a", name})
 				require.ErrorContains(t, err, want)
 				require.ErrorIs(t, err, fs.ErrNotExist)
+				require.NotContains(t, err.Error(), fs.ErrNotExist.Error(), "no file is missing")
 			}
 			for name, want := range map[string]string{
 				"servers/twice": `2 records of servers have the /name "twice"; name the one that you mean by its key: servers/b, servers/c`,
@@ -117,4 +118,6 @@ func TestALabelOfManyRecordsListsTheFirst(t *testing.T) {
 	require.ErrorContains(t, err, "1000 records of servers have the /name")
 	require.ErrorContains(t, err, "servers/0019, and 980 more")
 	require.Less(t, len(err.Error()), 1000)
+	require.ErrorIs(t, err, backup.ErrInvalid)
+	require.NotContains(t, err.Error(), backup.ErrInvalid.Error(), "two records may well have one label")
 }

@@ -32,6 +32,9 @@ func (c *comparison) change() error {
 		if err := c.settle(round > 0); err != nil {
 			return err
 		}
+		if err := c.checkUniques(); err != nil {
+			return err
+		}
 		differ, err := c.readBack(round == 0)
 		if err != nil {
 			return err

@@ -276,6 +276,10 @@ func TestInACircleAUniqueMatchesNothing(t *testing.T) {
 	here := records{"8": `{"id":8,"parent":2,"name":"a"}`, "9": `{"id":9,"parent":2,"name":"c"}`}
 	s := snapshotOf(t, app, backuptest.MapStore{"folders": there})
 	host := backuptest.RuledStore{MapStore: backuptest.MapStore{"folders": here}}
+	_, err := app.Restore(t.Context(), s, host, backup.RestoreOptions{AllowDangling: true})
+	require.ErrorIs(t, err, backup.ErrClash, "the host could not be backed up any more")
+	require.ErrorContains(t, err, `folders "1" /parent,/name`)
+	host.MapStore["folders"] = records{"9": here["9"]}
 	report, err := app.Restore(t.Context(), s, host, backup.RestoreOptions{AllowDangling: true})
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{"3": "9"}, report.Collections[0].RekeyedKeys, "what hangs below a circle is matched")

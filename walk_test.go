@@ -149,6 +149,7 @@ func TestLabelOf(t *testing.T) {
 		{"/name", `{"id":"s1","name":null}`, ""},
 		{"/name", `{"id":"s1","name":["nas"]}`, ""},
 		{"/name", `{"id":"s1"}`, ""},
+		{"/name", `{"id":"s1","name":"` + strings.Repeat("n", 1<<20) + `"}`, strings.Repeat("n", 500) + "…"},
 		{"/name", `{`, ""},
 		{"", `{"id":"s1","name":"nas"}`, ""},
 	} {

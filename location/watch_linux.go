@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"runtime"
 	"slices"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -23,11 +25,17 @@ const (
 	lastEvents = syscall.IN_Q_OVERFLOW | syscall.IN_UNMOUNT | syscall.IN_IGNORED // the watch tells no more
 )
 
+// mostWatches is how many watches a process has at a time. The kernel gives a user 128 for
+// all programs, and the host may need some to watch its own files.
+const mostWatches = 64
+
+var watches atomic.Int32
+
 var errWatchEnded = errors.New("too much has changed, or the folder is gone")
 
 // Watch implements [Watcher] with inotify. It does so for folders on ext2 to ext4, XFS,
-// Btrfs, F2FS and tmpfs. It does not notice what is written into a file by another name
-// that the file has outside of the folder.
+// Btrfs, F2FS and tmpfs, at most 64 at a time. It does not notice what is written into a file
+// by another name that the file has outside of the folder.
 func (d Dir) Watch(ctx context.Context) (changed func(context.Context) ([]string, error), err error) {
 	dir := d.dir()
 	f, err := dir.openFolder(ctx, "watch", "")
@@ -49,7 +57,8 @@ func (d Dir) Watch(ctx context.Context) (changed func(context.Context) ([]string
 	return w.changed, nil
 }
 
-// A watch tells what changes in a folder. It ends when it is collected as garbage.
+// A watch tells what changes in a folder. It ends when it is collected as garbage. Until then,
+// watches that nobody needs any more count too.
 type watch struct {
 	dir    dir
 	folder os.FileInfo
@@ -57,11 +66,17 @@ type watch struct {
 }
 
 func newWatch(d dir) (*watch, error) {
+	if watches.Add(1) > mostWatches {
+		watches.Add(-1)
+		return nil, fmt.Errorf("%w: this process watches %d folders already", errors.ErrUnsupported, mostWatches)
+	}
 	fd, err := syscall.InotifyInit1(syscall.IN_CLOEXEC | syscall.IN_NONBLOCK)
 	if err != nil { // there are too many
+		watches.Add(-1)
 		return nil, fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
 	}
 	w := &watch{dir: d, events: os.NewFile(uintptr(fd), "inotify")}
+	runtime.AddCleanup(w, endWatch, w.events)
 	before, err := os.Stat(d.path)
 	if err == nil {
 		_, err = syscall.InotifyAddWatch(fd, d.path, watchedEvents)
@@ -73,10 +88,16 @@ func newWatch(d dir) (*watch, error) {
 		err = errWatchEnded
 	}
 	if err != nil {
-		w.events.Close()
+		endWatch(w.events)
 		return nil, err
 	}
 	return w, nil
+}
+
+func endWatch(events *os.File) {
+	if events.Close() == nil { // which it is once
+		watches.Add(-1)
+	}
 }
 
 func (w *watch) changed(ctx context.Context) ([]string, error) {
@@ -88,7 +109,7 @@ func (w *watch) changed(ctx context.Context) ([]string, error) {
 		}
 	}
 	if err != nil {
-		w.events.Close()
+		endWatch(w.events)
 		return nil, w.dir.failed("watch", "", err)
 	}
 	return names, nil

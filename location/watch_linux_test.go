@@ -163,27 +163,65 @@ func TestAWatchIsRefusedWhereChangesMayGoUnnoticed(t *testing.T) {
 
 func TestAWatchEndsWhenNothingRefersToIt(t *testing.T) {
 	dir := memoryDir(t)
-	watches := func() (n int) {
-		found, err := os.ReadDir("/proc/self/fd")
-		require.NoError(t, err)
-		for _, e := range found {
-			if to, _ := os.Readlink("/proc/self/fd/" + e.Name()); strings.Contains(to, "inotify") {
-				n++
-			}
-		}
-		return n
-	}
-	before := watches()
+	before := watches(t)
 	for range 10 {
 		if _, err := location.Dir(dir).Watch(t.Context()); err != nil {
 			t.Skip(err)
 		}
 	}
 	for range 100 {
-		if runtime.GC(); watches() <= before {
+		if runtime.GC(); watches(t) <= before {
 			return
 		}
 		runtime.Gosched()
 	}
-	require.Fail(t, "the watches are still there", "%d, and %d before", watches(), before)
+	require.Fail(t, "the watches are still there", "%d, and %d before", watches(t), before)
+}
+
+// watches counts the watches of this process.
+func watches(t *testing.T) (n int) {
+	found, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	for _, e := range found {
+		if to, _ := os.Readlink("/proc/self/fd/" + e.Name()); strings.Contains(to, "inotify") {
+			n++
+		}
+	}
+	return n
+}
+
+// The kernel has few watches, and the host may need some for itself.
+func TestAProcessDoesNotUseUpTheWatchesOfItsUser(t *testing.T) {
+	dir := memoryDir(t)
+	if _, err := location.Dir(dir).Watch(t.Context()); err != nil {
+		t.Skip(err)
+	}
+	hold := func(n int) (held []func(context.Context) ([]string, error)) {
+		for range n {
+			changed, err := location.Dir(dir).Watch(t.Context())
+			if err != nil {
+				require.ErrorIs(t, err, errors.ErrUnsupported)
+				continue
+			}
+			held = append(held, changed)
+		}
+		return held
+	}
+	end := func(held []func(context.Context) ([]string, error)) {
+		require.NoError(t, os.RemoveAll(dir))
+		for range 2 { // an error ends a watch, once
+			for _, changed := range held {
+				_, err := changed(t.Context())
+				require.Error(t, err)
+			}
+		}
+		require.NoError(t, os.Mkdir(dir, 0o700))
+	}
+	held := hold(300)
+	require.Less(t, len(held), 100)
+	require.Less(t, watches(t), 100)
+	end(held)
+	again := hold(len(held))
+	require.Len(t, again, len(held), "watches that have ended do not count")
+	end(again)
 }

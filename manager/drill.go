@@ -88,7 +88,7 @@ func (o *operation) drill(ctx context.Context, name string) (report DrillReport,
 		}
 		b := newestGood(c.backups, o.start)
 		if b == nil {
-			return report, errors.Join(fmt.Errorf("there is no backup to try, none that is full and has no known problem; name the backup that you want to try: %w", fs.ErrNotExist), err)
+			return report, errors.Join(fault.Retell(fs.ErrNotExist, "there is no backup to try, none that is full and has no known problem; name the backup that you want to try"), err)
 		}
 		name = b.Name
 	}

@@ -60,7 +60,8 @@ func (f Found) MarshalJSON() ([]byte, error) {
 // when it was last seen with the text. A backup is opened only when the caller asks for more.
 //
 // Partial and salvaged backups are not searched, nor copies of the database and backups of
-// other installations; [Manager.History] looks into all backups for one record. If a
+// other installations; a Manager with the Installation of another searches those.
+// [Manager.History] looks into all backups for one record. If a
 // Location cannot be asked, the last element is an error that names it. Memory: some bytes
 // for each record that is found.
 func (m *Manager) Find(ctx context.Context, text string, opts FindOptions) iter.Seq2[Found, error] {

@@ -74,7 +74,7 @@ func (b *Backup) newState() RecordState {
 // A backup without the record's collection is Silent, and so is a backup that was salvaged
 // or lacks invalid records, unless it has the record. A backup that cannot be read is
 // Unread. Neither ends the history. Copies of the database and backups of other
-// installations are left out.
+// installations are left out; a Manager with the Installation of another tells of those.
 //
 // If a Location cannot be asked, the last element is an error that names it. The error
 // wraps ErrInvalid if the App has no such collection. History keeps two states of the
@@ -281,7 +281,7 @@ func (m *Manager) keyOf(ctx context.Context, collection, name string) (string, e
 			return "", fmt.Errorf("%s: %w", b.Name, err)
 		}
 	}
-	return "", errors.Join(fmt.Errorf("no backup has a record of %s with the key or the label %q: %w", collection, fault.Shorten(name), fs.ErrNotExist), unasked)
+	return "", errors.Join(fault.Retell(fs.ErrNotExist, fmt.Sprintf("no backup that could be read has a record of %s with the key or the label %q", collection, fault.Shorten(name))), unasked)
 }
 
 // openWhole opens the first copy of a backup that is not known to be bad.

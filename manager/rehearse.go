@@ -54,7 +54,7 @@ func (o *operation) rehearse(ctx context.Context, identities []backup.Identity) 
 		switch {
 		case v.Err != nil:
 		case len(there) == 0:
-			v.Err = fmt.Errorf("there is no backup to try the key on: %w", fs.ErrNotExist)
+			v.Err = fault.Retell(fs.ErrNotExist, "there is no backup to try the key on")
 		default:
 			// A partial backup may have no secrets for the key to open.
 			b := there[max(0, slices.IndexFunc(there, func(b Backup) bool { return !b.Partial }))]

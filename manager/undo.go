@@ -129,7 +129,7 @@ func (o *operation) findUndo(ctx context.Context) (*undo, error) {
 	if unasked != nil {
 		return nil, fault.Other(fmt.Errorf("the locations that could be asked have no backup from before a restore: %w", unasked))
 	}
-	return nil, fmt.Errorf("there is no backup from before a restore, so nothing to undo: %w", fs.ErrNotExist)
+	return nil, fault.Retell(fs.ErrNotExist, "there is no backup from before a restore, so nothing to undo")
 }
 
 // mayUndo tells whether a backup is from before a restore. It returns an error if nobody

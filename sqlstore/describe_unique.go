@@ -89,6 +89,9 @@ func (t *table) identity(index uniqueIndex) (u identity, ok bool) {
 		case c.arranges():
 			return u, false
 		}
+		if c.Kind == Blob || c.Kind == Hex { // letters that stand for bytes
+			part.casing = caseCounts
+		}
 		tells = tells || c.Kind != Bool && !c.isFloat()
 		folds, counts = folds || part.casing == caseFolds, counts || part.casing == caseCounts
 		u.columns, u.at = append(u.columns, c), append(u.at, at)

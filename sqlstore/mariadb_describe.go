@@ -8,7 +8,8 @@ import (
 )
 
 // uniqueIndexes takes an index on the beginning of a text for one on all of it, which holds
-// then all the more.
+// then all the more. It leaves out an ENUM or SET with an empty label: what is stored for a
+// label that does not exist is empty too.
 func (tx *mariadbTx) uniqueIndexes(ctx context.Context, t *table) (indexes []uniqueIndex, err error) {
 	last := ""
 	err = tx.each(ctx, `SELECT INDEX_NAME, COLUMN_NAME FROM information_schema.STATISTICS
@@ -27,7 +28,12 @@ func (tx *mariadbTx) uniqueIndexes(ctx context.Context, t *table) (indexes []uni
 		indexes[len(indexes)-1] = append(indexes[len(indexes)-1], part)
 		return nil
 	})
-	return indexes, err
+	return slices.DeleteFunc(indexes, func(index uniqueIndex) bool {
+		return slices.ContainsFunc(index, func(part uniquePart) bool {
+			i := findColumn(t.columns, part.column)
+			return i >= 0 && slices.Contains(t.columns[i].my.labels, "")
+		})
+	}), err
 }
 
 // foldingCollations are the collations that take each of the letters a to z for its capital,

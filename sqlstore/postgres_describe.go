@@ -14,7 +14,8 @@ func (tx *postgresTx) uniqueIndexes(ctx context.Context, t *table) (indexes []un
 	type part struct{ Name, Expression, Class string }
 	var found [][]part
 	var conditions []string
-	// A function that is not built in could be called lower too.
+	// A function that is not built in could be called lower too. A composite value of which
+	// a part is NULL is neither NULL nor NOT NULL.
 	err = tx.each(ctx, `SELECT coalesce(pg_get_expr(i.indpred, i.indrelid), ''),
 			(SELECT json_agg(json_build_object('name', coalesce(a.attname, ''), 'expression', pg_get_indexdef(i.indexrelid, n, true), 'class', oc.opcname) ORDER BY n)
 				FROM generate_series(1, i.indnkeyatts::int) n JOIN pg_opclass oc ON oc.oid = i.indclass[n - 1]
@@ -22,6 +23,7 @@ func (tx *postgresTx) uniqueIndexes(ctx context.Context, t *table) (indexes []un
 		FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 		WHERE i.indrelid = $1::text::oid AND i.indisunique AND i.indisvalid AND NOT i.indisexclusion
 			AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid AND d.refclassid = 'pg_proc'::regclass)
+			AND NOT (i.indpred IS NOT NULL AND EXISTS (SELECT FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) AND y.typcategory = 'C'))
 		ORDER BY c.relname`, []any{t.pg.oidText()}, func(rows *sql.Rows) error {
 		var condition string
 		var list []byte
@@ -53,7 +55,7 @@ func (tx *postgresTx) uniqueIndexes(ctx context.Context, t *table) (indexes []un
 			}
 			index, names = append(index, uniquePart{p.Name, casing}), append(names, p.Name)
 		}
-		if len(index) == len(parts) && (conditions[i] == "" || onlyNotNull(sqlTokens(conditions[i]), names)) {
+		if len(index) == len(parts) && (conditions[i] == "" || onlyNotNull(sqlTokens(conditions[i]), func(name string) bool { return slices.Contains(names, name) })) {
 			indexes = append(indexes, index)
 		}
 	}
@@ -65,10 +67,10 @@ func (tx *postgresTx) uniqueIndexes(ctx context.Context, t *table) (indexes []un
 // in Czech, cH is not ch.
 func (tx *postgresTx) casing(ctx context.Context, c *column, class string, lower bool) (casing, error) {
 	switch pg := &c.pg; {
-	case pg.base == "citext" && (lower || strings.HasPrefix(class, "citext_")):
-		return tx.foldCasing(ctx, `pg_catalog."default"`) // citext looks at no other
-	case lower && pg.family == texts:
+	case lower && (pg.family == texts || pg.base == "citext"):
 		return tx.foldCasing(ctx, pg.collation)
+	case pg.base == "citext" && strings.HasPrefix(class, "citext_"):
+		return tx.foldCasing(ctx, `pg_catalog."default"`) // citext looks at no other
 	case pg.family == integers, pg.family == decimals, pg.family == floats, pg.family == moments, pg.base == "bool", pg.base == "uuid", pg.base == "date":
 		return caseNever, nil
 	}

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"strings"
 )
 
@@ -76,7 +77,9 @@ func (t *table) sqliteIndexHolds(index uniqueIndex, text string, partial bool) b
 		}
 		names = append(names, index[i].column)
 	}
-	return !partial || onlyNotNull(condition, names)
+	return !partial || onlyNotNull(condition, func(name string) bool {
+		return slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) })
+	})
 }
 
 // mixesNumbers tells whether a large integer and a real in the column may look equal in

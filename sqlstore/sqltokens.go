@@ -123,14 +123,14 @@ func splitTokens(tokens []sqlToken, at string) (parts [][]sqlToken) {
 
 // onlyNotNull tells whether a condition says no more than that some of the named columns
 // are not NULL.
-func onlyNotNull(condition []sqlToken, names []string) bool {
+func onlyNotNull(condition []sqlToken, isNamed func(string) bool) bool {
 	if inside, rest, ok := cutParentheses(condition); ok && len(rest) == 0 {
-		return onlyNotNull(inside, names)
+		return onlyNotNull(inside, isNamed)
 	}
 	if terms := splitTokens(condition, "AND"); len(terms) > 1 {
-		return !slices.ContainsFunc(terms, func(term []sqlToken) bool { return !onlyNotNull(term, names) })
+		return !slices.ContainsFunc(terms, func(term []sqlToken) bool { return !onlyNotNull(term, isNamed) })
 	}
-	if len(condition) < 2 || !condition[0].isName() || !slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, condition[0].text) }) {
+	if len(condition) < 2 || !condition[0].isName() || !isNamed(condition[0].text) {
 		return false
 	}
 	for _, form := range [][]string{{"IS", "NOT", "NULL"}, {"NOT", "NULL"}, {"NOTNULL"}} {

@@ -168,7 +168,7 @@ func (s Store) Update(ctx context.Context, write func(backup.Writer) error) erro
 
 func (s Store) update(ctx context.Context, write func(backup.Writer) error) error {
 	return s.run(ctx, true, func(v *view) error {
-		w := &writer{view: v}
+		w := &writer{view: v, ctx: ctx}
 		defer w.close()
 		defer w.abandon()
 		if err := write(w); err != nil {

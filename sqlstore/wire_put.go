@@ -26,6 +26,7 @@ type parcel struct {
 	data    map[*put][]byte // of a COPY for each combination of columns
 	bytes   int             // of data
 
+	cancel  func()        // ends the copying
 	arrived chan struct{} // closed when the server has answered
 	alive   bool          // the transaction goes on
 	err     error
@@ -66,7 +67,8 @@ func (w *writer) pack(ctx context.Context, p *put, r backup.Record, values []any
 	return true, err
 }
 
-// send hands the parcel to the server, after the one before it has arrived.
+// send hands the parcel to the server, after the one before it has arrived. The context of a
+// Put may end with the Put, and the parcel goes on.
 func (w *writer) send(ctx context.Context) error {
 	p := w.filling
 	w.filling = nil
@@ -76,11 +78,13 @@ func (w *writer) send(ctx context.Context) error {
 	if len(p.records) < parcelFew {
 		return w.put(ctx, p.t, p.records)
 	}
-	p.arrived = make(chan struct{})
+	copying, cancel := context.WithCancel(w.ctx)
+	p.cancel, p.arrived = cancel, make(chan struct{})
 	w.sent = p
 	go func() {
 		defer close(p.arrived)
-		p.alive, p.err = w.tx.attempt(ctx, func() error { return w.copyParcel(ctx, p) })
+		defer cancel()
+		p.alive, p.err = w.tx.attempt(copying, func() error { return w.copyParcel(copying, p) })
 	}()
 	return nil
 }
@@ -92,7 +96,9 @@ func (w *writer) arrive(ctx context.Context) error {
 	if p == nil {
 		return nil
 	}
+	goOn := context.AfterFunc(ctx, p.cancel)
 	<-p.arrived
+	goOn()
 	w.sent = nil
 	switch {
 	case p.err == nil:

@@ -15,6 +15,7 @@ import (
 // A writer changes the tables in a transaction.
 type writer struct {
 	*view
+	ctx     context.Context // of the Update
 	touched bool
 	settled bool // nothing has changed since Settle
 	dangle  bool // the commit may leave references dangling

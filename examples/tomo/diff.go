@@ -71,7 +71,8 @@ type compared struct {
 	Manifest *backup.Manifest `json:"manifest,omitempty"`
 	Database string           `json:"database,omitempty"`
 
-	data backup.DataSource
+	data         backup.DataSource
+	installation string
 }
 
 // String names it for people.
@@ -103,10 +104,10 @@ func (c *cli) diff(ctx context.Context, args []string, flags diffFlags) error {
 		}
 		defer closeSnapshot()
 		m := snapshot.Manifest()
-		sides = append(sides, compared{Backup: arg, Manifest: &m, data: snapshot})
+		sides = append(sides, compared{Backup: arg, Manifest: &m, data: snapshot, installation: m.Installation})
 	}
 	if len(sides) == 1 {
-		sides = append(sides, compared{Database: k.database.path, data: k.Source})
+		sides = append(sides, compared{Database: k.database.path, data: k.Source, installation: k.Installation})
 	}
 	k.wipe()
 	d := &diffing{from: sides[0], to: sides[1], counts: make(map[string]int64)}
@@ -177,9 +178,8 @@ func (d *diffing) neitherHas(name string) bool {
 
 // notes says what must be known to understand the changes.
 func (d *diffing) notes() (notes []string) {
-	from, to := d.from.Manifest, d.to.Manifest
-	if to != nil && from.Installation != "" && to.Installation != "" && from.Installation != to.Installation {
-		notes = append(notes, "the two backups are of different installations: the same key may stand for two different things")
+	if from, to := d.from.installation, d.to.installation; from != "" && to != "" && from != to {
+		notes = append(notes, fmt.Sprintf("%s and %s are of different installations: the same key may stand for two different things", d.from, d.to))
 	}
 	for _, side := range []compared{d.from, d.to} {
 		m := side.Manifest
@@ -242,7 +242,6 @@ func (d *diffing) printJSON(w io.Writer, changes iter.Seq2[backup.Change, error]
 	separator := "\n"
 	for change, err := range changes {
 		if err != nil {
-			out.Flush()
 			return err
 		}
 		line, err := json.Marshal(change)

@@ -21,7 +21,7 @@ func TestDiffInATerminalFillsAScreen(t *testing.T) {
 	term.wait(statusDone)
 	shown := term.shown()
 	require.LessOrEqual(t, strings.Count(shown, "\n"), 24)
-	require.Contains(t, shown, "\x1b[33m~ servers server-0000000\x1b[0m")
+	require.Contains(t, shown, "\x1b[33m~ servers server-0000000 (node 0)\x1b[0m")
 	require.Contains(t, shown, "\x1b[31m22\x1b[0m → \x1b[32m23\x1b[0m")
 	require.Contains(t, shown, "more; --all shows all")
 	require.Contains(t, shown, "41 changes: 0 added, 41 changed, 0 deleted (servers 40, users 1)")

@@ -30,6 +30,9 @@ func (c *cli) printDiff(d *diffing, changes iter.Seq2[backup.Change, error], fla
 	}
 	for change, err := range changes {
 		if err != nil {
+			if !p.shown {
+				out.Reset(io.Discard) // the heading alone says that nothing changed
+			}
 			return err
 		}
 		p.print(change)

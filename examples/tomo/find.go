@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,8 +14,9 @@ import (
 
 // findFlags are the flags of tomo backup find.
 type findFlags struct {
-	only  []string
-	limit int
+	only         []string
+	limit        int
+	installation string
 }
 
 func (c *cli) findCommand() *cobra.Command {
@@ -26,7 +28,9 @@ func (c *cli) findCommand() *cobra.Command {
 such as their name, in large or small letters. The newest full backup of each day
 is searched, from the newest day back, and each record is shown once: as it was
 when it was last seen with TEXT. Nothing is written, and no database is needed.
-The passphrase or the private keys of --identity open the backups.
+The passphrase or the private keys of --identity open the backups. Those of
+another installation, such as an old server, are left out: --installation looks
+in those.
 
 The last line is the command that restores one of these records: the first that
 the newest backup does not have so, or else the first. tomo backup history tells
@@ -47,6 +51,7 @@ what has changed in a record, and looks into all backups.`,
 	}
 	cmd.Flags().StringSliceVar(&flags.only, "only", nil, "`COLLECTIONS` to look in, such as servers,users")
 	cmd.Flags().IntVar(&flags.limit, "limit", 20, "stop after so many records")
+	installationFlag(cmd, &flags.installation)
 	c.locationFlags(cmd)
 	c.openFlags(cmd)
 	return cmd
@@ -61,12 +66,13 @@ type findResult struct {
 }
 
 func (c *cli) find(ctx context.Context, text string, flags findFlags) error {
-	k, err := c.lookAround(ctx)
+	k, err := c.lookBack(ctx, flags.installation)
 	if err != nil {
 		return err
 	}
 	defer k.Close()
 	result := findResult{Found: []manager.Found{}, Searched: []string{}}
+	out := &output{w: c.stdout}
 	var oldest manager.Backup
 	var failed error
 	opts := manager.FindOptions{Collections: flags.only, Searched: func(b manager.Backup) {
@@ -83,7 +89,7 @@ func (c *cli) find(ctx context.Context, text string, flags findFlags) error {
 			result.More = true
 		default:
 			if result.Found = append(result.Found, f); !c.json {
-				c.printFound(f, text)
+				printFound(out, f, text)
 			}
 		}
 		if result.More {
@@ -101,19 +107,31 @@ func (c *cli) find(ctx context.Context, text string, flags findFlags) error {
 			return err
 		}
 	default:
-		c.endFind(result, oldest)
+		c.endFind(out, result, oldest)
 	}
 	if len(result.Found) > 0 {
-		return failed
+		return errors.Join(failed, out.err)
 	}
-	missing := fmt.Sprintf("no record has %q in its key or a text that is no secret.", shortened(text, maxKey))
-	if n := len(result.Searched); n > 0 {
-		missing += fmt.Sprintf("\n  Searched: the newest full backup of each day, %[1]s\n  back to %[2]s, in %[3]s.", plural(int64(n), "backup", "backups"), moment(oldest.CreatedAt), strings.Join(k.folders, ", "))
-	} else {
-		missing += fmt.Sprintf("\n  There is no full backup of this installation in %s.", strings.Join(k.folders, ", "))
+	return errors.Join(c.notFound(ctx, k, text, flags, result, oldest), failed, out.err)
+}
+
+// notFound is the error about a text that no record has, as far as backups could be read.
+func (c *cli) notFound(ctx context.Context, k *keeper, text string, flags findFlags, result findResult, oldest manager.Backup) error {
+	folders := strings.Join(k.folders, ", ")
+	missing := fmt.Sprintf("nothing was searched for %q.", shortened(text, maxKey))
+	switch n := len(result.Searched); {
+	case n > 0:
+		where := ""
+		if len(result.Unread) > 0 {
+			where = ", in the backups that could be read"
+		}
+		missing = fmt.Sprintf("no record has %q in its key or a text that is no secret%s.\n  Searched: the newest full backup of each day, %s\n  back to %s, in %s.\n  Try a shorter text. If you know its key: %s COLLECTION KEY",
+			shortened(text, maxKey), where, plural(int64(n), "backup", "backups"), moment(oldest.CreatedAt), folders, c.hint("history"))
+	case len(result.Unread) == 0:
+		missing += fmt.Sprintf("\n  There is no full backup of %s in %s.", whoseOf(flags.installation), folders)
 	}
-	missing += "\n  Try a shorter text. If you know its key: " + c.hint("history") + " COLLECTION KEY"
-	return errors.Join(&notFound{missing, unreadOf(result.Unread)}, failed)
+	others, newest := k.others(ctx)
+	return &notFound{missing + c.searchOthers(others, newest, "find", text), unreadOf(result.Unread)}
 }
 
 func unreadOf(found []manager.Found) (list []unread) {
@@ -124,14 +142,14 @@ func unreadOf(found []manager.Found) (list []unread) {
 }
 
 // printFound prints a record that was found.
-func (c *cli) printFound(f manager.Found, text string) {
+func printFound(w io.Writer, f manager.Found, text string) {
 	what := f.Collection + " " + shortened(printable(f.Key), maxKey)
 	if f.Label != "" && f.Label != f.Key {
 		what += ", " + shortened(printable(f.Label), maxKey)
 	}
 	state := "last seen there"
 	if f.Newest {
-		state = "in the newest backup"
+		state = "in the newest searched backup"
 	}
 	where := f.Pointer
 	switch {
@@ -141,25 +159,25 @@ func (c *cli) printFound(f manager.Found, text string) {
 	default:
 		where = "its value"
 	}
-	fmt.Fprintf(c.stdout, "%s\n  %s  %s\n  %s, with the text in %s\n", what, moment(f.CreatedAt), printable(f.Backup), state, shortened(printable(where), maxKey))
+	fmt.Fprintf(w, "%s\n  %s  %s\n  %s, with the text in %s\n", what, moment(f.CreatedAt), printable(f.Backup), state, shortened(printable(where), maxKey))
 }
 
 // endFind prints what is told when all backups have been searched.
-func (c *cli) endFind(result findResult, oldest manager.Backup) {
+func (c *cli) endFind(w io.Writer, result findResult, oldest manager.Backup) {
 	if len(result.Found) > 0 {
-		fmt.Fprintln(c.stdout)
+		fmt.Fprintln(w)
 	}
-	c.printUnread(unreadOf(result.Unread))
+	printUnread(w, unreadOf(result.Unread))
 	if len(result.Found) == 0 {
 		return
 	}
 	if len(result.Unread) > 0 {
-		fmt.Fprintln(c.stdout)
+		fmt.Fprintln(w)
 	}
 	if result.More {
-		fmt.Fprintf(c.stdout, "There are more than these %d. A longer text finds fewer, --limit shows more.\n", len(result.Found))
+		fmt.Fprintf(w, "There are more than these %d. A longer text finds fewer, --limit shows more.\n", len(result.Found))
 	} else {
-		fmt.Fprintf(c.stdout, "%s, in the newest full backup of each day\nback to %s: %s searched.\n",
+		fmt.Fprintf(w, "%s, in the newest full backup of each day\nback to %s: %s searched.\n",
 			plural(int64(len(result.Found)), "record", "records"), moment(oldest.CreatedAt), plural(int64(len(result.Searched)), "backup", "backups"))
 	}
 	restore := result.Found[0]
@@ -169,6 +187,6 @@ func (c *cli) endFind(result findResult, oldest manager.Backup) {
 			break
 		}
 	}
-	fmt.Fprintf(c.stdout, "To restore %s %s as it was then:\n  %s\n", restore.Collection, shortened(printable(restore.Key), maxKey),
+	fmt.Fprintf(w, "To restore %s %s as it was then:\n  %s\n", restore.Collection, shortened(printable(restore.Key), maxKey),
 		c.restoreHint(restore.Backup, restore.Collection, restore.Key, !restore.Newest))
 }

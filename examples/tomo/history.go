@@ -18,6 +18,7 @@ import (
 )
 
 func (c *cli) historyCommand() *cobra.Command {
+	var installation string
 	cmd := &cobra.Command{
 		Use:   "history COLLECTION RECORD",
 		Short: "Tell when a record came, changed and went",
@@ -31,11 +32,11 @@ changed. The passphrase or the private keys of --identity open the backups.
   there     the newest backup with it in this state
   changed   the first backup with it in this state, and what has changed
   added     the first backup with it, after a backup without it
-  first     the oldest backup has it already
+  first     the oldest backup that tells of it has it already
 
 A backup of other collections says nothing of it. A backup that cannot be read is
-named. Backups of another installation, and files with names of their own, are
-left out.
+named. Files with names of their own are left out, and so are the backups of
+another installation, such as an old server: --installation looks in those.
 
 The last line is the command that restores the record as it is in the newest
 backup that has it. For an earlier state, put in the NAME of that backup.
@@ -45,12 +46,35 @@ tomo backup find finds the key.`,
 			if err := c.checkCollection("history", args[0]); err != nil {
 				return err
 			}
-			return c.history(cmd.Context(), args[0], args[1])
+			return c.history(cmd.Context(), args[0], args[1], installation)
 		},
 	}
+	installationFlag(cmd, &installation)
 	c.locationFlags(cmd)
 	c.openFlags(cmd)
 	return cmd
+}
+
+// installationFlag has a search look in the backups of another installation.
+func installationFlag(cmd *cobra.Command, id *string) {
+	cmd.Flags().StringVar(id, "installation", "", "look in the backups of another installation: its `ID` from tomo backup list")
+}
+
+// whoseOf names the installation whose backups are searched.
+func whoseOf(id string) string {
+	if id == "" {
+		return "this installation"
+	}
+	return "installation " + printable(id)
+}
+
+// lookBack is lookAround for a search in the backups of an installation; "": of this one.
+func (c *cli) lookBack(ctx context.Context, installation string) (*keeper, error) {
+	k, err := c.lookAround(ctx)
+	if err == nil && installation != "" {
+		k.Installation = installation
+	}
+	return k, err
 }
 
 // historyResult is what history prints with --json.
@@ -60,18 +84,19 @@ type historyResult struct {
 	States     []manager.RecordState `json:"states"`
 }
 
-func (c *cli) history(ctx context.Context, collection, key string) error {
-	k, err := c.lookAround(ctx)
+func (c *cli) history(ctx context.Context, collection, key, installation string) error {
+	k, err := c.lookBack(ctx, installation)
 	if err != nil {
 		return err
 	}
 	defer k.Close()
-	h := &chronicle{cli: c}
+	out := &output{w: c.stdout}
+	h := &chronicle{cli: c, out: out, installation: installation}
 	failed := h.read(ctx, k, collection, key)
 	if h.newest == nil && ctx.Err() == nil && c.hasLabel(collection) {
 		switch labelled, err := k.KeyOf(ctx, collection, key); {
 		case err == nil:
-			h = &chronicle{cli: c}
+			h = &chronicle{cli: c, out: out, installation: installation}
 			failed = h.read(ctx, k, collection, labelled)
 		case errors.Is(err, backup.ErrInvalid): // several have the name
 			return err
@@ -91,9 +116,9 @@ func (c *cli) history(ctx context.Context, collection, key string) error {
 		h.end()
 	}
 	if h.count[manager.Present] == 0 {
-		return errors.Join(h.missing(k), failed)
+		return errors.Join(h.missing(ctx, k), failed, out.err)
 	}
-	return failed
+	return errors.Join(failed, out.err)
 }
 
 // hasLabel tells whether people call the records of a collection by something else than keys.
@@ -104,6 +129,9 @@ func (c *cli) hasLabel(collection string) bool {
 // A chronicle prints the history of a record.
 type chronicle struct {
 	*cli
+	out          *output
+	installation string // of --installation
+
 	result historyResult
 	count  map[manager.Presence]int
 	newest *manager.RecordState // the newest backup that has the record; nil: none yet
@@ -129,7 +157,11 @@ func (h *chronicle) read(ctx context.Context, k *keeper, collection, key string)
 
 // add takes what the next older backup tells.
 func (h *chronicle) add(s manager.RecordState) {
-	h.result.States = append(h.result.States, s)
+	kept := s
+	if !h.json {
+		kept.Then = nil // it may be as large as two records, and was printed
+	}
+	h.result.States = append(h.result.States, kept)
 	if h.count == nil {
 		h.count = make(map[manager.Presence]int)
 	}
@@ -180,14 +212,14 @@ func (h *chronicle) state(then *backup.Change) {
 	default:
 		h.line(h.last, "changed")
 		if !h.json {
-			printShortFields(h.stdout, then.Fields)
+			printShortFields(h.out, then.Fields)
 		}
 	}
 }
 
 func (h *chronicle) say(format string, args ...any) {
 	if !h.json {
-		fmt.Fprintf(h.stdout, format, args...)
+		fmt.Fprintf(h.out, format, args...)
 	}
 }
 
@@ -198,18 +230,18 @@ func (h *chronicle) line(s *manager.RecordState, what string) {
 // end prints what is told when all backups have been seen.
 func (h *chronicle) end() {
 	if h.newest == nil {
-		h.printUnread(h.unread)
+		printUnread(h.out, h.unread)
 		return
 	}
 	h.state(nil)
 	h.say("\n")
-	if h.printUnread(h.unread); len(h.unread) > 0 {
+	if printUnread(h.out, h.unread); len(h.unread) > 0 {
 		h.say("\n")
 	}
 	has, tell := h.count[manager.Present], h.count[manager.Present]+h.count[manager.Absent]
 	label := ""
 	if h.newest.Label != "" {
-		label = ", in the last as " + shortened(printable(h.newest.Label), maxKey)
+		label = ", last called " + shortened(printable(h.newest.Label), maxKey)
 	}
 	h.say("It is in %s of %s%s.\n", count(int64(has)), plural(int64(tell), "backup", "backups"), label)
 	if n := h.count[manager.Silent]; n > 0 {
@@ -218,15 +250,49 @@ func (h *chronicle) end() {
 	h.say("To restore it as it was on %s:\n  %s\n", moment(h.newest.CreatedAt), h.restoreHint(h.newest.Backup, h.result.Collection, h.result.Key, h.gone))
 }
 
-// missing is the error about a record that no backup has.
-func (h *chronicle) missing(k *keeper) error {
-	text := fmt.Sprintf("no backup has %s %s.", h.result.Collection, shortened(printable(h.result.Key), maxKey))
-	if n := h.count[manager.Absent]; n > 0 {
-		text += fmt.Sprintf(" Searched: %s with %s,\n  back to %s, in %s.", plural(int64(n), "backup", "backups"), h.result.Collection, moment(h.last.CreatedAt), strings.Join(k.folders, ", "))
-	} else {
-		text += fmt.Sprintf(" No backup of this installation tells of it, in %[1]s.", strings.Join(k.folders, ", "))
+// missing is the error about a record that no backup has, as far as they could be read.
+func (h *chronicle) missing(ctx context.Context, k *keeper) error {
+	others, newest := k.others(ctx)
+	whose, readable, folders := "", "", strings.Join(k.folders, ", ")
+	if others > 0 {
+		whose = " of " + whoseOf(h.installation)
 	}
-	return &notFound{text + "\n  Look for a part of its name with: " + h.hint("find", h.result.Key), h.unread}
+	if len(h.unread) > 0 {
+		readable = " that could be read"
+	}
+	text := fmt.Sprintf("no backup%s%s has %s %s.", whose, readable, h.result.Collection, shortened(printable(h.result.Key), maxKey))
+	switch absent, silent := h.count[manager.Absent], h.count[manager.Silent]; {
+	case absent > 0:
+		text += fmt.Sprintf(" Searched: %s with %s,\n  back to %s, in %s.\n  Look for a part of its name with: %s",
+			plural(int64(absent), "backup", "backups"), h.result.Collection, moment(h.last.CreatedAt), folders, h.hint("find", h.result.Key))
+	case silent > 0:
+		text += fmt.Sprintf("\n  Silent about it, since they are partial or lack records: %s, in %s.", plural(int64(silent), "backup", "backups"), folders)
+	case len(h.unread) == 0:
+		text += fmt.Sprintf(" There is none, in %s.", folders)
+	}
+	return &notFound{text + h.searchOthers(others, newest, "history", h.result.Collection, h.result.Key), h.unread}
+}
+
+// others returns how many backups of other installations a search left out, and the
+// installation that made the newest of them.
+func (k *keeper) others(ctx context.Context) (count int64, newest string) {
+	list, _ := k.List(ctx) // what could not be listed is told by the search
+	for _, b := range list {
+		if b.Foreign {
+			count++
+			newest = cmp.Or(newest, b.Manifest.Installation)
+		}
+	}
+	return count, newest
+}
+
+// searchOthers says how the backups of another installation are searched.
+func (c *cli) searchOthers(count int64, installation string, args ...string) string {
+	if count == 0 {
+		return ""
+	}
+	return fmt.Sprintf("\n  Left out: %s of another installation. To search there:\n  %s",
+		plural(count, "backup", "backups"), c.withIdentities(append(args, "--installation", installation)))
 }
 
 // restoreHint returns the command that restores one record. gone says that the database has
@@ -236,6 +302,11 @@ func (c *cli) restoreHint(name, collection, key string, gone bool) string {
 	if !gone {
 		args = append(args, "--strategy", string(backup.Replace))
 	}
+	return c.withIdentities(args)
+}
+
+// withIdentities is hint for a command that opens backups with the same private keys.
+func (c *cli) withIdentities(args []string) string {
 	for _, path := range c.open.identities {
 		args = append(args, "--identity", path)
 	}
@@ -253,16 +324,16 @@ type unread struct {
 }
 
 // printUnread names backups that could not be read.
-func (c *cli) printUnread(list []unread) {
+func printUnread(w io.Writer, list []unread) {
 	if len(list) == 0 {
 		return
 	}
-	fmt.Fprintln(c.stdout, "Not read:")
+	fmt.Fprintln(w, "Not read:")
 	for _, u := range list[:min(len(list), maxKeys)] {
-		fmt.Fprintf(c.stdout, "%s  %s\n    %s\n", moment(u.at), printable(u.name), shortened(printable(whyUnread(u.err)), maxLine-4))
+		fmt.Fprintf(w, "%s  %s\n    %s\n", moment(u.at), printable(u.name), shortened(printable(whyUnread(u.err)), maxLine-4))
 	}
 	if more := len(list) - maxKeys; more > 0 {
-		fmt.Fprintf(c.stdout, "… and %s more; --json names all\n", count(int64(more)))
+		fmt.Fprintf(w, "… and %s more; --json names all\n", count(int64(more)))
 	}
 }
 

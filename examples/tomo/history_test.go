@@ -89,7 +89,7 @@ func TestHistoryAndFindForMachines(t *testing.T) {
 	require.Equal(t, []manager.Presence{"absent", "unread", "unread", "silent", "present", "present", "present", "absent"}, presence)
 	require.Equal(t, backup.Delete, history.States[4].Then.Action)
 
-	require.NoError(t, json.Unmarshal([]byte(m.fails(statusFailed, "no backup has", "backup", "history", "servers", "web-7", "--json").stdout), &history))
+	require.NoError(t, json.Unmarshal([]byte(m.fails(statusFailed, "no backup that could be read has", "backup", "history", "servers", "web-7", "--json").stdout), &history))
 	require.Len(t, history.States, 8)
 
 	var found findResult
@@ -109,6 +109,42 @@ func TestHistoryWithoutAKey(t *testing.T) {
 	m := pastOf(t).without(passphraseVariable)
 	o := m.fails(statusFailed, "Not read, so not searched: 7 backups", "backup", "find", "nas")
 	require.Contains(t, o.stderr, "Give the private key with --identity FILE")
+	require.Contains(t, o.stderr, "nothing was searched")
+	require.NotContains(t, o.stderr, "There is no full backup")
+	o = m.fails(statusFailed, "no backup that could be read has servers web-1.", "backup", "history", "servers", "web-1")
+	require.NotContains(t, o.stderr, "There is none")
+}
+
+// On a new server the backups of the old one are left out, but not in silence.
+func TestASearchLooksInTheBackupsOfTheOldServer(t *testing.T) {
+	m := newMachine(t, 2)
+	m.create()
+	old := strings.TrimSpace(read(t, installationFile(m.db())))
+	write(t, installationFile(m.db()), strings.Repeat("0123456789abcdef", 2)+"\n")
+	for _, args := range [][]string{{"find", "node 1"}, {"history", "servers", "node 1"}} {
+		args = append([]string{"backup"}, args...)
+		o := m.fails(statusFailed, "Left out: 1 backup of another installation. To search there:", args...)
+		require.Contains(t, o.stderr, "--installation "+old+"\n")
+		o = m.ok(append(args, "--installation", old)...)
+		require.Contains(t, o.stdout, "--record servers/server-0000001")
+	}
+	m.fails(statusFailed, "", "backup", "find", "node 1", "--installation", "no id")
+}
+
+// What was found and could not be told is no success.
+func TestASearchThatCannotPrintFails(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("no /dev/full")
+	}
+	defer full.Close()
+	m := newMachine(t, 2)
+	m.create()
+	for _, args := range [][]string{{"find", "node 1"}, {"history", "servers", "server-0000001"}} {
+		cmd := m.command(append([]string{"backup"}, args...)...)
+		cmd.Stdout = full
+		require.Error(t, cmd.Run(), args)
+	}
 }
 
 // The last line is a command that a person copies into a shell.

@@ -58,6 +58,7 @@ func TestDescribeReadsWhatIsUnique(t *testing.T) {
 		{"lower", `CREATE TABLE things (id INTEGER PRIMARY KEY, "e mail" TEXT, name TEXT, a TEXT, b TEXT); CREATE UNIQUE INDEX m ON things (lower("e mail")); CREATE UNIQUE INDEX n ON things (/* ( */ UPPER(Name) COLLATE NOCASE, a); CREATE UNIQUE INDEX o ON things (lower(trim(b))); CREATE UNIQUE INDEX p ON things (a || b)`, "SQLite", []string{"fold:/e mail", "/name,/a"}, "/name"},
 		{"partial", `CREATE TABLE things (id INTEGER PRIMARY KEY, a TEXT, b TEXT, c TEXT, d TEXT, gone TEXT); CREATE UNIQUE INDEX a ON things (a) WHERE a IS NOT NULL; CREATE UNIQUE INDEX b ON things (b) WHERE b <> ''; CREATE UNIQUE INDEX c ON things (c) WHERE gone IS NULL;
 			CREATE UNIQUE INDEX d ON things (c, lower(d)) WHERE (d IS NOT NULL AND c NOTNULL); CREATE UNIQUE INDEX e ON things (d) WHERE gone IS NOT NULL`, "SQLite", []string{"/a", "/c,/d"}, ""},
+		{"letters that stand for bytes", `CREATE TABLE things (id INTEGER PRIMARY KEY, b BLOB COLLATE NOCASE UNIQUE, n TEXT COLLATE NOCASE, UNIQUE (n, b)) STRICT; INSERT INTO things (id, b) VALUES (1, x'000000'), (2, x'69a69a')`, "SQLite", []string{"/b"}, ""},
 		{"without a type", `CREATE TABLE things (id INTEGER PRIMARY KEY, any UNIQUE, bin BLOB UNIQUE, real REAL UNIQUE, number NUMERIC UNIQUE)`, "SQLite", []string{"/number"}, ""},
 
 		{"lower", `CREATE TABLE things (id INT PRIMARY KEY, "E mail" TEXT, name VARCHAR(9), code CHAR(3), a TEXT, b INT); CREATE UNIQUE INDEX m ON things (lower("E mail")); CREATE UNIQUE INDEX n ON things (upper(name), b); CREATE UNIQUE INDEX k ON things (lower(code)); CREATE UNIQUE INDEX o ON things (lower(trim(a))); CREATE UNIQUE INDEX p ON things ((a || b::text))`,
@@ -66,6 +67,9 @@ func TestDescribeReadsWhatIsUnique(t *testing.T) {
 			"PostgreSQL", []string{"/name", "/a", "fold:/b"}, "/name"},
 		{"citext", `CREATE EXTENSION citext; CREATE DOMAIN mail AS citext; CREATE TABLE things (id INT PRIMARY KEY, mail mail UNIQUE, name citext COLLATE "tr-x-icu", tenant UUID, note TEXT, UNIQUE (tenant, name), UNIQUE (note, name))`, "PostgreSQL", []string{"fold:/mail", "fold:/tenant,/name", "/note,/name"}, "/name"},
 		{"a collation", `CREATE COLLATION ci (provider = icu, locale = 'cs-u-ks-level2', deterministic = false); CREATE TABLE things (id INT PRIMARY KEY, name TEXT COLLATE ci UNIQUE, c TEXT); CREATE UNIQUE INDEX c ON things (c COLLATE ci)`, "PostgreSQL", []string{"/name", "/c"}, "/name"},
+		{"citext in lower case", `CREATE EXTENSION citext; CREATE TABLE things (id INT PRIMARY KEY, name citext COLLATE "tr-x-icu", a citext); CREATE UNIQUE INDEX n ON things (lower(name)); CREATE UNIQUE INDEX a ON things (lower(a)); INSERT INTO things VALUES (1, 'i'), (2, 'I')`, "PostgreSQL", []string{"/name", "fold:/a"}, "/name"},
+		{"a condition on a column whose name differs in case", `CREATE TABLE things (id INT PRIMARY KEY, a TEXT, "A" TEXT); CREATE UNIQUE INDEX a ON things (a) WHERE "A" IS NOT NULL; INSERT INTO things VALUES (1, 'x', NULL), (2, 'x', NULL)`, "PostgreSQL", nil, ""},
+		{"a composite value", `CREATE TYPE pair AS (a INT, b INT); CREATE DOMAIN two AS pair; CREATE TABLE things (id INT PRIMARY KEY, a pair, b two, c pair UNIQUE); CREATE UNIQUE INDEX a ON things (a) WHERE a IS NOT NULL; CREATE UNIQUE INDEX b ON things (b) WHERE b IS NOT NULL; INSERT INTO things VALUES (1, '(1,)', '(1,)'), (2, '(1,)', '(1,)')`, "PostgreSQL", []string{"/c"}, ""},
 		{"a function that is called lower", `CREATE FUNCTION public.lower(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 1'; CREATE TABLE things (id INT PRIMARY KEY, n INT); CREATE UNIQUE INDEX n ON things (lower(n))`, "PostgreSQL", nil, ""},
 		{"partial", `CREATE TABLE things (id INT PRIMARY KEY, a TEXT, b TEXT, c TEXT, d VARCHAR(9), gone TEXT); CREATE UNIQUE INDEX a ON things (a) WHERE a IS NOT NULL; CREATE UNIQUE INDEX b ON things (b) WHERE b <> ''; CREATE UNIQUE INDEX c ON things (c) WHERE gone IS NULL;
 			CREATE UNIQUE INDEX d ON things (c, lower(d)) WHERE d IS NOT NULL AND c IS NOT NULL; CREATE UNIQUE INDEX e ON things (d) WHERE gone IS NOT NULL`, "PostgreSQL", []string{"/a", "/c,/d"}, ""},
@@ -79,6 +83,7 @@ func TestDescribeReadsWhatIsUnique(t *testing.T) {
 		{"mixed", "CREATE TABLE things (id INT PRIMARY KEY, name VARCHAR(9), n INT, t VARCHAR(9) COLLATE utf8mb4_bin, u UUID, e ENUM('a','b'), b BINARY(4), UNIQUE (n, name), UNIQUE (t, name), UNIQUE (u, e, name), UNIQUE (b, name))",
 			"MariaDB", []string{"fold:/n,/name", "/t,/name", "/b,/name", "fold:/u,/e,/name"}, "/name"},
 		{"a prefix, and all of a long text", "CREATE TABLE things (id INT PRIMARY KEY, name VARCHAR(500), body TEXT UNIQUE, bin VARBINARY(9) UNIQUE, UNIQUE (name(3)))", "MariaDB", []string{"fold:/name", "fold:/body", "/bin"}, "/name"},
+		{"empty labels", "CREATE TABLE things (id INT PRIMARY KEY, e ENUM('','a') UNIQUE, s SET('','a') UNIQUE, n ENUM('b') UNIQUE); INSERT IGNORE INTO things VALUES (1, '', 0, NULL), (2, 'c', 1, NULL)", "MariaDB", []string{"/n"}, ""},
 		{"a sequence", "CREATE SEQUENCE s; CREATE TABLE things (id INT PRIMARY KEY, n INT UNIQUE DEFAULT NEXTVAL(s), m INT UNIQUE)", "MariaDB", []string{"/m"}, ""},
 	} {
 		for name, d := range dialects {

@@ -220,7 +220,7 @@ func (p *playedTwins) checkSense(moves twinMoves, out map[string]map[string]bool
 			for _, f := range t.Refs {
 				parent, astray := p.schema.table(f.Collection), ""
 				refersTo(r, f, func(to string, _ func(string)) {
-					if out[parent.Name][to] && p.foreign && parent.numbered && len(parent.Unique) > 0 && p.strategyOf(parent) != backup.Replace {
+					if out[parent.Name][to] && moves.of(parent.Name, to) == to && p.foreign && parent.numbered && len(parent.Unique) > 0 && p.strategyOf(parent) != backup.Replace {
 						astray = to
 					}
 				})

@@ -37,7 +37,7 @@ func (r *twinRound) verdict() *twinVerdict {
 		v.matched[t.Name] = true
 	}
 	v.taint()
-	if r.skipClashes && v.clashed() && r.schema.wrong(r.result(v.moves, v.clashes)) != "" {
+	if r.skipClashes && v.clashed() && (r.schema.wrong(r.result(v.moves, v.clashes)) != "" || r.schema.wrong(r.result(v.moves, v.maybe)) != "") {
 		v.unsure = "what is left out changes what others meet"
 	}
 	for _, t := range r.schema.collections {
@@ -46,6 +46,15 @@ func (r *twinRound) verdict() *twinVerdict {
 		}
 	}
 	return v
+}
+
+// reaches tells whether references lead from a collection to another.
+func (s *twinSchema) reaches(from, to string, seen map[string]bool) bool {
+	if seen == nil {
+		seen = map[string]bool{}
+	}
+	seen[from] = true
+	return from == to || slices.ContainsFunc(s.table(from).Refs, func(f backup.Ref) bool { return !seen[f.Collection] && s.reaches(f.Collection, to, seen) })
 }
 
 // taint makes unsure what refers to a clash, and to what refers to one: where that comes to
@@ -61,7 +70,7 @@ func (v *twinVerdict) taint() {
 			for key, r := range v.saved[t.Name] {
 				for _, f := range t.Refs {
 					refersTo(r, f, func(to string, _ func(string)) {
-						if !v.maybe[t.Name][key] && (v.clashes[f.Collection][to] || v.maybe[f.Collection][to]) && (f.Collection != t.Name || to != key) {
+						if (!v.maybe[t.Name][key] || certain[t.Name][key]) && (v.clashes[f.Collection][to] || v.maybe[f.Collection][to]) && (f.Collection != t.Name || to != key) {
 							v.maybe[t.Name][key], again = true, true
 							delete(certain[t.Name], key)
 						}
@@ -133,6 +142,9 @@ func (v *twinVerdict) match(t *twinTable) {
 	}
 	for key, r := range v.saved[t.Name] {
 		now := t.keyOf(v.moves.rewritten(t, r))
+		if m.back[now] != "" {
+			v.unsure = "two keys become one, of a record that is left out"
+		}
 		m.arrives[key], m.back[now] = now, key
 		if now != key {
 			v.moves[t.Name][key] = now
@@ -147,6 +159,9 @@ func (v *twinVerdict) match(t *twinTable) {
 		for _, f := range t.Refs {
 			holds := slices.ContainsFunc(fieldsOf(f.Pointer), func(name string) bool { return slices.Contains(fieldsOf(u), name) })
 			self = self || holds && f.Collection == t.Name
+			if holds && f.Collection != t.Name && v.schema.reaches(f.Collection, t.Name, nil) {
+				v.unsure = "which of two collections comes first is open, and the store may say it"
+			}
 			usable = usable && !(holds && f.Collection != t.Name && !v.matched[f.Collection])
 		}
 		if usable {
@@ -155,6 +170,15 @@ func (v *twinVerdict) match(t *twinTable) {
 		if usable && self {
 			m.selfs = append(m.selfs, u)
 		}
+	}
+	selfs := map[string]bool{}
+	for _, f := range t.Refs {
+		if f.Collection == t.Name && slices.ContainsFunc(m.selfs, func(u string) bool { return slices.Contains(fieldsOf(u), fieldsOf(f.Pointer)[0]) }) {
+			selfs[f.Pointer] = true
+		}
+	}
+	if len(selfs) > 1 {
+		v.unsure = "of two references to the collection itself, one may match nothing"
 	}
 	keys := slices.Sorted(maps.Keys(v.saved[t.Name]))
 	for _, key := range keys {
@@ -258,6 +282,9 @@ func (m *twinMatch) decide(key string) {
 	case there || len(twins) > 1:
 		m.clash(t, key)
 	case len(twins) == 1:
+		if twins[0] == key {
+			m.unsure = "what it refers to would give it another key, and its twin gives it back"
+		}
 		m.claims[twins[0]] = append(m.claims[twins[0]], key)
 		m.moves[t.Name][key] = twins[0]
 	}

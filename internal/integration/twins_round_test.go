@@ -210,7 +210,10 @@ func (p *playedTwins) refused(ctx context.Context, err error) *brokenPromise {
 	wrong := ""
 	switch {
 	case v.clashed():
-		all := true
+		all, open := true, false
+		for _, keys := range v.maybe {
+			open = open || len(keys) > 0 // and so is what they contest
+		}
 		for collection, keys := range v.clashes {
 			for key := range v.certain[collection] {
 				all = all && named[collection][key]
@@ -221,7 +224,7 @@ func (p *playedTwins) refused(ctx context.Context, err error) *brokenPromise {
 				}
 			}
 		}
-		if !all && v.unsure == "" {
+		if !all && !open && v.unsure == "" {
 			return broken("plan", "not all clashes are named: %v", err)
 		}
 	case v.unsure != "":

@@ -166,9 +166,7 @@ func (r dice) twinTable(s *twinSchema, name string) *twinTable {
 	t.Key = strings.Join(pointers, ",")
 	add := func(name string, in, of int) {
 		f := twinField{name: name, kind: "text", null: r.in(in, of)}
-		for _, v := range twinPools[name] {
-			f.pool = append(f.pool, v)
-		}
+		f.pool = append(f.pool, twinPools[name]...)
 		t.fields = append(t.fields, f)
 	}
 	add("name", 1, 4)
@@ -231,7 +229,9 @@ func (r dice) twinUniques(t *twinTable) {
 	}
 	r.Shuffle(len(candidates), func(i, j int) { candidates[i], candidates[j] = candidates[j], candidates[i] })
 	for _, u := range candidates[:min(len(candidates), oneOf(r, 0, 1, 1, 1, 2, 2, 3))] {
-		same := func(other string) bool { return slices.Equal(slices.Sorted(slices.Values(fieldsOf(u))), slices.Sorted(slices.Values(fieldsOf(other)))) }
+		same := func(other string) bool {
+			return slices.Equal(slices.Sorted(slices.Values(fieldsOf(u))), slices.Sorted(slices.Values(fieldsOf(other))))
+		}
 		if !slices.ContainsFunc(t.Unique, same) {
 			t.Unique = append(t.Unique, u)
 			t.loose[u] = r.in(1, 3)

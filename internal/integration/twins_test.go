@@ -14,8 +14,8 @@ import (
 func TestTwoInstallationsBecomeOne(t *testing.T) {
 	for _, d := range append([]database{{name: "map"}}, databases[:2]...) {
 		t.Run(d.name, func(t *testing.T) {
-			short := map[string]uint64{"map": 150, "SQLite": 80, "PostgreSQL": 12}[d.name]
-			long := map[string]uint64{"map": 4000, "SQLite": 2000, "PostgreSQL": 200}[d.name]
+			short := map[string]uint64{"map": 100, "SQLite": 40, "PostgreSQL": 6}[d.name]
+			long := map[string]uint64{"map": 3000, "SQLite": 1500, "PostgreSQL": 150}[d.name]
 			first, last, patience := seeds(t, short, long)
 			h := newTwinHost(t, d)
 			applied, failed, rekeyed := 0, 0, 0

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/tomo-project/backup"
@@ -316,6 +317,47 @@ func TestPostgresLeavesNothingOfACopyBehind(t *testing.T) {
 	require.Empty(t, dump(t, s, "people"))
 	require.NoError(t, begin(t.Context(), func() error { return nil }))
 	require.Len(t, dump(t, s, "people"), 20_000)
+}
+
+// A COPY goes on when the context of its Put ends, and ends with that of a call that waits
+// for it.
+func TestPostgresCopiesBeyondTheContextOfAPut(t *testing.T) {
+	db, _ := newPostgres(t, `CREATE TABLE people (id integer PRIMARY KEY, name text UNIQUE, born date, note text)`)
+	s := pg(db, sqlstore.Table{Collection: "people"})
+	count := &countingWire{}
+	s.Wire = count
+	require.NoError(t, s.Update(t.Context(), func(w backup.Writer) error {
+		for i := range 10 {
+			ctx, cancel := context.WithCancel(t.Context())
+			err := w.Put(ctx, "people", people(2000*i, 2000))
+			if cancel(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	require.Greater(t, count.copied, 2)
+	require.Len(t, dump(t, s, "people"), 20_000)
+
+	s.Wire = hangingWire{}
+	require.ErrorIs(t, s.Update(t.Context(), func(w backup.Writer) error {
+		if err := w.Put(t.Context(), "people", people(20_000, 10_000)); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		_, err := w.Lookup(ctx, "people", []string{"1"})
+		return err
+	}), context.DeadlineExceeded)
+	require.Len(t, dump(t, s, "people"), 20_000)
+}
+
+// A hangingWire never ends to copy.
+type hangingWire struct{ pgxwire.Wire }
+
+func (hangingWire) Copy(ctx context.Context, _ any, _ string, _ io.Reader) error {
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 func TestAWireNeedsItsDriverAndItsDatabase(t *testing.T) {
