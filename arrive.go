@@ -113,7 +113,7 @@ func (m *matching) hostKeys() (map[uint64]string, error) {
 		switch met.how {
 		case isTwin:
 			texts[met.twin] = ""
-		case hasTwo, hasBoth, isShared:
+		case hasTwo, hasBoth, isShared, isSpared:
 			found, _ := m.sightings(i)
 			for _, s := range found {
 				texts[s.key] = ""

@@ -2,7 +2,6 @@ package backup
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"hash/maphash"
 	"slices"
@@ -67,9 +66,11 @@ func (c *comparison) orderMatching() (order []*collection) {
 type matching struct {
 	*comparison
 	col      *collection
-	byUnique bool      // the same key is not the same thing
-	finders  []*finder // of the Uniques that can be compared
-	self     *ref      // the reference to the collection itself that finders have a part of
+	byUnique bool // the same key is not the same thing
+
+	onlySpared bool      // Replace: of the host's records, those count that must stay
+	finders    []*finder // of the Uniques that can be compared
+	self       *ref      // the reference to the collection itself that finders have a part of
 
 	// Of each record of the snapshot, in its order.
 	keys    []uint64  // the hash of its key
@@ -101,35 +102,53 @@ func compareRows(a, b row) int {
 	return cmp.Or(cmp.Compare(a.value, b.value), cmp.Compare(a.key, b.key))
 }
 
-// newMatching returns nil if no record of the collection can move.
+// newMatching returns nil if no record of the collection can move or clash.
 func (c *comparison) newMatching(col *collection, matched map[string]bool) (*matching, error) {
-	m := &matching{comparison: c, col: col}
-	if !c.opts.AsItWas && !c.sweeps(col) {
-		numbered, err := c.isNumbered(col)
-		if err != nil {
-			return nil, err
-		}
-		m.byUnique = numbered && len(col.uniques) > 0
+	m := &matching{comparison: c, col: col, onlySpared: c.sweeps(col)}
+	if !c.opts.AsItWas && (!m.onlySpared || c.spared[col.Name] != nil) {
 		holds, err := c.holdsRecords(col)
 		if err != nil {
 			return nil, err
 		}
-		for i := range col.uniques {
-			f, err := m.newFinder(col.uniques[i], matched)
-			if err != nil {
-				return nil, err
-			}
-			if f != nil && holds {
-				m.finders = append(m.finders, f)
-			}
-			c.blind[col.Name] = c.blind[col.Name] || f == nil && !col.uniques[i].holds(col.key)
+		if err := m.findIdentity(matched); err != nil {
+			return nil, err
 		}
-		m.byUnique = m.byUnique && holds
+		if m.byUnique = m.byUnique && holds; !holds {
+			m.finders = nil
+		}
 	}
 	if len(m.finders) == 0 && !m.byUnique && !c.rekeys(col) {
 		return nil, nil
 	}
 	return m, nil
+}
+
+// findIdentity finds out what tells that two records are the same thing.
+func (m *matching) findIdentity(matched map[string]bool) error {
+	for i := range m.col.uniques {
+		f, err := m.newFinder(m.col.uniques[i], matched)
+		if err != nil {
+			return err
+		}
+		if f != nil {
+			m.finders = append(m.finders, f)
+		}
+		m.blind[m.col.Name] = m.blind[m.col.Name] || f == nil && !m.col.uniques[i].holds(m.col.key)
+	}
+	if m.onlySpared {
+		return nil
+	}
+	numbered, err := m.isNumbered(m.col)
+	if err != nil {
+		return err
+	}
+	foreign, err := m.hasForeignKeys(m.col)
+	if foreign {
+		m.finders, m.self = nil, nil
+		m.blind[m.col.Name] = true
+	}
+	m.byUnique = foreign || numbered && len(m.col.uniques) > 0
+	return err
 }
 
 // newFinder returns nil for a Unique that cannot be compared. It holds the key itself, or a
@@ -159,23 +178,6 @@ func (m *matching) newFinder(u unique, matched map[string]bool) (*finder, error)
 		}
 	}
 	return f, nil
-}
-
-// isNumbered tells whether the same key of a collection need not be the same thing, because
-// the snapshot is of another installation, and each numbers its records. A key that holds a
-// reference is known by that.
-func (c *comparison) isNumbered(col *collection) (bool, error) {
-	from := c.snapshot.manifest.Installation
-	n, ok := c.host.(numberer)
-	if !ok || slices.ContainsFunc(col.refs, func(r ref) bool { return unique{parts: col.key}.overlaps(r.key) }) || from == "" || c.opts.Installation == "" || from == c.opts.Installation {
-		return false, nil
-	}
-	_, err := n.NewKeys(c.ctx, col.Name, 0)
-	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		return false, fmt.Errorf("ask the host whether it numbers %s: %w", col.Name, err)
-	}
-	c.numbers[col.Name] = err == nil
-	return err == nil, nil
 }
 
 func (c *comparison) holdsRecords(col *collection) (bool, error) {
@@ -312,7 +314,7 @@ func (m *matching) readHost() error {
 		}
 		for _, f := range m.finders {
 			whole, open := m.hostValue(f, r.value)
-			if whole == 0 || !m.maybe(f, key, open) {
+			if whole == 0 || !m.maybe(f, key, open) || m.onlySpared && !m.spares(m.col.Name, r.key) {
 				continue
 			}
 			switch at := (row{whole, key}); {
@@ -442,27 +444,4 @@ func (x index) is(at int, h uint64) bool { return at < len(x.order) && x.hashes[
 func (x index) search(h uint64) int {
 	at, _ := slices.BinarySearchFunc(x.order, h, func(i int32, h uint64) int { return cmp.Compare(x.hashes[i], h) })
 	return at
-}
-
-// warnNumbers warns where the same key need not be the same thing, and nothing tells.
-func (c *comparison) warnNumbers() error {
-	for _, col := range c.cols {
-		if c.numbers[col.Name] && len(col.uniques) == 0 {
-			c.warn(fmt.Sprintf("the backup is of another installation, and each numbers its %s by itself: records with the same key are taken for the same, which they need not be; declare what is Unique of %[1]s", col.Name))
-		}
-		for _, r := range col.refs {
-			target := c.byName[r.Collection]
-			if slices.Contains(c.cols, target) {
-				continue
-			}
-			numbered, err := c.isNumbered(target)
-			if err != nil {
-				return err
-			}
-			if numbered {
-				c.warnOnce(fmt.Sprintf("the backup is of another installation, and each numbers its %s by itself: %s of %s may refer to other records here; restore %[1]s too", target.Name, r.Pointer, col.Name))
-			}
-		}
-	}
-	return nil
 }

@@ -224,3 +224,55 @@ func TestAnEmptyTextIsNoUniqueValue(t *testing.T) {
 	host = backuptest.RuledStore{MapStore: backuptest.MapStore{"folders": {"8": `{"id":8,"path":"/"}`, "9": `{"id":9,"parent":8,"name":""}`}}}
 	require.Equal(t, map[string]string{"1": "8", "2": "9"}, tried(t, app, s, host, opts).Collections[0].RekeyedKeys)
 }
+
+func TestAKeyThatHoldsANumberOfAnotherInstallationTellsNothing(t *testing.T) {
+	app := &backup.App{Name: "shop", Version: "1.0.0", SchemaVersion: 1, Collections: []backup.Collection{
+		{Name: "users", Key: "/id", Unique: []string{"/name"}},
+		{Name: "preferences", Key: "/user", Refs: []backup.Ref{{Pointer: "/user", Collection: "users"}}},
+	}}
+	there := records{"1": `{"user":1,"dark":true}`, "2": `{"user":2,"dark":true}`}
+	s := snapshotOf(t, app, backuptest.MapStore{"users": {"1": `{"id":1,"name":"ann"}`, "2": `{"id":2,"name":"cid"}`}, "preferences": there})
+	here := records{"1": `{"user":1,"dark":false}`, "2": `{"user":2,"dark":true}`}
+	for _, opts := range []backup.RestoreOptions{
+		{Strategy: backup.Merge, Only: []string{"preferences"}},
+		{Strategy: backup.Replace, Records: map[string][]string{"preferences": {"1", "2"}}},
+	} {
+		opts.Installation = "here"
+		host := backuptest.RuledStore{Numbered: []string{"users"}, MapStore: backuptest.MapStore{"users": {"1": `{"id":1,"name":"bob"}`, "2": `{"id":2,"name":"cid"}`}, "preferences": here}}
+		_, err := app.Plan(t.Context(), s, host, opts)
+		require.ErrorIs(t, err, backup.ErrClash, "the preferences of bob are not those of ann")
+		require.ErrorContains(t, err, `preferences "1"`)
+		require.NotContains(t, err.Error(), `preferences "2"`)
+		opts.SkipClashes = true
+		tried(t, app, s, host, opts)
+		require.Equal(t, here, host.MapStore["preferences"])
+		twice(t, app, s, host, opts)
+		opts.Only, opts.WithReferences = nil, opts.Records != nil
+		tried(t, app, s, host, opts)
+		require.Equal(t, records{"1": here["1"], "2": here["2"], "3": `{"user":3,"dark":true}`}, host.MapStore["preferences"])
+		opts.Installation = ""
+	}
+}
+
+// The store enforces nothing here.
+func TestReplaceTakesNoValueOfARecordThatMustStay(t *testing.T) {
+	app := twinApp()
+	there := backuptest.MapStore{"users": {"k": `{"id":"k","username":"ann"}`, "l": `{"id":"l","username":"bob"}`}, "notes": {"n": `{"id":"n","user":"k"}`, "m": `{"id":"m","user":"l"}`}}
+	s := snapshotOf(t, app, there)
+	for _, here := range []records{{"b": `{"id":"b","username":"ann"}`, "c": `{"id":"c","username":"bob"}`}, {"b": `{"id":"b","username":"ann"}`, "k": `{"id":"k","username":"cid"}`}} {
+		host := backuptest.RuledStore{MapStore: backuptest.MapStore{"users": here, "notes": {}}}
+		opts := backup.RestoreOptions{Strategy: backup.Replace, Own: map[string][]string{"users": {"b"}}}
+		_, err := app.Plan(t.Context(), s, host, opts)
+		require.ErrorIs(t, err, backup.ErrClash)
+		require.ErrorContains(t, err, `users "k" /username (byte 506) clashes with "b"`)
+		opts.SkipClashes = true
+		report := tried(t, app, s, host, opts)
+		require.Equal(t, "k", report.LeftOut[len(report.LeftOut)-1].Key)
+		want := records{"b": here["b"], "l": there["users"]["l"]}
+		if here["k"] != "" {
+			want["k"] = here["k"]
+		}
+		require.Equal(t, want, host.MapStore["users"])
+		twice(t, app, s, host, opts)
+	}
+}
