@@ -40,7 +40,8 @@ type RestoreOptions struct {
 	// SkipClashes leaves out records that clash with records of the host over a
 	// unique value, and records that refer to those, unless the host has a record under
 	// the same key that they can refer to. Report.LeftOut names them. The
-	// host's records stay. Otherwise a clash refuses the restore.
+	// host's records stay. Otherwise a clash refuses the restore. The restore may itself
+	// change what a record clashed with: a second restore then brings the record.
 	SkipClashes bool
 
 	// Untried makes [App.Plan] compare only, and try nothing. That is faster, but
