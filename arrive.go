@@ -48,7 +48,7 @@ func (m *matching) settleKeys() error {
 			}
 			if source := r.source(); to != source {
 				out.add(source, to)
-				if met.how == stays {
+				if met.how == stays || met.how == unclear {
 					out.derived[source] = true
 				}
 			}

@@ -276,3 +276,11 @@ func TestReplaceTakesNoValueOfARecordThatMustStay(t *testing.T) {
 		twice(t, app, s, host, opts)
 	}
 }
+
+func TestAKeyThatHoldsAForeignNumberAndOneThatFollows(t *testing.T) {
+	app := officeApp()
+	s := snapshotOf(t, app, backuptest.MapStore{"users": {"5": `{"id":5,"name":"ann"}`}, "folders": {"10": `{"id":10,"path":"/"}`}, "members": {`["10","5"]`: `{"folder":10,"user":5}`}, "shares": {}})
+	host := officeStore(backuptest.MapStore{"users": {"3": `{"id":3,"name":"ann"}`}, "folders": {"10": `{"id":10,"path":"/x"}`}, "members": {`["10","3"]`: `{"folder":10,"user":3}`}, "shares": {}}, true)
+	opts := backup.RestoreOptions{Strategy: backup.Merge, Installation: "here", Records: map[string][]string{"users": {"5"}, "members": {`["10","5"]`}}}
+	require.False(t, tried(t, app, s, host, opts).Changed())
+}
