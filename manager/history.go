@@ -50,12 +50,12 @@ const (
 // tells tells whether the backup says if the record was there.
 func (p Presence) tells() bool { return p == Present || p == Absent }
 
-// MarshalJSON returns the members of the struct, and the member why unless Err is nil.
+// MarshalJSON returns the members of the struct, and the member error unless Err is nil.
 func (s RecordState) MarshalJSON() ([]byte, error) {
 	type plain RecordState
 	return json.Marshal(struct {
 		plain
-		Why string `json:"why,omitempty"`
+		Error string `json:"error,omitempty"`
 	}{plain(s), errorText(s.Err)})
 }
 

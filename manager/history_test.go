@@ -217,7 +217,7 @@ func TestABackupWithoutTheCollectionSaysNothingOfTheRecord(t *testing.T) {
 		require.EqualError(t, all[0].Err, "it was made without servers")
 		text, err := json.Marshal(all[0])
 		require.NoError(t, err)
-		require.Contains(t, string(text), `"presence":"silent","why":"it was made without servers"`)
+		require.Contains(t, string(text), `"presence":"silent","error":"it was made without servers"`)
 	})
 }
 
@@ -262,7 +262,7 @@ func TestABackupThatCannotBeReadIsNamedAndPassedOver(t *testing.T) {
 		require.Equal(t, []string{newest.Name, damaged.Name, oldest.Name}, []string{all[0].Backup, all[3].Backup, all[4].Backup})
 		text, err := json.Marshal(all[3])
 		require.NoError(t, err)
-		require.Contains(t, string(text), `"why":"a: open snapshot: `)
+		require.Contains(t, string(text), `"error":"a: open snapshot: `)
 
 		// Without secrets in the collection, no key is needed.
 		m.Identities = nil
