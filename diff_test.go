@@ -414,7 +414,7 @@ func TestTheMemoryOfADiffIsBounded(t *testing.T) {
 				c.to = strings.TrimSuffix(strings.TrimSpace(before), ",") + "}"
 			}
 			from, to := opened(t, c.from), opened(t, c.to)
-			defer debug.SetGCPercent(debug.SetGCPercent(25)) // the texts are large, and garbage may be as large
+			defer debug.SetGCPercent(debug.SetGCPercent(4)) // the texts are large, and garbage may be as large
 			n := 0
 			took := peak(func() {
 				for _, err := range app.Diff(t.Context(), from, to) {

@@ -163,8 +163,10 @@ func TestTwinsOfRandomInstallations(t *testing.T) {
 
 		again, err := officeApp().Restore(t.Context(), s, host, opts)
 		require.NoError(t, err, seed)
-		require.False(t, again.Changed(), "seed %d: twice is once", seed)
-		require.Equal(t, after, host.MapStore, seed)
+		if len(report.LeftOut) == 0 { // otherwise it may have changed what a record clashed with
+			require.False(t, again.Changed(), "seed %d: twice is once", seed)
+			require.Equal(t, after, host.MapStore, seed)
+		}
 
 		if back = nil; report.Changed() {
 			back = backedUp(t, officeApp(), before, backup.BackupOptions{})

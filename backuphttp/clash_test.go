@@ -74,7 +74,7 @@ func TestTheAPINamesBothRecordsOfAClashAndLeavesThemOut(t *testing.T) {
 
 func TestPeopleLeaveOutRecordsThatClash(t *testing.T) {
 	h := newPageHost(t, func(h *pageHost) {
-		h.manager.Sink = backuptest.RuledStore{MapStore: h.store, Unique: map[string][]string{"settings": {"/name"}, "users": {"/username"}}}
+		h.manager.Sink = backuptest.RuledStore{MapStore: h.store, Unique: map[string][]string{"settings": {"/name"}, "users": {"/email"}}}
 	})
 	b := h.browse(t)
 	b.made()
@@ -82,7 +82,7 @@ func TestPeopleLeaveOutRecordsThatClash(t *testing.T) {
 	for k := range h.store["users"] {
 		key = max(key, k)
 	}
-	h.store["users"]["u-new"] = strings.Replace(h.store["users"][key], `"`+key+`"`, `"u-new"`, 1)
+	h.store["users"]["u-new"] = strings.NewReplacer(`"`+key+`"`, `"u-new"`, `"username":"`, `"username":"new-`).Replace(h.store["users"][key])
 	delete(h.store["users"], key)
 	h.store["preferences"] = map[string]string{}
 	before := h.now()
@@ -92,7 +92,7 @@ func TestPeopleLeaveOutRecordsThatClash(t *testing.T) {
 	b.sees("Leave out records that clash with records here over a unique value", "The restore is tried, and rolled back: nothing changes yet.")
 	b.press("Show what it would do", url.Values{"mode": {"selective"}, "only": {"users", "servers"}, "strategy": {"merge"}})
 	require.Equal(t, 422, b.code)
-	b.sees("1 record of the backup would clash over a unique value, so nothing was changed: see below", "Records that clash", "Users"+key+"u-new/username")
+	b.sees("1 record of the backup would clash over a unique value, so nothing was changed: see below", "Records that clash", "Users"+key+"u-new/email")
 	require.Equal(t, before, h.now())
 
 	b.press("Leave them out, and show what it would do", nil)

@@ -108,7 +108,7 @@ function upload(form, done) {
 	request.send(new FormData(form));
 }
 
-const phases = { backup: "Writing", key: "Trying a passphrase", read: "Reading", check: "Checking", compare: "Comparing", restore: "Restoring", try: "Trying", confirm: "Reading back" };
+const phases = { backup: "Writing", key: "Trying a passphrase", read: "Reading", check: "Checking", trace: "Following references", compare: "Comparing", restore: "Restoring", try: "Trying", confirm: "Reading back" };
 
 function size(bytes) {
 	const units = ["bytes", "kB", "MB", "GB", "TB", "PB"];

@@ -34,7 +34,7 @@ func TestExitStatusTellsWrongUsageFromFailure(t *testing.T) {
 		says   string
 	}{
 		"no command":                 {"", statusUsage, "tomo backup"},
-		"no verb":                    {"backup", statusUsage, "create | drill | extract | list | prune | restore | rewrap | run | salvage | status | undo | verify"},
+		"no verb":                    {"backup", statusUsage, "create | diff | drill | extract | find | history | list | prune | restore | rewrap | run | salvage | status | undo | verify"},
 		"unknown command":            {"bakcup", statusUsage, "bakcup"},
 		"unknown verb":               {"backup make", statusUsage, "make"},
 		"unknown flag":               {"backup create --outptu x", statusUsage, "outptu"},

@@ -278,6 +278,11 @@ func TestNoCommandShowsOrLeavesASecret(t *testing.T) {
 	for _, strategy := range []string{"replace", "merge", "skip-duplicates"} {
 		w.both(statusDone, "backup", "restore", "--input", other, "--dry-run", "--strategy", strategy)
 	}
+	w.both(statusDone, "backup", "diff", plain, other)
+	w.both(statusDone, "backup", "diff", other)
+	w.both(statusDone, "backup", "history", "settings", "smtp_password")
+	w.both(statusDone, "backup", "find", "h.example.org")
+	w.as(none, statusFailed, "backup", "diff", plain, sealed, "--identity", wrong)
 	w.tomo(statusDone, "backup", "restore", "--input", other, "--strategy", "merge")
 	w.both(statusDone, "backup", "restore", plain, "--dry-run", "--full")
 	w.tomo(statusDone, "backup", "restore", sealed, "--full", "--yes", "--identity", identity)
