@@ -108,9 +108,9 @@ func (m *matching) dropChanged() (dropped bool) {
 const dead = 0
 
 // dropRows makes those of some rows dead that have another value of the twin of a record than
-// the record has. It returns these values.
+// the record has. It returns these values. What a Unique shares with the key stays.
 func (m *matching) dropRows(f *finder, i int, places []int32) (values []uint64) {
-	if !m.hasAll(f, i) {
+	if !m.hasAll(f, i) || f.declared.overlaps(m.col.key) {
 		return nil
 	}
 	value, _ := m.valueThere(f, i)
