@@ -25,11 +25,14 @@ func TestBrowserLeavesOutWhatClashesAndTellsWhatATriggerMakes(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, 0)
 	h.tomo("user", "password", "bob")
+	h.exec("UPDATE users SET email = 'bob@example.org' WHERE username = 'bob'")
 	h.serve()
 	b := h.ada()
 	name := h.creates(b)
+	// Another user has the address, which only the database calls unique.
 	h.exec("DELETE FROM users WHERE username = 'bob'")
-	h.tomo("user", "password", "bob") // the same name under another id
+	h.tomo("user", "password", "robert")
+	h.exec("UPDATE users SET email = 'bob@example.org' WHERE username = 'robert'", "CREATE UNIQUE INDEX addresses ON users (email)")
 	h.exec("CREATE TRIGGER shouts AFTER UPDATE ON servers BEGIN UPDATE servers SET name = upper(name) WHERE id = new.id; END",
 		"UPDATE servers SET name = 'x' WHERE name = 'nas'")
 
@@ -42,7 +45,7 @@ func TestBrowserLeavesOutWhatClashesAndTellsWhatATriggerMakes(t *testing.T) {
 	b.follows("Show what it would do")
 	b.sees("1 record of the backup would clash over a unique value, so nothing was changed: see below")
 	b.sees("Records that clash")
-	b.sees("UNIQUE (username)")
+	b.sees("UNIQUE (email)")
 	b.looks("restore-clashes")
 	b.follows("Leave them out, and show what it would do")
 	b.on("What the restore will do")
