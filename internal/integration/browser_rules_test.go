@@ -45,7 +45,7 @@ func TestBrowserLeavesOutWhatClashesAndTellsWhatATriggerMakes(t *testing.T) {
 	b.follows("Show what it would do")
 	b.sees("1 record of the backup would clash over a unique value, so nothing was changed: see below")
 	b.sees("Records that clash")
-	b.sees("UNIQUE (email)")
+	b.sees("unique index addresses (email)")
 	b.looks("restore-clashes")
 	b.follows("Leave them out, and show what it would do")
 	b.on("What the restore will do")
