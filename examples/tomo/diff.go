@@ -239,17 +239,8 @@ func (d *diffing) printJSON(w io.Writer, changes iter.Seq2[backup.Change, error]
 	}
 	out := bufio.NewWriter(w)
 	fmt.Fprintf(out, `%s,"changes":[`, head[:len(head)-1])
-	separator := "\n"
-	for change, err := range changes {
-		if err != nil {
-			return err
-		}
-		line, err := json.Marshal(change)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(out, "%s%s", separator, line)
-		separator = ",\n"
+	if err := writeChanges(out, changes); err != nil {
+		return err
 	}
 	tail, err := json.Marshal(struct {
 		Added       int64           `json:"added"`

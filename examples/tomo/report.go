@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -234,8 +235,17 @@ func (c *cli) printPlanJSON(ctx context.Context, plan *manager.Plan) error {
 	}
 	out := bufio.NewWriter(c.stdout)
 	fmt.Fprintf(out, `{"report":%s,"changes":[`, report)
+	if err := writeChanges(out, plan.Changes(ctx)); err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "\n]}")
+	return out.Flush()
+}
+
+// writeChanges writes the elements of a JSON array of changes, each on a line.
+func writeChanges(w io.Writer, changes iter.Seq2[backup.Change, error]) error {
 	separator := "\n"
-	for change, err := range plan.Changes(ctx) {
+	for change, err := range changes {
 		if err != nil {
 			return err
 		}
@@ -243,9 +253,8 @@ func (c *cli) printPlanJSON(ctx context.Context, plan *manager.Plan) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "%s%s", separator, line)
+		fmt.Fprintf(w, "%s%s", separator, line)
 		separator = ",\n"
 	}
-	fmt.Fprintln(out, "\n]}")
-	return out.Flush()
+	return nil
 }
